@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Accounts from a passwd-file. The file is the administrator's, but may have mistakes; the name
+ * and the password come from a stranger: all of this runs before login. */
+#include "auth.h"
+
+#include "template.h"
+#include "util.h"
+
+#include <crypt.h>
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+
+#define LINE_OCTETS_MAX 4096 /* of the passwd-file */
+
+/* One line of the passwd-file. The fields point into it. */
+struct entry {
+	const char *user;
+	const char *password; /* with its scheme */
+	const char *home;
+	const char *extra;
+};
+
+/* Reading the whole passwd-file for one user, and what has been found. */
+struct search {
+	const char *user; /* NULL: nobody */
+	char *line;	  /* the user's line; NULL: not found */
+	size_t line_octets;
+	struct entry entry; /* the user's; it points into `line` */
+	char *decoy;	    /* a crypt(3) string that costs what checking a password costs */
+};
+
+/* The number of fields that are there; at most `max`, and the last keeps the rest of the line. */
+static size_t split(char *line, char *fields[], size_t max)
+{
+	size_t count = 0;
+
+	while (count < max) {
+		fields[count++] = line;
+		line = count < max ? strchr(line, ':') : NULL;
+		if (!line)
+			break;
+		*line++ = '\0';
+	}
+	return count;
+}
+
+/* Takes a line apart, in place. Returns 0, or -EINVAL if it is no account. */
+static int parse_line(char *line, struct entry *ret_entry)
+{
+	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA, FIELDS };
+	char *fields[FIELDS];
+	size_t count = split(line, fields, FIELDS);
+
+	if (count <= PASSWORD || *fields[USER] == '\0')
+		return -EINVAL;
+	*ret_entry = (struct entry){
+		.user = fields[USER],
+		.password = fields[PASSWORD],
+		.home = count > HOME ? fields[HOME] : "",
+		.extra = count > EXTRA ? fields[EXTRA] : "",
+	};
+	return 0;
+}
+
+/* The secret of a password field, after its scheme, and in *ret_plain whether it is the password
+ * itself; NULL if the scheme is not one of ours. */
+static const char *skip_scheme(const char *field, bool *ret_plain)
+{
+	static const struct {
+		const char *name;
+		bool plain;
+	} schemes[] = {
+		{ "{PLAIN}", true },	     { "{CRYPT}", false },     { "{SHA512-CRYPT}", false },
+		{ "{SHA256-CRYPT}", false }, { "{BLF-CRYPT}", false }, { "{ARGON2I}", false },
+		{ "{ARGON2ID}", false },
+	};
+
+	*ret_plain = false;
+	if (*field != '{')
+		return field;
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		size_t octets = strlen(schemes[i].name);
+
+		if (strncasecmp(field, schemes[i].name, octets) == 0) {
+			*ret_plain = schemes[i].plain;
+			return field + octets;
+		}
+	}
+	return NULL;
+}
+
+/* Whether crypt(3) can check a password against this string at all. */
+static bool is_crypt_string(const char *text)
+{
+	int kind = crypt_checksalt(text);
+
+	return kind != CRYPT_SALT_INVALID && kind != CRYPT_SALT_METHOD_DISABLED;
+}
+
+/* Keeps what a failing check should cost: the first crypt(3) string of the file. */
+static int note_decoy(struct search *search, const char *password)
+{
+	bool plain;
+	const char *secret = skip_scheme(password, &plain);
+
+	if (search->decoy || !secret || plain || !*secret || !is_crypt_string(secret))
+		return 0;
+	search->decoy = strdup(secret);
+	return search->decoy ? 0 : -ENOMEM;
+}
+
+/* Keeps a copy of the line that is the user's. The first one counts. */
+static int note_user(struct search *search, const char *line, size_t octets)
+{
+	size_t name_octets = search->user ? strlen(search->user) : 0;
+
+	if (name_octets == 0 || search->line || strncmp(line, search->user, name_octets) != 0 ||
+	    line[name_octets] != ':')
+		return 0;
+	search->line = strndup(line, octets);
+	if (!search->line)
+		return -ENOMEM;
+	search->line_octets = octets;
+	return parse_line(search->line, &search->entry);
+}
+
+/* Looks at one line, and takes it apart. Returns 0, -EINVAL for one that is no account, or
+ * -ENOMEM. */
+static int search_line(struct search *search, char *line, size_t octets)
+{
+	struct entry entry;
+	int r;
+
+	if (*line == '\0' || *line == '#')
+		return 0;
+	r = note_user(search, line, octets);
+	if (r == 0)
+		r = parse_line(line, &entry);
+	if (r == 0)
+		r = note_decoy(search, entry.password);
+	return r;
+}
+
+/* Reads a line, without its line end. Returns 1, 0 when there is no more, or -EINVAL for a line that
+ * is too long or has a NUL. */
+static int read_line(FILE *file, char line[LINE_OCTETS_MAX + 1], size_t *ret_octets)
+{
+	size_t octets = 0;
+	bool bad = false;
+	int c = getc_unlocked(file);
+
+	if (c == EOF)
+		return 0;
+	for (; c != EOF && c != '\n'; c = getc_unlocked(file)) {
+		bad |= c == '\0' || octets == LINE_OCTETS_MAX;
+		if (octets < LINE_OCTETS_MAX)
+			line[octets++] = (char)c;
+	}
+	if (octets > 0 && line[octets - 1] == '\r')
+		octets--;
+	line[octets] = '\0';
+	*ret_octets = octets;
+	return bad ? -EINVAL : 1;
+}
+
+static int search_lines(struct search *search, FILE *file, char line[LINE_OCTETS_MAX + 1],
+			struct auth_report *report)
+{
+	for (unsigned number = 1;; number++) {
+		size_t octets;
+		int r = read_line(file, line, &octets);
+
+		if (r == 0)
+			return ferror(file) ? -errno : 0;
+		if (r == 1)
+			r = search_line(search, line, octets);
+		if (r == -EINVAL && report->malformed_lines++ == 0)
+			report->malformed_line = number;
+		if (r < 0 && r != -EINVAL)
+			return r;
+	}
+}
+
+/* Reads all of the file, also after the user is found: so it takes the same time for everybody.
+ * No one else's password is left in memory. */
+static int search_file(struct search *search, const char *users, struct auth_report *report)
+{
+	char buffer[BUFSIZ];
+	char line[LINE_OCTETS_MAX + 1];
+	FILE *file;
+	int r;
+
+	*report = (struct auth_report){ 0 };
+	file = fopen(users, "re");
+	if (!file)
+		return -errno;
+	(void)setvbuf(file, buffer, _IOFBF, sizeof(buffer));
+	r = search_lines(search, file, line, report);
+	(void)fclose(file);
+	explicit_bzero(buffer, sizeof(buffer));
+	explicit_bzero(line, sizeof(line));
+	return r;
+}
+
+static void search_end(struct search *search)
+{
+	if (search->line)
+		explicit_bzero(search->line, search->line_octets);
+	free(search->line);
+	util_wipe(search->decoy);
+}
+
+#define auto_search __attribute__((cleanup(search_end)))
+
+/* Compares all of `typed`, wherever the first difference is. */
+static bool equals_in_constant_time(const char *secret, const char *typed)
+{
+	size_t secret_octets = strlen(secret), typed_octets = strlen(typed);
+	volatile unsigned char difference = secret_octets != typed_octets;
+
+	for (size_t i = 0; i < typed_octets; i++)
+		difference |= (unsigned char)(typed[i] ^ secret[i < secret_octets ? i : 0]);
+	return difference == 0;
+}
+
+/* Whether crypt(3) makes `hash` of the password. Returns 1, 0 or -ENOMEM. */
+static int matches_hash(const char *hash, const char *password)
+{
+	struct crypt_data *data = calloc(1, sizeof(*data));
+	const char *result;
+	int match;
+
+	if (!data)
+		return -ENOMEM;
+	result = crypt_rn(password, hash, data, sizeof(*data));
+	match = result && equals_in_constant_time(hash, result);
+	explicit_bzero(data, sizeof(*data));
+	free(data);
+	return match;
+}
+
+/* Whether the password is the user's. Every failure costs one crypt(3), if the file has any:
+ * for a user who does not exist, or has no password that could match, or a {PLAIN} one.
+ * Returns 1, 0 or -ENOMEM. */
+static int check_password(const struct search *search, const char *password)
+{
+	const char *secret = NULL;
+	bool plain = false;
+	int r = 0;
+
+	if (search->line)
+		secret = skip_scheme(search->entry.password, &plain);
+	if (secret && *secret && plain && equals_in_constant_time(secret, password))
+		return 1;
+	if (secret && *secret && !plain && is_crypt_string(secret))
+		return matches_hash(secret, password);
+	if (search->decoy)
+		r = matches_hash(search->decoy, password);
+	return r < 0 ? r : 0;
+}
+
+/* The value of `name` or `name=value` in the blank-separated words of `extra`, copied; "" if it
+ * has none, NULL if it is not there. Returns 0 or -ENOMEM. */
+static int find_extra(const char *extra, const char *name, char **ret_value)
+{
+	size_t name_octets = strlen(name);
+
+	*ret_value = NULL;
+	for (;;) {
+		size_t octets;
+
+		extra += strspn(extra, " \t");
+		octets = strcspn(extra, " \t");
+		if (octets == 0)
+			return 0;
+		if (strncmp(extra, name, name_octets) == 0 &&
+		    (octets == name_octets || extra[name_octets] == '='))
+			break;
+		extra += octets;
+	}
+	extra += name_octets;
+	extra += *extra == '=';
+	*ret_value = strndup(extra, strcspn(extra, " \t"));
+	return *ret_value ? 0 : -ENOMEM;
+}
+
+/* Makes a template of a userdb_mail value: `maildir:PATH[:OPTIONS]` or just a path, in which "~/"
+ * is the home directory. -ENXIO: it is some other kind of mailbox. */
+static int mail_template(char *mail, char **ret_template)
+{
+	static const char prefix[] = "maildir:";
+	size_t letters = strspn(mail, "abcdefghijklmnopqrstuvwxyz");
+
+	if (strncmp(mail, prefix, sizeof(prefix) - 1) == 0) {
+		mail += sizeof(prefix) - 1;
+		mail[strcspn(mail, ":")] = '\0';
+	} else if (letters > 0 && mail[letters] == ':') {
+		return -ENXIO;
+	}
+	if (strncmp(mail, "~/", 2) == 0)
+		return asprintf(ret_template, "%%h%s", mail + 1) < 0 ? -ENOMEM : 0;
+	*ret_template = strdup(mail);
+	return *ret_template ? 0 : -ENOMEM;
+}
+
+static int find_mailbox(const struct entry *entry, const char *template, char **ret_path)
+{
+	auto_free char *mail = NULL;
+	auto_free char *own_template = NULL;
+	int r = find_extra(entry->extra, "userdb_mail", &mail);
+
+	if (r == 0 && mail)
+		r = mail_template(mail, &own_template);
+	if (r == 0)
+		r = template_expand(own_template ? own_template : template, entry->user,
+				    entry->home, ret_path);
+	return r == -EINVAL ? -ENXIO : r;
+}
+
+/* Makes the account of a line. -EKEYREJECTED: it may not log in. */
+static int make_account(const struct entry *entry, const char *template, struct account **ret)
+{
+	auto_free char *nologin = NULL;
+	auto_free char *read_only = NULL;
+	struct account *account;
+	int r = find_extra(entry->extra, "nologin", &nologin);
+
+	if (r == 0 && nologin)
+		r = -EKEYREJECTED;
+	if (r == 0)
+		r = find_extra(entry->extra, "read-only", &read_only);
+	if (r < 0)
+		return r;
+	account = calloc(1, sizeof(*account));
+	if (!account)
+		return -ENOMEM;
+	account->user = strdup(entry->user);
+	account->password = strdup(entry->password);
+	/* Whatever is not a clear "no" protects the mailbox. */
+	account->read_only = read_only && strcmp(read_only, "no") != 0;
+	r = account->user && account->password ? 0 : -ENOMEM;
+	if (r == 0)
+		r = find_mailbox(entry, template, &account->mailbox);
+	if (r < 0)
+		(void)auth_free(account);
+	else
+		*ret = account;
+	return r;
+}
+
+/* A name that could leave its place in a path, or forge a line of a log. */
+static bool is_bad_name(const char *user)
+{
+	if (*user == '\0')
+		return true;
+	for (; *user; user++) {
+		if (*user == '/' || (unsigned char)*user < ' ' || *user == 0x7f)
+			return true;
+	}
+	return false;
+}
+
+int auth_login(const char *users, const char *template, const char *user, const char *password,
+	       struct account **ret, struct auth_report *ret_report)
+{
+	auto_search struct search search = { .user = is_bad_name(user) ? NULL : user };
+	int r = 0;
+
+	*ret_report = (struct auth_report){ 0 };
+	if (users)
+		r = search_file(&search, users, ret_report);
+	if (r < 0)
+		return r;
+	r = check_password(&search, password);
+	if (r < 0)
+		return r;
+	return r == 1 ? make_account(&search.entry, template, ret) : -EKEYREJECTED;
+}
+
+int auth_check_again(const char *users, const char *template, const struct account *account,
+		     struct auth_report *ret_report)
+{
+	auto_search struct search search = { .user = account->user };
+	struct account *now;
+	bool same;
+	int r = search_file(&search, users, ret_report);
+
+	if (r == 0)
+		r = search.line ? make_account(&search.entry, template, &now) : -EKEYREJECTED;
+	if (r < 0)
+		return r;
+	same = strcmp(now->password, account->password) == 0 &&
+	       strcmp(now->mailbox, account->mailbox) == 0 && now->read_only == account->read_only;
+	(void)auth_free(now);
+	return same ? 0 : -EKEYREJECTED;
+}
+
+int auth_check_file(const char *users, struct auth_report *ret_report)
+{
+	auto_search struct search search = { 0 };
+
+	return search_file(&search, users, ret_report);
+}
+
+struct account *auth_free(struct account *account)
+{
+	if (account) {
+		free(account->user);
+		free(account->mailbox);
+		util_wipe(account->password);
+		free(account);
+	}
+	return NULL;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Accounts from a passwd-file, and the check of a password. The format is the one that Dovecot
+ * and Exim share, one account a line:
+ *
+ *     user:{SCHEME}password:uid:gid:gecos:home:shell:extra
+ *
+ * Fields at the end may be left out. In `extra` these count, separated by blanks:
+ * userdb_mail=[maildir:]PATH (a template like the setting `mailbox`), read-only=yes, nologin. */
+#pragma once
+
+#include <stdbool.h>
+
+struct account {
+	char *user;
+	char *mailbox; /* the path */
+	bool read_only;
+	char *password; /* the whole field of the passwd-file, a secret: kept to see it change */
+};
+
+/* What an administrator should hear about, whatever the outcome. */
+struct auth_report {
+	unsigned malformed_lines; /* skipped */
+	unsigned malformed_line;  /* the number of the first of them */
+};
+
+/* Checks a user name and a password against the passwd-file `users` (NULL: nobody is in it) and
+ * makes the account, its mailbox from `template` unless the passwd-file tells; the account is
+ * the caller's to free. A failure takes as long for a user who does not exist as for one who
+ * does. Returns 0, or
+ *   -EKEYREJECTED  no such user, wrong or empty password, no login allowed, a bad name
+ *   -ENXIO         the password is right, but the account has no usable mailbox path
+ *   -ENOMEM        or what open(2) and read(2) say of the passwd-file */
+int auth_login(const char *users, const char *template, const char *user, const char *password,
+	       struct account **ret, struct auth_report *ret_report);
+
+/* Whether an account is still as it was at its login: there, allowed to log in, with the same
+ * password, mailbox and rights. Returns 0, or -EKEYREJECTED if it is not, or as auth_login(). */
+int auth_check_again(const char *users, const char *template, const struct account *account,
+		     struct auth_report *ret_report);
+
+/* Reads all of the passwd-file, for --check-config. Returns 0, or as auth_login(). */
+int auth_check_file(const char *users, struct auth_report *ret_report);
+
+/* Wipes and frees it, and returns NULL. Takes NULL. */
+struct account *auth_free(struct account *account);

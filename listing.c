@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What is in the directories of a mailbox. Runs after login only. Others are at work there at any
+ * moment: a delivering agent adds files, an IMAP server renames and deletes them, and file names
+ * are whatever they chose. */
+#include "listing.h"
+
+#include "digest.h"
+#include "name.h"
+#include "util.h"
+#include "wire.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+/* How often a listing is begun again while others are busy in the mailbox. */
+#define TRIES 5
+
+/* What a unique-id that stands in for a name begins with, before the digest. */
+#define STAND_IN_PREFIX "sha256"
+static_assert(sizeof(STAND_IN_PREFIX) - 1 + DIGEST_HEX_OCTETS == WIRE_UNIQUE_ID_MAX,
+	      "a stand-in is as long as a unique-id may be");
+
+/* ---- Change times ---- */
+
+static int take_stamps(const struct places *places, struct stamp ret_stamps[PLACES])
+{
+	for (size_t i = 0; i < PLACES; i++) {
+		struct stat status;
+
+		ret_stamps[i] = (struct stamp){ 0 };
+		if (places->fds[i] < 0)
+			continue;
+		if (fstat(places->fds[i], &status) < 0)
+			return -errno;
+		ret_stamps[i] = (struct stamp){ .device = status.st_dev,
+						.inode = status.st_ino,
+						.modified = status.st_mtim,
+						.changed = status.st_ctim };
+	}
+	return 0;
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool same_stamps(const struct stamp a[PLACES], const struct stamp b[PLACES])
+{
+	for (size_t i = 0; i < PLACES; i++) {
+		if (a[i].device != b[i].device || a[i].inode != b[i].inode ||
+		    !same_time(&a[i].modified, &b[i].modified) ||
+		    !same_time(&a[i].changed, &b[i].changed))
+			return false;
+	}
+	return true;
+}
+
+/* Whether every change that comes after `now` will show in the stamps. The kernel stamps a change
+ * with the clock that `now` is read from, which stands still for some milliseconds: only a stamp
+ * from before `now` differs from all that are still to come. A file system that keeps whole
+ * seconds (or two of them, FAT) makes stamps older than they are. Nobody can set the change time,
+ * as they can the time of modification. */
+static bool are_settled(const struct stamp stamps[PLACES], const struct timespec *now)
+{
+	for (size_t i = 0; i < PLACES; i++) {
+		const struct timespec *changed = &stamps[i].changed;
+		time_t seconds = changed->tv_sec + (changed->tv_nsec == 0 ? 2 : 0);
+
+		if (seconds > now->tv_sec ||
+		    (seconds == now->tv_sec && changed->tv_nsec >= now->tv_nsec))
+			return false;
+	}
+	return true;
+}
+
+/* Takes stamps and says whether they are settled. If a directory has changed just now it waits for
+ * the clock's next tick: that is a few milliseconds, and saves the next WAKE from reading it all.
+ */
+static int take_settled_stamps(const struct places *places, struct listing *listing)
+{
+	struct timespec now, tick;
+	int r = 0;
+
+	for (int i = 0; i < 2 && r == 0; i++) {
+		(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+		r = take_stamps(places, listing->stamps);
+		listing->settled = are_settled(listing->stamps, &now);
+		if (i > 0 || listing->settled)
+			break;
+		(void)clock_getres(CLOCK_REALTIME_COARSE, &tick);
+		(void)nanosleep(&tick, NULL);
+	}
+	return r;
+}
+
+int listing_is_unchanged(const struct listing *listing, const struct places *places)
+{
+	struct stamp stamps[PLACES];
+	int r = take_stamps(places, stamps);
+
+	if (r < 0)
+		return r;
+	return listing->settled && same_stamps(stamps, listing->stamps);
+}
+
+/* ---- Unique-ids ---- */
+
+void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets)
+{
+	*ret_text = message->stand_in ? message->stand_in : message->name;
+	*ret_octets = message->stand_in ? WIRE_UNIQUE_ID_MAX : message->unique_octets;
+}
+
+/* Compares octets; what is the beginning of the other comes first. */
+static int compare_octets(const char *a, size_t a_octets, const char *b, size_t b_octets)
+{
+	int order = memcmp(a, b, a_octets < b_octets ? a_octets : b_octets);
+
+	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
+}
+
+/* Whether a name could be taken for one of our stand-ins. It gets a stand-in then, and no two
+ * unique-ids are ever the same by somebody's choice of names. */
+static bool looks_like_stand_in(const char *text, size_t octets)
+{
+	size_t prefix = sizeof(STAND_IN_PREFIX) - 1;
+
+	return octets == WIRE_UNIQUE_ID_MAX && memcmp(text, STAND_IN_PREFIX, prefix) == 0 &&
+	       strspn(text + prefix, "0123456789abcdef") >= DIGEST_HEX_OCTETS;
+}
+
+/* "_" is refused because clients that download by unique-id are known to treat it as none. */
+static bool is_good_unique_id(const char *text, size_t octets)
+{
+	return wire_is_unique_id(text, octets) && !(octets == 1 && *text == '_') &&
+	       !looks_like_stand_in(text, octets);
+}
+
+/* Gives a message a stand-in for its unique part. `detail` tells apart messages that share it:
+ * it is "" or begins with "/", which no name has. */
+static int make_stand_in(struct message *message, const char *detail)
+{
+	auto_free char *text = NULL;
+	auto_free char *stand_in = malloc(WIRE_UNIQUE_ID_MAX + 1);
+	int octets = asprintf(&text, "%.*s%s", message->unique_octets, message->name, detail);
+	int r;
+
+	if (octets < 0)
+		text = NULL;
+	if (!text || !stand_in)
+		return -ENOMEM;
+	memcpy(stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
+	r = digest_hex(text, (size_t)octets, stand_in + sizeof(STAND_IN_PREFIX) - 1);
+	if (r < 0)
+		return r;
+	free(message->stand_in);
+	message->stand_in = take_ptr(stand_in);
+	return 0;
+}
+
+/* ---- The listing ---- */
+
+static void message_clear(struct message *message)
+{
+	free(message->name);
+	free(message->stand_in);
+}
+
+void listing_clear(struct listing *listing)
+{
+	for (size_t i = 0; i < listing->count; i++)
+		message_clear(&listing->messages[i]);
+	free(listing->messages);
+	free(listing->by_unique_id);
+	*listing = (struct listing){ 0 };
+}
+
+static int compare_unique_parts(const struct message *a, const struct message *b)
+{
+	if (a->arrival_us != b->arrival_us)
+		return a->arrival_us < b->arrival_us ? -1 : 1;
+	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
+}
+
+/* The order of arrival, for qsort(3). */
+static int compare_messages(const void *left, const void *right)
+{
+	const struct message *a = left, *b = right;
+	int order = compare_unique_parts(a, b);
+
+	if (order == 0)
+		order = strcmp(a->name, b->name);
+	return order != 0 ? order : a->place - b->place;
+}
+
+/* A message as its name tells; the listing owns what it holds. */
+static int listing_add(struct listing *listing, const char *name, enum place place, bool is_maildir)
+{
+	struct message *message;
+
+	if (listing->count == listing->room) {
+		size_t room = listing->room ? 2 * listing->room : 64;
+		struct message *messages = reallocarray(listing->messages, room, sizeof(*messages));
+
+		if (!messages)
+			return -ENOMEM;
+		listing->messages = messages;
+		listing->room = room;
+	}
+	message = &listing->messages[listing->count];
+	*message = (struct message){ .name = strdup(name),
+				     .octets = LISTING_SIZE_UNKNOWN,
+				     .place = (uint8_t)place };
+	if (!message->name)
+		return -ENOMEM;
+	listing->count++;
+	message->unique_octets = (uint16_t)(is_maildir ? name_unique_octets(name) : strlen(name));
+	if (is_maildir) {
+		message->arrival_us = name_arrival_us(name);
+		(void)name_size_octets(name, &message->octets);
+	}
+	return 0;
+}
+
+/* Only regular files are messages. Most file systems tell without being asked for each. */
+static bool is_message(int dir_fd, const struct dirent *entry)
+{
+	struct stat status;
+
+	if (entry->d_name[0] == '.')
+		return false;
+	if (entry->d_type != DT_UNKNOWN)
+		return entry->d_type == DT_REG;
+	return fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(status.st_mode);
+}
+
+int listing_open_directory(int parent_fd, const char *name, int *ret_fd)
+{
+	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+static int read_place(const struct places *places, enum place place, struct listing *listing)
+{
+	auto_fd int fd = -1;
+	auto_dir DIR *dir = NULL;
+	int r;
+
+	if (places->fds[place] < 0)
+		return 0;
+	r = listing_open_directory(places->fds[place], ".", &fd);
+	if (r < 0)
+		return r;
+	dir = fdopendir(fd);
+	if (!dir)
+		return -errno;
+	(void)take_fd(&fd);
+	while (r == 0) {
+		const struct dirent *entry;
+
+		errno = 0;
+		entry = readdir(dir);
+		if (!entry)
+			return -errno;
+		if (is_message(dirfd(dir), entry))
+			r = listing_add(listing, entry->d_name, place, places->is_maildir);
+	}
+	return r;
+}
+
+static int stat_message(const struct places *places, const struct message *message,
+			struct stat *ret_status)
+{
+	if (fstatat(places->fds[message->place], message->name, ret_status, AT_SYMLINK_NOFOLLOW) <
+	    0)
+		return -errno;
+	return 0;
+}
+
+/* Drops those of some messages that are not there any more, and returns how many are left. */
+static size_t drop_vanished(const struct places *places, struct message *messages, size_t count)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct stat status;
+
+		if (stat_message(places, &messages[i], &status) == -ENOENT)
+			message_clear(&messages[i]);
+		else
+			messages[left++] = messages[i];
+	}
+	return left;
+}
+
+/* Gives a stand-in to one of several messages whose names have the same unique part. It comes from
+ * the inode number, which a message keeps whatever it is renamed to; of hard links, which share
+ * that too, the whole name must tell. */
+static int settle_namesake(const struct places *places, struct message *message)
+{
+	auto_free char *detail = NULL;
+	struct stat status;
+	int r = stat_message(places, message, &status);
+
+	if (r < 0)
+		return r;
+	if (asprintf(&detail, "/%ju/%d/%s", (uintmax_t)status.st_ino,
+		     status.st_nlink > 1 ? message->place : 0,
+		     status.st_nlink > 1 ? message->name : "") < 0)
+		return -ENOMEM;
+	return make_stand_in(message, detail);
+}
+
+/* Gives unique-ids to messages whose names have the same unique part; most often it is just one.
+ * If there are several, all of them get a stand-in: which of them kept the name as its unique-id
+ * would depend on the others, and a client could delete a message that it has never seen. */
+static int settle_unique_ids(const struct places *places, struct message *messages, size_t count)
+{
+	int r = 0;
+
+	if (count == 1 && !is_good_unique_id(messages->name, messages->unique_octets))
+		return make_stand_in(messages, "");
+	for (size_t i = 0; count > 1 && i < count && r == 0; i++)
+		r = settle_namesake(places, &messages[i]);
+	return r;
+}
+
+/* Gives a sorted listing its unique-ids. Of messages that share the unique part of their names some
+ * may be echoes: a file that was renamed while we read the directories stands in the listing with
+ * both names. */
+static int listing_settle(const struct places *places, struct listing *listing)
+{
+	struct message *messages = listing->messages;
+	size_t left = 0, count = listing->count, same;
+	int r = 0;
+
+	for (size_t i = 0; i < count; i += same) {
+		size_t kept;
+
+		for (same = 1; i + same < count; same++) {
+			if (compare_unique_parts(&messages[i], &messages[i + same]) != 0)
+				break;
+		}
+		kept = same > 1 ? drop_vanished(places, messages + i, same) : same;
+		memmove(messages + left, messages + i, kept * sizeof(*messages));
+		if (r == 0)
+			r = settle_unique_ids(places, messages + left, kept);
+		left += kept;
+	}
+	listing->count = left;
+	return r;
+}
+
+/* Lists what is there now, once. -ENOENT: a file was renamed under our hands. */
+static int listing_read_once(const struct places *places, struct listing *listing)
+{
+	int r = take_settled_stamps(places, listing);
+
+	/* A file moves from new to cur: in this order it is seen at least once. */
+	for (enum place place = 0; place < PLACES && r == 0; place++)
+		r = read_place(places, place, listing);
+	if (r < 0 || listing->count == 0)
+		return r;
+	qsort(listing->messages, listing->count, sizeof(*listing->messages), compare_messages);
+	return listing_settle(places, listing);
+}
+
+/* A directory that is changed while it is read may show a file under both
+ * of its names, or under none: so it is read again, within reason. */
+int listing_read(const struct places *places, struct listing *ret)
+{
+	for (int i = 1;; i++) {
+		auto_listing struct listing listing = { 0 };
+		struct stamp stamps[PLACES];
+		int r = listing_read_once(places, &listing);
+
+		if (r == 0)
+			r = take_stamps(places, stamps);
+		if (r < 0 && (r != -ENOENT || i == TRIES))
+			return r;
+		if (r == 0 && (i == TRIES || same_stamps(stamps, listing.stamps))) {
+			listing.settled &= i < TRIES;
+			*ret = listing;
+			listing = (struct listing){ 0 };
+			return 0;
+		}
+	}
+}
+
+struct message *listing_find_like(const struct listing *listing, const struct message *like)
+{
+	size_t low = 0, high = listing->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (compare_unique_parts(&listing->messages[middle], like) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < listing->count; low++) {
+		struct message *found = &listing->messages[low];
+
+		if (compare_unique_parts(found, like) != 0)
+			break;
+		if (!found->stand_in == !like->stand_in &&
+		    (!found->stand_in || strcmp(found->stand_in, like->stand_in) == 0))
+			return found;
+		if (found->place == like->place && strcmp(found->name, like->name) == 0)
+			return found;
+	}
+	return NULL;
+}
+
+bool listing_has_new(const struct listing *listing, const struct listing *older)
+{
+	for (size_t i = 0; i < listing->count; i++) {
+		if (!listing_find_like(older, &listing->messages[i]))
+			return true;
+	}
+	return false;
+}
+
+void listing_keep_sizes(struct listing *listing, const struct listing *older)
+{
+	for (size_t i = 0; i < older->count; i++) {
+		const struct message *known = &older->messages[i];
+		struct message *message;
+
+		if (known->octets == LISTING_SIZE_UNKNOWN)
+			continue;
+		message = listing_find_like(listing, known);
+		if (message)
+			message->octets = known->octets;
+	}
+}
+
+/* For qsort_r(3): compares the unique-ids of two indices. */
+static int compare_unique_ids(const void *left, const void *right, void *messages)
+{
+	const char *a, *b;
+	size_t a_octets, b_octets;
+
+	listing_unique_id((const struct message *)messages + *(const size_t *)left, &a, &a_octets);
+	listing_unique_id((const struct message *)messages + *(const size_t *)right, &b, &b_octets);
+	return compare_octets(a, a_octets, b, b_octets);
+}
+
+static int index_unique_ids(struct listing *listing)
+{
+	if (listing->by_unique_id || listing->count == 0)
+		return 0;
+	listing->by_unique_id = reallocarray(NULL, listing->count, sizeof(size_t));
+	if (!listing->by_unique_id)
+		return -ENOMEM;
+	for (size_t i = 0; i < listing->count; i++)
+		listing->by_unique_id[i] = i;
+	qsort_r(listing->by_unique_id, listing->count, sizeof(size_t), compare_unique_ids,
+		listing->messages);
+	return 0;
+}
+
+int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index)
+{
+	size_t low = 0, high = listing->count;
+	size_t octets = strlen(unique_id);
+	int r = index_unique_ids(listing);
+
+	if (r < 0)
+		return r;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		size_t index = listing->by_unique_id[middle];
+		const char *text;
+		size_t text_octets;
+		int order;
+
+		listing_unique_id(&listing->messages[index], &text, &text_octets);
+		order = compare_octets(text, text_octets, unique_id, octets);
+		if (order == 0) {
+			*ret_index = index;
+			return 0;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return -ENOENT;
+}

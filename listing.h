@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What is in the directories of a mailbox: the messages in the order of their arrival, their
+ * unique-ids, and whether all that is still so. mailbox.c's own business; nobody else calls it.
+ *
+ * Functions that return an int return 0, or a negative errno: what the system says of directories,
+ * or -ENOMEM. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define LISTING_SIZE_UNKNOWN UINT64_MAX
+
+/* Where messages are. Those of a folder are all in its one directory, which stands as cur. */
+enum place {
+	PLACE_NEW,
+	PLACE_CUR,
+	PLACES,
+};
+
+/* The open directories; -1: there is none. */
+struct places {
+	int fds[PLACES];
+	bool is_maildir;
+};
+
+struct message {
+	char *name;		/* of its file */
+	char *stand_in;		/* the unique-id, if it is not the unique part of the name */
+	uint64_t arrival_us;	/* 0 in a folder */
+	uint64_t octets;	/* as RETR will send it, or LISTING_SIZE_UNKNOWN */
+	uint16_t unique_octets; /* the part of the name that never changes */
+	uint8_t place;
+	uint8_t marks; /* the caller's; 0 at first */
+};
+
+/* Which directory it is, and when it last changed. All 0: there is none. */
+struct stamp {
+	dev_t device;
+	ino_t inode;
+	struct timespec modified, changed;
+};
+
+struct listing {
+	struct message *messages; /* in the order of arrival */
+	size_t count, room;
+	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
+	struct stamp stamps[PLACES];
+	bool settled; /* if the stamps are the same later, so is the listing */
+};
+
+/* Opens the directory `name` below another. Nobody who owns a mailbox can lead us elsewhere by a
+ * symbolic link. -ENOENT: there is no such directory, or it is something else. */
+int listing_open_directory(int parent_fd, const char *name, int *ret_fd);
+
+/* Lists what is there now; the caller clears it. */
+int listing_read(const struct places *places, struct listing *ret);
+
+/* Frees what a listing holds, and leaves it empty. */
+void listing_clear(struct listing *listing);
+
+/* Whether the listing still tells what is there, as far as the directories' times tell. Returns 1,
+ * 0 or a failure. */
+int listing_is_unchanged(const struct listing *listing, const struct places *places);
+
+/* The unique-id of a message, borrowed from it; no NUL ends it. */
+void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets);
+
+/* Finds a message by its unique-id. -ENOENT: there is none. */
+int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);
+
+/* The message that is the same as `like`, which comes from another listing of the same mailbox;
+ * NULL if there is none. */
+struct message *listing_find_like(const struct listing *listing, const struct message *like);
+
+/* Whether a listing has a message that an older one has not. */
+bool listing_has_new(const struct listing *listing, const struct listing *older);
+
+/* Takes over the sizes that an older listing of the same Maildir knows: its messages never
+ * change. */
+void listing_keep_sizes(struct listing *listing, const struct listing *older);
+
+#define auto_listing __attribute__((cleanup(listing_clear)))

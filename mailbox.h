@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * A mailbox: a Maildir (a directory that has new/ and cur/) or a flat folder (any other). It owns
+ * every message file: listing, sizes, reading, the lock, deletion.
+ *
+ * Messages have an index from 0 to mailbox_count() - 1 that never changes until mailbox_wake().
+ * Functions that return an int or ssize_t return a negative errno on failure. Besides what they
+ * name, and what the system says of files and directories:
+ *   -ENOENT  the message is gone: it was deleted here or by somebody else
+ *   -ENOMEM */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define MAILBOX_UNIQUE_ID_MAX 70 /* octets */
+
+enum mailbox_access {
+	MAILBOX_READ_WRITE,
+	MAILBOX_READ_ONLY, /* nothing is created or changed, no lock is taken */
+};
+
+struct mailbox;
+
+/* Opens, locks and lists the mailbox at `path`; the caller frees it. One that does not exist is
+ * empty, and nothing is created for it. Returns 0, or
+ *   -EBUSY    another session has the lock
+ *   -ENOTDIR  `path` is something else than a directory */
+int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret);
+
+/* Drops the lock, closes and frees it, commits nothing, and returns NULL. Takes NULL. */
+struct mailbox *mailbox_free(struct mailbox *mailbox);
+
+/* How many messages were listed, those deleted since included. */
+size_t mailbox_count(const struct mailbox *mailbox);
+
+/* Whether the message is there: not marked as deleted, and not known to be gone. */
+bool mailbox_has(const struct mailbox *mailbox, size_t index);
+
+/* Whether this session has marked or deleted it. One that somebody else deleted is not there, but
+ * may still be asked for, and deleted. */
+bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index);
+
+/* Its unique-id (RFC 1939 section 7, UIDL), 1 to 70 octets from '!' to '~': for a Maildir the
+ * unique part of the name, for a folder the name, or a digest if that won't do. */
+void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
+		       char ret_unique_id[MAILBOX_UNIQUE_ID_MAX + 1]);
+
+/* Looks a unique-id up in the listing, and nowhere else. Returns 0, -ENOENT or -ENOMEM. */
+int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_index);
+
+/* The octets that RETR will send, before dot-stuffing, with CRLF line ends. */
+int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets);
+
+/* A message that is being read. */
+struct mailbox_message {
+	int fd;
+	uint64_t left_octets;
+};
+
+/* Opens a message; it is closed with mailbox_message_close(). */
+int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret);
+
+/* Reads octets as they are stored. Returns how many, 0 at the end, or
+ *   -ENODATA  the file has become shorter since it was opened */
+ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets);
+
+void mailbox_message_close(struct mailbox_message *message);
+
+#define auto_message __attribute__((cleanup(mailbox_message_close)))
+
+/* Notes that the client got all of a message, so many octets of it. Returns whether its size was
+ * believed to be another; from now on it is this. */
+bool mailbox_retrieved(struct mailbox *mailbox, size_t index, uint64_t octets);
+
+/* Marks a message as deleted; unmarks all. */
+void mailbox_mark(struct mailbox *mailbox, size_t index);
+void mailbox_unmark_all(struct mailbox *mailbox);
+
+/* Deletes one message at once and for good. One that is gone already counts as deleted.
+ *   -EAGAIN  somebody renames it faster than we can follow */
+int mailbox_delete(struct mailbox *mailbox, size_t index);
+
+/* Deletes the marked messages (RFC 1939 section 6), one by one. Returns 0, or what
+ * mailbox_delete() says of the first that could not be deleted; it and those after it are still
+ * there and marked. In both cases *ret_deleted is how many went. */
+int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted);
+
+/* Gives the messages of a Maildir that the client got the flag S, and moves them to cur/. Returns
+ * 0, or why the first that could not be changed was not. */
+int mailbox_mark_seen(struct mailbox *mailbox);
+
+/* Drops the lock and closes every file, but keeps the listing for mailbox_wake(). Until then only
+ * that and mailbox_free() may be called. */
+void mailbox_sleep(struct mailbox *mailbox);
+
+/* Locks the mailbox again and lists it anew, with new indices; if nothing has changed, which the
+ * directories' times tell, without reading it. Returns 0, and whether there is a message that was
+ * not listed before; or as mailbox_open(), and the mailbox is still asleep. */
+int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);

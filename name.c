@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What the name of a message's file says. Names are not trusted: whoever may write to the mailbox
+ * chooses them. */
+#include "name.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define US_PER_S UINT64_C(1000000)
+
+size_t name_unique_octets(const char *name)
+{
+	return strcspn(name, ":");
+}
+
+/* The number that `text` begins with; 0 if there is none, UINT64_MAX if it does not fit.
+ * Leaves *ret_end behind its last digit. */
+static uint64_t leading_number(const char *text, const char **ret_end)
+{
+	uint64_t number = 0;
+
+	for (; *text >= '0' && *text <= '9'; text++) {
+		if (number == UINT64_MAX || __builtin_mul_overflow(number, 10, &number) ||
+		    __builtin_add_overflow(number, (uint64_t)(*text - '0'), &number))
+			number = UINT64_MAX;
+	}
+	*ret_end = text;
+	return number;
+}
+
+uint64_t name_arrival_us(const char *name)
+{
+	const char *rest, *end;
+	uint64_t us = leading_number(name, &rest);
+	uint64_t fraction_us = 0;
+
+	if (__builtin_mul_overflow(us, US_PER_S, &us))
+		return UINT64_MAX;
+	if (*rest != '.')
+		return us;
+	for (rest++; *rest && *rest != '.' && *rest != ':'; rest++) {
+		if (*rest != 'M')
+			continue;
+		fraction_us = leading_number(rest + 1, &end);
+		if (end > rest + 1)
+			break;
+	}
+	if (fraction_us >= US_PER_S) /* not microseconds, whatever it is */
+		fraction_us = 0;
+	return __builtin_add_overflow(us, fraction_us, &us) ? UINT64_MAX : us;
+}
+
+int name_size_octets(const char *name, uint64_t *ret_octets)
+{
+	size_t unique = name_unique_octets(name);
+	const char *field = memmem(name, unique, ",W=", 3);
+	const char *end;
+	uint64_t octets;
+
+	if (!field)
+		return -ENOENT;
+	octets = leading_number(field + 3, &end);
+	if (end == field + 3 || (*end != ',' && end != name + unique) || octets == UINT64_MAX)
+		return -ENOENT;
+	*ret_octets = octets;
+	return 0;
+}
+
+int name_add_seen(const char *name, char **ret_name)
+{
+	size_t unique = name_unique_octets(name);
+	size_t octets = strlen(name);
+	const char *info = name + unique;
+	char *seen = malloc(octets + sizeof(":2,S"));
+
+	if (!seen)
+		return -ENOMEM;
+	if (*info == '\0') {
+		memcpy(seen, name, octets);
+		memcpy(seen + octets, ":2,S", sizeof(":2,S"));
+	} else if (strncmp(info, ":2,", 3) != 0 || strchr(info + 3, 'S')) {
+		memcpy(seen, name, octets + 1);
+	} else {
+		size_t before = unique + 3; /* flags stand in ASCII order */
+
+		while (name[before] && name[before] < 'S')
+			before++;
+		memcpy(seen, name, before);
+		seen[before] = 'S';
+		memcpy(seen + before + 1, name + before, octets - before + 1);
+	}
+	*ret_name = seen;
+	return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What the name of a message's file says. Pure functions.
+ *
+ * A Maildir name is `UNIQUE[:2,FLAGS]`; UNIQUE begins with the time of delivery,
+ * `SECONDS.DETAILS.HOST`, and may end in fields such as `,S=OCTETS,W=OCTETS`. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The octets of the part of a Maildir name that never changes: all that stands before the first
+ * ':'. */
+size_t name_unique_octets(const char *name);
+
+/* When the message arrived, in microseconds since the epoch, as the unique part of a Maildir
+ * name tells it: the seconds that it begins with and the microseconds after an 'M' in its second
+ * dot-separated part. What is missing counts as 0; what is too large saturates. */
+uint64_t name_arrival_us(const char *name);
+
+/* The size that the agent which delivered the message wrote into its Maildir name: `,W=` and the
+ * octets with CRLF line ends. Returns 0, or -ENOENT if the name has no such field. */
+int name_size_octets(const char *name, uint64_t *ret_octets);
+
+/* A Maildir name with the flag S (seen) added, the others kept. The caller frees it. If there is
+ * an info part that is not of the `2,FLAGS` form, the name stays as it is. Returns 0 or -ENOMEM. */
+int name_add_seen(const char *name, char **ret_name);

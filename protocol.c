@@ -1,0 +1,776 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * One POP3 session. Everything that the client says is a stranger's until login, and an account's
+ * owner's after it. Nothing that he says becomes a path: a unique-id is looked up in the listing
+ * only. */
+#include "protocol.h"
+
+#include "auth.h"
+#include "log.h"
+#include "mailbox.h"
+#include "settings.h"
+#include "transport.h"
+#include "util.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <strings.h>
+
+/* The longest command line, without its line end: as long as RFC 2449 section 4 lets a command
+ * with its CRLF be at most, and a little more. */
+#define COMMAND_OCTETS_MAX 512
+#define READ_OCTETS 65536
+
+/* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
+ * cmd_update() does on its way from TRANSACTION to the end. */
+enum session_state {
+	IN_AUTH = 1,
+	IN_TRANSACTION = 2,
+	IN_SLEEP = 4,
+	IN_END = 8,
+};
+
+struct session {
+	const struct settings *settings;
+	struct transport *transport;
+	enum session_state state; /* session_enter() alone assigns it */
+	char *user;		  /* that USER named; NULL: none */
+	unsigned failed_logins;	  /* in a row */
+	struct account *account;  /* from login on */
+	struct mailbox *mailbox;  /* likewise */
+	char octets[READ_OCTETS]; /* of a message that is being sent */
+};
+
+/* What a command's argument looks like. */
+enum argument_shape {
+	ARG_NONE,
+	ARG_WORD,      /* one word */
+	ARG_TEXT,      /* the rest of the line as it is */
+	ARG_MSG,       /* a message: its number or UID:unique-id */
+	ARG_OPT_MSG,   /* a message, or nothing */
+	ARG_MSG_COUNT, /* a message and a number of lines */
+};
+
+/* An argument that has been checked. */
+struct argument {
+	char *text; /* of ARG_WORD and ARG_TEXT */
+	bool has_message;
+	size_t index; /* of a message that is not deleted */
+	uint64_t count;
+};
+
+typedef int command_handler(struct session *session, const struct argument *argument);
+
+struct command {
+	const char *name;
+	unsigned states;
+	enum argument_shape shape;
+	command_handler *handler;
+	unsigned flags;
+};
+
+enum {
+	CMD_SECRET = 1,	 /* the argument must not stay in memory */
+	CMD_CHANGES = 2, /* refused if the mailbox is read-only */
+};
+
+/* ---- Replies ---- */
+
+#define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
+#define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
+
+/* The response code of a failure (RFC 3206): whether trying again later may help. */
+static const char *response_code(int error)
+{
+	switch (error) {
+	case -EBUSY:
+		return "[IN-USE]";
+	case -EACCES:
+	case -EPERM:
+	case -EROFS:
+	case -ENOTDIR:
+	case -ELOOP:
+	case -EINVAL:
+	case -ENXIO:
+	case -ENAMETOOLONG:
+		return "[SYS/PERM]";
+	default:
+		return "[SYS/TEMP]";
+	}
+}
+
+/* Turns a failure below us into a log line with all we know, and a reply with what concerns the
+ * client. */
+static int reply_failure(struct session *session, int error, const char *what, const char *which)
+{
+	if (error != -EBUSY)
+		log_error("cannot %s '%s': %s", what, which, strerror(-error));
+	return reply_err(session, "%s cannot %s%s", response_code(error), what,
+			 error == -EBUSY ? ": another session has it" : "");
+}
+
+/* The message's unique-id for the log, which is what its owner knows it by. */
+static int reply_message_failure(struct session *session, int error, const char *what, size_t index)
+{
+	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
+
+	if (error == -ENOENT)
+		return reply_err(session, "message %zu is gone", index + 1);
+	mailbox_unique_id(session->mailbox, index, unique_id);
+	return reply_failure(session, error, what, unique_id);
+}
+
+/* A failure of the accounts, at login or later, that is not the client's. */
+static int reply_account_failure(struct session *session, int error, const char *user)
+{
+	if (error == -ENXIO)
+		log_error("the account '%s' has no usable mailbox path", user);
+	else
+		log_error("cannot look up '%s' in the passwd-file '%s': %s", user,
+			  session->settings->users, strerror(-error));
+	return reply_err(session, "%s cannot look up the account", response_code(error));
+}
+
+/* ---- States ---- */
+
+/* Enters a state, after what it promises has happened. */
+static void session_enter(struct session *session, enum session_state state)
+{
+	const struct settings *settings = session->settings;
+
+	switch (state) {
+	case IN_AUTH:
+		transport_set_deadline(session->transport, settings->login_timeout_s);
+		break;
+	case IN_TRANSACTION:
+		transport_set_timeout(session->transport, settings->idle_timeout_s);
+		break;
+	case IN_SLEEP:
+		transport_set_timeout(session->transport, settings->sleep_timeout_s);
+		break;
+	case IN_END:
+		break;
+	}
+	session->state = state;
+}
+
+/* ---- Any state ---- */
+
+/* Whether this client may log in with a password. */
+static bool plaintext_allowed(const struct session *session)
+{
+	switch (session->settings->plaintext_auth) {
+	case PLAINTEXT_ALWAYS:
+		return true;
+	case PLAINTEXT_LOCAL:
+		return transport_is_local(session->transport);
+	default:
+		return false;
+	}
+}
+
+/* CAPA (RFC 2449 section 5), the same in all states. */
+static int cmd_capa(struct session *session, const struct argument *argument)
+{
+	static const char *const capabilities[] = {
+		"TOP",
+		"UIDL",
+		"RESP-CODES",
+		"AUTH-RESP-CODE",
+		"PIPELINING",
+		"EXPIRE NEVER",
+		"SLEE-WAKE",
+		"SLEEPING",
+		"UID-PARAM",
+		"DELI",
+		"IMPLEMENTATION pop3-handler",
+	};
+	int r = reply_ok(session, "capabilities follow");
+
+	(void)argument;
+	if (r == 0 && plaintext_allowed(session))
+		r = transport_put_line(session->transport, "USER");
+	for (size_t i = 0; i < ARRAY_SIZE(capabilities) && r == 0; i++)
+		r = transport_put_line(session->transport, "%s", capabilities[i]);
+	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+}
+
+static int cmd_noop(struct session *session, const struct argument *argument)
+{
+	(void)argument;
+	return reply_ok(session, "nothing done");
+}
+
+/* QUIT where there is nothing to commit. */
+static int cmd_leave(struct session *session, const struct argument *argument)
+{
+	(void)argument;
+	session_enter(session, IN_END);
+	return reply_ok(session, "goodbye");
+}
+
+/* ---- AUTHORIZATION ---- */
+
+static int refuse_plaintext(struct session *session)
+{
+	return reply_err(session, "a password must not travel unencrypted here: use TLS");
+}
+
+static int cmd_user(struct session *session, const struct argument *argument)
+{
+	char *user;
+
+	if (!plaintext_allowed(session))
+		return refuse_plaintext(session);
+	user = strdup(argument->text);
+	if (!user)
+		return reply_account_failure(session, -ENOMEM, argument->text);
+	free(session->user);
+	session->user = user;
+	/* The same for a name that does not exist. */
+	return reply_ok(session, "send PASS");
+}
+
+static void log_report(const struct session *session, const struct auth_report *report)
+{
+	if (report->malformed_lines > 0)
+		log_warning("malformed lines in '%s' are skipped: %u, the first is line %u",
+			    session->settings->users, report->malformed_lines,
+			    report->malformed_line);
+}
+
+/* A refusal takes longer with every one in a row. */
+static int refuse_login(struct session *session, const char *user)
+{
+	unsigned penalty_s = session->settings->login_penalty_s;
+	int r;
+
+	for (unsigned i = 0; i < session->failed_logins; i++)
+		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
+	session->failed_logins++;
+	log_warning("login of '%s' from %s refused", user, transport_peer(session->transport));
+	r = transport_pause(session->transport, penalty_s);
+	return r == 0 ? reply_err(session, "[AUTH] wrong user name or password") : r;
+}
+
+static bool is_read_only(const struct session *session, const struct account *account)
+{
+	return session->settings->read_only || account->read_only;
+}
+
+/* Opens the account's mailbox; the session owns both from then on. */
+static int open_maildrop(struct session *session, struct account *account)
+{
+	int r = mailbox_open(account->mailbox,
+			     is_read_only(session, account) ? MAILBOX_READ_ONLY :
+							      MAILBOX_READ_WRITE,
+			     &session->mailbox);
+
+	if (r < 0) {
+		r = reply_failure(session, r, "open the mailbox", account->mailbox);
+		(void)auth_free(account);
+		return r;
+	}
+	session->account = account;
+	session->failed_logins = 0;
+	session_enter(session, IN_TRANSACTION);
+	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
+}
+
+static int cmd_pass(struct session *session, const struct argument *argument)
+{
+	const struct settings *settings = session->settings;
+	auto_free char *user = take_ptr(session->user); /* for this PASS only */
+	struct account *account;
+	struct auth_report report;
+	int r;
+
+	if (!plaintext_allowed(session))
+		return refuse_plaintext(session);
+	if (!user)
+		return reply_err(session, "send USER first");
+	r = auth_login(settings->users, settings->mailbox, user, argument->text, &account, &report);
+	log_report(session, &report);
+	if (r == -EKEYREJECTED)
+		return refuse_login(session, user);
+	if (r < 0)
+		return reply_account_failure(session, r, user);
+	return open_maildrop(session, account);
+}
+
+/* ---- TRANSACTION: what is there ---- */
+
+/* Learns all sizes, so that nothing can fail when they are told; a message that turns out to be
+ * gone is no longer there. Returns 0, or a failure after it has been answered in *ret_reply. */
+static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets,
+		       int *ret_reply)
+{
+	*ret_count = 0;
+	*ret_octets = 0;
+	for (size_t i = 0; i < mailbox_count(session->mailbox); i++) {
+		uint64_t octets;
+		int r;
+
+		if (!mailbox_has(session->mailbox, i))
+			continue;
+		r = mailbox_size(session->mailbox, i, &octets);
+		if (r == -ENOENT)
+			continue;
+		if (r < 0) {
+			*ret_reply = reply_message_failure(session, r, "read the message", i);
+			return r;
+		}
+		(*ret_count)++;
+		*ret_octets += octets;
+	}
+	return 0;
+}
+
+static int cmd_stat(struct session *session, const struct argument *argument)
+{
+	size_t count;
+	uint64_t octets;
+	int r;
+
+	(void)argument;
+	if (measure_all(session, &count, &octets, &r) < 0)
+		return r;
+	return reply_ok(session, "%zu %" PRIu64, count, octets);
+}
+
+/* The end of a multi-line answer, one line for each message that is there. */
+static int list_messages(struct session *session, int (*put)(struct session *session, size_t index))
+{
+	int r = 0;
+
+	for (size_t i = 0; i < mailbox_count(session->mailbox) && r == 0; i++) {
+		if (mailbox_has(session->mailbox, i))
+			r = put(session, i);
+	}
+	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+}
+
+static int put_size(struct session *session, size_t index)
+{
+	uint64_t octets;
+
+	/* measure_all() has seen to it that it is known. */
+	if (mailbox_size(session->mailbox, index, &octets) < 0)
+		return 0;
+	return transport_put_line(session->transport, "%zu %" PRIu64, index + 1, octets);
+}
+
+static int cmd_list(struct session *session, const struct argument *argument)
+{
+	size_t count;
+	uint64_t octets;
+	int r;
+
+	if (argument->has_message) {
+		r = mailbox_size(session->mailbox, argument->index, &octets);
+		if (r < 0)
+			return reply_message_failure(session, r, "read the message",
+						     argument->index);
+		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
+	}
+	if (measure_all(session, &count, &octets, &r) < 0)
+		return r;
+	r = reply_ok(session, "%zu messages (%" PRIu64 " octets)", count, octets);
+	return r == 0 ? list_messages(session, put_size) : r;
+}
+
+static int put_unique_id(struct session *session, size_t index)
+{
+	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
+
+	mailbox_unique_id(session->mailbox, index, unique_id);
+	return transport_put_line(session->transport, "%zu %s", index + 1, unique_id);
+}
+
+static int cmd_uidl(struct session *session, const struct argument *argument)
+{
+	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
+	int r;
+
+	if (argument->has_message) {
+		if (!mailbox_has(session->mailbox, argument->index))
+			return reply_message_failure(session, -ENOENT, "", argument->index);
+		mailbox_unique_id(session->mailbox, argument->index, unique_id);
+		return reply_ok(session, "%zu %s", argument->index + 1, unique_id);
+	}
+	r = reply_ok(session, "unique-ids follow");
+	return r == 0 ? list_messages(session, put_unique_id) : r;
+}
+
+/* ---- TRANSACTION: messages ---- */
+
+/* Puts some octets of a message on the wire. */
+static int put_octets(struct session *session, struct wire_converter *converter, const char *octets,
+		      size_t count)
+{
+	while (count > 0) {
+		char *room;
+		size_t room_octets, put, used;
+		int r = transport_room(session->transport, &room, &room_octets);
+
+		if (r < 0)
+			return r;
+		used = wire_convert(converter, octets, count, room, room_octets, &put);
+		transport_filled(session->transport, put);
+		octets += used;
+		count -= used;
+	}
+	return 0;
+}
+
+static int put_message_end(struct session *session, struct wire_converter *converter)
+{
+	char line_end[2];
+	size_t octets = wire_convert_end(converter, line_end);
+
+	return transport_put_end(session->transport, line_end, octets);
+}
+
+/* A message that cannot be read to its end: after +OK only the end of the connection can tell the
+ * client so. What came before is still his. */
+static int break_off(struct session *session, int error, size_t index)
+{
+	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
+
+	mailbox_unique_id(session->mailbox, index, unique_id);
+	log_error("cannot read the message '%s' to its end: %s", unique_id, strerror(-error));
+	(void)transport_flush(session->transport);
+	return error;
+}
+
+/* Sends an open message, all of it or what `top` wants. Returns 1 and in ret_octets how many, as
+ * sizes count; 0 if nothing was sent but an -ERR; or a failure. */
+static int send_message(struct session *session, size_t index, struct mailbox_message *message,
+			struct wire_top *top, uint64_t *ret_octets)
+{
+	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	/* The first octets are read before anything is promised. */
+	ssize_t n = mailbox_message_read(message, session->octets, sizeof(session->octets));
+	int r;
+
+	if (n < 0)
+		return reply_message_failure(session, (int)n, "read the message", index);
+	r = reply_ok(session, "message follows");
+	while (n > 0 && r == 0) {
+		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
+
+		r = put_octets(session, &converter, session->octets, count);
+		if (top && top->done)
+			break;
+		n = mailbox_message_read(message, session->octets, sizeof(session->octets));
+	}
+	if (r == 0 && n < 0)
+		r = break_off(session, (int)n, index);
+	if (r == 0)
+		r = put_message_end(session, &converter);
+	*ret_octets = converter.octets;
+	return r == 0 ? 1 : r;
+}
+
+static int cmd_retr(struct session *session, const struct argument *argument)
+{
+	auto_message struct mailbox_message message = { .fd = -1 };
+	uint64_t octets;
+	int r = mailbox_message_open(session->mailbox, argument->index, &message);
+
+	if (r < 0)
+		return reply_message_failure(session, r, "open the message", argument->index);
+	r = send_message(session, argument->index, &message, NULL, &octets);
+	if (r == 1 && mailbox_retrieved(session->mailbox, argument->index, octets)) {
+		char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
+
+		mailbox_unique_id(session->mailbox, argument->index, unique_id);
+		log_warning("the message '%s' has %" PRIu64 " octets, not as many as was believed",
+			    unique_id, octets);
+	}
+	return r < 0 ? r : 0;
+}
+
+static int cmd_top(struct session *session, const struct argument *argument)
+{
+	auto_message struct mailbox_message message = { .fd = -1 };
+	struct wire_top top = { .lines_left = argument->count };
+	uint64_t octets;
+	int r = mailbox_message_open(session->mailbox, argument->index, &message);
+
+	if (r < 0)
+		return reply_message_failure(session, r, "open the message", argument->index);
+	r = send_message(session, argument->index, &message, &top, &octets);
+	return r < 0 ? r : 0;
+}
+
+static int cmd_dele(struct session *session, const struct argument *argument)
+{
+	mailbox_mark(session->mailbox, argument->index);
+	return reply_ok(session, "message %zu is marked as deleted", argument->index + 1);
+}
+
+static int cmd_deli(struct session *session, const struct argument *argument)
+{
+	int r = mailbox_delete(session->mailbox, argument->index);
+
+	if (r < 0)
+		return reply_message_failure(session, r, "delete the message", argument->index);
+	return reply_ok(session, "message %zu is deleted", argument->index + 1);
+}
+
+static int cmd_rset(struct session *session, const struct argument *argument)
+{
+	(void)argument;
+	mailbox_unmark_all(session->mailbox);
+	return reply_ok(session, "no message is marked as deleted");
+}
+
+/* ---- The commit, sleep and waking up ---- */
+
+/* Deletes what is marked; only then are retrieved messages marked as seen, which is worth a log
+ * line if it fails, but no -ERR. Returns 0, or a failure that has been logged. */
+static int commit(struct session *session, size_t *ret_deleted)
+{
+	const char *mailbox = session->account->mailbox;
+	int r = mailbox_commit(session->mailbox, ret_deleted);
+
+	if (r < 0) {
+		log_error("cannot delete all marked messages of '%s': %s", mailbox, strerror(-r));
+		return r;
+	}
+	if (!session->settings->keep_new) {
+		int seen = mailbox_mark_seen(session->mailbox);
+
+		if (seen < 0)
+			log_warning("cannot mark messages of '%s' as seen: %s", mailbox,
+				    strerror(-seen));
+	}
+	return 0;
+}
+
+static int reply_commit(struct session *session, int error, size_t deleted, const char *good)
+{
+	if (error == 0)
+		return reply_ok(session, "%s", good);
+	return reply_err(session, "%s not all messages could be deleted, only %zu of them",
+			 response_code(error), deleted);
+}
+
+/* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply says that it is over. */
+static int cmd_update(struct session *session, const struct argument *argument)
+{
+	size_t deleted;
+	int r = commit(session, &deleted);
+
+	(void)argument;
+	session->mailbox = mailbox_free(session->mailbox);
+	session_enter(session, IN_END);
+	return reply_commit(session, r, deleted, "goodbye");
+}
+
+static int cmd_slee(struct session *session, const struct argument *argument)
+{
+	size_t deleted;
+	int r = commit(session, &deleted);
+
+	(void)argument;
+	if (r == 0) {
+		mailbox_sleep(session->mailbox);
+		session_enter(session, IN_SLEEP);
+	}
+	return reply_commit(session, r, deleted, "asleep");
+}
+
+static int cmd_wake(struct session *session, const struct argument *argument)
+{
+	const struct settings *settings = session->settings;
+	struct auth_report report;
+	bool has_new;
+	int r = auth_check_again(settings->users, settings->mailbox, session->account, &report);
+
+	(void)argument;
+	log_report(session, &report);
+	if (r == -EKEYREJECTED)
+		return reply_err(session, "[AUTH] the account is not as it was at login");
+	if (r < 0)
+		return reply_account_failure(session, r, session->account->user);
+	r = mailbox_wake(session->mailbox, &has_new);
+	if (r < 0)
+		return reply_failure(session, r, "open the mailbox", session->account->mailbox);
+	session_enter(session, IN_TRANSACTION);
+	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
+			mailbox_count(session->mailbox));
+}
+
+/* ---- Commands ---- */
+
+/* clang-format off */
+static const struct command commands[] = {
+	/* name   valid in                   argument       handler     flags */
+	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   0 },
+	{ "USER", IN_AUTH,                   ARG_WORD,      cmd_user,   0 },
+	{ "PASS", IN_AUTH,                   ARG_TEXT,      cmd_pass,   CMD_SECRET },
+	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   0 },
+	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   0 },
+	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,   0 },
+	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   0 },
+	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_top,    0 },
+	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,   CMD_CHANGES },
+	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   CMD_CHANGES },
+	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,   0 },
+	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   0 },
+	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   0 },
+	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   0 },
+	{ "QUIT", IN_TRANSACTION,            ARG_NONE,      cmd_update, 0 },
+	{ "QUIT", IN_AUTH | IN_SLEEP,        ARG_NONE,      cmd_leave,  0 },
+};
+/* clang-format on */
+
+/* Finds the row for a name in a state. In ret_known: whether any state has the name. */
+static const struct command *find_command(const char *name, enum session_state state,
+					  bool *ret_known)
+{
+	*ret_known = false;
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcasecmp(commands[i].name, name) != 0)
+			continue;
+		*ret_known = true;
+		if (commands[i].states & state)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+#define BLANKS " \t"
+
+/* Cuts the first word off a text, in place, and returns what follows the blanks after it. */
+static char *cut_word(char *text)
+{
+	text += strcspn(text, BLANKS);
+	if (*text == '\0')
+		return text;
+	*text++ = '\0';
+	return text + strspn(text, BLANKS);
+}
+
+/* Reads the argument that names a message, the only place where numbers and indices meet. Returns
+ * NULL, or what to answer. */
+static const char *read_message(struct session *session, const char *word,
+				struct argument *argument)
+{
+	const char *unique_id = wire_skip_uid_prefix(word);
+	size_t count = mailbox_count(session->mailbox);
+	uint64_t number = 0;
+	int r = 0;
+
+	if (unique_id)
+		r = mailbox_find(session->mailbox, unique_id, &argument->index);
+	else if (wire_parse_number(word, count, &number) < 0 || number == 0)
+		return "there is no such message";
+	else
+		argument->index = (size_t)number - 1;
+	if (r == -ENOENT)
+		return "[UID] there is no such message";
+	if (r < 0)
+		return "[SYS/TEMP] cannot look up the message";
+	if (mailbox_is_deleted(session->mailbox, argument->index))
+		return unique_id ? "[UID] the message is deleted" : "the message is deleted";
+	argument->has_message = true;
+	return NULL;
+}
+
+/* Reads an argument of the shape that the command wants. Returns NULL, or what to answer. */
+static const char *read_argument(struct session *session, enum argument_shape shape, char *text,
+				 struct argument *ret)
+{
+	char *rest;
+
+	*ret = (struct argument){ .text = text };
+	if (shape == ARG_NONE)
+		return *text ? "this command takes no argument" : NULL;
+	if (shape == ARG_OPT_MSG && !*text)
+		return NULL;
+	if (!*text)
+		return "this command needs an argument";
+	if (shape == ARG_TEXT)
+		return NULL;
+	rest = cut_word(text);
+	if (shape == ARG_MSG_COUNT) {
+		char *count = rest;
+
+		rest = cut_word(rest);
+		if (wire_parse_number(count, UINT64_MAX, &ret->count) < 0)
+			return "this command needs a message and a number of lines";
+	}
+	if (*rest)
+		return "too many arguments";
+	return shape == ARG_WORD ? NULL : read_message(session, text, ret);
+}
+
+/* Cuts the keyword off a line, and blanks off its end unless the argument is taken as it is.
+ * Returns the argument. */
+static char *cut_keyword(char *line, size_t octets)
+{
+	char *argument = line + strcspn(line, BLANKS);
+
+	if (*argument)
+		*argument++ = '\0';
+	if (strcasecmp(line, "PASS") == 0)
+		return argument;
+	while (octets > 0 && strchr(BLANKS, line[octets - 1]))
+		line[--octets] = '\0';
+	return argument + strspn(argument, BLANKS);
+}
+
+/* Answers one line with exactly one reply. */
+static int serve_line(struct session *session, char *line, size_t octets)
+{
+	char *text = cut_keyword(line, octets);
+	struct argument argument;
+	bool known;
+	const struct command *command = find_command(line, session->state, &known);
+	const char *problem;
+	int r;
+
+	if (!command)
+		return known ? reply_err(session, "this command is not valid in this state") :
+			       reply_err(session, "unknown command");
+	if ((command->flags & CMD_CHANGES) && is_read_only(session, session->account))
+		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
+	problem = read_argument(session, command->shape, text, &argument);
+	r = problem ? reply_err(session, "%s", problem) : command->handler(session, &argument);
+	if (command->flags & CMD_SECRET)
+		explicit_bzero(line, octets);
+	return r;
+}
+
+static int serve_command(struct session *session)
+{
+	char *line;
+	size_t octets;
+	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line, &octets);
+
+	if (r == -EMSGSIZE)
+		return reply_err(session, "the line is too long");
+	if (r == -EBADMSG)
+		return reply_err(session, "the line has a NUL in it");
+	return r < 0 ? r : serve_line(session, line, octets);
+}
+
+int protocol_serve(const struct settings *settings, struct transport *transport)
+{
+	struct session session = { .settings = settings, .transport = transport };
+	int r;
+
+	session_enter(&session, IN_AUTH);
+	r = reply_ok(&session, "pop3-handler ready");
+	while (r == 0 && session.state != IN_END)
+		r = serve_command(&session);
+	(void)mailbox_free(session.mailbox);
+	(void)auth_free(session.account);
+	free(session.user);
+	return r == 0 ? transport_finish(transport) : r;
+}

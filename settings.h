@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The settings: their names, defaults and meaning, from the command line and from a file. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* RFC 1939 section 3: an autologout timer must be of at least ten minutes. */
+#define SETTINGS_RFC_TIMEOUT_S 600
+
+enum settings_plaintext_auth {
+	PLAINTEXT_NEVER,
+	PLAINTEXT_LOCAL, /* not over a network */
+	PLAINTEXT_ALWAYS,
+};
+
+struct settings {
+	char *users;   /* passwd-file; NULL: nobody can log in */
+	char *mailbox; /* template, see template.h */
+	enum settings_plaintext_auth plaintext_auth;
+	bool read_only;
+	bool keep_new;
+	unsigned login_timeout_s;
+	unsigned idle_timeout_s;
+	unsigned sleep_timeout_s;
+	unsigned login_penalty_s;
+};
+
+/* What the command line asks for. */
+enum settings_action {
+	SETTINGS_SERVE,
+	SETTINGS_CHECK,
+	SETTINGS_HELP,
+	SETTINGS_VERSION,
+};
+
+/* Reads the command line and the file that it names; `ret` is the caller's to free. Returns 0, or
+ * with a one-line text in ret_problem that the caller frees (NULL if there is no memory for it):
+ *   -EINVAL   a mistake on the command line
+ *   -EBADMSG  a mistake in the file, or it cannot be read
+ *   -ENOMEM */
+int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
+		  char **ret_problem);
+
+/* Frees the settings, and returns NULL. Takes NULL. */
+struct settings *settings_free(struct settings *settings);
+
+/* Prints how the program is called, with every setting and its default. */
+void settings_print_help(FILE *stream);

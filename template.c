@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The path template of a mailbox. The template and the home directory are the administrator's;
+ * the user name comes from the client. */
+#include "template.h"
+
+#include "util.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+/* What one letter after '%' stands for. */
+struct part {
+	const char *text;
+	size_t octets;
+	bool from_name; /* and so chosen by the client */
+};
+
+static int part_for(char letter, const char *user, const char *home, struct part *ret_part)
+{
+	size_t local = strcspn(user, "@");
+	const char *domain = user[local] ? user + local + 1 : "";
+
+	switch (letter) {
+	case 'u':
+		*ret_part = (struct part){ user, strlen(user), true };
+		return 0;
+	case 'n':
+		*ret_part = (struct part){ user, local, true };
+		return 0;
+	case 'd':
+		*ret_part = (struct part){ domain, strlen(domain), true };
+		return 0;
+	case 'h':
+		if (!home || !*home)
+			return -ENXIO;
+		*ret_part = (struct part){ home, strlen(home), false };
+		return 0;
+	case '%':
+		*ret_part = (struct part){ "%", 1, false };
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+int template_check(const char *template)
+{
+	struct part part;
+
+	if (!*template)
+		return -EINVAL;
+	while ((template = strchr(template, '%'))) {
+		if (part_for(template[1], "user", "/home", &part) < 0)
+			return -EINVAL;
+		template += 2;
+	}
+	return 0;
+}
+
+/* A path that is being written. */
+struct path {
+	char *text;
+	size_t octets;
+	size_t component; /* where the component that is being written begins */
+	bool from_name;	  /* the user name went into that component */
+};
+
+/* Whether the component leads where the template did not say: nowhere, here or up. */
+static bool component_strays(const struct path *path)
+{
+	const char *component = path->text + path->component;
+	size_t octets = path->octets - path->component;
+
+	return path->from_name && (octets == 0 || strncmp(component, "..", octets) == 0);
+}
+
+static int add_part(struct path *path, const struct part *part)
+{
+	for (size_t i = 0; i < part->octets; i++) {
+		if (part->text[i] == '/') {
+			if (part->from_name || component_strays(path))
+				return -EKEYREJECTED;
+			path->component = path->octets + 1;
+			path->from_name = false;
+		}
+		path->text[path->octets++] = part->text[i];
+	}
+	path->from_name |= part->from_name;
+	return 0;
+}
+
+/* More octets than the path can have. */
+static size_t path_bound(const char *template, const char *user, const char *home)
+{
+	size_t bound = strlen(template) + 1;
+	size_t longest = strlen(user) + (home ? strlen(home) : 0);
+
+	for (; *template; template ++)
+		bound += *template == '%' ? longest : 0;
+	return bound;
+}
+
+int template_expand(const char *template, const char *user, const char *home, char **ret_path)
+{
+	struct path path = { 0 };
+	auto_free char *text = malloc(path_bound(template, user, home));
+	int r = template_check(template);
+
+	if (r < 0)
+		return r;
+	if (!text)
+		return -ENOMEM;
+	path.text = text;
+	for (; *template; template ++) {
+		struct part part = { template, 1, false };
+
+		if (*template == '%')
+			r = part_for(*++template, user, home, &part);
+		if (r == 0)
+			r = add_part(&path, &part);
+		if (r < 0)
+			return r;
+	}
+	if (component_strays(&path))
+		return -EKEYREJECTED;
+	text[path.octets] = '\0';
+	*ret_path = take_ptr(text);
+	return 0;
+}

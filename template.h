@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The path template of a mailbox: %u the whole user name, %n its part before the "@", %d the
+ * domain after it, %h the home directory, %% a percent sign. */
+#pragma once
+
+/* Whether `template` is one. Returns 0, or -EINVAL if it is empty or has an unknown '%'. */
+int template_check(const char *template);
+
+/* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of
+ * the place that the template gives it. Returns 0, or
+ *   -EKEYREJECTED  the user name would put "/" or an empty, "." or ".." component into the path
+ *   -ENXIO         the template asks for a home directory, and there is none
+ *   -EINVAL        see template_check()
+ *   -ENOMEM */
+int template_expand(const char *template, const char *user, const char *home, char **ret_path);

@@ -1,0 +1,192 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Real clients over a real socket.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	export HOME=$BATS_TEST_TMPDIR
+	printf 'From: Ann <ann@example.org>\nSubject: One\nMessage-ID: <1@example.org>\n\n.\n..dots\nend\n' \
+		>"$mail/alice/new/1700000001.M1P1.h"
+	printf 'From: Ben <ben@example.org>\r\nSubject: Two\r\nMessage-ID: <2@example.org>\r\n\r\nno line end' \
+		>"$mail/alice/new/1700000002.M1P1.h"
+	{
+		printf 'From: Cat <cat@example.org>\nSubject: Large\nMessage-ID: <3@example.org>\n\n'
+		seq 100000
+	} >"$mail/alice/cur/1700000003.M1P1.h:2,F"
+	# The bodies, as they must arrive.
+	printf '.\n..dots\nend\n' >body1
+	printf 'no line end\n' >body2
+	seq 100000 >body3
+	serve_port
+}
+
+# arrived FILE...: each file, with its CRs and header removed, is the body of message 1, 2, 3.
+arrived() {
+	local i
+	[ $# -eq 3 ]
+	for i in 1 2 3; do
+		tr -d '\r' <"${!i}" | sed '1,/^$/d' >got
+		cmp "body$i" got
+	done
+}
+
+@test "curl lists, retrieves, and deletes" {
+	url=pop3://127.0.0.1:$port
+	curl -sS -u alice:apple "$url/" | tr -d '\r' >list
+	[ "$(cut -d ' ' -f 1 list | tr '\n' ' ')" = '1 2 3 ' ]
+	for i in 1 2 3; do
+		curl -sS -u alice:apple "$url/$i" >"curl$i"
+		[ "$(wc -c <"curl$i")" -eq "$(sed -n "s/^$i //p" list)" ]
+	done
+	arrived curl1 curl2 curl3
+	curl -sS -u alice:apple -X 'UIDL' "$url/" | grep -F '2 1700000002.M1P1.h'
+	curl -sS -u alice:apple -X 'DELE 1' -l "$url/1" || true
+	run ! curl -sS -u alice:wrong "$url/"
+}
+
+fetch() {
+	printf 'poll 127.0.0.1 protocol pop3 port %s uidl user alice password apple %s\n' "$port" \
+		"mda 'cat >$HOME/\$(date +%s%N).mail'" >fetchmailrc
+	chmod 600 fetchmailrc
+	fetchmail -f fetchmailrc --nosyslog --nodetach --pidfile fetchmail.pid --idfile fetchids \
+		--sslproto '' --invisible "$@" >fetchmail.log 2>&1
+}
+
+@test "fetchmail fetches everything and deletes it" {
+	fetch --all
+	arrived ./*.mail
+	[ -z "$(files alice)" ]
+}
+
+@test "fetchmail leaves messages on the server, and does not fetch them twice" {
+	fetch --keep
+	arrived ./*.mail
+	[ "$(files alice | wc -l)" -eq 3 ]
+	status=0
+	fetch --keep || status=$?
+	[ "$status" -eq 1 ] # no new mail
+	[ "$(printf '%s\n' ./*.mail | wc -l)" -eq 3 ]
+	make_message alice/new/1700000004.M1P1.h 'Subject: New\n\nnew\n'
+	fetch --keep
+	[ "$(printf '%s\n' ./*.mail | wc -l)" -eq 4 ]
+}
+
+@test "mpop fetches with pipelining, keeps or deletes, and takes nothing twice" {
+	mkdir -p in/new in/cur in/tmp
+	cat >mpoprc <<-END
+		account default
+		host 127.0.0.1
+		port $port
+		user alice
+		password apple
+		auth user
+		tls off
+		pipelining on
+		received_header off
+		delivery maildir $PWD/in
+		uidls_file $PWD/uidls
+		keep on
+	END
+	chmod 600 mpoprc
+	mpop -C mpoprc >mpop.log
+	arrived "$(grep -l '^Subject: One' in/new/*)" "$(grep -l '^Subject: Two' in/new/*)" \
+		"$(grep -l '^Subject: Large' in/new/*)"
+	mpop -C mpoprc >mpop.log
+	[ "$(find in -type f | wc -l)" -eq 3 ]
+	[ "$(files alice | wc -l)" -eq 3 ]
+	rm uidls
+	mpop -C mpoprc --keep=off >mpop.log
+	[ "$(find in -type f | wc -l)" -eq 6 ]
+	[ -z "$(files alice)" ]
+}
+
+@test "getmail fetches and deletes" {
+	# It does not deliver as root: somebody else must get to his Maildir.
+	mkdir -p in/new in/cur in/tmp getmail
+	chown -R nobody in
+	chmod o+x "$BATS_RUN_TMPDIR"
+	cat >getmail/getmailrc <<-END
+		[retriever]
+		type = SimplePOP3Retriever
+		server = 127.0.0.1
+		port = $port
+		username = alice
+		password = apple
+		[destination]
+		type = Maildir
+		path = $PWD/in/
+		user = nobody
+		[options]
+		delete = true
+		delivered_to = false
+		received = false
+	END
+	/usr/bin/getmail --getmaildir="$PWD/getmail" >log 2>&1
+	arrived "$(grep -l '^Subject: One' in/new/*)" "$(grep -l '^Subject: Two' in/new/*)" \
+		"$(grep -l '^Subject: Large' in/new/*)"
+	[ -z "$(files alice)" ]
+}
+
+@test "Python's poplib does it all" {
+	python3 - "$port" <<-'END'
+		import poplib, sys
+		pop = poplib.POP3('127.0.0.1', int(sys.argv[1]), timeout=20)
+		assert 'UIDL' in pop.capa()
+		pop.user('alice')
+		pop.pass_('apple')
+		count, octets = pop.stat()
+		assert count == 3
+		assert octets == sum(int(line.split()[1]) for line in pop.list()[1])
+		for number in 1, 2, 3:
+		    _, lines, _ = pop.retr(number)
+		    assert sum(len(line) + 2 for line in lines) == int(pop.list(number).split()[2])
+		assert pop.retr(1)[1][-3:] == [b'.', b'..dots', b'end']
+		assert pop.top(3, 2)[1][-2:] == [b'1', b'2']
+		assert pop.uidl(2).split()[2] == b'1700000002.M1P1.h'
+		pop.dele(2)
+		assert pop.stat()[0] == 2
+		pop.rset()
+		pop.dele(1)
+		pop.noop()
+		pop.quit()
+	END
+	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
+@test "Perl's Net::POP3 does it all" {
+	perl -MNet::POP3 -e '
+		my $pop = Net::POP3->new("127.0.0.1", Port => $ARGV[0], Timeout => 20) or die "connect";
+		$pop->login("alice", "apple") == 3 or die "login";
+		my $list = $pop->list; my $uidl = $pop->uidl;
+		$uidl->{3} eq "1700000003.M1P1.h" or die "uidl";
+		my $lines = $pop->get(1);
+		join("", @$lines[-3 .. -1]) eq ".\n..dots\nend\n" or die "get";
+		my ($count, $octets) = $pop->popstat;
+		$count == 3 && $octets == $list->{1} + $list->{2} + $list->{3} or die "popstat";
+		scalar @{$pop->top(3, 2)} == 6 or die "top";
+		$pop->delete(3) or die "delete";
+		$pop->quit or die "quit";' "$port"
+	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
+@test "a session on a socket sleeps and wakes" {
+	start_session one python3 -c '
+import os, socket, sys, threading
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+def up():
+    while data := os.read(0, 4096):
+        client.sendall(data)
+threading.Thread(target=up, daemon=True).start()
+while data := client.recv(4096):
+    os.write(1, data)' "$port"
+	login one
+	ask one SLEE
+	make_message alice/new/1700000004.M1P1.h
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 4 messages' ]
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+}

@@ -1,0 +1,199 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# DELE, RSET, DELI, the commit at QUIT, and the flags that it leaves.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	for i in 1 2 3 4; do
+		make_message "alice/new/$i.M1P1.h" "message $i\n"
+	done
+}
+
+@test "what DELE marks vanishes from STAT, LIST and UIDL at once, and numbers stay" {
+	as_alice 'DELE 2' STAT LIST UIDL 'LIST 2' 'UIDL 2' 'RETR 2' 'TOP 2 0' 'DELE 2' 'DELI 2' \
+		'DELE UID:2.M1P1.h' 'LIST 3'
+	expected=('+OK message 2 is marked as deleted' '+OK 3 33' '+OK 3 messages (33 octets)'
+		'1 11' '3 11' '4 11' . '+OK unique-ids follow' '1 1.M1P1.h' '3 3.M1P1.h' '4 4.M1P1.h' .)
+	for _ in 1 2 3 4 5 6; do
+		expected+=('-ERR the message is deleted')
+	done
+	expected+=('-ERR [UID] the message is deleted' '+OK 3 11')
+	[ "${lines[*]}" = "${expected[*]}" ]
+	[ "$(files alice | wc -l)" -eq 4 ]
+}
+
+@test "RSET brings back what DELE marked, and never what DELI deleted" {
+	as_alice 'DELE 1' 'DELI 2' 'DELE 3' RSET STAT LIST QUIT
+	[ "${lines[4]}" = '+OK 3 33' ]
+	[ "${lines[*]:6:3}" = '1 11 3 11 4 11' ]
+	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/3.M1P1.h ./new/4.M1P1.h ' ]
+}
+
+@test "DELI deletes one message at once, and the others keep their numbers" {
+	start_session one
+	login one
+	ask one 'DELI 2'
+	[ "$reply" = '+OK message 2 is deleted' ]
+	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/3.M1P1.h ./new/4.M1P1.h ' ]
+	ask one 'DELI uid:4.M1P1.h'
+	[ "$reply" = '+OK message 4 is deleted' ]
+	ask one STAT
+	[ "$reply" = '+OK 2 22' ]
+	ask one 'RETR 2'
+	[ "$reply" = '-ERR the message is deleted' ]
+	ask one 'UIDL 3'
+	[ "$reply" = '+OK 3 3.M1P1.h' ]
+	ask one QUIT
+	hang_up one
+	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/3.M1P1.h ' ]
+}
+
+@test "QUIT deletes what is marked, and not before" {
+	start_session one
+	login one
+	ask one 'DELE 1'
+	ask one 'DELE 3'
+	ask one NOOP
+	[ "$(files alice | wc -l)" -eq 4 ]
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	[ "$(files alice | tr '\n' ' ')" = './new/2.M1P1.h ./new/4.M1P1.h ' ]
+	hang_up one
+	[ "$status" -eq 0 ]
+}
+
+@test "end of file deletes nothing" {
+	as_alice 'DELE 1' 'DELE 2'
+	[ "$(files alice | wc -l)" -eq 4 ]
+}
+
+@test "QUIT is answered after the messages are deleted, and after the lock is free" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
+	trace trace trace=unlink,unlinkat,write,close,openat "$HANDLER" "${options[@]}" <script >out
+	lock_fd=$(sed -nE 's/^openat\(.*\.pop3-handler\.lock".*= ([0-9]+)$/\1/p' trace)
+	grep -nE "^(unlink|write\(1,|close\($lock_fd\))" trace | tail -n 4 >order
+	cat order
+	[ "$(cut -d: -f 2 order | sed -E 's/\(.*//' | tr '\n' ' ')" = 'unlinkat unlinkat close write ' ]
+}
+
+@test "QUIT says -ERR if a deletion fails, with how many went, and why is in the log" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
+	trace trace trace=unlinkat -e inject=unlinkat:error=EACCES:when=2+ \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[6]}" = '-ERR [SYS/PERM] not all messages could be deleted, only 1 of them' ]
+	[ "${#lines[@]}" -eq 7 ]
+	grep -xF "pop3-handler: cannot delete all marked messages of '$mail/alice': Permission denied" log
+	[ "$(files alice | wc -l)" -eq 3 ]
+}
+
+@test "SLEE says -ERR if a deletion fails, and the session stays in TRANSACTION, marks kept" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 2' 'DELE 3' SLEE STAT RSET STAT SLEE >script
+	trace trace trace=unlinkat -e inject=unlinkat:error=EIO \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[5]}" = '-ERR [SYS/TEMP] not all messages could be deleted, only 0 of them' ]
+	[ "${lines[6]}" = '+OK 2 22' ]
+	[ "${lines[8]}" = '+OK 4 44' ]
+	[ "${lines[9]}" = '+OK asleep' ]
+	[ "$(files alice | wc -l)" -eq 4 ]
+}
+
+@test "DELI says -ERR if the deletion fails, and the message is still there" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 2' STAT 'RETR 2' >script
+	trace trace trace=unlinkat -e inject=unlinkat:error=EROFS \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[3]}" = '-ERR [SYS/PERM] cannot delete the message' ]
+	[ "${lines[4]}" = '+OK 4 44' ]
+	[ "${lines[6]}" = 'message 2' ]
+	grep -xF "pop3-handler: cannot delete the message '2.M1P1.h': Read-only file system" log
+}
+
+@test "a session on a real read-only file system cannot take the lock, unless it is read-only" {
+	mkdir ro
+	mount --bind "$mail" ro && mount -o remount,ro,bind ro
+	talk_status=0
+	options[1]=--mailbox=$PWD/ro/%u
+	talk 'USER alice' 'PASS apple' || talk_status=$?
+	first=${lines[2]}
+	talk 'USER alice' 'PASS apple' || talk_status=$?
+	options+=(--read-only=yes)
+	as_alice 'DELE 1' 'RETR 1' QUIT || talk_status=$?
+	umount ro
+	[ "$talk_status" -eq 0 ]
+	[ "$first" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	[ "${lines[0]}" = '-ERR [READ-ONLY] the mailbox is read-only' ]
+	[ "${lines[2]}" = 'message 1' ]
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ ! -s log ]
+}
+
+@test "retrieved messages get the flag S and live in cur after QUIT, and keep other flags" {
+	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,FR"
+	mv "$mail/alice/new/3.M1P1.h" "$mail/alice/cur/3.M1P1.h:2,S"
+	as_alice 'RETR 1' 'RETR 2' 'RETR 3' 'TOP 4 99' QUIT
+	[ "$(files alice | tr '\n' ' ')" = \
+		'./cur/1.M1P1.h:2,S ./cur/2.M1P1.h:2,FRS ./cur/3.M1P1.h:2,S ./new/4.M1P1.h ' ]
+}
+
+@test "TOP marks nothing as read, and neither does a session without QUIT" {
+	as_alice 'TOP 1 99' QUIT
+	as_alice 'RETR 2'
+	[ "$(files alice | grep -c new)" -eq 4 ]
+}
+
+@test "retrieved messages that are deleted are just deleted" {
+	as_alice 'RETR 1' 'DELE 1' 'RETR 2' 'DELI 2' QUIT
+	[ "$(files alice | tr '\n' ' ')" = './new/3.M1P1.h ./new/4.M1P1.h ' ]
+}
+
+@test "keep-new leaves retrieved messages where and as they are" {
+	options+=(--keep-new=yes)
+	as_alice 'RETR 1' 'DELE 2' QUIT
+	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/3.M1P1.h ./new/4.M1P1.h ' ]
+}
+
+@test "a message that is marked as seen never replaces another" {
+	make_message alice/cur/1.M1P1.h:2,S 'the other 1\n'
+	as_alice 'RETR 1' 'RETR 2' QUIT
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ "$(cat "$mail"/alice/*/1.M1P1.h* | sort | tr '\n' ' ')" = 'message 1 the other 1 ' ]
+}
+
+@test "where the file system has no RENAME_NOREPLACE, messages are marked as seen all the same" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' QUIT >script
+	trace trace trace=renameat2 -e inject=renameat2:error=EINVAL \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	[ ! -s log ]
+	[ "$(files alice | head -n 1)" = ./cur/1.M1P1.h:2,S ]
+	[ "$(files alice | wc -l)" -eq 4 ]
+}
+
+@test "in a folder nothing is renamed" {
+	rm -r "$mail/alice"
+	mkdir "$mail/alice"
+	make_message alice/a.eml
+	make_message alice/b.eml
+	as_alice 'RETR 1' 'DELE 2' QUIT
+	[ "$(files alice)" = ./a.eml ]
+}
+
+@test "read-only refuses DELE and DELI, and changes and creates nothing" {
+	echo 'carol:{PLAIN}cherry::::::read-only=yes' >>"$users"
+	cp -r "$mail/alice" "$mail/carol"
+	chmod -R a-w "$mail/carol"
+	find "$mail/carol" -printf '%P %T@ %C@ %s\n' | sort >before
+	talk 'USER carol' 'PASS cherry' 'RETR 1' 'DELE 1' 'DELI 1' 'DELE 9' STAT SLEE WAKE 'RETR 2' QUIT
+	[ "$(grep -cxFe $'-ERR [READ-ONLY] the mailbox is read-only\r' out)" -eq 3 ]
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	find "$mail/carol" -printf '%P %T@ %C@ %s\n' | sort | cmp before -
+	options+=(--read-only=yes)
+	rm -rf "$mail/alice/.pop3-handler.lock"
+	as_alice 'RETR 1' 'DELI 1' QUIT
+	[ "$(find "$mail/alice" -type f | wc -l)" -eq 4 ]
+	[ "$(files alice | grep -c new)" -eq 4 ]
+}

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: ISC
+# shellcheck shell=bash
+# What the bats files share. HANDLER is the program; meson sets it.
+
+bats_require_minimum_version 1.5.0
+
+# A site for each test: a passwd-file with alice and bob, and their mailboxes, which do not exist
+# yet. `options` is what the handler is started with; a test may add to it.
+setup_site() {
+	cd "$BATS_TEST_TMPDIR" || return 1
+	: "${HANDLER:?is not set: run the tests with meson test}"
+	mail=$BATS_TEST_TMPDIR/mail
+	users=$BATS_TEST_TMPDIR/users
+	mkdir "$mail"
+	printf '%s\n' 'alice:{PLAIN}apple' 'bob:{PLAIN}banana split ' >"$users"
+	options=("--users=$users" "--mailbox=$mail/%u" --login-penalty=0)
+	export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
+}
+
+setup() {
+	setup_site
+}
+
+# What a failed test shows, and nothing that it started stays behind.
+teardown() {
+	if [ -z "$BATS_TEST_COMPLETED" ]; then
+		for file in script out log; do
+			[ -f "$file" ] && head -c 4000 "$file" | sed "s/^/$file: /" | cat -v
+		done
+	fi
+	stop_sessions
+	for pid in "${background[@]}"; do
+		kill "$pid" 2>/dev/null
+		wait "$pid" 2>/dev/null
+	done
+	return 0
+}
+
+# The pids that teardown is to kill.
+background=()
+
+# --- Mailboxes ---
+
+# make_maildir NAME: an empty Maildir.
+make_maildir() {
+	mkdir -p "$mail/$1/new" "$mail/$1/cur" "$mail/$1/tmp"
+}
+
+# make_message FILE [TEXT]: a message, with an ordinary one as default; TEXT is for printf.
+make_message() {
+	# shellcheck disable=SC2059
+	printf "${2-Subject: test\n\nHello\n}" >"$mail/$1"
+}
+
+# files NAME: every file of a mailbox but our lock.
+files() {
+	(cd "$mail/$1" && find . -type f ! -name .pop3-handler.lock | LC_ALL=C sort)
+}
+
+# --- Sessions from a script ---
+
+# handle SCRIPT-FILE [OPTION...]: one session; what it says is in the file `out`, its log in `log`,
+# and its exit status, which must be 0 unless `expect_status` says otherwise, in `status`.
+handle() {
+	local script=$1
+	shift
+	status=0
+	"$HANDLER" "${options[@]}" "$@" <"$script" >out 2>log || status=$?
+	[ "$status" -eq "${expect_status:-0}" ]
+}
+
+# talk LINE...: a session of these lines; the replies, each line without its CR, are in `lines`.
+talk() {
+	printf '%s\r\n' "$@" >script
+	handle script
+	read_lines
+}
+
+read_lines() {
+	mapfile -t lines < <(tr -d '\r' <out)
+}
+
+# as_alice LINE...: the same after a login; the replies to it are left out.
+as_alice() {
+	talk 'USER alice' 'PASS apple' "$@"
+	[[ ${lines[2]} == +OK* ]]
+	lines=("${lines[@]:3}")
+}
+
+# show: what a failed test should print.
+show() {
+	printf 'line %s\n' "${lines[@]}"
+}
+
+# --- Sessions step by step ---
+
+# Each has a name; its descriptors are in to_NAME and from_NAME.
+sessions=()
+
+# start_session NAME [COMMAND...]: the handler, or a command that runs it, on two pipes.
+start_session() {
+	local name=$1 to from
+	shift
+	[ $# -gt 0 ] || set -- "$HANDLER" "${options[@]}"
+	mkfifo "$name.to" "$name.from"
+	(
+		close_ends # of others, which must see it when we close ours
+		exec "$@" <"$name.to" >"$name.from" 2>>"$name.log" 3>&-
+	) &
+	eval "pid_$name=$!"
+	exec {to}>"$name.to" {from}<"$name.from"
+	eval "to_$name=$to from_$name=$from"
+	sessions+=("$name")
+	hear "$name"
+}
+
+# say NAME LINE...: sends lines.
+say() {
+	local to=to_$1
+	printf '%s\r\n' "${@:2}" >&"${!to}"
+}
+
+# hear NAME: one line of the answer, without its CR, in `reply`.
+hear() {
+	local from=from_$1
+	IFS= read -r -t 20 reply <&"${!from}"
+	reply=${reply%$'\r'}
+}
+
+# ask NAME LINE: sends a line and hears the first line of its answer.
+ask() {
+	say "$@"
+	hear "$1"
+}
+
+# hear_all NAME: the rest of a multi-line answer, in `lines`.
+hear_all() {
+	lines=()
+	while hear "$1" && [ "$reply" != . ]; do
+		lines+=("$reply")
+	done
+}
+
+# login NAME [USER PASSWORD]
+login() {
+	ask "$1" "USER ${2:-alice}"
+	ask "$1" "PASS ${3:-apple}"
+	[[ $reply == +OK* ]]
+}
+
+# close_ends: closes our ends of all sessions.
+close_ends() {
+	local name to from
+	for name in "${sessions[@]}"; do
+		to=to_$name from=from_$name
+		eval "exec ${!to}>&- ${!from}<&-"
+	done
+}
+
+# hang_up NAME: closes our ends, and waits for the session; its exit status is in `status`.
+hang_up() {
+	local to=to_$1 from=from_$1 pid=pid_$1 name
+	eval "exec ${!to}>&- ${!from}<&-"
+	status=0
+	wait "${!pid}" || status=$?
+	for name in "${!sessions[@]}"; do
+		[ "${sessions[name]}" != "$1" ] || unset "sessions[name]"
+	done
+}
+
+stop_sessions() {
+	local name pid
+	close_ends
+	for name in "${sessions[@]}"; do
+		pid=pid_$name
+		kill -s KILL "${!pid}" 2>/dev/null
+		wait "${!pid}" 2>/dev/null
+	done
+}
+
+# trace FILE FILTER COMMAND...: runs a command under strace. LeakSanitizer does not work there.
+trace() {
+	ASAN_OPTIONS=exitcode=99:detect_leaks=0 strace -qq -o "$1" -e "$2" "${@:3}"
+}
+
+# --- Sockets ---
+
+# serve_port [OPTION...]: the handler behind a real TCP port on 127.0.0.1, which is in `port`.
+serve_port() {
+	mkfifo port
+	tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
+		>port 2>log 3>&- &
+	background+=($!)
+	read -r port <port
+}

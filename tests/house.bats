@@ -1,0 +1,68 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What the house's rooms may know of each other, and how the code looks.
+
+load helpers
+
+setup() {
+	setup_site
+	cd "$BATS_TEST_DIRNAME/.." || return 1
+}
+
+# may_include FILE ROOM...: FILE includes none of our headers but its own and these.
+may_include() {
+	local file=$1 found header
+	shift
+	found=$(sed -nE 's/^#include "(.*)\.h"$/\1/p' "$file")
+	for header in $found; do
+		[[ " ${file%.*} $* " == *" $header "* ]] || {
+			echo "$file includes $header.h"
+			return 1
+		}
+	done
+}
+
+@test "the arrows between the rooms go down only" {
+	may_include wire.c
+	may_include name.c
+	may_include digest.c
+	may_include util.h
+	may_include template.c util
+	may_include log.c util
+	may_include transport.c util
+	may_include settings.c template wire util
+	may_include auth.c template util
+	may_include listing.c digest name wire util
+	may_include mailbox.c listing name wire util
+	may_include protocol.c settings transport mailbox auth wire log util
+	may_include pop3-handler.c auth log protocol settings transport util
+	for file in *.c; do
+		[ -n "$(grep -F "may_include $file" tests/house.bats)" ]
+	done
+}
+
+@test "who owns something is the only one to touch it" {
+	run ! grep -lE '\bgnutls_' $(printf '%s\n' ./*.c | grep -vx ./digest.c)
+	run ! grep -nE '\b(open|openat|fopen|unlinkat|renameat2)\(' protocol.c transport.c wire.c name.c
+	run ! grep -nE '\b(read|write|send|recv|poll)\(' protocol.c settings.c log.c auth.c
+	run ! grep -nE '"[^"]*(\+OK|-ERR)' $(printf '%s\n' ./*.c | grep -vx ./protocol.c)
+	run ! grep -nE '\b_?exit\(' ./*.c
+	[ "$(grep -cE 'session->state = ' protocol.c)" -eq 1 ]
+}
+
+@test "the C code is formatted as .clang-format says" {
+	clang-format --dry-run --Werror ./*.c ./*.h tests/*.c tests/*.h
+}
+
+@test "the scripts are clean under shellcheck" {
+	shellcheck -x .ci/run tools/* tests/helpers.bash tests/*.bats
+}
+
+@test "every file of source says its licence" {
+	for file in ./*.c ./*.h meson.build tests/* tools/* .ci/run; do
+		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
+			echo "$file"
+			return 1
+		}
+	done
+}

@@ -1,0 +1,118 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# One session per mailbox.
+
+load helpers
+
+busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
+
+@test "a second session of the same user is refused, and may try again" {
+	make_maildir alice
+	start_session one
+	login one
+	start_session two
+	ask two 'USER alice'
+	ask two 'PASS apple'
+	[ "$reply" = "$busy" ]
+	ask one QUIT
+	ask two 'USER alice'
+	ask two 'PASS apple'
+	[[ $reply == '+OK '* ]]
+}
+
+@test "the lock is there in a folder too, and not shared with other mailboxes" {
+	mkdir "$mail/alice" "$mail/bob"
+	start_session one
+	login one
+	start_session two
+	login two bob 'banana split '
+	start_session three
+	ask three 'USER alice'
+	ask three 'PASS apple'
+	[ "$reply" = "$busy" ]
+}
+
+@test "SLEE frees the lock, and WAKE takes it again" {
+	make_maildir alice
+	start_session one
+	login one
+	ask one SLEE
+	start_session two
+	login two
+	ask one WAKE
+	[ "$reply" = "$busy" ]
+	ask two SLEE
+	ask one WAKE
+	[[ $reply == '+OK '* ]]
+	ask two WAKE
+	[ "$reply" = "$busy" ]
+}
+
+@test "QUIT has freed the lock when it answers" {
+	make_maildir alice
+	for _ in {1..30}; do
+		start_session one
+		start_session two
+		login one
+		ask two 'USER alice'
+		ask one QUIT
+		ask two 'PASS apple'
+		[[ $reply == '+OK '* ]]
+		hang_up one
+		hang_up two
+		rm one.* two.*
+	done
+}
+
+@test "any death frees the lock" {
+	make_maildir alice
+	for signal in KILL TERM HUP SEGV; do
+		start_session one
+		login one
+		kill -s $signal "$pid_one"
+		hang_up one
+		as_alice STAT
+		[ "${lines[0]}" = '+OK 0 0' ]
+		rm one.*
+	done
+	start_session one
+	login one
+	hang_up one
+	as_alice STAT
+}
+
+@test "the lock leaves one file, which is no message" {
+	make_maildir alice
+	mkdir "$mail/bob"
+	as_alice STAT QUIT
+	talk 'USER bob' 'PASS banana split ' STAT QUIT
+	[ "${lines[3]}" = '+OK 0 0' ]
+	[ "$(find "$mail" -type f)" = "$(printf '%s\n' "$mail/alice/.pop3-handler.lock" "$mail/bob/.pop3-handler.lock" |
+		sort)" ] || [ "$(find "$mail" -type f | wc -l)" -eq 2 ]
+	[ "$(stat -c %a "$mail/alice/.pop3-handler.lock")" = 600 ]
+}
+
+@test "a lock file that is a link, a FIFO or a directory is refused, and leads nowhere" {
+	make_maildir alice
+	for kind in link fifo directory; do
+		case $kind in
+		link) ln -s "$mail/elsewhere" "$mail/alice/.pop3-handler.lock" ;;
+		fifo) mkfifo "$mail/alice/.pop3-handler.lock" ;;
+		directory) mkdir "$mail/alice/.pop3-handler.lock" ;;
+		esac
+		talk 'USER alice' 'PASS apple' NOOP QUIT
+		[[ ${lines[2]} == '-ERR [SYS/'* ]]
+		[ ! -e "$mail/elsewhere" ]
+		rm -r "$mail/alice/.pop3-handler.lock"
+	done
+}
+
+@test "read-only sessions take no lock" {
+	make_maildir alice
+	options+=(--read-only=yes)
+	start_session one
+	login one
+	start_session two
+	login two
+	[ ! -e "$mail/alice/.pop3-handler.lock" ]
+}

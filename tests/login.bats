@@ -1,0 +1,196 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Who may log in, from where, and to which mailbox.
+
+load helpers
+
+# refused: the last login was refused like any wrong password.
+refused() {
+	[ "${lines[-1]}" = '-ERR [AUTH] wrong user name or password' ]
+}
+
+@test "PASS takes the password with all its blanks" {
+	talk 'USER bob' 'PASS banana split '
+	[[ ${lines[2]} == +OK* ]]
+	for password in 'banana split' 'banana' ' banana split ' 'banana split  ' banana; do
+		talk 'USER bob' "PASS $password"
+		refused
+	done
+}
+
+@test "a wrong password, an unknown user and a bad name get the same answer" {
+	printf '%s\n' '../bob:{PLAIN}x' '..:{PLAIN}x' '.:{PLAIN}x' 'a/b:{PLAIN}x' $'c\001:{PLAIN}x' \
+		'empty:' 'locked:!' 'unknown:{MD4}x' 'off:{PLAIN}x::::::nologin' >>"$users"
+	make_maildir bob
+	for user in alice nobody ../bob .. . a/b $'c\001' empty locked unknown off; do
+		talk "USER $user" 'PASS x'
+		[ "${lines[1]}" = '+OK send PASS' ]
+		refused
+		grep -q "^pop3-handler: login of '.*' from local refused$" log
+	done
+	talk $'USER c\001' 'PASS x'
+	grep -qF "login of 'c\\x01' from local refused" log
+}
+
+@test "no password is ever logged, and a name cannot forge a log line" {
+	talk 'USER alice' 'PASS wrong-secret' $'USER x\rforged' 'PASS wrong-secret'
+	run ! grep -F wrong-secret log
+	[ "$(wc -l <log)" -eq 2 ]
+	grep -F 'x\x0dforged' log
+}
+
+@test "crypt(3) passwords are checked by libxcrypt" {
+	# shellcheck disable=SC2016
+	printf '%s\n' \
+		"six:$(openssl passwd -6 -salt salt 'pass word')" \
+		"five:{SHA256-CRYPT}$(openssl passwd -5 -salt salt 'pass word')" \
+		"tagged:{sha512-crypt}$(openssl passwd -6 -salt other 'pass word'):1000:1000::/h" >"$users"
+	for user in six five tagged; do
+		talk "USER $user" 'PASS pass word'
+		[[ ${lines[2]} == +OK* ]]
+		talk "USER $user" 'PASS pass words'
+		refused
+	done
+}
+
+@test "a login that fails costs the same for a user who does not exist" {
+	# shellcheck disable=SC2016
+	hash='$6$rounds=100000$salt$'
+	printf '%s\n' 'plain:{PLAIN}x' "slow:$hash$(printf 'x%.0s' {1..86})" 'locked:!' >"$users"
+	# One crypt(3) of 100,000 rounds is by far the most that a session does; so count it.
+	cpu() {
+		printf 'USER %s\nPASS y\n' "$1" >script
+		TIMEFORMAT=%U
+		{ time "$HANDLER" "${options[@]}" <script >out 2>log; } 2>&1 | tr -d .
+	}
+	[ "$(cpu slow)" -ge 20 ]
+	for user in plain nobody locked ..; do
+		cost=$(cpu "$user")
+		echo "$user: $cost ms"
+		[ "$((10#$cost * 3))" -ge "$((10#$(cpu slow)))" ]
+	done
+}
+
+@test "USER and PASS come in this order, and a refused PASS wants USER again" {
+	talk 'PASS apple' 'USER alice' 'PASS wrong' 'PASS apple' 'USER bob' 'USER alice' 'PASS apple'
+	[ "${lines[1]}" = '-ERR send USER first' ]
+	[ "${lines[4]}" = '-ERR send USER first' ]
+	[[ ${lines[7]} == +OK* ]]
+}
+
+@test "without a users setting every login fails, and an unreadable file is temporary" {
+	options=("--mailbox=$mail/%u" --login-penalty=0)
+	talk 'USER alice' 'PASS apple'
+	refused
+	talk_users=$PWD/missing
+	options+=("--users=$talk_users")
+	talk 'USER alice' 'PASS apple' NOOP QUIT
+	[ "${lines[2]}" = '-ERR [SYS/TEMP] cannot look up the account' ]
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	grep -xF "pop3-handler: cannot look up 'alice' in the passwd-file '$talk_users': No such file or directory" log
+}
+
+@test "a malformed line of the passwd-file is skipped and logged" {
+	printf '%s\n' '# comment' '' 'no colon' 'alice:{PLAIN}apple' >"$users"
+	as_alice STAT
+	grep -xF "pop3-handler: malformed lines in '$users' are skipped: 1, the first is line 3" log
+	printf 'x\0y:z\nalice:{PLAIN}apple' >"$users"
+	as_alice STAT
+	grep -F 'the first is line 1' log
+}
+
+@test "the mailbox is where the template says, or userdb_mail" {
+	make_maildir home/Maildir
+	make_maildir domains/example.org/carol
+	make_maildir own
+	printf '%s\n' "alice:{PLAIN}apple:1:1::$mail/home" 'carol@example.org:{PLAIN}cherry' \
+		"dave:{PLAIN}date::::$mail::userdb_mail=maildir:~/own quota=x" 'erin:{PLAIN}elder' >"$users"
+	make_message home/Maildir/new/1.M1P1.home
+	make_message domains/example.org/carol/new/1.M1P1.carol
+	make_message own/new/1.M1P1.own
+	options=("--users=$users" --login-penalty=0)
+	as_alice 'UIDL 1'
+	[ "${lines[0]}" = '+OK 1 1.M1P1.home' ]
+	talk 'USER dave' 'PASS date' 'UIDL 1'
+	[ "${lines[3]}" = '+OK 1 1.M1P1.own' ]
+	talk 'USER erin' 'PASS elder'
+	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot look up the account' ]
+	grep -xF "pop3-handler: the account 'erin' has no usable mailbox path" log
+	options+=("--mailbox=$mail/domains/%d/%n")
+	talk 'USER carol@example.org' 'PASS cherry' 'UIDL 1'
+	[ "${lines[3]}" = '+OK 1 1.M1P1.carol' ]
+	# alice has no domain: with this template her mailbox would be a domain's directory.
+	talk 'USER alice' 'PASS apple'
+	refused
+}
+
+@test "plaintext-auth: pipes, Unix sockets and loopback peers are local" {
+	printf '%s\r\n' CAPA 'USER alice' 'PASS apple' QUIT >script
+	for address in unix 127.0.0.1 127.9.9.9 ::1 mapped:127.0.0.1; do
+		echo "$address"
+		"$BATS_TEST_DIRNAME/on-socket.py" "$address" "$HANDLER" "${options[@]}" <script >out
+		read_lines
+		[ "${lines[-1]}" = '+OK goodbye' ]
+		[[ ${lines[-2]} == '+OK 0 messages' ]]
+		grep -qx $'USER\r' out
+	done
+	"$HANDLER" "${options[@]}" --plaintext-auth=never <script >out
+	read_lines
+	[[ ${lines[-3]} == '-ERR a password must not travel unencrypted here: use TLS' ]]
+	[[ ${lines[-2]} == '-ERR a password must not travel unencrypted here: use TLS' ]]
+	run ! grep -x $'USER\r' out
+}
+
+@test "plaintext-auth: over a network a password is asked for only with always" {
+	printf '%s\r\n' CAPA 'USER alice' 'PASS apple' QUIT >script
+	for address in 192.0.2.1 2001:db8::1 mapped:192.0.2.1; do
+		for policy in never local always; do
+			unshare --net sh -c '
+				ip link set lo up
+				ip address add 192.0.2.1/32 dev lo
+				ip address add 2001:db8::1/128 dev lo nodad
+				exec "$@"' sh "$BATS_TEST_DIRNAME/on-socket.py" "$address" \
+				"$HANDLER" "${options[@]}" --plaintext-auth=$policy <script >out
+			read_lines
+			echo "$address $policy: ${lines[-2]}"
+			if [ $policy = always ]; then
+				[ "${lines[-2]}" = '+OK 0 messages' ]
+				grep -qx $'USER\r' out
+			else
+				[ "${lines[-3]}" = '-ERR a password must not travel unencrypted here: use TLS' ]
+				[ "${lines[-2]}" = '-ERR a password must not travel unencrypted here: use TLS' ]
+				run ! grep -x $'USER\r' out
+			fi
+		done
+	done
+}
+
+@test "the log names the peer" {
+	printf '%s\r\n' 'USER alice' 'PASS wrong' QUIT >script
+	for address in 127.0.0.1 ::1 mapped:127.0.0.1; do
+		"$BATS_TEST_DIRNAME/on-socket.py" "$address" "$HANDLER" "${options[@]}" <script >out 2>log
+		grep -xF "pop3-handler: login of 'alice' from ${address#mapped:} refused" log
+	done
+}
+
+@test "a log line never goes to the client, even where standard error leads to it" {
+	printf '%s\r\n' 'USER alice' 'PASS wrong' QUIT >script
+	"$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 sh -c 'exec "$@" 2>&1' sh \
+		"$HANDLER" "${options[@]}" <script >out
+	run ! grep -F pop3-handler: out
+	[ "$(wc -l <out)" -eq 4 ]
+	"$HANDLER" "${options[@]}" <script >out 2>&1
+	[ "$(wc -l <out)" -eq 4 ]
+}
+
+@test "a client that sends more after QUIT still gets all of the answer" {
+	make_maildir alice
+	head -c 3000000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
+	{
+		printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' QUIT
+		head -c 200000 /dev/zero
+	} >script
+	"$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 "$HANDLER" "${options[@]}" <script >out || true
+	[ "$(tr -cd x <out | wc -c)" -eq 3000000 ]
+	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+}

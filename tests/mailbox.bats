@@ -1,0 +1,225 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What is a message, in which order, and what its unique-id is.
+
+load helpers
+
+# unique_ids USER PASSWORD: the unique-ids of a mailbox, in order, in `ids`.
+unique_ids() {
+	talk "USER $1" "PASS $2" UIDL QUIT
+	mapfile -t ids < <(printf '%s\n' "${lines[@]:4}" | sed '/^\.$/,$d' | cut -d ' ' -f 2-)
+	[ "${lines[-1]}" = '+OK goodbye' ]
+}
+
+# good_ids COUNT: that many, all different, all of a form that RFC 1939 allows.
+good_ids() {
+	show_ids
+	[ "${#ids[@]}" -eq "$1" ]
+	[ "$(printf '%s\n' "${ids[@]}" | LC_ALL=C grep -cE '^[!-~]{1,70}$')" -eq "$1" ]
+	[ "$(printf '%s\n' "${ids[@]}" | sort -u | wc -l)" -eq "$1" ]
+	run ! grep -x '_' <(printf '%s\n' "${ids[@]}")
+}
+
+show_ids() {
+	printf 'id %s\n' "${ids[@]}"
+}
+
+@test "a mailbox that does not exist is empty, and nothing is created for it" {
+	as_alice STAT LIST UIDL SLEE WAKE 'RETR 1' QUIT
+	expected=('+OK 0 0' '+OK 0 messages (0 octets)' . '+OK unique-ids follow' . '+OK asleep'
+		'+OK [ACTIVITY/NONE] 0 messages' '-ERR there is no such message' '+OK goodbye')
+	[ "${lines[*]}" = "${expected[*]}" ]
+	[ -z "$(ls -A "$mail")" ]
+}
+
+@test "a Maildir has its messages in new and cur, in the order of their arrival" {
+	make_maildir alice
+	for name in new/1700000002.M5P9.h cur/1700000002.M40P1.h:2,S new/1700000010.M1P1.h \
+		cur/1700000001.V2I7M999999.h,S=9:2, new/999999999.1_2.h cur/zzz new/1700000002.M5P1.h; do
+		make_message "alice/$name"
+	done
+	unique_ids alice apple
+	expected='zzz 999999999.1_2.h 1700000001.V2I7M999999.h,S=9 1700000002.M5P1.h 1700000002.M5P9.h'
+	expected+=' 1700000002.M40P1.h 1700000010.M1P1.h'
+	[ "${ids[*]}" = "$expected" ]
+}
+
+@test "a folder has its messages in the byte order of their names" {
+	mkdir "$mail/alice"
+	for name in b.eml B.eml a.eml 10.eml 9.eml 'x:2,S' 1700000000.M1P1.h; do
+		make_message "alice/$name" "$name\n"
+	done
+	unique_ids alice apple
+	[ "${ids[*]}" = '10.eml 1700000000.M1P1.h 9.eml B.eml a.eml b.eml x:2,S' ]
+	as_alice 'RETR 4'
+	[ "${lines[1]}" = B.eml ]
+}
+
+@test "a directory with only one of new and cur is a folder" {
+	mkdir -p "$mail/alice/cur"
+	make_message alice/a.eml
+	make_message alice/cur/b.eml
+	unique_ids alice apple
+	[ "${ids[*]}" = a.eml ]
+}
+
+@test "only regular files without a leading dot are messages, and nothing else is waited for" {
+	for user in alice folder; do
+		make_maildir "$user"
+		place=$user/new
+		[ "$user" = alice ] || rm -r "$mail/folder/cur"
+		[ "$user" = alice ] || place=$user
+		make_message "$place/1.M1P1.h"
+		make_message "$place/.2.M1P1.h"
+		make_message secret
+		ln -s "$mail/secret" "$mail/$place/3.M1P1.h"
+		ln -s nowhere "$mail/$place/4.M1P1.h"
+		mkfifo "$mail/$place/5.M1P1.h"
+		mkdir "$mail/$place/6.M1P1.h"
+		mknod "$mail/$place/7.M1P1.h" c 1 3
+		python3 -c 'import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' \
+			"$mail/$place/8.M1P1.h"
+		make_message "alice/tmp/9.M1P1.h"
+	done
+	echo 'folder:{PLAIN}fig' >>"$users"
+	unique_ids alice apple
+	[ "${ids[*]}" = 1.M1P1.h ]
+	unique_ids folder fig
+	[ "${ids[*]}" = 1.M1P1.h ]
+}
+
+@test "a message that becomes a link, a FIFO or a directory is gone, and never waited for" {
+	make_maildir alice
+	for i in 1 2 3; do
+		make_message "alice/new/$i.M1P1.h"
+	done
+	make_message secret
+	start_session one
+	login one
+	rm "$mail"/alice/new/*
+	ln -s "$mail/secret" "$mail/alice/new/1.M1P1.h"
+	mkfifo "$mail/alice/new/2.M1P1.h"
+	mkdir "$mail/alice/new/3.M1P1.h"
+	for i in 1 2 3; do
+		ask one "RETR $i"
+		[ "$reply" = "-ERR message $i is gone" ]
+		ask one "TOP $i 0"
+		[[ $reply == -ERR* ]]
+	done
+	ask one STAT
+	[ "$reply" = '+OK 0 0' ]
+}
+
+@test "new or cur that is a symbolic link does not lead into another mailbox" {
+	make_maildir alice
+	make_maildir bob
+	make_message bob/new/1.M1P1.h
+	rmdir "$mail/alice/new"
+	ln -s "$mail/bob/new" "$mail/alice/new"
+	as_alice STAT
+	[ "${lines[0]}" = '+OK 0 0' ]
+}
+
+@test "a unique-id is the unique part of a Maildir name, and a folder's file name" {
+	make_maildir alice
+	mkdir "$mail/bob"
+	make_message alice/new/1.M1P1.h,S=3,W=4
+	make_message alice/cur/2.M1P1.h:2,FS
+	make_message alice/cur/3.M1P1.h:weird:2,S
+	make_message 'bob/Re:2,S[1].eml'
+	long=$(printf 'x%.0s' {1..66})
+	make_message "bob/$long.eml"
+	unique_ids alice apple
+	[ "${ids[*]}" = '1.M1P1.h,S=3,W=4 2.M1P1.h 3.M1P1.h' ]
+	unique_ids bob 'banana split '
+	[ "${ids[*]}" = "Re:2,S[1].eml $long.eml" ]
+}
+
+@test "names that cannot be unique-ids get good ones, the same in every session" {
+	mkdir "$mail/bob"
+	long=$(printf 'x%.0s' {1..67})
+	names=("$long.eml" "$long.em2" 'a b.eml' 'a  b.eml' $'tab\t.eml' $'line\n.eml' 'Grüße.eml' _
+		$'\xff' $'\x7f' "$(printf 'y%.0s' {1..255})" -n '*' '%s' "sha256$(printf '0%.0s' {1..64})")
+	for name in "${names[@]}"; do
+		make_message "bob/$name"
+	done
+	unique_ids bob 'banana split '
+	good_ids ${#names[@]}
+	first=("${ids[@]}")
+	rm "$mail/bob/a b.eml"
+	unique_ids bob 'banana split '
+	good_ids $((${#names[@]} - 1))
+	# In byte order 'a b.eml' comes after six names; the others keep theirs.
+	without=()
+	for id in "${first[@]}"; do
+		if [[ " ${ids[*]} " == *" $id "* ]]; then
+			without+=("$id")
+		fi
+	done
+	[ "${without[*]}" = "${ids[*]}" ]
+	for id in "${ids[@]}"; do
+		talk 'USER bob' 'PASS banana split ' "RETR UID:$id"
+		[ "${lines[3]}" = '+OK message follows' ]
+	done
+}
+
+@test "a Maildir name that cannot be a unique-id keeps its stand-in whatever its flags are" {
+	make_maildir alice
+	make_message 'alice/new/1.M1P1.Grüße'
+	make_message 'alice/new/_'
+	unique_ids alice apple
+	good_ids 2
+	first="${ids[*]}"
+	mv "$mail/alice/new/1.M1P1.Grüße" "$mail/alice/cur/1.M1P1.Grüße:2,RS"
+	mv "$mail/alice/new/_" "$mail/alice/cur/_:2,F"
+	unique_ids alice apple
+	[ "${ids[*]}" = "$first" ]
+}
+
+@test "two names with the same unique part get good unique-ids, and keep them" {
+	make_maildir alice
+	make_message alice/new/1.M1P1.h 'new\n'
+	make_message alice/cur/1.M1P1.h:2,S 'cur\n'
+	make_message alice/cur/1.M1P1.h:2,FS 'flagged\n'
+	ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,RS"
+	unique_ids alice apple
+	good_ids 4
+	rm "$mail/alice/cur/1.M1P1.h:2,RS"
+	unique_ids alice apple
+	good_ids 3
+	declare -A text
+	for id in "${ids[@]}"; do
+		as_alice "RETR UID:$id"
+		text[$id]=${lines[1]}
+	done
+	[ "$(printf '%s\n' "${text[@]}" | sort | tr '\n' ' ')" = 'cur flagged new ' ]
+	# Each follows its message, whatever it is renamed to.
+	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,T"
+	mv "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,"
+	for id in "${!text[@]}"; do
+		as_alice "RETR UID:$id"
+		[ "${lines[1]}" = "${text[$id]}" ]
+	done
+	# And never is one deleted in place of another.
+	as_alice "DELE UID:${ids[0]}" QUIT
+	run ! grep -rqx "${text[${ids[0]}]}" "$mail/alice"
+	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
+@test "a mailbox that is no directory, or must not be read, is a clear error" {
+	make_message alice
+	talk 'USER alice' 'PASS apple'
+	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	grep -xF "pop3-handler: cannot open the mailbox '$mail/alice': Not a directory" log
+}
+
+@test "100,000 messages are listed, and found by unique-id" {
+	make_maildir alice
+	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h,S=9,W=10:2,S' 1700000001 1700100000 | xargs touch)
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT UIDL 'UIDL UID:1700050000.M1P1.h,S=9,W=10' >script
+	handle script
+	[ "$(sed -n 4p out)" = $'+OK 100000 1000000\r' ]
+	tail -n 1 out | grep -F '+OK 50000 1700050000.M1P1.h'
+	sed -n '6,100005p' out | tr -d '\r' | cmp - <(seq -f '%.0f.M1P1.h,S=9,W=10' 1700000001 1700100000 |
+		cat -n | tr -s ' \t' ' ' | sed 's/^ //')
+}

@@ -1,0 +1,124 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# An IMAP server, or anybody else, changes the mailbox while a session has it.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	for i in 1 2 3 4; do
+		make_message "alice/new/$i.M1P1.h" "message $i\n"
+	done
+	start_session one
+	login one
+}
+
+@test "a renamed message is found again by RETR, TOP, LIST and STAT" {
+	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,"
+	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/new/2.M1P1.h:2,F"
+	ask one 'RETR 1'
+	hear_all one
+	[ "${lines[0]}" = 'message 1' ]
+	mv "$mail/alice/cur/1.M1P1.h:2," "$mail/alice/cur/1.M1P1.h:2,S"
+	ask one 'TOP 1 9'
+	hear_all one
+	[ "${lines[0]}" = 'message 1' ]
+	ask one 'LIST 2'
+	[ "$reply" = '+OK 2 11' ]
+	mv "$mail/alice/new/3.M1P1.h" "$mail/alice/cur/3.M1P1.h:2,"
+	ask one STAT
+	[ "$reply" = '+OK 4 44' ]
+}
+
+@test "a renamed message is deleted by QUIT, and by DELI" {
+	ask one 'DELE 1'
+	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,S"
+	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,S"
+	ask one 'DELI 2'
+	[[ $reply == +OK* ]]
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	[ "$(files alice | tr '\n' ' ')" = './new/3.M1P1.h ./new/4.M1P1.h ' ]
+}
+
+@test "a message renamed after RETR gets its S beside the new flags" {
+	ask one 'RETR 1'
+	hear_all one
+	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,FT"
+	ask one QUIT
+	[ "$(files alice | head -n 1)" = ./cur/1.M1P1.h:2,FST ]
+}
+
+@test "a message that is gone is a clear -ERR, vanishes from the listing, and can be deleted" {
+	rm "$mail/alice/new/1.M1P1.h" "$mail/alice/new/3.M1P1.h"
+	for command in 'RETR 1' 'RETR 1' 'TOP 1 0' 'LIST 1' 'UIDL 1' 'RETR UID:1.M1P1.h'; do
+		ask one "$command"
+		[ "$reply" = '-ERR message 1 is gone' ]
+	done
+	ask one STAT
+	[ "$reply" = '+OK 2 22' ]
+	ask one LIST
+	hear_all one
+	[ "${lines[*]}" = '2 11 4 11' ]
+	ask one UIDL
+	hear_all one
+	[ "${lines[*]}" = '2 2.M1P1.h 4 4.M1P1.h' ]
+	ask one 'DELE 1'
+	[ "$reply" = '+OK message 1 is marked as deleted' ]
+	ask one 'DELI 3'
+	[ "$reply" = '+OK message 3 is deleted' ]
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	hang_up one
+	[ ! -s one.log ]
+}
+
+@test "a message that is gone before anybody noticed is deleted by QUIT" {
+	ask one 'DELE 1'
+	rm "$mail/alice/new/1.M1P1.h"
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+}
+
+@test "all messages renamed at once cost one look at the directories, not one each" {
+	ask one QUIT
+	(cd "$mail/alice/new" && seq -f '%.0f.M1P1.h' 1700000001 1700000500 | xargs touch)
+	start_session two env ASAN_OPTIONS=exitcode=99:detect_leaks=0 \
+		strace -qq -o trace -e trace=getdents64 "$HANDLER" "${options[@]}"
+	login two
+	before=$(grep -c '= 0$' trace)
+	for file in "$mail"/alice/new/*; do
+		mv "$file" "$mail/alice/cur/${file##*/}:2,"
+	done
+	ask two STAT
+	[ "$reply" = '+OK 504 44' ]
+	[ "$(($(grep -c '= 0$' trace) - before))" -le 4 ]
+}
+
+@test "a message that leaves a folder is gone" {
+	ask one QUIT
+	mkdir "$mail/bob"
+	make_message bob/a.eml
+	make_message bob/b.eml
+	start_session two
+	login two bob 'banana split '
+	mv "$mail/bob/a.eml" "$mail/bob/c.eml"
+	ask two 'RETR 1'
+	[ "$reply" = '-ERR message 1 is gone' ]
+	ask two 'DELE 1'
+	ask two QUIT
+	[ "$reply" = '+OK goodbye' ]
+	[ "$(files bob | tr '\n' ' ')" = './b.eml ./c.eml ' ]
+}
+
+@test "mail that arrives during a session changes nothing in it" {
+	make_message alice/new/0.M1P1.h
+	ask one 'UIDL 1'
+	[ "$reply" = '+OK 1 1.M1P1.h' ]
+	ask one STAT
+	[ "$reply" = '+OK 4 44' ]
+	ask one 'DELE 1'
+	ask one QUIT
+	[ -e "$mail/alice/new/0.M1P1.h" ]
+}

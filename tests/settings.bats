@@ -1,0 +1,163 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# The command line and the settings file.
+
+load helpers
+
+# fails STATUS TEXT OPTION...: exits so, with one line on standard error that has the text.
+fails() {
+	local expected=$1 text=$2
+	shift 2
+	status=0
+	"$HANDLER" "$@" </dev/null >out 2>log || status=$?
+	cat log
+	[ "$status" -eq "$expected" ]
+	[ "$(wc -l <log)" -eq 1 ]
+	[ ! -s out ]
+	grep -qF -e "$text" log
+}
+
+@test "a mistake on the command line is one line that names the setting, and status 64" {
+	fails 64 "command line: there is no setting 'user'" --user=x
+	fails 64 "command line: there is no setting ''" --=x
+	fails 64 "command line: idle-timeout: '10m' is not a number of seconds from 1 to 31536000" \
+		--idle-timeout=10m
+	fails 64 "idle-timeout: '0' is not" --idle-timeout=0
+	fails 64 "idle-timeout: '31536001' is not" --idle-timeout=31536001
+	fails 64 "login-penalty: '-1' is not" --login-penalty=-1
+	fails 64 "read-only: 'true' is not yes or no" --read-only=true
+	fails 64 "plaintext-auth: 'Local' is not never, local or always" --plaintext-auth=Local
+	fails 64 "mailbox: '/mail/%x' is not a path, in which '%' is followed by u, n, d, h or %" \
+		--mailbox=/mail/%x
+	fails 64 "users: '' is not the path of a file" --users=
+	fails 64 "'--users' is not of the form --NAME=VALUE" --users
+	fails 64 "'users=x' is not of the form" users=x
+	fails 64 "'-h' is not of the form" -h
+	fails 64 "'' is not of the form" ''
+	fails 64 '\x0a' $'--us\ners=x'
+}
+
+@test "a mistake in the settings file is one line with file and line, and status 78" {
+	printf '# one\nusers = /x\n  idle-timeout = ten\n' >conf
+	fails 78 "conf:3: idle-timeout: 'ten' is not a number" --config=conf
+	printf 'userss = /x\n' >conf
+	fails 78 "conf:1: there is no setting 'userss'" --config=conf
+	printf '\n\nusers\n' >conf
+	fails 78 "conf:3: 'users' is not of the form name = value" --config=conf
+	printf 'users = # nothing\n' >conf
+	fails 78 "conf:1: users: '' is not the path of a file" --config=conf
+	printf '[section]\n' >conf
+	fails 78 "conf:1: '[section]' is not of the form" --config=conf
+	printf 'users = /x\0y\n' >conf
+	fails 78 "conf:1: the line has a NUL" --config=conf
+	printf 'users = %05000d\n' 1 >conf
+	fails 78 "conf:1: the line has a NUL or is longer than 4096 octets" --config=conf
+	fails 78 "cannot read the settings file 'missing': No such file or directory" --config=missing
+	fails 78 "cannot read the settings file '.': Is a directory" --config=.
+}
+
+@test "a mistake stops the program before it says a word, also in a session" {
+	status=0
+	"$HANDLER" --bogus=1 <<<'QUIT' >out 2>log || status=$?
+	[ "$status" -eq 64 ]
+	[ ! -s out ]
+}
+
+@test "a settings file has comments, blanks and CRLF as they come" {
+	printf '# comment\n\n \t# another\nusers=%s # behind\r\n\tmailbox \t=  %s/%%u\t\nlogin-penalty = 0' \
+		"$users" "$mail" >conf
+	make_maildir alice
+	make_message alice/new/1.M1P1.h
+	printf '%s\n' 'USER alice' 'PASS apple' STAT >script
+	options=(--config=conf)
+	handle script
+	[ "$(tail -n 1 out)" = $'+OK 1 24\r' ]
+}
+
+@test "a value may have a # in it" {
+	mkdir 'a#b'
+	printf 'alice:{PLAIN}apple\n' >'a#b/users'
+	printf 'users = a#b/users\nmailbox = %s/%%u\n' "$mail" >conf
+	options=(--config=conf)
+	talk 'USER alice' 'PASS apple'
+	[[ ${lines[2]} == +OK* ]]
+}
+
+@test "the command line wins, whatever the order" {
+	printf 'users = /nonexistent\nmailbox = %s/%%u\n' "$mail" >conf
+	for options in "--users=$users --config=conf" "--config=conf --users=$users"; do
+		# shellcheck disable=SC2206
+		options=($options)
+		talk 'USER alice' 'PASS apple'
+		[[ ${lines[2]} == +OK* ]]
+	done
+}
+
+@test "no file is read unless it is named" {
+	trace trace trace=openat "$HANDLER" "${options[@]}" </dev/null >out
+	run ! grep -vE '/(lib|ld\.so)|/proc/|/sys/|/etc/(gnutls|pkcs11|crypto|ssl)|gnutls' trace
+}
+
+@test "--help lists every setting with its default" {
+	"$HANDLER" --help >out
+	for line in 'users=...  (default: none)' 'mailbox=...  (default: %h/Maildir)' \
+		'plaintext-auth=...  (default: local)' 'read-only=...  (default: no)' \
+		'keep-new=...  (default: no)' 'login-timeout=...  (default: 60)' \
+		'idle-timeout=...  (default: 600)' 'sleep-timeout=...  (default: 86400)' \
+		'login-penalty=...  (default: 2)'; do
+		grep -qxF -e "  --$line" out
+	done
+	run ! grep -E '.{101}' out
+}
+
+@test "--version prints name and version" {
+	"$HANDLER" --version >out
+	[[ "$(cat out)" =~ ^pop3-handler\ [0-9]+\.[0-9]+\.[0-9]+$ ]]
+}
+
+@test "--help and --version fail if their text cannot be written" {
+	for option in --help --version; do
+		status=0
+		"$HANDLER" $option >/dev/full 2>log || status=$?
+		[ "$status" -eq 74 ]
+	done
+}
+
+@test "--check-config accepts good settings silently" {
+	"$HANDLER" "${options[@]}" --check-config >out 2>&1
+	[ ! -s out ]
+	fails 64 idle-timeout --check-config --idle-timeout=x
+	printf 'x\n' >conf
+	fails 78 conf:1: --check-config --config=conf
+}
+
+@test "--check-config warns of short timeouts, malformed lines and a missing users setting" {
+	printf 'broken\nalice:x\nbroken\n' >"$users"
+	"$HANDLER" "--users=$users" --check-config --idle-timeout=599 --sleep-timeout=1 >out 2>log
+	[ "$(wc -l <log)" -eq 3 ]
+	grep -F 'idle-timeout = 599 is shorter than the 600 seconds that RFC 1939 asks for' log
+	grep -F 'sleep-timeout = 1 is shorter' log
+	grep -F "$users:1: malformed line (2 of them in all)" log
+	"$HANDLER" --check-config 2>log
+	grep -F 'users is not set: nobody can log in' log
+	"$HANDLER" "--users=$users" --check-config --idle-timeout=600 --sleep-timeout=600 2>log
+	[ "$(wc -l <log)" -eq 1 ]
+}
+
+@test "--check-config fails if the passwd-file cannot be read" {
+	fails 78 "cannot read users = 'missing': No such file or directory" --check-config --users=missing
+	fails 78 "cannot read users = '.': Is a directory" --check-config --users=.
+}
+
+@test "closed standard descriptors do no harm" {
+	status=0
+	"$HANDLER" "${options[@]}" <&- >out || status=$?
+	[ "$status" -eq 74 ]
+	status=0
+	"$HANDLER" "${options[@]}" </dev/null >&- || status=$?
+	[ "$status" -eq 74 ]
+	printf 'USER alice\nPASS wrong\nUSER alice\nPASS apple\nQUIT\n' >script
+	"$HANDLER" "${options[@]}" <script >out 2>&-
+	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+	[ "$(wc -l <out)" -eq 6 ]
+}

@@ -1,0 +1,201 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# SLEE and WAKE.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	make_message alice/new/1.M1P1.h 'message 1\n'
+	make_message alice/new/2.M1P1.h 'message 2\n'
+}
+
+@test "SLEE commits like QUIT, but keeps the connection and the login" {
+	start_session one
+	login one
+	ask one 'RETR 2'
+	hear_all one
+	ask one 'DELE 1'
+	ask one SLEE
+	[ "$reply" = '+OK asleep' ]
+	[ "$(files alice)" = ./cur/2.M1P1.h:2,S ]
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 1 messages' ]
+	ask one 'LIST 1'
+	[ "$reply" = '+OK 1 11' ]
+	ask one 'UIDL 1'
+	[ "$reply" = '+OK 1 2.M1P1.h' ]
+}
+
+@test "WAKE tells of new mail once, and of nothing else" {
+	start_session one
+	login one
+	for what in none new none delete none 'rename new' none; do
+		ask one SLEE
+		case $what in
+		new) make_message alice/new/3.M1P1.h ;;
+		delete) rm "$mail"/alice/*/3.M1P1.h* ;;
+		'rename new')
+			mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,S"
+			make_message alice/cur/0.M1P1.h:2,
+			;;
+		esac
+		ask one WAKE
+		echo "$what: $reply"
+		case $what in
+		*new) [[ $reply == '+OK [ACTIVITY/NEW] '* ]] ;;
+		*) [[ $reply == '+OK [ACTIVITY/NONE] '* ]] ;;
+		esac
+	done
+	ask one UIDL
+	hear_all one
+	[ "${lines[*]}" = '1 0.M1P1.h 2 1.M1P1.h 3 2.M1P1.h' ]
+}
+
+@test "a rename alone is not new mail" {
+	start_session one
+	login one
+	ask one SLEE
+	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,S"
+	ask one WAKE
+	[[ $reply == '+OK [ACTIVITY/NONE] '* ]]
+	ask one 'RETR UID:1.M1P1.h'
+	[[ $reply == +OK* ]]
+}
+
+@test "mail that came during the session before SLEE is new at WAKE" {
+	start_session one
+	login one
+	make_message alice/new/3.M1P1.h
+	ask one SLEE
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
+}
+
+@test "new mail in the same instant as the listing is never missed" {
+	start_session one
+	login one
+	for i in {1..200}; do
+		# The listing of this WAKE and the delivery after it: as close as a script can make them.
+		make_message "alice/new/1$i.M1P1.h"
+		say one SLEE WAKE
+		hear one
+		hear one
+		make_message "alice/new/2$i.M1P1.h"
+		ask one SLEE
+		ask one WAKE
+		[[ $reply == '+OK [ACTIVITY/NEW] '* ]]
+	done
+}
+
+@test "only NOOP, WAKE and QUIT are valid in SLEEP, and QUIT there commits nothing" {
+	as_alice SLEE STAT 'DELE 1' CAPA SLEE 'USER alice' NOOP QUIT
+	for line in 1 2 3 4 5; do
+		[ "${lines[line]}" = '-ERR this command is not valid in this state' ]
+	done
+	[ "${lines[6]}" = '+OK nothing done' ]
+	[ "${lines[7]}" = '+OK goodbye' ]
+	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
+@test "DELI leaves its number unused until WAKE" {
+	as_alice 'DELI 1' 'LIST 2' SLEE WAKE 'UIDL 1' 'LIST 2'
+	[ "${lines[1]}" = '+OK 2 11' ]
+	[ "${lines[4]}" = '+OK 1 2.M1P1.h' ]
+	[[ ${lines[5]} == -ERR* ]]
+}
+
+@test "marks do not outlive RSET, nor a sleep" {
+	as_alice 'DELE 1' RSET SLEE WAKE STAT QUIT
+	[ "${lines[4]}" = '+OK 2 22' ]
+	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
+@test "a mailbox that appears, is replaced or vanishes in sleep is found as it is at WAKE" {
+	rm -r "$mail/alice"
+	start_session one
+	login one
+	ask one SLEE
+	make_maildir alice
+	make_message alice/new/1.M1P1.h
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+	ask one SLEE
+	mv "$mail/alice" "$mail/old"
+	mkdir "$mail/alice"
+	make_message alice/x.eml
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+	ask one 'UIDL 1'
+	[ "$reply" = '+OK 1 x.eml' ]
+	ask one SLEE
+	rm -r "$mail/alice"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 0 messages' ]
+}
+
+@test "WAKE checks the account again, and a failed WAKE stays in SLEEP" {
+	start_session one
+	login one
+	ask one SLEE
+	for change in 's/^alice.*//' 's/apple/avocado/' 's/apple/apple::::::nologin/' \
+		's/apple/apple::::::userdb_mail=\/x/'; do
+		cp "$users" users.good
+		sed "$change" users.good >"$users.new"
+		mv "$users.new" "$users"
+		ask one WAKE
+		[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+		ask one STAT
+		[ "$reply" = '-ERR this command is not valid in this state' ]
+		mv users.good "$users"
+	done
+	mv "$users" users.away
+	ask one WAKE
+	[ "$reply" = '-ERR [SYS/TEMP] cannot look up the account' ]
+	grep -F "cannot look up 'alice' in the passwd-file '$users': No such file or directory" one.log
+	mv users.away "$users"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 2 messages' ]
+}
+
+@test "a failed WAKE keeps what was listed before, for the next one to compare with" {
+	start_session one
+	login one
+	ask one SLEE
+	start_session two
+	login two
+	make_message alice/new/3.M1P1.h
+	ask one WAKE
+	[ "$reply" = '-ERR [IN-USE] cannot open the mailbox: another session has it' ]
+	ask two QUIT
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
+}
+
+@test "WAKE on 100,000 messages in which nothing changed reads no directory" {
+	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h:2,S' 1700000001 1700100000 | xargs touch)
+	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE SLEE WAKE SLEE WAKE QUIT >script
+	trace trace all "$HANDLER" "${options[@]}" <script >out
+	read_lines
+	[ "$(grep -cxF $'+OK [ACTIVITY/NONE] 100002 messages\r' out)" -eq 3 ]
+	# Each of new and cur is read to its end once: at login.
+	[ "$(grep -c 'getdents64.*= 0$' trace)" -eq 2 ]
+	# And what follows, two polls and more, is no more than a few system calls each.
+	[ "$(tac trace | sed '/getdents64/q' | wc -l)" -lt 150 ]
+}
+
+@test "sizes of a folder's files are not remembered over a sleep" {
+	rm -r "$mail/alice"
+	mkdir "$mail/alice"
+	make_message alice/a.eml 'a\n'
+	start_session one
+	login one
+	ask one STAT
+	[ "$reply" = '+OK 1 3' ]
+	ask one SLEE
+	echo b >>"$mail/alice/a.eml"
+	ask one WAKE
+	ask one STAT
+	[ "$reply" = '+OK 1 6' ]
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * auth.c on passwd-files that it makes for itself. */
+#include "auth.h"
+
+#include "tap.h"
+#include "util.h"
+
+#include <crypt.h>
+#include <errno.h>
+
+static char users[] = "/tmp/test-auth-XXXXXX";
+
+static bool write_users(const char *text)
+{
+	FILE *file = fopen(users, "we");
+
+	if (!file)
+		return false;
+	(void)fputs(text, file);
+	return fclose(file) == 0;
+}
+
+/* Checks one login against a passwd-file with this text; `mailbox` is what a good one gets. */
+static void test_login(const char *text, const char *user, const char *password, int expected,
+		       const char *mailbox, const char *title)
+{
+	struct account *account = NULL;
+	struct auth_report report;
+	int r = write_users(text) ?
+			auth_login(users, "/mail/%u", user, password, &account, &report) :
+			-EIO;
+	bool good = r == expected;
+
+	if (r == 0 && mailbox)
+		good &= strcmp(account->mailbox, mailbox) == 0;
+	if (!tap(good, "%s", title))
+		(void)printf("# got %d, mailbox %s\n", r, account ? account->mailbox : "none");
+	(void)auth_free(account);
+}
+
+static void test_passwords(void)
+{
+	test_login("a:{PLAIN}x y :1:1::/h:/s:\n", "a", "x y ", 0, "/mail/a", "{PLAIN}");
+	test_login("a:{plain}x\n", "a", "x", 0, NULL, "schemes in any letter case");
+	test_login("a:{PLAIN}x\n", "a", "xx", -EKEYREJECTED, NULL, "a longer password");
+	test_login("a:{PLAIN}xx\n", "a", "x", -EKEYREJECTED, NULL, "a shorter password");
+	test_login("a:{PLAIN}x\n", "a", "", -EKEYREJECTED, NULL, "an empty password");
+	test_login("a:\n", "a", "", -EKEYREJECTED, NULL, "an empty field never lets anyone in");
+	test_login("a:{PLAIN}\n", "a", "", -EKEYREJECTED, NULL, "nor one with only a scheme");
+	test_login("a:{CRYPT}\n", "a", "", -EKEYREJECTED, NULL, "nor with {CRYPT}");
+	test_login("a:{MD4}x\n", "a", "x", -EKEYREJECTED, NULL, "an unknown scheme");
+	test_login("a:{PLAIN\n", "a", "{PLAIN", -EKEYREJECTED, NULL, "half a scheme");
+	test_login("a:x\n", "a", "x", -EKEYREJECTED, NULL, "a plain password without a scheme");
+	test_login("a:!\n", "a", "!", -EKEYREJECTED, NULL, "a locked password");
+	test_login("a:{PLAIN}x\n", "b", "x", -EKEYREJECTED, NULL, "no such user");
+	test_login("a:{PLAIN}x\n", "A", "x", -EKEYREJECTED, NULL, "a user's case counts");
+	test_login("ab:{PLAIN}x\n", "a", "x", -EKEYREJECTED, NULL, "the beginning of a name");
+	test_login("#a:{PLAIN}x\n", "#a", "x", -EKEYREJECTED, NULL, "a comment");
+	test_login("a:{PLAIN}x\na:{PLAIN}y\n", "a", "y", -EKEYREJECTED, NULL,
+		   "the first line counts");
+	test_login("a:{PLAIN}x", "a", "x", 0, NULL, "no line end at the end");
+	test_login("a:{PLAIN}x\r\n", "a", "x", 0, NULL, "CRLF line ends");
+}
+
+static void test_crypt(void)
+{
+	static const char *const cases[][2] = {
+		{ "", "$6$" },
+		{ "{CRYPT}", "$6$" },
+		{ "{SHA512-CRYPT}", "$6$" },
+		{ "{sha256-crypt}", "$5$" },
+		{ "{CRYPT}", "$y$" },
+		{ "{BLF-CRYPT}", "$2b$" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char line[512], title[64];
+		struct crypt_data data = { 0 };
+		const char *salt = crypt_gensalt(cases[i][1], 0, "0123456789abcdef", 16);
+		const char *hash = salt ? crypt_rn("secret", salt, &data, sizeof(data)) : NULL;
+
+		(void)snprintf(title, sizeof(title), "%s with %s", cases[i][0], cases[i][1]);
+		if (!tap(hash != NULL, "libxcrypt makes %s", cases[i][1]))
+			continue;
+		(void)snprintf(line, sizeof(line), "a:%s%s\n", cases[i][0], hash);
+		test_login(line, "a", "secret", 0, NULL, title);
+		test_login(line, "a", "Secret", -EKEYREJECTED, NULL, title);
+		test_login(line, "a", hash, -EKEYREJECTED, NULL, title);
+	}
+}
+
+static void test_names(void)
+{
+	test_login("a/b:{PLAIN}x\n", "a/b", "x", -EKEYREJECTED, NULL, "a name with '/'");
+	test_login("..:{PLAIN}x\n", "..", "x", -EKEYREJECTED, NULL, "the name '..'");
+	test_login(".:{PLAIN}x\n", ".", "x", -EKEYREJECTED, NULL, "the name '.'");
+	test_login(":{PLAIN}x\n", "", "x", -EKEYREJECTED, NULL, "the empty name");
+	test_login("a\033b:{PLAIN}x\n", "a\033b", "x", -EKEYREJECTED, NULL, "a control character");
+	test_login("%h:{PLAIN}x::::/h\n", "%h", "x", 0, "/mail/%h", "the name '%h'");
+	test_login("a@b:{PLAIN}x\n", "a@b", "x", 0, "/mail/a@b", "a name with '@'");
+}
+
+static void test_extra(void)
+{
+	test_login("a:{PLAIN}x::::/h::userdb_mail=maildir:/m\n", "a", "x", 0, "/m", "maildir:PATH");
+	test_login("a:{PLAIN}x::::/h::userdb_mail=/m:n\n", "a", "x", 0, "/m:n", "just PATH");
+	test_login("a:{PLAIN}x::::/h::userdb_mail=maildir:~/M:LAYOUT=fs\n", "a", "x", 0, "/h/M",
+		   "~/ is the home, Dovecot's options are cut off");
+	test_login("a:{PLAIN}x::::/h::userdb_mail=/m/%u b=c\n", "a", "x", 0, "/m/a",
+		   "it is a template");
+	test_login("a:{PLAIN}x::::/h::x=userdb_mail=/m  userdb_mail=/n\n", "a", "x", 0, "/n",
+		   "only the whole name counts");
+	test_login("a:{PLAIN}x::::/h::userdb_mail=mbox:/m\n", "a", "x", -ENXIO, NULL, "mbox:PATH");
+	test_login("a:{PLAIN}x::::/h::userdb_mail=\n", "a", "x", -ENXIO, NULL, "no path");
+	test_login("a:{PLAIN}x::::::userdb_mail=~/M\n", "a", "x", -ENXIO, NULL,
+		   "~/ without a home");
+	test_login("a:{PLAIN}x:::::::nologin\n", "a", "x", 0, NULL, ":nologin is something else");
+	test_login("a:{PLAIN}x::::::nologin\n", "a", "x", -EKEYREJECTED, NULL, "nologin");
+	test_login("a:{PLAIN}x::::::nologin=y\n", "a", "x", -EKEYREJECTED, NULL, "nologin=y");
+	test_login("a:{PLAIN}x::::::nologins\n", "a", "x", 0, NULL, "nologins is something else");
+}
+
+static void test_malformed(void)
+{
+	static const char long_name[5000] = { [0 ... 4998] = 'x' };
+	auto_free char *text = NULL;
+	struct account *account = NULL;
+	struct auth_report report;
+
+	if (asprintf(&text, "# c\n\nnocolon\n:x\n%s:y\na:{PLAIN}x\n", long_name) < 0 ||
+	    !write_users(text))
+		return;
+	(void)tap(auth_login(users, "/m", "a", "x", &account, &report) == 0,
+		  "malformed lines are skipped");
+	(void)tap(report.malformed_lines == 3 && report.malformed_line == 3,
+		  "and reported: %u, the first is line %u", report.malformed_lines,
+		  report.malformed_line);
+	(void)auth_free(account);
+}
+
+static void test_again(void)
+{
+	static const char before[] = "a:{PLAIN}x::::::read-only=yes\n";
+	static const struct {
+		const char *text;
+		int expected;
+	} cases[] = {
+		{ before, 0 },
+		{ "b:{PLAIN}y\na:{PLAIN}x:1:2:New Name::/bin/sh:read-only=yes\n", 0 },
+		{ "a:{PLAIN}y::::::read-only=yes\n", -EKEYREJECTED },
+		{ "a:{PLAIN}x\n", -EKEYREJECTED },
+		{ "a:{PLAIN}x::::::read-only=yes nologin\n", -EKEYREJECTED },
+		{ "a:{PLAIN}x::::::read-only=yes userdb_mail=/n\n", -EKEYREJECTED },
+		{ "", -EKEYREJECTED },
+	};
+	struct account *account = NULL;
+	struct auth_report report;
+
+	if (!write_users(before) || auth_login(users, "/m", "a", "x", &account, &report) < 0)
+		return (void)tap(false, "login");
+	(void)tap(account->read_only, "read-only=yes");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		(void)tap(write_users(cases[i].text) &&
+				  auth_check_again(users, "/m", account, &report) ==
+					  cases[i].expected,
+			  "checked again: case %zu", i);
+	(void)unlink(users);
+	(void)tap(auth_check_again(users, "/m", account, &report) == -ENOENT, "the file is gone");
+	(void)auth_free(account);
+}
+
+int main(void)
+{
+	struct account *account;
+	struct auth_report report;
+	auto_fd int fd = mkstemp(users);
+
+	if (fd < 0)
+		return 1;
+	test_passwords();
+	test_crypt();
+	test_names();
+	test_extra();
+	test_malformed();
+	(void)tap(auth_login(NULL, "/m", "a", "x", &account, &report) == -EKEYREJECTED, "no file");
+	test_again(); /* removes the file */
+	(void)tap(auth_login(users, "/m", "a", "x", &account, &report) == -ENOENT, "no such file");
+	return tap_end();
+}

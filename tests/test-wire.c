@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * wire.c against slow, obvious references. */
+#include "wire.h"
+
+#include "tap.h"
+#include "util.h"
+
+#include <errno.h>
+
+#define ROUNDS 20000
+#define OCTETS_MAX 60
+
+/* The same octets every time, so that a failure comes again. */
+static unsigned random_below(unsigned limit)
+{
+	static uint64_t state = 1;
+
+	state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (unsigned)(state >> 33) % limit;
+}
+
+static size_t random_message(char *message)
+{
+	static const char alphabet[] = "\n\n\n\r\r..ab\0\x80";
+	size_t octets = random_below(OCTETS_MAX);
+
+	for (size_t i = 0; i < octets; i++)
+		message[i] = alphabet[random_below(sizeof(alphabet) - 1)];
+	return octets;
+}
+
+/* What RETR sends: octet by octet. Returns how many, in ret_size how many without stuffing. */
+static size_t reference(const char *in, size_t octets, char *out, size_t *ret_size)
+{
+	size_t put = 0, stuffed = 0;
+
+	for (size_t i = 0; i < octets; i++) {
+		bool first = i == 0 || in[i - 1] == '\n';
+
+		if (first && in[i] == '.') {
+			out[put++] = '.';
+			stuffed++;
+		}
+		if (in[i] == '\n' && (i == 0 || in[i - 1] != '\r'))
+			out[put++] = '\r';
+		out[put++] = in[i];
+	}
+	if (octets > 0 && in[octets - 1] != '\n') {
+		out[put++] = '\r';
+		out[put++] = '\n';
+	}
+	*ret_size = put - stuffed;
+	return put;
+}
+
+/* The same with wire_convert(), in random pieces of input and of room. */
+static size_t convert(const char *in, size_t octets, char *out, size_t *ret_size)
+{
+	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	size_t used = 0, put = 0;
+
+	while (used < octets) {
+		size_t piece = 1 + random_below(8), room = random_below(12), piece_put;
+
+		if (piece > octets - used)
+			piece = octets - used;
+		used += wire_convert(&converter, in + used, piece, out + put, room, &piece_put);
+		if (piece_put > room)
+			return 0;
+		put += piece_put;
+	}
+	put += wire_convert_end(&converter, out + put);
+	*ret_size = converter.octets;
+	return put;
+}
+
+static size_t count(const char *in, size_t octets)
+{
+	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	size_t cut = octets ? random_below((unsigned)octets) : 0, put;
+
+	(void)wire_convert(&converter, in, cut, NULL, 0, &put);
+	(void)wire_convert(&converter, in + cut, octets - cut, NULL, 0, &put);
+	(void)wire_convert_end(&converter, NULL);
+	return converter.octets;
+}
+
+static void test_convert(void)
+{
+	bool same = true, same_size = true, same_count = true;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		char message[OCTETS_MAX], good[4 * OCTETS_MAX], got[4 * OCTETS_MAX];
+		size_t octets = random_message(message), good_size, got_size;
+		size_t good_octets = reference(message, octets, good, &good_size);
+		size_t got_octets = convert(message, octets, got, &got_size);
+
+		same &= good_octets == got_octets && memcmp(good, got, got_octets) == 0;
+		same_size &= good_size == got_size;
+		same_count &= good_size == count(message, octets);
+	}
+	(void)tap(same, "wire_convert makes the reference's octets, however it is cut");
+	(void)tap(same_size, "wire_convert counts the reference's octets");
+	(void)tap(same_count, "wire_convert without output counts the same");
+}
+
+/* Where TOP's answer ends in the stored message: line by line. */
+static size_t top_reference(const char *in, size_t octets, size_t lines)
+{
+	bool in_body = false;
+	size_t start = 0;
+
+	for (size_t i = 0; i < octets; i++) {
+		size_t line_octets = i - start;
+
+		if (in[i] != '\n')
+			continue;
+		start = i + 1;
+		if (in_body)
+			lines--;
+		else
+			in_body = line_octets == 0 || (line_octets == 1 && in[i - 1] == '\r');
+		if (in_body && lines == 0)
+			return i + 1;
+	}
+	return octets;
+}
+
+static void test_top(void)
+{
+	bool same = true;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		char message[OCTETS_MAX];
+		size_t octets = random_message(message), lines = random_below(4), used = 0;
+		struct wire_top top = { .lines_left = lines };
+
+		while (used < octets && !top.done) {
+			size_t piece = 1 + random_below(8);
+
+			if (piece > octets - used)
+				piece = octets - used;
+			used += wire_top_cut(&top, message + used, piece);
+		}
+		same &= used == top_reference(message, octets, lines);
+	}
+	(void)tap(same, "wire_top_cut ends where the reference ends, however it is cut");
+}
+
+static void test_numbers(void)
+{
+	static const char *const bad[] = { "",	 "+1", "-1",  " 1",  "1 ",
+					   "1x", "x",  "1.0", "0x1", "\xd9\xa1" };
+	static const char *const large[] = { "256", "1000", "18446744073709551616",
+					     "99999999999999999999999999" };
+	uint64_t number = 7;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		(void)tap(wire_parse_number(bad[i], 255, &number) == -EINVAL && number == 7,
+			  "'%s' is no number", bad[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(large); i++)
+		(void)tap(wire_parse_number(large[i], 255, &number) == -ERANGE && number == 7,
+			  "%s is larger than 255", large[i]);
+	(void)tap(wire_parse_number("0", 255, &number) == 0 && number == 0, "0 is a number");
+	(void)tap(wire_parse_number("0255", 255, &number) == 0 && number == 255,
+		  "0255 is not larger than 255");
+	(void)tap(wire_parse_number("18446744073709551615", UINT64_MAX, &number) == 0 &&
+			  number == UINT64_MAX,
+		  "the largest number is a number");
+}
+
+static void test_unique_ids(void)
+{
+	char text[72];
+
+	memset(text, 'x', sizeof(text));
+	(void)tap(wire_is_unique_id(text, 70), "70 octets are a unique-id");
+	(void)tap(!wire_is_unique_id(text, 71), "71 octets are none");
+	(void)tap(!wire_is_unique_id(text, 0), "no octets are none");
+	(void)tap(wire_is_unique_id("!~", 2), "'!' and '~' may stand in it");
+	(void)tap(!wire_is_unique_id("a b", 3), "a blank may not");
+	(void)tap(!wire_is_unique_id("a\x7f", 2), "DEL may not");
+	(void)tap(!wire_is_unique_id("a\xc3\xa4", 3), "UTF-8 may not");
+	(void)tap(strcmp(wire_skip_uid_prefix("uId:x:y"), "x:y") == 0, "UID: is found in any case");
+	(void)tap(!wire_skip_uid_prefix("UID"), "without the colon it is none");
+}
+
+int main(void)
+{
+	test_convert();
+	test_top();
+	test_numbers();
+	test_unique_ids();
+	return tap_end();
+}

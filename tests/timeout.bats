@@ -1,0 +1,146 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Timeouts, each in its state. A timeout says nothing and deletes nothing.
+
+load helpers
+
+# ends NAME: the session ends by itself, says no more, and calls that no failure.
+ends() {
+	local from=from_$1 pid=pid_$1
+	timeout 20 cat <&"${!from}" >rest
+	[ ! -s rest ]
+	status=0
+	wait "${!pid}" || status=$?
+	[ "$status" -eq 0 ]
+	[ ! -s "$1.log" ]
+}
+
+# trickle FD TEXT: sends the text again and again, until nobody is there to read it.
+trickle() {
+	(
+		trap '' PIPE
+		while printf %s "$2" >&"$1"; do
+			read -r -t 0.05 <> <(:)
+		done 2>/dev/null 3>&-
+	) &
+	background+=($!)
+}
+
+@test "login-timeout is from the start to a login, whatever the client does" {
+	options+=(--login-timeout=1 --idle-timeout=600)
+	start_session silent
+	ends silent
+	start_session talker
+	# It would outlive the timeout if an octet, or a whole command, counted.
+	trickle "$to_talker" $'CAPA\nx'
+	status=0
+	wait "$pid_talker" || status=$?
+	[ "$status" -eq 0 ]
+}
+
+@test "idle-timeout ends a session in TRANSACTION, and deletes nothing" {
+	make_maildir alice
+	make_message alice/new/1.M1P1.h
+	options+=(--login-timeout=600 --idle-timeout=1 --sleep-timeout=600)
+	start_session one
+	login one
+	ask one 'RETR 1'
+	hear_all one
+	ask one 'DELE 1'
+	ends one
+	[ "$(files alice)" = ./new/1.M1P1.h ]
+}
+
+@test "octets that are no complete command do not put idle-timeout off" {
+	make_maildir alice
+	options+=(--idle-timeout=1)
+	start_session one
+	login one
+	trickle "$to_one" x
+	status=0
+	wait "$pid_one" || status=$?
+	[ "$status" -eq 0 ]
+}
+
+@test "commands put idle-timeout off" {
+	make_maildir alice
+	options+=(--idle-timeout=1)
+	start_session one
+	login one
+	start=${EPOCHREALTIME/./}
+	while [ $((${EPOCHREALTIME/./} - start)) -lt 1500000 ]; do
+		ask one NOOP
+		[ "$reply" = '+OK nothing done' ]
+		read -r -t 0.1 <> <(:) || true
+	done
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+}
+
+@test "sleep-timeout is for SLEEP" {
+	make_maildir alice
+	options+=(--idle-timeout=600 --sleep-timeout=1)
+	start_session one
+	login one
+	ask one SLEE
+	ends one
+	options+=(--idle-timeout=1 --sleep-timeout=600)
+	start_session two
+	login two
+	ask two SLEE
+	ask two WAKE
+	ends two
+}
+
+@test "a client that stops reading counts as idle" {
+	make_maildir alice
+	head -c 3000000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
+	options+=(--idle-timeout=1)
+	start_session one
+	login one
+	say one 'RETR 1' 'DELE 1' QUIT
+	status=0
+	wait "$pid_one" || status=$?
+	[ "$status" -eq 0 ]
+	[ "$(files alice)" = ./new/1.M1P1.h ]
+}
+
+@test "a failed login waits, and the next one twice as long" {
+	options+=(--login-penalty=1 --login-timeout=60)
+	printf '%s\r\n' 'USER alice' 'PASS x' 'USER alice' 'PASS x' 'USER alice' 'PASS apple' QUIT >script
+	trace trace trace=poll "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[[ ${lines[2]} == '-ERR [AUTH]'* ]]
+	[[ ${lines[4]} == '-ERR [AUTH]'* ]]
+	[ "${lines[7]}" = '+OK goodbye' ]
+	# The waits are polls for nothing but an error of the client's end.
+	grep -E 'poll\(\[\{fd=1, events=0\}\], 1, (1000|999|[12]...)\) += 0' trace |
+		sed -E 's/.*, 1, ([0-9]+)\).*/\1/' >waits
+	cat waits
+	[ "$(wc -l <waits)" -eq 2 ]
+	[ "$(sed -n 1p waits)" -le 1000 ]
+	[ "$(sed -n 2p waits)" -gt 1900 ]
+}
+
+@test "a penalty does not outlive login-timeout" {
+	options+=(--login-penalty=600 --login-timeout=1)
+	start_session one
+	say one 'USER alice' 'PASS x'
+	hear one
+	timeout 20 cat <&"$from_one" >rest
+	[ ! -s rest ]
+	status=0
+	wait "$pid_one" || status=$?
+	[ "$status" -eq 0 ]
+}
+
+@test "a penalty ends when the client is gone" {
+	options+=(--login-penalty=600 --login-timeout=600)
+	start_session one
+	say one 'USER alice' 'PASS x'
+	hear one
+	exec {from_one}<&-
+	status=0
+	wait "$pid_one" || status=$?
+	[ "$status" -eq 0 ]
+}

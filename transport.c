@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The two descriptors that the client is on. All that comes in is a stranger's, before login.
+ *
+ * O_NONBLOCK is never set: the file description is shared with whoever started us. Instead every
+ * read and write waits for its descriptor first, to a deadline, and then asks for no more than can
+ * be had without waiting. */
+#include "transport.h"
+
+#include "util.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* Room for many pipelined commands, and for the longest line that may be asked for. */
+#define IN_OCTETS 16384
+#define OUT_OCTETS 65536
+/* The longest response line, RFC 2449 section 4, without its CRLF. */
+#define LINE_OCTETS_MAX 510
+/* Kept free after a line, so that neither ".\r\n" nor the beginning of a message makes us send a
+ * line's end apart from the line. */
+#define SPARE_OCTETS 64
+#define ROOM_OCTETS_MIN 8
+/* Octets held back when a full buffer leaves: the CRLF that the ".\r\n" must not be apart from. */
+#define KEPT_OCTETS 2
+/* How long transport_finish() waits for a client to close its end. */
+#define FINISH_MS 2000
+
+enum kind {
+	KIND_SOCKET,
+	KIND_PIPE, /* poll(2) promises PIPE_BUF octets */
+	KIND_FILE, /* never waits */
+	KIND_OTHER,
+};
+
+struct transport {
+	int in_fd, out_fd;
+	enum kind in_kind, out_kind;
+	bool has_deadline;
+	int64_t deadline_ms; /* monotonic, if has_deadline */
+	int64_t timeout_ms;  /* of each wait, if not */
+	int failed;	     /* the first failure, which every later call gets too */
+
+	size_t in_start, in_end; /* what has been read and not used yet */
+	size_t out_end;
+	size_t out_limit; /* a pipe takes no more in one write without a split */
+	char peer[INET6_ADDRSTRLEN];
+	bool is_local;
+
+	char in[IN_OCTETS];
+	char out[OUT_OCTETS];
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int fail(struct transport *transport, int error)
+{
+	if (transport->failed == 0)
+		transport->failed = error;
+	return transport->failed;
+}
+
+static int find_kind(int fd, enum kind *ret_kind)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (S_ISSOCK(status.st_mode))
+		*ret_kind = KIND_SOCKET;
+	else if (S_ISFIFO(status.st_mode))
+		*ret_kind = KIND_PIPE;
+	else if (S_ISREG(status.st_mode))
+		*ret_kind = KIND_FILE;
+	else
+		*ret_kind = KIND_OTHER;
+	return 0;
+}
+
+static bool is_loopback4(const struct in_addr *address)
+{
+	return ntohl(address->s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+}
+
+/* Notes an IPv6 address; one that stands for an IPv4 address is treated like that one. */
+static bool note_peer6(const struct in6_addr *address, char ret_peer[INET6_ADDRSTRLEN])
+{
+	struct in_addr mapped;
+
+	if (!IN6_IS_ADDR_V4MAPPED(address)) {
+		(void)inet_ntop(AF_INET6, address, ret_peer, INET6_ADDRSTRLEN);
+		return IN6_IS_ADDR_LOOPBACK(address);
+	}
+	memcpy(&mapped, address->s6_addr + 12, sizeof(mapped));
+	(void)inet_ntop(AF_INET, &mapped, ret_peer, INET6_ADDRSTRLEN);
+	return is_loopback4(&mapped);
+}
+
+/* Whether the other end of this descriptor is on this machine. When in doubt it is not. */
+static bool note_peer(int fd, enum kind kind, char ret_peer[INET6_ADDRSTRLEN])
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_storage room;
+	} peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	if (kind != KIND_SOCKET)
+		return true;
+	memcpy(ret_peer, "unknown", sizeof("unknown"));
+	if (getpeername(fd, &peer.any, &size) < 0)
+		return false;
+	switch (peer.any.sa_family) {
+	case AF_UNIX:
+		memcpy(ret_peer, "local", sizeof("local"));
+		return true;
+	case AF_INET:
+		(void)inet_ntop(AF_INET, &peer.in.sin_addr, ret_peer, INET6_ADDRSTRLEN);
+		return is_loopback4(&peer.in.sin_addr);
+	case AF_INET6:
+		return note_peer6(&peer.in6.sin6_addr, ret_peer);
+	default:
+		return false;
+	}
+}
+
+int transport_new(int in_fd, int out_fd, struct transport **ret)
+{
+	auto_free struct transport *transport = calloc(1, sizeof(*transport));
+	bool in_local, out_local;
+	int r;
+
+	if (!transport)
+		return -ENOMEM;
+	transport->in_fd = in_fd;
+	transport->out_fd = out_fd;
+	r = find_kind(in_fd, &transport->in_kind);
+	if (r == 0)
+		r = find_kind(out_fd, &transport->out_kind);
+	if (r < 0)
+		return r;
+	transport->out_limit = transport->out_kind == KIND_PIPE ? PIPE_BUF : OUT_OCTETS;
+	memcpy(transport->peer, "local", sizeof("local"));
+	out_local = note_peer(out_fd, transport->out_kind, transport->peer);
+	in_local = note_peer(in_fd, transport->in_kind, transport->peer);
+	transport->is_local = in_local && out_local;
+	*ret = take_ptr(transport);
+	return 0;
+}
+
+struct transport *transport_free(struct transport *transport)
+{
+	if (transport)
+		explicit_bzero(transport->in, sizeof(transport->in)); /* passwords */
+	free(transport);
+	return NULL;
+}
+
+void transport_set_deadline(struct transport *transport, unsigned seconds)
+{
+	transport->has_deadline = true;
+	transport->deadline_ms = now_ms() + (int64_t)seconds * 1000;
+}
+
+void transport_set_timeout(struct transport *transport, unsigned seconds)
+{
+	transport->has_deadline = false;
+	transport->timeout_ms = (int64_t)seconds * 1000;
+}
+
+/* When a wait that begins now must be over. */
+static int64_t wait_end_ms(const struct transport *transport)
+{
+	return transport->has_deadline ? transport->deadline_ms : now_ms() + transport->timeout_ms;
+}
+
+/* Waits until `fd` is ready. A client that keeps it ready does not outlive `end_ms` either. */
+static int wait_ready(int fd, short events, int64_t end_ms)
+{
+	for (;;) {
+		struct pollfd poll_fd = { .fd = fd, .events = events };
+		int64_t left_ms = end_ms - now_ms();
+		int r;
+
+		if (left_ms <= 0)
+			return -ETIMEDOUT;
+		r = poll(&poll_fd, 1, left_ms > INT_MAX ? INT_MAX : (int)left_ms);
+		if (r > 0)
+			return 0;
+		if (r < 0 && errno != EINTR)
+			return -errno;
+	}
+}
+
+static ssize_t write_some(const struct transport *transport, size_t octets)
+{
+	if (transport->out_kind == KIND_SOCKET)
+		return send(transport->out_fd, transport->out, octets, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (transport->out_kind != KIND_FILE && octets > PIPE_BUF)
+		octets = PIPE_BUF;
+	return write(transport->out_fd, transport->out, octets);
+}
+
+/* Sends all but the last `kept` octets of the buffer. */
+static int send_buffer(struct transport *transport, size_t kept)
+{
+	while (transport->failed == 0 && transport->out_end > kept) {
+		ssize_t n;
+		int r = 0;
+
+		if (transport->out_kind == KIND_PIPE || transport->out_kind == KIND_OTHER)
+			r = wait_ready(transport->out_fd, POLLOUT, wait_end_ms(transport));
+		if (r < 0)
+			return fail(transport, r);
+		n = write_some(transport, transport->out_end - kept);
+		if (n < 0 && errno == EAGAIN)
+			r = wait_ready(transport->out_fd, POLLOUT, wait_end_ms(transport));
+		else if (n < 0 && errno != EINTR)
+			r = -errno;
+		if (r < 0)
+			return fail(transport, r);
+		if (n > 0) {
+			transport->out_end -= (size_t)n;
+			memmove(transport->out, transport->out + n, transport->out_end);
+		}
+	}
+	return transport->failed;
+}
+
+int transport_flush(struct transport *transport)
+{
+	return send_buffer(transport, 0);
+}
+
+/* Reads what there is, waiting for something at most until `end_ms`. */
+static int read_some(struct transport *transport, int64_t end_ms)
+{
+	char *room = transport->in + transport->in_end;
+	size_t octets = sizeof(transport->in) - transport->in_end;
+	ssize_t n;
+
+	do {
+		int r = wait_ready(transport->in_fd, POLLIN, end_ms);
+
+		if (r < 0)
+			return fail(transport, r);
+		n = transport->in_kind == KIND_SOCKET ?
+			    recv(transport->in_fd, room, octets, MSG_DONTWAIT) :
+			    read(transport->in_fd, room, octets);
+	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
+	if (n <= 0)
+		return fail(transport, n == 0 ? -EPIPE : -errno);
+	transport->in_end += (size_t)n;
+	return 0;
+}
+
+static void discard_input(struct transport *transport)
+{
+	transport->in_start = transport->in_end = 0;
+}
+
+/* Makes room at the end of the buffer by moving what has not been used to its beginning. What it
+ * leaves behind may be a password. */
+static void compact_input(struct transport *transport)
+{
+	transport->in_end -= transport->in_start;
+	memmove(transport->in, transport->in + transport->in_start, transport->in_end);
+	explicit_bzero(transport->in + transport->in_end, transport->in_start);
+	transport->in_start = 0;
+}
+
+/* Takes the line whose LF is at `lf` out of the buffer. */
+static int take_line(struct transport *transport, const char *lf, size_t max_octets,
+		     char **ret_line, size_t *ret_octets)
+{
+	char *line = transport->in + transport->in_start;
+	size_t octets = (size_t)(lf - line);
+
+	transport->in_start += octets + 1;
+	if (octets > 0 && line[octets - 1] == '\r')
+		octets--;
+	if (octets > max_octets)
+		return -EMSGSIZE;
+	if (memchr(line, '\0', octets))
+		return -EBADMSG;
+	line[octets] = '\0';
+	*ret_line = line;
+	*ret_octets = octets;
+	return 0;
+}
+
+int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
+			size_t *ret_octets)
+{
+	bool skipping = false, waited = false;
+	int64_t end_ms = 0;
+
+	for (;;) {
+		size_t octets = transport->in_end - transport->in_start;
+		const char *lf = memchr(transport->in + transport->in_start, '\n', octets);
+		int r;
+
+		if (lf) {
+			r = take_line(transport, lf, max_octets, ret_line, ret_octets);
+			return skipping ? -EMSGSIZE : r;
+		}
+		if (octets > max_octets + 1) { /* one of them may be a CR */
+			skipping = true;
+			discard_input(transport);
+		}
+		if (!waited) {
+			r = transport_flush(transport);
+			if (r < 0)
+				return r;
+			end_ms = wait_end_ms(transport);
+			waited = true;
+		}
+		compact_input(transport);
+		r = read_some(transport, end_ms);
+		if (r < 0)
+			return r;
+	}
+}
+
+static size_t room_left(const struct transport *transport)
+{
+	return transport->out_limit - transport->out_end;
+}
+
+int transport_put_line(struct transport *transport, const char *format, ...)
+{
+	char line[LINE_OCTETS_MAX + sizeof("\r\n")];
+	va_list arguments;
+	int octets;
+
+	va_start(arguments, format);
+	octets = vsnprintf(line, LINE_OCTETS_MAX + 1, format, arguments);
+	va_end(arguments);
+	if (octets < 0)
+		return fail(transport, -EINVAL);
+	if (octets > LINE_OCTETS_MAX)
+		octets = LINE_OCTETS_MAX;
+	memcpy(line + octets, "\r\n", 2);
+	octets += 2;
+	if (room_left(transport) < (size_t)octets + SPARE_OCTETS) {
+		int r = transport_flush(transport);
+
+		if (r < 0)
+			return r;
+	}
+	memcpy(transport->out + transport->out_end, line, (size_t)octets);
+	transport->out_end += (size_t)octets;
+	return transport->failed;
+}
+
+int transport_room(struct transport *transport, char **ret_room, size_t *ret_octets)
+{
+	if (room_left(transport) < ROOM_OCTETS_MIN) {
+		int r = send_buffer(transport, KEPT_OCTETS);
+
+		if (r < 0)
+			return r;
+	}
+	*ret_room = transport->out + transport->out_end;
+	*ret_octets = room_left(transport);
+	return transport->failed;
+}
+
+void transport_filled(struct transport *transport, size_t octets)
+{
+	transport->out_end += octets;
+}
+
+int transport_put_end(struct transport *transport, const char *before, size_t octets)
+{
+	char *room;
+	size_t room_octets;
+	int r = transport_room(transport, &room, &room_octets);
+
+	if (r < 0)
+		return r;
+	memcpy(room, before, octets);
+	memcpy(room + octets, ".\r\n", 3);
+	transport_filled(transport, octets + 3);
+	return 0;
+}
+
+int transport_pause(struct transport *transport, unsigned seconds)
+{
+	int64_t end_ms = now_ms() + (int64_t)seconds * 1000;
+	bool too_long = transport->has_deadline && transport->deadline_ms <= end_ms;
+	int r = transport_flush(transport);
+
+	if (r < 0)
+		return r;
+	/* Asked for no event, poll(2) tells only of errors and of hang-ups. */
+	r = wait_ready(transport->out_fd, 0, too_long ? transport->deadline_ms : end_ms);
+	if (r == -ETIMEDOUT && !too_long)
+		return 0;
+	return fail(transport, r == 0 ? -EPIPE : r);
+}
+
+int transport_finish(struct transport *transport)
+{
+	int unread = 0;
+	int64_t end_ms;
+	int r = transport_flush(transport);
+
+	if (r < 0 || transport->in_kind != KIND_SOCKET)
+		return r;
+	if (transport->in_start == transport->in_end &&
+	    (ioctl(transport->in_fd, FIONREAD, &unread) < 0 || unread == 0))
+		return 0;
+	if (shutdown(transport->out_fd, SHUT_WR) < 0)
+		return 0;
+	end_ms = now_ms() + FINISH_MS;
+	do {
+		discard_input(transport);
+	} while (read_some(transport, end_ms) == 0);
+	return 0;
+}
+
+bool transport_is_local(const struct transport *transport)
+{
+	return transport->is_local;
+}
+
+const char *transport_peer(const struct transport *transport)
+{
+	return transport->peer;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The two descriptors that the client is on: bounded lines in, buffered octets out, deadlines.
+ *
+ * Functions that return an int or ssize_t return a negative errno on failure, and from the first
+ * failure on the connection is of no use:
+ *   -EPIPE, -ECONNRESET  the client is gone (end of file is -EPIPE too)
+ *   -ETIMEDOUT           the client took too long, to send a command or to take our octets
+ *   others               from the system, as they are */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct transport;
+
+/* The descriptors are borrowed, and no flag of theirs is changed: others share them. Returns 0,
+ * -ENOMEM, or what fstat(2) says. */
+int transport_new(int in_fd, int out_fd, struct transport **ret);
+
+/* Frees it, without sending what is still in the buffer, and returns NULL. Takes NULL. */
+struct transport *transport_free(struct transport *transport);
+
+/* From now on all must be over `seconds` from now, whatever happens until then. */
+void transport_set_deadline(struct transport *transport, unsigned seconds);
+
+/* From now on the client has `seconds` for each command, counted from when the one before it was
+ * answered, and for each time that it takes some of our octets. */
+void transport_set_timeout(struct transport *transport, unsigned seconds);
+
+/* Reads a command line, to its LF or CRLF, which is not counted; before it waits for one it sends
+ * what is in the buffer. The line ends in a NUL and is the transport's own, writable, and good
+ * until the next call. Returns 0, a failure as above, or, for a line that has been skipped and
+ * does no harm to the connection:
+ *   -EMSGSIZE  it was longer than max_octets
+ *   -EBADMSG   it had a NUL in it */
+int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
+			size_t *ret_octets);
+
+/* Puts into the buffer a line (without its CRLF, at most 510 octets; what is longer is cut). It,
+ * and a final ".\r\n" after it, are never split over two writes. */
+int transport_put_line(struct transport *transport, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* The ".\r\n" that ends a multi-line answer, `before` (up to 2 octets) going first; it leaves in
+ * one write with the line end before it. */
+int transport_put_end(struct transport *transport, const char *before, size_t octets);
+
+/* Room in the buffer for some more octets of a message, at least 8, to be filled and then
+ * counted with transport_filled(). */
+int transport_room(struct transport *transport, char **ret_room, size_t *ret_octets);
+void transport_filled(struct transport *transport, size_t octets);
+
+/* Sends what is in the buffer. */
+int transport_flush(struct transport *transport);
+
+/* Sends what is in the buffer, and waits. Ends early only if the client is gone or the deadline
+ * comes first. */
+int transport_pause(struct transport *transport, unsigned seconds);
+
+/* Sends what is in the buffer, and sees to it that a client which has sent more than we read gets
+ * all of it: if a socket is closed with octets unread, those in flight to the client may be
+ * lost. */
+int transport_finish(struct transport *transport);
+
+/* Whether the client is on this machine: not a socket, a Unix socket, or a loopback address. */
+bool transport_is_local(const struct transport *transport);
+
+/* The client's address for the log; "local" if it has none. Borrowed. */
+const char *transport_peer(const struct transport *transport);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Who owns what: the cleanup attributes, and how ownership leaves them. No policy here. */
+#pragma once
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+static inline void util_free(void *pointer)
+{
+	free(*(void **)pointer);
+}
+
+static inline void util_close(const int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+}
+
+static inline void util_closedir(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+/* Overwrites a secret string and frees it. Takes NULL. */
+static inline void util_wipe(char *secret)
+{
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
+
+static inline void util_wipe_at(char **secret)
+{
+	util_wipe(*secret);
+}
+
+/* The owner of a variable declared with one of these is the scope that it stands in. */
+#define auto_free __attribute__((cleanup(util_free)))
+#define auto_fd __attribute__((cleanup(util_close)))
+#define auto_dir __attribute__((cleanup(util_closedir)))
+#define auto_wipe __attribute__((cleanup(util_wipe_at)))
+
+/* These mark where ownership leaves such a variable: the caller of take_*() owns the result. */
+#define take_ptr(pointer)                               \
+	({                                              \
+		__typeof__(pointer) taken_ = (pointer); \
+		(pointer) = NULL;                       \
+		taken_;                                 \
+	})
+
+static inline int take_fd(int *fd)
+{
+	int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Pure functions on the octets of the protocol. What they are given is not trusted: arguments
+ * come from the client (some before login), message octets from whoever sent the mail. */
+#include "wire.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+
+	if (*text == '\0')
+		return -EINVAL;
+	if (text[strspn(text, "0123456789")] != '\0')
+		return -EINVAL;
+	for (; *text; text++) {
+		if (__builtin_mul_overflow(number, 10, &number) ||
+		    __builtin_add_overflow(number, (uint64_t)(*text - '0'), &number) ||
+		    number > max)
+			return -ERANGE;
+	}
+	*ret_number = number;
+	return 0;
+}
+
+const char *wire_skip_uid_prefix(const char *argument)
+{
+	static const char prefix[] = "UID:";
+
+	if (strncasecmp(argument, prefix, sizeof(prefix) - 1) != 0)
+		return NULL;
+	return argument + sizeof(prefix) - 1;
+}
+
+bool wire_is_unique_id(const char *text, size_t octets)
+{
+	if (octets < 1 || octets > WIRE_UNIQUE_ID_MAX)
+		return false;
+	for (size_t i = 0; i < octets; i++) {
+		if (text[i] < '!' || text[i] > '~')
+			return false;
+	}
+	return true;
+}
+
+/* One step of a conversion: the rest of a line, or as much of it as there is room for. */
+struct step {
+	bool stuffed; /* a "." goes before it */
+	size_t text;  /* octets copied as they are, from the start of `in` */
+	bool ended;   /* an LF follows them in `in`: a line end goes after them */
+	bool needs_cr;
+};
+
+static struct step next_step(const struct wire_converter *converter, const char *in,
+			     size_t in_octets, size_t room)
+{
+	const char *lf = memchr(in, '\n', in_octets);
+	struct step step = {
+		.stuffed = converter->last == '\n' && *in == '.',
+		.text = lf ? (size_t)(lf - in) : in_octets,
+		.ended = lf != NULL,
+	};
+	size_t text_room = room - (step.stuffed ? 1 : 0);
+
+	if (step.text > text_room - (step.ended ? 2 : 0)) {
+		step.text = text_room < step.text ? text_room : step.text;
+		step.ended = false;
+	}
+	if (step.ended)
+		step.needs_cr = (step.text > 0 ? in[step.text - 1] : converter->last) != '\r';
+	return step;
+}
+
+static size_t put_step(const struct step *step, const char *in, char *out)
+{
+	char *end = out;
+
+	if (step->stuffed)
+		*end++ = '.';
+	memcpy(end, in, step->text);
+	end += step->text;
+	if (step->needs_cr)
+		*end++ = '\r';
+	if (step->ended)
+		*end++ = '\n';
+	return (size_t)(end - out);
+}
+
+size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_octets, char *out,
+		    size_t out_octets, size_t *ret_put)
+{
+	size_t used = 0, put = 0;
+
+	while (used < in_octets && (!out || out_octets - put >= WIRE_STEP_OCTETS)) {
+		size_t room = out ? out_octets - put : SIZE_MAX;
+		struct step step = next_step(converter, in + used, in_octets - used, room);
+
+		if (out)
+			put += put_step(&step, in + used, out + put);
+		used += step.text + (step.ended ? 1 : 0);
+		converter->octets += step.text + (step.ended ? 1 : 0) + (step.needs_cr ? 1 : 0);
+		converter->last = in[used - 1];
+	}
+	*ret_put = put;
+	return used;
+}
+
+size_t wire_convert_end(struct wire_converter *converter, char out[2])
+{
+	if (converter->last == '\n')
+		return 0;
+	if (out)
+		memcpy(out, "\r\n", 2);
+	converter->octets += 2;
+	converter->last = '\n';
+	return 2;
+}
+
+/* Takes note of a line that ended. */
+static void end_line(struct wire_top *top)
+{
+	bool blank = top->line_octets == 0 || (top->line_octets == 1 && top->line_is_cr);
+
+	if (top->in_body)
+		top->lines_left--;
+	else
+		top->in_body = blank;
+	top->done = top->in_body && top->lines_left == 0;
+	top->line_octets = 0;
+}
+
+size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)
+{
+	size_t used = 0;
+
+	while (used < octets && !top->done) {
+		const char *line = in + used;
+		const char *lf = memchr(line, '\n', octets - used);
+		size_t text = lf ? (size_t)(lf - line) : octets - used;
+
+		if (top->line_octets == 0 && text > 0)
+			top->line_is_cr = *line == '\r';
+		top->line_octets += text;
+		used += text;
+		if (lf) {
+			used++;
+			end_line(top);
+		}
+	}
+	return used;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Pure functions on the octets of the protocol: no state but the caller's, no input or output. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The longest unique-id (RFC 1939 section 7, UIDL). */
+#define WIRE_UNIQUE_ID_MAX 70
+
+/* The most octets that wire_convert() and wire_convert_end() may need for their next step. */
+#define WIRE_STEP_OCTETS 3
+
+/* Reads a decimal number of digits only: no sign, no blanks, nothing after it. Returns 0, or
+ *   -EINVAL  `text` is empty or holds something other than digits
+ *   -ERANGE  the number is larger than `max` */
+int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number);
+
+/* The unique-id in a "UID:<unique-id>" argument (the prefix in any case), borrowed from
+ * `argument`; NULL if the argument has no such prefix. */
+const char *wire_skip_uid_prefix(const char *argument);
+
+/* Whether these octets may stand as a unique-id: 1 to 70 octets from '!' to '~'
+ * (RFC 1939 section 7). */
+bool wire_is_unique_id(const char *text, size_t octets);
+
+/* A message on its way from a file to the wire. Lines may be stored with LF or with CRLF; on
+ * the wire they end in CRLF, and a line that begins with "." gets another one before it
+ * (RFC 1939 section 3). A CR that no LF follows is left as it is. */
+struct wire_converter {
+	uint64_t octets; /* converted so far, as RETR's size counts them: without the stuffing */
+	char last;	 /* the last octet read; LF before the first one */
+};
+
+#define WIRE_CONVERTER_INIT ((struct wire_converter){ .last = '\n' })
+
+/* Converts octets of a file. It stops when `in` is used up or fewer than WIRE_STEP_OCTETS are
+ * left in `out`. With `out` NULL it only counts, and uses up `in`. Returns how many octets of
+ * `in` it used, and in ret_put how many of `out` it filled. */
+size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_octets, char *out,
+		    size_t out_octets, size_t *ret_put);
+
+/* Ends the message: completes a last line that had no line end. Returns how many octets (0 or
+ * 2) it counted and, unless `out` is NULL, put there. */
+size_t wire_convert_end(struct wire_converter *converter, char out[2]);
+
+/* Where TOP's answer ends: after the header, the blank line, and so many lines of the body
+ * (RFC 1939 section 7). */
+struct wire_top {
+	uint64_t lines_left; /* set by the caller: lines of the body still to come */
+	size_t line_octets;  /* of the line that is being read, its LF not counted */
+	bool line_is_cr;     /* that line is a single CR so far */
+	bool in_body;
+	bool done; /* everything that TOP sends has been seen */
+};
+
+/* How many of these octets of a file belong to the answer. Once fewer than all do, or `done`
+ * is set, nothing that follows does. */
+size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets);
