@@ -143,8 +143,8 @@ static int search_line(struct search *search, char *line, size_t octets)
 	return r;
 }
 
-/* Reads a line, without its line end. Returns 1, 0 when there is no more, or -EINVAL for a line that
- * is too long or has a NUL. */
+/* Reads a line, without its line end. Returns 1, 0 when there is no more, or -EINVAL for a line
+ * that is too long or has a NUL. */
 static int read_line(FILE *file, char line[LINE_OCTETS_MAX + 1], size_t *ret_octets)
 {
 	size_t octets = 0;

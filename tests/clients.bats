@@ -23,13 +23,13 @@ setup() {
 	serve_port
 }
 
-# arrived FILE...: each file, with its CRs and header removed, is the body of message 1, 2, 3.
+# arrived FILE...: they are the three messages, whole and in any order.
 arrived() {
-	local i
+	local i=0 subject
 	[ $# -eq 3 ]
-	for i in 1 2 3; do
-		tr -d '\r' <"${!i}" | sed '1,/^$/d' >got
-		cmp "body$i" got
+	for subject in One Two Large; do
+		i=$((i + 1))
+		tr -d '\r' <"$(grep -l "^Subject: $subject" "$@")" | sed '1,/^\r*$/d' | cmp "body$i" -
 	done
 }
 
@@ -92,8 +92,7 @@ fetch() {
 	END
 	chmod 600 mpoprc
 	mpop -C mpoprc >mpop.log
-	arrived "$(grep -l '^Subject: One' in/new/*)" "$(grep -l '^Subject: Two' in/new/*)" \
-		"$(grep -l '^Subject: Large' in/new/*)"
+	arrived in/new/*
 	mpop -C mpoprc >mpop.log
 	[ "$(find in -type f | wc -l)" -eq 3 ]
 	[ "$(files alice | wc -l)" -eq 3 ]
@@ -125,8 +124,7 @@ fetch() {
 		received = false
 	END
 	/usr/bin/getmail --getmaildir="$PWD/getmail" >log 2>&1
-	arrived "$(grep -l '^Subject: One' in/new/*)" "$(grep -l '^Subject: Two' in/new/*)" \
-		"$(grep -l '^Subject: Large' in/new/*)"
+	arrived in/new/*
 	[ -z "$(files alice)" ]
 }
 

@@ -187,9 +187,9 @@ trace() {
 
 # serve_port [OPTION...]: the handler behind a real TCP port on 127.0.0.1, which is in `port`.
 serve_port() {
-	mkfifo port
+	mkfifo port.pipe
 	tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
-		>port 2>log 3>&- &
+		>port.pipe 2>log 3>&- &
 	background+=($!)
-	read -r port <port
+	read -r port <port.pipe
 }

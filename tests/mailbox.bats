@@ -35,13 +35,13 @@ show_ids() {
 @test "a Maildir has its messages in new and cur, in the order of their arrival" {
 	make_maildir alice
 	for name in new/1700000002.M5P9.h cur/1700000002.M40P1.h:2,S new/1700000010.M1P1.h \
-		cur/1700000001.V2I7M999999.h,S=9:2, new/999999999.1_2.h cur/zzz new/1700000002.M5P1.h; do
+		'cur/1700000001.V2I7M999999.h,S=9:2,' new/999999999.1_2.h cur/zzz new/1700000002.M5P1.h; do
 		make_message "alice/$name"
 	done
 	unique_ids alice apple
-	expected='zzz 999999999.1_2.h 1700000001.V2I7M999999.h,S=9 1700000002.M5P1.h 1700000002.M5P9.h'
-	expected+=' 1700000002.M40P1.h 1700000010.M1P1.h'
-	[ "${ids[*]}" = "$expected" ]
+	order='zzz 999999999.1_2.h 1700000001.V2I7M999999.h,S=9 1700000002.M5P1.h 1700000002.M5P9.h'
+	order+=' 1700000002.M40P1.h 1700000010.M1P1.h'
+	[ "${ids[*]}" = "$order" ]
 }
 
 @test "a folder has its messages in the byte order of their names" {
@@ -169,11 +169,11 @@ show_ids() {
 	make_message 'alice/new/_'
 	unique_ids alice apple
 	good_ids 2
-	first="${ids[*]}"
+	before="${ids[*]}"
 	mv "$mail/alice/new/1.M1P1.Grüße" "$mail/alice/cur/1.M1P1.Grüße:2,RS"
 	mv "$mail/alice/new/_" "$mail/alice/cur/_:2,F"
 	unique_ids alice apple
-	[ "${ids[*]}" = "$first" ]
+	[ "${ids[*]}" = "$before" ]
 }
 
 @test "two names with the same unique part get good unique-ids, and keep them" {

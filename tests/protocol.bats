@@ -107,7 +107,7 @@ valid_in() {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
 	make_message alice/new/2.M1P1.h
-	for number in 0 3 1x x1 +1 -1 1.0 0x1 1, 18446744073709551617 99999999999999999999 \
+	for number in 0 3 1x x1 +1 -1 1.0 0x1 '1,' 18446744073709551617 99999999999999999999 \
 		4294967297 '' '*'; do
 		for command in RETR DELE DELI; do
 			as_alice "$command $number" STAT

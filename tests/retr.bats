@@ -117,14 +117,19 @@ retrieves() {
 	printf 'Subject: large\n\n' >"$mail/alice/new/1.M1P1.h"
 	truncate -s 4294967400 "$mail/alice/new/1.M1P1.h"
 	printf x >"$mail/alice/new/2.M1P1.h"
-	as_alice STAT LIST 'LIST 1'
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT LIST 'LIST 1' >script
+	# It takes its time, the more so under a sanitizer.
+	[ "$SANITIZED" != none ] || printf '%s\r\n' 'RETR 1' >>script
+	"$HANDLER" "${options[@]}" <script | tee >(wc -c >octets) | tr -d '\0' >out
+	read_lines
+	lines=("${lines[@]:3}")
 	[ "${lines[0]}" = '+OK 2 4294967407' ]
 	[ "${lines[2]}" = '1 4294967404' ]
 	[ "${lines[5]}" = '+OK 1 4294967404' ]
-	[ "$SANITIZED" = none ] || skip 'RETR of 4 GiB is left out where it would be slow'
-	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' >script
-	# The greeting and three answers, the message, and the end.
-	[ "$("$HANDLER" "${options[@]}" <script | wc -c)" -eq $((28 + 15 + 16 + 21 + 4294967404 + 3)) ]
+	[ "$SANITIZED" = none ] || return 0
+	# Ten lines of answers, the message, and its end.
+	[ "${lines[6]}" = '+OK message follows' ]
+	[ "$(cat octets)" -eq $(($(head -n 10 out | wc -c) + 4294967404 + 3)) ]
 }
 
 @test "TOP n is the header, the blank line and n lines of the body" {
