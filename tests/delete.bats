@@ -114,20 +114,21 @@ setup() {
 }
 
 @test "a session on a real read-only file system cannot take the lock, unless it is read-only" {
-	mkdir ro
-	mount --bind "$mail" ro && mount -o remount,ro,bind ro
-	talk_status=0
-	options[1]=--mailbox=$PWD/ro/%u
-	talk 'USER alice' 'PASS apple' || talk_status=$?
-	first=${lines[2]}
-	talk 'USER alice' 'PASS apple' || talk_status=$?
-	options+=(--read-only=yes)
-	as_alice 'DELE 1' 'RETR 1' QUIT || talk_status=$?
-	umount ro
-	[ "$talk_status" -eq 0 ]
-	[ "$first" = '-ERR [SYS/PERM] cannot open the mailbox' ]
-	[ "${lines[0]}" = '-ERR [READ-ONLY] the mailbox is read-only' ]
-	[ "${lines[2]}" = 'message 1' ]
+	# mounted_read_only OPTION...: the handler where all mailboxes are on one.
+	# shellcheck disable=SC2016
+	mounted_read_only() {
+		unshare --mount sh -c 'mail=$1; shift
+			mount --bind "$mail" "$mail" && mount -o remount,bind,ro "$mail" && exec "$@"' \
+			sh "$mail" "$HANDLER" "${options[@]}" "$@" <script >out 2>log
+		read_lines
+	}
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'RETR 1' QUIT >script
+	mounted_read_only
+	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	grep -xF "pop3-handler: cannot open the mailbox '$mail/alice': Read-only file system" log
+	mounted_read_only --read-only=yes
+	[ "${lines[3]}" = '-ERR [READ-ONLY] the mailbox is read-only' ]
+	[ "${lines[5]}" = 'message 1' ]
 	[ "${lines[-1]}" = '+OK goodbye' ]
 	[ ! -s log ]
 }
