@@ -26,9 +26,10 @@ setup() {
 }
 
 @test "RSET brings back what DELE marked, and never what DELI deleted" {
-	as_alice 'DELE 1' 'DELI 2' 'DELE 3' RSET STAT LIST QUIT
-	[ "${lines[4]}" = '+OK 3 33' ]
-	[ "${lines[*]:6:3}" = '1 11 3 11 4 11' ]
+	as_alice 'DELE 1' 'DELI 2' 'DELE 3' RSET UIDL STAT LIST QUIT
+	[ "${lines[*]:5:3}" = '1 1.M1P1.h 3 3.M1P1.h 4 4.M1P1.h' ]
+	[ "${lines[9]}" = '+OK 3 33' ]
+	[ "${lines[*]:11:3}" = '1 11 3 11 4 11' ]
 	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/3.M1P1.h ./new/4.M1P1.h ' ]
 }
 

@@ -185,12 +185,13 @@ refused() {
 
 @test "a client that sends more after QUIT still gets all of the answer" {
 	make_maildir alice
-	head -c 3000000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
+	head -c 30000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
 	{
 		printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' QUIT
-		head -c 200000 /dev/zero
+		head -c 20000 /dev/zero
 	} >script
-	"$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 "$HANDLER" "${options[@]}" <script >out || true
-	[ "$(tr -cd x <out | wc -c)" -eq 3000000 ]
+	# A socket that is closed with octets unread takes those with it that the client has not read.
+	LATE=1 "$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 "$HANDLER" "${options[@]}" <script >out
+	[ "$(tr -cd x <out | wc -c)" -eq 30000 ]
 	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
 }

@@ -89,25 +89,31 @@ show_ids() {
 }
 
 @test "a message that becomes a link, a FIFO or a directory is gone, and never waited for" {
-	make_maildir alice
-	for i in 1 2 3; do
-		make_message "alice/new/$i.M1P1.h"
-	done
 	make_message secret
-	start_session one
-	login one
-	rm "$mail"/alice/new/*
-	ln -s "$mail/secret" "$mail/alice/new/1.M1P1.h"
-	mkfifo "$mail/alice/new/2.M1P1.h"
-	mkdir "$mail/alice/new/3.M1P1.h"
-	for i in 1 2 3; do
-		ask one "RETR $i"
-		[ "$reply" = "-ERR message $i is gone" ]
-		ask one "TOP $i 0"
-		[[ $reply == -ERR* ]]
+	for user in alice bob; do
+		make_maildir "$user"
+		place=$user/new
+		[ $user = alice ] || { rm -r "$mail/bob" && mkdir "$mail/bob" && place=bob; }
+		for kind in link fifo directory; do
+			make_message "$place/1.M1P1.h"
+			start_session one
+			[ $user = alice ] && login one || login one bob 'banana split '
+			rm "$mail/$place/1.M1P1.h"
+			case $kind in
+			link) ln -s "$mail/secret" "$mail/$place/1.M1P1.h" ;;
+			fifo) mkfifo "$mail/$place/1.M1P1.h" ;;
+			directory) mkdir "$mail/$place/1.M1P1.h" ;;
+			esac
+			for command in 'RETR 1' 'TOP 1 0' 'LIST 1'; do
+				ask one "$command"
+				[ "$reply" = '-ERR message 1 is gone' ]
+			done
+			ask one STAT
+			[ "$reply" = '+OK 0 0' ]
+			hang_up one
+			rm -r one.* "$mail/$place/1.M1P1.h"
+		done
 	done
-	ask one STAT
-	[ "$reply" = '+OK 0 0' ]
 }
 
 @test "new or cur that is a symbolic link does not lead into another mailbox" {
@@ -161,6 +167,16 @@ show_ids() {
 		talk 'USER bob' 'PASS banana split ' "RETR UID:$id"
 		[ "${lines[3]}" = '+OK message follows' ]
 	done
+}
+
+@test "a file that is named like the stand-in of another does not get its unique-id" {
+	mkdir "$mail/bob"
+	make_message 'bob/a b.eml'
+	unique_ids bob 'banana split '
+	good_ids 1
+	make_message "bob/${ids[0]}"
+	unique_ids bob 'banana split '
+	good_ids 2
 }
 
 @test "a Maildir name that cannot be a unique-id keeps its stand-in whatever its flags are" {

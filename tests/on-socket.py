@@ -3,7 +3,10 @@
 """Runs the handler on a real connected socket, and is its client.
 
 on-socket.py ADDRESS COMMAND...: ADDRESS is an IP address to serve and to connect to ("unix" for a
-Unix socket). Sends standard input, prints what comes back, and exits as the command does."""
+Unix socket, "mapped:" before an IPv4 address to serve it on an IPv6 socket). Sends standard input,
+prints what comes back, and exits as the command does. With LATE in the environment it begins to
+read only when the command has ended."""
+import os
 import socket
 import subprocess
 import sys
@@ -34,6 +37,8 @@ def main():
     server.close()
     script = sys.stdin.buffer.read()
     threading.Thread(target=client.sendall, args=[script], daemon=True).start()
+    if 'LATE' in os.environ:
+        handler.wait()
     while data := client.recv(65536):
         sys.stdout.buffer.write(data)
     sys.exit(handler.wait())

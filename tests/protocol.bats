@@ -206,6 +206,17 @@ valid_in() {
 	done
 	hear one
 	[ "$reply" = '+OK 0 0' ]
+	# The longest line there is, cut everywhere, also between its CR and its LF.
+	for _ in {1..5}; do
+		printf %s STAT >&"$to_one"
+		for _ in {1..508}; do
+			printf ' ' >&"$to_one"
+		done
+		printf '\r' >&"$to_one"
+		printf '\n' >&"$to_one"
+		hear one
+		[ "$reply" = '+OK 0 0' ]
+	done
 }
 
 @test "a status line is never split over two writes, nor is the end of a message" {
@@ -216,6 +227,17 @@ valid_in() {
 		i=$((i + 1))
 		head -c "$size" /dev/zero | tr '\0' x >"$mail/alice/new/$((1000 + i)).M1P1.h"
 		commands+=("RETR $i" "LIST $i" NOOP)
+	done
+	# And short answers in any order, so that a buffer may be full anywhere in them.
+	for size in {0..60}; do
+		i=$((i + 1))
+		head -c "$size" /dev/zero | tr '\0' x >"$mail/alice/new/$((1000 + i)).M1P1.h"
+	done
+	RANDOM=1
+	for _ in {1..4000}; do
+		n=$((i - RANDOM % 61))
+		short=("RETR $n" "LIST $n" NOOP "TOP $n 0")
+		commands+=("${short[RANDOM % 4]}")
 	done
 	printf '%s\r\n' 'USER alice' 'PASS apple' "${commands[@]}" >script
 	trace trace trace=write -s 70000 -xx "$HANDLER" "${options[@]}" <script | cat >out

@@ -74,19 +74,44 @@ setup() {
 }
 
 @test "new mail in the same instant as the listing is never missed" {
-	start_session one
-	login one
-	for i in {1..200}; do
-		# The listing of this WAKE and the delivery after it: as close as a script can make them.
-		make_message "alice/new/1$i.M1P1.h"
-		say one SLEE WAKE
-		hear one
-		hear one
-		make_message "alice/new/2$i.M1P1.h"
-		ask one SLEE
-		ask one WAKE
-		[[ $reply == '+OK [ACTIVITY/NEW] '* ]]
-	done
+	# Newer kernels stamp files on many file systems so that no two changes look the same to who
+	# has looked; not so on ramfs, where the clock stands still for some milliseconds.
+	cat >scenario.py <<-'END'
+		import os, subprocess, sys
+		mail = sys.argv[1]
+		subprocess.run(['mount', '-t', 'ramfs', 'none', mail], check=True)
+		os.makedirs(mail + '/alice/new')
+		os.makedirs(mail + '/alice/cur')
+		handler = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+		def hear():
+		    return handler.stdout.readline()
+		def ask(*lines):
+		    handler.stdin.write(b''.join(line + b'\r\n' for line in lines))
+		    handler.stdin.flush()
+		    return [hear() for line in lines][-1]
+		def deliver(name):
+		    open(f'{mail}/alice/new/{name}.M1P1.h', 'x').close()
+		hear()
+		assert ask(b'USER alice', b'PASS apple').startswith(b'+OK')
+		for i in range(200):
+		    # A delivery, a listing, and a delivery, as close as they can be.
+		    assert ask(b'SLEE').startswith(b'+OK')
+		    deliver(2 * i)
+		    assert ask(b'WAKE').startswith(b'+OK [ACTIVITY/NEW]'), i
+		    deliver(2 * i + 1)
+		    assert ask(b'SLEE', b'WAKE').startswith(b'+OK [ACTIVITY/NEW]'), i
+	END
+	unshare --mount python3 scenario.py "$mail" "$HANDLER" "${options[@]}"
+}
+
+@test "a directory that has changed just now is read once, and not again at WAKE" {
+	# The first login of all makes the lock, which changes a folder.
+	mkdir "$mail/bob"
+	make_message bob/a.eml
+	printf '%s\r\n' 'USER bob' 'PASS banana split ' SLEE WAKE SLEE WAKE QUIT >script
+	trace trace trace=getdents64 "$HANDLER" "${options[@]}" <script >out
+	grep -qx $'+OK \[ACTIVITY/NONE\] 1 messages\r' out
+	[ "$(grep -c '= 0$' trace)" -eq 1 ]
 }
 
 @test "only NOOP, WAKE and QUIT are valid in SLEEP, and QUIT there commits nothing" {
