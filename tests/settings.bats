@@ -157,7 +157,8 @@ fails() {
 	"$HANDLER" "${options[@]}" </dev/null >&- || status=$?
 	[ "$status" -eq 74 ]
 	printf 'USER alice\nPASS wrong\nUSER alice\nPASS apple\nQUIT\n' >script
-	"$HANDLER" "${options[@]}" <script >out 2>&-
+	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out 2>&-
+	grep -qF '"/dev/null", O_WRONLY) = 2' trace
 	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
 	[ "$(wc -l <out)" -eq 6 ]
 }
