@@ -434,7 +434,8 @@ static int put_message_end(struct session *session, struct wire_converter *conve
 }
 
 /* A message that cannot be read to its end: after +OK only the end of the connection can tell the
- * client so. What came before is still his. */
+ * client so. What came before is still his. Returns -EIO, whatever the cause: a file system may
+ * fail with what means something else of a connection. */
 static int break_off(struct session *session, int error, size_t index)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
@@ -442,7 +443,7 @@ static int break_off(struct session *session, int error, size_t index)
 	mailbox_unique_id(session->mailbox, index, unique_id);
 	log_error("cannot read the message '%s' to its end: %s", unique_id, strerror(-error));
 	(void)transport_flush(session->transport);
-	return error;
+	return -EIO;
 }
 
 /* Sends an open message, all of it or what `top` wants. Returns 1 and in ret_octets how many, as

@@ -8,6 +8,6 @@ struct settings;
 struct transport;
 
 /* Serves a session from the greeting to its end. Returns 0 if it ended with QUIT, and otherwise
- * why it could not go on: as transport.h says, or, for a message that broke off midway, what
- * mailbox_message_read() says. */
+ * why it could not go on: as transport.h says, or -EIO if a message could not be read to its end.
+ */
 int protocol_serve(const struct settings *settings, struct transport *transport);
