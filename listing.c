@@ -134,7 +134,7 @@ static bool looks_like_stand_in(const char *text, size_t octets)
 	       strspn(text + prefix, "0123456789abcdef") >= DIGEST_HEX_OCTETS;
 }
 
-/* "_" is refused because clients that download by unique-id are known to treat it as none. */
+/* A lone "_" is not used, though RFC 1939 would allow it. */
 static bool is_good_unique_id(const char *text, size_t octets)
 {
 	return wire_is_unique_id(text, octets) && !(octets == 1 && *text == '_') &&
@@ -375,8 +375,8 @@ static int listing_read_once(const struct places *places, struct listing *listin
 	return listing_settle(places, listing);
 }
 
-/* A directory that is changed while it is read may show a file under both
- * of its names, or under none: so it is read again, within reason. */
+/* A directory that is changed while it is read may show a file under both of its names, or under
+ * none: so it is read again, within reason. */
 int listing_read(const struct places *places, struct listing *ret)
 {
 	for (int i = 1;; i++) {

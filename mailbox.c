@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 static_assert(MAILBOX_UNIQUE_ID_MAX == WIRE_UNIQUE_ID_MAX, "they are the same thing");
@@ -59,7 +60,7 @@ static void close_fd(int *fd)
 
 static void directories_close(struct directories *directories)
 {
-	close_fd(&directories->lock_fd); /* the lock goes with it */
+	close_fd(&directories->lock_fd); /* the lock goes with it, or with the directory */
 	for (size_t i = 0; i < PLACES; i++)
 		close_fd(&directories->places.fds[i]);
 	close_fd(&directories->root_fd);
@@ -79,6 +80,22 @@ static int open_places(int root_fd, struct places *places)
 	return listing_open_directory(root_fd, ".", &places->fds[PLACE_CUR]);
 }
 
+/* Locks the directory itself, for where no file can be made in it: its owner must still get at his
+ * mail, and on a full disk delete some. It keeps out those who have the same trouble. Some shared
+ * file systems have no such lock; there it is none. */
+static int lock_directory(int root_fd)
+{
+	if (flock(root_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return -EBUSY;
+	return 0;
+}
+
+static bool is_unwritable(int error)
+{
+	return error == EROFS || error == EACCES || error == EPERM || error == ENOSPC ||
+	       error == EDQUOT;
+}
+
 /* An open file description lock: it is freed by any death of the process, and shared file systems
  * honour it. */
 static int take_lock(struct directories *directories)
@@ -89,7 +106,9 @@ static int take_lock(struct directories *directories)
 	directories->lock_fd =
 		openat(directories->root_fd, LOCK_NAME,
 		       O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, S_IRUSR | S_IWUSR);
-	if (directories->lock_fd < 0 || fstat(directories->lock_fd, &status) < 0)
+	if (directories->lock_fd < 0)
+		return is_unwritable(errno) ? lock_directory(directories->root_fd) : -errno;
+	if (fstat(directories->lock_fd, &status) < 0)
 		return -errno;
 	if (!S_ISREG(status.st_mode))
 		return -EINVAL;

@@ -114,24 +114,49 @@ setup() {
 	grep -xF "pop3-handler: cannot delete the message '2.M1P1.h': Read-only file system" log
 }
 
-@test "a session on a real read-only file system cannot take the lock, unless it is read-only" {
-	# mounted_read_only OPTION...: the handler where all mailboxes are on one.
+# mounted SETUP OPTION...: a session of `script` in a mount namespace of its own, where SETUP has
+# been done to $mail.
+mounted() {
 	# shellcheck disable=SC2016
-	mounted_read_only() {
-		unshare --mount sh -c 'mail=$1; shift
-			mount --bind "$mail" "$mail" && mount -o remount,bind,ro "$mail" && exec "$@"' \
-			sh "$mail" "$HANDLER" "${options[@]}" "$@" <script >out 2>log
-		read_lines
-	}
-	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'RETR 1' QUIT >script
-	mounted_read_only
-	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
-	grep -xF "pop3-handler: cannot open the mailbox '$mail/alice': Read-only file system" log
-	mounted_read_only --read-only=yes
-	[ "${lines[3]}" = '-ERR [READ-ONLY] the mailbox is read-only' ]
-	[ "${lines[5]}" = 'message 1' ]
+	unshare --mount env mail="$mail" sh -c 'eval "$1"; shift; exec "$@"' sh "$1" \
+		"$HANDLER" "${options[@]}" "${@:2}" <script >out 2>log
+	read_lines
+}
+
+@test "on a real read-only file system mail can be read, and deleting it is a clear -ERR" {
+	# shellcheck disable=SC2016
+	read_only='mount --bind "$mail" "$mail" && mount -o remount,bind,ro "$mail"'
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'DELE 1' SLEE 'DELI 2' STAT QUIT >script
+	mounted "$read_only"
+	[ "${lines[4]}" = 'message 1' ]
+	failure='-ERR [SYS/PERM] not all messages could be deleted, only 0 of them'
+	[ "${lines[7]}" = "$failure" ]
+	[ "${lines[8]}" = '-ERR [SYS/PERM] cannot delete the message' ]
+	[ "${lines[9]}" = '+OK 3 33' ]
+	[ "${lines[10]}" = "$failure" ]
+	grep -xF "pop3-handler: cannot delete all marked messages of '$mail/alice': Read-only file system" log
+	mounted "$read_only" --read-only=yes
+	[ "${lines[6]}" = '-ERR [READ-ONLY] the mailbox is read-only' ]
 	[ "${lines[-1]}" = '+OK goodbye' ]
 	[ ! -s log ]
+	[ "$(files alice | wc -l)" -eq 4 ]
+}
+
+@test "on a file system with no room for one more file, messages can be deleted" {
+	truncate -s 8M full.image
+	mke2fs -q -t ext2 -N 16 full.image 2>&1
+	# shellcheck disable=SC2016
+	full='mount -t ext2 full.image "$mail" && mkdir -p "$mail/alice/new" "$mail/alice/cur" &&
+		echo hello >"$mail/alice/new/1.M1P1.h"
+		while touch "$mail/filler$((i += 1))" 2>/dev/null; do :; done'
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'DELE 1' QUIT >script
+	mounted "$full"
+	[ "${lines[4]}" = hello ]
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ ! -s log ]
+	# shellcheck disable=SC2016
+	mounted 'mount -t ext2 full.image "$mail"; exec find "$mail/alice" -type f'
+	[ ! -s out ]
 }
 
 @test "retrieved messages get the flag S and live in cur after QUIT, and keep other flags" {

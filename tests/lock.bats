@@ -107,6 +107,27 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	done
 }
 
+@test "where no lock file can be made, there is one session at a time all the same" {
+	make_maildir alice
+	cat >scenario.py <<-'END'
+		import subprocess, sys
+		mail, command = sys.argv[1], sys.argv[2:]
+		subprocess.run(['mount', '--bind', mail, mail], check=True)
+		subprocess.run(['mount', '-o', 'remount,bind,ro', mail], check=True)
+		def login():
+		    handler = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+		    handler.stdin.write(b'USER alice\r\nPASS apple\r\n')
+		    handler.stdin.flush()
+		    return handler, [handler.stdout.readline() for _ in range(3)][-1]
+		one, answer = login()
+		assert answer.startswith(b'+OK'), answer
+		assert login()[1].startswith(b'-ERR [IN-USE]')
+		one.communicate(b'QUIT\r\n')
+		assert login()[1].startswith(b'+OK')
+	END
+	unshare --mount python3 scenario.py "$mail" "$HANDLER" "${options[@]}"
+}
+
 @test "read-only sessions take no lock" {
 	make_maildir alice
 	options+=(--read-only=yes)
