@@ -11,15 +11,19 @@
  * need nothing of it. */
 GNUTLS_SKIP_GLOBAL_INIT
 
-int digest_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1])
+int digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS])
 {
-	unsigned char digest[DIGEST_HEX_OCTETS / 2];
-
 	if (gnutls_global_init() < 0) /* does something the first time only */
 		return -EIO;
-	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, octets, count, digest) < 0)
-		return -EIO;
-	for (size_t i = 0; i < sizeof(digest); i++)
+	return gnutls_hash_fast(GNUTLS_DIG_SHA256, octets, count, ret_digest) < 0 ? -EIO : 0;
+}
+
+int digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1])
+{
+	unsigned char digest[DIGEST_OCTETS];
+	int r = digest_make(octets, count, digest);
+
+	for (size_t i = 0; i < sizeof(digest) && r == 0; i++)
 		(void)snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
-	return 0;
+	return r;
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: ISC
  *
- * SHA-256 (FIPS 180-4), as GnuTLS computes it. */
+ * SHA-256. */
 #pragma once
 
 #include <stddef.h>
 
-/* The digest of some octets in lower-case hexadecimal, with a NUL. Returns 0, or -EIO if the
- * library fails (it has no reason to). */
+#define DIGEST_OCTETS 32
 #define DIGEST_HEX_OCTETS 64
-int digest_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1]);
+
+/* The digest of some octets. Returns 0, or -EIO if the library fails. */
+int digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS]);
+
+/* The same in lower-case hexadecimal, ended by a NUL. */
+int digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1]);

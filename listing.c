@@ -60,19 +60,29 @@ static bool same_stamps(const struct stamp a[PLACES], const struct stamp b[PLACE
 	return true;
 }
 
-/* Whether every change that comes after `now` will show in the stamps. The kernel stamps a change
- * with the clock that `now` is read from, which stands still for some milliseconds: only a stamp
- * from before `now` differs from all that are still to come. A file system that keeps whole
- * seconds (or two of them, FAT) makes stamps older than they are. Nobody can set the change time,
- * as they can the time of modification. */
+struct timespec listing_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now;
+}
+
+/* The kernel stamps a change with the clock that `now` is read from, which stands still for some
+ * milliseconds: only a stamp from before `now` differs from all that are still to come. A file
+ * system that keeps whole seconds (or two of them, FAT) makes stamps older than they are. Nobody
+ * can set the change time, as they can the time of modification. */
+bool listing_is_settled(const struct timespec *changed, const struct timespec *now)
+{
+	time_t seconds = changed->tv_sec + (changed->tv_nsec == 0 ? 2 : 0);
+
+	return seconds < now->tv_sec || (seconds == now->tv_sec && changed->tv_nsec < now->tv_nsec);
+}
+
 static bool are_settled(const struct stamp stamps[PLACES], const struct timespec *now)
 {
 	for (size_t i = 0; i < PLACES; i++) {
-		const struct timespec *changed = &stamps[i].changed;
-		time_t seconds = changed->tv_sec + (changed->tv_nsec == 0 ? 2 : 0);
-
-		if (seconds > now->tv_sec ||
-		    (seconds == now->tv_sec && changed->tv_nsec >= now->tv_nsec))
+		if (!listing_is_settled(&stamps[i].changed, now))
 			return false;
 	}
 	return true;
@@ -83,11 +93,12 @@ static bool are_settled(const struct stamp stamps[PLACES], const struct timespec
  */
 static int take_settled_stamps(const struct places *places, struct listing *listing)
 {
-	struct timespec now, tick;
+	struct timespec tick;
 	int r = 0;
 
 	for (int i = 0; i < 2 && r == 0; i++) {
-		(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+		struct timespec now = listing_now();
+
 		r = take_stamps(places, listing->stamps);
 		listing->settled = are_settled(listing->stamps, &now);
 		if (i > 0 || listing->settled)
@@ -155,7 +166,7 @@ static int make_stand_in(struct message *message, const char *detail)
 	if (!text || !stand_in)
 		return -ENOMEM;
 	memcpy(stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
-	r = digest_hex(text, (size_t)octets, stand_in + sizeof(STAND_IN_PREFIX) - 1);
+	r = digest_make_hex(text, (size_t)octets, stand_in + sizeof(STAND_IN_PREFIX) - 1);
 	if (r < 0)
 		return r;
 	free(message->stand_in);
@@ -169,6 +180,17 @@ static void message_clear(struct message *message)
 {
 	free(message->name);
 	free(message->stand_in);
+	free(message->version);
+}
+
+int listing_set_version(struct message *message, const struct file_version *version)
+{
+	if (!message->version)
+		message->version = malloc(sizeof(*message->version));
+	if (!message->version)
+		return -ENOMEM;
+	*message->version = *version;
+	return 0;
 }
 
 void listing_clear(struct listing *listing)
@@ -432,18 +454,36 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 	return false;
 }
 
-void listing_keep_sizes(struct listing *listing, const struct listing *older)
+void listing_take_sizes(struct listing *listing, struct listing *older)
 {
 	for (size_t i = 0; i < older->count; i++) {
-		const struct message *known = &older->messages[i];
+		struct message *known = &older->messages[i];
 		struct message *message;
 
 		if (known->octets == LISTING_SIZE_UNKNOWN)
 			continue;
 		message = listing_find_like(listing, known);
-		if (message)
-			message->octets = known->octets;
+		if (!message)
+			continue;
+		message->octets = known->octets;
+		free(message->version);
+		message->version = take_ptr(known->version);
 	}
+}
+
+void listing_drop(struct listing *listing, unsigned marks)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < listing->count; i++) {
+		if (listing->messages[i].marks & marks)
+			message_clear(&listing->messages[i]);
+		else
+			listing->messages[left++] = listing->messages[i];
+	}
+	listing->count = left;
+	free(listing->by_unique_id);
+	listing->by_unique_id = NULL;
 }
 
 /* For qsort_r(3): compares the unique-ids of two indices. */

@@ -28,11 +28,20 @@ struct places {
 	bool is_maildir;
 };
 
+/* What changes when a file does. */
+struct file_version {
+	uint64_t inode;
+	uint64_t octets;
+	int64_t changed_ns; /* since the epoch */
+};
+
 struct message {
-	char *name;		/* of its file */
-	char *stand_in;		/* the unique-id, if it is not the unique part of the name */
-	uint64_t arrival_us;	/* 0 in a folder */
-	uint64_t octets;	/* as RETR will send it, or LISTING_SIZE_UNKNOWN */
+	char *name;	     /* of its file */
+	char *stand_in;	     /* the unique-id, if it is not the unique part of the name */
+	uint64_t arrival_us; /* 0 in a folder */
+	uint64_t octets;     /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
+	struct file_version
+		*version;	/* of a folder's file: which has that size; NULL: no telling */
 	uint16_t unique_octets; /* the part of the name that never changes */
 	uint8_t place;
 	uint8_t marks; /* the caller's; 0 at first */
@@ -80,8 +89,19 @@ struct message *listing_find_like(const struct listing *listing, const struct me
 /* Whether a listing has a message that an older one has not. */
 bool listing_has_new(const struct listing *listing, const struct listing *older);
 
-/* Takes over the sizes that an older listing of the same Maildir knows: its messages never
- * change. */
-void listing_keep_sizes(struct listing *listing, const struct listing *older);
+/* Takes over the sizes that an older listing of the same mailbox knows, and leaves it without. */
+void listing_take_sizes(struct listing *listing, struct listing *older);
+
+/* Leaves out the messages that have one of these marks; those after them get a lower index. */
+void listing_drop(struct listing *listing, unsigned marks);
+
+int listing_set_version(struct message *message, const struct file_version *version);
+
+/* Whether every change that comes from now on will show: that what has changed at `changed`, and
+ * changes again, will have another time of change. */
+bool listing_is_settled(const struct timespec *changed, const struct timespec *now);
+
+/* The time to compare with. */
+struct timespec listing_now(void);
 
 #define auto_listing __attribute__((cleanup(listing_clear)))

@@ -5,8 +5,11 @@
  * was is looked for once more: others rename files at any moment. */
 #include "mailbox.h"
 
+#include "commit.h"
+#include "directories.h"
 #include "listing.h"
 #include "name.h"
+#include "sizes.h"
 #include "util.h"
 #include "wire.h"
 
@@ -14,14 +17,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 static_assert(MAILBOX_UNIQUE_ID_MAX == WIRE_UNIQUE_ID_MAX, "they are the same thing");
-
-/* Begins with a dot: in a folder it must not be a message. It is never removed, so that nobody
- * can hold the lock of a file that no longer is in the mailbox. */
-#define LOCK_NAME ".pop3-handler.lock"
 
 /* How often a message that is being renamed is looked for. */
 #define TRIES 5
@@ -31,15 +29,10 @@ static_assert(MAILBOX_UNIQUE_ID_MAX == WIRE_UNIQUE_ID_MAX, "they are the same th
 enum mark {
 	MARK_DELETED = 1,   /* by DELE, until the commit */
 	MARK_RETRIEVED = 2, /* by RETR, in full */
-	MARK_GONE = 4,	    /* the file is not there any more */
+	MARK_GONE = 4,	    /* it is not there any more, or must not be seen any more */
 	MARK_EXPUNGED = 8,  /* because this session deleted it */
-};
-
-/* What is open while a session has the mailbox; -1 what is not. */
-struct directories {
-	int root_fd;
-	int lock_fd;
-	struct places places;
+	MARK_CHOSEN = 16,   /* it is in the set that is being deleted */
+	MARK_MEASURED = 32, /* its size has been found right in this session */
 };
 
 struct mailbox {
@@ -47,125 +40,13 @@ struct mailbox {
 	enum mailbox_access access;
 	struct directories directories;
 	struct listing listing;
-	bool knows_sizes; /* that are not from names */
+	struct mailbox_report report;
+	int unfinished; /* why a record must stay: what it deletes is still there; 0: it need not */
+	bool has_loaded_sizes; /* from the size cache */
+	bool has_unsaved_sizes;
 };
 
-/* ---- The directories and the lock ---- */
-
-static void close_fd(int *fd)
-{
-	util_close(fd);
-	*fd = -1;
-}
-
-static void directories_close(struct directories *directories)
-{
-	close_fd(&directories->lock_fd); /* the lock goes with it, or with the directory */
-	for (size_t i = 0; i < PLACES; i++)
-		close_fd(&directories->places.fds[i]);
-	close_fd(&directories->root_fd);
-}
-
-/* Finds out which layout it is, and opens where the messages are. */
-static int open_places(int root_fd, struct places *places)
-{
-	int r = listing_open_directory(root_fd, "new", &places->fds[PLACE_NEW]);
-
-	if (r == 0)
-		r = listing_open_directory(root_fd, "cur", &places->fds[PLACE_CUR]);
-	places->is_maildir = r == 0;
-	if (r != -ENOENT)
-		return r;
-	close_fd(&places->fds[PLACE_NEW]);
-	return listing_open_directory(root_fd, ".", &places->fds[PLACE_CUR]);
-}
-
-/* Locks the directory itself, for where no file can be made in it: its owner must still get at his
- * mail, and on a full disk delete some. It keeps out those who have the same trouble. Some shared
- * file systems have no such lock; there it is none. */
-static int lock_directory(int root_fd)
-{
-	if (flock(root_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-		return -EBUSY;
-	return 0;
-}
-
-static bool is_unwritable(int error)
-{
-	return error == EROFS || error == EACCES || error == EPERM || error == ENOSPC ||
-	       error == EDQUOT;
-}
-
-/* An open file description lock: it is freed by any death of the process, and shared file systems
- * honour it. */
-static int take_lock(struct directories *directories)
-{
-	struct flock whole_file = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	struct stat status;
-
-	directories->lock_fd =
-		openat(directories->root_fd, LOCK_NAME,
-		       O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, S_IRUSR | S_IWUSR);
-	if (directories->lock_fd < 0)
-		return is_unwritable(errno) ? lock_directory(directories->root_fd) : -errno;
-	if (fstat(directories->lock_fd, &status) < 0)
-		return -errno;
-	if (!S_ISREG(status.st_mode))
-		return -EINVAL;
-	if (fcntl(directories->lock_fd, F_OFD_SETLK, &whole_file) < 0)
-		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
-	return 0;
-}
-
-/* Opens what is at `path`, and takes the lock if there is something and it may be changed. */
-static int directories_open(const char *path, enum mailbox_access access, struct directories *ret)
-{
-	int r;
-
-	*ret = (struct directories){ .root_fd = -1, .lock_fd = -1, .places.fds = { -1, -1 } };
-	ret->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (ret->root_fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	r = open_places(ret->root_fd, &ret->places);
-	if (r == 0 && access == MAILBOX_READ_WRITE)
-		r = take_lock(ret);
-	if (r < 0)
-		directories_close(ret);
-	return r;
-}
-
 /* ---- A session's view of it ---- */
-
-int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret)
-{
-	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
-	int r;
-
-	if (!mailbox)
-		return -ENOMEM;
-	mailbox->access = access;
-	mailbox->path = strdup(path);
-	r = directories_open(path, access, &mailbox->directories);
-	if (r == 0)
-		r = mailbox->path ? listing_read(&mailbox->directories.places, &mailbox->listing) :
-				    -ENOMEM;
-	if (r < 0)
-		(void)mailbox_free(mailbox);
-	else
-		*ret = mailbox;
-	return r;
-}
-
-struct mailbox *mailbox_free(struct mailbox *mailbox)
-{
-	if (mailbox) {
-		directories_close(&mailbox->directories);
-		listing_clear(&mailbox->listing);
-		free(mailbox->path);
-		free(mailbox);
-	}
-	return NULL;
-}
 
 size_t mailbox_count(const struct mailbox *mailbox)
 {
@@ -197,6 +78,11 @@ void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
 	listing_unique_id(message_at(mailbox, index), &text, &octets);
 	memcpy(ret_unique_id, text, octets);
 	ret_unique_id[octets] = '\0';
+}
+
+const struct mailbox_report *mailbox_report(const struct mailbox *mailbox)
+{
+	return &mailbox->report;
 }
 
 int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_index)
@@ -232,18 +118,20 @@ static int look_again(struct mailbox *mailbox)
 	return r;
 }
 
-/* Does something with a message's file, by its present name. `act` returns 0 or more, -ENOENT if
- * there is no such file, or another failure, which is passed on. Returns -ENOENT if the message is
- * gone, -EAGAIN if it is renamed faster than we can follow. */
+/* Does something with a message's file, by its present name: `act` gets what `context` points to,
+ * and returns 0 or more, -ENOENT if there is no such file, or another failure, which is passed on.
+ * Returns -ENOENT if the message is gone, -EAGAIN if it is renamed faster than we can follow. */
 static int with_file(struct mailbox *mailbox, struct message *message,
-		     int (*act)(const struct mailbox *mailbox, struct message *message))
+		     int (*act)(const struct mailbox *mailbox, struct message *message,
+				void *context),
+		     void *context)
 {
 	for (int i = 0; i < TRIES; i++) {
 		int r;
 
 		if (message->marks & MARK_GONE)
 			return -ENOENT;
-		r = act(mailbox, message);
+		r = act(mailbox, message, context);
 		if (r != -ENOENT)
 			return r;
 		/* In a folder the name is all there is to find a message by. */
@@ -257,9 +145,20 @@ static int with_file(struct mailbox *mailbox, struct message *message,
 	return -EAGAIN;
 }
 
-/* Opens a message's file, only if it is a regular one; never waits. */
-static int open_file(const struct mailbox *mailbox, struct message *message)
+/* When the file changed last; 0 if it might change again and that not show. */
+static int64_t settled_change_ns(const struct stat *status)
 {
+	struct timespec now = listing_now();
+
+	if (!listing_is_settled(&status->st_ctim, &now))
+		return 0;
+	return status->st_ctim.tv_sec * UTIL_NS_PER_S + status->st_ctim.tv_nsec;
+}
+
+/* Opens a message's file, only if it is a regular one; never waits. */
+static int open_file(const struct mailbox *mailbox, struct message *message, void *context)
+{
+	struct mailbox_message *ret = context;
 	auto_fd int fd = openat(mailbox->directories.places.fds[message->place], message->name,
 				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat status;
@@ -268,21 +167,18 @@ static int open_file(const struct mailbox *mailbox, struct message *message)
 		return errno == ELOOP || errno == ENXIO ? -ENOENT : -errno;
 	if (fstat(fd, &status) < 0)
 		return -errno;
-	return S_ISREG(status.st_mode) ? take_fd(&fd) : -ENOENT;
+	if (!S_ISREG(status.st_mode))
+		return -ENOENT;
+	ret->file_octets = ret->left_octets = (uint64_t)status.st_size;
+	ret->inode = status.st_ino;
+	ret->changed_ns = settled_change_ns(&status);
+	ret->fd = take_fd(&fd);
+	return 0;
 }
 
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
-	auto_fd int fd = with_file(mailbox, message_at(mailbox, index), open_file);
-	struct stat status;
-
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	ret->left_octets = (uint64_t)status.st_size;
-	ret->fd = take_fd(&fd);
-	return 0;
+	return with_file(mailbox, message_at(mailbox, index), open_file, ret);
 }
 
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
@@ -305,12 +201,53 @@ ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, 
 
 void mailbox_message_close(struct mailbox_message *message)
 {
-	close_fd(&message->fd);
+	util_close(&message->fd);
+	message->fd = -1;
 }
 
-static int count_octets(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
+/* ---- Sizes ---- */
+
+/* The cache is not read before it may be needed, and then before anything is found out, which is
+ * as true or truer. */
+static void load_sizes(struct mailbox *mailbox)
 {
-	auto_message struct mailbox_message message = { .fd = -1 };
+	if (mailbox->has_loaded_sizes || mailbox->directories.root_fd < 0)
+		return;
+	sizes_load(mailbox->directories.root_fd, &mailbox->listing);
+	mailbox->has_loaded_sizes = true;
+}
+
+/* Without a word if it fails: then sizes will be found out once more. */
+static void save_sizes(struct mailbox *mailbox)
+{
+	if (mailbox->has_unsaved_sizes && mailbox->directories.root_fd >= 0 &&
+	    mailbox->directories.state_error == 0)
+		sizes_save(mailbox->directories.root_fd, &mailbox->listing,
+			   mailbox->directories.places.is_maildir);
+	mailbox->has_unsaved_sizes = false;
+}
+
+/* Takes down what reading a message has shown to be its size. */
+static void note_size(const struct mailbox *mailbox, struct message *message,
+		      const struct mailbox_message *file, uint64_t octets)
+{
+	struct file_version version = { .inode = file->inode,
+					.octets = file->file_octets,
+					.changed_ns = file->changed_ns };
+
+	message->octets = octets;
+	message->marks |= MARK_MEASURED;
+	if (mailbox->directories.places.is_maildir)
+		return;
+	if (version.changed_ns == 0 || listing_set_version(message, &version) < 0) {
+		free(message->version);
+		message->version = NULL;
+	}
+}
+
+static int measure(struct mailbox *mailbox, size_t index)
+{
+	auto_message struct mailbox_message file = { .fd = -1 };
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	auto_free char *octets = malloc(READ_OCTETS);
 	size_t put;
@@ -319,44 +256,69 @@ static int count_octets(struct mailbox *mailbox, size_t index, uint64_t *ret_oct
 
 	if (!octets)
 		return -ENOMEM;
-	r = mailbox_message_open(mailbox, index, &message);
+	r = mailbox_message_open(mailbox, index, &file);
 	if (r < 0)
 		return r;
-	while ((n = mailbox_message_read(&message, octets, READ_OCTETS)) > 0)
+	while ((n = mailbox_message_read(&file, octets, READ_OCTETS)) > 0)
 		(void)wire_convert(&converter, octets, (size_t)n, NULL, 0, &put);
 	if (n < 0)
 		return (int)n;
 	(void)wire_convert_end(&converter, NULL);
-	*ret_octets = converter.octets;
+	note_size(mailbox, message_at(mailbox, index), &file, converter.octets);
+	mailbox->has_unsaved_sizes = true;
 	return 0;
+}
+
+/* Whether the size that is known of a message still holds. A message in a Maildir never changes; a
+ * folder's file is what its owner makes of it. */
+static bool size_holds(const struct mailbox *mailbox, const struct message *message)
+{
+	struct stat status;
+
+	if (message->octets == LISTING_SIZE_UNKNOWN)
+		return false;
+	if (mailbox->directories.places.is_maildir || (message->marks & MARK_MEASURED))
+		return true;
+	return message->version &&
+	       fstatat(mailbox->directories.places.fds[message->place], message->name, &status,
+		       AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(status.st_mode) && status.st_ino == message->version->inode &&
+	       (uint64_t)status.st_size == message->version->octets &&
+	       settled_change_ns(&status) == message->version->changed_ns;
 }
 
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 {
 	struct message *message = message_at(mailbox, index);
-	int r = message->marks & MARK_GONE ? -ENOENT : 0;
+	int r = 0;
 
-	if (r == 0 && message->octets == LISTING_SIZE_UNKNOWN) {
-		r = count_octets(mailbox, index, &message->octets);
-		mailbox->knows_sizes = true;
-	}
+	if (message->marks & MARK_GONE)
+		return -ENOENT;
+	load_sizes(mailbox);
+	if (size_holds(mailbox, message))
+		message->marks |= MARK_MEASURED;
+	else
+		r = measure(mailbox, index);
 	if (r == 0)
 		*ret_octets = message->octets;
 	return r;
 }
 
-bool mailbox_retrieved(struct mailbox *mailbox, size_t index, uint64_t octets)
+bool mailbox_retrieved(struct mailbox *mailbox, size_t index, const struct mailbox_message *file,
+		       uint64_t octets)
 {
 	struct message *message = message_at(mailbox, index);
-	bool was_wrong = message->octets != LISTING_SIZE_UNKNOWN && message->octets != octets;
+	bool was_wrong;
 
+	load_sizes(mailbox);
+	was_wrong = message->octets != octets && size_holds(mailbox, message);
+	mailbox->has_unsaved_sizes |= was_wrong;
+	note_size(mailbox, message, file, octets);
 	message->marks |= MARK_RETRIEVED;
-	message->octets = octets;
-	mailbox->knows_sizes = true;
 	return was_wrong;
 }
 
-/* ---- Deletion and flags ---- */
+/* ---- Deletion ---- */
 
 void mailbox_mark(struct mailbox *mailbox, size_t index)
 {
@@ -369,42 +331,307 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_DELETED;
 }
 
-static int unlink_file(const struct mailbox *mailbox, struct message *message)
+/* What a deletion that is under way knows of its set: the messages with MARK_CHOSEN. */
+struct deletion {
+	size_t count;	 /* how many are to go */
+	size_t gone;	 /* how many went */
+	bool is_certain; /* they are deleted, whatever happens: a record says so */
+	int error;	 /* the first failure to remove one that is */
+	bool touched[PLACES];
+	const struct message *message; /* the one that was looked at last, */
+	struct commit_file file;       /* and its file */
+	struct commit_key *keys;
+	size_t key_count;
+};
+
+static void deletion_end(struct deletion *deletion)
 {
-	if (unlinkat(mailbox->directories.places.fds[message->place], message->name, 0) < 0)
-		return -errno;
-	message->marks |= MARK_GONE;
-	return 0;
+	free(deletion->keys);
 }
 
-int mailbox_delete(struct mailbox *mailbox, size_t index)
-{
-	struct message *message = message_at(mailbox, index);
-	int r = with_file(mailbox, message, unlink_file);
+#define auto_deletion __attribute__((cleanup(deletion_end)))
 
-	if (r < 0 && r != -ENOENT)
-		return r;
-	message->marks |= MARK_EXPUNGED;
-	return 0;
+static int identify_file(const struct mailbox *mailbox, struct message *message, void *context)
+{
+	struct deletion *deletion = context;
+
+	deletion->message = message;
+	return commit_identify(mailbox->directories.places.fds[message->place], message->name,
+			       &deletion->file);
 }
 
-int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
+/* The key of the message that was looked at last. */
+static int make_key(const struct deletion *deletion, struct commit_key *ret)
 {
-	*ret_deleted = 0;
+	return commit_key(deletion->message->name, deletion->message->unique_octets,
+			  &deletion->file, ret);
+}
+
+/* It is not in the listing any more, for the client and for us. */
+static void strike(struct message *message)
+{
+	message->marks |= MARK_GONE | MARK_EXPUNGED;
+	message->marks &= (uint8_t) ~(MARK_CHOSEN | MARK_DELETED);
+	message->octets = LISTING_SIZE_UNKNOWN;
+}
+
+/* Finds out what the chosen messages' files are. Those that are gone already count as deleted. */
+static int identify_chosen(struct mailbox *mailbox, struct deletion *deletion)
+{
+	deletion->keys = calloc(deletion->count, sizeof(*deletion->keys));
+	if (!deletion->keys)
+		return -ENOMEM;
 	for (size_t i = 0; i < mailbox->listing.count; i++) {
 		struct message *message = &mailbox->listing.messages[i];
 		int r;
 
-		if (!(message->marks & MARK_DELETED))
+		if (!(message->marks & MARK_CHOSEN))
 			continue;
-		r = mailbox_delete(mailbox, i);
+		r = with_file(mailbox, message, identify_file, deletion);
+		if (r == -ENOENT) {
+			strike(message);
+			deletion->count--;
+			deletion->gone++;
+			continue;
+		}
+		if (r == 0 && deletion->count > 1)
+			r = make_key(deletion, &deletion->keys[deletion->key_count++]);
 		if (r < 0)
 			return r;
-		message->marks &= (uint8_t)~MARK_DELETED;
-		(*ret_deleted)++;
 	}
 	return 0;
 }
+
+/* Whether files can be removed from where the chosen messages are, as far as their permissions
+ * and a read-only file system go: that is to be known before anything is certain. */
+static int check_places(const struct mailbox *mailbox)
+{
+	bool asked[PLACES] = { false };
+
+	for (size_t i = 0; i < mailbox->listing.count; i++) {
+		const struct message *message = &mailbox->listing.messages[i];
+
+		if (!(message->marks & MARK_CHOSEN) || asked[message->place])
+			continue;
+		asked[message->place] = true;
+		if (faccessat(mailbox->directories.places.fds[message->place], ".", W_OK | X_OK,
+			      0) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Writes the record of the keys that have been collected; not over one that is still needed. */
+static int write_record(const struct mailbox *mailbox, struct deletion *deletion)
+{
+	const struct directories *directories = &mailbox->directories;
+	int r = mailbox->unfinished ? mailbox->unfinished : directories->state_error;
+
+	if (r == 0)
+		r = commit_write(directories->state_fd, directories->root_fd, deletion->keys,
+				 deletion->key_count);
+	deletion->is_certain = r == 0;
+	return r;
+}
+
+static int unlink_file(const struct mailbox *mailbox, struct message *message, void *context)
+{
+	struct deletion *deletion = context;
+
+	if (unlinkat(mailbox->directories.places.fds[message->place], message->name, 0) < 0)
+		return -errno;
+	deletion->touched[message->place] = true;
+	return 0;
+}
+
+/* Removes the chosen messages' files. Without a record it ends at the first that stays; with one,
+ * that message is deleted all the same. */
+static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
+{
+	for (size_t i = 0; i < mailbox->listing.count; i++) {
+		struct message *message = &mailbox->listing.messages[i];
+		int r;
+
+		if (!(message->marks & MARK_CHOSEN))
+			continue;
+		r = with_file(mailbox, message, unlink_file, deletion);
+		if (r < 0 && r != -ENOENT && !deletion->is_certain)
+			return r;
+		if (r < 0 && r != -ENOENT) {
+			mailbox->report.unfinished++;
+			deletion->error = deletion->error ? deletion->error : r;
+		}
+		strike(message);
+		deletion->gone++;
+	}
+	return 0;
+}
+
+/* A file that was removed stays so after a loss of power once its directory is on the disk. */
+static int sync_places(const struct mailbox *mailbox, const struct deletion *deletion)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < PLACES; i++) {
+		/* EINVAL: this file system knows no such thing, and we none better. */
+		if (deletion->touched[i] && fsync(mailbox->directories.places.fds[i]) < 0 &&
+		    errno != EINVAL)
+			r = -errno;
+	}
+	return r;
+}
+
+/* Ends a deletion that is certain, as far as it can be ended: the record goes when it is not needed
+ * any more. Else it hides the messages until a session can remove their files. */
+static void finish(struct mailbox *mailbox, struct deletion *deletion)
+{
+	int r;
+
+	(void)unlink_chosen(mailbox, deletion);
+	r = sync_places(mailbox, deletion);
+	if (deletion->error)
+		r = deletion->error;
+	if (r == 0)
+		r = commit_clear(mailbox->directories.state_fd);
+	mailbox->unfinished = r;
+	mailbox->report.error = r;
+}
+
+/* Removes messages without a record, and makes that last. If it cannot be made so, a record may. */
+static int delete_uncertainly(struct mailbox *mailbox, struct deletion *deletion)
+{
+	int r = unlink_chosen(mailbox, deletion);
+	int synced = sync_places(mailbox, deletion);
+
+	if (r < 0 || synced == 0)
+		return r;
+	if (deletion->key_count == 0)
+		r = make_key(deletion, &deletion->keys[deletion->key_count++]);
+	return r == 0 && write_record(mailbox, deletion) == 0 ? 0 : synced;
+}
+
+/* Deletes the chosen messages, all or none. If there are several, a record of all is written before
+ * the first goes; for one, unlink(2) is atomic. If the disk has no room for a record they go one
+ * by one: else nobody could ever make room. */
+static int delete_chosen(struct mailbox *mailbox, struct deletion *deletion)
+{
+	int r = identify_chosen(mailbox, deletion);
+
+	if (r < 0 || deletion->count == 0)
+		return r;
+	if (deletion->count > 1) {
+		r = check_places(mailbox);
+		if (r == 0)
+			r = write_record(mailbox, deletion);
+	}
+	if (deletion->is_certain)
+		finish(mailbox, deletion);
+	else if (r == 0 || r == -ENOSPC || r == -EDQUOT)
+		r = delete_uncertainly(mailbox, deletion);
+	return r;
+}
+
+/* Deletes what has been chosen, or leaves it as it was. */
+static int delete_or_leave(struct mailbox *mailbox, size_t count, size_t *ret_deleted)
+{
+	auto_deletion struct deletion deletion = { .count = count };
+	int r = delete_chosen(mailbox, &deletion);
+
+	for (size_t i = 0; i < mailbox->listing.count && r < 0; i++)
+		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_CHOSEN;
+	*ret_deleted = deletion.gone;
+	return r;
+}
+
+int mailbox_delete(struct mailbox *mailbox, size_t index)
+{
+	size_t deleted;
+
+	message_at(mailbox, index)->marks |= MARK_CHOSEN;
+	return delete_or_leave(mailbox, 1, &deleted);
+}
+
+int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
+{
+	size_t count = 0;
+
+	mailbox->report = (struct mailbox_report){ 0 };
+	*ret_deleted = 0;
+	for (size_t i = 0; i < mailbox->listing.count; i++) {
+		struct message *message = &mailbox->listing.messages[i];
+
+		if (!(message->marks & MARK_DELETED))
+			continue;
+		message->marks |= MARK_CHOSEN;
+		count++;
+	}
+	return count > 0 ? delete_or_leave(mailbox, count, ret_deleted) : 0;
+}
+
+/* ---- Deletions that were interrupted ---- */
+
+/* Chooses the messages that a record says are deleted. */
+static int choose_recorded(struct mailbox *mailbox, const struct commit_key *keys, size_t count,
+			   struct deletion *deletion)
+{
+	for (size_t i = 0; i < mailbox->listing.count; i++) {
+		struct message *message = &mailbox->listing.messages[i];
+		struct commit_key key;
+		int r = with_file(mailbox, message, identify_file, deletion);
+
+		if (r == -ENOENT)
+			continue;
+		if (r == 0)
+			r = make_key(deletion, &key);
+		if (r < 0)
+			return r;
+		if (!commit_has(keys, count, &key))
+			continue;
+		message->marks |= MARK_CHOSEN;
+		deletion->count++;
+	}
+	return 0;
+}
+
+/* Finishes a deletion that a session before this one did not, or at least leaves its messages out
+ * of the listing. */
+static int recover(struct mailbox *mailbox, const struct commit_key *keys, size_t count)
+{
+	auto_deletion struct deletion deletion = { .is_certain = true };
+	int r = choose_recorded(mailbox, keys, count, &deletion);
+
+	if (r < 0)
+		return r;
+	mailbox->unfinished = mailbox->directories.state_error;
+	if (mailbox->unfinished == 0) {
+		finish(mailbox, &deletion);
+	} else {
+		mailbox->report.unfinished = deletion.count;
+		mailbox->report.error = mailbox->unfinished;
+	}
+	mailbox->report.finished = deletion.count - mailbox->report.unfinished;
+	listing_drop(&mailbox->listing, MARK_GONE | MARK_CHOSEN);
+	return 0;
+}
+
+/* Reads the record that a session before this one has left. Returns how many messages it has, 0
+ * also for what is no record of this mailbox. */
+static ssize_t read_record(struct mailbox *mailbox, struct commit_key **ret_keys)
+{
+	const struct directories *directories = &mailbox->directories;
+	ssize_t count;
+
+	if (directories->state_fd < 0)
+		return 0;
+	count = commit_read(directories->state_fd, directories->root_fd, ret_keys);
+	if (count != -EBADMSG)
+		return count;
+	mailbox->report.bad_record = true;
+	/* Reported once is enough. */
+	return directories->state_error ? 0 : commit_clear(directories->state_fd);
+}
+
+/* ---- Flags ---- */
 
 /* Renames, but never onto another message. */
 static int rename_file(int from_fd, const char *from, int to_fd, const char *to)
@@ -419,12 +646,13 @@ static int rename_file(int from_fd, const char *from, int to_fd, const char *to)
 	return 0;
 }
 
-static int mark_file_seen(const struct mailbox *mailbox, struct message *message)
+static int mark_file_seen(const struct mailbox *mailbox, struct message *message, void *context)
 {
 	const int *fds = mailbox->directories.places.fds;
 	auto_free char *name = NULL;
 	int r = name_add_seen(message->name, &name);
 
+	(void)context;
 	if (r < 0 || (message->place == PLACE_CUR && strcmp(name, message->name) == 0))
 		return r;
 	r = rename_file(fds[message->place], message->name, fds[PLACE_CUR], name);
@@ -446,7 +674,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 		if (!(message->marks & MARK_RETRIEVED))
 			continue;
-		r = with_file(mailbox, message, mark_file_seen);
+		r = with_file(mailbox, message, mark_file_seen, NULL);
 		if (r < 0 && r != -ENOENT)
 			return r;
 		message->marks &= (uint8_t)~MARK_RETRIEVED;
@@ -454,51 +682,150 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 	return 0;
 }
 
-/* ---- Sleep ---- */
+/* ---- Beginning and end ---- */
 
-void mailbox_sleep(struct mailbox *mailbox)
+/* Lists what is there, without what an earlier session has deleted. */
+static int list_it(struct mailbox *mailbox, const struct commit_key *keys, size_t key_count)
 {
-	directories_close(&mailbox->directories);
+	int r = listing_read(&mailbox->directories.places, &mailbox->listing);
+
+	mailbox->has_loaded_sizes = false;
+	mailbox->unfinished = 0;
+	return r == 0 && key_count > 0 ? recover(mailbox, keys, key_count) : r;
 }
 
-/* Replaces the listing by what is there now. */
-static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
+/* Sees to it that all that is there can be deleted, however full the disk will be. Without a word
+ * if there is no room: perhaps the next session has more luck. */
+static void reserve_room(const struct mailbox *mailbox)
 {
-	struct listing fresh = { 0 };
-	int r = listing_read(&mailbox->directories.places, &fresh);
+	const struct directories *directories = &mailbox->directories;
+
+	if (directories->state_fd >= 0 && directories->state_error == 0)
+		(void)commit_reserve(directories->state_fd, directories->root_fd,
+				     directories->state_octets, mailbox->listing.count);
+}
+
+static int open_directories(struct mailbox *mailbox)
+{
+	if (mailbox->access == MAILBOX_READ_ONLY)
+		return directories_open_read_only(mailbox->path, &mailbox->directories);
+	return directories_open(mailbox->path, &mailbox->directories);
+}
+
+static int open_and_list(struct mailbox *mailbox)
+{
+	auto_free struct commit_key *keys = NULL;
+	ssize_t key_count;
+	int r = open_directories(mailbox);
 
 	if (r < 0)
 		return r;
-	*ret_has_new = listing_has_new(&fresh, &mailbox->listing);
-	if (mailbox->directories.places.is_maildir)
-		listing_keep_sizes(&fresh, &mailbox->listing);
-	listing_clear(&mailbox->listing);
-	mailbox->listing = fresh;
+	key_count = read_record(mailbox, &keys);
+	if (key_count < 0)
+		return (int)key_count;
+	r = list_it(mailbox, keys, (size_t)key_count);
+	if (r == 0)
+		reserve_room(mailbox);
+	return r;
+}
+
+int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret)
+{
+	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
+	int r;
+
+	if (!mailbox)
+		return -ENOMEM;
+	mailbox->directories = DIRECTORIES_NONE;
+	mailbox->access = access;
+	mailbox->path = strdup(path);
+	r = mailbox->path ? open_and_list(mailbox) : -ENOMEM;
+	if (r < 0)
+		(void)mailbox_free(mailbox);
+	else
+		*ret = mailbox;
+	return r;
+}
+
+struct mailbox *mailbox_free(struct mailbox *mailbox)
+{
+	if (mailbox) {
+		save_sizes(mailbox);
+		directories_close(&mailbox->directories);
+		listing_clear(&mailbox->listing);
+		free(mailbox->path);
+		free(mailbox);
+	}
+	return NULL;
+}
+
+void mailbox_sleep(struct mailbox *mailbox)
+{
+	save_sizes(mailbox);
+	directories_close(&mailbox->directories);
+}
+
+/* A folder's files may change, and its directory does not tell: their sizes are to be looked at
+ * again. */
+static void doubt_sizes(struct mailbox *mailbox)
+{
+	for (size_t i = 0; i < mailbox->listing.count; i++)
+		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_MEASURED;
+}
+
+/* Replaces the listing by what is there now; on failure it stays. */
+static int list_anew(struct mailbox *mailbox, const struct commit_key *keys, size_t key_count,
+		     bool *ret_has_new)
+{
+	auto_listing struct listing older = mailbox->listing;
+	int r;
+
+	mailbox->listing = (struct listing){ 0 };
+	r = list_it(mailbox, keys, key_count);
+	if (r < 0) {
+		struct listing failed = mailbox->listing;
+
+		mailbox->listing = older;
+		older = failed;
+		return r;
+	}
+	*ret_has_new = listing_has_new(&mailbox->listing, &older);
+	listing_take_sizes(&mailbox->listing, &older);
 	return 0;
 }
 
-/* A folder's files may have changed, and its directory does not tell. */
-static void forget_sizes(struct mailbox *mailbox)
+static int wake(struct mailbox *mailbox, bool *ret_has_new)
 {
-	for (size_t i = 0; i < mailbox->listing.count && mailbox->knows_sizes; i++)
-		mailbox->listing.messages[i].octets = LISTING_SIZE_UNKNOWN;
-	mailbox->knows_sizes = false;
+	auto_free struct commit_key *keys = NULL;
+	ssize_t key_count;
+	int r = open_directories(mailbox);
+
+	if (r < 0)
+		return r;
+	key_count = read_record(mailbox, &keys);
+	if (key_count < 0)
+		return (int)key_count;
+	*ret_has_new = false;
+	if (key_count == 0)
+		r = listing_is_unchanged(&mailbox->listing, &mailbox->directories.places);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		r = list_anew(mailbox, keys, (size_t)key_count, ret_has_new);
+	else if (!mailbox->directories.places.is_maildir)
+		doubt_sizes(mailbox);
+	if (r < 0)
+		return r;
+	reserve_room(mailbox);
+	return 0;
 }
 
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 {
-	int r = directories_open(mailbox->path, mailbox->access, &mailbox->directories);
+	int r;
 
-	if (r == 0)
-		r = listing_is_unchanged(&mailbox->listing, &mailbox->directories.places);
-	if (r == 0) {
-		r = list_anew(mailbox, ret_has_new);
-	} else if (r > 0) {
-		*ret_has_new = false;
-		if (!mailbox->directories.places.is_maildir)
-			forget_sizes(mailbox);
-		r = 0;
-	}
+	mailbox->report = (struct mailbox_report){ 0 };
+	r = wake(mailbox, ret_has_new);
 	if (r < 0)
 		directories_close(&mailbox->directories);
 	return r;

@@ -24,6 +24,14 @@ enum mailbox_access {
 
 struct mailbox;
 
+/* What its administrator should know of a mailbox that was opened, woken or committed. */
+struct mailbox_report {
+	bool bad_record;   /* a commit record was damaged, or another mailbox's: it means nothing */
+	size_t finished;   /* messages of an interrupted deletion, now removed */
+	size_t unfinished; /* messages that are deleted, but whose files could not be removed yet */
+	int error;	   /* why (negative errno), or why else a record could not be ended; or 0 */
+};
+
 /* Opens, locks and lists the mailbox at `path`; the caller frees it. One that does not exist is
  * empty, and nothing is created for it. Returns 0, or
  *   -EBUSY    another session has the lock
@@ -32,6 +40,9 @@ int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **
 
 /* Drops the lock, closes and frees it, commits nothing, and returns NULL. Takes NULL. */
 struct mailbox *mailbox_free(struct mailbox *mailbox);
+
+/* Borrowed until the next such call. */
+const struct mailbox_report *mailbox_report(const struct mailbox *mailbox);
 
 /* How many messages were listed, those deleted since included. */
 size_t mailbox_count(const struct mailbox *mailbox);
@@ -58,6 +69,8 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets);
 struct mailbox_message {
 	int fd;
 	uint64_t left_octets;
+	uint64_t inode, file_octets; /* the file as it was when it was opened */
+	int64_t changed_ns;	     /* since the epoch; 0: not to be relied on */
 };
 
 /* Opens a message; it is closed with mailbox_message_close(). */
@@ -73,19 +86,26 @@ void mailbox_message_close(struct mailbox_message *message);
 
 /* Notes that the client got all of a message, so many octets of it. Returns whether its size was
  * believed to be another; from now on it is this. */
-bool mailbox_retrieved(struct mailbox *mailbox, size_t index, uint64_t octets);
+bool mailbox_retrieved(struct mailbox *mailbox, size_t index, const struct mailbox_message *file,
+		       uint64_t octets);
 
 /* Marks a message as deleted; unmarks all. */
 void mailbox_mark(struct mailbox *mailbox, size_t index);
 void mailbox_unmark_all(struct mailbox *mailbox);
 
-/* Deletes one message at once and for good. One that is gone already counts as deleted.
+/* Deletes one message at once and for good. One that is gone already counts as deleted. Returns 0
+ * when that outlasts a loss of power. On failure the message is still there, unless the disk
+ * failed after it was removed (-EIO).
  *   -EAGAIN  somebody renames it faster than we can follow */
 int mailbox_delete(struct mailbox *mailbox, size_t index);
 
-/* Deletes the marked messages (RFC 1939 section 6), one by one. Returns 0, or what
- * mailbox_delete() says of the first that could not be deleted; it and those after it are still
- * there and marked. In both cases *ret_deleted is how many went. */
+/* Deletes the marked messages, all or none (RFC 1939 section 6). Returns 0 when that is certain,
+ * whatever happens; files that could not be removed yet are in the report. On failure *ret_deleted
+ * messages are gone; that is 0, unless the disk had no room for the record of a commit and they
+ * were deleted one by one, and the others are still there and marked:
+ *   -EROFS, -EACCES  the mailbox cannot be written
+ *   -EIO             the disk failed before anything was certain
+ * and what mailbox_delete() says. */
 int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted);
 
 /* Gives the messages of a Maildir that the client got the flag S, and moves them to cur/. Returns

@@ -52,17 +52,42 @@ uint64_t name_arrival_us(const char *name)
 	return __builtin_add_overflow(us, fraction_us, &us) ? UINT64_MAX : us;
 }
 
-int name_size_octets(const char *name, uint64_t *ret_octets)
+/* The number in a field of the unique part, which begins with `prefix`. Returns 0 or -ENOENT. */
+static int find_field(const char *name, const char *prefix, uint64_t *ret_number)
 {
-	size_t unique = name_unique_octets(name);
-	const char *field = memmem(name, unique, ",W=", 3);
-	const char *end;
-	uint64_t octets;
+	size_t unique = name_unique_octets(name), prefix_octets = strlen(prefix);
+	const char *field = memmem(name, unique, prefix, prefix_octets);
+	const char *digits, *end;
+	uint64_t number;
 
 	if (!field)
 		return -ENOENT;
-	octets = leading_number(field + 3, &end);
-	if (end == field + 3 || (*end != ',' && end != name + unique) || octets == UINT64_MAX)
+	digits = field + prefix_octets;
+	number = leading_number(digits, &end);
+	if (end == digits || (*end != ',' && end != name + unique) || number == UINT64_MAX)
+		return -ENOENT;
+	*ret_number = number;
+	return 0;
+}
+
+bool name_allows_octets(const char *name, uint64_t octets)
+{
+	uint64_t stored;
+
+	if (find_field(name, ",S=", &stored) < 0)
+		return true;
+	/* The last line may lack all of its line end. */
+	return octets >= stored && (octets - stored <= stored || octets - stored <= 2);
+}
+
+int name_size_octets(const char *name, uint64_t *ret_octets)
+{
+	uint64_t octets;
+	int r = find_field(name, ",W=", &octets);
+
+	if (r < 0)
+		return r;
+	if (!name_allows_octets(name, octets))
 		return -ENOENT;
 	*ret_octets = octets;
 	return 0;

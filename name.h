@@ -20,8 +20,14 @@ size_t name_unique_octets(const char *name);
 uint64_t name_arrival_us(const char *name);
 
 /* The size that the agent which delivered the message wrote into its Maildir name: `,W=` and the
- * octets with CRLF line ends. Returns 0, or -ENOENT if the name has no such field. */
+ * octets with CRLF line ends. Returns 0, or -ENOENT if the name has no such field, or one that
+ * name_allows_octets() does not allow. */
 int name_size_octets(const char *name, uint64_t *ret_octets);
+
+/* Whether a message can have so many octets with CRLF line ends, as far as its Maildir name tells
+ * by
+ * `,S=`, the octets of its file: they are not fewer, and not more than if each were a bare LF. */
+bool name_allows_octets(const char *name, uint64_t octets);
 
 /* A Maildir name with the flag S (seen) added, the others kept. The caller frees it. If there is
  * an info part that is not of the `2,FLAGS` form, the name stays as it is. Returns 0 or -ENOMEM. */

@@ -260,6 +260,22 @@ static bool is_read_only(const struct session *session, const struct account *ac
 	return session->settings->read_only || account->read_only;
 }
 
+/* What happened to deletions in the mailbox that is not in the reply. */
+static void log_deletions(const char *path, const struct mailbox_report *report)
+{
+	if (report->bad_record)
+		log_warning("the commit record of '%s' is damaged or foreign: ignored", path);
+	if (report->finished > 0)
+		log_warning("an interrupted deletion in '%s' is finished: %zu messages", path,
+			    report->finished);
+	if (report->unfinished > 0)
+		log_warning("%zu deleted messages of '%s' are hidden, but not yet removed: %s",
+			    report->unfinished, path, strerror(-report->error));
+	else if (report->error < 0)
+		log_warning("cannot end the commit record of '%s': %s", path,
+			    strerror(-report->error));
+}
+
 /* Opens the account's mailbox; the session owns both from then on. */
 static int open_maildrop(struct session *session, struct account *account)
 {
@@ -273,6 +289,7 @@ static int open_maildrop(struct session *session, struct account *account)
 		(void)auth_free(account);
 		return r;
 	}
+	log_deletions(account->mailbox, mailbox_report(session->mailbox));
 	session->account = account;
 	session->failed_logins = 0;
 	session_enter(session, IN_TRANSACTION);
@@ -484,7 +501,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return reply_message_failure(session, r, "open the message", argument->index);
 	r = send_message(session, argument->index, &message, NULL, &octets);
-	if (r == 1 && mailbox_retrieved(session->mailbox, argument->index, octets)) {
+	if (r == 1 && mailbox_retrieved(session->mailbox, argument->index, &message, octets)) {
 		char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 		mailbox_unique_id(session->mailbox, argument->index, unique_id);
@@ -539,9 +556,11 @@ static int commit(struct session *session, size_t *ret_deleted)
 	int r = mailbox_commit(session->mailbox, ret_deleted);
 
 	if (r < 0) {
-		log_error("cannot delete all marked messages of '%s': %s", mailbox, strerror(-r));
+		log_error("cannot delete the marked messages of '%s', %zu are gone: %s", mailbox,
+			  *ret_deleted, strerror(-r));
 		return r;
 	}
+	log_deletions(mailbox, mailbox_report(session->mailbox));
 	if (!session->settings->keep_new) {
 		int seen = mailbox_mark_seen(session->mailbox);
 
@@ -556,7 +575,10 @@ static int reply_commit(struct session *session, int error, size_t deleted, cons
 {
 	if (error == 0)
 		return reply_ok(session, "%s", good);
-	return reply_err(session, "%s not all messages could be deleted, only %zu of them",
+	if (deleted == 0)
+		return reply_err(session, "%s cannot delete the marked messages: none is gone",
+				 response_code(error));
+	return reply_err(session, "%s cannot delete all marked messages: %zu are gone",
 			 response_code(error), deleted);
 }
 
@@ -601,6 +623,7 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 	r = mailbox_wake(session->mailbox, &has_new);
 	if (r < 0)
 		return reply_failure(session, r, "open the mailbox", session->account->mailbox);
+	log_deletions(session->account->mailbox, mailbox_report(session->mailbox));
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
 			mailbox_count(session->mailbox));

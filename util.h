@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: ISC
  *
- * Who owns what: the cleanup attributes, and how ownership leaves them. No policy here. */
+ * Who owns what: the cleanup attributes, and how ownership leaves them; files read and written
+ * whole. No policy here. */
 #pragma once
 
 #include <dirent.h>
+#include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+#define UTIL_NS_PER_S INT64_C(1000000000)
 
 static inline void util_free(void *pointer)
 {
@@ -60,4 +65,43 @@ static inline int take_fd(int *fd)
 
 	*fd = -1;
 	return taken;
+}
+
+/* Writes all of some octets at an offset of a file. Returns 0 or a negative errno. */
+static inline int util_pwrite(int fd, const void *octets, size_t count, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		ssize_t n = pwrite(fd, (const char *)octets + done, count - done,
+				   (off_t)(offset + done));
+
+		if (n == 0)
+			return -EIO;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0)
+			done += (size_t)n;
+	}
+	return 0;
+}
+
+/* Reads octets at an offset of a file, fewer only if it ends. Returns how many, or a negative
+ * errno. */
+static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		ssize_t n =
+			pread(fd, (char *)ret_octets + done, count - done, (off_t)(offset + done));
+
+		if (n == 0)
+			break;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0)
+			done += (size_t)n;
+	}
+	return (ssize_t)done;
 }

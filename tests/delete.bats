@@ -74,29 +74,29 @@ setup() {
 @test "QUIT is answered after the messages are deleted, and after the lock is free" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
 	trace trace trace=unlink,unlinkat,write,close,openat "$HANDLER" "${options[@]}" <script >out
-	lock_fd=$(sed -nE 's/^openat\(.*\.pop3-handler\.lock".*= ([0-9]+)$/\1/p' trace)
+	lock_fd=$(sed -nE 's/^openat\(.*\.pop3-handler\.state".*= ([0-9]+)$/\1/p' trace)
 	grep -nE "^(unlink|write\(1,|close\($lock_fd\))" trace | tail -n 4 >order
 	cat order
 	[ "$(cut -d: -f 2 order | sed -E 's/\(.*//' | tr '\n' ' ')" = 'unlinkat unlinkat close write ' ]
 }
 
-@test "QUIT says -ERR if a deletion fails, with how many went, and why is in the log" {
+@test "QUIT says -ERR if the deletion fails, nothing is gone, and why is in the log" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
-	trace trace trace=unlinkat -e inject=unlinkat:error=EACCES:when=2+ \
+	trace trace trace=faccessat2 -e inject=faccessat2:error=EACCES \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
-	[ "${lines[6]}" = '-ERR [SYS/PERM] not all messages could be deleted, only 1 of them' ]
+	[ "${lines[6]}" = '-ERR [SYS/PERM] cannot delete the marked messages: none is gone' ]
 	[ "${#lines[@]}" -eq 7 ]
-	grep -xF "pop3-handler: cannot delete all marked messages of '$mail/alice': Permission denied" log
-	[ "$(files alice | wc -l)" -eq 3 ]
+	grep -xF "pop3-handler: cannot delete the marked messages of '$mail/alice', 0 are gone: Permission denied" log
+	[ "$(files alice | wc -l)" -eq 4 ]
 }
 
-@test "SLEE says -ERR if a deletion fails, and the session stays in TRANSACTION, marks kept" {
+@test "SLEE says -ERR if the deletion fails, and the session stays in TRANSACTION, marks kept" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 2' 'DELE 3' SLEE STAT RSET STAT SLEE >script
-	trace trace trace=unlinkat -e inject=unlinkat:error=EIO \
+	trace trace trace=fdatasync -e inject=fdatasync:error=EIO \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
-	[ "${lines[5]}" = '-ERR [SYS/TEMP] not all messages could be deleted, only 0 of them' ]
+	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none is gone' ]
 	[ "${lines[6]}" = '+OK 2 22' ]
 	[ "${lines[8]}" = '+OK 4 44' ]
 	[ "${lines[9]}" = '+OK asleep' ]
@@ -129,12 +129,12 @@ mounted() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'DELE 1' SLEE 'DELI 2' STAT QUIT >script
 	mounted "$read_only"
 	[ "${lines[4]}" = 'message 1' ]
-	failure='-ERR [SYS/PERM] not all messages could be deleted, only 0 of them'
+	failure='-ERR [SYS/PERM] cannot delete the marked messages: none is gone'
 	[ "${lines[7]}" = "$failure" ]
 	[ "${lines[8]}" = '-ERR [SYS/PERM] cannot delete the message' ]
 	[ "${lines[9]}" = '+OK 3 33' ]
 	[ "${lines[10]}" = "$failure" ]
-	grep -xF "pop3-handler: cannot delete all marked messages of '$mail/alice': Read-only file system" log
+	grep -xF "pop3-handler: cannot delete the marked messages of '$mail/alice', 0 are gone: Read-only file system" log
 	mounted "$read_only" --read-only=yes
 	[ "${lines[6]}" = '-ERR [READ-ONLY] the mailbox is read-only' ]
 	[ "${lines[-1]}" = '+OK goodbye' ]
@@ -219,7 +219,7 @@ mounted() {
 	[ "${lines[-1]}" = '+OK goodbye' ]
 	find "$mail/carol" -printf '%P %T@ %C@ %s\n' | sort | cmp before -
 	options+=(--read-only=yes)
-	rm -rf "$mail/alice/.pop3-handler.lock"
+	rm -rf "$mail/alice/.pop3-handler.state"
 	as_alice 'RETR 1' 'DELI 1' QUIT
 	[ "$(find "$mail/alice" -type f | wc -l)" -eq 4 ]
 	[ "$(files alice | grep -c new)" -eq 4 ]

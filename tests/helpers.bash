@@ -52,9 +52,9 @@ make_message() {
 	printf "${2-Subject: test\n\nHello\n}" >"$mail/$1"
 }
 
-# files NAME: every file of a mailbox but our lock.
+# files NAME: every file of a mailbox but our own.
 files() {
-	(cd "$mail/$1" && find . -type f ! -name .pop3-handler.lock | LC_ALL=C sort)
+	(cd "$mail/$1" && find . -type f ! -name '.pop3-handler.*' | LC_ALL=C sort)
 }
 
 # --- Sessions from a script ---

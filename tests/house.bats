@@ -33,7 +33,13 @@ may_include() {
 	may_include settings.c template wire util
 	may_include auth.c template util
 	may_include listing.c digest name wire util
-	may_include mailbox.c listing name wire util
+	may_include listing.h
+	may_include directories.h listing
+	may_include directories.c listing util
+	may_include commit.c digest util
+	may_include sizes.h listing
+	may_include sizes.c listing digest name wire util
+	may_include mailbox.c commit directories listing name sizes wire util
 	may_include protocol.c settings transport mailbox auth wire log util
 	may_include pop3-handler.c auth log protocol settings transport util
 	for file in *.c; do

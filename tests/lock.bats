@@ -87,23 +87,23 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	as_alice STAT QUIT
 	talk 'USER bob' 'PASS banana split ' STAT QUIT
 	[ "${lines[3]}" = '+OK 0 0' ]
-	[ "$(find "$mail" -type f)" = "$(printf '%s\n' "$mail/alice/.pop3-handler.lock" "$mail/bob/.pop3-handler.lock" |
+	[ "$(find "$mail" -type f)" = "$(printf '%s\n' "$mail/alice/.pop3-handler.state" "$mail/bob/.pop3-handler.state" |
 		sort)" ] || [ "$(find "$mail" -type f | wc -l)" -eq 2 ]
-	[ "$(stat -c %a "$mail/alice/.pop3-handler.lock")" = 600 ]
+	[ "$(stat -c %a "$mail/alice/.pop3-handler.state")" = 600 ]
 }
 
 @test "a lock file that is a link, a FIFO or a directory is refused, and leads nowhere" {
 	make_maildir alice
 	for kind in link fifo directory; do
 		case $kind in
-		link) ln -s "$mail/elsewhere" "$mail/alice/.pop3-handler.lock" ;;
-		fifo) mkfifo "$mail/alice/.pop3-handler.lock" ;;
-		directory) mkdir "$mail/alice/.pop3-handler.lock" ;;
+		link) ln -s "$mail/elsewhere" "$mail/alice/.pop3-handler.state" ;;
+		fifo) mkfifo "$mail/alice/.pop3-handler.state" ;;
+		directory) mkdir "$mail/alice/.pop3-handler.state" ;;
 		esac
 		talk 'USER alice' 'PASS apple' NOOP QUIT
 		[[ ${lines[2]} == '-ERR [SYS/'* ]]
 		[ ! -e "$mail/elsewhere" ]
-		rm -r "$mail/alice/.pop3-handler.lock"
+		rm -r "$mail/alice/.pop3-handler.state"
 	done
 }
 
@@ -135,5 +135,5 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	login one
 	start_session two
 	login two
-	[ ! -e "$mail/alice/.pop3-handler.lock" ]
+	[ ! -e "$mail/alice/.pop3-handler.state" ]
 }

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The record of a commit. Runs after login only. A record is believed only if all of it is as it
+ * was written (a crash or a loss of power in the middle of writing leaves some of it), and if it
+ * was written for this mailbox (a backup may have brought it here). That a record which has done
+ * its work comes back, to files that came back too, is what the files' inodes are in the keys for.
+ *
+ * No later session must find a record that its writer has reported as failed. */
+#include "commit.h"
+
+#include "digest.h"
+#include "util.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+/* The state file grows by this: what file systems allocate. */
+#define BLOCK_OCTETS 4096
+
+/* What stands before the keys, in the byte order of this machine; the magic tells if that of
+ * another was written. */
+struct header {
+	uint64_t magic;
+	uint64_t mailbox_inode, state_inode; /* where it was written */
+	uint64_t count;			     /* of keys */
+	unsigned char digest[DIGEST_OCTETS]; /* of header and keys, with 0 in its own place */
+};
+
+#define MAGIC UINT64_C(0x316d6d6f63336f70) /* ends in the version: "po3comm1" */
+
+static_assert(sizeof(struct header) == 4 * sizeof(uint64_t) + DIGEST_OCTETS, "it has no holes");
+
+/* A whole record in memory. */
+struct record {
+	struct header header;
+	struct commit_key keys[];
+};
+
+static size_t record_octets(size_t count)
+{
+	return sizeof(struct header) + count * sizeof(struct commit_key);
+}
+
+/* ---- Keys ---- */
+
+int commit_identify(int dir_fd, const char *name, struct commit_file *ret)
+{
+	struct statx status;
+
+	if (statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &status) < 0)
+		return -errno;
+	*ret = (struct commit_file){ .inode = status.stx_ino };
+	if (status.stx_mask & STATX_BTIME)
+		ret->born_ns = status.stx_btime.tv_sec * UTIL_NS_PER_S + status.stx_btime.tv_nsec;
+	return 0;
+}
+
+int commit_key(const char *unique, size_t unique_octets, const struct commit_file *file,
+	       struct commit_key *ret)
+{
+	unsigned char digest[DIGEST_OCTETS];
+	char text[sizeof(*file) + NAME_MAX];
+	int r;
+
+	if (unique_octets > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(text, file, sizeof(*file));
+	memcpy(text + sizeof(*file), unique, unique_octets);
+	r = digest_make(text, sizeof(*file) + unique_octets, digest);
+	if (r == 0)
+		memcpy(ret->octets, digest, sizeof(ret->octets));
+	return r;
+}
+
+/* For qsort(3) and bsearch(3). */
+static int compare_keys(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct commit_key));
+}
+
+bool commit_has(const struct commit_key *keys, size_t count, const struct commit_key *key)
+{
+	return bsearch(key, keys, count, sizeof(*keys), compare_keys) != NULL;
+}
+
+/* ---- Records ---- */
+
+static int make_digest(const struct record *record, unsigned char ret_digest[DIGEST_OCTETS])
+{
+	return digest_make(record, record_octets(record->header.count), ret_digest);
+}
+
+/* What a record says of the mailbox that it is in. */
+static int place_record(int state_fd, int mailbox_fd, struct header *header)
+{
+	struct stat state, mailbox;
+
+	if (fstat(state_fd, &state) < 0 || fstat(mailbox_fd, &mailbox) < 0)
+		return -errno;
+	header->state_inode = state.st_ino;
+	header->mailbox_inode = mailbox.st_ino;
+	return 0;
+}
+
+static int make_record(int state_fd, int mailbox_fd, struct commit_key *keys, size_t count,
+		       struct record **ret)
+{
+	unsigned char digest[DIGEST_OCTETS];
+	auto_free struct record *record = malloc(record_octets(count));
+	int r;
+
+	if (!record)
+		return -ENOMEM;
+	record->header = (struct header){ .magic = MAGIC, .count = count };
+	r = place_record(state_fd, mailbox_fd, &record->header);
+	if (r < 0)
+		return r;
+	qsort(keys, count, sizeof(*keys), compare_keys);
+	memcpy(record->keys, keys, count * sizeof(*keys));
+	r = make_digest(record, digest);
+	if (r < 0)
+		return r;
+	memcpy(record->header.digest, digest, sizeof(digest));
+	*ret = take_ptr(record);
+	return 0;
+}
+
+int commit_write(int state_fd, int mailbox_fd, struct commit_key *keys, size_t count)
+{
+	auto_free struct record *record = NULL;
+	int r = make_record(state_fd, mailbox_fd, keys, count, &record);
+
+	if (r < 0)
+		return r;
+	r = util_pwrite(state_fd, record, record_octets(count), 0);
+	/* The commit point: from here on the record outlasts a loss of power. That the file itself
+	 * does was seen to when it was made. */
+	if (r == 0 && fdatasync(state_fd) < 0)
+		r = -errno;
+	if (r == 0)
+		return 0;
+	/* Some of it may be there, or all. If it cannot be made void either, it is what every later
+	 * session will go by, and so must we. */
+	if (commit_clear(state_fd) < 0)
+		return 0;
+	(void)fdatasync(state_fd);
+	return r;
+}
+
+int commit_clear(int state_fd)
+{
+	static const struct header none;
+
+	return util_pwrite(state_fd, &none, sizeof(none), 0);
+}
+
+/* Reads as many keys as the header says, if the file is long enough. */
+static int read_record(int state_fd, const struct header *header, struct record **ret)
+{
+	auto_free struct record *record = NULL;
+	struct stat status;
+	ssize_t n;
+
+	if (fstat(state_fd, &status) < 0)
+		return -errno;
+	if (header->count > (uint64_t)status.st_size / sizeof(struct commit_key))
+		return -EBADMSG;
+	record = malloc(record_octets(header->count));
+	if (!record)
+		return -ENOMEM;
+	n = util_pread(state_fd, record, record_octets(header->count), 0);
+	if (n < 0)
+		return (int)n;
+	/* Another process may write it while one that has no lock reads. */
+	if ((size_t)n < record_octets(header->count) ||
+	    memcmp(&record->header, header, sizeof(*header)) != 0)
+		return -EBADMSG;
+	*ret = take_ptr(record);
+	return 0;
+}
+
+static int check_record(int state_fd, int mailbox_fd, struct record *record)
+{
+	struct header here = { 0 };
+	unsigned char written[DIGEST_OCTETS], digest[DIGEST_OCTETS];
+	int r = place_record(state_fd, mailbox_fd, &here);
+
+	if (r < 0)
+		return r;
+	if (record->header.state_inode != here.state_inode ||
+	    record->header.mailbox_inode != here.mailbox_inode)
+		return -EBADMSG;
+	memcpy(written, record->header.digest, sizeof(written));
+	memset(record->header.digest, 0, sizeof(record->header.digest));
+	r = make_digest(record, digest);
+	if (r < 0)
+		return r;
+	return memcmp(written, digest, sizeof(digest)) == 0 ? 0 : -EBADMSG;
+}
+
+ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys)
+{
+	static const struct header none;
+	auto_free struct record *record = NULL;
+	struct header header = { 0 };
+	ssize_t n = util_pread(state_fd, &header, sizeof(header), 0);
+	size_t count;
+	int r;
+
+	if (n < 0)
+		return n;
+	if (memcmp(&header, &none, sizeof(none)) == 0)
+		return 0;
+	if (header.magic != MAGIC || header.count == 0)
+		return -EBADMSG;
+	r = read_record(state_fd, &header, &record);
+	if (r < 0)
+		return r;
+	r = check_record(state_fd, mailbox_fd, record);
+	if (r < 0)
+		return r;
+	count = record->header.count;
+	memmove(record, record->keys, count * sizeof(*record->keys));
+	*ret_keys = (struct commit_key *)take_ptr(record);
+	return (ssize_t)count;
+}
+
+int commit_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)
+{
+	uint64_t blocks = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS;
+	auto_free char *nothing = NULL;
+	size_t missing;
+
+	if (state_octets >= blocks * BLOCK_OCTETS)
+		return 0;
+	missing = (size_t)(blocks * BLOCK_OCTETS - state_octets);
+	nothing = calloc(1, missing);
+	if (!nothing)
+		return -ENOMEM;
+	/* A file that is longer than 0 has its name for good: the one commit that a loss of power
+	 * must not undo needs no more than to be written. */
+	if (state_octets == 0 && fsync(mailbox_fd) < 0)
+		return -errno;
+	/* Octets, and not a hole: they have their place on the disk. */
+	return util_pwrite(state_fd, nothing, missing, state_octets);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What is open while a session has a mailbox, and its lock. mailbox.c's own business; nobody else
+ * calls it. */
+#pragma once
+
+#include "listing.h"
+
+/* -1: what is not open. */
+struct directories {
+	int root_fd;
+	int state_fd;	       /* the state file, for reading at least */
+	int state_error;       /* why nothing can be written to it (negative errno); 0: it can */
+	uint64_t state_octets; /* of that file when it was opened */
+	struct places places;
+};
+
+#define DIRECTORIES_NONE \
+	((struct directories){ .root_fd = -1, .state_fd = -1, .places.fds = { -1, -1 } })
+
+/* Opens what is at `path`, and takes the lock. If there is nothing, nothing is open. Returns 0, or
+ * a negative errno: -EBUSY    another session has the lock -ENOTDIR  it is something else than a
+ * directory and what the system says of directories and files. */
+int directories_open(const char *path, struct directories *ret);
+
+/* The same, but takes no lock, and creates nothing. */
+int directories_open_read_only(const char *path, struct directories *ret);
+
+/* Closes everything, and so drops the lock. */
+void directories_close(struct directories *directories);

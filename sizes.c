@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The size cache. Runs after login only. A message is known by its unique-id here, as it is to
+ * clients; the listing's order is the cache's, so that most of one is found in the other without a
+ * search. */
+#include "sizes.h"
+
+#include "digest.h"
+#include "name.h"
+#include "util.h"
+#include "wire.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define SIZES_NAME ".pop3-handler.sizes"
+#define SIZES_NEW_NAME ".pop3-handler.sizes.new"
+
+/* In the byte order of this machine. */
+struct header {
+	uint64_t magic;
+	uint64_t mailbox_inode;		     /* where it was written */
+	uint64_t octets;		     /* of the entries that follow */
+	unsigned char digest[DIGEST_OCTETS]; /* of header and entries, with 0 in its own place */
+};
+
+#define MAGIC UINT64_C(0x317a697333706f70) /* "pop3siz1" */
+
+static_assert(sizeof(struct header) == 3 * sizeof(uint64_t) + DIGEST_OCTETS, "it has no holes");
+
+/* One message; its unique-id follows. */
+struct entry {
+	uint64_t octets;
+	struct file_version version; /* of a folder's file */
+	uint64_t unique_id_octets;
+};
+
+static_assert(sizeof(struct entry) == 5 * sizeof(uint64_t), "it has no holes");
+
+/* A whole cache in memory. */
+struct cache {
+	struct header header;
+	char entries[];
+};
+
+static int make_digest(struct cache *cache, unsigned char ret_digest[DIGEST_OCTETS])
+{
+	memset(cache->header.digest, 0, sizeof(cache->header.digest));
+	return digest_make(cache, sizeof(*cache) + cache->header.octets, ret_digest);
+}
+
+/* ---- Loading ---- */
+
+/* Reads the file as it is. NULL: there is none that could be a cache. */
+static struct cache *read_cache(int mailbox_fd)
+{
+	auto_fd int fd =
+		openat(mailbox_fd, SIZES_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat status;
+	struct cache *cache;
+
+	if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+		return NULL;
+	if (status.st_size < (off_t)sizeof(*cache))
+		return NULL;
+	cache = malloc((size_t)status.st_size);
+	if (!cache)
+		return NULL;
+	if (util_pread(fd, cache, (size_t)status.st_size, 0) == status.st_size &&
+	    cache->header.octets == (uint64_t)status.st_size - sizeof(*cache))
+		return cache;
+	free(cache);
+	return NULL;
+}
+
+static bool is_sound(int mailbox_fd, struct cache *cache)
+{
+	unsigned char written[DIGEST_OCTETS], digest[DIGEST_OCTETS];
+	struct stat mailbox;
+
+	if (cache->header.magic != MAGIC || fstat(mailbox_fd, &mailbox) < 0 ||
+	    cache->header.mailbox_inode != mailbox.st_ino)
+		return false;
+	memcpy(written, cache->header.digest, sizeof(written));
+	return make_digest(cache, digest) == 0 && memcmp(written, digest, sizeof(digest)) == 0;
+}
+
+static bool has_unique_id(const struct message *message, const char *unique_id, size_t octets)
+{
+	const char *text;
+	size_t text_octets;
+
+	listing_unique_id(message, &text, &text_octets);
+	return text_octets == octets && memcmp(text, unique_id, octets) == 0;
+}
+
+/* Finds an entry's message: most often the one at *guess, which then moves on. NULL: it is not in
+ * the listing. */
+static struct message *find_message(struct listing *listing, size_t *guess, const char *unique_id,
+				    size_t octets)
+{
+	char text[WIRE_UNIQUE_ID_MAX + 1];
+
+	if (*guess >= listing->count ||
+	    !has_unique_id(&listing->messages[*guess], unique_id, octets)) {
+		size_t index;
+
+		memcpy(text, unique_id, octets);
+		text[octets] = '\0';
+		if (listing_find(listing, text, &index) < 0)
+			return NULL;
+		*guess = index;
+	}
+	return &listing->messages[(*guess)++];
+}
+
+/* Takes over one entry. A size that the message cannot have is left. */
+static void use_entry(const struct entry *entry, struct message *message)
+{
+	static const struct file_version none;
+
+	if (memcmp(&entry->version, &none, sizeof(none)) != 0) {
+		if (listing_set_version(message, &entry->version) < 0)
+			return;
+	} else if (!name_allows_octets(message->name, entry->octets)) {
+		return;
+	}
+	message->octets = entry->octets;
+}
+
+static void use_entries(const struct cache *cache, struct listing *listing)
+{
+	const char *next = cache->entries;
+	const char *end = next + cache->header.octets;
+	size_t guess = 0;
+
+	while ((size_t)(end - next) > sizeof(struct entry)) {
+		struct message *message;
+		struct entry entry;
+
+		memcpy(&entry, next, sizeof(entry));
+		next += sizeof(entry);
+		if (entry.unique_id_octets > WIRE_UNIQUE_ID_MAX ||
+		    entry.unique_id_octets > (size_t)(end - next))
+			return;
+		message = find_message(listing, &guess, next, entry.unique_id_octets);
+		if (message)
+			use_entry(&entry, message);
+		next += entry.unique_id_octets;
+	}
+}
+
+void sizes_load(int mailbox_fd, struct listing *listing)
+{
+	auto_free struct cache *cache = read_cache(mailbox_fd);
+
+	if (cache && is_sound(mailbox_fd, cache))
+		use_entries(cache, listing);
+}
+
+/* ---- Saving ---- */
+
+/* Whether a message belongs into the cache: if its size is known, and not from its name. */
+static bool is_worth_keeping(const struct message *message, bool is_maildir)
+{
+	uint64_t octets;
+
+	if (message->octets == LISTING_SIZE_UNKNOWN)
+		return false;
+	if (!is_maildir)
+		return message->version != NULL;
+	return name_size_octets(message->name, &octets) < 0 || octets != message->octets;
+}
+
+static size_t add_entry(const struct message *message, char *room)
+{
+	struct entry entry = { .octets = message->octets };
+	const char *unique_id;
+	size_t octets;
+
+	listing_unique_id(message, &unique_id, &octets);
+	entry.unique_id_octets = octets;
+	if (message->version)
+		entry.version = *message->version;
+	memcpy(room, &entry, sizeof(entry));
+	memcpy(room + sizeof(entry), unique_id, octets);
+	return sizeof(entry) + octets;
+}
+
+/* NULL: no memory, or the digest failed. */
+static struct cache *make_cache(int mailbox_fd, const struct listing *listing, bool is_maildir)
+{
+	size_t entry_octets_max = sizeof(struct entry) + WIRE_UNIQUE_ID_MAX;
+	auto_free struct cache *cache = malloc(sizeof(*cache) + listing->count * entry_octets_max);
+	unsigned char digest[DIGEST_OCTETS];
+	struct stat mailbox;
+
+	if (!cache || fstat(mailbox_fd, &mailbox) < 0)
+		return NULL;
+	cache->header = (struct header){ .magic = MAGIC, .mailbox_inode = mailbox.st_ino };
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct message *message = &listing->messages[i];
+
+		if (is_worth_keeping(message, is_maildir))
+			cache->header.octets +=
+				add_entry(message, cache->entries + cache->header.octets);
+	}
+	if (make_digest(cache, digest) < 0)
+		return NULL;
+	memcpy(cache->header.digest, digest, sizeof(digest));
+	return take_ptr(cache);
+}
+
+/* Readers have no lock: they must see the old file or the new one. What a loss of power leaves of
+ * it is for the digest to tell. */
+void sizes_save(int mailbox_fd, const struct listing *listing, bool is_maildir)
+{
+	auto_free struct cache *cache = make_cache(mailbox_fd, listing, is_maildir);
+	auto_fd int fd = -1;
+
+	if (!cache)
+		return;
+	/* A session that was killed may have left one. */
+	(void)unlinkat(mailbox_fd, SIZES_NEW_NAME, 0);
+	fd = openat(mailbox_fd, SIZES_NEW_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+		    S_IRUSR | S_IWUSR);
+	if (fd < 0)
+		return;
+	if (util_pwrite(fd, cache, sizeof(*cache) + cache->header.octets, 0) < 0 ||
+	    renameat(mailbox_fd, SIZES_NEW_NAME, mailbox_fd, SIZES_NAME) < 0)
+		(void)unlinkat(mailbox_fd, SIZES_NEW_NAME, 0);
+}

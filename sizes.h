@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The size cache: a file in the mailbox with the sizes that had to be found out by reading
+ * messages. It is only ever a help: what is damaged, or is not this mailbox's, counts as nothing,
+ * and nobody needs to know why it could not be read or written. mailbox.c's own business; nobody
+ * else calls it. */
+#pragma once
+
+#include "listing.h"
+
+/* Puts the sizes that are in the cache into the listing; of a folder's files with the version that
+ * each is the size of. */
+void sizes_load(int mailbox_fd, struct listing *listing);
+
+/* Replaces the cache by the sizes in the listing that names do not tell. The caller has the lock.
+ */
+void sizes_save(int mailbox_fd, const struct listing *listing, bool is_maildir);
