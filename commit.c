@@ -128,28 +128,6 @@ static int make_record(int state_fd, int mailbox_fd, struct commit_key *keys, si
 	return 0;
 }
 
-int commit_write(int state_fd, int mailbox_fd, struct commit_key *keys, size_t count)
-{
-	auto_free struct record *record = NULL;
-	int r = make_record(state_fd, mailbox_fd, keys, count, &record);
-
-	if (r < 0)
-		return r;
-	r = util_pwrite(state_fd, record, record_octets(count), 0);
-	/* The commit point: from here on the record outlasts a loss of power. That the file itself
-	 * does was seen to when it was made. */
-	if (r == 0 && fdatasync(state_fd) < 0)
-		r = -errno;
-	if (r == 0)
-		return 0;
-	/* Some of it may be there, or all. If it cannot be made void either, it is what every later
-	 * session will go by, and so must we. */
-	if (commit_clear(state_fd) < 0)
-		return 0;
-	(void)fdatasync(state_fd);
-	return r;
-}
-
 int commit_clear(int state_fd)
 {
 	static const struct header none;
@@ -226,6 +204,30 @@ ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys)
 	memmove(record, record->keys, count * sizeof(*record->keys));
 	*ret_keys = (struct commit_key *)take_ptr(record);
 	return (ssize_t)count;
+}
+
+int commit_write(int state_fd, int mailbox_fd, struct commit_key *keys, size_t count)
+{
+	auto_free struct record *record = NULL;
+	auto_free struct commit_key *found = NULL;
+	int r = make_record(state_fd, mailbox_fd, keys, count, &record);
+
+	if (r < 0)
+		return r;
+	r = util_pwrite(state_fd, record, record_octets(count), 0);
+	/* The commit point: from here on the record outlasts a loss of power. That the file itself
+	 * does was seen to when it was made. */
+	if (r == 0 && fdatasync(state_fd) < 0)
+		r = -errno;
+	if (r == 0)
+		return 0;
+	/* Some of it may be there, or all. */
+	if (commit_clear(state_fd) == 0) {
+		(void)fdatasync(state_fd);
+		return r;
+	}
+	/* What every later session will go by, we must too. */
+	return commit_read(state_fd, mailbox_fd, &found) > 0 ? 0 : r;
 }
 
 int commit_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)

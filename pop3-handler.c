@@ -50,6 +50,7 @@ static int serve(const struct settings *settings)
 
 	log_open(STDIN_FILENO, STDOUT_FILENO);
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
 	r = transport_new(STDIN_FILENO, STDOUT_FILENO, &transport);
 	if (r < 0) {
 		log_error("cannot use standard input and output: %s", strerror(-r));

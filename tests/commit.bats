@@ -1,0 +1,273 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# The record of a commit: what it deletes, what it must never delete, and where it finds room.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	for i in 1 2 3 4; do
+		make_message "alice/new/$i.M1P1.h" "message $i\n"
+	done
+	state=$mail/alice/.pop3-handler.state
+}
+
+# interrupted [WHEN]: a session that deletes 1, 2 and 3, and is killed when it removes the second of
+# them.
+interrupted() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
+	trace trace trace=unlinkat -e "inject=unlinkat:signal=KILL:when=${1-2}" \
+		"$HANDLER" "${options[@]}" <script >out 2>log || true
+	grep -q 'killed by SIGKILL' trace
+}
+
+# broken CALL ERRNO LINE...: a session of alice in which that system call always fails.
+broken() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' "${@:3}" >script
+	trace trace "trace=$1" -e "inject=$1:error=$2" "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	lines=("${lines[@]:3}")
+}
+
+@test "what a session could not finish is hidden from the next one, which finishes it" {
+	interrupted
+	[ "$(files alice | wc -l)" -eq 3 ]
+	as_alice UIDL STAT LIST 'RETR 1'
+	[ "${lines[*]:0:3}" = '+OK unique-ids follow 1 4.M1P1.h .' ]
+	[ "${lines[3]}" = '+OK 1 11' ]
+	[ "${lines[8]}" = 'message 4' ]
+	[ "$(files alice)" = ./new/4.M1P1.h ]
+	grep -xF "pop3-handler: an interrupted deletion in '$mail/alice' is finished: 2 messages" log
+	as_alice UIDL
+	[ ! -s log ]
+}
+
+@test "what is deleted stays so if it was renamed in between, and what has come is left alone" {
+	interrupted
+	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,FS"
+	mv "$mail/alice/new/4.M1P1.h" "$mail/alice/cur/4.M1P1.h:2,S"
+	make_message alice/new/1.M1P2.h
+	as_alice UIDL
+	[ "${lines[*]}" = '+OK unique-ids follow 1 1.M1P2.h 2 4.M1P1.h .' ]
+	[ "$(files alice | tr '\n' ' ')" = './cur/4.M1P1.h:2,S ./new/1.M1P2.h ' ]
+}
+
+@test "a read-only session hides what is deleted, and changes nothing" {
+	interrupted
+	find "$mail/alice" -printf '%P %T@ %C@ %s\n' | sort >before
+	options+=(--read-only=yes)
+	as_alice UIDL
+	[ "${lines[*]}" = '+OK unique-ids follow 1 4.M1P1.h .' ]
+	find "$mail/alice" -printf '%P %T@ %C@ %s\n' | sort | cmp before -
+}
+
+@test "messages that cannot be removed are hidden, and +OK, until a session can" {
+	broken unlinkat EIO 'DELE 1' 'DELE 3' SLEE WAKE UIDL SLEE WAKE QUIT
+	[ "${lines[*]:2:2}" = '+OK asleep +OK [ACTIVITY/NONE] 2 messages' ]
+	[ "${lines[*]:4:4}" = '+OK unique-ids follow 1 2.M1P1.h 2 4.M1P1.h .' ]
+	[ "${lines[9]}" = '+OK [ACTIVITY/NONE] 2 messages' ]
+	[ "$(files alice | wc -l)" -eq 4 ]
+	hidden="pop3-handler: 2 deleted messages of '$mail/alice' are hidden, but not yet removed: Input/output error"
+	[ "$(grep -cxF "$hidden" log)" -eq 3 ]
+	broken unlinkat EIO UIDL 'DELE 1' 'DELE 2' QUIT
+	[ "${lines[*]:0:4}" = '+OK unique-ids follow 1 2.M1P1.h 2 4.M1P1.h .' ]
+	# A second record has no place beside the first.
+	[ "${lines[-1]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none is gone' ]
+	as_alice UIDL
+	[ "${lines[*]}" = '+OK unique-ids follow 1 2.M1P1.h 2 4.M1P1.h .' ]
+	[ "$(files alice | tr '\n' ' ')" = './new/2.M1P1.h ./new/4.M1P1.h ' ]
+}
+
+@test "where files cannot be removed by permission, it is -ERR and nothing is gone" {
+	[ "$(id -u)" -eq 0 ]
+	chown -R nobody "$mail"
+	chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR"/* "$BATS_TEST_TMPDIR/.."
+	chmod 644 "$users"
+	cp "$HANDLER" handler
+	chmod 755 handler
+	chmod a-w "$mail/alice/new"
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' SLEE STAT RSET STAT 'DELI 1' >script
+	setpriv --reuid=nobody --clear-groups ./handler "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[5]}" = '-ERR [SYS/PERM] cannot delete the marked messages: none is gone' ]
+	[ "${lines[6]}" = '+OK 2 22' ]
+	[ "${lines[8]}" = '+OK 4 44' ]
+	[ "${lines[9]}" = '-ERR [SYS/PERM] cannot delete the message' ]
+	[ "$(files alice | wc -l)" -eq 4 ]
+	as_alice UIDL
+	[ "${#lines[@]}" -eq 6 ]
+}
+
+@test "a record with any octet changed, or cut off anywhere, deletes nothing" {
+	interrupted
+	cat >damage.py <<-'END'
+		import os, subprocess, sys
+		state, mailbox, *command = sys.argv[1:]
+		record = open(state, 'rb').read()
+		used = len(record.rstrip(b'\0'))
+		# The header, and the keys of those three messages.
+		assert used > 64 + 2 * 16
+		def session(content):
+		    with open(state, 'r+b') as file:
+		        file.truncate(0)
+		        file.write(content)
+		    return subprocess.run(command, input=b'USER alice\nPASS apple\nUIDL\n',
+		                          capture_output=True)
+		for i in range(64 + 3 * 16):
+		    for change in (1, 0x80, record[i] ^ 0):
+		        if not change:
+		            continue
+		        done = session(record[:i] + bytes([record[i] ^ change]) + record[i + 1:])
+		        assert done.stdout.count(b'\n') == 8, (i, done)
+		        assert b'damaged or foreign' in done.stderr, (i, done)
+		for i in range(1, used):
+		    done = session(record[:i])
+		    assert done.stdout.count(b'\n') == 8, (i, done)
+		assert len(os.listdir(mailbox + '/new')) == 3
+		assert session(record).stdout.count(b'\n') == 6
+		assert len(os.listdir(mailbox + '/new')) == 1
+	END
+	ASAN_OPTIONS=exitcode=99 python3 damage.py "$state" "$mail/alice" "$HANDLER" "${options[@]}"
+}
+
+@test "the record of another mailbox deletes nothing, nor does one that comes back" {
+	cp -r "$mail/alice" "$mail/bob"
+	cp -a "$mail/alice" saved
+	talk 'USER bob' 'PASS banana split ' NOOP
+	interrupted
+	cp "$state" record
+	# Of another mailbox with the same names; and with the file itself, as a backup brings it.
+	cp record "$mail/bob/.pop3-handler.state"
+	cp -a "$mail/alice" "$mail/carol"
+	echo 'carol:{PLAIN}cherry' >>"$users"
+	for user in 'bob banana split ' 'carol cherry'; do
+		talk "USER ${user%% *}" "PASS ${user#* }" UIDL
+		grep -qF "the commit record of '$mail/${user%% *}' is damaged or foreign: ignored" log
+	done
+	[ "$(files bob | wc -l)" -eq 4 ]
+	[ "$(files carol | wc -l)" -eq 3 ]
+	# The same file in the same mailbox, when its work is done and the messages are back.
+	as_alice UIDL
+	[ "$(files alice)" = ./new/4.M1P1.h ]
+	cp -a saved/new/* "$mail/alice/new"
+	cat record >"$state"
+	as_alice UIDL
+	[ "${#lines[@]}" -eq 6 ]
+	[ "$(files alice | wc -l)" -eq 4 ]
+	as_alice 'DELE 1' 'DELE 2' QUIT
+	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
+@test "no record can be made to name what is not a message of the mailbox" {
+	make_message ../outside
+	interrupted
+	as_alice UIDL
+	# What stands in the file are digests and numbers.
+	interrupted_record=$(tr -d '\0' <"$state" | tr -dc 'a-zA-Z0-9./' | head -c 1000)
+	[[ $interrupted_record != *M1P1* ]]
+	[ -e outside ]
+}
+
+@test "room for a record of all messages is ready before it is needed" {
+	as_alice QUIT
+	[ "$(stat -c %s "$state")" -eq 4096 ]
+	[ "$(stat -c %b "$state")" -ge 8 ]
+	for i in {1000..1999}; do
+		echo >"$mail/alice/new/$i.M1P1.h"
+	done
+	as_alice QUIT
+	[ "$(stat -c %s "$state")" -eq 16384 ] # 64 and 1004 times 16, in whole blocks
+	printf '%s\r\n' 'USER alice' 'PASS apple' >script
+	printf 'DELE %d\r\n' {1..1004} >>script
+	echo QUIT >>script
+	trace trace trace=pwrite64,fdatasync,unlinkat,fsync "$HANDLER" "${options[@]}" <script >out
+	# The record is on the disk before the first file goes; the directory before it is void.
+	[ "$(sed 's/(.*//' trace | uniq | tr '\n' ' ')" = 'pwrite64 fdatasync unlinkat fsync pwrite64 ' ]
+	[ "$(stat -c %s "$state")" -eq 16384 ]
+	[ -z "$(files alice)" ]
+}
+
+@test "a single deletion needs no record, and is on the disk before +OK" {
+	as_alice QUIT
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' 'DELE 2' QUIT >script
+	trace trace trace=pwrite64,fdatasync,unlinkat,fsync,write "$HANDLER" "${options[@]}" <script >out
+	grep -v 'write(1, "+OK pop3-handler' trace | sed 's/(.*//' | tr '\n' ' ' >order
+	[ "$(cat order)" = 'unlinkat fsync unlinkat fsync write ' ]
+}
+
+@test "a record that failed is taken back, and if that fails too, it is carried out" {
+	for taken_back in yes no; do
+		as_alice QUIT
+		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
+		faults=(-e inject=fdatasync:error=EIO)
+		[ $taken_back = yes ] || faults+=(-e inject=pwrite64:error=EIO:when=2)
+		trace trace trace=fdatasync,pwrite64,unlinkat "${faults[@]}" \
+			"$HANDLER" "${options[@]}" <script >out 2>log
+		read_lines
+		if [ $taken_back = yes ]; then
+			[ "${lines[-1]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none is gone' ]
+			[ "$(files alice | wc -l)" -eq 4 ]
+			[ -z "$(tr -d '\0' <"$state" | head -c 8 | grep po3comm)" ]
+		else
+			[ "${lines[-1]}" = '+OK goodbye' ]
+			[ "$(files alice | wc -l)" -eq 2 ]
+		fi
+	done
+}
+
+# full COMMAND: runs a session of `script` on a small ext4 that COMMAND has filled.
+full() {
+	[ -e full.image ] || {
+		truncate -s 4M full.image
+		mke2fs -q -t ext4 -b 1024 -m 0 -O ^has_journal full.image
+	}
+	# shellcheck disable=SC2016
+	unshare --mount env mail="$mail" sh -c 'mount -t ext4 full.image "$mail"; eval "$1"; shift
+		exec "$@"' sh "$1" "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+}
+
+# shellcheck disable=SC2016
+fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P1.h"; done
+	cat /dev/zero >"$mail/filler" 2>/dev/null
+	[ "$(stat -f -c %a "$mail")" -eq 0 ] && ! echo x 2>/dev/null >"$mail/more"'
+
+@test "on a full disk, a record finds the room that was kept ready" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' QUIT >script
+	# shellcheck disable=SC2016
+	full 'mkdir -p "$mail/alice/new" "$mail/alice/cur"'
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
+	ASAN_OPTIONS=detect_leaks=0 full "$fill
+		shift; set -- '' strace -qq -o trace -e pwrite64,unlinkat -e inject=unlinkat:signal=KILL:when=2 \"\$@\"" || true
+	grep -q 'killed by SIGKILL' trace
+	grep -q '^pwrite64.* = 112$' trace
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	full :
+	[ "${lines[3]}" = '+OK 97 679' ]
+	grep -F 'finished: 2 messages' log
+}
+
+@test "on a full disk without that room, messages are deleted one by one" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
+	# shellcheck disable=SC2016
+	full 'mkdir -p "$mail/alice/new" "$mail/alice/cur"'" && $fill"
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ ! -s log ]
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	full :
+	[ "${lines[3]}" = '+OK 97 679' ]
+}
+
+@test "one by one, an -ERR says how many went" {
+	rm -f "$state"
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' SLEE STAT SLEE >script
+	trace trace trace=pwrite64,unlinkat -e inject=pwrite64:error=EDQUOT \
+		-e inject=unlinkat:error=EIO:when=2 "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[6]}" = '-ERR [SYS/TEMP] cannot delete all marked messages: 1 are gone' ]
+	[ "${lines[7]}" = '+OK 1 11' ]
+	[ "${lines[8]}" = '+OK asleep' ]
+	grep -xF "pop3-handler: cannot delete the marked messages of '$mail/alice', 1 are gone: Input/output error" log
+	[ "$(files alice)" = ./new/4.M1P1.h ]
+}

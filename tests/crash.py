@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""crash.py kill|EIO|ENOSPC|EACCES|EROFS|short maildir|folder QUIT|SLEE|DELI|recovery
+
+Breaks a session that deletes messages at each of its system calls after login, one by one: kills
+it there, or lets the call fail; or (short) lets a file hold no more than so many octets, so that
+the call which goes beyond is a short write, and those after it fail. (recovery: the same to a
+session that finds the deletion of one that was killed.) After each the messages must be there all
+or none, as the reply said if there was one, to every session that follows; and the mailbox must be
+in order. Prints how many points there were."""
+import os, re, resource, shutil, signal, subprocess, sys, tempfile
+
+how, layout, command = sys.argv[1:]
+handler = os.environ['HANDLER']
+os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # no LeakSanitizer under strace
+here = tempfile.mkdtemp(dir=os.getcwd())
+mailbox = here + '/mail/alice'
+open(here + '/users', 'w').write('alice:{PLAIN}apple\n')
+options = ['--users=' + here + '/users', '--mailbox=' + here + '/mail/%u']
+
+# Unique part -> where a Maildir has it. RETR makes sessions rename and write sizes as well.
+messages = {'1.M1P1.h': 'new', '2.M1P1.h': 'cur', '3.M1P1.h': 'new', '4.M1P1.h': 'cur',
+            '5.M1P1.h': 'new'}
+login = ['USER alice', 'PASS apple']
+deletion = login + ['LIST', 'RETR 1', 'DELE 2', 'DELE 3', 'RETR 5', 'DELE 5']
+doomed = {'2.M1P1.h', '3.M1P1.h', '5.M1P1.h'}
+script = deletion + [command]
+if command == 'DELI':
+    script, doomed = login + ['RETR 1', 'DELI 2'], {'2.M1P1.h'}
+elif command == 'recovery':
+    script = login + ['LIST', 'RETR 1', 'QUIT']
+
+
+def make_mailbox():
+    shutil.rmtree(here + '/mail', ignore_errors=True)
+    for place in ['new', 'cur', 'tmp'] if layout == 'maildir' else ['.']:
+        os.makedirs(f'{mailbox}/{place}')
+    for unique, place in messages.items():
+        path = {'folder': unique, 'maildir': f'{place}/{unique}' + (place == 'cur') * ':2,F'}
+        open(f'{mailbox}/{path[layout]}', 'w').write(f'Subject: {unique}\n\nHello\n')
+
+
+def make_victim():
+    """The mailbox that the session which is to be broken finds."""
+    make_mailbox()
+    if command == 'recovery':
+        talk(deletion + ['QUIT'], strace('-e', 'inject=unlinkat:signal=KILL:when=2'))
+        assert len(files()) == len(messages) - 1
+
+
+def files():
+    """The unique parts of all message files, and of whatever else is there, the name."""
+    found = []
+    for folder, _, names in os.walk(mailbox):
+        found += [name.split(':')[0] for name in names if name not in ours]
+    return sorted(found)
+
+
+ours = ['.pop3-handler.state', '.pop3-handler.sizes']
+
+
+def talk(lines, prefix=(), **more):
+    session = subprocess.run([*prefix, handler, *options], input='\r\n'.join(lines + ['']),
+                             capture_output=True, text=True, timeout=60, **more)
+    if session.returncode in (99, -signal.SIGSEGV, -signal.SIGABRT):
+        sys.exit(f'{session.returncode}: {session.stderr}')
+    return session.stdout.splitlines(), session.stderr
+
+
+def listed():
+    """What a session finds. It must be good mail."""
+    lines, log = talk(login + ['UIDL', 'LIST', 'RETR 1'])
+    first, second = lines.index('.'), [i for i, line in enumerate(lines) if line == '.'][1]
+    uids = [line.split()[1] for line in lines[4:first]]
+    assert len(uids) == second - first - 2, lines
+    assert not uids or lines[-5:-1] == ['+OK message follows', 'Subject: ' + uids[0], '', 'Hello'], lines
+    return sorted(uids)
+
+
+def reply(lines):
+    """To the command that deletes; None if it did not come, or had no mailbox."""
+    if len(lines) < 3 or lines[2].startswith('-ERR'):
+        return None
+    if command == 'DELI':
+        text = [line for line in lines if 'is deleted' in line or 'cannot delete' in line]
+    else:
+        text = [line for line in lines
+                if line in ('+OK goodbye', '+OK asleep') or 'cannot delete the marked' in line]
+    return text[-1] if text else None
+
+
+def check(point, lines, log):
+    answer, all_of_them = reply(lines), sorted(messages)
+    left = sorted(set(messages) - doomed)
+    if command == 'recovery':  # the point of no return was long ago
+        answer, all_of_them = None, left
+    try:
+        uids = listed()
+        assert uids in (all_of_them, left), uids
+        assert answer is None or (uids == left) == answer.startswith('+OK'), uids
+        assert files() == uids, files()
+        assert listed() == uids
+        # The mailbox works: what is there can all be deleted.
+        lines, log = talk(login + [f'DELE {i + 1}' for i in range(len(uids))] + ['QUIT'])
+        assert lines[-1] == '+OK goodbye' and files() == [], (lines, log)
+        return uids == left
+    except AssertionError:
+        print(f'{how} {layout} {command}, point {point}:', '\n'.join(lines), log, files(), sep='\n')
+        raise
+
+
+def strace(*more):
+    return ['strace', '-qq', '-o', here + '/trace', *more]
+
+
+def calls():
+    """The system calls after login of a session that is not broken: the name of each, and which of
+    that name it is, as strace counts them."""
+    make_victim()
+    talk(script, strace())
+    trace = open(here + '/trace').read().splitlines()
+    names = [call.split('(')[0] for call in trace]
+    first = next(i for i, call in enumerate(trace) if re.search('openat.*"' + mailbox, call))
+    return [(names[i], names[:i + 1].count(names[i])) for i in range(first, len(names))]
+
+
+points = range(300) if how == 'short' else calls()
+fault = 'signal=KILL' if how == 'kill' else 'error=' + how
+
+
+def break_at(point):
+    make_victim()
+    if how == 'short':
+        limit, has_room = divmod(point, 2)
+        if has_room:  # that the session before this one has kept ready
+            talk(login)
+        return talk(script, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
+                                                                  (limit, limit)))
+    name, which = point
+    result = talk(script, strace('-e', f'inject={name}:{fault}:when={which}'))
+    if re.search('INJECTED|killed by SIGKILL', open(here + '/trace').read()):
+        return result
+    return None  # the session did not wait for the clock, which it does now and then
+
+
+was_deleted = []
+for point in points:
+    # What is no failure of a disk; and a brk(2) that cannot shrink makes the C library fall.
+    if how in ('kill', 'short') or point[0] not in ('brk', 'mmap', 'munmap', 'exit_group'):
+        result = next(filter(None, (break_at(point) for _ in range(50))))
+        was_deleted.append(check(point, *result))
+# The points must have been the right ones: before and after the one of no return.
+assert any(was_deleted)
+assert how == 'short' or command == 'recovery' or not all(was_deleted)
+print(f'{how} {layout} {command}: {len(was_deleted)} points')
+shutil.rmtree(here)

@@ -1,0 +1,218 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: ISC
+"""power.py ext4|xfs|btrfs maildir|folder
+
+Cuts the power of a session that deletes messages. The session works on a real file system, on a
+disk that takes down every write and every flush of its cache, while another process has the file
+system written out as often as it can. After that, for each write: the disk is made as it would be
+if the power had failed there, once with all writes up to it, and once with any of those that had
+not been flushed (not at all, whole, or the beginning). Each such disk is mounted, and the next
+session must find every set of messages that was deleted whole or gone, and gone if the deletion had
+been acknowledged. Prints how many disks there were. In a mount namespace of its own, as root."""
+import ctypes, os, random, shutil, struct, subprocess, sys, tempfile, threading
+from multiprocessing import Process
+
+filesystem, layout = sys.argv[1:3]
+handler = os.environ['HANDLER']
+random.seed(os.environ.get('SEED', '1'))
+libc = ctypes.CDLL(None, use_errno=True)
+here = tempfile.mkdtemp(dir=os.getcwd())
+for folder in ['fuse', 'mail']:
+    os.mkdir(f'{here}/{folder}')
+image, log_path = here + '/image', here + '/log'
+make = {'ext4': 'mke2fs -q -t ext4 -J size=4', 'xfs': 'mkfs.xfs -q', 'btrfs': 'mkfs.btrfs -q'}
+size = {'ext4': 16, 'xfs': 300, 'btrfs': 128}[filesystem] << 20
+sector = 4096 if filesystem == 'btrfs' else 512  # what it takes to be written whole
+open(here + '/users', 'w').write('alice:{PLAIN}apple\n')
+options = ['--users=' + here + '/users', '--mailbox=' + here + '/mail/%u']
+subprocess.run(['mount', '--make-rprivate', '/'], check=True)
+
+
+def serve_disk():
+    """A file that is a disk, and its log: offset and length of each write, and what was written; or
+    a length of 0 for a flush."""
+    from fusepy import FUSE, Operations
+
+    class Disk(Operations):
+        def __init__(self):
+            self.disk = open(image, 'r+b', buffering=0)
+            self.log = open(log_path, 'wb', buffering=0)
+
+        def getattr(self, path, handle=None):
+            if path == '/':
+                return {'st_mode': 0o40700, 'st_nlink': 2}
+            return {'st_mode': 0o100600, 'st_nlink': 1, 'st_size': size}
+
+        def readdir(self, path, handle):
+            return ['.', '..', 'disk']
+
+        def read(self, path, count, offset, handle):
+            return os.pread(self.disk.fileno(), count, offset)
+
+        def write(self, path, octets, offset, handle):
+            os.pwrite(self.disk.fileno(), octets, offset)
+            self.log.write(struct.pack('<QQ', offset, len(octets)) + octets)
+            return len(octets)
+
+        def fsync(self, path, data_only, handle):
+            self.log.write(struct.pack('<QQ', 0, 0))
+            return 0
+
+        def truncate(self, path, length, handle=None):
+            return 0
+
+    FUSE(Disk(), here + '/fuse', foreground=True, nothreads=True)
+
+
+def mount(path):
+    subprocess.run(['mount', '-t', filesystem, '-o', 'loop', path, here + '/mail'], check=True)
+
+
+def unmount():
+    subprocess.run(['umount', here + '/mail'], check=True)
+
+
+messages = [f'{i:02}.M1P1.h' for i in range(1, 41)]
+
+
+def make_mailbox():
+    for place in ['new', 'cur', 'tmp'] if layout == 'maildir' else ['.']:
+        os.makedirs(f'{here}/mail/alice/{place}', exist_ok=True)
+    for i, name in enumerate(messages):
+        place = '.' if layout == 'folder' else 'new' if i % 2 else 'cur'
+        open(f'{here}/mail/alice/{place}/{name}', 'w').write(f'Subject: {name}\n\nHello\n')
+
+
+class Session:
+    def __init__(self):
+        self.process = subprocess.Popen([handler, *options], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+        self.ask('USER alice', 'PASS apple')
+
+    def ask(self, *lines):
+        for line in lines:
+            self.process.stdin.write(line.encode() + b'\r\n')
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+            assert answer.startswith(b'+OK'), answer
+        return answer
+
+    def uids(self):
+        self.ask('UIDL')
+        return [line.split()[1].decode() for line in iter(self.process.stdout.readline, b'.\r\n')]
+
+    def quit(self):
+        self.ask('QUIT')
+        self.process.wait()
+
+
+def record():
+    """Runs the session that is cut. Returns the states that the mailbox goes through, each with
+    the length of the log when it was acknowledged."""
+    disk = Process(target=serve_disk)
+    disk.start()
+    while not os.path.ismount(here + '/fuse'):
+        assert disk.is_alive()
+    mount(here + '/fuse/disk')
+    make_mailbox()
+    root = os.open(here + '/mail', os.O_RDONLY)
+    libc.syncfs(root)
+    stop = threading.Event()
+
+    def write_out():
+        while not stop.is_set():
+            libc.syncfs(root)
+
+    left = list(messages)
+    states = [(os.path.getsize(log_path), list(left))]
+
+    def acknowledged(*gone):
+        for name in gone:
+            left.remove(name)
+        states.append((os.path.getsize(log_path), list(left)))
+
+    for busy in [False, True, True]:
+        writer = threading.Thread(target=write_out)
+        if busy:
+            writer.start()
+        session = Session()
+        uids = session.uids()
+        session.ask('DELI 1')
+        acknowledged(uids[0])
+        session.ask(*(f'DELE {i}' for i in range(2, 9)), 'SLEE')
+        acknowledged(*uids[1:8])
+        session.ask('WAKE', 'DELE 1', 'DELE 2', 'QUIT')
+        acknowledged(*uids[8:10])
+        session.process.wait()
+        stop.set()
+        if busy:
+            writer.join()
+        stop.clear()
+    os.close(root)
+    unmount()
+    subprocess.run(['umount', here + '/fuse'], check=True)
+    disk.join()
+    return states
+
+
+def entries():
+    log = open(log_path, 'rb').read()
+    at = 0
+    while at < len(log):
+        offset, length = struct.unpack_from('<QQ', log, at)
+        at += 16 + length
+        yield at, offset, log[at - length:at]
+
+
+def copy(path):
+    subprocess.run(['cp', '--sparse=always', path, here + '/cut'], check=True)
+
+
+def write(path, offset, octets):
+    with open(path, 'r+b') as disk:
+        disk.seek(offset)
+        disk.write(octets)
+
+
+def check(end, states):
+    """Mounts the disk that the power left at this point of the log."""
+    acknowledged = max(i for i, (length, _) in enumerate(states) if length <= end)
+    allowed = [left for _, left in states[acknowledged:acknowledged + 2]]
+    mount(here + '/cut')
+    for _ in range(2):
+        session = Session()
+        found = session.uids()
+        session.quit()
+        assert found in allowed, (end, acknowledged, found, allowed)
+    unmount()
+
+
+with open(image, 'wb') as disk:
+    disk.truncate(size)
+subprocess.run([*make[filesystem].split(), image], check=True)
+shutil.copy(image, here + '/flushed')
+states = record()
+begin, finish = states[0][0], states[-1][0]
+disks, waiting = 0, []  # what has not been flushed
+for end, offset, octets in entries():
+    if octets:
+        waiting.append((offset, octets))
+    else:
+        for done in waiting:
+            write(here + '/flushed', *done)
+        waiting = []
+    if end < begin or end > finish:
+        continue
+    copy(here + '/flushed')
+    for done in waiting:
+        write(here + '/cut', *done)
+    check(end, states)
+    copy(here + '/flushed')
+    for offset, octets in waiting:
+        write(here + '/cut', offset,
+              random.choice([b'', octets, octets[:random.randrange(len(octets)) & -sector]]))
+    check(end, states)
+    disks += 2
+print(f'power {filesystem} {layout}: {disks} disks')
+shutil.rmtree(here)

@@ -1,0 +1,208 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# The size cache: messages are read once to know their size, and what is in it is never trusted
+# beyond what it is worth.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	for i in 1 2 3; do
+		make_message "alice/new/$i.M1P1.h" "message $i\n"
+	done
+	make_message alice/new/4.M1P1.h,S=5,W=6 '1234\n'
+	cache=$mail/alice/.pop3-handler.sizes
+}
+
+# opened LINE...: a session of alice; the names of the messages that it opens are in `opened`.
+opened() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
+	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	lines=("${lines[@]:3}")
+	mapfile -t opened < <(sed -nE 's/^openat\([0-9]+, "([^."][^"]*)", O_RDONLY\|O_NOCTTY.*/\1/p' trace)
+}
+
+@test "the second session opens no message to know its size, whatever ended the first" {
+	opened STAT
+	[ "${#opened[@]}" -eq 3 ]
+	opened STAT LIST
+	[ "${#opened[@]}" -eq 0 ]
+	[ "${lines[0]}" = '+OK 4 39' ]
+	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,FS"
+	make_message alice/new/5.M1P1.h
+	opened LIST QUIT
+	[ "${opened[*]}" = 5.M1P1.h ]
+	[ "${lines[*]:1:5}" = '1 11 2 11 3 11 4 6 5 24' ]
+	opened 'DELI 1' STAT QUIT
+	[ "${#opened[@]}" -eq 0 ]
+	[ "$(stat -c %a "$cache")" = 600 ]
+}
+
+@test "the second STAT of 100,000 messages opens none of them, and the first may" {
+	python3 -c "
+for i in range(100000):
+    open(f'$mail/alice/cur/{1000000000 + i}.M{i}P1.h:2,S', 'w').write('x' * (i % 9))"
+	as_alice STAT QUIT
+	first=${lines[0]}
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	ASAN_OPTIONS=detect_leaks=0 strace -qq -c -o calls "$HANDLER" "${options[@]}" <script >out
+	read_lines
+	[ "${lines[3]}" = "$first" ]
+	[[ $first == '+OK 100004 '* ]]
+	# shellcheck disable=SC2016
+	[ "$(awk '$NF == "openat" { print $4 }' calls)" -lt 40 ]
+}
+
+@test "mailboxes that need no cache have none" {
+	rm "$mail"/alice/new/[123]*
+	as_alice STAT LIST 'RETR 1' QUIT
+	[ ! -e "$cache" ]
+	talk 'USER bob' 'PASS banana split ' STAT QUIT
+	[ ! -e "$mail/bob" ]
+}
+
+@test "sizes are kept over SLEE, QUIT, a disconnect, and read by a read-only session" {
+	start_session one
+	login one
+	ask one STAT
+	[ ! -e "$cache" ]
+	ask one SLEE
+	[ -e "$cache" ]
+	opened STAT
+	[ "${#opened[@]}" -eq 0 ]
+	find "$mail/alice" -printf '%P %T@ %C@ %s\n' | sort >before
+	options+=(--read-only=yes)
+	opened STAT 'RETR 1' QUIT
+	[ "${opened[*]}" = 1.M1P1.h ]
+	rm "$cache"
+	opened STAT QUIT
+	[ ! -e "$cache" ]
+}
+
+@test "a cache with any octet changed, or cut off anywhere, is as none" {
+	as_alice STAT QUIT
+	cat >damage.py <<-'END'
+		import os, subprocess, sys
+		path, *command = sys.argv[1:]
+		cache = open(path, 'rb').read()
+		for damaged in ([cache[:i] + bytes([cache[i] ^ 1]) + cache[i + 1:] for i in range(len(cache))] +
+		                [cache[:i] for i in range(len(cache))] + [cache + b'x', cache * 2]):
+		    open(path, 'wb').write(damaged)
+		    done = subprocess.run(command, input=b'USER alice\nPASS apple\nLIST\n',
+		                          capture_output=True)
+		    assert b'\r\n1 11\r\n2 11\r\n3 11\r\n4 6\r\n.\r\n' in done.stdout, (damaged, done)
+		    assert done.returncode == 0, (damaged, done)
+		    assert open(path, 'rb').read() == cache, damaged
+	END
+	ASAN_OPTIONS=exitcode=99 python3 damage.py "$cache" "$HANDLER" "${options[@]}"
+}
+
+@test "the cache of another mailbox is as none" {
+	cp -r "$mail/alice" "$mail/bob"
+	as_alice STAT QUIT
+	echo "a longer message 1" >"$mail/bob/new/1.M1P1.h"
+	cp "$cache" "$mail/bob"
+	talk 'USER bob' 'PASS banana split ' LIST
+	[ "${lines[4]}" = '1 20' ]
+}
+
+@test "no cache, or no room for it, is never a reason to fail" {
+	make_cache_unusable() {
+		case $1 in
+		directory) mkdir "$cache" "$cache.new" ;;
+		link) ln -s "$mail/elsewhere" "$cache" && ln -s "$mail/elsewhere" "$cache.new" ;;
+		fifo) mkfifo "$cache" "$cache.new" ;;
+		esac
+	}
+	for kind in directory link fifo; do
+		make_cache_unusable $kind
+		as_alice STAT QUIT
+		[ "${lines[*]}" = '+OK 4 39 +OK goodbye' ]
+		[ ! -e "$mail/elsewhere" ]
+		rm -rf "$cache" "$cache.new"
+	done
+	as_alice QUIT
+	for call in renameat pwrite64; do
+		printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+		trace trace trace=$call -e inject=$call:error=ENOSPC "$HANDLER" "${options[@]}" \
+			<script >out 2>log
+		grep -q INJECTED trace
+		read_lines
+		[ "${lines[*]:3}" = '+OK 4 39 +OK goodbye' ]
+		[ "$(files alice | wc -l)" -eq 4 ]
+		[ "$(find "$mail/alice" -name '*.sizes*' | wc -l)" -eq 0 ]
+	done
+}
+
+@test "a size that is wrong in the name is corrected in the cache, and logged once" {
+	make_message alice/new/5.M1P1.h,W=99 'message 5\n'
+	wrong="pop3-handler: the message '5.M1P1.h,W=99' has 11 octets, not as many as was believed"
+	as_alice 'LIST 5' 'RETR 5' 'LIST 5'
+	[ "${lines[0]}" = '+OK 5 99' ]
+	[ "${lines[-1]}" = '+OK 5 11' ]
+	grep -qxF "$wrong" log
+	as_alice 'LIST 5' 'RETR 5'
+	[ "${lines[0]}" = '+OK 5 11' ]
+	[ ! -s log ]
+	# Whoever did not ask for sizes gets the same.
+	rm "$cache"
+	as_alice 'RETR 5' QUIT
+	grep -qxF "$wrong" log
+	as_alice 'LIST 5'
+	[ "${lines[0]}" = '+OK 5 11' ]
+}
+
+@test "a size that is wrong in the cache is corrected when RETR finds out, and logged" {
+	as_alice STAT QUIT
+	echo 'a longer message 1' >"$mail/alice/new/1.M1P1.h" # which nobody may do in a Maildir
+	as_alice 'LIST 1' 'RETR 1'
+	[ "${lines[0]}" = '+OK 1 11' ]
+	grep -qxF "pop3-handler: the message '1.M1P1.h' has 20 octets, not as many as was believed" log
+	as_alice 'LIST 1'
+	[ "${lines[0]}" = '+OK 1 20' ]
+}
+
+@test "a ,W= that cannot be right beside its ,S= is not believed" {
+	make_message alice/new/5.M1P1.h,S=10,W=9 'message 5\n'
+	make_message alice/new/6.M1P1.h,S=10,W=23 'message 6\n'
+	make_message alice/new/7.M1P1.h,S=10,W=20 'message 7\n'
+	opened LIST
+	[ "${lines[*]:5:3}" = '5 11 6 11 7 20' ]
+}
+
+@test "a folder's file is read again if it has changed, and only then" {
+	rm -r "$mail/alice"
+	mkdir "$mail/alice"
+	for name in a b c; do
+		make_message $name.eml "message $name\n"
+		mv "$mail/$name.eml" "$mail/alice"
+	done
+	# What has changed in the same tick of the clock could change again unseen.
+	until opened STAT QUIT && opened STAT && [ "${#opened[@]}" -eq 0 ]; do :; done
+	[ "${lines[0]}" = '+OK 3 33' ]
+	# The same name and length, and a time that says nothing.
+	touch -r "$mail/alice/b.eml" stamp
+	printf 'message\n\n\n' >"$mail/alice/b.eml"
+	touch -r stamp "$mail/alice/b.eml"
+	opened LIST QUIT
+	[ "${opened[*]}" = b.eml ]
+	[ "${lines[*]:1:3}" = '1 11 2 13 3 11' ]
+	make_message ../d.eml 'message d is new\n'
+	mv d.eml "$mail/alice/c.eml"
+	opened 'LIST 3' STAT QUIT
+	[ "${opened[*]}" = c.eml ]
+	[ "${lines[*]:0:2}" = '+OK 3 18 +OK 3 42' ]
+}
+
+@test "in a folder, too, sizes are not found out again over a sleep" {
+	rm -r "$mail/alice"
+	mkdir "$mail/alice"
+	make_message alice/a.eml
+	make_message alice/b.eml
+	until opened STAT QUIT && opened STAT && [ "${#opened[@]}" -eq 0 ]; do :; done
+	opened STAT SLEE WAKE STAT SLEE WAKE LIST
+	[ "${#opened[@]}" -eq 0 ]
+	[ "${lines[3]}" = "${lines[0]}" ]
+}
