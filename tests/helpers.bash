@@ -183,6 +183,16 @@ trace() {
 	ASAN_OPTIONS=exitcode=99:detect_leaks=0 strace -qq -o "$1" -e "$2" "${@:3}"
 }
 
+# as_nobody COMMAND...: for programs that refuse to serve root, and to see what permissions refuse.
+# The mailboxes are nobody's from then on, and the handler is where he can run it: ./handler.
+as_nobody() {
+	[ -e handler ] || cp "$HANDLER" handler
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR" handler
+	chmod a+r "$users"
+	chown -R nobody "$mail"
+	setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody HOME="$mail" "$@"
+}
+
 # --- Sockets ---
 
 # serve_port [OPTION...]: the handler behind a real TCP port on 127.0.0.1, which is in `port`.
