@@ -99,10 +99,10 @@ def check(point, lines, log):
         assert uids in (all_of_them, left), uids
         assert answer is None or (uids == left) == answer.startswith('+OK'), uids
         assert files() == uids, files()
-        assert listed() == uids
         # The mailbox works: what is there can all be deleted.
         lines, log = talk(login + [f'DELE {i + 1}' for i in range(len(uids))] + ['QUIT'])
-        assert lines[-1] == '+OK goodbye' and files() == [], (lines, log)
+        assert lines[2] == f'+OK {len(uids)} messages' and lines[-1] == '+OK goodbye'
+        assert files() == []
         return uids == left
     except AssertionError:
         print(f'{how} {layout} {command}, point {point}:', '\n'.join(lines), log, files(), sep='\n')
@@ -124,7 +124,7 @@ def calls():
     return [(names[i], names[:i + 1].count(names[i])) for i in range(first, len(names))]
 
 
-points = range(300) if how == 'short' else calls()
+points = range(240) if how == 'short' else calls()
 fault = 'signal=KILL' if how == 'kill' else 'error=' + how
 
 
@@ -137,7 +137,8 @@ def break_at(point):
         return talk(script, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
                                                                   (limit, limit)))
     name, which = point
-    result = talk(script, strace('-e', f'inject={name}:{fault}:when={which}'))
+    result = talk(script, strace('-e', 'trace=' + name,
+                                 '-e', f'inject={name}:{fault}:when={which}'))
     if re.search('INJECTED|killed by SIGKILL', open(here + '/trace').read()):
         return result
     return None  # the session did not wait for the clock, which it does now and then
