@@ -685,7 +685,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 /* ---- Beginning and end ---- */
 
 /* Lists what is there, without what an earlier session has deleted. */
-static int list_it(struct mailbox *mailbox, const struct commit_key *keys, size_t key_count)
+static int read_listing(struct mailbox *mailbox, const struct commit_key *keys, size_t key_count)
 {
 	int r = listing_read(&mailbox->directories.places, &mailbox->listing);
 
@@ -723,7 +723,7 @@ static int open_and_list(struct mailbox *mailbox)
 	key_count = read_record(mailbox, &keys);
 	if (key_count < 0)
 		return (int)key_count;
-	r = list_it(mailbox, keys, (size_t)key_count);
+	r = read_listing(mailbox, keys, (size_t)key_count);
 	if (r == 0)
 		reserve_room(mailbox);
 	return r;
@@ -781,7 +781,7 @@ static int list_anew(struct mailbox *mailbox, const struct commit_key *keys, siz
 	int r;
 
 	mailbox->listing = (struct listing){ 0 };
-	r = list_it(mailbox, keys, key_count);
+	r = read_listing(mailbox, keys, key_count);
 	if (r < 0) {
 		struct listing failed = mailbox->listing;
 

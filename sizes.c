@@ -18,6 +18,9 @@
 #define SIZES_NAME ".pop3-handler.sizes"
 #define SIZES_NEW_NAME ".pop3-handler.sizes.new"
 
+/* Enough for some millions of messages; whatever is longer was not written here. */
+#define CACHE_OCTETS_MAX (256 << 20)
+
 /* In the byte order of this machine. */
 struct header {
 	uint64_t magic;
@@ -63,7 +66,7 @@ static struct cache *read_cache(int mailbox_fd)
 
 	if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
 		return NULL;
-	if (status.st_size < (off_t)sizeof(*cache))
+	if (status.st_size < (off_t)sizeof(*cache) || status.st_size > CACHE_OCTETS_MAX)
 		return NULL;
 	cache = malloc((size_t)status.st_size);
 	if (!cache)

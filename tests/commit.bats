@@ -141,9 +141,23 @@ broken() {
 	done
 	[ "$(files bob | wc -l)" -eq 4 ]
 	[ "$(files carol | wc -l)" -eq 3 ]
+	# Another file in the same mailbox; and the same file in another, with the same messages.
+	cp "$state" other
+	mv other "$state"
+	talk 'USER alice' 'PASS apple' UIDL
+	[ "$(files alice | wc -l)" -eq 3 ]
+	interrupted # again: it removes one, and leaves two
+	cp -al "$mail/alice" "$mail/dave"
+	echo 'dave:{PLAIN}dill' >>"$users"
+	cp "$state" record
+	talk 'USER dave' 'PASS dill' UIDL
+	grep -qF "the commit record of '$mail/dave' is damaged or foreign: ignored" log
+	[ "$(files dave | wc -l)" -eq 2 ]
+	rm -r "$mail/dave"
+	cat record >"$state"
 	# The same file in the same mailbox, when its work is done and the messages are back.
 	as_alice UIDL
-	[ "$(files alice)" = ./new/4.M1P1.h ]
+	[ -z "$(files alice)" ]
 	cp -a saved/new/* "$mail/alice/new"
 	cat record >"$state"
 	as_alice UIDL
@@ -164,7 +178,10 @@ broken() {
 }
 
 @test "room for a record of all messages is ready before it is needed" {
-	as_alice QUIT
+	printf '%s\r\n' 'USER alice' 'PASS apple' QUIT >script
+	trace trace trace=pwrite64,fsync "$HANDLER" "${options[@]}" <script >out
+	# The file has its name for good before it has any octets.
+	[ "$(sed 's/(.*//' trace | tr '\n' ' ')" = 'fsync pwrite64 ' ]
 	[ "$(stat -c %s "$state")" -eq 4096 ]
 	[ "$(stat -c %b "$state")" -ge 8 ]
 	for i in {1000..1999}; do
@@ -208,6 +225,21 @@ broken() {
 			[ "$(files alice | wc -l)" -eq 2 ]
 		fi
 	done
+}
+
+@test "if its directory cannot be synced, a single deletion has a record; without one, it is no +OK" {
+	as_alice QUIT
+	broken fsync EIO 'DELI 1' STAT
+	[ "${lines[0]}" = '+OK message 1 is deleted' ]
+	head -c 8 "$state" | grep -q po3comm
+	as_alice UIDL
+	[ "${#lines[@]}" -eq 5 ]
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' STAT QUIT >script
+	trace trace trace=fsync,pwrite64 -e inject=fsync,pwrite64:error=EIO \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[3]}" = '-ERR [SYS/TEMP] cannot delete the message' ]
+	[ "${lines[4]}" = '+OK 2 22' ]
 }
 
 # full COMMAND: runs a session of `script` on a small ext4 that COMMAND has filled.
