@@ -115,6 +115,8 @@ broken() {
 		        done = session(record[:i] + bytes([record[i] ^ change]) + record[i + 1:])
 		        assert done.stdout.count(b'\n') == 8, (i, done)
 		        assert b'damaged or foreign' in done.stderr, (i, done)
+		        done = subprocess.run(command, input=b'USER alice\nPASS apple\n', capture_output=True)
+		        assert done.stderr == b'', done  # it is void, and reported once
 		for i in range(1, used):
 		    done = session(record[:i])
 		    assert done.stdout.count(b'\n') == 8, (i, done)

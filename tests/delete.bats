@@ -92,15 +92,16 @@ setup() {
 }
 
 @test "SLEE says -ERR if the deletion fails, and the session stays in TRANSACTION, marks kept" {
-	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 2' 'DELE 3' SLEE STAT RSET STAT SLEE >script
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 2' 'DELE 3' SLEE STAT RSET STAT 'DELI 1' SLEE >script
 	trace trace trace=fdatasync -e inject=fdatasync:error=EIO \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none is gone' ]
 	[ "${lines[6]}" = '+OK 2 22' ]
 	[ "${lines[8]}" = '+OK 4 44' ]
-	[ "${lines[9]}" = '+OK asleep' ]
-	[ "$(files alice | wc -l)" -eq 4 ]
+	[ "${lines[9]}" = '+OK message 1 is deleted' ]
+	[ "${lines[10]}" = '+OK asleep' ]
+	[ "$(files alice | wc -l)" -eq 3 ]
 }
 
 @test "DELI says -ERR if the deletion fails, and the message is still there" {
