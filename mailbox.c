@@ -333,11 +333,10 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 
 /* What a deletion that is under way knows of its set: the messages with MARK_CHOSEN. */
 struct deletion {
-	size_t count;	 /* how many are to go */
-	size_t gone;	 /* how many went */
-	bool is_certain; /* they are deleted, whatever happens: a record says so */
-	int error;	 /* the first failure to remove one that is */
-	bool touched[PLACES];
+	size_t count;		       /* how many are to go */
+	size_t gone;		       /* how many went */
+	bool is_certain;	       /* they are deleted, whatever happens: a record says so */
+	int error;		       /* the first failure to remove one that is */
 	const struct message *message; /* the one that was looked at last, */
 	struct commit_file file;       /* and its file */
 	struct commit_key *keys;
@@ -436,11 +435,9 @@ static int write_record(const struct mailbox *mailbox, struct deletion *deletion
 
 static int unlink_file(const struct mailbox *mailbox, struct message *message, void *context)
 {
-	struct deletion *deletion = context;
-
+	(void)context;
 	if (unlinkat(mailbox->directories.places.fds[message->place], message->name, 0) < 0)
 		return -errno;
-	deletion->touched[message->place] = true;
 	return 0;
 }
 
@@ -454,7 +451,7 @@ static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
 
 		if (!(message->marks & MARK_CHOSEN))
 			continue;
-		r = with_file(mailbox, message, unlink_file, deletion);
+		r = with_file(mailbox, message, unlink_file, NULL);
 		if (r < 0 && r != -ENOENT && !deletion->is_certain)
 			return r;
 		if (r < 0 && r != -ENOENT) {
@@ -467,15 +464,18 @@ static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
 	return 0;
 }
 
-/* A file that was removed stays so after a loss of power once its directory is on the disk. */
-static int sync_places(const struct mailbox *mailbox, const struct deletion *deletion)
+/* A file that was removed stays so after a loss of power once its directory is on the disk. So must
+ * be the other one, from which it may have been moved just before; and a session that was killed
+ * may have removed files from either. */
+static int sync_places(const struct mailbox *mailbox)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < PLACES; i++) {
+		int fd = mailbox->directories.places.fds[i];
+
 		/* EINVAL: this file system knows no such thing, and we none better. */
-		if (deletion->touched[i] && fsync(mailbox->directories.places.fds[i]) < 0 &&
-		    errno != EINVAL)
+		if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL)
 			r = -errno;
 	}
 	return r;
@@ -488,7 +488,7 @@ static void finish(struct mailbox *mailbox, struct deletion *deletion)
 	int r;
 
 	(void)unlink_chosen(mailbox, deletion);
-	r = sync_places(mailbox, deletion);
+	r = sync_places(mailbox);
 	if (deletion->error)
 		r = deletion->error;
 	if (r == 0)
@@ -501,7 +501,7 @@ static void finish(struct mailbox *mailbox, struct deletion *deletion)
 static int delete_uncertainly(struct mailbox *mailbox, struct deletion *deletion)
 {
 	int r = unlink_chosen(mailbox, deletion);
-	int synced = sync_places(mailbox, deletion);
+	int synced = sync_places(mailbox);
 
 	if (r < 0 || synced == 0)
 		return r;
@@ -517,8 +517,10 @@ static int delete_chosen(struct mailbox *mailbox, struct deletion *deletion)
 {
 	int r = identify_chosen(mailbox, deletion);
 
-	if (r < 0 || deletion->count == 0)
+	if (r < 0)
 		return r;
+	if (deletion->count == 0)
+		return sync_places(mailbox); /* others removed them, but for good? */
 	if (deletion->count > 1) {
 		r = check_places(mailbox);
 		if (r == 0)

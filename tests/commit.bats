@@ -43,6 +43,15 @@ broken() {
 	[ ! -s log ]
 }
 
+@test "what a killed session has removed is on the disk before its record is void" {
+	mv "$mail/alice/new/3.M1P1.h" "$mail/alice/cur/3.M1P1.h:2,"
+	as_alice QUIT
+	interrupted
+	printf '%s\r\n' 'USER alice' 'PASS apple' >script
+	trace trace trace=unlinkat,fsync,pwrite64 "$HANDLER" "${options[@]}" <script >out 2>log
+	[ "$(sed 's/(.*//' trace | tr '\n' ' ')" = 'unlinkat unlinkat fsync fsync pwrite64 ' ]
+}
+
 @test "what is deleted stays so if it was renamed in between, and what has come is left alone" {
 	interrupted
 	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,FS"
@@ -206,7 +215,7 @@ broken() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' 'DELE 2' QUIT >script
 	trace trace trace=pwrite64,fdatasync,unlinkat,fsync,write "$HANDLER" "${options[@]}" <script >out
 	grep -v 'write(1, "+OK pop3-handler' trace | sed 's/(.*//' | tr '\n' ' ' >order
-	[ "$(cat order)" = 'unlinkat fsync unlinkat fsync write ' ]
+	[ "$(cat order)" = 'unlinkat fsync fsync unlinkat fsync fsync write ' ]
 }
 
 @test "a record that failed is taken back, and if that fails too, it is carried out" {
