@@ -196,6 +196,33 @@ for i in range(100000):
 	[ "${lines[*]:0:2}" = '+OK 3 18 +OK 3 42' ]
 }
 
+@test "a folder's file that changes in the same instant as it is read is not taken for unchanged" {
+	# As in sleep.bats: where two changes of a file can have the same time.
+	truncate -s 8M ext2.image
+	mke2fs -q -t ext2 -I 128 ext2.image 2>&1
+	cat >scenario.py <<-'END'
+		import os, subprocess, sys
+		mail = sys.argv[1]
+		subprocess.run(['mount', '-t', sys.argv[2], sys.argv[3], mail], check=True)
+		os.makedirs(mail + '/alice')
+		handler = subprocess.Popen(sys.argv[4:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+		file = open(mail + '/alice/a.eml', 'wb', buffering=0)
+		def ask(*lines):
+		    handler.stdin.write(b''.join(line + b'\r\n' for line in lines))
+		    handler.stdin.flush()
+		    return [handler.stdout.readline() for line in lines][-1]
+		handler.stdout.readline()
+		ask(b'USER alice', b'PASS apple')
+		for i in range(200):
+		    os.pwrite(file.fileno(), b'ab\n\n', 0)
+		    assert ask(b'SLEE', b'WAKE', b'LIST 1') == b'+OK 1 6\r\n', i
+		    os.pwrite(file.fileno(), b'abc\n', 0)
+		    assert ask(b'SLEE', b'WAKE', b'LIST 1') == b'+OK 1 5\r\n', i
+	END
+	unshare --mount python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
+	unshare --mount python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
+}
+
 @test "in a folder, too, sizes are not found out again over a sleep" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
