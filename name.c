@@ -76,8 +76,8 @@ bool name_allows_octets(const char *name, uint64_t octets)
 
 	if (find_field(name, ",S=", &stored) < 0)
 		return true;
-	/* The last line may lack all of its line end. */
-	return octets >= stored && (octets - stored <= stored || octets - stored <= 2);
+	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
+	return octets >= stored && octets - stored <= stored + 1;
 }
 
 int name_size_octets(const char *name, uint64_t *ret_octets)

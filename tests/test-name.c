@@ -5,6 +5,7 @@
 #include "util.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static void test_arrival(void)
 {
@@ -53,6 +54,32 @@ static void test_size(void)
 		  "W= over 4 GiB");
 }
 
+static void test_plausible_size(void)
+{
+	static const struct {
+		const char *name;
+		uint64_t octets;
+		bool allowed;
+	} cases[] = {
+		{ "1.M1.h", 99, true },
+		{ "1.M1.h,S=10", 10, true },
+		{ "1.M1.h,S=10", 9, false },
+		{ "1.M1.h,S=10", 21, true },
+		{ "1.M1.h,S=10:2,S", 22, false },
+		{ "1.M1.h,S=0", 0, true },
+		{ "1.M1.h,S=2", 5, true },
+		{ "1.M1.h:2,S,S=10", 9, true },
+		{ "1.M1.h,S=18446744073709551614", UINT64_MAX, true },
+	};
+	uint64_t octets;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		(void)tap(name_allows_octets(cases[i].name, cases[i].octets) == cases[i].allowed,
+			  "'%s' and %" PRIu64 " octets", cases[i].name, cases[i].octets);
+	(void)tap(name_size_octets("1.M1.h,S=10,W=9", &octets) == -ENOENT, "W= below S=");
+	(void)tap(name_size_octets("1.M1.h,W=22,S=10", &octets) == -ENOENT, "W= far above S=");
+}
+
 static void test_seen(void)
 {
 	static const char *const cases[][2] = {
@@ -76,6 +103,7 @@ int main(void)
 	(void)tap(name_unique_octets("1.M1.h") == 6, "or with the name");
 	test_arrival();
 	test_size();
+	test_plausible_size();
 	test_seen();
 	return tap_end();
 }
