@@ -187,8 +187,8 @@ trace() {
 # The mailboxes are nobody's from then on, and the handler is where he can run it: ./handler.
 as_nobody() {
 	[ -e handler ] || cp "$HANDLER" handler
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR" handler
-	chmod a+r "$users"
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}"
+	chmod -R a+rX "$BATS_TEST_TMPDIR"
 	chown -R nobody "$mail"
 	setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody HOME="$mail" "$@"
 }

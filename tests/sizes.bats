@@ -81,6 +81,20 @@ for i in range(100000):
 	[ ! -e "$cache" ]
 }
 
+@test "what another session has found out is known after WAKE" {
+	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
+	login one
+	ask one STAT
+	ask one SLEE
+	make_message alice/new/5.M1P1.h
+	as_alice STAT QUIT
+	ask one WAKE
+	ask one STAT
+	[ "$reply" = '+OK 5 63' ]
+	hang_up one
+	run ! grep '"5.M1P1.h"' trace
+}
+
 @test "a cache with any octet changed, or cut off anywhere, is as none" {
 	as_alice STAT QUIT
 	cat >damage.py <<-'END'

@@ -214,7 +214,7 @@ setup() {
 	[ "$(tac trace | sed '/getdents64/q' | wc -l)" -lt 150 ]
 }
 
-@test "sizes of a folder's files are not remembered over a sleep" {
+@test "sizes of a folder's files are looked at again after a sleep" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message alice/a.eml 'a\n'
@@ -227,4 +227,15 @@ setup() {
 	ask one WAKE
 	ask one STAT
 	[ "$reply" = '+OK 1 6' ]
+	# Once more: this time the directory has not changed, by the size cache neither.
+	for _ in 1 2 3 4; do
+		ask one SLEE
+		ask one WAKE
+		ask one STAT
+	done
+	ask one SLEE
+	echo c >>"$mail/alice/a.eml"
+	ask one WAKE
+	ask one STAT
+	[ "$reply" = '+OK 1 9' ]
 }
