@@ -95,6 +95,20 @@ for i in range(100000):
 	run ! grep '"5.M1P1.h"' trace
 }
 
+@test "a read-only session, which writes no cache, reads nothing twice either" {
+	options+=(--read-only=yes)
+	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
+	login one
+	ask one STAT
+	ask one SLEE
+	make_message alice/new/5.M1P1.h
+	ask one WAKE
+	ask one STAT
+	[ "$reply" = '+OK 5 63' ]
+	hang_up one
+	[ "$(grep -c '"1.M1P1.h"' trace)" -eq 1 ]
+}
+
 @test "a cache with any octet changed, or cut off anywhere, is as none" {
 	as_alice STAT QUIT
 	cat >damage.py <<-'END'

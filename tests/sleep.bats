@@ -202,6 +202,15 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
 }
 
+@test "a WAKE that fails in the middle of a directory keeps what was listed before, too" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' SLEE WAKE WAKE QUIT >script
+	trace trace trace=getdents64 -e inject=getdents64:error=EIO:when=5 \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot open the mailbox' ]
+	[ "${lines[6]}" = '+OK [ACTIVITY/NONE] 1 messages' ]
+}
+
 @test "WAKE on 100,000 messages in which nothing changed reads no directory" {
 	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h:2,S' 1700000001 1700100000 | xargs touch)
 	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE SLEE WAKE SLEE WAKE QUIT >script
