@@ -200,6 +200,21 @@ for i in range(100000):
 	[ "${lines[*]:5:3}" = '5 11 6 11 7 20' ]
 }
 
+@test "a size in the cache that cannot be right beside ,S= is found out again" {
+	make_message alice/new/5.M1P1.h,S=4 'message 5\n'
+	opened STAT QUIT
+	opened 'LIST 5' QUIT
+	[ "${opened[*]}" = 5.M1P1.h,S=4 ]
+	[ "${lines[0]}" = '+OK 5 11' ]
+}
+
+@test "what a killed session has left of a new cache is in nobody's way" {
+	echo rubbish >"$cache.new"
+	as_alice STAT QUIT
+	[ -s "$cache" ]
+	[ ! -e "$cache.new" ]
+}
+
 @test "a folder's file is read again if it has changed, and only then" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
