@@ -38,6 +38,7 @@ opened() {
 	opened 'DELI 1' STAT QUIT
 	[ "${#opened[@]}" -eq 0 ]
 	[ "$(stat -c %a "$cache")" = 600 ]
+	run ! grep -aq '4\.M1P1' "$cache" # its name tells
 }
 
 @test "the second STAT of 100,000 messages opens none of them, and the first may" {
