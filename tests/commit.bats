@@ -71,6 +71,17 @@ broken() {
 	find "$mail/alice" -printf '%P %T@ %C@ %s\n' | sort | cmp before -
 }
 
+@test "on a file system that has become read-only, what is deleted stays hidden" {
+	interrupted
+	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >script
+	# shellcheck disable=SC2016
+	unshare --mount env mail="$mail" sh -c 'mount --bind "$mail" "$mail" &&
+		mount -o remount,bind,ro "$mail" && exec "$@"' sh "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[*]:4}" = '1 4.M1P1.h . +OK goodbye' ]
+	grep -F "2 deleted messages of '$mail/alice' are hidden, but not yet removed: Read-only" log
+}
+
 @test "messages that cannot be removed are hidden, and +OK, until a session can" {
 	broken unlinkat EIO 'DELE 1' 'DELE 3' SLEE WAKE UIDL SLEE WAKE QUIT
 	[ "${lines[*]:2:2}" = '+OK asleep +OK [ACTIVITY/NONE] 2 messages' ]
