@@ -616,21 +616,25 @@ static int recover(struct mailbox *mailbox, const struct commit_key *keys, size_
 	return 0;
 }
 
-/* Reads the record that a session before this one has left. Returns how many messages it has, 0
- * also for what is no record of this mailbox. */
-static ssize_t read_record(struct mailbox *mailbox, struct commit_key **ret_keys)
+/* Reads the record that a session before this one has left. Returns 0, in *ret_count how many
+ * messages it has (0 also for what is no record of this mailbox), and their keys, or a failure. */
+static int read_record(struct mailbox *mailbox, struct commit_key **ret_keys, size_t *ret_count)
 {
 	const struct directories *directories = &mailbox->directories;
-	ssize_t count;
+	ssize_t count = 0;
 
-	if (directories->state_fd < 0)
-		return 0;
-	count = commit_read(directories->state_fd, directories->root_fd, ret_keys);
-	if (count != -EBADMSG)
-		return count;
-	mailbox->report.bad_record = true;
-	/* Reported once is enough. */
-	return directories->state_error ? 0 : commit_clear(directories->state_fd);
+	if (directories->state_fd >= 0)
+		count = commit_read(directories->state_fd, directories->root_fd, ret_keys);
+	if (count == -EBADMSG) {
+		mailbox->report.bad_record = true;
+		if (directories->state_error == 0) /* reported once is enough */
+			(void)commit_clear(directories->state_fd);
+		count = 0;
+	}
+	if (count < 0)
+		return (int)count;
+	*ret_count = (size_t)count;
+	return 0;
 }
 
 /* ---- Flags ---- */
@@ -707,25 +711,26 @@ static void reserve_room(const struct mailbox *mailbox)
 				     directories->state_octets, mailbox->listing.count);
 }
 
-static int open_directories(struct mailbox *mailbox)
+/* Opens what is there, locks it, and reads the record. */
+static int enter(struct mailbox *mailbox, struct commit_key **ret_keys, size_t *ret_key_count)
 {
+	int r;
+
 	if (mailbox->access == MAILBOX_READ_ONLY)
-		return directories_open_read_only(mailbox->path, &mailbox->directories);
-	return directories_open(mailbox->path, &mailbox->directories);
+		r = directories_open_read_only(mailbox->path, &mailbox->directories);
+	else
+		r = directories_open(mailbox->path, &mailbox->directories);
+	return r == 0 ? read_record(mailbox, ret_keys, ret_key_count) : r;
 }
 
-static int open_and_list(struct mailbox *mailbox)
+static int enter_and_list(struct mailbox *mailbox)
 {
 	auto_free struct commit_key *keys = NULL;
-	ssize_t key_count;
-	int r = open_directories(mailbox);
+	size_t key_count;
+	int r = enter(mailbox, &keys, &key_count);
 
-	if (r < 0)
-		return r;
-	key_count = read_record(mailbox, &keys);
-	if (key_count < 0)
-		return (int)key_count;
-	r = read_listing(mailbox, keys, (size_t)key_count);
+	if (r == 0)
+		r = read_listing(mailbox, keys, key_count);
 	if (r == 0)
 		reserve_room(mailbox);
 	return r;
@@ -741,7 +746,7 @@ int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **
 	mailbox->directories = DIRECTORIES_NONE;
 	mailbox->access = access;
 	mailbox->path = strdup(path);
-	r = mailbox->path ? open_and_list(mailbox) : -ENOMEM;
+	r = mailbox->path ? enter_and_list(mailbox) : -ENOMEM;
 	if (r < 0)
 		(void)mailbox_free(mailbox);
 	else
@@ -799,22 +804,15 @@ static int list_anew(struct mailbox *mailbox, const struct commit_key *keys, siz
 static int wake(struct mailbox *mailbox, bool *ret_has_new)
 {
 	auto_free struct commit_key *keys = NULL;
-	ssize_t key_count;
-	int r = open_directories(mailbox);
+	size_t key_count;
+	int r = enter(mailbox, &keys, &key_count);
 
-	if (r < 0)
-		return r;
-	key_count = read_record(mailbox, &keys);
-	if (key_count < 0)
-		return (int)key_count;
 	*ret_has_new = false;
-	if (key_count == 0)
+	if (r == 0 && key_count == 0)
 		r = listing_is_unchanged(&mailbox->listing, &mailbox->directories.places);
-	if (r < 0)
-		return r;
 	if (r == 0)
-		r = list_anew(mailbox, keys, (size_t)key_count, ret_has_new);
-	else if (!mailbox->directories.places.is_maildir)
+		r = list_anew(mailbox, keys, key_count, ret_has_new);
+	else if (r > 0 && !mailbox->directories.places.is_maildir)
 		doubt_sizes(mailbox);
 	if (r < 0)
 		return r;

@@ -14,39 +14,33 @@ plain_build() {
 	[ "${SANITIZED:-none}" = none ] || skip "the plain build does it"
 }
 
-@test "whatever system call fails with EIO, all are deleted or none, and the reply is true" {
+# sweep_all ERRNO: sessions of all kinds.
+sweep_all() {
+	local layout command
 	for layout in maildir folder; do
 		for command in QUIT SLEE DELI recovery; do
-			"$sweep" EIO $layout $command
+			"$sweep" "$1" $layout $command
 		done
 	done
+}
+
+@test "whatever system call fails with EIO, all are deleted or none, and the reply is true" {
+	sweep_all EIO
 }
 
 @test "the same with ENOSPC" {
 	plain_build
-	for layout in maildir folder; do
-		for command in QUIT SLEE DELI recovery; do
-			"$sweep" ENOSPC $layout $command
-		done
-	done
+	sweep_all ENOSPC
 }
 
 @test "the same with EACCES" {
 	plain_build
-	for layout in maildir folder; do
-		for command in QUIT SLEE DELI recovery; do
-			"$sweep" EACCES $layout $command
-		done
-	done
+	sweep_all EACCES
 }
 
 @test "the same with EROFS" {
 	plain_build
-	for layout in maildir folder; do
-		for command in QUIT SLEE DELI recovery; do
-			"$sweep" EROFS $layout $command
-		done
-	done
+	sweep_all EROFS
 }
 
 @test "the same with short writes" {
