@@ -26,7 +26,7 @@ struct header {
 	uint64_t magic;
 	uint64_t mailbox_inode, state_inode; /* where it was written */
 	uint64_t count;			     /* of keys */
-	unsigned char digest[DIGEST_OCTETS]; /* of header and keys, with 0 in its own place */
+	unsigned char seal[DIGEST_OCTETS];   /* of header and keys */
 };
 
 #define MAGIC UINT64_C(0x316d6d6f63336f70) /* ends in the version: "po3comm1" */
@@ -88,11 +88,6 @@ bool commit_has(const struct commit_key *keys, size_t count, const struct commit
 
 /* ---- Records ---- */
 
-static int make_digest(const struct record *record, unsigned char ret_digest[DIGEST_OCTETS])
-{
-	return digest_make(record, record_octets(record->header.count), ret_digest);
-}
-
 /* What a record says of the mailbox that it is in. */
 static int place_record(int state_fd, int mailbox_fd, struct header *header)
 {
@@ -108,7 +103,6 @@ static int place_record(int state_fd, int mailbox_fd, struct header *header)
 static int make_record(int state_fd, int mailbox_fd, struct commit_key *keys, size_t count,
 		       struct record **ret)
 {
-	unsigned char digest[DIGEST_OCTETS];
 	auto_free struct record *record = malloc(record_octets(count));
 	int r;
 
@@ -120,12 +114,10 @@ static int make_record(int state_fd, int mailbox_fd, struct commit_key *keys, si
 		return r;
 	qsort(keys, count, sizeof(*keys), compare_keys);
 	memcpy(record->keys, keys, count * sizeof(*keys));
-	r = make_digest(record, digest);
-	if (r < 0)
-		return r;
-	memcpy(record->header.digest, digest, sizeof(digest));
-	*ret = take_ptr(record);
-	return 0;
+	r = digest_seal(record, record_octets(count), record->header.seal);
+	if (r == 0)
+		*ret = take_ptr(record);
+	return r;
 }
 
 int commit_clear(int state_fd)
@@ -163,7 +155,6 @@ static int read_record(int state_fd, const struct header *header, struct record 
 static int check_record(int state_fd, int mailbox_fd, struct record *record)
 {
 	struct header here = { 0 };
-	unsigned char written[DIGEST_OCTETS], digest[DIGEST_OCTETS];
 	int r = place_record(state_fd, mailbox_fd, &here);
 
 	if (r < 0)
@@ -171,12 +162,7 @@ static int check_record(int state_fd, int mailbox_fd, struct record *record)
 	if (record->header.state_inode != here.state_inode ||
 	    record->header.mailbox_inode != here.mailbox_inode)
 		return -EBADMSG;
-	memcpy(written, record->header.digest, sizeof(written));
-	memset(record->header.digest, 0, sizeof(record->header.digest));
-	r = make_digest(record, digest);
-	if (r < 0)
-		return r;
-	return memcmp(written, digest, sizeof(digest)) == 0 ? 0 : -EBADMSG;
+	return digest_check_seal(record, record_octets(record->header.count), record->header.seal);
 }
 
 ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <gnutls/crypto.h>
 #include <stdio.h>
+#include <string.h>
 
 /* The library initialises itself when it is loaded, unless the program says this: most sessions
  * need nothing of it. */
@@ -25,5 +26,29 @@ int digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OC
 
 	for (size_t i = 0; i < sizeof(digest) && r == 0; i++)
 		(void)snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
+	return r;
+}
+
+int digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS])
+{
+	unsigned char digest[DIGEST_OCTETS];
+	int r;
+
+	memset(place, 0, DIGEST_OCTETS);
+	r = digest_make(octets, count, digest);
+	if (r == 0)
+		memcpy(place, digest, sizeof(digest));
+	return r;
+}
+
+int digest_check_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS])
+{
+	unsigned char written[DIGEST_OCTETS];
+	int r;
+
+	memcpy(written, place, sizeof(written));
+	r = digest_seal(octets, count, place);
+	if (r == 0 && memcmp(written, place, sizeof(written)) != 0)
+		r = -EBADMSG;
 	return r;
 }

@@ -13,3 +13,10 @@ int digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGES
 
 /* The same in lower-case hexadecimal, ended by a NUL. */
 int digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1]);
+
+/* Puts into `place`, which stands among these octets, the digest of them with 0 in that place: so
+ * they vouch for themselves. Returns 0 or -EIO. */
+int digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS]);
+
+/* Whether that is what digest_seal() has put there. Returns 0, -EBADMSG if not, or -EIO. */
+int digest_check_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS]);

@@ -16,18 +16,12 @@
  * longer is in the mailbox. */
 #define STATE_NAME ".pop3-handler.state"
 
-static void close_fd(int *fd)
-{
-	util_close(fd);
-	*fd = -1;
-}
-
 void directories_close(struct directories *directories)
 {
-	close_fd(&directories->state_fd); /* the lock goes with it, or with the directory */
+	util_drop(&directories->state_fd); /* the lock goes with it, or with the directory */
 	for (size_t i = 0; i < PLACES; i++)
-		close_fd(&directories->places.fds[i]);
-	close_fd(&directories->root_fd);
+		util_drop(&directories->places.fds[i]);
+	util_drop(&directories->root_fd);
 }
 
 /* Finds out which layout it is, and opens where the messages are. */
@@ -40,7 +34,7 @@ static int open_places(int root_fd, struct places *places)
 	places->is_maildir = r == 0;
 	if (r != -ENOENT)
 		return r;
-	close_fd(&places->fds[PLACE_NEW]);
+	util_drop(&places->fds[PLACE_NEW]);
 	return listing_open_directory(root_fd, ".", &places->fds[PLACE_CUR]);
 }
 

@@ -19,8 +19,9 @@ struct directories {
 	((struct directories){ .root_fd = -1, .state_fd = -1, .places.fds = { -1, -1 } })
 
 /* Opens what is at `path`, and takes the lock. If there is nothing, nothing is open. Returns 0, or
- * a negative errno: -EBUSY    another session has the lock -ENOTDIR  it is something else than a
- * directory and what the system says of directories and files. */
+ * a negative errno; besides what the system says of directories and files:
+ *   -EBUSY    another session has the lock
+ *   -ENOTDIR  `path` is something else than a directory */
 int directories_open(const char *path, struct directories *ret);
 
 /* The same, but takes no lock, and creates nothing. */

@@ -201,8 +201,7 @@ ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, 
 
 void mailbox_message_close(struct mailbox_message *message)
 {
-	util_close(&message->fd);
-	message->fd = -1;
+	util_drop(&message->fd);
 }
 
 /* ---- Sizes ---- */

@@ -24,9 +24,9 @@
 /* In the byte order of this machine. */
 struct header {
 	uint64_t magic;
-	uint64_t mailbox_inode;		     /* where it was written */
-	uint64_t octets;		     /* of the entries that follow */
-	unsigned char digest[DIGEST_OCTETS]; /* of header and entries, with 0 in its own place */
+	uint64_t mailbox_inode;		   /* where it was written */
+	uint64_t octets;		   /* of the entries that follow */
+	unsigned char seal[DIGEST_OCTETS]; /* of header and entries */
 };
 
 #define MAGIC UINT64_C(0x317a697333706f70) /* "pop3siz1" */
@@ -48,10 +48,9 @@ struct cache {
 	char entries[];
 };
 
-static int make_digest(struct cache *cache, unsigned char ret_digest[DIGEST_OCTETS])
+static size_t cache_octets(const struct cache *cache)
 {
-	memset(cache->header.digest, 0, sizeof(cache->header.digest));
-	return digest_make(cache, sizeof(*cache) + cache->header.octets, ret_digest);
+	return sizeof(*cache) + cache->header.octets;
 }
 
 /* ---- Loading ---- */
@@ -80,14 +79,11 @@ static struct cache *read_cache(int mailbox_fd)
 
 static bool is_sound(int mailbox_fd, struct cache *cache)
 {
-	unsigned char written[DIGEST_OCTETS], digest[DIGEST_OCTETS];
 	struct stat mailbox;
 
-	if (cache->header.magic != MAGIC || fstat(mailbox_fd, &mailbox) < 0 ||
-	    cache->header.mailbox_inode != mailbox.st_ino)
-		return false;
-	memcpy(written, cache->header.digest, sizeof(written));
-	return make_digest(cache, digest) == 0 && memcmp(written, digest, sizeof(digest)) == 0;
+	return cache->header.magic == MAGIC && fstat(mailbox_fd, &mailbox) == 0 &&
+	       cache->header.mailbox_inode == mailbox.st_ino &&
+	       digest_check_seal(cache, cache_octets(cache), cache->header.seal) == 0;
 }
 
 static bool has_unique_id(const struct message *message, const char *unique_id, size_t octets)
@@ -197,7 +193,6 @@ static struct cache *make_cache(int mailbox_fd, const struct listing *listing, b
 {
 	size_t entry_octets_max = sizeof(struct entry) + WIRE_UNIQUE_ID_MAX;
 	auto_free struct cache *cache = malloc(sizeof(*cache) + listing->count * entry_octets_max);
-	unsigned char digest[DIGEST_OCTETS];
 	struct stat mailbox;
 
 	if (!cache || fstat(mailbox_fd, &mailbox) < 0)
@@ -210,9 +205,8 @@ static struct cache *make_cache(int mailbox_fd, const struct listing *listing, b
 			cache->header.octets +=
 				add_entry(message, cache->entries + cache->header.octets);
 	}
-	if (make_digest(cache, digest) < 0)
+	if (digest_seal(cache, cache_octets(cache), cache->header.seal) < 0)
 		return NULL;
-	memcpy(cache->header.digest, digest, sizeof(digest));
 	return take_ptr(cache);
 }
 
@@ -231,7 +225,7 @@ void sizes_save(int mailbox_fd, const struct listing *listing, bool is_maildir)
 		    S_IRUSR | S_IWUSR);
 	if (fd < 0)
 		return;
-	if (util_pwrite(fd, cache, sizeof(*cache) + cache->header.octets, 0) < 0 ||
+	if (util_pwrite(fd, cache, cache_octets(cache), 0) < 0 ||
 	    renameat(mailbox_fd, SIZES_NEW_NAME, mailbox_fd, SIZES_NAME) < 0)
 		(void)unlinkat(mailbox_fd, SIZES_NEW_NAME, 0);
 }

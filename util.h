@@ -26,6 +26,13 @@ static inline void util_close(const int *fd)
 		(void)close(*fd);
 }
 
+/* Closes a descriptor now, and forgets it. */
+static inline void util_drop(int *fd)
+{
+	util_close(fd);
+	*fd = -1;
+}
+
 static inline void util_closedir(DIR **dir)
 {
 	if (*dir)
