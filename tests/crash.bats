@@ -11,11 +11,7 @@ setup() {
 }
 
 @test "killed at any system call, it has deleted all or none" {
-	for layout in maildir folder; do
-		for command in QUIT SLEE DELI recovery; do
-			"$BATS_TEST_DIRNAME/crash.py" kill $layout $command
-		done
-	done
+	sweep kill
 }
 
 # The power is cut on ext4; tests/power.py does it on xfs and btrfs too.

@@ -6,10 +6,7 @@ load helpers
 
 setup() {
 	setup_site
-	make_maildir alice
-	for i in 1 2 3 4; do
-		make_message "alice/new/$i.M1P1.h" "message $i\n"
-	done
+	make_messages 4
 }
 
 @test "what DELE marks vanishes from STAT, LIST and UIDL at once, and numbers stay" {

@@ -4,48 +4,33 @@
 
 load helpers
 
-setup() {
-	setup_site
-	sweep="$BATS_TEST_DIRNAME/crash.py"
-}
-
 # Under the sanitizers one kind of failure is enough to go through all paths.
 plain_build() {
 	[ "${SANITIZED:-none}" = none ] || skip "the plain build does it"
 }
 
-# sweep_all ERRNO: sessions of all kinds.
-sweep_all() {
-	local layout command
-	for layout in maildir folder; do
-		for command in QUIT SLEE DELI recovery; do
-			"$sweep" "$1" $layout $command
-		done
-	done
-}
-
 @test "whatever system call fails with EIO, all are deleted or none, and the reply is true" {
-	sweep_all EIO
+	sweep EIO
 }
 
 @test "the same with ENOSPC" {
 	plain_build
-	sweep_all ENOSPC
+	sweep ENOSPC
 }
 
 @test "the same with EACCES" {
 	plain_build
-	sweep_all EACCES
+	sweep EACCES
 }
 
 @test "the same with EROFS" {
 	plain_build
-	sweep_all EROFS
+	sweep EROFS
 }
 
 @test "the same with short writes" {
 	for layout in maildir folder; do
-		"$sweep" short $layout QUIT
+		"$BATS_TEST_DIRNAME/crash.py" short $layout QUIT
 	done
-	"$sweep" short maildir DELI
+	"$BATS_TEST_DIRNAME/crash.py" short maildir DELI
 }

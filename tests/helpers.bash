@@ -52,6 +52,15 @@ make_message() {
 	printf "${2-Subject: test\n\nHello\n}" >"$mail/$1"
 }
 
+# make_messages COUNT: a Maildir of alice's with so many messages, `message NUMBER`.
+make_messages() {
+	local i
+	make_maildir alice
+	for ((i = 1; i <= $1; i++)); do
+		make_message "alice/new/$i.M1P1.h" "message $i\n"
+	done
+}
+
 # files NAME: every file of a mailbox but our own.
 files() {
 	(cd "$mail/$1" && find . -type f ! -name '.pop3-handler.*' | LC_ALL=C sort)
@@ -191,6 +200,18 @@ as_nobody() {
 	chmod -R a+rX "$BATS_TEST_TMPDIR"
 	chown -R nobody "$mail"
 	setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody HOME="$mail" "$@"
+}
+
+# --- Faults ---
+
+# sweep HOW: breaks sessions of all kinds at every system call (crash.py).
+sweep() {
+	local layout command
+	for layout in maildir folder; do
+		for command in QUIT SLEE DELI recovery; do
+			"$BATS_TEST_DIRNAME/crash.py" "$1" $layout $command
+		done
+	done
 }
 
 # --- Sockets ---

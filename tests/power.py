@@ -110,7 +110,7 @@ class Session:
 def record():
     """Runs the session that is cut. Returns the states that the mailbox goes through, each with
     the length of the log when it was acknowledged."""
-    disk = Process(target=serve_disk)
+    disk = Process(target=serve_disk, daemon=True)  # it does not outlive a failed test
     disk.start()
     while not os.path.ismount(here + '/fuse'):
         assert disk.is_alive()

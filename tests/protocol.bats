@@ -173,10 +173,7 @@ valid_in() {
 }
 
 @test "hundreds of commands in one write are all answered, in order" {
-	make_maildir alice
-	for i in {1..9}; do
-		make_message "alice/new/$i.M1P1.h" "message $i\n"
-	done
+	make_messages 9
 	commands=() expected=()
 	for i in {1..300}; do
 		commands+=("RETR $((i % 9 + 1))" "UIDL $((i % 9 + 1))")

@@ -7,10 +7,7 @@ load helpers
 
 setup() {
 	setup_site
-	make_maildir alice
-	for i in 1 2 3; do
-		make_message "alice/new/$i.M1P1.h" "message $i\n"
-	done
+	make_messages 3
 	make_message alice/new/4.M1P1.h,S=5,W=6 '1234\n'
 	cache=$mail/alice/.pop3-handler.sizes
 }
