@@ -7,7 +7,9 @@
 
 #include "auth.h"
 #include "log.h"
+#include "login.h"
 #include "mailbox.h"
+#include "session.h"
 #include "settings.h"
 #include "transport.h"
 #include "util.h"
@@ -21,27 +23,6 @@
 /* The longest command line, without its line end: as long as RFC 2449 section 4 lets a command
  * with its CRLF be at most, and a little more. */
 #define COMMAND_OCTETS_MAX 512
-#define READ_OCTETS 65536
-
-/* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
- * cmd_update() does on its way from TRANSACTION to the end. */
-enum session_state {
-	IN_AUTH = 1,
-	IN_TRANSACTION = 2,
-	IN_SLEEP = 4,
-	IN_END = 8,
-};
-
-struct session {
-	const struct settings *settings;
-	struct transport *transport;
-	enum session_state state; /* session_enter() alone assigns it */
-	char *user;		  /* that USER named; NULL: none */
-	unsigned failed_logins;	  /* in a row */
-	struct account *account;  /* from login on */
-	struct mailbox *mailbox;  /* likewise */
-	char octets[READ_OCTETS]; /* of a message that is being sent */
-};
 
 /* What a command's argument looks like. */
 enum argument_shape {
@@ -52,16 +33,6 @@ enum argument_shape {
 	ARG_OPT_MSG,   /* a message, or nothing */
 	ARG_MSG_COUNT, /* a message and a number of lines */
 };
-
-/* An argument that has been checked. */
-struct argument {
-	char *text; /* of ARG_WORD and ARG_TEXT */
-	bool has_message;
-	size_t index; /* of a message that is not deleted */
-	uint64_t count;
-};
-
-typedef int command_handler(struct session *session, const struct argument *argument);
 
 struct command {
 	const char *name;
@@ -76,100 +47,7 @@ enum {
 	CMD_CHANGES = 2, /* refused if the mailbox is read-only */
 };
 
-/* ---- Replies ---- */
-
-#define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
-#define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
-
-/* The response code of a failure (RFC 3206): whether trying again later may help. */
-static const char *response_code(int error)
-{
-	switch (error) {
-	case -EBUSY:
-		return "[IN-USE]";
-	case -EACCES:
-	case -EPERM:
-	case -EROFS:
-	case -ENOTDIR:
-	case -ELOOP:
-	case -EINVAL:
-	case -ENXIO:
-	case -ENAMETOOLONG:
-		return "[SYS/PERM]";
-	default:
-		return "[SYS/TEMP]";
-	}
-}
-
-/* Turns a failure below us into a log line with all we know, and a reply with what concerns the
- * client. */
-static int reply_failure(struct session *session, int error, const char *what, const char *which)
-{
-	if (error != -EBUSY)
-		log_error("cannot %s '%s': %s", what, which, strerror(-error));
-	return reply_err(session, "%s cannot %s%s", response_code(error), what,
-			 error == -EBUSY ? ": another session has it" : "");
-}
-
-/* The message's unique-id for the log, which is what its owner knows it by. */
-static int reply_message_failure(struct session *session, int error, const char *what, size_t index)
-{
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
-	if (error == -ENOENT)
-		return reply_err(session, "message %zu is gone", index + 1);
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	return reply_failure(session, error, what, unique_id);
-}
-
-/* A failure of the accounts, at login or later, that is not the client's. */
-static int reply_account_failure(struct session *session, int error, const char *user)
-{
-	if (error == -ENXIO)
-		log_error("the account '%s' has no usable mailbox path", user);
-	else
-		log_error("cannot look up '%s' in the passwd-file '%s': %s", user,
-			  session->settings->users, strerror(-error));
-	return reply_err(session, "%s cannot look up the account", response_code(error));
-}
-
-/* ---- States ---- */
-
-/* Enters a state, after what it promises has happened. */
-static void session_enter(struct session *session, enum session_state state)
-{
-	const struct settings *settings = session->settings;
-
-	switch (state) {
-	case IN_AUTH:
-		transport_set_deadline(session->transport, settings->login_timeout_s);
-		break;
-	case IN_TRANSACTION:
-		transport_set_timeout(session->transport, settings->idle_timeout_s);
-		break;
-	case IN_SLEEP:
-		transport_set_timeout(session->transport, settings->sleep_timeout_s);
-		break;
-	case IN_END:
-		break;
-	}
-	session->state = state;
-}
-
 /* ---- Any state ---- */
-
-/* Whether this client may log in with a password. */
-static bool plaintext_allowed(const struct session *session)
-{
-	switch (session->settings->plaintext_auth) {
-	case PLAINTEXT_ALWAYS:
-		return true;
-	case PLAINTEXT_LOCAL:
-		return transport_is_local(session->transport);
-	default:
-		return false;
-	}
-}
 
 /* CAPA (RFC 2449 section 5), the same in all states. */
 static int cmd_capa(struct session *session, const struct argument *argument)
@@ -190,8 +68,8 @@ static int cmd_capa(struct session *session, const struct argument *argument)
 	int r = reply_ok(session, "capabilities follow");
 
 	(void)argument;
-	if (r == 0 && plaintext_allowed(session))
-		r = transport_put_line(session->transport, "USER");
+	if (r == 0)
+		r = login_put_capabilities(session);
 	for (size_t i = 0; i < ARRAY_SIZE(capabilities) && r == 0; i++)
 		r = transport_put_line(session->transport, "%s", capabilities[i]);
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
@@ -209,112 +87,6 @@ static int cmd_leave(struct session *session, const struct argument *argument)
 	(void)argument;
 	session_enter(session, IN_END);
 	return reply_ok(session, "goodbye");
-}
-
-/* ---- AUTHORIZATION ---- */
-
-static int refuse_plaintext(struct session *session)
-{
-	return reply_err(session, "a password must not travel unencrypted here: use TLS");
-}
-
-static int cmd_user(struct session *session, const struct argument *argument)
-{
-	char *user;
-
-	if (!plaintext_allowed(session))
-		return refuse_plaintext(session);
-	user = strdup(argument->text);
-	if (!user)
-		return reply_account_failure(session, -ENOMEM, argument->text);
-	free(session->user);
-	session->user = user;
-	/* The same for a name that does not exist. */
-	return reply_ok(session, "send PASS");
-}
-
-static void log_report(const struct session *session, const struct auth_report *report)
-{
-	if (report->malformed_lines > 0)
-		log_warning("malformed lines in '%s' are skipped: %u, the first is line %u",
-			    session->settings->users, report->malformed_lines,
-			    report->malformed_line);
-}
-
-/* A refusal takes longer with every one in a row. */
-static int refuse_login(struct session *session, const char *user)
-{
-	unsigned penalty_s = session->settings->login_penalty_s;
-	int r;
-
-	for (unsigned i = 0; i < session->failed_logins; i++)
-		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
-	session->failed_logins++;
-	log_warning("login of '%s' from %s refused", user, transport_peer(session->transport));
-	r = transport_pause(session->transport, penalty_s);
-	return r == 0 ? reply_err(session, "[AUTH] wrong user name or password") : r;
-}
-
-static bool is_read_only(const struct session *session, const struct account *account)
-{
-	return session->settings->read_only || account->read_only;
-}
-
-/* What happened to deletions in the mailbox that is not in the reply. */
-static void log_deletions(const char *path, const struct mailbox_report *report)
-{
-	if (report->bad_record)
-		log_warning("the commit record of '%s' is damaged or foreign: ignored", path);
-	if (report->finished > 0)
-		log_warning("an interrupted deletion in '%s' is finished: %zu messages", path,
-			    report->finished);
-	if (report->unfinished > 0)
-		log_warning("%zu deleted messages of '%s' are hidden, but not yet removed: %s",
-			    report->unfinished, path, strerror(-report->error));
-	else if (report->error < 0)
-		log_warning("cannot end the commit record of '%s': %s", path,
-			    strerror(-report->error));
-}
-
-/* Opens the account's mailbox; the session owns both from then on. */
-static int open_maildrop(struct session *session, struct account *account)
-{
-	int r = mailbox_open(account->mailbox,
-			     is_read_only(session, account) ? MAILBOX_READ_ONLY :
-							      MAILBOX_READ_WRITE,
-			     &session->mailbox);
-
-	if (r < 0) {
-		r = reply_failure(session, r, "open the mailbox", account->mailbox);
-		(void)auth_free(account);
-		return r;
-	}
-	log_deletions(account->mailbox, mailbox_report(session->mailbox));
-	session->account = account;
-	session->failed_logins = 0;
-	session_enter(session, IN_TRANSACTION);
-	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
-}
-
-static int cmd_pass(struct session *session, const struct argument *argument)
-{
-	const struct settings *settings = session->settings;
-	auto_free char *user = take_ptr(session->user); /* for this PASS only */
-	struct account *account;
-	struct auth_report report;
-	int r;
-
-	if (!plaintext_allowed(session))
-		return refuse_plaintext(session);
-	if (!user)
-		return reply_err(session, "send USER first");
-	r = auth_login(settings->users, settings->mailbox, user, argument->text, &account, &report);
-	log_report(session, &report);
-	if (r == -EKEYREJECTED)
-		return refuse_login(session, user);
-	if (r < 0)
-		return reply_account_failure(session, r, user);
-	return open_maildrop(session, account);
 }
 
 /* ---- TRANSACTION: what is there ---- */
@@ -336,7 +108,8 @@ static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret
 		if (r == -ENOENT)
 			continue;
 		if (r < 0) {
-			*ret_reply = reply_message_failure(session, r, "read the message", i);
+			*ret_reply =
+				session_reply_message_failure(session, r, "read the message", i);
 			return r;
 		}
 		(*ret_count)++;
@@ -388,8 +161,8 @@ static int cmd_list(struct session *session, const struct argument *argument)
 	if (argument->has_message) {
 		r = mailbox_size(session->mailbox, argument->index, &octets);
 		if (r < 0)
-			return reply_message_failure(session, r, "read the message",
-						     argument->index);
+			return session_reply_message_failure(session, r, "read the message",
+							     argument->index);
 		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
 	}
 	if (measure_all(session, &count, &octets, &r) < 0)
@@ -413,7 +186,7 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 	if (argument->has_message) {
 		if (!mailbox_has(session->mailbox, argument->index))
-			return reply_message_failure(session, -ENOENT, "", argument->index);
+			return session_reply_message_failure(session, -ENOENT, "", argument->index);
 		mailbox_unique_id(session->mailbox, argument->index, unique_id);
 		return reply_ok(session, "%zu %s", argument->index + 1, unique_id);
 	}
@@ -474,7 +247,7 @@ static int send_message(struct session *session, size_t index, struct mailbox_me
 	int r;
 
 	if (n < 0)
-		return reply_message_failure(session, (int)n, "read the message", index);
+		return session_reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
 	while (n > 0 && r == 0) {
 		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
@@ -499,7 +272,8 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	int r = mailbox_message_open(session->mailbox, argument->index, &message);
 
 	if (r < 0)
-		return reply_message_failure(session, r, "open the message", argument->index);
+		return session_reply_message_failure(session, r, "open the message",
+						     argument->index);
 	r = send_message(session, argument->index, &message, NULL, &octets);
 	if (r == 1 && mailbox_retrieved(session->mailbox, argument->index, &message, octets)) {
 		char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
@@ -519,7 +293,8 @@ static int cmd_top(struct session *session, const struct argument *argument)
 	int r = mailbox_message_open(session->mailbox, argument->index, &message);
 
 	if (r < 0)
-		return reply_message_failure(session, r, "open the message", argument->index);
+		return session_reply_message_failure(session, r, "open the message",
+						     argument->index);
 	r = send_message(session, argument->index, &message, &top, &octets);
 	return r < 0 ? r : 0;
 }
@@ -535,7 +310,8 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	int r = mailbox_delete(session->mailbox, argument->index);
 
 	if (r < 0)
-		return reply_message_failure(session, r, "delete the message", argument->index);
+		return session_reply_message_failure(session, r, "delete the message",
+						     argument->index);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
@@ -560,7 +336,7 @@ static int commit(struct session *session, size_t *ret_deleted)
 			  *ret_deleted, strerror(-r));
 		return r;
 	}
-	log_deletions(mailbox, mailbox_report(session->mailbox));
+	session_log_deletions(mailbox, mailbox_report(session->mailbox));
 	if (!session->settings->keep_new) {
 		int seen = mailbox_mark_seen(session->mailbox);
 
@@ -577,9 +353,9 @@ static int reply_commit(struct session *session, int error, size_t deleted, cons
 		return reply_ok(session, "%s", good);
 	if (deleted == 0)
 		return reply_err(session, "%s cannot delete the marked messages: none is gone",
-				 response_code(error));
+				 session_response_code(error));
 	return reply_err(session, "%s cannot delete all marked messages: %zu are gone",
-			 response_code(error), deleted);
+			 session_response_code(error), deleted);
 }
 
 /* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply says that it is over. */
@@ -615,15 +391,16 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 	int r = auth_check_again(settings->users, settings->mailbox, session->account, &report);
 
 	(void)argument;
-	log_report(session, &report);
+	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
 		return reply_err(session, "[AUTH] the account is not as it was at login");
 	if (r < 0)
-		return reply_account_failure(session, r, session->account->user);
+		return session_reply_account_failure(session, r, session->account->user);
 	r = mailbox_wake(session->mailbox, &has_new);
 	if (r < 0)
-		return reply_failure(session, r, "open the mailbox", session->account->mailbox);
-	log_deletions(session->account->mailbox, mailbox_report(session->mailbox));
+		return session_reply_failure(session, r, "open the mailbox",
+					     session->account->mailbox);
+	session_log_deletions(session->account->mailbox, mailbox_report(session->mailbox));
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
 			mailbox_count(session->mailbox));
@@ -633,23 +410,23 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 
 /* clang-format off */
 static const struct command commands[] = {
-	/* name   valid in                   argument       handler     flags */
-	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   0 },
-	{ "USER", IN_AUTH,                   ARG_WORD,      cmd_user,   0 },
-	{ "PASS", IN_AUTH,                   ARG_TEXT,      cmd_pass,   CMD_SECRET },
-	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   0 },
-	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   0 },
-	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,   0 },
-	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   0 },
-	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_top,    0 },
-	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,   CMD_CHANGES },
-	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   CMD_CHANGES },
-	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,   0 },
-	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   0 },
-	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   0 },
-	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   0 },
-	{ "QUIT", IN_TRANSACTION,            ARG_NONE,      cmd_update, 0 },
-	{ "QUIT", IN_AUTH | IN_SLEEP,        ARG_NONE,      cmd_leave,  0 },
+	/* name   valid in                   argument       handler         flags */
+	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,       0 },
+	{ "USER", IN_AUTH,                   ARG_WORD,      login_cmd_user, 0 },
+	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_cmd_pass, CMD_SECRET },
+	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,       0 },
+	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,       0 },
+	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,       0 },
+	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,       0 },
+	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_top,        0 },
+	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,       CMD_CHANGES },
+	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,       CMD_CHANGES },
+	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,       0 },
+	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,       0 },
+	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,       0 },
+	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,       0 },
+	{ "QUIT", IN_TRANSACTION,            ARG_NONE,      cmd_update,     0 },
+	{ "QUIT", IN_AUTH | IN_SLEEP,        ARG_NONE,      cmd_leave,      0 },
 };
 /* clang-format on */
 
@@ -762,7 +539,7 @@ static int serve_line(struct session *session, char *line, size_t octets)
 	if (!command)
 		return known ? reply_err(session, "this command is not valid in this state") :
 			       reply_err(session, "unknown command");
-	if ((command->flags & CMD_CHANGES) && is_read_only(session, session->account))
+	if ((command->flags & CMD_CHANGES) && session_is_read_only(session, session->account))
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
 	problem = read_argument(session, command->shape, text, &argument);
 	r = problem ? reply_err(session, "%s", problem) : command->handler(session, &argument);

@@ -40,7 +40,11 @@ may_include() {
 	may_include sizes.h listing
 	may_include sizes.c listing digest name wire util
 	may_include mailbox.c commit directories listing name sizes wire util
-	may_include protocol.c settings transport mailbox auth wire log util
+	may_include session.h transport
+	may_include session.c settings transport mailbox auth log
+	may_include login.h session
+	may_include login.c session settings transport mailbox auth wire log util
+	may_include protocol.c login session settings transport mailbox auth wire log util
 	may_include pop3-handler.c auth log protocol settings transport util
 	for file in *.c; do
 		grep -qF "may_include $file" tests/house.bats
@@ -53,9 +57,9 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 	run ! grep -lE '\bgnutls_' ./!(digest).c
 	run ! grep -nE '\b(open|openat|fopen|unlinkat|renameat2)\(' protocol.c transport.c wire.c name.c
 	run ! grep -nE '\b(read|write|send|recv|poll)\(' protocol.c settings.c log.c auth.c
-	run ! grep -nE '"[^"]*(\+OK|-ERR)' ./!(protocol).c
+	run ! grep -nE '"[^"]*(\+OK|-ERR)' ./!(protocol|login|session).c
 	run ! grep -nE '\b_?exit\(' ./*.c
-	[ "$(grep -cE 'session->state = ' protocol.c)" -eq 1 ]
+	[ "$(grep -cE 'session->state = ' session.c)" -eq 1 ]
 }
 
 @test "the C code is formatted as .clang-format says" {

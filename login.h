@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The AUTHORIZATION state (RFC 1939 section 4): who the client is. */
+#pragma once
+
+#include "session.h"
+
+/* Puts the capabilities that depend on how the client may log in here. */
+int login_put_capabilities(struct session *session);
+
+command_handler login_cmd_user, login_cmd_pass;

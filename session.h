@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What every command has to do with: the session, its states, and how failures are answered. */
+#pragma once
+
+#include "transport.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct account;
+struct auth_report;
+struct mailbox_report;
+
+#define SESSION_READ_OCTETS 65536
+
+/* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
+ * cmd_update() does on its way from TRANSACTION to the end. */
+enum session_state {
+	IN_AUTH = 1,
+	IN_TRANSACTION = 2,
+	IN_SLEEP = 4,
+	IN_END = 8,
+};
+
+struct session {
+	const struct settings *settings;
+	struct transport *transport;
+	enum session_state state;	  /* session_enter() alone assigns it */
+	char *user;			  /* that USER named; NULL: none */
+	unsigned failed_logins;		  /* in a row */
+	struct account *account;	  /* from login on */
+	struct mailbox *mailbox;	  /* likewise */
+	char octets[SESSION_READ_OCTETS]; /* of a message that is being sent */
+};
+
+/* An argument that has been checked. */
+struct argument {
+	char *text; /* of ARG_WORD and ARG_TEXT */
+	bool has_message;
+	size_t index; /* of a message that is not deleted */
+	uint64_t count;
+};
+
+/* Carries out a command, with exactly one reply. Returns 0, whatever the reply was, or a negative
+ * errno if the connection cannot go on. */
+typedef int command_handler(struct session *session, const struct argument *argument);
+
+#define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
+#define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
+
+/* The response code of a failure (RFC 3206): whether trying again later may help. */
+const char *session_response_code(int error);
+
+/* These turn a failure below us into a log line with all we know, and a reply with what concerns
+ * the client: "cannot WHAT". The last is for failures of the accounts that are not the client's. */
+int session_reply_failure(struct session *session, int error, const char *what, const char *which);
+int session_reply_message_failure(struct session *session, int error, const char *what,
+				  size_t index);
+int session_reply_account_failure(struct session *session, int error, const char *user);
+
+/* These log what is worth it beside the reply: lines of the passwd-file that are skipped, what
+ * happened to deletions in the mailbox. */
+void session_log_users(const struct session *session, const struct auth_report *report);
+void session_log_deletions(const char *path, const struct mailbox_report *report);
+
+bool session_is_read_only(const struct session *session, const struct account *account);
+
+/* Enters a state, after what it promises has happened. */
+void session_enter(struct session *session, enum session_state state);
