@@ -46,6 +46,62 @@ bool wire_is_unique_id(const char *text, size_t octets)
 	return true;
 }
 
+/* The value of a base64 digit, or -1. */
+static int base64_value(char digit)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *found = digit ? strchr(digits, digit) : NULL;
+
+	return found ? (int)(found - digits) : -1;
+}
+
+ssize_t wire_decode_base64(char *text)
+{
+	size_t octets = strlen(text), put = 0;
+	size_t padding = octets - strcspn(text, "=");
+	uint32_t bits = 0;
+
+	if (octets % 4 != 0 || padding > 2 || strspn(text + octets - padding, "=") != padding)
+		return -EINVAL;
+	for (size_t i = 0; i < octets; i++) {
+		int value = i < octets - padding ? base64_value(text[i]) : 0;
+
+		if (value < 0)
+			return -EINVAL;
+		bits = bits << 6 | (uint32_t)value;
+		if (i % 4 == 3) {
+			text[put++] = (char)(bits >> 16 & 0xff);
+			text[put++] = (char)(bits >> 8 & 0xff);
+			text[put++] = (char)(bits & 0xff);
+		}
+	}
+	/* What the padding stands for is 0: there is one way to write some octets. */
+	put -= padding;
+	for (size_t i = 0; i < padding; i++) {
+		if (text[put + i] != '\0')
+			return -EINVAL;
+	}
+	text[put] = '\0';
+	return (ssize_t)put;
+}
+
+int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_plain)
+{
+	const char *parts[3];
+	size_t count = 0;
+
+	for (size_t start = 0; start <= octets; start += strlen(message + start) + 1) {
+		if (count == 3)
+			return -EINVAL;
+		parts[count++] = message + start;
+	}
+	if (count != 3 || *parts[1] == '\0')
+		return -EINVAL;
+	*ret_plain = (struct wire_plain){ parts[0], parts[1], parts[2] };
+	return 0;
+}
+
 /* One step of a conversion: the rest of a line, or as much of it as there is room for. */
 struct step {
 	bool stuffed; /* a "." goes before it */

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* The longest unique-id (RFC 1939 section 7, UIDL). */
 #define WIRE_UNIQUE_ID_MAX 70
@@ -25,6 +26,21 @@ const char *wire_skip_uid_prefix(const char *argument);
 /* Whether these octets may stand as a unique-id: 1 to 70 octets from '!' to '~'
  * (RFC 1939 section 7). */
 bool wire_is_unique_id(const char *text, size_t octets);
+
+/* Decodes base64 (RFC 4648 section 4) in place: all of `text` and nothing else, padded. Returns how
+ * many octets, which a NUL follows, or -EINVAL. */
+ssize_t wire_decode_base64(char *text);
+
+/* The parts of a PLAIN message (RFC 4616), as strings in it. */
+struct wire_plain {
+	const char *authorization; /* whose mailbox; "": the user's own */
+	const char *user;
+	const char *password;
+};
+
+/* Takes apart a message of so many octets that a NUL follows. Returns 0, or -EINVAL if it does not
+ * have these three parts. */
+int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_plain);
 
 /* A message on its way from a file to the wire. Lines may be stored with LF or with CRLF; on
  * the wire they end in CRLF, and a line that begins with "." gets another one before it

@@ -186,8 +186,104 @@ static void test_unique_ids(void)
 	(void)tap(!wire_skip_uid_prefix("UID"), "without the colon it is none");
 }
 
+/* Encodes as RFC 4648 section 4 says, three octets at a time. */
+static void encode(const unsigned char *octets, size_t count, char *ret_text)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (size_t i = 0; i < count; i += 3) {
+		unsigned long bits = (unsigned long)octets[i] << 16;
+
+		bits |= i + 1 < count ? (unsigned long)octets[i + 1] << 8 : 0;
+		bits |= i + 2 < count ? octets[i + 2] : 0;
+		*ret_text++ = digits[bits >> 18];
+		*ret_text++ = digits[bits >> 12 & 63];
+		*ret_text++ = i + 1 < count ? digits[bits >> 6 & 63] : '=';
+		*ret_text++ = i + 2 < count ? digits[bits & 63] : '=';
+	}
+	*ret_text = '\0';
+}
+
+static void test_base64(void)
+{
+	static const char *const bad[] = {
+		"A",
+		"AA",
+		"AAA",
+		"AAAAA",
+		"=",
+		"==",
+		"====",
+		"A===",
+		"AA=A",
+		"AA==AA",
+		"AA=",
+		"AAA==",
+		"AAAA==",
+		"AAAA====",
+		"AB==",
+		"AAB=",
+		"AAA ",
+		" AAA",
+		"AA\nA",
+		"AA-_",
+		"AA\xff\xff",
+		"\xc3\xa4"
+		"AA",
+		"AAAA=AAA",
+	};
+	bool same = true;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		unsigned char octets[OCTETS_MAX];
+		char text[2 * OCTETS_MAX];
+		size_t count = random_below(OCTETS_MAX);
+
+		for (size_t j = 0; j < count; j++)
+			octets[j] = (unsigned char)random_below(256);
+		encode(octets, count, text);
+		same &= wire_decode_base64(text) == (ssize_t)count &&
+			memcmp(text, octets, count) == 0 && text[count] == '\0';
+	}
+	(void)tap(same, "wire_decode_base64 decodes what was encoded");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char text[16];
+
+		(void)snprintf(text, sizeof(text), "%s", bad[i]);
+		(void)tap(wire_decode_base64(text) == -EINVAL, "bad base64: case %zu", i);
+	}
+}
+
+static void test_plain(void)
+{
+	static const struct {
+		const char *message;
+		size_t octets;
+	} bad[] = {
+		{ "", 0 },	 { "a", 1 },	      { "\0", 1 },	 { "\0a", 2 },
+		{ "\0\0p", 3 },	 { "z\0\0p", 4 },     { "\0a\0p\0", 5 }, { "\0a\0p\0x", 6 },
+		{ "\0\0\0", 3 }, { "\0a\0p\0\0", 6 },
+	};
+	struct wire_plain plain;
+
+	(void)tap(wire_parse_plain("\0ann\0a b ", 9, &plain) == 0 &&
+			  strcmp(plain.authorization, "") == 0 && strcmp(plain.user, "ann") == 0 &&
+			  strcmp(plain.password, "a b ") == 0,
+		  "a PLAIN message without an authorization identity");
+	(void)tap(wire_parse_plain("bob\0ann\0", 8, &plain) == 0 &&
+			  strcmp(plain.authorization, "bob") == 0 &&
+			  strcmp(plain.user, "ann") == 0 && strcmp(plain.password, "") == 0,
+		  "one with it, and with an empty password");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		(void)tap(wire_parse_plain(bad[i].message, bad[i].octets, &plain) == -EINVAL,
+			  "no PLAIN message: case %zu", i);
+}
+
 int main(void)
 {
+	test_base64();
+	test_plain();
 	test_convert();
 	test_top();
 	test_numbers();
