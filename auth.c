@@ -379,6 +379,25 @@ int auth_login(const char *users, const char *template, const char *user, const 
 	return r == 1 ? make_account(&search.entry, template, ret) : -EKEYREJECTED;
 }
 
+int auth_find(const char *users, const char *template, const char *user, struct account **ret,
+	      struct auth_report *ret_report)
+{
+	auto_search struct search search = { .user = is_bad_name(user) ? NULL : user };
+	const char *secret;
+	bool plain;
+	int r = 0;
+
+	*ret_report = (struct auth_report){ 0 };
+	if (users)
+		r = search_file(&search, users, ret_report);
+	if (r < 0)
+		return r;
+	secret = search.line ? skip_scheme(search.entry.password, &plain) : "";
+	if (secret && !*secret)
+		return -EKEYREJECTED;
+	return make_account(&search.entry, template, ret);
+}
+
 int auth_check_again(const char *users, const char *template, const struct account *account,
 		     struct auth_report *ret_report)
 {

@@ -34,6 +34,11 @@ struct auth_report {
 int auth_login(const char *users, const char *template, const char *user, const char *password,
 	       struct account **ret, struct auth_report *ret_report);
 
+/* The same for a user that something else than a password has vouched for. One whose password is
+ * empty may not log in so either. */
+int auth_find(const char *users, const char *template, const char *user, struct account **ret,
+	      struct auth_report *ret_report);
+
 /* Whether an account is still as it was at its login: there, allowed to log in, with the same
  * password, mailbox and rights. Returns 0, or -EKEYREJECTED if it is not, or as auth_login(). */
 int auth_check_again(const char *users, const char *template, const struct account *account,

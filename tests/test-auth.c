@@ -170,6 +170,40 @@ static void test_again(void)
 	(void)auth_free(account);
 }
 
+/* Accounts that a certificate vouches for. */
+static void test_find(void)
+{
+	static const struct {
+		const char *text, *user;
+		int expected;
+	} cases[] = {
+		{ "a:{PLAIN}x\n", "a", 0 },
+		{ "a:!\n", "a", 0 },
+		{ "a:{NONE}\n", "a", 0 },
+		{ "a:\n", "a", -EKEYREJECTED },
+		{ "a:{PLAIN}\n", "a", -EKEYREJECTED },
+		{ "a:!::::::nologin\n", "a", -EKEYREJECTED },
+		{ "a:!\n", "b", -EKEYREJECTED },
+		{ "a/b:!\n", "a/b", -EKEYREJECTED },
+		{ "..:!\n", "..", -EKEYREJECTED },
+		{ ":!\n", "", -EKEYREJECTED },
+		{ "a:!::::::userdb_mail=mbox:/m\n", "a", -ENXIO },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct account *account = NULL;
+		struct auth_report report;
+		int r = write_users(cases[i].text) ?
+				auth_find(users, "/mail/%u", cases[i].user, &account, &report) :
+				-EIO;
+
+		(void)tap(r == cases[i].expected &&
+				  (r < 0 || strcmp(account->mailbox, "/mail/a") == 0),
+			  "found without a password: case %zu", i);
+		(void)auth_free(account);
+	}
+}
+
 int main(void)
 {
 	struct account *account;
@@ -183,6 +217,8 @@ int main(void)
 	test_names();
 	test_extra();
 	test_malformed();
+	test_find();
+	(void)tap(auth_find(NULL, "/m", "a", &account, &report) == -EKEYREJECTED, "no file");
 	(void)tap(auth_login(NULL, "/m", "a", "x", &account, &report) == -EKEYREJECTED, "no file");
 	test_again(); /* removes the file */
 	(void)tap(auth_login(users, "/m", "a", "x", &account, &report) == -ENOENT, "no such file");
