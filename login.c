@@ -8,12 +8,21 @@
 #include "mailbox.h"
 #include "settings.h"
 #include "util.h"
+#include "wire.h"
 
 #include <errno.h>
+#include <strings.h>
+
+/* The longest line of an AUTH exchange, without its line end (RFC 5034 section 4). */
+#define AUTH_OCTETS_MAX 12288
+
+/* ---- What is offered ---- */
 
 /* Whether this client may log in with a password. */
 static bool plaintext_allowed(const struct session *session)
 {
+	if (transport_is_encrypted(session->transport))
+		return true;
 	switch (session->settings->plaintext_auth) {
 	case PLAINTEXT_ALWAYS:
 		return true;
@@ -24,15 +33,114 @@ static bool plaintext_allowed(const struct session *session)
 	}
 }
 
-int login_put_capabilities(struct session *session)
+static bool tls_offered(const struct session *session)
 {
-	return plaintext_allowed(session) ? transport_put_line(session->transport, "USER") : 0;
+	return session->settings->tls == TLS_STARTTLS &&
+	       !transport_is_encrypted(session->transport);
+}
+
+static bool external_allowed(const struct session *session)
+{
+	return *transport_client_names(session->transport) != NULL;
 }
 
 static int refuse_plaintext(struct session *session)
 {
-	return reply_err(session, "a password must not travel unencrypted here: use TLS");
+	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
+			 tls_offered(session) ? " (STLS)" : "");
 }
+
+static int refuse_external(struct session *session)
+{
+	return reply_err(session, "AUTH EXTERNAL needs a client certificate that is accepted here");
+}
+
+/* The client's response in a SASL exchange, to be wiped. */
+struct response {
+	char *text; /* it is good until the next line is read */
+	size_t octets;
+};
+
+static int login_plain(struct session *session, const struct response *response);
+static int login_external(struct session *session, const struct response *response);
+
+/* The SASL mechanisms. Each needs one response of the client's. */
+static const struct mechanism {
+	const char *name;
+	bool (*allowed)(const struct session *session);
+	int (*refuse)(struct session *session);
+	int (*login)(struct session *session, const struct response *response);
+} mechanisms[] = {
+	{ "PLAIN", plaintext_allowed, refuse_plaintext, login_plain },	   /* RFC 4616 */
+	{ "EXTERNAL", external_allowed, refuse_external, login_external }, /* RFC 4422, A */
+};
+
+int login_put_capabilities(struct session *session)
+{
+	char sasl[sizeof("SASL PLAIN EXTERNAL")] = "SASL";
+	bool any = false;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
+		if (!mechanisms[i].allowed(session))
+			continue;
+		any = true;
+		(void)strcat(sasl, " ");
+		(void)strcat(sasl, mechanisms[i].name);
+	}
+	if (any)
+		r = transport_put_line(session->transport, "%s", sasl);
+	if (r == 0 && plaintext_allowed(session))
+		r = transport_put_line(session->transport, "USER");
+	if (r == 0 && tls_offered(session))
+		r = transport_put_line(session->transport, "STLS");
+	return r;
+}
+
+/* ---- TLS ---- */
+
+static int start_tls(struct session *session)
+{
+	struct transport *transport = session->transport;
+	int r = transport_start_tls(transport);
+	const char *problem = transport_tls_problem(transport);
+
+	if (r < 0)
+		log_warning("TLS handshake with %s failed: %s", transport_peer(transport),
+			    problem ? problem : strerror(-r));
+	else if (problem)
+		log_warning("the client certificate of %s is not accepted: %s",
+			    transport_peer(transport), problem);
+	return r;
+}
+
+int login_start_implicit_tls(struct session *session)
+{
+	int r = transport_prepare_tls(session->transport, session->tls);
+
+	return r < 0 ? r : start_tls(session);
+}
+
+/* STLS (RFC 2595 section 4). What has been said before does not count any more, for anyone on the
+ * way could have said it. */
+int login_cmd_stls(struct session *session, const struct argument *argument)
+{
+	int r;
+
+	(void)argument;
+	if (transport_is_encrypted(session->transport))
+		return reply_err(session, "TLS is active already");
+	if (!tls_offered(session))
+		return reply_err(session, "TLS is not offered here");
+	r = transport_prepare_tls(session->transport, session->tls);
+	if (r < 0)
+		return reply_err(session, "[SYS/PERM] TLS is not available");
+	free(take_ptr(session->user));
+	r = reply_ok(session, "begin TLS");
+	return r == 0 ? start_tls(session) : r;
+}
+
+/* ---- Passwords and certificates ---- */
 
 int login_cmd_user(struct session *session, const struct argument *argument)
 {
@@ -83,23 +191,140 @@ static int open_maildrop(struct session *session, struct account *account)
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
-int login_cmd_pass(struct session *session, const struct argument *argument)
+/* Logs in with what auth.h has said of an account. */
+static int finish_login(struct session *session, int error, const char *user,
+			struct account *account, const struct auth_report *report)
+{
+	session_log_users(session, report);
+	if (error == -EKEYREJECTED)
+		return refuse_login(session, user);
+	if (error < 0)
+		return session_reply_account_failure(session, error, user);
+	return open_maildrop(session, account);
+}
+
+static int login_with_password(struct session *session, const char *user, const char *password)
 {
 	const struct settings *settings = session->settings;
-	auto_free char *user = take_ptr(session->user); /* for this PASS only */
-	struct account *account;
+	struct account *account = NULL;
 	struct auth_report report;
-	int r;
+	int r = auth_login(settings->users, settings->mailbox, user, password, &account, &report);
+
+	return finish_login(session, r, user, account, &report);
+}
+
+int login_cmd_pass(struct session *session, const struct argument *argument)
+{
+	auto_free char *user = take_ptr(session->user); /* for this PASS only */
 
 	if (!plaintext_allowed(session))
 		return refuse_plaintext(session);
 	if (!user)
 		return reply_err(session, "send USER first");
-	r = auth_login(settings->users, settings->mailbox, user, argument->text, &account, &report);
-	session_log_users(session, &report);
-	if (r == -EKEYREJECTED)
-		return refuse_login(session, user);
+	return login_with_password(session, user, argument->text);
+}
+
+/* A mailbox of somebody else's is nobody's to open. */
+static int login_plain(struct session *session, const struct response *response)
+{
+	struct wire_plain plain;
+
+	if (wire_parse_plain(response->text, response->octets, &plain) < 0)
+		return reply_err(session, "the response is no PLAIN message");
+	if (*plain.authorization && strcmp(plain.authorization, plain.user) != 0)
+		return refuse_login(session, plain.user);
+	return login_with_password(session, plain.user, plain.password);
+}
+
+/* The client is one of the names in its certificate: the one that it asks for, or the first. */
+static int login_external(struct session *session, const struct response *response)
+{
+	const struct settings *settings = session->settings;
+	const char *const *name = transport_client_names(session->transport);
+	struct account *account = NULL;
+	struct auth_report report;
+	int r;
+
+	if (memchr(response->text, '\0', response->octets))
+		return reply_err(session, "the response is no user name");
+	while (response->octets > 0 && *name && strcmp(*name, response->text) != 0)
+		name++;
+	if (!*name)
+		return refuse_login(session, response->text);
+	r = auth_find(settings->users, settings->mailbox, *name, &account, &report);
+	return finish_login(session, r, *name, account, &report);
+}
+
+/* ---- SASL (RFC 5034) ---- */
+
+static int list_mechanisms(struct session *session)
+{
+	int r = reply_ok(session, "mechanisms follow");
+
+	for (size_t i = 0; i < ARRAY_SIZE(mechanisms) && r == 0; i++) {
+		if (mechanisms[i].allowed(session))
+			r = transport_put_line(session->transport, "%s", mechanisms[i].name);
+	}
+	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+}
+
+static const struct mechanism *find_mechanism(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
+		if (strcasecmp(mechanisms[i].name, name) == 0)
+			return &mechanisms[i];
+	}
+	return NULL;
+}
+
+/* Answers the response, which stands in `text` as base64, and wipes it. */
+static int answer_response(struct session *session, const struct mechanism *mechanism, char *text)
+{
+	size_t text_octets = strlen(text);
+	ssize_t octets = wire_decode_base64(text);
+	int r;
+
+	if (octets < 0)
+		r = reply_err(session, "the response is not base64");
+	else
+		r = mechanism->login(session, &(struct response){ text, (size_t)octets });
+	explicit_bzero(text, text_octets);
+	return r;
+}
+
+/* Asks for the response with an empty challenge. */
+static int ask_for_response(struct session *session, const struct mechanism *mechanism)
+{
+	char *text;
+	size_t octets;
+	int r = transport_put_line(session->transport, "+ ");
+
+	if (r == 0)
+		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text, &octets);
+	if (r == -EMSGSIZE)
+		return reply_err(session, "the response is too long");
+	if (r == -EBADMSG)
+		return reply_err(session, "the response is not base64");
 	if (r < 0)
-		return session_reply_account_failure(session, r, user);
-	return open_maildrop(session, account);
+		return r;
+	if (strcmp(text, "*") == 0)
+		return reply_err(session, "the login is cancelled");
+	return answer_response(session, mechanism, text);
+}
+
+int login_cmd_auth(struct session *session, const struct argument *argument)
+{
+	const struct mechanism *mechanism = find_mechanism(argument->text);
+
+	if (*argument->text == '\0') /* Outlook asks so */
+		return list_mechanisms(session);
+	if (!mechanism)
+		return reply_err(session, "this mechanism is unknown here");
+	if (!mechanism->allowed(session))
+		return mechanism->refuse(session);
+	if (*argument->rest == '\0')
+		return ask_for_response(session, mechanism);
+	if (strcmp(argument->rest, "=") == 0) /* an empty one */
+		*argument->rest = '\0';
+	return answer_response(session, mechanism, argument->rest);
 }

@@ -5,6 +5,7 @@
 #include "log.h"
 #include "protocol.h"
 #include "settings.h"
+#include "tls.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ static int exit_status(int error)
 	case 0:
 	case -EPIPE:
 	case -ECONNRESET:
+	case -EPROTO:
 	case -ETIMEDOUT:
 		return EX_OK;
 	case -ENOMEM:
@@ -43,25 +45,57 @@ static int check_descriptors(void)
 	return 0;
 }
 
-static int serve(const struct settings *settings)
+/* What TLS is served with; NULL if it is off. Nothing is read yet. */
+static int make_tls(const struct settings *settings, struct tls **ret)
+{
+	const struct tls_options options = {
+		.certs = settings->tls_cert,
+		.keys = settings->tls_key,
+		.ocsp = settings->tls_ocsp,
+		.client_ca = settings->tls_client_ca,
+		.priority = settings->tls_priority,
+		.complain = log_error,
+	};
+
+	*ret = NULL;
+	return settings->tls == TLS_OFF ? 0 : tls_new(&options, ret);
+}
+
+static int serve_client(const struct settings *settings, struct tls *tls)
 {
 	struct transport *transport;
 	int r;
 
-	log_open(STDIN_FILENO, STDOUT_FILENO);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
+	/* STLS can be refused, but here there is no other way to speak. */
+	if (settings->tls == TLS_IMPLICIT && tls_load(tls) < 0)
+		return EX_CONFIG;
 	r = transport_new(STDIN_FILENO, STDOUT_FILENO, &transport);
 	if (r < 0) {
 		log_error("cannot use standard input and output: %s", strerror(-r));
 		return exit_status(r);
 	}
-	r = protocol_serve(settings, transport);
+	r = protocol_serve(settings, tls, transport);
 	if (exit_status(r) != EX_OK)
 		log_error("the session with %s was broken off: %s", transport_peer(transport),
 			  strerror(-r));
 	(void)transport_free(transport);
 	return exit_status(r);
+}
+
+static int serve(const struct settings *settings)
+{
+	struct tls *tls;
+	int r;
+
+	log_open(STDIN_FILENO, STDOUT_FILENO);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
+	r = make_tls(settings, &tls);
+	if (r < 0)
+		return exit_status(r);
+	r = serve_client(settings, tls);
+	(void)tls_free(tls);
+	return r;
 }
 
 /* RFC 1939 lets a server end an idle session only after ten minutes; administrators may know
@@ -73,25 +107,47 @@ static void check_timeout(const char *name, unsigned seconds)
 			    seconds, SETTINGS_RFC_TIMEOUT_S);
 }
 
-static int check(const struct settings *settings)
+static int check_users(const char *users)
 {
 	struct auth_report report = { 0 };
-	int r = 0;
+	int r;
 
-	check_timeout("idle-timeout", settings->idle_timeout_s);
-	check_timeout("sleep-timeout", settings->sleep_timeout_s);
-	if (!settings->users)
+	if (!users) {
 		log_warning("users is not set: nobody can log in");
-	else
-		r = auth_check_file(settings->users, &report);
+		return EX_OK;
+	}
+	r = auth_check_file(users, &report);
 	if (r < 0) {
-		log_error("cannot read users = '%s': %s", settings->users, strerror(-r));
+		log_error("cannot read users = '%s': %s", users, strerror(-r));
 		return EX_CONFIG;
 	}
 	if (report.malformed_lines > 0)
-		log_warning("%s:%u: malformed line (%u of them in all)", settings->users,
+		log_warning("%s:%u: malformed line (%u of them in all)", users,
 			    report.malformed_line, report.malformed_lines);
 	return EX_OK;
+}
+
+/* Here a mistake is one even if a session could do with it. */
+static int check_tls(const struct settings *settings)
+{
+	struct tls *tls;
+	int r = make_tls(settings, &tls);
+
+	if (r == 0 && tls)
+		r = tls_load(tls);
+	(void)tls_free(tls);
+	return r == 0 ? EX_OK : r == -ENOMEM ? EX_TEMPFAIL : EX_CONFIG;
+}
+
+static int check(const struct settings *settings)
+{
+	int users, tls;
+
+	check_timeout("idle-timeout", settings->idle_timeout_s);
+	check_timeout("sleep-timeout", settings->sleep_timeout_s);
+	users = check_users(settings->users);
+	tls = check_tls(settings);
+	return users != EX_OK ? users : tls;
 }
 
 static int print_version(void)

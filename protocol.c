@@ -29,6 +29,7 @@ enum argument_shape {
 	ARG_NONE,
 	ARG_WORD,      /* one word */
 	ARG_TEXT,      /* the rest of the line as it is */
+	ARG_MECHANISM, /* a word and the rest after it, or nothing */
 	ARG_MSG,       /* a message: its number or UID:unique-id */
 	ARG_OPT_MSG,   /* a message, or nothing */
 	ARG_MSG_COUNT, /* a message and a number of lines */
@@ -412,8 +413,10 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 static const struct command commands[] = {
 	/* name   valid in                   argument       handler         flags */
 	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,       0 },
+	{ "STLS", IN_AUTH,                   ARG_NONE,      login_cmd_stls, 0 },
 	{ "USER", IN_AUTH,                   ARG_WORD,      login_cmd_user, 0 },
 	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_cmd_pass, CMD_SECRET },
+	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_cmd_auth, 0 },
 	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,       0 },
 	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,       0 },
 	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,       0 },
@@ -494,6 +497,10 @@ static const char *read_argument(struct session *session, enum argument_shape sh
 		return *text ? "this command takes no argument" : NULL;
 	if (shape == ARG_OPT_MSG && !*text)
 		return NULL;
+	if (shape == ARG_MECHANISM) {
+		ret->rest = cut_word(text);
+		return NULL;
+	}
 	if (!*text)
 		return "this command needs an argument";
 	if (shape == ARG_TEXT)
@@ -561,13 +568,16 @@ static int serve_command(struct session *session)
 	return r < 0 ? r : serve_line(session, line, octets);
 }
 
-int protocol_serve(const struct settings *settings, struct transport *transport)
+int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport)
 {
-	struct session session = { .settings = settings, .transport = transport };
-	int r;
+	struct session session = { .settings = settings, .tls = tls, .transport = transport };
+	int r = 0;
 
 	session_enter(&session, IN_AUTH);
-	r = reply_ok(&session, "pop3-handler ready");
+	if (settings->tls == TLS_IMPLICIT)
+		r = login_start_implicit_tls(&session);
+	if (r == 0)
+		r = reply_ok(&session, "pop3-handler ready");
 	while (r == 0 && session.state != IN_END)
 		r = serve_command(&session);
 	(void)mailbox_free(session.mailbox);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: ISC
  *
- * One POP3 session: RFC 1939, 2449 (CAPA, response codes, pipelining), 3206, and the extensions
- * SLEE-WAKE, UID-PARAM and DELI. */
+ * One POP3 session: RFC 1939, 2449 (CAPA, response codes, pipelining), 2595 (STLS), 3206, 5034
+ * (AUTH), 8314, and the extensions SLEE-WAKE, UID-PARAM and DELI. */
 #pragma once
 
 struct settings;
+struct tls;
 struct transport;
 
-/* Serves a session from the greeting to its end. Returns 0 if it ended with QUIT, and otherwise
+/* Serves a session from the greeting, or the handshake before it, to its end. `tls` is NULL if
+ * settings->tls is TLS_OFF. Returns 0 if it ended with QUIT, and otherwise
  * why it could not go on: as transport.h says, or -EIO if a message could not be read to its end.
  */
-int protocol_serve(const struct settings *settings, struct transport *transport);
+int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport);

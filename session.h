@@ -12,6 +12,7 @@
 struct account;
 struct auth_report;
 struct mailbox_report;
+struct tls;
 
 #define SESSION_READ_OCTETS 65536
 
@@ -27,6 +28,7 @@ enum session_state {
 struct session {
 	const struct settings *settings;
 	struct transport *transport;
+	struct tls *tls;		  /* NULL: none */
 	enum session_state state;	  /* session_enter() alone assigns it */
 	char *user;			  /* that USER named; NULL: none */
 	unsigned failed_logins;		  /* in a row */
@@ -37,7 +39,8 @@ struct session {
 
 /* An argument that has been checked. */
 struct argument {
-	char *text; /* of ARG_WORD and ARG_TEXT */
+	char *text; /* of ARG_WORD and ARG_TEXT, ARG_MECHANISM's first word */
+	char *rest; /* of ARG_MECHANISM, what follows that */
 	bool has_message;
 	size_t index; /* of a message that is not deleted */
 	uint64_t count;

@@ -16,14 +16,17 @@
 
 #define LINE_OCTETS_MAX 4096 /* of the settings file: room for any path */
 #define SECONDS_MAX 31536000 /* a year */
+#define WORDS_MAX 4
 
 struct setting {
 	const char *name;
 	const char *initial; /* the default; NULL: none */
+	const char *shown;   /* what --help calls a default that depends */
 	/* Reads `value` into the field. Returns 0, -EINVAL or -ENOMEM. */
 	int (*parse)(const struct setting *setting, const char *value, void *field);
 	size_t field;
-	unsigned min_s; /* of a number of seconds */
+	unsigned min_s;		      /* of a number of seconds */
+	const char *words[WORDS_MAX]; /* those that parse_word() takes */
 	const char *expects;
 	const char *help;
 };
@@ -39,10 +42,47 @@ static int replace_text(const char *value, char **text)
 	return 0;
 }
 
-static int parse_path(const struct setting *setting, const char *value, void *field)
+static int parse_text(const struct setting *setting, const char *value, void *field)
 {
 	(void)setting;
 	return *value ? replace_text(value, field) : -EINVAL;
+}
+
+/* The number of texts in a list; NULL has none. */
+static size_t list_length(char *const *list)
+{
+	size_t count = 0;
+
+	while (list && list[count])
+		count++;
+	return count;
+}
+
+static char **free_list(char **list)
+{
+	for (size_t i = 0; list && list[i]; i++)
+		free(list[i]);
+	free(list);
+	return NULL;
+}
+
+/* One more path of a setting that may be given several times. */
+static int parse_paths(const struct setting *setting, const char *value, void *field)
+{
+	char ***list = field;
+	size_t count = list_length(*list);
+	char **longer;
+
+	(void)setting;
+	if (!*value)
+		return -EINVAL;
+	longer = reallocarray(*list, count + 2, sizeof(*longer));
+	if (!longer)
+		return -ENOMEM;
+	*list = longer;
+	longer[count] = strdup(value);
+	longer[count + 1] = NULL;
+	return longer[count] ? 0 : -ENOMEM;
 }
 
 static int parse_template(const struct setting *setting, const char *value, void *field)
@@ -61,71 +101,133 @@ static int parse_seconds(const struct setting *setting, const char *value, void 
 	return 0;
 }
 
-/* The index of `value` in the list, or -EINVAL. */
-static int find_word(const char *value, const char *const words[], size_t count)
+static int parse_yes_no(const struct setting *setting, const char *value, void *field)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(value, words[i]) == 0)
-			return (int)i;
+	bool yes = strcmp(value, "yes") == 0;
+
+	(void)setting;
+	if (!yes && strcmp(value, "no") != 0)
+		return -EINVAL;
+	*(bool *)field = yes;
+	return 0;
+}
+
+/* One of the setting's words; the field is an enumeration of the words' indices. */
+static int parse_word(const struct setting *setting, const char *value, void *field)
+{
+	for (unsigned i = 0; i < WORDS_MAX; i++) {
+		if (setting->words[i] && strcmp(setting->words[i], value) == 0) {
+			*(unsigned *)field = i;
+			return 0;
+		}
 	}
 	return -EINVAL;
 }
 
-static int parse_yes_no(const struct setting *setting, const char *value, void *field)
-{
-	static const char *const words[] = { "no", "yes" };
-	int word = find_word(value, words, ARRAY_SIZE(words));
-
-	(void)setting;
-	if (word < 0)
-		return word;
-	*(bool *)field = word == 1;
-	return 0;
-}
-
-static int parse_plaintext_auth(const struct setting *setting, const char *value, void *field)
-{
-	static const char *const words[] = {
-		[PLAINTEXT_NEVER] = "never",
-		[PLAINTEXT_LOCAL] = "local",
-		[PLAINTEXT_ALWAYS] = "always",
-	};
-	int word = find_word(value, words, ARRAY_SIZE(words));
-
-	(void)setting;
-	if (word < 0)
-		return word;
-	*(enum settings_plaintext_auth *)field = (enum settings_plaintext_auth)word;
-	return 0;
-}
-
 #define FIELD(member) offsetof(struct settings, member)
 #define EXPECTS_SECONDS "a number of seconds from 1 to 31536000"
+#define EXPECTS_PATH "the path of a file"
 
 static const struct setting table[] = {
-	{ "users", NULL, parse_path, FIELD(users), 0, "the path of a file",
-	  "passwd-file with the accounts; without one nobody can log in" },
-	{ "mailbox", "%h/Maildir", parse_template, FIELD(mailbox), 0,
-	  "a path, in which '%' is followed by u, n, d, h or %",
-	  "where a mailbox is: %u user name, %n its part before the @, %d the\n"
-	  "\tdomain after it, %h home directory, %% a percent sign" },
-	{ "plaintext-auth", "local", parse_plaintext_auth, FIELD(plaintext_auth), 0,
-	  "never, local or always",
-	  "where passwords may travel unencrypted: never, local (not over a\n"
-	  "\tnetwork), always" },
-	{ "read-only", "no", parse_yes_no, FIELD(read_only), 0, "yes or no",
-	  "yes: nothing in a mailbox is created, changed or deleted" },
-	{ "keep-new", "no", parse_yes_no, FIELD(keep_new), 0, "yes or no",
-	  "yes: retrieved messages of a Maildir keep their place and flags" },
-	{ "login-timeout", "60", parse_seconds, FIELD(login_timeout_s), 1, EXPECTS_SECONDS,
-	  "seconds from the start of a connection to a login, in all" },
-	{ "idle-timeout", "600", parse_seconds, FIELD(idle_timeout_s), 1, EXPECTS_SECONDS,
-	  "seconds without a complete command after which a session ends" },
-	{ "sleep-timeout", "86400", parse_seconds, FIELD(sleep_timeout_s), 1, EXPECTS_SECONDS,
-	  "the same while the session is asleep" },
-	{ "login-penalty", "2", parse_seconds, FIELD(login_penalty_s), 0,
-	  "a number of seconds from 0 to 31536000",
-	  "seconds that a failed login waits, doubling with each in a row" },
+	{ .name = "users",
+	  .parse = parse_text,
+	  .field = FIELD(users),
+	  .expects = EXPECTS_PATH,
+	  .help = "passwd-file with the accounts; without one nobody can log in" },
+	{ .name = "mailbox",
+	  .initial = "%h/Maildir",
+	  .parse = parse_template,
+	  .field = FIELD(mailbox),
+	  .expects = "a path, in which '%' is followed by u, n, d, h or %",
+	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
+		  "\tdomain after it, %h home directory, %% a percent sign" },
+	{ .name = "tls",
+	  .parse = parse_word,
+	  .words = { [TLS_OFF] = "off", [TLS_STARTTLS] = "starttls", [TLS_IMPLICIT] = "implicit" },
+	  .field = FIELD(tls),
+	  .expects = "off, starttls or implicit",
+	  .shown = "starttls with a certificate, else off",
+	  .help = "off, starttls (offered with STLS), implicit (from the first octet,\n"
+		  "\tport 995)" },
+	{ .name = "tls-cert",
+	  .parse = parse_paths,
+	  .field = FIELD(tls_cert),
+	  .expects = EXPECTS_PATH,
+	  .shown = "the systemd credential tls-cert, else none",
+	  .help = "PEM file with a certificate and its chain; may be given several\n"
+		  "\ttimes, the first is for clients that name no other" },
+	{ .name = "tls-key",
+	  .parse = parse_paths,
+	  .field = FIELD(tls_key),
+	  .expects = EXPECTS_PATH,
+	  .shown = "the systemd credential tls-key, else tls-cert",
+	  .help = "PEM file with its private key; one for each tls-cert" },
+	{ .name = "tls-ocsp",
+	  .parse = parse_paths,
+	  .field = FIELD(tls_ocsp),
+	  .expects = EXPECTS_PATH,
+	  .help = "file with an OCSP response to be stapled; may be given several times" },
+	{ .name = "tls-client-ca",
+	  .parse = parse_text,
+	  .field = FIELD(tls_client_ca),
+	  .expects = EXPECTS_PATH,
+	  .help = "PEM file with the authorities of client certificates, for AUTH\n"
+		  "\tEXTERNAL" },
+	{ .name = "tls-priority",
+	  .parse = parse_text,
+	  .field = FIELD(tls_priority),
+	  .expects = "a GnuTLS priority string",
+	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
+	  .help = "versions and ciphers as a GnuTLS priority string" },
+	{ .name = "plaintext-auth",
+	  .initial = "local",
+	  .parse = parse_word,
+	  .words = { [PLAINTEXT_NEVER] = "never",
+		     [PLAINTEXT_LOCAL] = "local",
+		     [PLAINTEXT_ALWAYS] = "always" },
+	  .field = FIELD(plaintext_auth),
+	  .expects = "never, local or always",
+	  .help = "where passwords may travel without TLS: never, local (not over a\n"
+		  "\tnetwork), always" },
+	{ .name = "read-only",
+	  .initial = "no",
+	  .parse = parse_yes_no,
+	  .field = FIELD(read_only),
+	  .expects = "yes or no",
+	  .help = "yes: nothing in a mailbox is created, changed or deleted" },
+	{ .name = "keep-new",
+	  .initial = "no",
+	  .parse = parse_yes_no,
+	  .field = FIELD(keep_new),
+	  .expects = "yes or no",
+	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
+	{ .name = "login-timeout",
+	  .initial = "60",
+	  .parse = parse_seconds,
+	  .min_s = 1,
+	  .field = FIELD(login_timeout_s),
+	  .expects = EXPECTS_SECONDS,
+	  .help = "seconds from the start of a connection to a login, in all" },
+	{ .name = "idle-timeout",
+	  .initial = "600",
+	  .parse = parse_seconds,
+	  .min_s = 1,
+	  .field = FIELD(idle_timeout_s),
+	  .expects = EXPECTS_SECONDS,
+	  .help = "seconds without a complete command after which a session ends" },
+	{ .name = "sleep-timeout",
+	  .initial = "86400",
+	  .parse = parse_seconds,
+	  .min_s = 1,
+	  .field = FIELD(sleep_timeout_s),
+	  .expects = EXPECTS_SECONDS,
+	  .help = "the same while the session is asleep" },
+	{ .name = "login-penalty",
+	  .initial = "2",
+	  .parse = parse_seconds,
+	  .field = FIELD(login_penalty_s),
+	  .expects = "a number of seconds from 0 to 31536000",
+	  .help = "seconds that a failed login waits, doubling with each in a row" },
 };
 
 static const struct setting *find_setting(const char *name, size_t octets)
@@ -296,10 +398,70 @@ static int read_option(struct settings *settings, const char *argument,
 		   "command line", -EINVAL, ret_problem);
 }
 
+/* Looks for one of the credentials that systemd has put in a directory for us. */
+static int find_credential(const char *name, char ***list)
+{
+	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	auto_free char *path = NULL;
+
+	if (*list || !directory)
+		return 0;
+	if (asprintf(&path, "%s/%s", directory, name) < 0)
+		return -ENOMEM;
+	return access(path, F_OK) == 0 ? parse_paths(NULL, path, list) : 0;
+}
+
+/* A certificate's key may be in the same file. */
+static int copy_list(char *const *list, char ***ret_list)
+{
+	int r = 0;
+
+	for (size_t i = 0; list && list[i] && r == 0; i++)
+		r = parse_paths(NULL, list[i], ret_list);
+	return r;
+}
+
+/* Finds out what the settings of TLS mean together. A mistake in that is the file's if there is
+ * one. */
+static int resolve_tls(struct settings *settings, bool has_file, char **ret_problem)
+{
+	int error = has_file ? -EBADMSG : -EINVAL;
+	int r = find_credential("tls-cert", &settings->tls_cert);
+
+	if (r == 0)
+		r = find_credential("tls-key", &settings->tls_key);
+	if (r == 0 && !settings->tls_key)
+		r = copy_list(settings->tls_cert, &settings->tls_key);
+	if (r < 0)
+		return r;
+	if (list_length(settings->tls_cert) != list_length(settings->tls_key))
+		return problem(ret_problem, error,
+			       "settings: tls-cert is given %zu times, but tls-key %zu times",
+			       list_length(settings->tls_cert), list_length(settings->tls_key));
+	if (settings->tls == TLS_UNSET)
+		settings->tls = settings->tls_cert ? TLS_STARTTLS : TLS_OFF;
+	if (settings->tls != TLS_OFF && !settings->tls_cert)
+		return problem(ret_problem, error, "settings: tls is on, but tls-cert is not set");
+	return 0;
+}
+
+/* A list on the command line replaces the file's. */
+static void forget_list(struct settings *settings, const char *argument)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		char ***list = (void *)((char *)settings + table[i].field);
+
+		if (table[i].parse == parse_paths && strncmp(argument, "--", 2) == 0 &&
+		    option_value(argument + 2, table[i].name))
+			*list = free_list(*list);
+	}
+}
+
 /* The file comes first, whatever the order: the command line wins. */
 static int read_all(struct settings *settings, int argc, char *argv[],
 		    enum settings_action *ret_action, char **ret_problem)
 {
+	bool has_file = false;
 	int r = set_defaults(settings);
 
 	for (int i = 1; i < argc && r == 0; i++) {
@@ -307,12 +469,15 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 
 		if (path)
 			r = read_file(settings, path, ret_problem);
+		has_file = has_file || path;
 	}
+	for (int i = 1; i < argc && r == 0; i++)
+		forget_list(settings, argv[i]);
 	for (int i = 1; i < argc && r == 0; i++) {
 		if (!option_value(argv[i], "--config"))
 			r = read_option(settings, argv[i], ret_action, ret_problem);
 	}
-	return r;
+	return r == 0 ? resolve_tls(settings, has_file, ret_problem) : r;
 }
 
 int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
@@ -337,6 +502,11 @@ struct settings *settings_free(struct settings *settings)
 	if (settings) {
 		free(settings->users);
 		free(settings->mailbox);
+		(void)free_list(settings->tls_cert);
+		(void)free_list(settings->tls_key);
+		(void)free_list(settings->tls_ocsp);
+		free(settings->tls_client_ca);
+		free(settings->tls_priority);
 		free(settings);
 	}
 	return NULL;
@@ -352,7 +522,10 @@ void settings_print_help(FILE *stream)
 		"  --help, --version\n\tprint this, or the version, and exit\n\n"
 		"Settings, here and in FILE:\n",
 		stream);
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		const char *initial = table[i].initial ? table[i].initial : table[i].shown;
+
 		(void)fprintf(stream, "  --%s=...  (default: %s)\n\t%s\n", table[i].name,
-			      table[i].initial ? table[i].initial : "none", table[i].help);
+			      initial ? initial : "none", table[i].help);
+	}
 }

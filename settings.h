@@ -15,9 +15,21 @@ enum settings_plaintext_auth {
 	PLAINTEXT_ALWAYS,
 };
 
+enum settings_tls {
+	TLS_UNSET, /* only until settings_load() has found out which it is */
+	TLS_OFF,
+	TLS_STARTTLS, /* offered with STLS */
+	TLS_IMPLICIT, /* from the first octet */
+};
+
 struct settings {
 	char *users;   /* passwd-file; NULL: nobody can log in */
 	char *mailbox; /* template, see template.h */
+	enum settings_tls tls;
+	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. */
+	char **tls_cert, **tls_key, **tls_ocsp;
+	char *tls_client_ca; /* NULL: none */
+	char *tls_priority;  /* NULL: what tls.h calls the default */
 	enum settings_plaintext_auth plaintext_auth;
 	bool read_only;
 	bool keep_new;
@@ -35,7 +47,8 @@ enum settings_action {
 	SETTINGS_VERSION,
 };
 
-/* Reads the command line and the file that it names; `ret` is the caller's to free. Returns 0, or
+/* Reads the command line and the file that it names, and where neither names a certificate or a
+ * key looks for them among systemd's credentials; `ret` is the caller's to free. Returns 0, or
  * with a one-line text in ret_problem that the caller frees (NULL if there is no memory for it):
  *   -EINVAL   a mistake on the command line
  *   -EBADMSG  a mistake in the file, or it cannot be read

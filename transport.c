@@ -7,6 +7,7 @@
  * be had without waiting. */
 #include "transport.h"
 
+#include "tls.h"
 #include "util.h"
 
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,13 +49,15 @@ struct transport {
 	int in_fd, out_fd;
 	enum kind in_kind, out_kind;
 	bool has_deadline;
-	int64_t deadline_ms; /* monotonic, if has_deadline */
-	int64_t timeout_ms;  /* of each wait, if not */
-	int failed;	     /* the first failure, which every later call gets too */
+	int64_t deadline_ms;	 /* monotonic, if has_deadline */
+	int64_t timeout_ms;	 /* of each wait, if not */
+	int failed;		 /* the first failure, which every later call gets too */
+	struct tls_session *tls; /* NULL: none, or none any more */
+	bool encrypted;		 /* it is in use */
 
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
-	size_t out_limit; /* a pipe takes no more in one write without a split */
+	size_t out_limit; /* what goes out in one piece: a write to a pipe, a TLS record */
 	char peer[INET6_ADDRSTRLEN];
 	bool is_local;
 
@@ -162,14 +166,18 @@ int transport_new(int in_fd, int out_fd, struct transport **ret)
 	out_local = note_peer(out_fd, transport->out_kind, transport->peer);
 	in_local = note_peer(in_fd, transport->in_kind, transport->peer);
 	transport->is_local = in_local && out_local;
+	/* What we send is complete, the kernel need not wait for more. Only TCP knows this. */
+	(void)setsockopt(out_fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	*ret = take_ptr(transport);
 	return 0;
 }
 
 struct transport *transport_free(struct transport *transport)
 {
-	if (transport)
+	if (transport) {
 		explicit_bzero(transport->in, sizeof(transport->in)); /* passwords */
+		(void)tls_session_free(transport->tls);
+	}
 	free(transport);
 	return NULL;
 }
@@ -210,31 +218,61 @@ static int wait_ready(int fd, short events, int64_t end_ms)
 	}
 }
 
-static ssize_t write_some(const struct transport *transport, size_t octets)
+/* Whether the descriptor is ready now. */
+static bool is_ready(int fd, short events)
 {
+	struct pollfd poll_fd = { .fd = fd, .events = events };
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
+/* Reads or writes what can be had without waiting; the return value is tls.h's. */
+static ssize_t read_plain(void *context, void *room, size_t octets)
+{
+	const struct transport *transport = context;
+	int fd = transport->in_fd;
+	ssize_t n;
+
+	if (transport->in_kind == KIND_SOCKET)
+		n = recv(fd, room, octets, MSG_DONTWAIT);
+	else if (transport->in_kind == KIND_FILE || is_ready(fd, POLLIN))
+		n = read(fd, room, octets);
+	else
+		return -EAGAIN;
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t write_plain(void *context, const void *octets, size_t count)
+{
+	const struct transport *transport = context;
+	int fd = transport->out_fd;
+	ssize_t n;
+
 	if (transport->out_kind == KIND_SOCKET)
-		return send(transport->out_fd, transport->out, octets, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (transport->out_kind != KIND_FILE && octets > PIPE_BUF)
-		octets = PIPE_BUF;
-	return write(transport->out_fd, transport->out, octets);
+		n = send(fd, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+	else if (transport->out_kind == KIND_FILE)
+		n = write(fd, octets, count);
+	else if (is_ready(fd, POLLOUT))
+		n = write(fd, octets, count < PIPE_BUF ? count : PIPE_BUF);
+	else
+		return -EAGAIN;
+	return n < 0 ? -errno : n;
 }
 
 /* Sends all but the last `kept` octets of the buffer. */
 static int send_buffer(struct transport *transport, size_t kept)
 {
 	while (transport->failed == 0 && transport->out_end > kept) {
-		ssize_t n;
+		size_t octets = transport->out_end - kept;
+		ssize_t n = transport->encrypted ?
+				    tls_session_write(transport->tls, transport->out, octets) :
+				    write_plain(transport, transport->out, octets);
 		int r = 0;
 
-		if (transport->out_kind == KIND_PIPE || transport->out_kind == KIND_OTHER)
+		if (n == -EAGAIN)
 			r = wait_ready(transport->out_fd, POLLOUT, wait_end_ms(transport));
-		if (r < 0)
-			return fail(transport, r);
-		n = write_some(transport, transport->out_end - kept);
-		if (n < 0 && errno == EAGAIN)
-			r = wait_ready(transport->out_fd, POLLOUT, wait_end_ms(transport));
-		else if (n < 0 && errno != EINTR)
-			r = -errno;
+		else if (n < 0 && n != -EINTR)
+			r = (int)n;
 		if (r < 0)
 			return fail(transport, r);
 		if (n > 0) {
@@ -255,25 +293,28 @@ static int read_some(struct transport *transport, int64_t end_ms)
 {
 	char *room = transport->in + transport->in_end;
 	size_t octets = sizeof(transport->in) - transport->in_end;
+	bool waits = !transport->encrypted || !tls_session_holds_octets(transport->tls);
 	ssize_t n;
 
 	do {
-		int r = wait_ready(transport->in_fd, POLLIN, end_ms);
+		int r = waits ? wait_ready(transport->in_fd, POLLIN, end_ms) : 0;
 
 		if (r < 0)
 			return fail(transport, r);
-		n = transport->in_kind == KIND_SOCKET ?
-			    recv(transport->in_fd, room, octets, MSG_DONTWAIT) :
-			    read(transport->in_fd, room, octets);
-	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
+		n = transport->encrypted ? tls_session_read(transport->tls, room, octets) :
+					   read_plain(transport, room, octets);
+		waits = true;
+	} while (n == -EINTR || n == -EAGAIN);
 	if (n <= 0)
-		return fail(transport, n == 0 ? -EPIPE : -errno);
+		return fail(transport, n == 0 ? -EPIPE : (int)n);
 	transport->in_end += (size_t)n;
 	return 0;
 }
 
+/* Forgets what has been read, which may be a password. */
 static void discard_input(struct transport *transport)
 {
+	explicit_bzero(transport->in, transport->in_end);
 	transport->in_start = transport->in_end = 0;
 }
 
@@ -418,12 +459,32 @@ int transport_pause(struct transport *transport, unsigned seconds)
 	return fail(transport, r == 0 ? -EPIPE : r);
 }
 
+/* Does all of something that TLS may have to wait in the middle of. */
+static int complete(struct transport *transport, int (*step)(struct tls_session *session))
+{
+	int64_t end_ms = wait_end_ms(transport);
+	int r;
+
+	while ((r = step(transport->tls)) == -EAGAIN) {
+		bool writes = tls_session_wants_write(transport->tls);
+
+		r = wait_ready(writes ? transport->out_fd : transport->in_fd,
+			       writes ? POLLOUT : POLLIN, end_ms);
+		if (r < 0)
+			break;
+	}
+	return r < 0 ? fail(transport, r) : 0;
+}
+
 int transport_finish(struct transport *transport)
 {
 	int unread = 0;
 	int64_t end_ms;
 	int r = transport_flush(transport);
 
+	if (r == 0 && transport->encrypted)
+		r = complete(transport, tls_session_close);
+	transport->encrypted = false; /* what still comes is for nobody */
 	if (r < 0 || transport->in_kind != KIND_SOCKET)
 		return r;
 	if (transport->in_start == transport->in_end &&
@@ -436,6 +497,61 @@ int transport_finish(struct transport *transport)
 		discard_input(transport);
 	} while (read_some(transport, end_ms) == 0);
 	return 0;
+}
+
+/* ---- TLS ---- */
+
+int transport_prepare_tls(struct transport *transport, struct tls *tls)
+{
+	const struct tls_io io = {
+		.context = transport,
+		.read_some = read_plain,
+		.write_some = write_plain,
+	};
+
+	return tls_session_new(tls, &io, &transport->tls);
+}
+
+/* A line, and what belongs to it, is never split over two records; unless the client wants records
+ * that are shorter than a line may be. */
+static void use_tls(struct transport *transport)
+{
+	size_t octets = tls_session_record_octets(transport->tls);
+
+	transport->encrypted = true;
+	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
+		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
+	transport->out_limit = octets < OUT_OCTETS ? octets : OUT_OCTETS;
+}
+
+int transport_start_tls(struct transport *transport)
+{
+	int r = transport_flush(transport);
+
+	if (r < 0)
+		return r;
+	discard_input(transport);
+	r = complete(transport, tls_session_handshake);
+	if (r == 0)
+		use_tls(transport);
+	return r;
+}
+
+bool transport_is_encrypted(const struct transport *transport)
+{
+	return transport->encrypted;
+}
+
+const char *transport_tls_problem(const struct transport *transport)
+{
+	return transport->tls ? tls_session_problem(transport->tls) : NULL;
+}
+
+const char *const *transport_client_names(const struct transport *transport)
+{
+	static const char *const none[] = { NULL };
+
+	return transport->tls ? tls_session_names(transport->tls) : none;
 }
 
 bool transport_is_local(const struct transport *transport)

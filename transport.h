@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: ISC
  *
- * The two descriptors that the client is on: bounded lines in, buffered octets out, deadlines.
+ * The two descriptors that the client is on: bounded lines in, buffered octets out, deadlines,
+ * plain or TLS.
  *
  * Functions that return an int or ssize_t return a negative errno on failure, and from the first
  * failure on the connection is of no use:
  *   -EPIPE, -ECONNRESET  the client is gone (end of file is -EPIPE too)
  *   -ETIMEDOUT           the client took too long, to send a command or to take our octets
+ *   -EPROTO              the client broke the protocol of TLS, or refused something
  *   others               from the system, as they are */
 #pragma once
 
@@ -13,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct tls;
 struct transport;
 
 /* The descriptors are borrowed, and no flag of theirs is changed: others share them. Returns 0,
@@ -28,6 +31,21 @@ void transport_set_deadline(struct transport *transport, unsigned seconds);
 /* From now on the client has `seconds` for each command, counted from when the one before it was
  * answered, and for each time that it takes some of our octets. */
 void transport_set_timeout(struct transport *transport, unsigned seconds);
+
+/* Makes ready for TLS, with `tls`, which is borrowed until transport_start_tls(). Returns 0, or as
+ * tls_load() says; the connection is as good as before then. */
+int transport_prepare_tls(struct transport *transport, struct tls *tls);
+
+/* Sends what is in the buffer, forgets all that has been received (RFC 2595 section 4), and does
+ * the handshake. */
+int transport_start_tls(struct transport *transport);
+
+/* Whether all goes through TLS. */
+bool transport_is_encrypted(const struct transport *transport);
+
+/* As tls_session_problem() and tls_session_names(): borrowed. Without TLS: NULL, an empty list. */
+const char *transport_tls_problem(const struct transport *transport);
+const char *const *transport_client_names(const struct transport *transport);
 
 /* Reads a command line, to its LF or CRLF, which is not counted; before it waits for one it sends
  * what is in the buffer. The line ends in a NUL and is the transport's own, writable, and good
@@ -59,9 +77,9 @@ int transport_flush(struct transport *transport);
  * comes first. */
 int transport_pause(struct transport *transport, unsigned seconds);
 
-/* Sends what is in the buffer, and sees to it that a client which has sent more than we read gets
- * all of it: if a socket is closed with octets unread, those in flight to the client may be
- * lost. */
+/* Sends what is in the buffer, ends TLS properly, and sees to it that a client which has sent more
+ * than we read gets all of it: if a socket is closed with octets unread, those in flight to the
+ * client may be lost. */
 int transport_finish(struct transport *transport);
 
 /* Whether the client is on this machine: not a socket, a Unix socket, or a loopback address. */

@@ -15,6 +15,9 @@ setup_site() {
 	printf '%s\n' 'alice:{PLAIN}apple' 'bob:{PLAIN}banana split ' >"$users"
 	options=("--users=$users" "--mailbox=$mail/%u" --login-penalty=0)
 	export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
+	export RUNTIME_DIRECTORY=$BATS_TEST_TMPDIR/run
+	mkdir -m 700 run
+	unset CREDENTIALS_DIRECTORY
 }
 
 setup() {
@@ -216,11 +219,68 @@ sweep() {
 
 # --- Sockets ---
 
-# serve_port [OPTION...]: the handler behind a real TCP port on 127.0.0.1, which is in `port`.
+# serve_port [OPTION...]: the handler behind a real TCP port on 127.0.0.1, which is in `port`. What
+# it logs is in the file `log`.
 serve_port() {
 	mkfifo port.pipe
 	tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
-		>port.pipe 2>log 3>&- &
+		>port.pipe 2>>log 3>&- &
 	background+=($!)
 	read -r port <port.pipe
+	rm port.pipe
+}
+
+# logged TEXT: waits for a line of the log with this text; the client may be ahead of the server.
+logged() {
+	local watched found=0
+	exec {watched}< <(exec tail -n +1 -f log 3>&-)
+	timeout 20 grep -qF -m 1 -e "$1" <&"$watched" || found=$?
+	kill $!
+	exec {watched}<&-
+	[ "$found" -eq 0 ] || cat log
+	return "$found"
+}
+
+# --- TLS ---
+
+# make_key FILE [rsa]: a private key, of P-256 or RSA.
+make_key() {
+	if [ "${2-}" = rsa ]; then
+		openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$1"
+	else
+		openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1"
+	fi
+}
+
+# make_ca NAME: an authority, NAME.pem and NAME.key.
+make_ca() {
+	make_key "$1.key"
+	openssl req -x509 -new -key "$1.key" -subj "/CN=$1" -days 200 -out "$1.pem"
+}
+
+# make_certificate NAME CA SUBJECT EXTENSION...: NAME.pem, and NAME.key unless that is there.
+make_certificate() {
+	[ -e "$1.key" ] || make_key "$1.key"
+	openssl req -new -key "$1.key" -subj "$3" |
+		openssl x509 -req -CA "$2.pem" -CAkey "$2.key" -days "${days-100}" -out "$1.pem" \
+			-extfile <(printf '%s\n' "${@:4}") 2>/dev/null
+}
+
+# setup_tls: a certificate for localhost, server.pem and server.key, from the authority `ca`.
+setup_tls() {
+	make_ca ca
+	make_certificate server ca /CN=localhost subjectAltName=DNS:localhost
+	options+=(--tls-cert=server.pem --tls-key=server.key)
+}
+
+# tls_talk 'OPTION...' LINE...: a session of these lines with openssl's client at `port`; the replies
+# are in `lines`, and what the client says of the connection is in the file `client`. Its own exit
+# status is in `status`.
+tls_talk() {
+	status=0
+	# shellcheck disable=SC2086
+	printf '%s\r\n' "${@:2}" | timeout 20 openssl s_client -connect "localhost:$port" -brief \
+		-CAfile ca.pem -verify_return_error -verify_hostname localhost -ign_eof -nocommands \
+		$1 >out 2>client || status=$?
+	read_lines
 }

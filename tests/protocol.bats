@@ -15,18 +15,18 @@ load helpers
 	as_alice CAPA
 	[ "${lines[*]:1}" = "${before[*]}" ]
 	printf '%s\n' "${before[@]}" >capabilities
-	for tag in TOP UIDL USER RESP-CODES AUTH-RESP-CODE PIPELINING 'EXPIRE NEVER' SLEE-WAKE \
+	for tag in TOP UIDL USER 'SASL PLAIN' RESP-CODES AUTH-RESP-CODE PIPELINING 'EXPIRE NEVER' SLEE-WAKE \
 		SLEEPING UID-PARAM DELI 'IMPLEMENTATION pop3-handler' .; do
 		grep -qxF "$tag" capabilities
 	done
-	[ "$(wc -l <capabilities)" -eq 13 ]
+	[ "$(wc -l <capabilities)" -eq 14 ]
 }
 
 # state-command table: which command is known and valid where.
 valid_in() {
 	case $1 in
 	CAPA) echo 'auth transaction' ;;
-	USER | PASS) echo auth ;;
+	USER | PASS | AUTH) echo auth ;;
 	STAT | LIST | UIDL | RETR | TOP | DELE | DELI | RSET | SLEE) echo transaction ;;
 	NOOP) echo 'transaction sleep' ;;
 	WAKE) echo sleep ;;
@@ -36,7 +36,7 @@ valid_in() {
 
 @test "every command is valid in its states only, and the session goes on" {
 	make_maildir alice
-	for command in 'CAPA' 'USER alice' 'PASS apple' 'STAT' 'LIST' 'UIDL' 'RETR 1' 'TOP 1 1' \
+	for command in 'CAPA' 'USER alice' 'PASS apple' 'AUTH' 'STAT' 'LIST' 'UIDL' 'RETR 1' 'TOP 1 1' \
 		'DELE 1' 'DELI 1' 'RSET' 'SLEE' 'NOOP' 'WAKE' 'QUIT'; do
 		for state in auth transaction sleep; do
 			make_message alice/new/1.M1P1.h

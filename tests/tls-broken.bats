@@ -1,0 +1,369 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# TLS that goes wrong: handshakes that fail, connections that are cut, clients that try something.
+
+load helpers
+
+setup() {
+	setup_site
+	setup_tls
+	make_maildir alice
+	make_message alice/new/1.M1P1.h
+}
+
+# python SCRIPT: with `connect` (a TCP connection), `secure` (TLS on it) and `start` (all that a
+# client does until its session has begun).
+python() {
+	python3 - "$port" <<-END
+		import socket, ssl, struct, sys
+		def connect():
+		    return socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
+		def secure(plain, **more):
+		    context = ssl.create_default_context(cafile='ca.pem')
+		    for name, value in more.items():
+		        setattr(context, name, value)
+		    return context.wrap_socket(plain, server_hostname='localhost', suppress_ragged_eofs=False)
+		def ask(tls, command):
+		    tls.sendall(command + b'\r\n')
+		    return tls.recv(10000)
+		def start(**more):
+		    tls = secure(connect(), **more)
+		    assert tls.recv(1000) == b'+OK pop3-handler ready\r\n'
+		    assert ask(tls, b'USER alice').startswith(b'+OK')
+		    assert ask(tls, b'PASS apple').startswith(b'+OK')
+		    return tls
+		def rest(plain):
+		    octets = b''
+		    while more := plain.recv(65536):
+		        octets += more
+		    return octets
+		$1
+	END
+}
+
+# handshake_failed WHY: the log says so, and no more than that.
+handshake_failed() {
+	logged "pop3-handler: TLS handshake with 127.0.0.1 failed: $1"
+	[ "$(wc -l <log)" -eq 1 ]
+	: >log
+}
+
+@test "what is not TLS is told from TLS: garbage, and clients without TLS on port 995" {
+	serve_port --tls=implicit
+	for octets in 'USER alice\r\nPASS apple\r\n' '\0' '\377\377\377\377\377\377' 'GET / HTTP/1.1\r\n\r\n' \
+		'\200\056\001\003\001\000\025'; do
+		printf '%b' "$octets" >garbage
+		python "
+plain = connect()
+plain.sendall(open('garbage', 'rb').read())
+plain.shutdown(socket.SHUT_WR)
+try:
+    assert b'+OK' not in rest(plain)
+except ConnectionResetError:
+    pass"
+		handshake_failed 'what the client sent is not TLS'
+	done
+}
+
+@test "after STLS there is no way back" {
+	serve_port
+	python "
+plain = connect()
+plain.recv(100)
+assert ask(plain, b'STLS') == b'+OK begin TLS\r\n'
+plain.sendall(b'USER alice\r\nPASS apple\r\nSTAT\r\n')
+try:
+    assert b'+OK' not in rest(plain)
+except ConnectionResetError:
+    pass"
+	handshake_failed 'what the client sent is not TLS'
+}
+
+@test "a ClientHello that is cut at any octet, or changed in any, does no harm" {
+	serve_port --tls=implicit --login-timeout=20
+	python "
+bio = ssl.MemoryBIO()
+hello = ssl.create_default_context(cafile='ca.pem').wrap_bio(ssl.MemoryBIO(), bio, server_hostname='localhost')
+try:
+    hello.do_handshake()
+except ssl.SSLWantReadError:
+    pass
+octets = bio.read()
+def feed(octets):
+    plain = connect()
+    plain.sendall(octets)
+    plain.shutdown(socket.SHUT_WR)
+    try:
+        assert b'+OK' not in rest(plain)
+    except ConnectionResetError:
+        pass
+for i in range(0, len(octets), 3):
+    feed(octets[:i])
+for i in range(len(octets)):
+    feed(octets[:i] + bytes([octets[i] ^ 0xff]) + octets[i + 1:])
+"
+	tls_talk '' QUIT
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	run ! grep -v 'TLS handshake with 127.0.0.1 failed: ' log
+}
+
+@test "a record that claims to be enormous ends the handshake, or the session" {
+	serve_port --tls=implicit
+	python "
+plain = connect()
+plain.sendall(b'\x16\x03\x01\xff\xff' + b'x' * 65535)
+try:
+    assert b'+OK' not in rest(plain)
+except ConnectionResetError:
+    pass"
+	logged 'TLS handshake with 127.0.0.1 failed: '
+	python "
+tls = start()
+assert ask(tls, b'DELE 1').startswith(b'+OK')
+plain = socket.socket(fileno=tls.detach())
+plain.settimeout(20)
+plain.sendall(b'\x17\x03\x03\xff\xff' + b'x' * 65535)
+try:
+    rest(plain)
+except ConnectionResetError:
+    pass"
+	as_alice STAT
+	[ "${lines[0]}" = '+OK 1 18' ] || [ "${lines[0]}" = '+OK 1 24' ]
+}
+
+@test "a handshake is over when login-timeout is, however the client trickles" {
+	python_client='
+import os, socket, subprocess, sys, time
+ours, theirs = socket.socketpair()
+handler = subprocess.Popen(sys.argv[2:], stdin=theirs, stdout=theirs)
+theirs.close()
+if sys.argv[1] == "trickle":
+    try:
+        ours.sendall(b"\x16\x03\x01\x10\x00\x01\x00\x0f\xfc\x03\x03")
+        while handler.poll() is None:
+            ours.sendall(b"\0")
+            try:
+                handler.wait(0.05)
+            except subprocess.TimeoutExpired:
+                pass
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+sys.exit(handler.wait(20))'
+	for how in silent trickle; do
+		timeout 30 python3 -c "$python_client" $how "$HANDLER" "${options[@]}" --tls=implicit \
+			--login-timeout=1 2>log
+		grep -xF 'pop3-handler: TLS handshake with local failed: Connection timed out' log
+		[ "$(wc -l <log)" -eq 1 ]
+	done
+}
+
+@test "the log says why a handshake failed" {
+	serve_port --tls=implicit
+	: <>"/dev/tcp/127.0.0.1/$port"
+	handshake_failed 'the client closed the connection'
+	for version in -tls1_2 -tls1_3; do
+		printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -verify_return_error $version \
+			>out 2>&1 || true
+		handshake_failed 'the client rejected the certificate: CA is unknown (alert 48)'
+	done
+	for version in 1.2 1.3; do
+		gnutls-cli --priority "NORMAL:-VERS-ALL:+VERS-TLS$version" -p "$port" localhost \
+			</dev/null >out 2>&1 || true
+		handshake_failed 'the client rejected the certificate: Certificate is bad (alert 42)'
+	done
+	# What a client says that hangs up: not a word about certificates.
+	python "connect().sendall(b'\x15\x03\x01\x00\x02\x02\x28')"
+	handshake_failed 'the client gave up: Handshake failed (alert 40)'
+}
+
+@test "a failed handshake is no failure of ours: exit status 0" {
+	for script in 'junk\n' '\026\003\001\0\005' ''; do
+		printf '%b' "$script" >script
+		handle script --tls=implicit
+		[ "$(grep -c failed log)" -eq 1 ]
+	done
+}
+
+@test "QUIT ends TLS properly, and a timeout or a broken message does not" {
+	serve_port --tls=implicit --idle-timeout=1
+	for version in TLSv1_2 TLSv1_3; do
+		python "
+tls = start(maximum_version=ssl.TLSVersion.$version)
+assert ask(tls, b'QUIT') == b'+OK goodbye\r\n'
+assert tls.recv(100) == b'' # close_notify; without it this is an error
+tls = start(maximum_version=ssl.TLSVersion.$version)
+try:
+    tls.recv(100)
+    raise SystemExit('close_notify after a timeout')
+except ssl.SSLEOFError:
+    pass"
+	done
+}
+
+@test "a client that is cut off, or leaves without QUIT, has deleted nothing" {
+	serve_port --tls=implicit
+	for how in 'pass' 'tls.unwrap()' 'socket.socket(fileno=tls.detach()).sendall(b"QUIT\r\n")'; do
+		for version in TLSv1_2 TLSv1_3; do
+			python "
+tls = start(maximum_version=ssl.TLSVersion.$version)
+assert ask(tls, b'DELE 1').startswith(b'+OK')
+tls.sendall(b'QUI')
+try:
+    $how
+except (ssl.SSLError, OSError):
+    pass
+tls.close()"
+			# The lock is free when the session is over.
+			until as_alice STAT; do :; done
+			[ "$(files alice)" = ./new/1.M1P1.h ]
+		done
+	done
+	[ ! -s log ]
+}
+
+@test "every octet of a TLS session counts: one that is changed on the way ends it" {
+	serve_port --tls=implicit
+	python "
+import threading
+listener = socket.create_server(('127.0.0.1', 0))
+def relay():
+    client = listener.accept()[0]
+    server = connect()
+    threading.Thread(target=lambda: [client.sendall(x) for x in iter(lambda: server.recv(65536), b'')] and client.close(), daemon=True).start()
+    count = 0
+    while octets := client.recv(65536):
+        count += 1
+        if b'\x17\x03\x03\x00\x17' in octets: # the record of QUIT
+            octets = octets[:-1] + bytes([octets[-1] ^ 1])
+        server.sendall(octets)
+threading.Thread(target=relay, daemon=True).start()
+sys.argv[1] = listener.getsockname()[1]
+real = $port
+def connect(port=[listener.getsockname()[1], real]):
+    return socket.create_connection(('127.0.0.1', port.pop(0)), 20)
+tls = start()
+assert ask(tls, b'DELE 1').startswith(b'+OK')
+tls.sendall(b'QUIT\r\n')
+try:
+    answer = tls.recv(100)
+except (ssl.SSLError, OSError):
+    answer = b''
+assert b'+OK' not in answer, answer"
+	until as_alice STAT; do :; done
+	[ "$(files alice)" = ./new/1.M1P1.h ]
+}
+
+@test "renegotiation is refused" {
+	serve_port --tls=implicit
+	start_session client openssl s_client -connect "localhost:$port" -brief -tls1_2 -crlf
+	say client NOOP
+	hear client
+	[[ $reply == -ERR* ]]
+	say client R # to openssl: now
+	timeout 20 cat <&"$from_client" >rest
+	[ ! -s rest ]
+	grep -F RENEGOTIATING client.log
+	grep -F 'no renegotiation' client.log
+}
+
+@test "RETR fills its records, and no line that clients look for is split over two" {
+	seq -f 'line %.0f of a message that is long enough' 60000 >"$mail/alice/new/2.M1P1.h"
+	for i in {3..400}; do
+		make_message "alice/new/$i.M1P1.h" "$(printf '%*s' $((i * 3 % 150)) x)\n"
+	done
+	for version in TLSv1_2 TLSv1_3; do
+		serve_port --tls=implicit
+		python "
+incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+context = ssl.create_default_context(cafile='ca.pem')
+context.maximum_version = ssl.TLSVersion.$version
+tls = context.wrap_bio(incoming, outgoing, server_hostname='localhost')
+plain = connect()
+buffer = b''
+def record():
+    global buffer
+    while len(buffer) < 5 or len(buffer) < 5 + int.from_bytes(buffer[3:5], 'big'):
+        more = plain.recv(65536)
+        if not more:
+            return None
+        buffer += more
+    end = 5 + int.from_bytes(buffer[3:5], 'big')
+    result, buffer = buffer[:end], buffer[end:]
+    return result
+while True:
+    try:
+        tls.do_handshake()
+        break
+    except ssl.SSLWantReadError:
+        plain.sendall(outgoing.read())
+        incoming.write(record())
+tls.write(b'USER alice\r\nPASS apple\r\n' + b''.join(b'RETR %d\r\n' % i for i in range(1, 400)) + b'QUIT\r\n')
+plain.sendall(outgoing.read())
+pieces = []
+while one := record():
+    incoming.write(one)
+    try:
+        if piece := tls.read(65536):
+            pieces.append(piece)
+    except ssl.SSLWantReadError:
+        pass # a ticket
+whole = b''.join(pieces)
+assert whole.endswith(b'+OK goodbye\r\n'), whole[-100:]
+large = [len(piece) for piece in pieces if len(piece) > 1000]
+assert sum(size >= 16000 for size in large) >= len(large) - 2, large
+for piece in pieces:
+    # A piece begins at the start of a line, or within a message's line; never within these.
+    for end in b'\r\n.\r', b'\r\n.', b'\n.', b'+', b'+O', b'+OK', b'+OK message', b'+OK message follows\r':
+        assert not piece.endswith(end), piece[-40:]
+"
+	done
+}
+
+@test "a client that asks for short records gets them" {
+	make_message alice/new/2.M1P1.h "$(seq 5000)\n"
+	serve_port --tls=implicit
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 2' QUIT >script
+	for octets in 512 1024 4096; do
+		timeout 20 openssl s_client -connect "localhost:$port" -quiet -maxfraglen $octets -ign_eof \
+			<script >out 2>client
+		tr -d '\r' <out | sed -n '/^1$/,/^5000$/p' | cmp - <(seq 5000)
+	done
+}
+
+@test "nothing of a private key is left when the session begins" {
+	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
+	for kind in ec rsa; do
+		rm server.key
+		make_key server.key $kind
+		make_certificate server ca /CN=localhost subjectAltName=DNS:localhost
+		serve_port --tls=implicit
+		python "
+import re, subprocess
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+text = run('openssl', 'pkey', '-in', 'server.key', '-text', '-noout')
+needles = [open('server.key', 'rb').read()[40:80]]
+for name, digits in re.findall(r'(?m)^(priv|prime1|prime2|privateExponent):((?:\\s+[0-9a-f:]+\n)+)', text):
+    secret = bytes.fromhex(re.sub(r'[\\s:]', '', digits)).lstrip(b'\\0')
+    needles += [secret[:24], secret[::-1][-24:], secret[-24:], secret[::-1][:24]]
+assert len(needles) in (5, 13), text
+def search(pid):
+    found = 0
+    with open('/proc/%s/mem' % pid, 'rb', 0) as memory:
+        for line in open('/proc/%s/maps' % pid):
+            start, end = (int(x, 16) for x in line.split()[0].split('-'))
+            if ' rw' in line:
+                memory.seek(start)
+                octets = memory.read(end - start)
+                found += sum(needle in octets for needle in needles)
+    return found
+tls = secure(connect())
+assert tls.recv(100)
+pid = re.search(r'pid=(\\d+)', run('ss', '-Htnp', 'sport = :$port and dport = :%d' % tls.getsockname()[1]))[1]
+assert search(pid) == 0
+# The same search finds what is there.
+text, needles = '', [b'+OK pop3-handler']
+assert search(pid) > 0
+"
+	done
+}

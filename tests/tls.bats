@@ -1,0 +1,479 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# TLS from the outside: both ports, the settings, the certificates. Who breaks it is in tls-broken.
+
+load helpers
+
+setup() {
+	setup_site
+	without=("${options[@]}")
+	setup_tls
+}
+
+# without_certificate: the options without those that setup_tls has added.
+without_certificate() {
+	options=("${without[@]}")
+}
+
+# peer_is NAME: the certificate that the last client saw.
+peer_is() {
+	grep -xF "Peer certificate: CN = $1" client
+}
+
+# served_is NAME OPTION...: a client with these options is shown NAME's certificate.
+served_is() {
+	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "localhost:$port" -brief -CAfile ca.pem \
+		-ign_eof "${@:2}" >out 2>client
+	peer_is "$1"
+}
+
+@test "implicit TLS and STLS serve the session that there is without TLS" {
+	make_maildir alice
+	make_message alice/new/1.M1P1.h
+	script=('USER alice' 'PASS apple' STAT UIDL 'RETR 1' 'DELE 1' RSET SLEE WAKE QUIT)
+	talk "${script[@]}"
+	plain=("${lines[@]:1}")
+	serve_port --tls=implicit
+	for version in -tls1_2 -tls1_3; do
+		tls_talk $version "${script[@]}"
+		[ "$status" -eq 0 ]
+		grep -xF "Protocol version: TLSv1.${version#-tls1_}" client
+		[ "${lines[0]}" = '+OK pop3-handler ready' ]
+		[ "${lines[*]:1}" = "${plain[*]}" ]
+	done
+	serve_port
+	for version in -tls1_2 -tls1_3; do
+		tls_talk "-starttls pop3 $version" "${script[@]}"
+		grep -xF "Protocol version: TLSv1.${version#-tls1_}" client
+		[ "${lines[*]}" = "${plain[*]}" ]
+	done
+	[ ! -s log ]
+}
+
+@test "a session over pipes can have TLS as well" {
+	python3 - "$HANDLER" "${options[@]}" <<-'END'
+		import ssl, subprocess, sys
+		handler = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+		assert handler.stdout.readline() == b'+OK pop3-handler ready\r\n'
+		handler.stdin.write(b'STLS\r\n')
+		assert handler.stdout.readline() == b'+OK begin TLS\r\n'
+		incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+		tls = ssl.create_default_context(cafile='ca.pem').wrap_bio(
+		    incoming, outgoing, server_hostname='localhost')
+		def step(what, *arguments):
+		    while True:
+		        try:
+		            result = what(*arguments)
+		        except ssl.SSLWantReadError:
+		            result = None
+		        handler.stdin.write(outgoing.read())
+		        if result is not None:
+		            return result
+		        incoming.write(handler.stdout.read(65536))
+		step(lambda: tls.do_handshake() or True)
+		step(tls.write, b'NOOP\r\nQUIT\r\n')
+		answers = b''
+		while answers.count(b'\n') < 2:
+		    answers += step(tls.read)
+		assert answers.endswith(b'+OK goodbye\r\n'), answers
+		assert handler.wait(20) == 0
+	END
+}
+
+@test "STLS is announced until TLS is active, and valid once, before login" {
+	serve_port
+	talk CAPA
+	printf '%s\n' "${lines[@]}" | grep -xF STLS
+	as_alice CAPA STLS
+	printf '%s\n' "${lines[@]}" | grep -xF STLS # RFC 2595: announced in both states
+	[ "${lines[-1]}" = '-ERR this command is not valid in this state' ]
+	talk 'STLS now'
+	[[ ${lines[1]} == -ERR* ]]
+	tls_talk '-starttls pop3' CAPA STLS 'USER alice' 'PASS apple' CAPA QUIT
+	printf '%s\n' "${lines[@]}" | grep -qxF -- '-ERR TLS is active already'
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	run ! grep -F STLS out
+	serve_port --tls=implicit
+	tls_talk '' CAPA STLS QUIT
+	[ "${lines[-2]}" = '-ERR TLS is active already' ]
+	run ! grep -F STLS out
+	options+=(--tls=off)
+	talk CAPA STLS NOOP
+	[ "${lines[-2]}" = '-ERR TLS is not offered here' ]
+	run ! grep -F STLS out
+}
+
+@test "STLS forgets what came before it: commands in the same packet, and a USER name" {
+	serve_port
+	python3 - "$port" <<-'END'
+		import socket, ssl, sys
+		plain = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
+		assert plain.recv(100) == b'+OK pop3-handler ready\r\n'
+		plain.sendall(b'USER alice\r\n')
+		assert plain.recv(100) == b'+OK send PASS\r\n'
+		plain.sendall(b'STLS\r\nPASS apple\r\nXYZZY\r\n')
+		assert plain.recv(100) == b'+OK begin TLS\r\n'
+		tls = ssl.create_default_context(cafile='ca.pem').wrap_socket(plain, server_hostname='localhost')
+		tls.sendall(b'PASS apple\r\n')
+		answer = tls.recv(1000)
+		assert answer == b'-ERR send USER first\r\n', answer
+		tls.sendall(b'QUIT\r\n')
+		assert tls.recv(1000) == b'+OK goodbye\r\n'
+	END
+}
+
+@test "TLS sessions may always log in; others are told what to do" {
+	options+=(--plaintext-auth=never)
+	serve_port
+	talk CAPA 'USER alice' 'PASS apple' 'AUTH PLAIN' 'AUTH PLAIN AGFsaWNlAGFwcGxl' AUTH
+	for line in 3 4 5 6; do
+		[ "${lines[-line]}" = '-ERR a password must not travel unencrypted here: use TLS (STLS)' ]
+	done
+	[ "${lines[*]: -2}" = '+OK mechanisms follow .' ]
+	run ! grep -E '^(USER|SASL)' out
+	tls_talk '-starttls pop3' CAPA 'USER alice' 'PASS apple' QUIT
+	printf '%s\n' "${lines[@]}" | grep -xF USER
+	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN'
+	[ "${lines[-2]}" = '+OK 0 messages' ]
+}
+
+@test "TLS 1.2 and 1.3 are served, nothing older, with forward secrecy and AEAD only" {
+	serve_port --tls=implicit
+	for version in -tls1 -tls1_1; do
+		tls_talk "$version -cipher ALL:@SECLEVEL=0" QUIT
+		[ "$status" -ne 0 ]
+		grep -F 'alert protocol version' client
+	done
+	[ "$(grep -c 'TLS handshake with 127.0.0.1 failed: no TLS version in common' log)" -eq 2 ]
+	for cipher in AES128-GCM-SHA256 ECDHE-ECDSA-AES128-SHA ECDHE-ECDSA-AES256-SHA384 NULL-SHA256; do
+		tls_talk "-tls1_2 -cipher $cipher:@SECLEVEL=0" QUIT
+		grep -F 'alert handshake failure' client
+	done
+	[ "$(grep -c 'TLS handshake with 127.0.0.1 failed: no cipher suite in common' log)" -eq 4 ]
+	tls_talk "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256" QUIT
+	[ "$status" -eq 0 ]
+}
+
+@test "the key exchange takes one round trip: the first group that clients offer is taken" {
+	serve_port --tls=implicit
+	for group in X25519 P-256 P-384; do
+		tls_talk "-msg -groups $group:P-521" QUIT
+		[ "$(grep -c 'ClientHello' out)" -eq 1 ]
+	done
+}
+
+@test "tls-priority decides" {
+	serve_port --tls=implicit '--tls-priority=NORMAL:-VERS-ALL:+VERS-TLS1.2'
+	tls_talk -tls1_3 QUIT
+	[ "$status" -ne 0 ]
+	tls_talk '' QUIT
+	grep -F 'Protocol version: TLSv1.2' client
+}
+
+@test "the system's priority is taken where there is one, but nothing below TLS 1.2" {
+	printf '[priorities]\nSYSTEM = NORMAL:-VERS-TLS1.3\n' >config
+	export GNUTLS_SYSTEM_PRIORITY_FILE=$PWD/config
+	serve_port --tls=implicit
+	tls_talk -tls1_3 QUIT
+	[ "$status" -ne 0 ]
+	tls_talk '' QUIT
+	grep -F 'Protocol version: TLSv1.2' client
+	tls_talk '-tls1_1 -cipher ALL:@SECLEVEL=0' QUIT
+	[ "$status" -ne 0 ]
+}
+
+@test "ALPN: pop3 is agreed on, another protocol is refused" {
+	serve_port --tls=implicit
+	printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -alpn imap,pop3 -ign_eof >out 2>client
+	grep -xF 'ALPN protocol: pop3' out
+	tls_talk '-alpn imap' QUIT
+	[ "$status" -ne 0 ]
+	grep -F 'alert no application protocol' client
+	logged 'failed: the client asks for another protocol than POP3 (ALPN)'
+}
+
+@test "SNI: each name gets its certificate, whatever its case, and an unknown one the first" {
+	make_certificate one ca /CN=one subjectAltName=DNS:one.example.org,DNS:one.example.net
+	make_certificate two ca /CN=two subjectAltName=DNS:two.example.org,DNS:two.example.net
+	make_certificate wild ca /CN=wild 'subjectAltName=DNS:*.example.com'
+	without_certificate
+	serve_port --tls=implicit --tls-cert=one.pem --tls-key=one.key --tls-cert=two.pem \
+		--tls-key=two.key --tls-cert=wild.pem --tls-key=wild.key
+	for case in one.example.org=one two.example.org=two two.example.net=two TWO.Example.Org=two \
+		mail.example.com=wild Mail.EXAMPLE.com=wild example.com=one a.b.example.com=one other=one; do
+		for version in -tls1_2 -tls1_3; do
+			echo "$case $version"
+			served_is "${case#*=}" $version -servername "${case%=*}"
+		done
+	done
+	served_is one -noservername
+}
+
+@test "RSA and ECDSA side by side: the client gets what it can use, ECDSA if both" {
+	make_key rsa.key rsa
+	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost
+	make_certificate other ca /CN=other subjectAltName=DNS:other.example.org
+	without_certificate
+	for order in 'rsa server other' 'server rsa other'; do
+		arguments=()
+		for name in $order; do
+			arguments+=("--tls-cert=$name.pem" "--tls-key=$name.key")
+		done
+		serve_port --tls=implicit "${arguments[@]}"
+		for case in 'ECDSA+SHA256=localhost' 'RSA-PSS+SHA256=rsa' 'RSA-PSS+SHA256:ECDSA+SHA256=localhost'; do
+			for version in -tls1_2 -tls1_3; do
+				served_is "${case#*=}" $version -servername localhost -sigalgs "${case%=*}"
+				served_is "${case#*=}" $version -noservername -sigalgs "${case%=*}"
+			done
+		done
+	done
+}
+
+@test "certificate and key are found among systemd's credentials, and settings come first" {
+	without_certificate
+	mkdir credentials
+	cp server.pem credentials/tls-cert
+	cp server.key credentials/tls-key
+	export CREDENTIALS_DIRECTORY=$PWD/credentials
+	serve_port
+	tls_talk '-starttls pop3' QUIT
+	peer_is localhost
+	serve_port --tls=implicit
+	tls_talk '' QUIT
+	peer_is localhost
+	make_certificate own ca /CN=own subjectAltName=DNS:localhost
+	serve_port --tls=implicit --tls-cert=own.pem --tls-key=own.key
+	tls_talk '' QUIT
+	peer_is own
+	rm credentials/*
+	talk CAPA
+	run ! grep STLS out
+}
+
+@test "a certificate and its key may be in one file, and a chain is sent whole, in order" {
+	without_certificate
+	make_key middle.key
+	make_certificate middle ca /CN=middle basicConstraints=critical,CA:true
+	make_certificate leaf middle /CN=leaf subjectAltName=DNS:localhost
+	# GnuTLS wants the server's own certificate first; the rest it puts in order.
+	(umask 077 && cat leaf.key leaf.pem ca.pem middle.pem >both.pem)
+	serve_port --tls=implicit --tls-cert=both.pem
+	tls_talk '' QUIT
+	[ "$status" -eq 0 ]
+	peer_is leaf
+}
+
+@test "keys of all kinds and forms are taken" {
+	make_key rsa.key rsa
+	openssl rsa -in rsa.key -traditional -out rsa-traditional.key 2>/dev/null
+	openssl ecparam -name secp384r1 -genkey -out ec-traditional.key # with its parameters first
+	openssl genpkey -algorithm ed25519 -out ed25519.key
+	openssl genpkey -quiet -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -out rsa-pss.key
+	chmod 600 ./*.key
+	without_certificate
+	for name in rsa-traditional ec-traditional ed25519 rsa-pss; do
+		make_certificate $name ca /CN=$name subjectAltName=DNS:localhost
+		serve_port --tls=implicit --tls-cert=$name.pem --tls-key=$name.key
+		served_is $name
+	done
+	[ ! -s log ]
+}
+
+@test "a renewed certificate is served to the next connection" {
+	serve_port --tls=implicit
+	tls_talk '' QUIT
+	peer_is localhost
+	make_certificate renewed ca /CN=renewed subjectAltName=DNS:localhost
+	mv renewed.key server.key
+	mv renewed.pem server.pem
+	tls_talk '' QUIT
+	peer_is renewed
+}
+
+# make_ocsp NAME [OPTION...]: NAME.ocsp, a response for the certificate NAME.
+make_ocsp() {
+	local serial
+	serial=$(openssl x509 -in "$1.pem" -noout -serial)
+	printf 'V\t%s\t\t%s\tunknown\t/CN=x\n' "$(date -u -d +100days +%y%m%d%H%M%SZ)" "${serial#*=}" >index
+	openssl ocsp -index index -rsigner ca.pem -rkey ca.key -CA ca.pem -issuer ca.pem -cert "$1.pem" \
+		-respout "$1.ocsp" "${@:2}" >/dev/null 2>&1
+}
+
+@test "an OCSP response is stapled to its certificate, as DER or PEM" {
+	make_certificate two ca /CN=two subjectAltName=DNS:two
+	make_ocsp server -ndays 2
+	make_ocsp two -ndays 2
+	{
+		echo '-----BEGIN OCSP RESPONSE-----'
+		openssl base64 -in two.ocsp
+		echo '-----END OCSP RESPONSE-----'
+	} >two.pem.ocsp
+	serve_port --tls=implicit --tls-cert=server.pem --tls-key=server.key --tls-cert=two.pem \
+		--tls-key=two.key --tls-ocsp=two.pem.ocsp --tls-ocsp=server.ocsp
+	for name in localhost two; do
+		for version in -tls1_2 -tls1_3; do
+			printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -servername $name \
+				-CAfile ca.pem -status $version -ign_eof >out 2>client
+			grep -F 'OCSP Response Status: successful' out
+			case $name in
+			two) peer=two ;;
+			*) peer=server ;;
+			esac
+			serial=$(openssl x509 -in $peer.pem -noout -serial)
+			grep -F "Serial Number: ${serial#*=}" out
+		done
+	done
+	[ ! -s log ]
+}
+
+@test "a response that is of no use is a line in the log, and the certificate is served without" {
+	make_certificate two ca /CN=two subjectAltName=DNS:two
+	make_ocsp two -ndays 2
+	faketime '3 days ago' bash -c "$(declare -f make_ocsp)"'; make_ocsp server -ndays 2'
+	printf x >junk.ocsp
+	for name in two server junk missing; do
+		serve_port --tls=implicit --tls-ocsp=$name.ocsp
+		tls_talk '-status' QUIT
+		[ "$status" -eq 0 ]
+		logged "'$name.ocsp': "
+		[ "$(wc -l <log)" -eq 1 ]
+		status=0
+		"$HANDLER" "${options[@]}" --tls-ocsp=$name.ocsp --check-config 2>log || status=$?
+		[ "$status" -eq 78 ]
+		cat log
+		[ "$(wc -l <log)" -eq 1 ]
+		: >log
+	done
+}
+
+# each_mistake CHECK: calls CHECK with each mistake that no session can do with: what is said of it,
+# and the options that make it.
+each_mistake() {
+	make_key other.key
+	openssl pkey -in server.key -aes128 -passout pass:secret -out encrypted.key
+	openssl pkey -in server.key -aes128 -passout pass:secret -traditional -out traditional.key
+	printf 'junk\n' >junk
+	: >empty
+	local cert=--tls-cert=server.pem key=--tls-key=server.key
+	"$1" "cannot read tls-cert = 'missing': No such file or directory" --tls-cert=missing $key
+	"$1" "cannot read tls-cert = '.': Is a directory" --tls-cert=. $key
+	"$1" "cannot use the certificate in tls-cert = 'junk': " --tls-cert=junk $key
+	"$1" "cannot use the certificate in tls-cert = 'empty': " --tls-cert=empty $key
+	"$1" "cannot read tls-key = 'missing': No such file or directory" $cert --tls-key=missing
+	"$1" "cannot use the private key in tls-key = 'junk': " $cert --tls-key=junk
+	"$1" "cannot use the private key in tls-key = 'encrypted.key': it is encrypted" $cert \
+		--tls-key=encrypted.key
+	"$1" "cannot use the private key in tls-key = 'traditional.key': it is encrypted" $cert \
+		--tls-key=traditional.key
+	"$1" "tls-key = 'other.key' is not the key of tls-cert = 'server.pem'" $cert --tls-key=other.key
+	"$1" "tls-priority = 'NORMAL:+BOGUS' is not a GnuTLS priority string, from '" $cert $key \
+		--tls-priority=NORMAL:+BOGUS
+	"$1" "cannot read tls-client-ca = 'missing': No such file or directory" $cert $key \
+		--tls-client-ca=missing
+	"$1" "cannot use the certificates in tls-client-ca = 'junk': " $cert $key --tls-client-ca=junk
+}
+
+# one_line TEXT: the log is one line with this text.
+one_line() {
+	cat log
+	[ "$(wc -l <log)" -eq 1 ]
+	grep -qF -e "$1" log
+}
+
+# check_fails TEXT OPTION...: --check-config says this in one line, and fails.
+check_fails() {
+	status=0
+	"$HANDLER" "${options[@]}" --check-config "${@:2}" >out 2>log || status=$?
+	[ "$status" -eq 78 ]
+	[ ! -s out ]
+	one_line "$1"
+}
+
+@test "--check-config names each file that cannot be used, and what is wrong with it" {
+	"$HANDLER" "${options[@]}" --check-config >log 2>&1
+	[ ! -s log ]
+	umask 077
+	each_mistake check_fails
+}
+
+# implicit_fails TEXT OPTION...: a session on port 995 ends without a word to the client.
+implicit_fails() {
+	status=0
+	"$HANDLER" "${options[@]}" --tls=implicit "${@:2}" <<<QUIT >out 2>log || status=$?
+	[ "$status" -eq 78 ]
+	[ ! -s out ]
+	one_line "$1"
+}
+
+# stls_fails TEXT OPTION...: STLS is refused, and the session goes on.
+stls_fails() {
+	printf '%s\r\n' STLS 'USER alice' 'PASS apple' QUIT >script
+	handle script "${@:2}"
+	read_lines
+	[ "${lines[1]}" = '-ERR [SYS/PERM] TLS is not available' ]
+	[ "${lines[3]}" = '+OK 0 messages' ]
+	one_line "$1"
+}
+
+@test "a session logs the same line; without TLS it can do only where that is allowed" {
+	umask 077
+	each_mistake implicit_fails
+	each_mistake stls_fails
+}
+
+@test "what a session can do with is a line all the same: a key open to others, a wrong time" {
+	make_certificate young ca /CN=young subjectAltName=DNS:localhost
+	days=-1 make_certificate old ca /CN=old subjectAltName=DNS:localhost
+	openssl req -new -key young.key -subj /CN=young | openssl x509 -req -CA ca.pem -CAkey ca.key \
+		-days 1 -out young.pem 2>/dev/null
+	cp server.key open.key
+	chmod 644 open.key
+	check_fails "the private key in tls-key = 'open.key' is open to others (mode 0644)" \
+		--tls-cert=server.pem --tls-key=open.key
+	check_fails "a certificate in tls-cert = 'old.pem' has expired on $(date -u -d -1day +%Y-%m-%d)" \
+		--tls-cert=old.pem --tls-key=old.key
+	for name in open old; do
+		: >log
+		[ $name = old ] && cert=old || cert=server
+		serve_port --tls=implicit "--tls-cert=$cert.pem" "--tls-key=$name.key"
+		printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -ign_eof -quiet >out 2>client
+		read_lines
+		[ "${lines[-1]}" = '+OK goodbye' ]
+		logged "$name"
+	done
+}
+
+@test "settings of TLS that do not go together are a mistake" {
+	for arguments in '--tls=implicit' '--tls=starttls' '--tls-key=server.key' \
+		'--tls-cert=a --tls-cert=b --tls-key=c' '--tls-cert=a --tls-key=b --tls-key=c'; do
+		status=0
+		# shellcheck disable=SC2086
+		"$HANDLER" --users="$users" $arguments </dev/null >out 2>log || status=$?
+		[ "$status" -eq 64 ]
+		one_line 'settings: tls'
+		status=0
+		tr ' ' '\n' <<<"${arguments//--/}" >conf
+		"$HANDLER" --config=conf </dev/null >out 2>log || status=$?
+		[ "$status" -eq 78 ]
+		one_line 'settings: tls'
+	done
+	printf 'tls-cert = missing\ntls-key = missing\ntls = implicit\n' >conf
+	options=(--config=conf --users="$users" --tls-cert=server.pem --tls-key=server.key)
+	serve_port
+	tls_talk '' QUIT
+	[ "$status" -eq 0 ] # the command line's list has replaced the file's
+}
+
+@test "TLS is not initialised in a session that does not use it" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out
+	run ! grep -E 'server\.|ticket' trace
+	[ -z "$(ls run)" ]
+}
+
+@test "small responses do not wait for more: TCP_NODELAY" {
+	printf 'QUIT\r\n' >script
+	ASAN_OPTIONS=detect_leaks=0 "$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 \
+		strace -qq -o trace -e trace=setsockopt "$HANDLER" "${options[@]}" <script >out
+	grep -F 'SOL_TCP, TCP_NODELAY, [1], 4) = 0' trace
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The key of TLS session tickets. Who has it can read what the clients of a day have sent and
+ * received in resumed TLS 1.2 sessions, and can pretend to have shown a client certificate: so
+ * nobody else may read the file or put another in its place. All of this runs before login. */
+#include "tickets.h"
+
+#include "digest.h"
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define DEFAULT_DIRECTORY "/run/pop3-handler"
+#define KEY_FILE "ticket-key"
+#define KEY_LIFETIME_S 86400
+
+/* The file. The seal tells a key that is just being written from a whole one. */
+struct key_file {
+	int64_t made_s; /* since the epoch */
+	unsigned char key[TICKETS_KEY_OCTETS];
+	unsigned char seal[DIGEST_OCTETS];
+};
+
+/* Whether it is ours, and nobody else can do to it what `forbidden` says. */
+static int check_owner(int fd, mode_t type, mode_t forbidden)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if ((status.st_mode & S_IFMT) != type || status.st_uid != geteuid() ||
+	    (status.st_mode & forbidden) || (type == S_IFREG && status.st_nlink != 1))
+		return -EPERM;
+	return 0;
+}
+
+/* Opens the runtime directory. Of several that systemd names, separated by colons, the first. */
+static int open_directory(int *ret_fd)
+{
+	const char *given = getenv("RUNTIME_DIRECTORY");
+	auto_free char *path = given ? strndup(given, strcspn(given, ":")) : NULL;
+	auto_fd int fd = -1;
+	int r;
+
+	if (given && !path)
+		return -ENOMEM;
+	if (!given)
+		(void)mkdir(DEFAULT_DIRECTORY, 0700); /* if it is not there, and we may */
+	fd = open(given ? path : DEFAULT_DIRECTORY, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = check_owner(fd, S_IFDIR, S_IWGRP | S_IWOTH);
+	if (r == 0)
+		*ret_fd = take_fd(&fd);
+	return r;
+}
+
+/* Reads the file. Returns 0, or -EBADMSG if it has no key that may still be used. */
+static int read_key(int fd, struct key_file *ret_file)
+{
+	ssize_t n = util_pread(fd, ret_file, sizeof(*ret_file), 0);
+	int64_t age_s;
+	int r;
+
+	if (n < 0)
+		return (int)n;
+	if (n != sizeof(*ret_file))
+		return -EBADMSG;
+	r = digest_check_seal(ret_file, sizeof(*ret_file), ret_file->seal);
+	if (r < 0)
+		return r;
+	age_s = (int64_t)time(NULL) - ret_file->made_s;
+	return age_s < 0 || age_s >= KEY_LIFETIME_S ? -EBADMSG : 0;
+}
+
+/* Makes a new key, and puts it into the file in one write. */
+static int write_key(int fd, struct key_file *ret_file)
+{
+	int r;
+
+	*ret_file = (struct key_file){ .made_s = (int64_t)time(NULL) };
+	if (getrandom(ret_file->key, sizeof(ret_file->key), 0) != sizeof(ret_file->key))
+		return -EIO;
+	r = digest_seal(ret_file, sizeof(*ret_file), ret_file->seal);
+	return r == 0 ? util_pwrite(fd, ret_file, sizeof(*ret_file), 0) : r;
+}
+
+/* Makes a new key, unless another process has just done it. */
+static int replace_key(int fd, struct key_file *ret_file)
+{
+	int r;
+
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) /* free again when `fd` is closed */
+		return -errno;
+	r = read_key(fd, ret_file);
+	return r == -EBADMSG ? write_key(fd, ret_file) : r;
+}
+
+int tickets_find_key(unsigned char ret_key[TICKETS_KEY_OCTETS])
+{
+	auto_fd int directory = -1;
+	auto_fd int fd = -1;
+	struct key_file file;
+	int r = open_directory(&directory);
+
+	if (r < 0)
+		return r;
+	fd = openat(directory, KEY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
+		    0600);
+	if (fd < 0)
+		return -errno;
+	r = check_owner(fd, S_IFREG, S_IRWXG | S_IRWXO);
+	if (r == 0)
+		r = read_key(fd, &file);
+	if (r == -EBADMSG)
+		r = replace_key(fd, &file);
+	if (r == 0)
+		memcpy(ret_key, file.key, sizeof(file.key));
+	explicit_bzero(&file, sizeof(file));
+	return r;
+}
