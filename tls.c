@@ -743,6 +743,8 @@ static const char *describe_error(int error)
 	case GNUTLS_E_NO_CIPHER_SUITES:
 	case GNUTLS_E_INSUFFICIENT_CREDENTIALS:
 		return "no cipher suite in common";
+	case GNUTLS_E_NO_COMMON_KEY_SHARE:
+		return "no group in common for the key exchange";
 	case GNUTLS_E_NO_APPLICATION_PROTOCOL:
 		return "the client asks for another protocol than POP3 (ALPN)";
 	default:

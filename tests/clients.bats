@@ -6,8 +6,19 @@ load helpers
 
 setup() {
 	setup_site
-	make_maildir alice
+	setup_tls
 	export HOME=$BATS_TEST_TMPDIR
+	# The bodies, as they must arrive.
+	printf '.\n..dots\nend\n' >body1
+	printf 'no line end\n' >body2
+	seq 100000 >body3
+	fill
+}
+
+# fill: alice has three messages and no others.
+fill() {
+	rm -rf "$mail/alice"
+	make_maildir alice
 	printf 'From: Ann <ann@example.org>\nSubject: One\nMessage-ID: <1@example.org>\n\n.\n..dots\nend\n' \
 		>"$mail/alice/new/1700000001.M1P1.h"
 	printf 'From: Ben <ben@example.org>\r\nSubject: Two\r\nMessage-ID: <2@example.org>\r\n\r\nno line end' \
@@ -16,11 +27,17 @@ setup() {
 		printf 'From: Cat <cat@example.org>\nSubject: Large\nMessage-ID: <3@example.org>\n\n'
 		seq 100000
 	} >"$mail/alice/cur/1700000003.M1P1.h:2,F"
-	# The bodies, as they must arrive.
-	printf '.\n..dots\nend\n' >body1
-	printf 'no line end\n' >body2
-	seq 100000 >body3
-	serve_port
+}
+
+# serve_way WAY: a port without TLS (plain), with STLS, or with TLS from the first octet.
+serve_way() {
+	way=$1
+	fill
+	case $way in
+	plain) serve_port --tls=off ;;
+	starttls) serve_port --plaintext-auth=never ;;
+	implicit) serve_port --tls=implicit ;;
+	esac
 }
 
 # arrived FILE...: they are the three messages, whole and in any order.
@@ -34,34 +51,52 @@ arrived() {
 }
 
 @test "curl lists, retrieves, and deletes" {
-	url=pop3://127.0.0.1:$port
-	curl -sS -u alice:apple "$url/" | tr -d '\r' >list
-	[ "$(cut -d ' ' -f 1 list | tr '\n' ' ')" = '1 2 3 ' ]
-	for i in 1 2 3; do
-		curl -sS -u alice:apple "$url/$i" >"curl$i"
-		[ "$(wc -c <"curl$i")" -eq "$(sed -n "s/^$i //p" list)" ]
+	for way in plain starttls implicit; do
+		serve_way $way
+		[ "$way" = implicit ] && url=pop3s://localhost:$port || url=pop3://localhost:$port
+		[ "$way" = starttls ] && tls=(--ssl-reqd) || tls=()
+		curl() {
+			command curl -sS "${tls[@]}" --cacert ca.pem "$@"
+		}
+		curl -u alice:apple "$url/" | tr -d '\r' >list
+		[ "$(cut -d ' ' -f 1 list | tr '\n' ' ')" = '1 2 3 ' ]
+		for i in 1 2 3; do
+			curl -u alice:apple "$url/$i" >"curl$i"
+			[ "$(wc -c <"curl$i")" -eq "$(sed -n "s/^$i //p" list)" ]
+		done
+		arrived curl1 curl2 curl3
+		curl -u alice:apple -X 'UIDL' "$url/" | grep -F '2 1700000002.M1P1.h'
+		curl -u alice:apple -X 'DELE 1' -l "$url/1" || true
+		run ! curl -u alice:wrong "$url/"
 	done
-	arrived curl1 curl2 curl3
-	curl -sS -u alice:apple -X 'UIDL' "$url/" | grep -F '2 1700000002.M1P1.h'
-	curl -sS -u alice:apple -X 'DELE 1' -l "$url/1" || true
-	run ! curl -sS -u alice:wrong "$url/"
 }
 
 fetch() {
-	printf 'poll 127.0.0.1 protocol pop3 port %s uidl user alice password apple %s\n' "$port" \
+	local tls
+	case $way in
+	plain) tls="sslproto ''" ;;
+	starttls) tls="sslproto 'auto' sslcertck sslcertfile ca.pem" ;;
+	implicit) tls='ssl sslcertck sslcertfile ca.pem' ;;
+	esac
+	printf 'poll localhost protocol pop3 port %s uidl user alice password apple %s %s\n' "$port" "$tls" \
 		"mda 'cat >$HOME/\$(date +%s%N).mail'" >fetchmailrc
 	chmod 600 fetchmailrc
 	fetchmail -f fetchmailrc --nosyslog --nodetach --pidfile fetchmail.pid --idfile fetchids \
-		--sslproto '' --invisible "$@" >fetchmail.log 2>&1
+		--invisible "$@" >fetchmail.log 2>&1
 }
 
 @test "fetchmail fetches everything and deletes it" {
-	fetch --all
-	arrived ./*.mail
-	[ -z "$(files alice)" ]
+	for way in plain starttls implicit; do
+		serve_way $way
+		fetch --all
+		arrived ./*.mail
+		[ -z "$(files alice)" ]
+		rm ./*.mail
+	done
 }
 
 @test "fetchmail leaves messages on the server, and does not fetch them twice" {
+	serve_way plain
 	fetch --keep
 	arrived ./*.mail
 	[ "$(files alice | wc -l)" -eq 3 ]
@@ -75,86 +110,133 @@ fetch() {
 }
 
 @test "mpop fetches with pipelining, keeps or deletes, and takes nothing twice" {
-	mkdir -p in/new in/cur in/tmp
-	cat >mpoprc <<-END
-		account default
-		host 127.0.0.1
-		port $port
-		user alice
-		password apple
-		auth user
-		tls off
-		pipelining on
-		received_header off
-		delivery maildir $PWD/in
-		uidls_file $PWD/uidls
-		keep on
-	END
-	chmod 600 mpoprc
-	mpop -C mpoprc >mpop.log
-	arrived in/new/*
-	mpop -C mpoprc >mpop.log
-	[ "$(find in -type f | wc -l)" -eq 3 ]
-	[ "$(files alice | wc -l)" -eq 3 ]
-	rm uidls
-	mpop -C mpoprc --keep=off >mpop.log
-	[ "$(find in -type f | wc -l)" -eq 6 ]
-	[ -z "$(files alice)" ]
+	for way in plain starttls implicit; do
+		serve_way $way
+		rm -rf in uidls
+		mkdir -p in/new in/cur in/tmp
+		cat >mpoprc <<-END
+			account default
+			host localhost
+			port $port
+			user alice
+			password apple
+			auth user
+			tls $([ "$way" = plain ] && echo off || echo on)
+			tls_starttls $([ "$way" = starttls ] && echo on || echo off)
+			tls_trust_file ca.pem
+			pipelining on
+			received_header off
+			delivery maildir $PWD/in
+			uidls_file $PWD/uidls
+			keep on
+		END
+		chmod 600 mpoprc
+		mpop -C mpoprc >mpop.log
+		arrived in/new/*
+		mpop -C mpoprc >mpop.log
+		[ "$(find in -type f | wc -l)" -eq 3 ]
+		[ "$(files alice | wc -l)" -eq 3 ]
+		rm uidls
+		mpop -C mpoprc --keep=off --auth=plain >mpop.log
+		[ "$(find in -type f | wc -l)" -eq 6 ]
+		[ -z "$(files alice)" ]
+	done
 }
 
 @test "getmail fetches and deletes" {
-	# It does not deliver as root: somebody else must get to his Maildir.
-	mkdir -p in/new in/cur in/tmp getmail
-	chown -R nobody in
-	chmod o+x "$BATS_RUN_TMPDIR"
-	cat >getmail/getmailrc <<-END
-		[retriever]
-		type = SimplePOP3Retriever
-		server = 127.0.0.1
-		port = $port
-		username = alice
-		password = apple
-		[destination]
-		type = Maildir
-		path = $PWD/in/
-		user = nobody
-		[options]
-		delete = true
-		delivered_to = false
-		received = false
-	END
-	/usr/bin/getmail --getmaildir="$PWD/getmail" >log 2>&1
-	arrived in/new/*
-	[ -z "$(files alice)" ]
+	for way in plain implicit; do # it has no STLS
+		serve_way $way
+		# It does not deliver as root: somebody else must get to his Maildir.
+		rm -rf in getmail
+		mkdir -p in/new in/cur in/tmp getmail
+		chown -R nobody in
+		chmod o+x "$BATS_RUN_TMPDIR"
+		cat >getmail/getmailrc <<-END
+			[retriever]
+			type = SimplePOP3$([ "$way" = plain ] || echo SSL)Retriever
+			server = localhost
+			port = $port
+			username = alice
+			password = apple
+			$([ "$way" = plain ] || echo ca_certs = ca.pem)
+			[destination]
+			type = Maildir
+			path = $PWD/in/
+			user = nobody
+			[options]
+			delete = true
+			delivered_to = false
+			received = false
+		END
+		/usr/bin/getmail --getmaildir="$PWD/getmail" >getmail.log 2>&1
+		arrived in/new/*
+		[ -z "$(files alice)" ]
+	done
 }
 
 @test "Python's poplib does it all" {
-	python3 - "$port" <<-'END'
-		import poplib, sys
-		pop = poplib.POP3('127.0.0.1', int(sys.argv[1]), timeout=20)
-		assert 'UIDL' in pop.capa()
-		pop.user('alice')
-		pop.pass_('apple')
-		count, octets = pop.stat()
-		assert count == 3
-		assert octets == sum(int(line.split()[1]) for line in pop.list()[1])
-		for number in 1, 2, 3:
-		    _, lines, _ = pop.retr(number)
-		    assert sum(len(line) + 2 for line in lines) == int(pop.list(number).split()[2])
-		assert pop.retr(1)[1][-3:] == [b'.', b'..dots', b'end']
-		assert pop.top(3, 2)[1][-2:] == [b'1', b'2']
-		assert pop.uidl(2).split()[2] == b'1700000002.M1P1.h'
-		pop.dele(2)
-		assert pop.stat()[0] == 2
-		pop.rset()
-		pop.dele(1)
-		pop.noop()
-		pop.quit()
-	END
-	[ "$(files alice | wc -l)" -eq 2 ]
+	for way in plain starttls implicit; do
+		serve_way $way
+		python3 - "$port" "$way" <<-'END'
+			import poplib, ssl, sys
+			port, way = int(sys.argv[1]), sys.argv[2]
+			context = ssl.create_default_context(cafile='ca.pem')
+			if way == 'implicit':
+			    pop = poplib.POP3_SSL('localhost', port, context=context, timeout=20)
+			else:
+			    pop = poplib.POP3('localhost', port, timeout=20)
+			if way == 'starttls':
+			    assert 'STLS' in pop.capa()
+			    pop.stls(context)
+			    assert 'STLS' not in pop.capa()
+			assert 'UIDL' in pop.capa()
+			pop.user('alice')
+			pop.pass_('apple')
+			count, octets = pop.stat()
+			assert count == 3
+			assert octets == sum(int(line.split()[1]) for line in pop.list()[1])
+			for number in 1, 2, 3:
+			    _, lines, _ = pop.retr(number)
+			    assert sum(len(line) + 2 for line in lines) == int(pop.list(number).split()[2])
+			assert pop.retr(1)[1][-3:] == [b'.', b'..dots', b'end']
+			assert pop.top(3, 2)[1][-2:] == [b'1', b'2']
+			assert pop.uidl(2).split()[2] == b'1700000002.M1P1.h'
+			pop.dele(2)
+			assert pop.stat()[0] == 2
+			pop.rset()
+			pop.dele(1)
+			pop.noop()
+			pop.quit()
+		END
+		[ "$(files alice | wc -l)" -eq 2 ]
+	done
+}
+
+@test "gnutls-cli speaks to it on both ports" {
+	for way in starttls implicit; do
+		serve_way $way
+		[ "$way" = starttls ] && tls=(--starttls-proto=pop3) || tls=()
+		start_session client gnutls-cli --x509cafile ca.pem --port "$port" "${tls[@]}" localhost
+		until [ "$reply" = '- Simple Client Mode:' ]; do
+			hear client
+		done
+		hear client
+		[ "$way" = starttls ] || hear client # the greeting
+		for command in 'USER alice' 'PASS apple' 'RETR 1'; do
+			ask client "$command"
+			[[ $reply == +OK* ]]
+		done
+		hear_all client
+		printf '%s\n' "${lines[@]}" | grep -xF '...dots'
+		ask client QUIT
+		[ "$reply" = '+OK goodbye' ]
+		hang_up client
+		rm client.*
+	done
 }
 
 @test "Perl's Net::POP3 does it all" {
+	serve_way plain
 	perl -MNet::POP3 -e '
 		my $pop = Net::POP3->new("127.0.0.1", Port => $ARGV[0], Timeout => 20) or die "connect";
 		$pop->login("alice", "apple") == 3 or die "login";
@@ -171,6 +253,7 @@ fetch() {
 }
 
 @test "a session on a socket sleeps and wakes" {
+	serve_way plain
 	start_session one python3 -c '
 import os, socket, sys, threading
 client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))

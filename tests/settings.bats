@@ -30,6 +30,9 @@ fails() {
 	fails 64 "mailbox: '/mail/%x' is not a path, in which '%' is followed by u, n, d, h or %" \
 		--mailbox=/mail/%x
 	fails 64 "users: '' is not the path of a file" --users=
+	fails 64 "tls: 'on' is not off, starttls or implicit" --tls=on
+	fails 64 "tls-cert: '' is not the path of a file" --tls-cert=
+	fails 64 "tls-priority: '' is not a GnuTLS priority string" --tls-priority=
 	fails 64 "'--users' is not of the form --NAME=VALUE" --users
 	fails 64 "'users=x' is not of the form" users=x
 	fails 64 "'-h' is not of the form" -h
@@ -101,6 +104,11 @@ fails() {
 @test "--help lists every setting with its default" {
 	"$HANDLER" --help >out
 	for line in 'users=...  (default: none)' 'mailbox=...  (default: %h/Maildir)' \
+		'tls=...  (default: starttls with a certificate, else off)' \
+		'tls-cert=...  (default: the systemd credential tls-cert, else none)' \
+		'tls-key=...  (default: the systemd credential tls-key, else tls-cert)' \
+		'tls-ocsp=...  (default: none)' 'tls-client-ca=...  (default: none)' \
+		'tls-priority=...  (default: @SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers)' \
 		'plaintext-auth=...  (default: local)' 'read-only=...  (default: no)' \
 		'keep-new=...  (default: no)' 'login-timeout=...  (default: 60)' \
 		'idle-timeout=...  (default: 600)' 'sleep-timeout=...  (default: 86400)' \

@@ -1,0 +1,196 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# TLS sessions that go on in another process, and the key of their tickets.
+
+load helpers
+
+setup() {
+	setup_site
+	setup_tls
+	key=run/ticket-key
+}
+
+# openssl_client VERSION OPTION...: one session; whether it was new or reused is in `resumed`.
+openssl_client() {
+	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "localhost:$port" -CAfile ca.pem \
+		-verify_return_error -servername localhost -ign_eof "$@" >out 2>client
+	grep -xF $'+OK goodbye\r' out
+	resumed=$(grep -oE '^(New|Reused), TLS' out | head -n 1)
+	resumed=${resumed%,*}
+}
+
+@test "openssl's second connection resumes with another process, on either port" {
+	serve_port --tls=implicit
+	implicit=$port
+	serve_port
+	starttls=$port
+	for version in -tls1_2 -tls1_3; do
+		port=$implicit
+		openssl_client $version -sess_out session
+		[ "$resumed" = New ]
+		openssl_client $version -sess_in session
+		[ "$resumed" = Reused ]
+		port=$starttls
+		openssl_client $version -starttls pop3 -sess_in session
+		[ "$resumed" = Reused ]
+	done
+	[ ! -s log ]
+}
+
+@test "gnutls-cli --resume resumes" {
+	serve_port --tls=implicit
+	for version in 1.2 1.3; do
+		timeout 20 gnutls-cli --priority "NORMAL:-VERS-ALL:+VERS-TLS$version" --x509cafile ca.pem \
+			--resume --waitresumption -p "$port" localhost <<<QUIT >out 2>&1
+		grep -F '*** This is a resumed session' out
+		grep -F '+OK goodbye' out
+	done
+}
+
+@test "a resumed TLS 1.3 session makes new keys, so that the ticket's key is not enough to read it" {
+	serve_port --tls=implicit
+	openssl_client -tls1_3 -sess_out session
+	openssl_client -tls1_3 -sess_in session
+	[ "$resumed" = Reused ]
+	grep -F 'Server Temp Key: X25519' out
+}
+
+@test "the key is for its owner only, and is made once" {
+	serve_port --tls=implicit
+	openssl_client
+	[ "$(stat -c '%a %s' "$key")" = '600 104' ]
+	cp "$key" before
+	openssl_client
+	cmp "$key" before
+	[ "$(ls run)" = ticket-key ]
+}
+
+@test "a key that is a day old is replaced, and its tickets are void" {
+	serve_port --tls=implicit
+	openssl_client -sess_out session
+	# age SECONDS: the key is as if it had been made then, with a good seal.
+	age() {
+		python3 - "$key" "$1" <<-'END'
+			import hashlib, struct, sys, time
+			octets = open(sys.argv[1], 'rb').read()
+			made = struct.pack('=q', int(time.time()) - int(sys.argv[2]))
+			octets = made + octets[8:72] + bytes(32)
+			open(sys.argv[1], 'wb').write(octets[:72] + hashlib.sha256(octets).digest())
+		END
+	}
+	cp "$key" before
+	age 86000
+	openssl_client -sess_in session
+	[ "$resumed" = Reused ]
+	cmp -s -n 64 -i 8 "$key" before
+	for age in 86500 -1000; do
+		age $age
+		openssl_client -sess_in session
+		[ "$resumed" = New ]
+		run ! cmp -s -n 64 -i 8 "$key" before
+		openssl_client -sess_out session
+		cp "$key" before
+	done
+	openssl_client -sess_in session
+	[ "$resumed" = Reused ]
+}
+
+@test "a damaged key file is made anew, whatever is in it" {
+	serve_port --tls=implicit
+	openssl_client
+	cp "$key" before
+	for octets in 0 1 103 104; do
+		head -c $octets before >"$key"
+		[ $octets -ne 104 ] || printf x | dd of="$key" bs=1 seek=20 conv=notrunc status=none
+		openssl_client -sess_out session
+		[ "$(stat -c %s "$key")" -eq 104 ]
+		openssl_client -sess_in session
+		[ "$resumed" = Reused ]
+	done
+}
+
+@test "a directory or a file that is not ours alone is not used, and the log says so" {
+	serve_port --tls=implicit
+	refused() {
+		openssl_client -sess_out session
+		run grep -c 'TLS session ticket:' out
+		[ "$output" = 0 ]
+		logged "pop3-handler: no TLS session tickets, their key cannot be shared: $1"
+		: >log
+	}
+	umask 077
+	openssl_client
+	chmod 644 "$key"
+	refused 'Operation not permitted'
+	chmod 600 "$key"
+	ln "$key" run/other
+	refused 'Operation not permitted'
+	rm run/other
+	mv "$key" elsewhere
+	ln -s "$PWD/elsewhere" "$key"
+	refused 'Too many levels of symbolic links'
+	rm "$key"
+	mkdir "$key"
+	refused 'Is a directory'
+	rmdir "$key"
+	cp elsewhere "$key"
+	chown nobody "$key"
+	refused 'Operation not permitted'
+	rm "$key"
+	for mode in 777 770; do
+		chmod $mode run
+		refused 'Operation not permitted'
+		[ -z "$(ls run)" ]
+	done
+	chmod 700 run
+	chown nobody run
+	refused 'Operation not permitted'
+}
+
+@test "without a runtime directory there are no tickets, and nothing is said of it" {
+	RUNTIME_DIRECTORY=$PWD/none serve_port --tls=implicit
+	openssl_client
+	run ! grep -F 'TLS session ticket:' out
+	[ ! -s log ]
+	# As root the default one is made; here in a /run of its own.
+	cat >scenario <<-'END'
+		mount -t tmpfs tmpfs /run
+		unset RUNTIME_DIRECTORY
+		python3 - "$@" <<-'PYTHON'
+			import socket, ssl, subprocess, sys
+			ours, theirs = socket.socketpair()
+			handler = subprocess.Popen(sys.argv[1:], stdin=theirs, stdout=theirs)
+			tls = ssl.create_default_context(cafile='ca.pem').wrap_socket(ours, server_hostname='localhost')
+			tls.sendall(b'QUIT\r\n')
+			tls.recv(100), tls.recv(100)
+			assert handler.wait(20) == 0
+		PYTHON
+		stat -c '%a %U' /run/pop3-handler /run/pop3-handler/ticket-key
+	END
+	unshare --mount bash -e scenario "$HANDLER" "${options[@]}" --tls=implicit >modes
+	[ "$(cat modes)" = $'700 root\n600 root' ]
+}
+
+@test "of several runtime directories the first is taken" {
+	export RUNTIME_DIRECTORY=$PWD/run:$PWD/other
+	serve_port --tls=implicit
+	openssl_client
+	[ -s "$key" ]
+}
+
+@test "twenty at once agree on one key" {
+	serve_port --tls=implicit
+	for i in {1..20}; do
+		(printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "localhost:$port" -quiet -ign_eof \
+			>"out$i" 2>/dev/null 3>&-) &
+		clients[i]=$!
+	done
+	wait "${clients[@]}"
+	[ "$(cat out? out?? | grep -c '+OK goodbye')" -eq 20 ]
+	openssl_client -sess_out session
+	cp "$key" before
+	openssl_client -sess_in session
+	[ "$resumed" = Reused ]
+	cmp "$key" before
+	[ ! -s log ]
+}

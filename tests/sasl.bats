@@ -1,0 +1,263 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# AUTH: PLAIN with a password, EXTERNAL with a client certificate.
+
+load helpers
+
+# encode TEXT: as base64; TEXT is for printf, so that it may have NULs.
+encode() {
+	# shellcheck disable=SC2059
+	printf "$1" | base64 -w 0
+}
+
+plain=$(encode '\0alice\0apple')
+refused='-ERR [AUTH] wrong user name or password'
+not_base64='-ERR the response is not base64'
+
+@test "AUTH alone lists the mechanisms, and CAPA announces them" {
+	for command in AUTH 'AUTH ' auth; do
+		talk "$command" QUIT
+		[ "${lines[*]:1}" = '+OK mechanisms follow PLAIN . +OK goodbye' ]
+	done
+	talk CAPA
+	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN'
+}
+
+@test "AUTH PLAIN logs in, with the response at once or when it is asked for" {
+	talk "AUTH PLAIN $plain" STAT
+	[ "${lines[1]}" = '+OK 0 messages' ]
+	[ "${lines[2]}" = '+OK 0 0' ]
+	talk 'auth plain' "$plain" STAT
+	[ "${lines[1]}" = '+ ' ]
+	[ "${lines[2]}" = '+OK 0 messages' ]
+	[ "${lines[3]}" = '+OK 0 0' ]
+	talk "AUTH PLAIN $(encode 'alice\0alice\0apple')" "AUTH PLAIN $plain"
+	[ "${lines[1]}" = '+OK 0 messages' ]
+	[ "${lines[2]}" = '-ERR this command is not valid in this state' ]
+	talk "AUTH PLAIN $(encode '\0bob\0banana split ')"
+	[ "${lines[1]}" = '+OK 0 messages' ]
+}
+
+@test "AUTH PLAIN refuses a wrong password, and to be somebody else, like PASS does" {
+	for message in '\0alice\0orange' '\0alice\0' '\0nobody\0apple' '\0../alice\0apple' 'bob\0alice\0apple'; do
+		talk "AUTH PLAIN $(encode "$message")" "AUTH PLAIN $plain"
+		[ "${lines[1]}" = "$refused" ]
+		[ "${lines[2]}" = '+OK 0 messages' ]
+		[ "$(grep -c "^pop3-handler: login of '.*' from local refused$" log)" -eq 1 ]
+	done
+	for message in 'alice' 'alice\0apple' '\0\0apple' '\0alice\0apple\0' '\0a\0l\0i\0ce'; do
+		talk "AUTH PLAIN $(encode "$message")" "AUTH PLAIN $plain"
+		[ "${lines[1]}" = '-ERR the response is no PLAIN message' ]
+		[ "${lines[2]}" = '+OK 0 messages' ]
+	done
+}
+
+@test "an exchange is cancelled by *, and ends with anything that is not base64" {
+	talk 'AUTH PLAIN' '*' NOOP "AUTH PLAIN" "$plain"
+	[ "${lines[2]}" = '-ERR the login is cancelled' ]
+	[[ ${lines[3]} == '-ERR this command'* ]]
+	[ "${lines[5]}" = '+OK 0 messages' ]
+	for response in '' '**' 'AGFsaWNl=' 'AGFsaWNlAGFwcGx' 'AGFs aWNl' "${plain}x" '=' '====' 'é'; do
+		talk 'AUTH PLAIN' "$response" "AUTH PLAIN ${response:-x}" "AUTH PLAIN $plain"
+		[[ ${lines[2]} == "$not_base64" || ${lines[2]} == '-ERR the response is no PLAIN message' ]]
+		[[ ${lines[3]} == "$not_base64" || ${lines[3]} == '-ERR the response is no PLAIN message' ]]
+		[ "${lines[4]}" = '+OK 0 messages' ]
+	done
+	talk 'AUTH PLAIN' '=' 'AUTH PLAIN =' 'AUTH PLAIN x' "AUTH PLAIN $plain x"
+	[ "${lines[2]}" = "$not_base64" ]
+	[ "${lines[3]}" = '-ERR the response is no PLAIN message' ] # "=" is an empty response
+	[ "${lines[4]}" = "$not_base64" ]
+	[ "${lines[5]}" = "$not_base64" ]
+	printf 'AUTH PLAIN\r\nAG\0s\r\nAUTH PLAIN %s\r\n' "$plain" >script
+	handle script
+	read_lines
+	[ "${lines[2]}" = "$not_base64" ]
+	[ "${lines[3]}" = '+OK 0 messages' ]
+}
+
+@test "a response may have 12,288 octets, a command line 512" {
+	# response OCTETS: as many, that say alice with a long wrong password.
+	response() {
+		printf '\0alice\0%*s' $(($1 * 3 / 4 - 7)) x | base64 -w 0
+	}
+	talk 'AUTH PLAIN' "$(response 12288)" 'AUTH PLAIN' "x$(response 12288)" 'AUTH PLAIN' "$plain"
+	[ "${lines[2]}" = "$refused" ]
+	[ "${lines[4]}" = '-ERR the response is too long' ]
+	[ "${lines[6]}" = '+OK 0 messages' ]
+	talk "AUTH PLAIN $(response 500)" "AUTH PLAIN $(response 504)" "AUTH PLAIN $plain"
+	[ "${lines[1]}" = "$refused" ]
+	[ "${lines[2]}" = '-ERR the line is too long' ]
+	[ "${lines[3]}" = '+OK 0 messages' ]
+}
+
+@test "what follows a response in the same packet is the next command" {
+	talk 'AUTH PLAIN' "$plain" STAT UIDL QUIT
+	[ "${lines[3]}" = '+OK 0 0' ]
+	[ "${lines[-1]}" = '+OK goodbye' ]
+}
+
+@test "an unknown mechanism is refused, and EXTERNAL without a certificate" {
+	talk 'AUTH LOGIN' 'AUTH CRAM-MD5' 'AUTH PLAINX' 'AUTH EXTERNAL =' "AUTH PLAIN $plain"
+	for line in 1 2 3; do
+		[ "${lines[line]}" = '-ERR this mechanism is unknown here' ]
+	done
+	[ "${lines[4]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+	[ "${lines[5]}" = '+OK 0 messages' ]
+}
+
+@test "a client that leaves in the middle of an exchange is gone" {
+	for script in 'AUTH PLAIN\r\n' 'AUTH PLAIN\r\nAGFs'; do
+		printf '%b' "$script" >script
+		handle script
+		[ "$(wc -l <out)" -eq 2 ]
+	done
+}
+
+@test "failed logins wait, whatever the command" {
+	options+=(--login-penalty=1)
+	printf '%s\r\n' "AUTH PLAIN $(encode '\0alice\0x')" "AUTH PLAIN $(encode '\0alice\0x')" >script
+	trace trace trace=poll "$HANDLER" "${options[@]}" <script >out 2>log
+	[ "$(grep -cE 'events=0\}\], 1, [12]?[0-9]{3}\) += 0' trace)" -eq 2 ]
+	grep -E 'events=0\}\], 1, (2000|1[0-9]{3})\) += 0' trace
+}
+
+@test "a password in a response is never logged" {
+	talk "AUTH PLAIN $(encode '\0alice\0wrong-secret')" 'AUTH PLAIN' "$(encode '\0alice\0wrong-secret')"
+	run ! grep -E "wrong-secret|$(encode 'wrong-secret' | head -c 12)" log
+	[ "$(wc -l <log)" -eq 2 ]
+}
+
+# --- Client certificates ---
+
+# setup_external: a port that asks for a certificate, and `usage`, which such a certificate has.
+setup_external() {
+	setup_tls
+	make_ca people
+	printf '%s\n' 'alice:{PLAIN}apple' 'carol@example.org:!' 'dora@example.org:' \
+		'erin@example.org:!::::::nologin' >"$users"
+	usage='extendedKeyUsage=clientAuth'
+	serve_port --tls=implicit --tls-client-ca=people.pem
+}
+
+# as CERTIFICATE LINE...: a session of these lines and QUIT with a client certificate; without the
+# greeting, the replies are in `lines`.
+as() {
+	tls_talk "-cert $1.pem -key $1.key" "${@:2}" QUIT
+	lines=("${lines[@]:1}")
+}
+
+@test "AUTH EXTERNAL: the certificate's e-mail address names the user, else its CN" {
+	setup_external
+	make_certificate mail people /CN=alice $usage 'subjectAltName=DNS:x,email:carol@example.org'
+	make_certificate name people /CN=alice $usage
+	make_certificate two people /CN=x $usage 'subjectAltName=email:other@example.org,email:carol@example.org'
+	as mail AUTH 'AUTH EXTERNAL =' STAT
+	[ "${lines[*]:0:4}" = '+OK mechanisms follow PLAIN EXTERNAL .' ]
+	[ "${lines[4]}" = '+OK 0 messages' ]
+	as mail 'AUTH EXTERNAL' '' STAT
+	[ "${lines[*]}" = '+  +OK 0 messages +OK 0 0 +OK goodbye' ]
+	as mail "AUTH EXTERNAL $(encode carol@example.org)"
+	[ "${lines[0]}" = '+OK 0 messages' ]
+	as mail "AUTH EXTERNAL $(encode alice)" 'AUTH EXTERNAL =' # the CN does not count then
+	[ "${lines[0]}" = "$refused" ]
+	[ "${lines[1]}" = '+OK 0 messages' ]
+	as name 'AUTH EXTERNAL =' STAT
+	[ "${lines[0]}" = '+OK 0 messages' ]
+	as name CAPA
+	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN EXTERNAL'
+	as two 'AUTH EXTERNAL =' "AUTH EXTERNAL $(encode carol@example.org)"
+	[ "${lines[0]}" = "$refused" ]
+	[ "${lines[1]}" = '+OK 0 messages' ]
+	logged "pop3-handler: login of 'other@example.org' from 127.0.0.1 refused"
+}
+
+@test "AUTH EXTERNAL: the user must be in the passwd-file, and may log in" {
+	setup_external
+	for user in nobody@example.org dora@example.org erin@example.org CAROL@example.org '../alice@x'; do
+		make_certificate one people /CN=alice $usage "subjectAltName=email:$user"
+		as one 'AUTH EXTERNAL =' 'USER alice' 'PASS apple'
+		echo "$user: ${lines[*]}"
+		[ "${lines[0]}" = "$refused" ]
+		[ "${lines[2]}" = '+OK 0 messages' ]
+		rm one.*
+	done
+	make_certificate one people /O=nobody $usage
+	as one 'AUTH EXTERNAL ='
+	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+	as server "AUTH EXTERNAL $(encode 'carol@example.org\0')"
+	[[ ${lines[0]} == -ERR* ]]
+}
+
+@test "a client certificate that is not good is as if there were none, and the log says why" {
+	setup_external
+	make_certificate stranger ca /CN=alice $usage
+	days=-1 make_certificate late people /CN=alice $usage
+	make_certificate other people /CN=alice extendedKeyUsage=serverAuth
+	for name in stranger late other; do
+		for version in -tls1_2 -tls1_3; do
+			tls_talk "-cert $name.pem -key $name.key $version" CAPA 'AUTH EXTERNAL =' 'USER alice' 'PASS apple' QUIT
+			printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN'
+			[ "${lines[-4]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+			[ "${lines[-2]}" = '+OK 0 messages' ]
+		done
+	done
+	cat log
+	grep -F 'pop3-handler: the client certificate of 127.0.0.1 is not accepted: ' log >why
+	[ "$(wc -l <why)" -eq 6 ]
+	[ "$(grep -cF 'issuer is unknown' why)" -eq 2 ]
+	[ "$(grep -ciF 'expired' why)" -eq 2 ]
+	[ "$(grep -ciF 'purpose' why)" -eq 2 ]
+	tls_talk '' 'AUTH EXTERNAL =' 'USER alice' 'PASS apple' QUIT # none at all
+	[ "${lines[-2]}" = '+OK 0 messages' ]
+}
+
+@test "without tls-client-ca nobody is asked for a certificate" {
+	setup_external
+	make_certificate name people /CN=alice $usage
+	serve_port --tls=implicit
+	as name 'AUTH EXTERNAL ='
+	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+	[ ! -s log ]
+}
+
+@test "a resumed session keeps its certificate, and it is checked again" {
+	setup_external
+	make_certificate name people /CN=alice $usage
+	implicit=$port
+	make_ca elsewhere
+	serve_port --tls=implicit --tls-client-ca=elsewhere.pem
+	elsewhere=$port
+	serve_port --tls=implicit
+	without=$port
+	for version in -tls1_2 -tls1_3; do
+		resume() {
+			printf '%s\r\n' 'AUTH EXTERNAL =' QUIT | timeout 20 openssl s_client -connect "localhost:$1" \
+				-CAfile ca.pem -ign_eof $version "${@:2}" >out 2>client
+			[ "$(grep -cE '^Reused, TLS' out)" -eq "$reused" ]
+			tr -d '\r' <out | grep -oE '\+OK [0-9]+ messages|-ERR .*' >answer
+			cat answer
+		}
+		reused=0 resume "$implicit" -cert name.pem -key name.key -sess_out session
+		grep -xF '+OK 0 messages' answer
+		reused=1 resume "$implicit" -sess_in session
+		grep -xF '+OK 0 messages' answer
+		reused=1 resume "$elsewhere" -sess_in session
+		grep -F -- '-ERR AUTH EXTERNAL needs' answer
+		logged 'issuer is unknown'
+		reused=1 resume "$without" -sess_in session
+		grep -F -- '-ERR AUTH EXTERNAL needs' answer
+	done
+}
+
+@test "WAKE checks the account of a certificate, too" {
+	setup_external
+	make_certificate name people /CN=alice $usage
+	start_session one openssl s_client -connect "localhost:$port" -brief -nocommands -cert name.pem \
+		-key name.key
+	ask one 'AUTH EXTERNAL ='
+	[ "$reply" = '+OK 0 messages' ]
+	ask one SLEE
+	printf 'alice:!\n' >"$users"
+	ask one WAKE
+	[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+}

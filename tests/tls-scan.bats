@@ -1,0 +1,70 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What those who look for weak TLS say of it.
+
+load helpers
+
+setup() {
+	setup_site
+	make_ca ca
+	make_key rsa.key rsa
+	# With all that a scanner expects of a public certificate.
+	days=200
+	for name in ecdsa rsa; do
+		make_certificate $name ca /CN=localhost subjectAltName=DNS:localhost keyUsage=digitalSignature \
+			extendedKeyUsage=serverAuth crlDistributionPoints=URI:http://crl.example.org/ca.crl
+		options+=("--tls-cert=$name.pem" "--tls-key=$name.key")
+	done
+}
+
+@test "sslscan finds TLS 1.2 and 1.3 with strong ciphers only" {
+	for way in implicit starttls; do
+		serve_port --tls=$way
+		[ $way = starttls ] && how=(--starttls-pop3) || how=()
+		sslscan --no-colour --xml=scan.xml "${how[@]}" "localhost:$port" >out
+		grep -xF 'Server supports TLS Fallback SCSV' out
+		python3 - <<-'END'
+			import xml.etree.ElementTree as tree
+			test = tree.parse('scan.xml').find('ssltest')
+			enabled = {(p.get('type') + p.get('version')) for p in test.findall('protocol') if p.get('enabled') == '1'}
+			assert enabled == {'tls1.2', 'tls1.3'}, enabled
+			ciphers = [(c.get('cipher'), int(c.get('bits'))) for c in test.findall('cipher')]
+			assert len(ciphers) == 9, ciphers
+			for name, bits in ciphers:
+			    assert bits >= 128 and ('GCM' in name or 'CHACHA20' in name), name
+			    assert name.startswith(('TLS_', 'ECDHE-')), name
+			assert test.find('renegotiation').get('supported') == '0'
+			assert all(h.get('vulnerable') == '0' for h in test.findall('heartbleed'))
+		END
+	done
+}
+
+@test "nmap grades every cipher A, and finds nothing else" {
+	serve_port --tls=implicit
+	nmap -Pn -p "$port" --script 'ssl-*,sslv2,sslv2-drown' --script-args vulns.showall localhost >out
+	cat out
+	grep -F 'least strength: A' out
+	[ "$(grep -c '(ecdh_x25519) - A$' out)" -ge 6 ]
+	grep -F 'cipher preference: server' out
+	run ! grep -E '[^T] VULNERABLE|warnings|TLSv1\.[01]|SSLv' out
+}
+
+@test "testssl.sh has nothing to say that is more than information" {
+	[ "$SANITIZED" = none ] || skip 'it takes half a minute, and sees the protocol only'
+	serve_port
+	testssl --quiet --color 0 --warnings off --ip one --add-ca ca.pem --starttls pop3 \
+		--jsonfile scan.json -p -P -f -S -U "localhost:$port" >out 2>&1 || true
+	python3 - <<-'END'
+		import json
+		findings = json.load(open('scan.json'))
+		assert len(findings) > 60, len(findings)
+		# No DNS here, and what testssl.sh says of itself.
+		about = {'DNS_CAArecord', 'engine_problem', 'scanTime'}
+		bad = [f for f in findings if f['severity'] not in ('OK', 'INFO')
+		       and f['id'].split()[0] not in about]
+		assert not bad, bad
+		tested = {f['id'].split()[0] for f in findings}
+		assert {'TLS1_3', 'PFS', 'heartbleed', 'ROBOT', 'secure_client_renego', 'LUCKY13', 'RC4',
+		        'cipher_order'} <= tested, tested
+	END
+}
