@@ -34,7 +34,8 @@
 #define NAMES_MAX 8		   /* of a client */
 #define SERVER_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
 #define PROBLEM_OCTETS 200
-#define ALERT_OCTETS 7 /* a whole record with an alert that is not encrypted */
+#define FLIGHT_OCTETS 8192 /* room for a chain of certificates */
+#define ALERT_OCTETS 7	   /* a whole record with an alert that is not encrypted */
 /* A client that polls once in this time resumes, unless the key has changed meanwhile. */
 #define TICKET_LIFETIME_S 43200
 
@@ -64,6 +65,7 @@ struct tls_session {
 	int io_error; /* what read_some or write_some said last, if it was a failure */
 	unsigned char last[ALERT_OCTETS]; /* received */
 	bool has_read, is_tls;		  /* whether the first octet was one that TLS begins with */
+	bool is_agreed;			  /* the handshake itself is done */
 	char problem[PROBLEM_OCTETS];
 	char *names[NAMES_MAX + 1];
 };
@@ -491,11 +493,25 @@ static ssize_t pull(gnutls_transport_ptr_t context, void *room, size_t octets)
 	return n;
 }
 
-static ssize_t push(gnutls_transport_ptr_t context, const void *octets, size_t count)
+/* Writes a flight of handshake messages in one piece, as far as there is room: so that it goes out
+ * in few packets, and no client has hung up before it has seen all of it. */
+static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int count)
 {
 	struct tls_session *session = context;
-	ssize_t n = session->io.write_some(session->io.context, octets, count);
+	const void *octets = pieces[0].iov_base;
+	size_t size = pieces[0].iov_len;
+	char gathered[FLIGHT_OCTETS];
+	ssize_t n;
 
+	if (count > 1 && size < sizeof(gathered)) {
+		size = 0;
+		for (int i = 0; i < count && pieces[i].iov_len <= sizeof(gathered) - size; i++) {
+			memcpy(gathered + size, pieces[i].iov_base, pieces[i].iov_len);
+			size += pieces[i].iov_len;
+		}
+		octets = gathered;
+	}
+	n = session->io.write_some(session->io.context, octets, size);
 	if (n < 0) {
 		session->io_error = (int)n;
 		gnutls_transport_set_errno(session->session, (int)-n);
@@ -571,7 +587,7 @@ static int set_up(struct tls_session *session)
 	gnutls_handshake_set_timeout(gnutls, GNUTLS_INDEFINITE_TIMEOUT); /* our caller has one */
 	gnutls_transport_set_ptr(gnutls, session);
 	gnutls_transport_set_pull_function(gnutls, pull);
-	gnutls_transport_set_push_function(gnutls, push);
+	gnutls_transport_set_vec_push_function(gnutls, push);
 	return r;
 }
 
@@ -579,8 +595,8 @@ static int make_session(struct tls_session *session)
 {
 	unsigned char key[TICKETS_KEY_OCTETS];
 	int found = tickets_find_key(key);
-	unsigned no_tickets = found < 0 ? GNUTLS_NO_TICKETS : 0;
-	int r = gnutls_init(&session->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | no_tickets);
+	unsigned tickets = found < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
+	int r = gnutls_init(&session->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
 	if (found < 0 && found != -ENOENT && found != -EAGAIN)
 		complain(session->tls, "no TLS session tickets, their key cannot be shared: %s",
@@ -729,7 +745,7 @@ static const char *describe_alert(int alert)
 	return of_certificate ? "the client rejected the certificate" : "the client gave up";
 }
 
-static const char *describe_error(int error)
+static const char *describe_error(const struct tls_session *session, int error)
 {
 	switch (error) {
 	case GNUTLS_E_PREMATURE_TERMINATION:
@@ -737,7 +753,9 @@ static const char *describe_error(int error)
 		return "the client closed the connection";
 	case GNUTLS_E_PULL_ERROR:
 	case GNUTLS_E_PUSH_ERROR:
-		return "the connection broke";
+		if (session->io_error == -ECONNRESET || session->io_error == -EPIPE)
+			return "the client closed the connection";
+		return strerror(-session->io_error);
 	case GNUTLS_E_UNSUPPORTED_VERSION_PACKET:
 		return "no TLS version in common";
 	case GNUTLS_E_NO_CIPHER_SUITES:
@@ -766,7 +784,7 @@ static void note_problem(struct tls_session *session, int error)
 			       describe_alert(alert), name ? name : "unknown alert", alert);
 	else
 		(void)snprintf(session->problem, sizeof(session->problem), "%s",
-			       describe_error(error));
+			       describe_error(session, error));
 }
 
 /* What the handshake needed is not needed any more, least of all the keys. */
@@ -778,9 +796,24 @@ static void forget_tls(struct tls_session *session)
 	(void)malloc_trim(0);
 }
 
+/* Goes on with the handshake, and with the ticket that comes after it in TLS 1.3: one, for POP3
+ * clients open one connection at a time. */
+static int go_on(struct tls_session *session)
+{
+	gnutls_session_t gnutls = session->session;
+	int r = session->is_agreed ? 0 : gnutls_handshake(gnutls);
+
+	if (r < 0)
+		return r;
+	session->is_agreed = true;
+	if (gnutls_protocol_get_version(gnutls) < GNUTLS_TLS1_3)
+		return 0;
+	return gnutls_session_ticket_send(gnutls, 1, 0);
+}
+
 int tls_session_handshake(struct tls_session *session)
 {
-	int r = gnutls_handshake(session->session);
+	int r = go_on(session);
 	int error;
 
 	if (r >= 0) {
