@@ -72,8 +72,23 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 	shellcheck -x .ci/run tools/* tests/helpers.bash tests/*.bats
 }
 
+@test "the manual is clean, and it and README tell of every setting" {
+	# Which other manuals this machine has is not our affair.
+	mandoc -Tlint -W style pop3-handler.8 |
+		grep -vE 'referenced manual not found|outdated mandoc.db' >"$BATS_TEST_TMPDIR/lint" || true
+	cat "$BATS_TEST_TMPDIR/lint"
+	[ ! -s "$BATS_TEST_TMPDIR/lint" ]
+	settings=$("$HANDLER" --help | sed -nE 's/^  --([a-z-]+)=\.\.\..*/\1/p')
+	[ "$(wc -w <<<"$settings")" -ge 15 ]
+	for setting in $settings; do
+		echo "$setting"
+		grep -qxF ".It Cm $setting" pop3-handler.8
+		grep -qF "| \`$setting\` |" README.md
+	done
+}
+
 @test "every file of source says its licence" {
-	for file in ./*.c ./*.h meson.build tests/* tools/* .ci/run; do
+	for file in ./*.c ./*.h ./*.8 meson.build tests/* tools/* .ci/run; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
 			echo "$file"
 			return 1
