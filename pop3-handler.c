@@ -16,7 +16,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* The exit status for the end of a session. What a client does is no failure of ours. */
+/* The exit status for the end of a session, or why there was none. What a client does is no failure
+ * of ours. */
 static int exit_status(int error)
 {
 	switch (error) {
@@ -26,6 +27,8 @@ static int exit_status(int error)
 	case -EPROTO:
 	case -ETIMEDOUT:
 		return EX_OK;
+	case -EBADMSG: /* of tls_load() */
+		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;
 	default:
@@ -67,8 +70,9 @@ static int serve_client(const struct settings *settings, struct tls *tls)
 	int r;
 
 	/* STLS can be refused, but here there is no other way to speak. */
-	if (settings->tls == TLS_IMPLICIT && tls_load(tls) < 0)
-		return EX_CONFIG;
+	r = settings->tls == TLS_IMPLICIT ? tls_load(tls) : 0;
+	if (r < 0)
+		return exit_status(r);
 	r = transport_new(STDIN_FILENO, STDOUT_FILENO, &transport);
 	if (r < 0) {
 		log_error("cannot use standard input and output: %s", strerror(-r));
@@ -136,7 +140,7 @@ static int check_tls(const struct settings *settings)
 	if (r == 0 && tls)
 		r = tls_load(tls);
 	(void)tls_free(tls);
-	return r == 0 ? EX_OK : r == -ENOMEM ? EX_TEMPFAIL : EX_CONFIG;
+	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
 static int check(const struct settings *settings)

@@ -20,7 +20,7 @@
 
 /* The administrator's or the distribution's choice, where the platform has one; never less than
  * TLS 1.2. */
-#define SYSTEM_PRIORITY "@SYSTEM:-VERS-TLS1.1:-VERS-TLS1.0"
+#define SYSTEM_PRIORITY "@SYSTEM:-VERS-TLS1.1:-VERS-TLS1.0:-VERS-SSL3.0"
 /* Else forward secrecy and authenticated encryption only, which every client of the last ten years
  * can do. */
 #define DEFAULT_PRIORITY                                                               \
@@ -849,7 +849,7 @@ ssize_t tls_session_read(struct tls_session *session, void *room, size_t octets)
 	if (n >= 0)
 		return n;
 	if (n == GNUTLS_E_REHANDSHAKE) {
-		(void)gnutls_alert_send(session->session, GNUTLS_AL_FATAL,
+		(void)gnutls_alert_send(session->session, GNUTLS_AL_WARNING,
 					GNUTLS_A_NO_RENEGOTIATION);
 		return -EPROTO;
 	}

@@ -229,6 +229,26 @@ served_is() {
 	done
 }
 
+@test "twins with wildcards stand side by side, too, but one that is good for more does not come first" {
+	make_key rsa.key rsa
+	make_certificate rsa ca /CN=rsa 'subjectAltName=DNS:*.example.org,DNS:example.org'
+	make_certificate ecdsa ca /CN=ecdsa 'subjectAltName=DNS:example.org,DNS:*.example.org'
+	make_certificate more ca /CN=more 'subjectAltName=DNS:*.example.org,DNS:*.example.net'
+	without_certificate
+	serve_port --tls=implicit --tls-cert=rsa.pem --tls-key=rsa.key --tls-cert=ecdsa.pem --tls-key=ecdsa.key
+	for name in mail.example.org example.org; do
+		served_is ecdsa -servername $name
+		served_is rsa -servername $name -sigalgs RSA-PSS+SHA256
+	done
+	# One key for three: which of them a client gets goes by their order.
+	cp ecdsa.key less.key
+	make_certificate less ca /CN=less subjectAltName=DNS:mail.example.org
+	serve_port --tls=implicit --tls-cert=less.pem --tls-key=less.key --tls-cert=more.pem --tls-key=more.key
+	served_is less -servername mail.example.org
+	served_is more -servername pop.example.org
+	served_is less -noservername
+}
+
 @test "certificate and key are found among systemd's credentials, and settings come first" {
 	without_certificate
 	mkdir credentials
