@@ -157,6 +157,37 @@ sys.exit(handler.wait(20))'
 	done
 }
 
+@test "a client that stops reading, or sends less than a record, counts as idle" {
+	truncate -s 30M "$mail/alice/new/2.M1P1.h" # more than all buffers hold
+	serve_port --tls=implicit --idle-timeout=1
+	python "
+tls = start()
+tls.sendall(b'DELE 1\r\nRETR 2\r\nQUIT\r\n')
+while True: # until the session is over, and its lock free
+    try:
+        start()
+        break
+    except AssertionError:
+        pass"
+	python "
+import select, time
+tls = start()
+assert ask(tls, b'DELE 1').startswith(b'+OK')
+plain = socket.socket(fileno=tls.detach())
+poll = select.poll()
+poll.register(plain, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+try:
+    plain.sendall(b'\x17\x03\x03\x40\x00')
+    until = time.monotonic() + 20
+    while not poll.poll(50):
+        plain.sendall(b'x')
+        assert time.monotonic() < until
+except (BrokenPipeError, ConnectionResetError):
+    pass"
+	until as_alice STAT; do :; done
+	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
 @test "the log says why a handshake failed" {
 	serve_port --tls=implicit
 	: <>"/dev/tcp/127.0.0.1/$port"

@@ -211,7 +211,7 @@ served_is() {
 
 @test "RSA and ECDSA side by side: the client gets what it can use, ECDSA if both" {
 	make_key rsa.key rsa
-	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost
+	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost,email:postmaster@localhost,IP:127.0.0.1
 	make_certificate other ca /CN=other subjectAltName=DNS:other.example.org
 	without_certificate
 	for order in 'rsa server other' 'server rsa other'; do
@@ -275,12 +275,12 @@ served_is() {
 	make_key middle.key
 	make_certificate middle ca /CN=middle basicConstraints=critical,CA:true
 	make_certificate leaf middle /CN=leaf subjectAltName=DNS:localhost
-	# GnuTLS wants the server's own certificate first; the rest it puts in order.
+	# Its own certificate must be the first; the others may stand as they like.
 	(umask 077 && cat leaf.key leaf.pem ca.pem middle.pem >both.pem)
 	serve_port --tls=implicit --tls-cert=both.pem
-	tls_talk '' QUIT
-	[ "$status" -eq 0 ]
-	peer_is leaf
+	printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -CAfile ca.pem -ign_eof \
+		-verify_return_error -verify_hostname localhost >out 2>client
+	[ "$(sed -n 's/^ *[0-9] s:CN = //p' out | tr '\n' ' ')" = 'leaf middle ca ' ]
 }
 
 @test "keys of all kinds and forms are taken" {
@@ -321,7 +321,10 @@ make_ocsp() {
 
 @test "an OCSP response is stapled to its certificate, as DER or PEM" {
 	make_certificate two ca /CN=two subjectAltName=DNS:two
+	make_key rsa.key rsa
+	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost # a twin of the server's
 	make_ocsp server -ndays 2
+	make_ocsp rsa -ndays 2
 	make_ocsp two -ndays 2
 	{
 		echo '-----BEGIN OCSP RESPONSE-----'
@@ -329,17 +332,18 @@ make_ocsp() {
 		echo '-----END OCSP RESPONSE-----'
 	} >two.pem.ocsp
 	serve_port --tls=implicit --tls-cert=server.pem --tls-key=server.key --tls-cert=two.pem \
-		--tls-key=two.key --tls-ocsp=two.pem.ocsp --tls-ocsp=server.ocsp
-	for name in localhost two; do
+		--tls-key=two.key --tls-cert=rsa.pem --tls-key=rsa.key --tls-ocsp=two.pem.ocsp \
+		--tls-ocsp=rsa.ocsp --tls-ocsp=server.ocsp
+	# Of each: its file, the name to ask for, and what the client can verify.
+	for case in 'server localhost ECDSA+SHA256' 'two two ECDSA+SHA256' 'rsa localhost RSA-PSS+SHA256'; do
+		read -r file name algorithms <<<"$case"
+		[ "$file" != rsa ] || algorithms+=:RSA+SHA256
 		for version in -tls1_2 -tls1_3; do
-			printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -servername $name \
-				-CAfile ca.pem -status $version -ign_eof >out 2>client
+			printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -servername "$name" \
+				-CAfile ca.pem -status $version -sigalgs "$algorithms" -ign_eof >out 2>client
+			echo "$case $version"
 			grep -F 'OCSP Response Status: successful' out
-			case $name in
-			two) peer=two ;;
-			*) peer=server ;;
-			esac
-			serial=$(openssl x509 -in $peer.pem -noout -serial)
+			serial=$(openssl x509 -in "$file.pem" -noout -serial)
 			grep -F "Serial Number: ${serial#*=}" out
 		done
 	done
@@ -442,19 +446,21 @@ stls_fails() {
 }
 
 @test "what a session can do with is a line all the same: a key open to others, a wrong time" {
-	make_certificate young ca /CN=young subjectAltName=DNS:localhost
 	days=-1 make_certificate old ca /CN=old subjectAltName=DNS:localhost
-	openssl req -new -key young.key -subj /CN=young | openssl x509 -req -CA ca.pem -CAkey ca.key \
-		-days 1 -out young.pem 2>/dev/null
+	make_key young.key
+	faketime '10 days' bash -c "$(declare -f make_certificate)
+		make_certificate young ca /CN=young subjectAltName=DNS:localhost"
 	cp server.key open.key
 	chmod 644 open.key
 	check_fails "the private key in tls-key = 'open.key' is open to others (mode 0644)" \
 		--tls-cert=server.pem --tls-key=open.key
 	check_fails "a certificate in tls-cert = 'old.pem' has expired on $(date -u -d -1day +%Y-%m-%d)" \
 		--tls-cert=old.pem --tls-key=old.key
-	for name in open old; do
+	check_fails "a certificate in tls-cert = 'young.pem' is not valid before $(date -u -d 10days +%Y-%m-%d)" \
+		--tls-cert=young.pem --tls-key=young.key
+	for name in open old young; do
 		: >log
-		[ $name = old ] && cert=old || cert=server
+		[ $name = open ] && cert=server || cert=$name
 		serve_port --tls=implicit "--tls-cert=$cert.pem" "--tls-key=$name.key"
 		printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -ign_eof -quiet >out 2>client
 		read_lines
