@@ -11,6 +11,7 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <strings.h>
 
 /* The longest line of an AUTH exchange, without its line end (RFC 5034 section 4). */
@@ -75,21 +76,24 @@ static const struct mechanism {
 	{ "EXTERNAL", external_allowed, refuse_external, login_external }, /* RFC 4422, A */
 };
 
-int login_put_capabilities(struct session *session)
+/* Puts the line `SASL` with the mechanisms that are allowed, if any is (RFC 5034 section 3). */
+static int put_sasl(struct session *session)
 {
-	char sasl[sizeof("SASL PLAIN EXTERNAL")] = "SASL";
-	bool any = false;
-	int r = 0;
+	char names[sizeof(" PLAIN EXTERNAL")] = "";
+	size_t octets = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
-		if (!mechanisms[i].allowed(session))
-			continue;
-		any = true;
-		(void)strcat(sasl, " ");
-		(void)strcat(sasl, mechanisms[i].name);
+		if (mechanisms[i].allowed(session))
+			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
+						   mechanisms[i].name);
 	}
-	if (any)
-		r = transport_put_line(session->transport, "%s", sasl);
+	return octets > 0 ? transport_put_line(session->transport, "SASL%s", names) : 0;
+}
+
+int login_put_capabilities(struct session *session)
+{
+	int r = put_sasl(session);
+
 	if (r == 0 && plaintext_allowed(session))
 		r = transport_put_line(session->transport, "USER");
 	if (r == 0 && tls_offered(session))
@@ -295,8 +299,8 @@ static int answer_response(struct session *session, const struct mechanism *mech
 /* Asks for the response with an empty challenge. */
 static int ask_for_response(struct session *session, const struct mechanism *mechanism)
 {
-	char *text;
-	size_t octets;
+	char *text = NULL;
+	size_t octets = 0;
 	int r = transport_put_line(session->transport, "+ ");
 
 	if (r == 0)

@@ -110,7 +110,8 @@ static int read_open_file(int fd, gnutls_datum_t *ret_datum, mode_t *ret_mode)
 	if (n < 0)
 		return (int)n;
 	*ret_mode = status.st_mode & 07777;
-	*ret_datum = (gnutls_datum_t){ .data = take_ptr(datum.data), .size = (unsigned)n };
+	ret_datum->data = take_ptr(datum.data);
+	ret_datum->size = (unsigned)n;
 	return 0;
 }
 
@@ -172,7 +173,7 @@ static int load_chain(struct tls *tls, struct certificate *certificate)
 {
 	const char *path = certificate->cert_path;
 	auto_datum gnutls_datum_t pem = { 0 };
-	mode_t mode;
+	mode_t mode = 0;
 	int r = read_file(tls, "tls-cert", path, &pem, &mode);
 
 	if (r < 0)
@@ -216,7 +217,7 @@ static int load_key(struct tls *tls, struct certificate *certificate)
 {
 	const char *path = certificate->key_path;
 	auto_datum gnutls_datum_t pem = { 0 };
-	mode_t mode;
+	mode_t mode = 0;
 	int r = read_file(tls, "tls-key", path, &pem, &mode);
 
 	if (r < 0)
@@ -361,7 +362,7 @@ static int add_ocsp(struct tls *tls, const gnutls_datum_t *response)
 static void load_ocsp(struct tls *tls, const char *path)
 {
 	auto_datum gnutls_datum_t response = { 0 };
-	mode_t mode;
+	mode_t mode = 0;
 	int r;
 
 	if (read_file(tls, "tls-ocsp", path, &response, &mode) < 0)
@@ -396,7 +397,7 @@ static int load(struct tls *tls)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
 	const char *ca_path = tls->options.client_ca;
-	mode_t mode;
+	mode_t mode = 0;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(tls);
 
 	if (r == 0 && ca_path)
@@ -557,15 +558,6 @@ static int choose_certificate(gnutls_session_t gnutls)
 	return 0;
 }
 
-/* Without a key that other processes have too, a ticket would be of no use. */
-static int set_tickets(gnutls_session_t gnutls, unsigned char key[TICKETS_KEY_OCTETS])
-{
-	gnutls_datum_t datum = { .data = key, .size = TICKETS_KEY_OCTETS };
-
-	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
-	return gnutls_session_ticket_enable_server(gnutls, &datum);
-}
-
 static int set_up(struct tls_session *session)
 {
 	static unsigned char protocol[] = "pop3";
@@ -582,6 +574,7 @@ static int set_up(struct tls_session *session)
 		r = gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
 	if (tls->options.client_ca)
 		gnutls_certificate_server_set_request(gnutls, GNUTLS_CERT_REQUEST);
+	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
 	gnutls_session_set_ptr(gnutls, session);
 	gnutls_handshake_set_post_client_hello_function(gnutls, choose_certificate);
 	gnutls_handshake_set_timeout(gnutls, GNUTLS_INDEFINITE_TIMEOUT); /* our caller has one */
@@ -591,9 +584,11 @@ static int set_up(struct tls_session *session)
 	return r;
 }
 
+/* Without a key that other processes have too, a ticket would be of no use. */
 static int make_session(struct tls_session *session)
 {
 	unsigned char key[TICKETS_KEY_OCTETS];
+	const gnutls_datum_t datum = { .data = key, .size = sizeof(key) };
 	int found = tickets_find_key(key);
 	unsigned tickets = found < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
 	int r = gnutls_init(&session->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
@@ -602,7 +597,7 @@ static int make_session(struct tls_session *session)
 		complain(session->tls, "no TLS session tickets, their key cannot be shared: %s",
 			 strerror(-found));
 	if (r >= 0 && found == 0)
-		r = set_tickets(session->session, key);
+		r = gnutls_session_ticket_enable_server(session->session, &datum);
 	if (r >= 0)
 		r = set_up(session);
 	explicit_bzero(key, sizeof(key));
@@ -623,7 +618,7 @@ int tls_session_new(struct tls *tls, const struct tls_io *io, struct tls_session
 	session->io = *io;
 	r = make_session(session);
 	if (r < 0)
-		session = tls_session_free(session);
+		(void)tls_session_free(session);
 	else
 		*ret = session;
 	return r;
