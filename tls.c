@@ -650,10 +650,12 @@ static int add_name(struct tls_session *session, const char *name, size_t octets
 	return session->names[count] ? 0 : -ENOMEM;
 }
 
-static int find_mail_addresses(struct tls_session *session, gnutls_x509_crt_t crt)
+/* Takes the e-mail addresses. In ret_any: whether there are any, be they of use or not. */
+static int find_mail_addresses(struct tls_session *session, gnutls_x509_crt_t crt, bool *ret_any)
 {
 	int r = 0;
 
+	*ret_any = false;
 	for (unsigned i = 0; r == 0; i++) {
 		char name[NAME_OCTETS_MAX + 1];
 		size_t octets = sizeof(name);
@@ -663,6 +665,8 @@ static int find_mail_addresses(struct tls_session *session, gnutls_x509_crt_t cr
 			break;
 		if (type == GNUTLS_SAN_RFC822NAME)
 			r = add_name(session, name, octets);
+		if (type == GNUTLS_SAN_RFC822NAME || type < 0) /* or one that is too long */
+			*ret_any = true;
 	}
 	return r;
 }
@@ -671,9 +675,10 @@ static int find_names(struct tls_session *session, gnutls_x509_crt_t crt)
 {
 	char name[NAME_OCTETS_MAX + 1];
 	size_t octets = sizeof(name);
-	int r = find_mail_addresses(session, crt);
+	bool any;
+	int r = find_mail_addresses(session, crt, &any);
 
-	if (r == 0 && !session->names[0] &&
+	if (r == 0 && !any &&
 	    gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &octets) ==
 		    0)
 		r = add_name(session, name, octets);

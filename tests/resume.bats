@@ -28,6 +28,8 @@ openssl_client() {
 		port=$implicit
 		openssl_client $version -sess_out session
 		[ "$resumed" = New ]
+		grep -F 'TLS session ticket lifetime hint: 43200 (seconds)' out
+		[ "$(grep -cF 'TLS session ticket:' out)" -eq 1 ]
 		openssl_client $version -sess_in session
 		[ "$resumed" = Reused ]
 		port=$starttls

@@ -127,6 +127,42 @@ not_base64='-ERR the response is not base64'
 	[ "$(wc -l <log)" -eq 2 ]
 }
 
+@test "a password is wiped from memory when it has been used" {
+	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
+	printf 'alice:%s\n' "$(openssl passwd -6 -salt salt open-sesame)" >"$users"
+	search() {
+		/usr/bin/python3 - "$1" "$pid_one" <<-'END'
+			import sys
+			found = 0
+			with open('/proc/%s/mem' % sys.argv[2], 'rb', 0) as memory:
+			    for line in open('/proc/%s/maps' % sys.argv[2]):
+			        start, end = (int(x, 16) for x in line.split()[0].split('-'))
+			        if ' rw' in line:
+			            memory.seek(start)
+			            found += sys.argv[1].encode() in memory.read(end - start)
+			sys.exit(found)
+		END
+	}
+	for response in "$(encode '\0alice\0open-sesame')" "$(encode '\0alice\0open-sesame-not')"; do
+		for how in "AUTH PLAIN $response" "AUTH PLAIN"; do
+			start_session one
+			ask one "$how"
+			[ "$how" != 'AUTH PLAIN' ] || ask one "$response"
+			ask one NOOP
+			search open-sesame
+			search "${response:4:12}"
+			hang_up one
+			rm one.*
+		done
+	done
+	start_session one
+	ask one 'USER alice'
+	ask one 'PASS open-sesame'
+	[[ $reply == +OK* ]]
+	search open-sesame
+	run ! search 'pop3-handler' # it does find what is there
+}
+
 # --- Client certificates ---
 
 # setup_external: a port that asks for a certificate, and `usage`, which such a certificate has.
@@ -161,6 +197,8 @@ as() {
 	as mail "AUTH EXTERNAL $(encode alice)" 'AUTH EXTERNAL =' # the CN does not count then
 	[ "${lines[0]}" = "$refused" ]
 	[ "${lines[1]}" = '+OK 0 messages' ]
+	as mail "AUTH EXTERNAL $(encode 'carol@example.org\0x')"
+	[ "${lines[0]}" = '-ERR the response is no user name' ]
 	as name 'AUTH EXTERNAL =' STAT
 	[ "${lines[0]}" = '+OK 0 messages' ]
 	as name CAPA
@@ -184,7 +222,27 @@ as() {
 	make_certificate one people /O=nobody $usage
 	as one 'AUTH EXTERNAL ='
 	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
-	as server "AUTH EXTERNAL $(encode 'carol@example.org\0')"
+}
+
+@test "a NUL in a name is no way to be somebody else" {
+	setup_external
+	address='carol@example.org\0.example.net'
+	# As DER, for openssl would not write it: SEQUENCE { [1] address }.
+	octets=$(printf '%b' "$address" | od -An -v -tx1 | tr -d ' \n')
+	size=$((${#octets} / 2))
+	make_certificate nul people /CN=alice $usage \
+		"subjectAltName=DER:$(printf '30%02x81%02x' $((size + 2)) $size)$octets"
+	openssl x509 -in nul.pem -noout -text | grep -F carol@example.org
+	for version in -tls1_2 -tls1_3; do
+		tls_talk "-cert nul.pem -key nul.key $version" 'AUTH EXTERNAL =' \
+			"AUTH EXTERNAL $(encode carol@example.org)" QUIT
+		# Not even its CN: it has an address, though a bad one.
+		[[ ${lines[1]} == -ERR* ]]
+		[[ ${lines[2]} == -ERR* ]]
+	done
+	make_certificate long people /CN=alice $usage \
+		"subjectAltName=email:$(printf 'x%.0s' {1..400})@example.org"
+	as long 'AUTH EXTERNAL ='
 	[[ ${lines[0]} == -ERR* ]]
 }
 
@@ -244,8 +302,10 @@ as() {
 		reused=1 resume "$elsewhere" -sess_in session
 		grep -F -- '-ERR AUTH EXTERNAL needs' answer
 		logged 'issuer is unknown'
+		: >log
 		reused=1 resume "$without" -sess_in session
 		grep -F -- '-ERR AUTH EXTERNAL needs' answer
+		[ ! -s log ]
 	done
 }
 

@@ -350,6 +350,41 @@ for piece in pieces:
 	done
 }
 
+@test "a record that is larger than the room for it is read to its end" {
+	serve_port --tls=implicit
+	python "
+tls = start()
+tls.sendall(b'NO')
+tls.sendall(b'OP\r\n' + 2730 * b'NOOP\r\n') # 16,384 octets, a whole record
+answers = b''
+while answers.count(b'\n') < 2731:
+    answers += tls.recv(65536)
+assert answers == 2731 * b'+OK nothing done\r\n'"
+}
+
+@test "the server's part of a handshake goes out in one piece, and nothing after it but what is due" {
+	cat >client.py <<-'END'
+		import socket, ssl, subprocess, sys
+		ours, theirs = socket.socketpair()
+		handler = subprocess.Popen(sys.argv[2:], stdin=theirs, stdout=theirs)
+		theirs.close()
+		context = ssl.create_default_context(cafile='ca.pem')
+		context.maximum_version = ssl.TLSVersion[sys.argv[1]]
+		tls = context.wrap_socket(ours, server_hostname='localhost')
+		assert tls.recv(100) == b'+OK pop3-handler ready\r\n'
+		tls.close()
+		handler.wait(20)
+	END
+	# In TLS 1.2: its flight, the end with a ticket, the greeting. In TLS 1.3: its hello, which is
+	# not encrypted, the rest of the flight, a ticket, the greeting.
+	for case in TLSv1_2=3 TLSv1_3=4; do
+		ASAN_OPTIONS=detect_leaks=0 python3 client.py "${case%=*}" strace -qq -o inner \
+			-e trace=sendto "$HANDLER" "${options[@]}" --tls=implicit
+		cat inner
+		[ "$(grep -c sendto inner)" -eq "${case#*=}" ]
+	done
+}
+
 @test "a client that asks for short records gets them" {
 	make_message alice/new/2.M1P1.h "$(seq 5000)\n"
 	serve_port --tls=implicit

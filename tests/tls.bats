@@ -265,6 +265,9 @@ served_is() {
 	serve_port --tls=implicit --tls-cert=own.pem --tls-key=own.key
 	tls_talk '' QUIT
 	peer_is own
+	printf 'junk\n' | tee credentials/tls-cert >credentials/tls-key
+	tls_talk '' QUIT
+	peer_is own # they are not even read
 	rm credentials/*
 	talk CAPA
 	run ! grep STLS out
