@@ -179,7 +179,7 @@ static int load_chain(struct tls *tls, struct certificate *certificate)
 	if (r < 0)
 		return r;
 	r = gnutls_x509_crt_list_import2(&certificate->chain, &certificate->length, &pem,
-					 GNUTLS_X509_FMT_PEM, GNUTLS_X509_CRT_LIST_SORT);
+					 GNUTLS_X509_FMT_PEM, 0);
 	if (r < 0) {
 		certificate->chain = NULL;
 		complain(tls, "cannot use the certificate in tls-cert = '%s': %s", path,

@@ -155,12 +155,23 @@ not_base64='-ERR the response is not base64'
 			rm one.*
 		done
 	done
-	start_session one
-	ask one 'USER alice'
-	ask one 'PASS open-sesame'
-	[[ $reply == +OK* ]]
-	search open-sesame
-	run ! search 'pop3-handler' # it does find what is there
+	# Also while other commands from the same packet are served.
+	make_maildir alice
+	truncate -s 1M "$mail/alice/new/1.M1P1.h"
+	for commands in $'USER alice\r\nPASS open-sesame' "AUTH PLAIN $(encode '\0alice\0open-sesame')" \
+		$'AUTH PLAIN\r\n'"$(encode '\0alice\0open-sesame')"; do
+		start_session one
+		printf '%s\r\n' "$commands" 'RETR 1' NOOP >script
+		cat script >&"$to_one" # in one write
+		until [ "$reply" = '+OK message follows' ]; do
+			hear one
+		done
+		search open-sesame
+		search "${response:4:12}"
+		run ! search 'NOOP' # it does find what is there
+		hang_up one
+		rm one.*
+	done
 }
 
 # --- Client certificates ---
