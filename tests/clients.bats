@@ -53,7 +53,7 @@ arrived() {
 @test "curl lists, retrieves, and deletes" {
 	for way in plain starttls implicit; do
 		serve_way $way
-		[ "$way" = implicit ] && url=pop3s://localhost:$port || url=pop3://localhost:$port
+		[ "$way" = implicit ] && url=pop3s://127.0.0.1:$port || url=pop3://127.0.0.1:$port
 		[ "$way" = starttls ] && tls=(--ssl-reqd) || tls=()
 		curl() {
 			command curl -sS "${tls[@]}" --cacert ca.pem "$@"
@@ -75,10 +75,10 @@ fetch() {
 	local tls
 	case $way in
 	plain) tls="sslproto ''" ;;
-	starttls) tls="sslproto 'auto' sslcertck sslcertfile ca.pem" ;;
-	implicit) tls='ssl sslcertck sslcertfile ca.pem' ;;
+	starttls) tls="sslproto 'auto' sslcertck sslcommonname localhost sslcertfile ca.pem" ;;
+	implicit) tls='ssl sslcertck sslcommonname localhost sslcertfile ca.pem' ;;
 	esac
-	printf 'poll localhost protocol pop3 port %s uidl user alice password apple %s %s\n' "$port" "$tls" \
+	printf 'poll 127.0.0.1 protocol pop3 port %s uidl user alice password apple %s %s\n' "$port" "$tls" \
 		"mda 'cat >$HOME/\$(date +%s%N).mail'" >fetchmailrc
 	chmod 600 fetchmailrc
 	fetchmail -f fetchmailrc --nosyslog --nodetach --pidfile fetchmail.pid --idfile fetchids \
@@ -116,7 +116,7 @@ fetch() {
 		mkdir -p in/new in/cur in/tmp
 		cat >mpoprc <<-END
 			account default
-			host localhost
+			host 127.0.0.1
 			port $port
 			user alice
 			password apple
@@ -154,7 +154,7 @@ fetch() {
 		cat >getmail/getmailrc <<-END
 			[retriever]
 			type = SimplePOP3$([ "$way" = plain ] || echo SSL)Retriever
-			server = localhost
+			server = 127.0.0.1
 			port = $port
 			username = alice
 			password = apple
@@ -182,9 +182,9 @@ fetch() {
 			port, way = int(sys.argv[1]), sys.argv[2]
 			context = ssl.create_default_context(cafile='ca.pem')
 			if way == 'implicit':
-			    pop = poplib.POP3_SSL('localhost', port, context=context, timeout=20)
+			    pop = poplib.POP3_SSL('127.0.0.1', port, context=context, timeout=20)
 			else:
-			    pop = poplib.POP3('localhost', port, timeout=20)
+			    pop = poplib.POP3('127.0.0.1', port, timeout=20)
 			if way == 'starttls':
 			    assert 'STLS' in pop.capa()
 			    pop.stls(context)
@@ -216,7 +216,7 @@ fetch() {
 	for way in starttls implicit; do
 		serve_way $way
 		[ "$way" = starttls ] && tls=(--starttls-proto=pop3) || tls=()
-		start_session client gnutls-cli --x509cafile ca.pem --port "$port" "${tls[@]}" localhost
+		start_session client gnutls-cli --x509cafile ca.pem --port "$port" "${tls[@]}" 127.0.0.1
 		until [ "$reply" = '- Simple Client Mode:' ]; do
 			hear client
 		done

@@ -12,7 +12,7 @@ setup() {
 
 # openssl_client VERSION OPTION...: one session; whether it was new or reused is in `resumed`.
 openssl_client() {
-	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "localhost:$port" -CAfile ca.pem \
+	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "127.0.0.1:$port" -CAfile ca.pem \
 		-verify_return_error -servername localhost -ign_eof "$@" >out 2>client
 	grep -xF $'+OK goodbye\r' out
 	resumed=$(grep -oE '^(New|Reused), TLS' out | head -n 1)
@@ -43,7 +43,7 @@ openssl_client() {
 	serve_port --tls=implicit
 	for version in 1.2 1.3; do
 		timeout 20 gnutls-cli --priority "NORMAL:-VERS-ALL:+VERS-TLS$version" --x509cafile ca.pem \
-			--resume --waitresumption -p "$port" localhost <<<QUIT >out 2>&1
+			--resume --waitresumption -p "$port" 127.0.0.1 <<<QUIT >out 2>&1
 		grep -F '*** This is a resumed session' out
 		grep -F '+OK goodbye' out
 	done
@@ -183,7 +183,7 @@ openssl_client() {
 @test "twenty at once agree on one key" {
 	serve_port --tls=implicit
 	for i in {1..20}; do
-		(printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "localhost:$port" -quiet -ign_eof \
+		(printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "127.0.0.1:$port" -quiet -ign_eof \
 			>"out$i" 2>/dev/null 3>&-) &
 		clients[i]=$!
 	done

@@ -300,7 +300,7 @@ as() {
 	without=$port
 	for version in -tls1_2 -tls1_3; do
 		resume() {
-			printf '%s\r\n' 'AUTH EXTERNAL =' QUIT | timeout 20 openssl s_client -connect "localhost:$1" \
+			printf '%s\r\n' 'AUTH EXTERNAL =' QUIT | timeout 20 openssl s_client -connect "127.0.0.1:$1" \
 				-CAfile ca.pem -ign_eof $version "${@:2}" >out 2>client
 			[ "$(grep -cE '^Reused, TLS' out)" -eq "$reused" ]
 			tr -d '\r' <out | grep -oE '\+OK [0-9]+ messages|-ERR .*' >answer
@@ -323,7 +323,7 @@ as() {
 @test "WAKE checks the account of a certificate, too" {
 	setup_external
 	make_certificate name people /CN=alice $usage
-	start_session one openssl s_client -connect "localhost:$port" -brief -nocommands -cert name.pem \
+	start_session one openssl s_client -connect "127.0.0.1:$port" -brief -nocommands -cert name.pem \
 		-key name.key
 	ask one 'AUTH EXTERNAL ='
 	[ "$reply" = '+OK 0 messages' ]

@@ -193,12 +193,12 @@ except (BrokenPipeError, ConnectionResetError):
 	: <>"/dev/tcp/127.0.0.1/$port"
 	handshake_failed 'the client closed the connection'
 	for version in -tls1_2 -tls1_3; do
-		printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -verify_return_error $version \
+		printf 'QUIT\r\n' | openssl s_client -connect "127.0.0.1:$port" -verify_return_error $version \
 			>out 2>&1 || true
 		handshake_failed 'the client rejected the certificate: CA is unknown (alert 48)'
 	done
 	for version in 1.2 1.3; do
-		gnutls-cli --priority "NORMAL:-VERS-ALL:+VERS-TLS$version" -p "$port" localhost \
+		gnutls-cli --priority "NORMAL:-VERS-ALL:+VERS-TLS$version" -p "$port" 127.0.0.1 \
 			</dev/null >out 2>&1 || true
 		handshake_failed 'the client rejected the certificate: Certificate is bad (alert 42)'
 	done
@@ -286,7 +286,7 @@ assert b'+OK' not in answer, answer"
 
 @test "renegotiation is refused" {
 	serve_port --tls=implicit
-	start_session client openssl s_client -connect "localhost:$port" -brief -tls1_2 -crlf
+	start_session client openssl s_client -connect "127.0.0.1:$port" -brief -tls1_2 -crlf
 	say client NOOP
 	hear client
 	[[ $reply == -ERR* ]]
@@ -390,7 +390,7 @@ assert answers == 2731 * b'+OK nothing done\r\n'"
 	serve_port --tls=implicit
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 2' QUIT >script
 	for octets in 512 1024 4096; do
-		timeout 20 openssl s_client -connect "localhost:$port" -quiet -maxfraglen $octets -ign_eof \
+		timeout 20 openssl s_client -connect "127.0.0.1:$port" -quiet -maxfraglen $octets -ign_eof \
 			<script >out 2>client
 		tr -d '\r' <out | sed -n '/^1$/,/^5000$/p' | cmp - <(seq 5000)
 	done

@@ -11,7 +11,7 @@ setup() {
 	# With all that a scanner expects of a public certificate.
 	days=200
 	for name in ecdsa rsa; do
-		make_certificate $name ca /CN=localhost subjectAltName=DNS:localhost keyUsage=digitalSignature \
+		make_certificate $name ca /CN=localhost subjectAltName=DNS:localhost,IP:127.0.0.1 keyUsage=digitalSignature \
 			extendedKeyUsage=serverAuth crlDistributionPoints=URI:http://crl.example.org/ca.crl
 		options+=("--tls-cert=$name.pem" "--tls-key=$name.key")
 	done
@@ -21,7 +21,7 @@ setup() {
 	for way in implicit starttls; do
 		serve_port --tls=$way
 		[ $way = starttls ] && how=(--starttls-pop3) || how=()
-		sslscan --no-colour --xml=scan.xml "${how[@]}" "localhost:$port" >out
+		sslscan --no-colour --xml=scan.xml "${how[@]}" "127.0.0.1:$port" >out
 		grep -xF 'Server supports TLS Fallback SCSV' out
 		python3 - <<-'END'
 			import xml.etree.ElementTree as tree
@@ -41,7 +41,7 @@ setup() {
 
 @test "nmap grades every cipher A, and finds nothing else" {
 	serve_port --tls=implicit
-	nmap -Pn -p "$port" --script 'ssl-*,sslv2,sslv2-drown' --script-args vulns.showall localhost >out
+	nmap -Pn -p "$port" --script 'ssl-*,sslv2,sslv2-drown' --script-args vulns.showall 127.0.0.1 >out
 	cat out
 	grep -F 'least strength: A' out
 	[ "$(grep -c '(ecdh_x25519) - A$' out)" -ge 6 ]
@@ -53,7 +53,7 @@ setup() {
 	[ "$SANITIZED" = none ] || skip 'it takes half a minute, and sees the protocol only'
 	serve_port
 	testssl --quiet --color 0 --warnings off --ip one --add-ca ca.pem --starttls pop3 \
-		--jsonfile scan.json -p -P -f -S -U "localhost:$port" >out 2>&1 || true
+		--jsonfile scan.json -p -P -f -S -U "127.0.0.1:$port" >out 2>&1 || true
 	python3 - <<-'END'
 		import json
 		findings = json.load(open('scan.json'))

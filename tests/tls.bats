@@ -22,7 +22,7 @@ peer_is() {
 
 # served_is NAME OPTION...: a client with these options is shown NAME's certificate.
 served_is() {
-	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "localhost:$port" -brief -CAfile ca.pem \
+	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "127.0.0.1:$port" -brief -CAfile ca.pem \
 		-ign_eof "${@:2}" >out 2>client
 	peer_is "$1"
 }
@@ -184,7 +184,8 @@ served_is() {
 
 @test "ALPN: pop3 is agreed on, another protocol is refused" {
 	serve_port --tls=implicit
-	printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -alpn imap,pop3 -ign_eof >out 2>client
+	printf 'QUIT\r\n' | openssl s_client -connect "127.0.0.1:$port" -alpn imap,pop3 \
+		-ign_eof >out 2>client
 	grep -xF 'ALPN protocol: pop3' out
 	tls_talk '-alpn imap' QUIT
 	[ "$status" -ne 0 ]
@@ -281,7 +282,7 @@ served_is() {
 	# Its own certificate must be the first; the others may stand as they like.
 	(umask 077 && cat leaf.key leaf.pem ca.pem middle.pem >both.pem)
 	serve_port --tls=implicit --tls-cert=both.pem
-	printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -CAfile ca.pem -ign_eof \
+	printf 'QUIT\r\n' | openssl s_client -connect "127.0.0.1:$port" -CAfile ca.pem -ign_eof \
 		-verify_return_error -verify_hostname localhost >out 2>client
 	[ "$(sed -n 's/^ *[0-9] s:CN = //p' out | tr '\n' ' ')" = 'leaf middle ca ' ]
 }
@@ -342,7 +343,7 @@ make_ocsp() {
 		read -r file name algorithms <<<"$case"
 		[ "$file" != rsa ] || algorithms+=:RSA+SHA256
 		for version in -tls1_2 -tls1_3; do
-			printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -servername "$name" \
+			printf 'QUIT\r\n' | openssl s_client -connect "127.0.0.1:$port" -servername "$name" \
 				-CAfile ca.pem -status $version -sigalgs "$algorithms" -ign_eof >out 2>client
 			echo "$case $version"
 			grep -F 'OCSP Response Status: successful' out
@@ -465,7 +466,7 @@ stls_fails() {
 		: >log
 		[ $name = open ] && cert=server || cert=$name
 		serve_port --tls=implicit "--tls-cert=$cert.pem" "--tls-key=$name.key"
-		printf 'QUIT\r\n' | openssl s_client -connect "localhost:$port" -ign_eof -quiet >out 2>client
+		printf 'QUIT\r\n' | openssl s_client -connect "127.0.0.1:$port" -ign_eof -quiet >out 2>client
 		read_lines
 		[ "${lines[-1]}" = '+OK goodbye' ]
 		logged "$name"
