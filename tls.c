@@ -845,15 +845,14 @@ const char *const *tls_session_names(const struct tls_session *session)
 ssize_t tls_session_read(struct tls_session *session, void *room, size_t octets)
 {
 	ssize_t n = gnutls_record_recv(session->session, room, octets);
+	int error;
 
 	if (n >= 0)
 		return n;
-	if (n == GNUTLS_E_REHANDSHAKE) {
-		(void)gnutls_alert_send(session->session, GNUTLS_AL_WARNING,
-					GNUTLS_A_NO_RENEGOTIATION);
-		return -EPROTO;
-	}
-	return turn_error(session, (int)n);
+	error = n == GNUTLS_E_REHANDSHAKE ? -EPROTO : turn_error(session, (int)n);
+	if (error == -EPROTO && n != GNUTLS_E_FATAL_ALERT_RECEIVED)
+		(void)gnutls_alert_send_appropriate(session->session, (int)n);
+	return error;
 }
 
 bool tls_session_holds_octets(const struct tls_session *session)

@@ -99,6 +99,13 @@ as_alice() {
 	lines=("${lines[@]:3}")
 }
 
+# alice_is_free: waits until no session has alice's mailbox.
+alice_is_free() {
+	until talk 'USER alice' 'PASS apple' QUIT && [[ ${lines[2]} == +OK* ]]; do
+		:
+	done
+}
+
 # show: what a failed test should print.
 show() {
 	printf 'line %s\n' "${lines[@]}"
