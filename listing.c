@@ -19,6 +19,9 @@
 /* How often a listing is begun again while others are busy in the mailbox. */
 #define TRIES 5
 
+/* How many ticks of the clock a listing waits for, at most, until a change of just now is past. */
+#define TICKS_MAX 5
+
 /* What a unique-id that stands in for a name begins with, before the digest. */
 #define STAND_IN_PREFIX "sha256"
 static_assert(sizeof(STAND_IN_PREFIX) - 1 + DIGEST_HEX_OCTETS == WIRE_UNIQUE_ID_MAX,
@@ -89,19 +92,19 @@ static bool are_settled(const struct stamp stamps[PLACES], const struct timespec
 }
 
 /* Takes stamps and says whether they are settled. If a directory has changed just now it waits for
- * the clock's next tick: that is a few milliseconds, and saves the next WAKE from reading it all.
- */
+ * the clock's next tick, which may be late: that is a few milliseconds, and saves the next WAKE from
+ * reading it all. */
 static int take_settled_stamps(const struct places *places, struct listing *listing)
 {
 	struct timespec tick;
 	int r = 0;
 
-	for (int i = 0; i < 2 && r == 0; i++) {
+	for (int i = 0; i <= TICKS_MAX && r == 0; i++) {
 		struct timespec now = listing_now();
 
 		r = take_stamps(places, listing->stamps);
 		listing->settled = are_settled(listing->stamps, &now);
-		if (i > 0 || listing->settled)
+		if (i == TICKS_MAX || listing->settled)
 			break;
 		(void)clock_getres(CLOCK_REALTIME_COARSE, &tick);
 		(void)nanosleep(&tick, NULL);

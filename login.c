@@ -138,7 +138,7 @@ int login_cmd_stls(struct session *session, const struct argument *argument)
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)
-		return reply_err(session, "[SYS/PERM] TLS is not available");
+		return reply_err(session, "%s TLS is not available", session_response_code(r));
 	free(take_ptr(session->user));
 	r = reply_ok(session, "begin TLS");
 	return r == 0 ? start_tls(session) : r;

@@ -24,6 +24,7 @@ const char *session_response_code(int error)
 	case -EINVAL:
 	case -ENXIO:
 	case -ENAMETOOLONG:
+	case -EBADMSG: /* of tls_load() */
 		return "[SYS/PERM]";
 	default:
 		return "[SYS/TEMP]";

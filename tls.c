@@ -88,7 +88,7 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 #define auto_datum __attribute__((cleanup(wipe_datum)))
 
-static int read_open_file(int fd, gnutls_datum_t *ret_datum, mode_t *ret_mode)
+static int read_open_file(int fd, gnutls_datum_t *ret_datum)
 {
 	auto_datum gnutls_datum_t datum = { 0 };
 	struct stat status;
@@ -109,7 +109,6 @@ static int read_open_file(int fd, gnutls_datum_t *ret_datum, mode_t *ret_mode)
 	n = util_pread(fd, datum.data, datum.size, 0);
 	if (n < 0)
 		return (int)n;
-	*ret_mode = status.st_mode & 07777;
 	ret_datum->data = take_ptr(datum.data);
 	ret_datum->size = (unsigned)n;
 	return 0;
@@ -117,10 +116,10 @@ static int read_open_file(int fd, gnutls_datum_t *ret_datum, mode_t *ret_mode)
 
 /* Reads a file that a setting names. Returns 0, or -EBADMSG after a complaint. */
 static int read_file(struct tls *tls, const char *setting, const char *path,
-		     gnutls_datum_t *ret_datum, mode_t *ret_mode)
+		     gnutls_datum_t *ret_datum)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	int r = fd < 0 ? -errno : read_open_file(fd, ret_datum, ret_mode);
+	int r = fd < 0 ? -errno : read_open_file(fd, ret_datum);
 
 	if (r < 0) {
 		complain(tls, "cannot read %s = '%s': %s", setting, path, strerror(-r));
@@ -173,8 +172,7 @@ static int load_chain(struct tls *tls, struct certificate *certificate)
 {
 	const char *path = certificate->cert_path;
 	auto_datum gnutls_datum_t pem = { 0 };
-	mode_t mode = 0;
-	int r = read_file(tls, "tls-cert", path, &pem, &mode);
+	int r = read_file(tls, "tls-cert", path, &pem);
 
 	if (r < 0)
 		return r;
@@ -213,18 +211,25 @@ static int import_key(gnutls_x509_privkey_t key, const gnutls_datum_t *pem)
 	return r;
 }
 
+/* Complains of a private key that more than its owner and group can use. */
+static void check_mode(struct tls *tls, const char *path)
+{
+	struct stat status;
+
+	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
+		complain(tls, "the private key in tls-key = '%s' is open to others (mode %04o)",
+			 path, status.st_mode & 07777);
+}
+
 static int load_key(struct tls *tls, struct certificate *certificate)
 {
 	const char *path = certificate->key_path;
 	auto_datum gnutls_datum_t pem = { 0 };
-	mode_t mode = 0;
-	int r = read_file(tls, "tls-key", path, &pem, &mode);
+	int r = read_file(tls, "tls-key", path, &pem);
 
 	if (r < 0)
 		return r;
-	if (mode & S_IRWXO)
-		complain(tls, "the private key in tls-key = '%s' is open to others (mode %04o)",
-			 path, mode);
+	check_mode(tls, path);
 	r = gnutls_x509_privkey_init(&certificate->key);
 	if (r >= 0)
 		r = import_key(certificate->key, &pem);
@@ -362,10 +367,9 @@ static int add_ocsp(struct tls *tls, const gnutls_datum_t *response)
 static void load_ocsp(struct tls *tls, const char *path)
 {
 	auto_datum gnutls_datum_t response = { 0 };
-	mode_t mode = 0;
 	int r;
 
-	if (read_file(tls, "tls-ocsp", path, &response, &mode) < 0)
+	if (read_file(tls, "tls-ocsp", path, &response) < 0)
 		return;
 	r = add_ocsp(tls, &response);
 	if (r < 0)
@@ -397,11 +401,10 @@ static int load(struct tls *tls)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
 	const char *ca_path = tls->options.client_ca;
-	mode_t mode = 0;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(tls);
 
 	if (r == 0 && ca_path)
-		r = read_file(tls, "tls-client-ca", ca_path, &client_ca, &mode);
+		r = read_file(tls, "tls-client-ca", ca_path, &client_ca);
 	if (r == 0)
 		r = load_certificates(tls);
 	for (size_t i = 0; i < tls->count && r == 0; i++)
@@ -480,18 +483,24 @@ static void note_octets(struct tls_session *session, const unsigned char *octets
 	memcpy(session->last + ALERT_OCTETS - count, octets, count);
 }
 
+/* Tells GnuTLS what the transport has said, and keeps it for turn_error(). */
+static ssize_t note_io(struct tls_session *session, ssize_t n)
+{
+	if (n >= 0)
+		return n;
+	session->io_error = (int)n;
+	gnutls_transport_set_errno(session->session, (int)-n);
+	return -1;
+}
+
 static ssize_t pull(gnutls_transport_ptr_t context, void *room, size_t octets)
 {
 	struct tls_session *session = context;
 	ssize_t n = session->io.read_some(session->io.context, room, octets);
 
-	if (n < 0) {
-		session->io_error = (int)n;
-		gnutls_transport_set_errno(session->session, (int)-n);
-		return -1;
-	}
-	note_octets(session, room, (size_t)n);
-	return n;
+	if (n >= 0)
+		note_octets(session, room, (size_t)n);
+	return note_io(session, n);
 }
 
 /* Writes a flight of handshake messages in one piece, as far as there is room: so that it goes out
@@ -502,7 +511,6 @@ static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int 
 	const void *octets = pieces[0].iov_base;
 	size_t size = pieces[0].iov_len;
 	char gathered[FLIGHT_OCTETS];
-	ssize_t n;
 
 	if (count > 1 && size < sizeof(gathered)) {
 		size = 0;
@@ -512,13 +520,7 @@ static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int 
 		}
 		octets = gathered;
 	}
-	n = session->io.write_some(session->io.context, octets, size);
-	if (n < 0) {
-		session->io_error = (int)n;
-		gnutls_transport_set_errno(session->session, (int)-n);
-		return -1;
-	}
-	return n;
+	return note_io(session, session->io.write_some(session->io.context, octets, size));
 }
 
 /* What a failure of GnuTLS means to our callers. */
