@@ -319,8 +319,16 @@ static int find_mailbox(const struct entry *entry, const char *template, char **
 	return r == -EINVAL ? -ENXIO : r;
 }
 
+/* Refuses a login. The reason is for the administrator; the client must not hear of it. */
+static int refuse(struct auth_report *report, const char *reason)
+{
+	report->refusal = reason;
+	return -EKEYREJECTED;
+}
+
 /* Makes the account of a line. -EKEYREJECTED: it may not log in. */
-static int make_account(const struct entry *entry, const char *template, struct account **ret)
+static int make_account(const struct entry *entry, const char *template, struct account **ret,
+			struct auth_report *report)
 {
 	auto_free char *nologin = NULL;
 	auto_free char *read_only = NULL;
@@ -328,7 +336,7 @@ static int make_account(const struct entry *entry, const char *template, struct 
 	int r = find_extra(entry->extra, "nologin", &nologin);
 
 	if (r == 0 && nologin)
-		r = -EKEYREJECTED;
+		r = refuse(report, "the account has nologin");
 	if (r == 0)
 		r = find_extra(entry->extra, "read-only", &read_only);
 	if (r < 0)
@@ -343,6 +351,8 @@ static int make_account(const struct entry *entry, const char *template, struct 
 	r = account->user && account->password ? 0 : -ENOMEM;
 	if (r == 0)
 		r = find_mailbox(entry, template, &account->mailbox);
+	if (r == -EKEYREJECTED)
+		r = refuse(report, "a bad user name");
 	if (r < 0)
 		(void)auth_free(account);
 	else
@@ -362,6 +372,15 @@ static bool is_bad_name(const char *user)
 	return false;
 }
 
+/* Why a search has found nobody. */
+static int refuse_unknown(const struct search *search, const char *users,
+			  struct auth_report *report)
+{
+	if (!users)
+		return refuse(report, "users is not set");
+	return refuse(report, search->user ? "no such user" : "a bad user name");
+}
+
 int auth_login(const char *users, const char *template, const char *user, const char *password,
 	       struct account **ret, struct auth_report *ret_report)
 {
@@ -376,7 +395,11 @@ int auth_login(const char *users, const char *template, const char *user, const 
 	r = check_password(&search, password);
 	if (r < 0)
 		return r;
-	return r == 1 ? make_account(&search.entry, template, ret) : -EKEYREJECTED;
+	if (!search.line)
+		return refuse_unknown(&search, users, ret_report);
+	if (r == 0)
+		return refuse(ret_report, "wrong password");
+	return make_account(&search.entry, template, ret, ret_report);
 }
 
 int auth_find(const char *users, const char *template, const char *user, struct account **ret,
@@ -392,10 +415,12 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 		r = search_file(&search, users, ret_report);
 	if (r < 0)
 		return r;
-	secret = search.line ? skip_scheme(search.entry.password, &plain) : "";
+	if (!search.line)
+		return refuse_unknown(&search, users, ret_report);
+	secret = skip_scheme(search.entry.password, &plain);
 	if (secret && !*secret)
-		return -EKEYREJECTED;
-	return make_account(&search.entry, template, ret);
+		return refuse(ret_report, "the account has no password");
+	return make_account(&search.entry, template, ret, ret_report);
 }
 
 int auth_check_again(const char *users, const char *template, const struct account *account,
@@ -407,13 +432,14 @@ int auth_check_again(const char *users, const char *template, const struct accou
 	int r = search_file(&search, users, ret_report);
 
 	if (r == 0)
-		r = search.line ? make_account(&search.entry, template, &now) : -EKEYREJECTED;
+		r = search.line ? make_account(&search.entry, template, &now, ret_report) :
+				  refuse(ret_report, "no such user");
 	if (r < 0)
 		return r;
 	same = strcmp(now->password, account->password) == 0 &&
 	       strcmp(now->mailbox, account->mailbox) == 0 && now->read_only == account->read_only;
 	(void)auth_free(now);
-	return same ? 0 : -EKEYREJECTED;
+	return same ? 0 : refuse(ret_report, "password, mailbox or rights are not as they were");
 }
 
 int auth_check_file(const char *users, struct auth_report *ret_report)

@@ -22,6 +22,7 @@ struct account {
 struct auth_report {
 	unsigned malformed_lines; /* skipped */
 	unsigned malformed_line;  /* the number of the first of them */
+	const char *refusal;	  /* why -EKEYREJECTED, for the log only; a string constant */
 };
 
 /* Checks a user name and a password against the passwd-file `users` (NULL: nobody is in it) and

@@ -92,8 +92,8 @@ static bool are_settled(const struct stamp stamps[PLACES], const struct timespec
 }
 
 /* Takes stamps and says whether they are settled. If a directory has changed just now it waits for
- * the clock's next tick, which may be late: that is a few milliseconds, and saves the next WAKE from
- * reading it all. */
+ * the clock's next tick, which may be late: that is a few milliseconds, and saves the next WAKE
+ * from reading it all. */
 static int take_settled_stamps(const struct places *places, struct listing *listing)
 {
 	struct timespec tick;

@@ -5,34 +5,91 @@
 
 #include "util.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <syslog.h>
 
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
+#define IDENTIFIER "pop3-handler"
 #define LINE_OCTETS_MAX 1000
 #define ESCAPE_OCTETS 4 /* \xNN */
+#define SUBJECT_OCTETS_MAX 500
+#define FIELDS_MAX 16 /* of a journal entry */
 
-static bool to_syslog; /* set once, by log_open() */
+enum { SUBJECTS = LOG_SUBJECT_TLS + 1 };
 
-/* Standard error must not be used if it leads to the client. A terminal may: who sits there is
- * both. */
-static bool is_clients(int fd)
+static const char *const subject_names[SUBJECTS] = {
+	[LOG_SUBJECT_SESSION] = "POP3_SESSION",
+	[LOG_SUBJECT_PEER] = "POP3_PEER",
+	[LOG_SUBJECT_USER] = "POP3_USER",
+	[LOG_SUBJECT_TLS] = "POP3_TLS",
+};
+
+/* The message ids are explained in pop3-handler.catalog. */
+static const struct {
+	int priority;
+	const char *message_id;
+} events[] = {
+	[LOG_EVENT_LOGIN] = { LOG_INFO, "3394ab96a3b9472f9d39ebdbe52831f2" },
+	[LOG_EVENT_LOGIN_REFUSED] = { LOG_WARNING, "5999c49e056d4a58a959b7ee302c2ab7" },
+	[LOG_EVENT_SESSION_ENDED] = { LOG_INFO, "0ea468af3a424efaabecc5bb9fd0d27e" },
+	[LOG_EVENT_DELETED] = { LOG_INFO, "2074c6677a2c45b680a8825a7bcc8dec" },
+	[LOG_EVENT_TLS_FAILED] = { LOG_WARNING, "ec5875f97b344974a25fc754ed86e25b" },
+	[LOG_EVENT_CONNECTION_REFUSED] = { LOG_WARNING, "7bb126bfe2ee4d5097c2294ae375e37d" },
+	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b" },
+	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282" },
+	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a" },
+};
+
+static enum {
+	TO_STDERR,
+	TO_SYSLOG,
+	TO_JOURNAL,
+} target; /* set once, by log_open() */
+
+static char subjects[SUBJECTS][SUBJECT_OCTETS_MAX + 1]; /* empty: none */
+
+/* Whether two descriptors lead to the same file. */
+static bool is_same(const struct stat *ours, int fd)
 {
-	struct stat ours, theirs;
+	struct stat theirs;
 
-	return fstat(STDERR_FILENO, &ours) == 0 && fstat(fd, &theirs) == 0 &&
-	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino &&
-	       !isatty(STDERR_FILENO);
+	return fstat(fd, &theirs) == 0 && ours->st_dev == theirs.st_dev &&
+	       ours->st_ino == theirs.st_ino;
+}
+
+/* Whether systemd has connected standard error with the journal (systemd.exec(5)). */
+static bool is_journal(const struct stat *ours)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       ours->st_dev == device && ours->st_ino == inode;
 }
 
 void log_open(int in_fd, int out_fd)
 {
-	to_syslog = is_clients(in_fd) || is_clients(out_fd);
-	if (to_syslog)
-		openlog("pop3-handler", LOG_PID | LOG_NDELAY, LOG_MAIL);
+	struct stat ours;
+
+	if (isatty(STDERR_FILENO) || fstat(STDERR_FILENO, &ours) < 0)
+		return; /* who sits at a terminal may be the client, too */
+	if (is_journal(&ours)) {
+		target = TO_JOURNAL;
+	} else if (S_ISCHR(ours.st_mode) || is_same(&ours, in_fd) || is_same(&ours, out_fd)) {
+		target = TO_SYSLOG; /* it is /dev/null, or the client's */
+		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
+	}
+}
+
+void log_about(enum log_subject subject, const char *text)
+{
+	(void)snprintf(subjects[subject], sizeof(subjects[subject]), "%s", text ? text : "");
 }
 
 static void escape(const char *text, char *ret_text)
@@ -46,8 +103,51 @@ static void escape(const char *text, char *ret_text)
 	*ret_text = '\0';
 }
 
-__attribute__((format(printf, 2, 0))) static void log_line(int priority, const char *format,
-							   va_list arguments)
+/* A journal entry that is being put together; it owns its texts. */
+struct entry {
+	struct iovec fields[FIELDS_MAX];
+	int count;
+};
+
+/* Adds a field, unless there is no value, or no memory: then the entry has to do without. */
+static void add_field(struct entry *entry, const char *name, const char *value)
+{
+	char *text;
+
+	if (!value || !*value || entry->count == FIELDS_MAX ||
+	    asprintf(&text, "%s=%s", name, value) < 0)
+		return;
+	entry->fields[entry->count++] = (struct iovec){ .iov_base = text, .iov_len = strlen(text) };
+}
+
+static void add_fields(struct entry *entry, const struct log_field *fields)
+{
+	for (; fields && fields->name; fields++)
+		add_field(entry, fields->name, fields->value);
+}
+
+static void send_to_journal(int priority, const char *message_id, const struct log_field *fields,
+			    const char *line)
+{
+	const char priority_digit[] = { (char)('0' + priority), '\0' };
+	struct entry entry = { 0 };
+
+	add_field(&entry, "MESSAGE", line);
+	add_field(&entry, "PRIORITY", priority_digit);
+	add_field(&entry, "SYSLOG_IDENTIFIER", IDENTIFIER);
+	add_field(&entry, "SYSLOG_FACILITY", "2"); /* mail */
+	add_field(&entry, "MESSAGE_ID", message_id);
+	for (size_t i = 0; i < SUBJECTS; i++)
+		add_field(&entry, subject_names[i], subjects[i]);
+	add_fields(&entry, fields);
+	(void)sd_journal_sendv(entry.fields, entry.count);
+	for (int i = 0; i < entry.count; i++)
+		free(entry.fields[i].iov_base);
+}
+
+__attribute__((format(printf, 4, 0))) static void log_line(int priority, const char *message_id,
+							   const struct log_field *fields,
+							   const char *format, va_list arguments)
 {
 	char text[LINE_OCTETS_MAX + 1];
 	char line[LINE_OCTETS_MAX * ESCAPE_OCTETS + 1];
@@ -55,10 +155,12 @@ __attribute__((format(printf, 2, 0))) static void log_line(int priority, const c
 
 	if (vsnprintf(text, sizeof(text), format, arguments) >= 0) {
 		escape(text, line);
-		if (to_syslog)
+		if (target == TO_JOURNAL)
+			send_to_journal(priority, message_id, fields, line);
+		else if (target == TO_SYSLOG)
 			syslog(priority, "%s", line);
 		else
-			(void)fprintf(stderr, "pop3-handler: %s\n", line);
+			(void)fprintf(stderr, IDENTIFIER ": %s\n", line);
 	}
 	errno = saved_errno;
 }
@@ -68,7 +170,7 @@ void log_error(const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_line(LOG_ERR, format, arguments);
+	log_line(LOG_ERR, NULL, NULL, format, arguments);
 	va_end(arguments);
 }
 
@@ -77,6 +179,15 @@ void log_warning(const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_line(LOG_WARNING, format, arguments);
+	log_line(LOG_WARNING, NULL, NULL, format, arguments);
+	va_end(arguments);
+}
+
+void log_event(enum log_event event, const struct log_field *fields, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_line(events[event].priority, events[event].message_id, fields, format, arguments);
 	va_end(arguments);
 }

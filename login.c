@@ -6,6 +6,7 @@
 #include "auth.h"
 #include "log.h"
 #include "mailbox.h"
+#include "scoreboard.h"
 #include "settings.h"
 #include "util.h"
 #include "wire.h"
@@ -16,6 +17,9 @@
 
 /* The longest line of an AUTH exchange, without its line end (RFC 5034 section 4). */
 #define AUTH_OCTETS_MAX 12288
+
+/* How long failures of others from the same source let a login wait, at most. */
+#define SOURCE_WAIT_MAX_S 15
 
 /* ---- What is offered ---- */
 
@@ -45,14 +49,17 @@ static bool external_allowed(const struct session *session)
 	return *transport_client_names(session->transport) != NULL;
 }
 
-static int refuse_plaintext(struct session *session)
+static int refuse_plaintext(struct session *session, const char *user)
 {
+	if (user)
+		session_log_refusal(session, user, "a password without TLS");
 	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
 			 tls_offered(session) ? " (STLS)" : "");
 }
 
-static int refuse_external(struct session *session)
+static int refuse_external(struct session *session, const char *user)
 {
+	(void)user;
 	return reply_err(session, "AUTH EXTERNAL needs a client certificate that is accepted here");
 }
 
@@ -69,7 +76,7 @@ static int login_external(struct session *session, const struct response *respon
 static const struct mechanism {
 	const char *name;
 	bool (*allowed)(const struct session *session);
-	int (*refuse)(struct session *session);
+	int (*refuse)(struct session *session, const char *user); /* NULL: not known */
 	int (*login)(struct session *session, const struct response *response);
 } mechanisms[] = {
 	{ "PLAIN", plaintext_allowed, refuse_plaintext, login_plain },	   /* RFC 4616 */
@@ -109,13 +116,19 @@ static int start_tls(struct session *session)
 	int r = transport_start_tls(transport);
 	const char *problem = transport_tls_problem(transport);
 
-	if (r < 0)
-		log_warning("TLS handshake with %s failed: %s", transport_peer(transport),
-			    problem ? problem : strerror(-r));
-	else if (problem)
+	if (r < 0) {
+		const char *reason = problem ? problem : strerror(-r);
+		const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };
+
+		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s",
+			  transport_peer(transport), reason);
+		return r;
+	}
+	log_about(LOG_SUBJECT_TLS, transport_tls_version(transport));
+	if (problem)
 		log_warning("the client certificate of %s is not accepted: %s",
 			    transport_peer(transport), problem);
-	return r;
+	return 0;
 }
 
 int login_start_implicit_tls(struct session *session)
@@ -151,7 +164,7 @@ int login_cmd_user(struct session *session, const struct argument *argument)
 	char *user;
 
 	if (!plaintext_allowed(session))
-		return refuse_plaintext(session);
+		return refuse_plaintext(session, argument->text);
 	user = strdup(argument->text);
 	if (!user)
 		return session_reply_account_failure(session, -ENOMEM, argument->text);
@@ -161,8 +174,28 @@ int login_cmd_user(struct session *session, const struct argument *argument)
 	return reply_ok(session, "send PASS");
 }
 
+/* Lets a client wait before it may try to log in, if several have failed to from where it comes.
+ * Before, because who only guesses would not wait for an answer that is late. */
+static int wait_for_source(struct session *session, const char *user)
+{
+	const struct settings *settings = session->settings;
+	unsigned max_s = settings->login_timeout_s / 2;
+	unsigned wait_s;
+
+	if (session->failed_logins > 0)
+		return 0; /* it has waited already */
+	if (max_s > SOURCE_WAIT_MAX_S)
+		max_s = SOURCE_WAIT_MAX_S;
+	wait_s = scoreboard_wait_s(session->place, settings->login_penalty_s, max_s);
+	if (wait_s == 0)
+		return 0;
+	log_warning("login of '%s' from %s waits for %u seconds: several have failed from there",
+		    user, transport_peer(session->transport), wait_s);
+	return transport_pause(session->transport, wait_s);
+}
+
 /* A refusal takes longer with every one in a row. */
-static int refuse_login(struct session *session, const char *user)
+static int refuse_login(struct session *session, const char *user, const char *reason)
 {
 	unsigned penalty_s = session->settings->login_penalty_s;
 	int r;
@@ -170,13 +203,14 @@ static int refuse_login(struct session *session, const char *user)
 	for (unsigned i = 0; i < session->failed_logins; i++)
 		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
 	session->failed_logins++;
-	log_warning("login of '%s' from %s refused", user, transport_peer(session->transport));
+	scoreboard_note_failure(session->place);
+	session_log_refusal(session, user, reason);
 	r = transport_pause(session->transport, penalty_s);
 	return r == 0 ? reply_err(session, "[AUTH] wrong user name or password") : r;
 }
 
 /* Opens the account's mailbox; the session owns both from then on. */
-static int open_maildrop(struct session *session, struct account *account)
+static int open_maildrop(struct session *session, struct account *account, const char *mechanism)
 {
 	int r = mailbox_open(account->mailbox,
 			     session_is_read_only(session, account) ? MAILBOX_READ_ONLY :
@@ -184,6 +218,9 @@ static int open_maildrop(struct session *session, struct account *account)
 			     &session->mailbox);
 
 	if (r < 0) {
+		session_log_refusal(session, account->user,
+				    r == -EBUSY ? "the mailbox is in use" :
+						  "the mailbox cannot be opened");
 		r = session_reply_failure(session, r, "open the mailbox", account->mailbox);
 		(void)auth_free(account);
 		return r;
@@ -191,30 +228,39 @@ static int open_maildrop(struct session *session, struct account *account)
 	session_log_deletions(account->mailbox, mailbox_report(session->mailbox));
 	session->account = account;
 	session->failed_logins = 0;
+	scoreboard_note_login(session->place, account->user);
+	session_log_login(session, mechanism);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
 /* Logs in with what auth.h has said of an account. */
 static int finish_login(struct session *session, int error, const char *user,
-			struct account *account, const struct auth_report *report)
+			struct account *account, const struct auth_report *report,
+			const char *mechanism)
 {
 	session_log_users(session, report);
 	if (error == -EKEYREJECTED)
-		return refuse_login(session, user);
-	if (error < 0)
+		return refuse_login(session, user, report->refusal);
+	if (error < 0) {
+		session_log_refusal(session, user, "the account cannot be looked up");
 		return session_reply_account_failure(session, error, user);
-	return open_maildrop(session, account);
+	}
+	return open_maildrop(session, account, mechanism);
 }
 
-static int login_with_password(struct session *session, const char *user, const char *password)
+static int login_with_password(struct session *session, const char *user, const char *password,
+			       const char *mechanism)
 {
 	const struct settings *settings = session->settings;
 	struct account *account = NULL;
 	struct auth_report report;
-	int r = auth_login(settings->users, settings->mailbox, user, password, &account, &report);
+	int r = wait_for_source(session, user);
 
-	return finish_login(session, r, user, account, &report);
+	if (r < 0)
+		return r;
+	r = auth_login(settings->users, settings->mailbox, user, password, &account, &report);
+	return finish_login(session, r, user, account, &report, mechanism);
 }
 
 int login_cmd_pass(struct session *session, const struct argument *argument)
@@ -222,10 +268,10 @@ int login_cmd_pass(struct session *session, const struct argument *argument)
 	auto_free char *user = take_ptr(session->user); /* for this PASS only */
 
 	if (!plaintext_allowed(session))
-		return refuse_plaintext(session);
+		return refuse_plaintext(session, user);
 	if (!user)
 		return reply_err(session, "send USER first");
-	return login_with_password(session, user, argument->text);
+	return login_with_password(session, user, argument->text, "PASS");
 }
 
 /* A mailbox of somebody else's is nobody's to open. */
@@ -236,8 +282,8 @@ static int login_plain(struct session *session, const struct response *response)
 	if (wire_parse_plain(response->text, response->octets, &plain) < 0)
 		return reply_err(session, "the response is no PLAIN message");
 	if (*plain.authorization && strcmp(plain.authorization, plain.user) != 0)
-		return refuse_login(session, plain.user);
-	return login_with_password(session, plain.user, plain.password);
+		return refuse_login(session, plain.user, "the mailbox of somebody else");
+	return login_with_password(session, plain.user, plain.password, "PLAIN");
 }
 
 /* The client is one of the names in its certificate: the one that it asks for, or the first. */
@@ -254,9 +300,9 @@ static int login_external(struct session *session, const struct response *respon
 	while (response->octets > 0 && *name && strcmp(*name, response->text) != 0)
 		name++;
 	if (!*name)
-		return refuse_login(session, response->text);
+		return refuse_login(session, response->text, "the certificate is somebody else's");
 	r = auth_find(settings->users, settings->mailbox, *name, &account, &report);
-	return finish_login(session, r, *name, account, &report);
+	return finish_login(session, r, *name, account, &report, "EXTERNAL");
 }
 
 /* ---- SASL (RFC 5034) ---- */
@@ -325,7 +371,7 @@ int login_cmd_auth(struct session *session, const struct argument *argument)
 	if (!mechanism)
 		return reply_err(session, "this mechanism is unknown here");
 	if (!mechanism->allowed(session))
-		return mechanism->refuse(session);
+		return mechanism->refuse(session, NULL);
 	if (*argument->rest == '\0')
 		return ask_for_response(session, mechanism);
 	if (strcmp(argument->rest, "=") == 0) /* an empty one */

@@ -33,6 +33,7 @@ enum mark {
 	MARK_EXPUNGED = 8,  /* because this session deleted it */
 	MARK_CHOSEN = 16,   /* it is in the set that is being deleted */
 	MARK_MEASURED = 32, /* its size has been found right in this session */
+	MARK_REMOVED = 64, /* this session removed it, and mailbox_next_removed() has not said so */
 };
 
 struct mailbox {
@@ -457,6 +458,8 @@ static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
 			mailbox->report.unfinished++;
 			deletion->error = deletion->error ? deletion->error : r;
 		}
+		if (r != -ENOENT)
+			message->marks |= MARK_REMOVED;
 		strike(message);
 		deletion->gone++;
 	}
@@ -567,6 +570,19 @@ int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
 		count++;
 	}
 	return count > 0 ? delete_or_leave(mailbox, count, ret_deleted) : 0;
+}
+
+bool mailbox_next_removed(struct mailbox *mailbox, size_t *index)
+{
+	for (; *index < mailbox->listing.count; (*index)++) {
+		struct message *message = &mailbox->listing.messages[*index];
+
+		if (!(message->marks & MARK_REMOVED))
+			continue;
+		message->marks &= (uint8_t)~MARK_REMOVED;
+		return true;
+	}
+	return false;
 }
 
 /* ---- Deletions that were interrupted ---- */

@@ -108,6 +108,10 @@ int mailbox_delete(struct mailbox *mailbox, size_t index);
  * and what mailbox_delete() says. */
 int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted);
 
+/* Finds the first message from *index on that this session has deleted and that has not been found
+ * before; not those that somebody else was quicker to remove. Returns whether there is one. */
+bool mailbox_next_removed(struct mailbox *mailbox, size_t *index);
+
 /* Gives the messages of a Maildir that the client got the flag S, and moves them to cur/. Returns
  * 0, or why the first that could not be changed was not. */
 int mailbox_mark_seen(struct mailbox *mailbox);

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: ISC
  *
- * A POP3 server for one connection, on standard input and output. */
+ * A POP3 server: for one connection on standard input and output, or for each connection to a
+ * socket that it was handed. */
 #include "auth.h"
+#include "listener.h"
 #include "log.h"
 #include "protocol.h"
 #include "settings.h"
+#include "title.h"
 #include "tls.h"
 #include "transport.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,6 +19,17 @@
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX <= SCOREBOARD_SLOTS,
+	      "all sessions that may be allowed have a slot");
+
+/* What clients are served with. */
+struct service {
+	int argc;
+	char **argv;
+	struct settings *settings;
+	struct tls *tls; /* NULL: off */
+};
 
 /* The exit status for the end of a session, or why there was none. What a client does is no failure
  * of ours. */
@@ -26,6 +41,7 @@ static int exit_status(int error)
 	case -ECONNRESET:
 	case -EPROTO:
 	case -ETIMEDOUT:
+	case -ECANCELED:
 		return EX_OK;
 	case -EBADMSG: /* of tls_load() */
 		return EX_CONFIG;
@@ -64,13 +80,14 @@ static int make_tls(const struct settings *settings, struct tls **ret)
 	return settings->tls == TLS_OFF ? 0 : tls_new(&options, ret);
 }
 
-static int serve_client(const struct settings *settings, struct tls *tls)
+/* Serves the client on standard input and output. `session` is NULL if there is no listener. */
+static int serve_client(const struct service *service, const struct listener_session *session)
 {
 	struct transport *transport;
 	int r;
 
 	/* STLS can be refused, but here there is no other way to speak. */
-	r = settings->tls == TLS_IMPLICIT ? tls_load(tls) : 0;
+	r = service->settings->tls == TLS_IMPLICIT ? tls_load(service->tls) : 0;
 	if (r < 0)
 		return exit_status(r);
 	r = transport_new(STDIN_FILENO, STDOUT_FILENO, &transport);
@@ -78,27 +95,99 @@ static int serve_client(const struct settings *settings, struct tls *tls)
 		log_error("cannot use standard input and output: %s", strerror(-r));
 		return exit_status(r);
 	}
-	r = protocol_serve(settings, tls, transport);
-	if (exit_status(r) != EX_OK)
-		log_error("the session with %s was broken off: %s", transport_peer(transport),
-			  strerror(-r));
+	if (session && session->refusal)
+		r = protocol_refuse(service->settings, service->tls, transport, session->refusal);
+	else
+		r = protocol_serve(service->settings, service->tls, transport,
+				   session ? &session->place : NULL);
 	(void)transport_free(transport);
 	return exit_status(r);
 }
 
-static int serve(const struct settings *settings)
+/* Reads what every session needs, so that none has to. Without TLS from the first octet, a
+ * certificate that is of no use is no reason not to serve. */
+static int prepare(const struct service *service)
 {
-	struct tls *tls;
+	int r = service->tls ? tls_load(service->tls) : 0;
+
+	return r < 0 && service->settings->tls == TLS_IMPLICIT ? r : 0;
+}
+
+/* Reads the settings and all that they name again, for the sessions to come. If there is a mistake
+ * in them, those of before are good enough. */
+static void reload(struct service *service)
+{
+	struct service fresh = { .argc = service->argc, .argv = service->argv };
+	enum settings_action action;
+	char *problem = NULL;
+	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
+
+	if (r == 0)
+		r = make_tls(fresh.settings, &fresh.tls);
+	if (r == 0)
+		r = prepare(&fresh);
+	if (r < 0) {
+		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
+			  "reload failed, the settings are as before: %s",
+			  problem	? problem :
+			  r == -EBADMSG ? "TLS cannot be served" :
+					  strerror(-r));
+	} else {
+		struct service old = *service;
+
+		*service = fresh;
+		fresh = old;
+		log_event(LOG_EVENT_RELOADED, NULL, "settings and certificates are read again");
+	}
+	free(problem);
+	(void)tls_free(fresh.tls);
+	(void)settings_free(fresh.settings);
+}
+
+/* Serves a socket that listens, in one process for each connection. */
+static int listen_for_clients(struct service *service, struct listener *listener)
+{
+	struct listener_session session;
+	enum listener_event event = LISTENER_RELOAD;
+	int r = prepare(service);
+
+	while (r == 0) {
+		const struct listener_limits limits = {
+			.sessions = service->settings->max_sessions,
+			.sessions_per_source = service->settings->max_sessions_per_source,
+		};
+
+		r = listener_next(listener, &limits, &event, &session);
+		if (r < 0)
+			log_error("cannot listen: %s", strerror(-r));
+		if (r < 0 || event != LISTENER_RELOAD)
+			break;
+		reload(service);
+	}
+	(void)listener_free(listener);
+	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) :
+						     exit_status(r);
+}
+
+static int serve(struct service *service)
+{
+	struct listener *listener;
 	int r;
 
 	log_open(STDIN_FILENO, STDOUT_FILENO);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
-	r = make_tls(settings, &tls);
+	r = listener_inherit(&listener);
+	if (r < 0) {
+		log_error("cannot use the sockets that were passed: %s", strerror(-r));
+		return exit_status(r);
+	}
+	title_open(service->argc, service->argv); /* after the last change of the environment */
+	r = make_tls(service->settings, &service->tls);
 	if (r < 0)
 		return exit_status(r);
-	r = serve_client(settings, tls);
-	(void)tls_free(tls);
+	r = listener ? listen_for_clients(service, listener) : serve_client(service, NULL);
+	(void)tls_free(service->tls);
 	return r;
 }
 
@@ -166,7 +255,7 @@ static int print_help(void)
 	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 
-static int act(enum settings_action action, const struct settings *settings)
+static int act(enum settings_action action, struct service *service)
 {
 	switch (action) {
 	case SETTINGS_HELP:
@@ -174,30 +263,30 @@ static int act(enum settings_action action, const struct settings *settings)
 	case SETTINGS_VERSION:
 		return print_version();
 	case SETTINGS_CHECK:
-		return check(settings);
+		return check(service->settings);
 	case SETTINGS_SERVE:
 		break;
 	}
-	return serve(settings);
+	return serve(service);
 }
 
 int main(int argc, char *argv[])
 {
-	struct settings *settings;
+	struct service service = { .argc = argc, .argv = argv };
 	enum settings_action action;
 	char *problem;
 	int r;
 
 	if (check_descriptors() < 0)
 		return EX_IOERR;
-	r = settings_load(argc, argv, &settings, &action, &problem);
+	r = settings_load(argc, argv, &service.settings, &action, &problem);
 	if (r < 0) {
 		log_open(STDIN_FILENO, STDOUT_FILENO);
 		log_error("%s", problem ? problem : strerror(-r));
 		free(problem);
 		return r == -EINVAL ? EX_USAGE : r == -EBADMSG ? EX_CONFIG : EX_TEMPFAIL;
 	}
-	r = act(action, settings);
-	(void)settings_free(settings);
+	r = act(action, &service);
+	(void)settings_free(service.settings);
 	return r;
 }

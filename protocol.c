@@ -9,6 +9,7 @@
 #include "log.h"
 #include "login.h"
 #include "mailbox.h"
+#include "scoreboard.h"
 #include "session.h"
 #include "settings.h"
 #include "transport.h"
@@ -276,6 +277,10 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 		return session_reply_message_failure(session, r, "open the message",
 						     argument->index);
 	r = send_message(session, argument->index, &message, NULL, &octets);
+	if (r == 1) {
+		session->sums.retrieved++;
+		session->sums.retrieved_octets += octets;
+	}
 	if (r == 1 && mailbox_retrieved(session->mailbox, argument->index, &message, octets)) {
 		char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
@@ -313,6 +318,8 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_message_failure(session, r, "delete the message",
 						     argument->index);
+	session->sums.deleted++;
+	session_log_removed(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
@@ -332,6 +339,8 @@ static int commit(struct session *session, size_t *ret_deleted)
 	const char *mailbox = session->account->mailbox;
 	int r = mailbox_commit(session->mailbox, ret_deleted);
 
+	session->sums.deleted += *ret_deleted;
+	session_log_removed(session);
 	if (r < 0) {
 		log_error("cannot delete the marked messages of '%s', %zu are gone: %s", mailbox,
 			  *ret_deleted, strerror(-r));
@@ -373,13 +382,23 @@ static int cmd_update(struct session *session, const struct argument *argument)
 
 static int cmd_slee(struct session *session, const struct argument *argument)
 {
+	unsigned max = session->settings->max_sleeping_per_user;
 	size_t deleted;
-	int r = commit(session, &deleted);
+	int r;
 
 	(void)argument;
+	if (scoreboard_note_sleep(session->place, max) < 0) {
+		log_warning("'%s' from %s may not sleep: max-sleeping-per-user = %u",
+			    session->account->user, transport_peer(session->transport), max);
+		return reply_err(session, "[SYS/TEMP] too many of your sessions are asleep");
+	}
+	r = commit(session, &deleted);
 	if (r == 0) {
 		mailbox_sleep(session->mailbox);
+		session->sums.sleeps++;
 		session_enter(session, IN_SLEEP);
+	} else {
+		scoreboard_note_wake(session->place);
 	}
 	return reply_commit(session, r, deleted, "asleep");
 }
@@ -402,6 +421,7 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
 	session_log_deletions(session->account->mailbox, mailbox_report(session->mailbox));
+	scoreboard_note_wake(session->place);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
 			mailbox_count(session->mailbox));
@@ -568,20 +588,46 @@ static int serve_command(struct session *session)
 	return r < 0 ? r : serve_line(session, line, octets);
 }
 
-int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport)
+/* Begins to speak: in TLS, if that is how it is done here. */
+static int greet(struct session *session)
+{
+	session_enter(session, IN_AUTH);
+	return session->settings->tls == TLS_IMPLICIT ? login_start_implicit_tls(session) : 0;
+}
+
+int protocol_refuse(const struct settings *settings, struct tls *tls, struct transport *transport,
+		    const char *reason)
 {
 	struct session session = { .settings = settings, .tls = tls, .transport = transport };
-	int r = 0;
+	int r = greet(&session);
 
-	session_enter(&session, IN_AUTH);
-	if (settings->tls == TLS_IMPLICIT)
-		r = login_start_implicit_tls(&session);
+	if (r == 0)
+		r = reply_err(&session, "[SYS/TEMP] %s", reason);
+	return r == 0 ? transport_finish(transport) : r;
+}
+
+int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
+		   const struct scoreboard_place *place)
+{
+	struct session session = {
+		.settings = settings,
+		.tls = tls,
+		.transport = transport,
+		.place = place,
+	};
+	int r;
+
+	session_log_begin(&session);
+	r = greet(&session);
 	if (r == 0)
 		r = reply_ok(&session, "pop3-handler ready");
 	while (r == 0 && session.state != IN_END)
 		r = serve_command(&session);
-	(void)mailbox_free(session.mailbox);
+	session.mailbox = mailbox_free(session.mailbox);
+	if (r == 0)
+		r = transport_finish(transport);
+	session_log_end(&session, session.state == IN_END ? 0 : r);
 	(void)auth_free(session.account);
 	free(session.user);
-	return r == 0 ? transport_finish(transport) : r;
+	return r;
 }

@@ -6,10 +6,16 @@
 #include "auth.h"
 #include "log.h"
 #include "mailbox.h"
+#include "scoreboard.h"
 #include "settings.h"
+#include "title.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 const char *session_response_code(int error)
 {
@@ -60,6 +66,127 @@ int session_reply_account_failure(struct session *session, int error, const char
 	return reply_err(session, "%s cannot look up the account", session_response_code(error));
 }
 
+/* ---- The log ---- */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void session_log_begin(struct session *session)
+{
+	uint64_t id = 0;
+	char text[sizeof("0123456789abcdef")];
+
+	session->sums = (struct session_sums){ .start_ms = now_ms() };
+	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
+		id = (uint64_t)session->sums.start_ms; /* it is for the log only */
+	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
+	log_about(LOG_SUBJECT_SESSION, text);
+	log_about(LOG_SUBJECT_PEER, transport_peer(session->transport));
+}
+
+/* The version of TLS in words. */
+static const char *describe_tls(const struct session *session)
+{
+	const char *version = transport_tls_version(session->transport);
+
+	return version ? version : "no TLS";
+}
+
+void session_log_login(const struct session *session, const char *mechanism)
+{
+	const struct log_field fields[] = { { "POP3_MECHANISM", mechanism }, { 0 } };
+	const char *user = session->account->user;
+
+	log_about(LOG_SUBJECT_USER, user);
+	log_event(LOG_EVENT_LOGIN, fields, "login of '%s' from %s accepted: %s, %s, %zu messages",
+		  user, transport_peer(session->transport), mechanism, describe_tls(session),
+		  mailbox_count(session->mailbox));
+}
+
+void session_log_refusal(const struct session *session, const char *user, const char *reason)
+{
+	const struct log_field fields[] = { { "POP3_USER", user },
+					    { "POP3_REASON", reason },
+					    { 0 } };
+
+	log_event(LOG_EVENT_LOGIN_REFUSED, fields, "login of '%s' from %s refused: %s", user,
+		  transport_peer(session->transport), reason);
+}
+
+void session_log_removed(const struct session *session)
+{
+	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
+	const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
+
+	if (!session->settings->log_deletions)
+		return;
+	for (size_t i = 0; mailbox_next_removed(session->mailbox, &i); i++) {
+		mailbox_unique_id(session->mailbox, i, unique_id);
+		log_event(LOG_EVENT_DELETED, fields, "message '%s' deleted by '%s' from %s",
+			  unique_id, session->account->user, transport_peer(session->transport));
+	}
+}
+
+/* Why a session ended. */
+static const char *describe_end(int error)
+{
+	switch (error) {
+	case 0:
+		return "QUIT";
+	case -EPIPE:
+		return "the client closed the connection";
+	case -ECONNRESET:
+		return "the connection was reset";
+	case -ETIMEDOUT:
+		return "timed out";
+	case -EPROTO:
+		return "broken TLS";
+	case -ECANCELED:
+		return "the service stops";
+	default:
+		return strerror(-error);
+	}
+}
+
+void session_log_end(const struct session *session, int error)
+{
+	const struct session_sums *sums = &session->sums;
+	const char *reason = describe_end(error);
+	const char *peer = transport_peer(session->transport);
+	int64_t ms = now_ms() - sums->start_ms;
+	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];
+	const struct log_field fields[] = {
+		{ "POP3_REASON", reason },
+		{ "POP3_RETRIEVED", retrieved },
+		{ "POP3_RETRIEVED_OCTETS", octets },
+		{ "POP3_DELETED", deleted },
+		{ "POP3_SLEEPS", sleeps },
+		{ "POP3_DURATION", duration },
+		{ 0 },
+	};
+
+	(void)snprintf(retrieved, sizeof(retrieved), "%" PRIu64, sums->retrieved);
+	(void)snprintf(octets, sizeof(octets), "%" PRIu64, sums->retrieved_octets);
+	(void)snprintf(deleted, sizeof(deleted), "%" PRIu64, sums->deleted);
+	(void)snprintf(sleeps, sizeof(sleeps), "%" PRIu64, sums->sleeps);
+	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
+	if (session->account)
+		log_event(LOG_EVENT_SESSION_ENDED, fields,
+			  "session of '%s' from %s ended: %s; %s, retrieved %s (%s octets), "
+			  "deleted %s, slept %s times, %s seconds",
+			  session->account->user, peer, reason, describe_tls(session), retrieved,
+			  octets, deleted, sleeps, duration);
+	else
+		log_event(LOG_EVENT_SESSION_ENDED, fields,
+			  "session from %s ended before login: %s; %s, %s seconds", peer, reason,
+			  describe_tls(session), duration);
+}
+
 void session_log_users(const struct session *session, const struct auth_report *report)
 {
 	if (report->malformed_lines > 0)
@@ -88,6 +215,18 @@ bool session_is_read_only(const struct session *session, const struct account *a
 	return session->settings->read_only || account->read_only;
 }
 
+/* For ps(1). */
+static void show_title(const struct session *session)
+{
+	const char *peer = transport_peer(session->transport);
+
+	if (session->account)
+		title_set("%s %s%s", session->account->user, peer,
+			  session->state == IN_SLEEP ? " asleep" : "");
+	else
+		title_set("%s before login", peer);
+}
+
 void session_enter(struct session *session, enum session_state state)
 {
 	const struct settings *settings = session->settings;
@@ -106,4 +245,5 @@ void session_enter(struct session *session, enum session_state state)
 		break;
 	}
 	session->state = state;
+	show_title(session);
 }

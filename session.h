@@ -12,6 +12,7 @@
 struct account;
 struct auth_report;
 struct mailbox_report;
+struct scoreboard_place;
 struct tls;
 
 #define SESSION_READ_OCTETS 65536
@@ -25,10 +26,18 @@ enum session_state {
 	IN_END = 8,
 };
 
+/* What a session has done, for the log. */
+struct session_sums {
+	int64_t start_ms; /* monotonic */
+	uint64_t retrieved, retrieved_octets, deleted, sleeps;
+};
+
 struct session {
 	const struct settings *settings;
 	struct transport *transport;
-	struct tls *tls;		  /* NULL: none */
+	struct tls *tls;		      /* NULL: none */
+	const struct scoreboard_place *place; /* NULL: there is no listener */
+	struct session_sums sums;
 	enum session_state state;	  /* session_enter() alone assigns it */
 	char *user;			  /* that USER named; NULL: none */
 	unsigned failed_logins;		  /* in a row */
@@ -62,6 +71,15 @@ int session_reply_failure(struct session *session, int error, const char *what, 
 int session_reply_message_failure(struct session *session, int error, const char *what,
 				  size_t index);
 int session_reply_account_failure(struct session *session, int error, const char *user);
+
+/* These log the beginning of a session, a login with a mechanism, one that is refused (`user` is
+ * what the client calls himself), the messages that have been deleted and not been logged yet, if
+ * the administrator wants that, and how the session ended: 0, or as protocol_serve() says. */
+void session_log_begin(struct session *session);
+void session_log_login(const struct session *session, const char *mechanism);
+void session_log_refusal(const struct session *session, const char *user, const char *reason);
+void session_log_removed(const struct session *session);
+void session_log_end(const struct session *session, int error);
 
 /* These log what is worth it beside the reply: lines of the passwd-file that are skipped, what
  * happened to deletions in the mailbox. */

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the settings file: room for any path */
 #define SECONDS_MAX 31536000 /* a year */
@@ -25,7 +26,7 @@ struct setting {
 	/* Reads `value` into the field. Returns 0, -EINVAL or -ENOMEM. */
 	int (*parse)(const struct setting *setting, const char *value, void *field);
 	size_t field;
-	unsigned min_s;		      /* of a number of seconds */
+	unsigned min, max;	      /* of a number */
 	const char *words[WORDS_MAX]; /* those that parse_word() takes */
 	const char *expects;
 	const char *help;
@@ -91,13 +92,13 @@ static int parse_template(const struct setting *setting, const char *value, void
 	return template_check(value) == 0 ? replace_text(value, field) : -EINVAL;
 }
 
-static int parse_seconds(const struct setting *setting, const char *value, void *field)
+static int parse_number(const struct setting *setting, const char *value, void *field)
 {
-	uint64_t seconds;
+	uint64_t number;
 
-	if (wire_parse_number(value, SECONDS_MAX, &seconds) < 0 || seconds < setting->min_s)
+	if (wire_parse_number(value, setting->max, &number) < 0 || number < setting->min)
 		return -EINVAL;
-	*(unsigned *)field = (unsigned)seconds;
+	*(unsigned *)field = (unsigned)number;
 	return 0;
 }
 
@@ -126,6 +127,7 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 
 #define FIELD(member) offsetof(struct settings, member)
 #define EXPECTS_SECONDS "a number of seconds from 1 to 31536000"
+#define EXPECTS_SESSIONS "a number of sessions from 1 to 65536"
 #define EXPECTS_PATH "the path of a file"
 
 static const struct setting table[] = {
@@ -133,6 +135,7 @@ static const struct setting table[] = {
 	  .parse = parse_text,
 	  .field = FIELD(users),
 	  .expects = EXPECTS_PATH,
+	  .shown = "the systemd credential users, else none",
 	  .help = "passwd-file with the accounts; without one nobody can log in" },
 	{ .name = "mailbox",
 	  .initial = "%h/Maildir",
@@ -201,33 +204,67 @@ static const struct setting table[] = {
 	  .field = FIELD(keep_new),
 	  .expects = "yes or no",
 	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
+	{ .name = "log-deletions",
+	  .initial = "no",
+	  .parse = parse_yes_no,
+	  .field = FIELD(log_deletions),
+	  .expects = "yes or no",
+	  .help = "yes: the log names every message that is deleted" },
 	{ .name = "login-timeout",
 	  .initial = "60",
-	  .parse = parse_seconds,
-	  .min_s = 1,
+	  .parse = parse_number,
+	  .min = 1,
+	  .max = SECONDS_MAX,
 	  .field = FIELD(login_timeout_s),
 	  .expects = EXPECTS_SECONDS,
 	  .help = "seconds from the start of a connection to a login, in all" },
 	{ .name = "idle-timeout",
 	  .initial = "600",
-	  .parse = parse_seconds,
-	  .min_s = 1,
+	  .parse = parse_number,
+	  .min = 1,
+	  .max = SECONDS_MAX,
 	  .field = FIELD(idle_timeout_s),
 	  .expects = EXPECTS_SECONDS,
 	  .help = "seconds without a complete command after which a session ends" },
 	{ .name = "sleep-timeout",
 	  .initial = "86400",
-	  .parse = parse_seconds,
-	  .min_s = 1,
+	  .parse = parse_number,
+	  .min = 1,
+	  .max = SECONDS_MAX,
 	  .field = FIELD(sleep_timeout_s),
 	  .expects = EXPECTS_SECONDS,
 	  .help = "the same while the session is asleep" },
 	{ .name = "login-penalty",
 	  .initial = "2",
-	  .parse = parse_seconds,
+	  .parse = parse_number,
+	  .max = SECONDS_MAX,
 	  .field = FIELD(login_penalty_s),
 	  .expects = "a number of seconds from 0 to 31536000",
 	  .help = "seconds that a failed login waits, doubling with each in a row" },
+	{ .name = "max-sessions",
+	  .initial = "1000",
+	  .parse = parse_number,
+	  .min = 1,
+	  .max = SETTINGS_SESSIONS_MAX,
+	  .field = FIELD(max_sessions),
+	  .expects = EXPECTS_SESSIONS,
+	  .help = "sessions that a listener serves at once" },
+	{ .name = "max-sessions-per-source",
+	  .initial = "50",
+	  .parse = parse_number,
+	  .min = 1,
+	  .max = SETTINGS_SESSIONS_MAX,
+	  .field = FIELD(max_sessions_per_source),
+	  .expects = EXPECTS_SESSIONS,
+	  .help = "the same for one client address; IPv6: for one /64 network" },
+	{ .name = "max-sleeping-per-user",
+	  .initial = "10",
+	  .parse = parse_number,
+	  .min = 1,
+	  .max = SETTINGS_SESSIONS_MAX,
+	  .field = FIELD(max_sleeping_per_user),
+	  .expects = EXPECTS_SESSIONS,
+	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
 
 static const struct setting *find_setting(const char *name, size_t octets)
@@ -398,17 +435,30 @@ static int read_option(struct settings *settings, const char *argument,
 		   "command line", -EINVAL, ret_problem);
 }
 
-/* Looks for one of the credentials that systemd has put in a directory for us. */
-static int find_credential(const char *name, char ***list)
+/* The path of one of the credentials that systemd has put in a directory for us, NULL if it is not
+ * there or empty (as a unit makes one that the administrator did not). The caller frees it. */
+static int find_credential(const char *name, char **ret_path)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
-	auto_free char *path = NULL;
+	struct stat status;
 
-	if (*list || !directory)
+	*ret_path = NULL;
+	if (!directory)
 		return 0;
-	if (asprintf(&path, "%s/%s", directory, name) < 0)
+	if (asprintf(ret_path, "%s/%s", directory, name) < 0)
 		return -ENOMEM;
-	return access(path, F_OK) == 0 ? parse_paths(NULL, path, list) : 0;
+	if (stat(*ret_path, &status) < 0 || status.st_size == 0)
+		free(take_ptr(*ret_path));
+	return 0;
+}
+
+/* Lets a list that has not been set be a credential. */
+static int default_to_credential(const char *name, char ***list)
+{
+	auto_free char *path = NULL;
+	int r = *list ? 0 : find_credential(name, &path);
+
+	return r == 0 && path ? parse_paths(NULL, path, list) : r;
 }
 
 /* A certificate's key may be in the same file. */
@@ -426,10 +476,10 @@ static int copy_list(char *const *list, char ***ret_list)
 static int resolve_tls(struct settings *settings, bool has_file, char **ret_problem)
 {
 	int error = has_file ? -EBADMSG : -EINVAL;
-	int r = find_credential("tls-cert", &settings->tls_cert);
+	int r = default_to_credential("tls-cert", &settings->tls_cert);
 
 	if (r == 0)
-		r = find_credential("tls-key", &settings->tls_key);
+		r = default_to_credential("tls-key", &settings->tls_key);
 	if (r == 0 && !settings->tls_key)
 		r = copy_list(settings->tls_cert, &settings->tls_key);
 	if (r < 0)
@@ -477,6 +527,8 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 		if (!option_value(argv[i], "--config"))
 			r = read_option(settings, argv[i], ret_action, ret_problem);
 	}
+	if (r == 0 && !settings->users)
+		r = find_credential("users", &settings->users);
 	return r == 0 ? resolve_tls(settings, has_file, ret_problem) : r;
 }
 
@@ -516,7 +568,8 @@ void settings_print_help(FILE *stream)
 {
 	(void)fputs(
 		"Usage: pop3-handler [--config=FILE] [--NAME=VALUE ...]\n"
-		"Serves one POP3 session on standard input and output.\n\n"
+		"Serves one POP3 session on standard input and output, or, if handed a socket that\n"
+		"listens, a process for each connection.\n\n"
 		"  --config=FILE\n\tread settings from FILE first, one 'name = value' a line\n"
 		"  --check-config\n\tcheck the settings and the files that they name, and exit\n"
 		"  --help, --version\n\tprint this, or the version, and exit\n\n"

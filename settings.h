@@ -9,6 +9,9 @@
 /* RFC 1939 section 3: an autologout timer must be of at least ten minutes. */
 #define SETTINGS_RFC_TIMEOUT_S 600
 
+/* More sessions than this a listener does not serve. */
+#define SETTINGS_SESSIONS_MAX 65536
+
 enum settings_plaintext_auth {
 	PLAINTEXT_NEVER,
 	PLAINTEXT_LOCAL, /* not over a network */
@@ -33,10 +36,15 @@ struct settings {
 	enum settings_plaintext_auth plaintext_auth;
 	bool read_only;
 	bool keep_new;
+	bool log_deletions;
 	unsigned login_timeout_s;
 	unsigned idle_timeout_s;
 	unsigned sleep_timeout_s;
 	unsigned login_penalty_s;
+	/* Limits of the listener. */
+	unsigned max_sessions;
+	unsigned max_sessions_per_source;
+	unsigned max_sleeping_per_user;
 };
 
 /* What the command line asks for. */

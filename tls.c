@@ -844,6 +844,13 @@ const char *const *tls_session_names(const struct tls_session *session)
 
 /* ---- After the handshake ---- */
 
+const char *tls_session_version(const struct tls_session *session)
+{
+	const char *name = gnutls_protocol_get_name(gnutls_protocol_get_version(session->session));
+
+	return name ? name : "unknown";
+}
+
 ssize_t tls_session_read(struct tls_session *session, void *room, size_t octets)
 {
 	ssize_t n = gnutls_record_recv(session->session, room, octets);

@@ -73,6 +73,9 @@ const char *tls_session_problem(const struct tls_session *session);
  * session. */
 const char *const *tls_session_names(const struct tls_session *session);
 
+/* The version that was agreed on, "TLS1.3" for instance. A string constant. */
+const char *tls_session_version(const struct tls_session *session);
+
 /* Reads some octets; 0 is a proper end (close_notify). */
 ssize_t tls_session_read(struct tls_session *session, void *room, size_t octets);
 

@@ -7,16 +7,15 @@
  * be had without waiting. */
 #include "transport.h"
 
+#include "peer.h"
 #include "tls.h"
 #include "util.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -53,17 +52,20 @@ struct transport {
 	int64_t timeout_ms;	 /* of each wait, if not */
 	int failed;		 /* the first failure, which every later call gets too */
 	struct tls_session *tls; /* NULL: none, or none any more */
+	bool agreed;		 /* its handshake is done */
 	bool encrypted;		 /* it is in use */
 
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
 	size_t out_limit; /* what goes out in one piece: a write to a pipe, a TLS record */
-	char peer[INET6_ADDRSTRLEN];
-	bool is_local;
+	struct peer in_peer, out_peer;
+	sigset_t wait_mask; /* of signals, while we wait */
 
 	char in[IN_OCTETS];
 	char out[OUT_OCTETS];
 };
+
+static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
 
 static int64_t now_ms(void)
 {
@@ -97,59 +99,37 @@ static int find_kind(int fd, enum kind *ret_kind)
 	return 0;
 }
 
-static bool is_loopback4(const struct in_addr *address)
+/* The peer of a descriptor. */
+static void find_peer(int fd, enum kind kind, struct peer *ret)
 {
-	return ntohl(address->s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+	if (kind == KIND_SOCKET)
+		peer_of_socket(fd, ret);
+	else
+		peer_from_environment(ret);
 }
 
-/* Notes an IPv6 address; one that stands for an IPv4 address is treated like that one. */
-static bool note_peer6(const struct in6_addr *address, char ret_peer[INET6_ADDRSTRLEN])
+static void note_end(int signal_number)
 {
-	struct in_addr mapped;
-
-	if (!IN6_IS_ADDR_V4MAPPED(address)) {
-		(void)inet_ntop(AF_INET6, address, ret_peer, INET6_ADDRSTRLEN);
-		return IN6_IS_ADDR_LOOPBACK(address);
-	}
-	memcpy(&mapped, address->s6_addr + 12, sizeof(mapped));
-	(void)inet_ntop(AF_INET, &mapped, ret_peer, INET6_ADDRSTRLEN);
-	return is_loopback4(&mapped);
+	(void)signal_number;
+	is_told_to_end = 1;
 }
 
-/* Whether the other end of this descriptor is on this machine. When in doubt it is not. */
-static bool note_peer(int fd, enum kind kind, char ret_peer[INET6_ADDRSTRLEN])
+/* SIGTERM comes through only while we wait for the client: so it interrupts nothing else. */
+static void catch_end(struct transport *transport)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-		struct sockaddr_storage room;
-	} peer = { 0 };
-	socklen_t size = sizeof(peer);
+	const struct sigaction action = { .sa_handler = note_end };
+	sigset_t blocked;
 
-	if (kind != KIND_SOCKET)
-		return true;
-	memcpy(ret_peer, "unknown", sizeof("unknown"));
-	if (getpeername(fd, &peer.any, &size) < 0)
-		return false;
-	switch (peer.any.sa_family) {
-	case AF_UNIX:
-		memcpy(ret_peer, "local", sizeof("local"));
-		return true;
-	case AF_INET:
-		(void)inet_ntop(AF_INET, &peer.in.sin_addr, ret_peer, INET6_ADDRSTRLEN);
-		return is_loopback4(&peer.in.sin_addr);
-	case AF_INET6:
-		return note_peer6(&peer.in6.sin6_addr, ret_peer);
-	default:
-		return false;
-	}
+	(void)sigemptyset(&blocked);
+	(void)sigaddset(&blocked, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &blocked, &transport->wait_mask);
+	(void)sigdelset(&transport->wait_mask, SIGTERM);
+	(void)sigaction(SIGTERM, &action, NULL);
 }
 
 int transport_new(int in_fd, int out_fd, struct transport **ret)
 {
 	auto_free struct transport *transport = calloc(1, sizeof(*transport));
-	bool in_local, out_local;
 	int r;
 
 	if (!transport)
@@ -162,10 +142,9 @@ int transport_new(int in_fd, int out_fd, struct transport **ret)
 	if (r < 0)
 		return r;
 	transport->out_limit = transport->out_kind == KIND_PIPE ? PIPE_BUF : OUT_OCTETS;
-	memcpy(transport->peer, "local", sizeof("local"));
-	out_local = note_peer(out_fd, transport->out_kind, transport->peer);
-	in_local = note_peer(in_fd, transport->in_kind, transport->peer);
-	transport->is_local = in_local && out_local;
+	find_peer(in_fd, transport->in_kind, &transport->in_peer);
+	find_peer(out_fd, transport->out_kind, &transport->out_peer);
+	catch_end(transport);
 	/* What we send is complete, the kernel need not wait for more. Only TCP knows this. */
 	(void)setsockopt(out_fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	*ret = take_ptr(transport);
@@ -201,20 +180,24 @@ static int64_t wait_end_ms(const struct transport *transport)
 }
 
 /* Waits until `fd` is ready. A client that keeps it ready does not outlive `end_ms` either. */
-static int wait_ready(int fd, short events, int64_t end_ms)
+static int wait_ready(const struct transport *transport, int fd, short events, int64_t end_ms)
 {
 	for (;;) {
 		struct pollfd poll_fd = { .fd = fd, .events = events };
 		int64_t left_ms = end_ms - now_ms();
+		struct timespec left = { .tv_sec = left_ms / 1000,
+					 .tv_nsec = left_ms % 1000 * 1000000 };
 		int r;
 
 		if (left_ms <= 0)
 			return -ETIMEDOUT;
-		r = poll(&poll_fd, 1, left_ms > INT_MAX ? INT_MAX : (int)left_ms);
+		r = ppoll(&poll_fd, 1, &left, &transport->wait_mask);
 		if (r > 0)
 			return 0;
 		if (r < 0 && errno != EINTR)
 			return -errno;
+		if (is_told_to_end)
+			return -ECANCELED;
 	}
 }
 
@@ -270,7 +253,8 @@ static int send_buffer(struct transport *transport, size_t kept)
 		int r = 0;
 
 		if (n == -EAGAIN)
-			r = wait_ready(transport->out_fd, POLLOUT, wait_end_ms(transport));
+			r = wait_ready(transport, transport->out_fd, POLLOUT,
+				       wait_end_ms(transport));
 		else if (n < 0 && n != -EINTR)
 			r = (int)n;
 		if (r < 0)
@@ -297,7 +281,7 @@ static int read_some(struct transport *transport, int64_t end_ms)
 	ssize_t n;
 
 	do {
-		int r = waits ? wait_ready(transport->in_fd, POLLIN, end_ms) : 0;
+		int r = waits ? wait_ready(transport, transport->in_fd, POLLIN, end_ms) : 0;
 
 		if (r < 0)
 			return fail(transport, r);
@@ -453,7 +437,7 @@ int transport_pause(struct transport *transport, unsigned seconds)
 	if (r < 0)
 		return r;
 	/* Asked for no event, poll(2) tells only of errors and of hang-ups. */
-	r = wait_ready(transport->out_fd, 0, too_long ? transport->deadline_ms : end_ms);
+	r = wait_ready(transport, transport->out_fd, 0, too_long ? transport->deadline_ms : end_ms);
 	if (r == -ETIMEDOUT && !too_long)
 		return 0;
 	return fail(transport, r == 0 ? -EPIPE : r);
@@ -468,7 +452,7 @@ static int complete(struct transport *transport, int (*step)(struct tls_session 
 	while ((r = step(transport->tls)) == -EAGAIN) {
 		bool writes = tls_session_wants_write(transport->tls);
 
-		r = wait_ready(writes ? transport->out_fd : transport->in_fd,
+		r = wait_ready(transport, writes ? transport->out_fd : transport->in_fd,
 			       writes ? POLLOUT : POLLIN, end_ms);
 		if (r < 0)
 			break;
@@ -518,6 +502,7 @@ static void use_tls(struct transport *transport)
 {
 	size_t octets = tls_session_record_octets(transport->tls);
 
+	transport->agreed = true;
 	transport->encrypted = true;
 	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
 		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
@@ -542,6 +527,11 @@ bool transport_is_encrypted(const struct transport *transport)
 	return transport->encrypted;
 }
 
+const char *transport_tls_version(const struct transport *transport)
+{
+	return transport->agreed ? tls_session_version(transport->tls) : NULL;
+}
+
 const char *transport_tls_problem(const struct transport *transport)
 {
 	return transport->tls ? tls_session_problem(transport->tls) : NULL;
@@ -556,10 +546,10 @@ const char *const *transport_client_names(const struct transport *transport)
 
 bool transport_is_local(const struct transport *transport)
 {
-	return transport->is_local;
+	return transport->in_peer.is_local && transport->out_peer.is_local;
 }
 
 const char *transport_peer(const struct transport *transport)
 {
-	return transport->peer;
+	return transport->in_peer.text;
 }

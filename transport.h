@@ -8,6 +8,7 @@
  *   -EPIPE, -ECONNRESET  the client is gone (end of file is -EPIPE too)
  *   -ETIMEDOUT           the client took too long, to send a command or to take our octets
  *   -EPROTO              the client broke the protocol of TLS, or refused something
+ *   -ECANCELED           SIGTERM came while we waited for the client
  *   others               from the system, as they are */
 #pragma once
 
@@ -18,8 +19,8 @@
 struct tls;
 struct transport;
 
-/* The descriptors are borrowed, and no flag of theirs is changed: others share them. Returns 0,
- * -ENOMEM, or what fstat(2) says. */
+/* The descriptors are borrowed, and no flag of theirs is changed: others share them. From now on
+ * SIGTERM is caught, for the process. Returns 0, -ENOMEM, or what fstat(2) says. */
 int transport_new(int in_fd, int out_fd, struct transport **ret);
 
 /* Frees it, without sending what is still in the buffer, and returns NULL. Takes NULL. */
@@ -42,6 +43,9 @@ int transport_start_tls(struct transport *transport);
 
 /* Whether all goes through TLS. */
 bool transport_is_encrypted(const struct transport *transport);
+
+/* As tls_session_version(); NULL if there has been no handshake. */
+const char *transport_tls_version(const struct transport *transport);
 
 /* As tls_session_problem() and tls_session_names(): borrowed. Without TLS: NULL, an empty list. */
 const char *transport_tls_problem(const struct transport *transport);
@@ -85,5 +89,6 @@ int transport_finish(struct transport *transport);
 /* Whether the client is on this machine: not a socket, a Unix socket, or a loopback address. */
 bool transport_is_local(const struct transport *transport);
 
-/* The client's address for the log; "local" if it has none. Borrowed. */
+/* The client's address for the log: that of the connection, else what the environment says of it
+ * (TCPREMOTEIP, REMOTE_ADDR), else "local". Borrowed. */
 const char *transport_peer(const struct transport *transport);

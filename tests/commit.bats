@@ -37,7 +37,7 @@ broken() {
 	[ "$(files alice)" = ./new/4.M1P1.h ]
 	grep -xF "pop3-handler: an interrupted deletion in '$mail/alice' is finished: 2 messages" log
 	as_alice UIDL
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 }
 
 @test "what a killed session has removed is on the disk before its record is void" {
@@ -133,7 +133,7 @@ broken() {
 		        assert done.stdout.count(b'\n') == 8, (i, done)
 		        assert b'damaged or foreign' in done.stderr, (i, done)
 		        done = subprocess.run(command, input=b'USER alice\nPASS apple\n', capture_output=True)
-		        assert done.stderr == b'', done  # it is void, and reported once
+		        assert b'record' not in done.stderr, done  # it is void, and reported once
 		for i in range(1, used):
 		    done = session(record[:i])
 		    assert done.stdout.count(b'\n') == 8, (i, done)
@@ -222,8 +222,8 @@ broken() {
 @test "a single deletion needs no record, and is on the disk before +OK" {
 	as_alice QUIT
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' 'DELE 2' QUIT >script
-	trace trace trace=pwrite64,fdatasync,unlinkat,fsync,write "$HANDLER" "${options[@]}" <script >out
-	grep -v 'write(1, "+OK pop3-handler' trace | sed 's/(.*//' | tr '\n' ' ' >order
+	trace trace trace=pwrite64,fdatasync,unlinkat,fsync,write "$HANDLER" "${options[@]}" <script >out 2>log
+	grep -vE 'write\((1, "\+OK pop3-handler|2,)' trace | sed 's/(.*//' | tr '\n' ' ' >order
 	[ "$(cat order)" = 'unlinkat fsync fsync unlinkat fsync fsync write ' ]
 }
 
@@ -299,7 +299,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 	# shellcheck disable=SC2016
 	full 'mkdir -p "$mail/alice/new" "$mail/alice/cur"'" && $fill"
 	[ "${lines[-1]}" = '+OK goodbye' ]
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
 	full :
 	[ "${lines[3]}" = '+OK 97 679' ]

@@ -111,6 +111,11 @@ show() {
 	printf 'line %s\n' "${lines[@]}"
 }
 
+# troubles [FILE]: what the log has beside the lines of sessions in which all goes well.
+troubles() {
+	grep -vE "^pop3-handler: (login of '.*' from [^ ]+ accepted|session (of '.*' )?from [^ ]+ ended)" "${1-log}"
+}
+
 # --- Sessions step by step ---
 
 # Each has a name; its descriptors are in to_NAME and from_NAME.

@@ -31,7 +31,12 @@ may_include() {
 	may_include log.c util
 	may_include tickets.c digest util
 	may_include tls.c tickets util
-	may_include transport.c tls util
+	may_include title.c util
+	may_include scoreboard.c
+	may_include peer.c util
+	may_include listener.h scoreboard
+	may_include listener.c scoreboard log peer util
+	may_include transport.c tls peer util
 	may_include settings.c template wire util
 	may_include auth.c template util
 	may_include listing.c digest name wire util
@@ -43,11 +48,11 @@ may_include() {
 	may_include sizes.c listing digest name wire util
 	may_include mailbox.c commit directories listing name sizes wire util
 	may_include session.h transport
-	may_include session.c settings transport mailbox auth log
+	may_include session.c settings transport mailbox auth scoreboard title log
 	may_include login.h session
-	may_include login.c session settings transport mailbox auth wire log util
-	may_include protocol.c login session settings transport mailbox auth wire log util
-	may_include pop3-handler.c auth log protocol settings tls transport util
+	may_include login.c session settings transport mailbox auth scoreboard wire log util
+	may_include protocol.c login session settings transport mailbox auth scoreboard wire log util
+	may_include pop3-handler.c auth listener log protocol settings title tls transport util
 	for file in *.c; do
 		grep -qF "may_include $file" tests/house.bats
 	done
@@ -72,9 +77,9 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 	shellcheck -x .ci/run tools/* tests/helpers.bash tests/*.bats
 }
 
-@test "the manual is clean, and it and README tell of every setting" {
+@test "the manuals are clean, and they and README tell of every setting" {
 	# Which other manuals this machine has is not our affair.
-	mandoc -Tlint -W style pop3-handler.8 |
+	mandoc -Tlint -W style pop3-handler.8 pop3-handler.conf.5 |
 		grep -vE 'referenced manual not found|outdated mandoc.db' >"$BATS_TEST_TMPDIR/lint" || true
 	cat "$BATS_TEST_TMPDIR/lint"
 	[ ! -s "$BATS_TEST_TMPDIR/lint" ]
@@ -82,13 +87,13 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 	[ "$(wc -w <<<"$settings")" -ge 15 ]
 	for setting in $settings; do
 		echo "$setting"
-		grep -qxF ".It Cm $setting" pop3-handler.8
+		grep -qxF ".It Cm $setting" pop3-handler.conf.5
 		grep -qF "| \`$setting\` |" README.md
 	done
 }
 
 @test "every file of source says its licence" {
-	for file in ./*.c ./*.h ./*.8 meson.build tests/* tools/* .ci/run; do
+	for file in ./*.c ./*.h ./*.8 ./*.5 meson.build tests/* tools/* .ci/run; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
 			echo "$file"
 			return 1

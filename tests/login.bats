@@ -26,16 +26,16 @@ refused() {
 		talk "USER $user" 'PASS x'
 		[ "${lines[1]}" = '+OK send PASS' ]
 		refused
-		grep -q "^pop3-handler: login of '.*' from local refused$" log
+		grep -q "^pop3-handler: login of '.*' from local refused: [a-z ]*$" log
 	done
 	talk $'USER c\001' 'PASS x'
-	grep -qF "login of 'c\\x01' from local refused" log
+	grep -qF "login of 'c\\x01' from local refused: a bad user name" log
 }
 
 @test "no password is ever logged, and a name cannot forge a log line" {
 	talk 'USER alice' 'PASS wrong-secret' $'USER x\rforged' 'PASS wrong-secret'
 	run ! grep -F wrong-secret log
-	[ "$(wc -l <log)" -eq 2 ]
+	[ "$(troubles | wc -l)" -eq 2 ]
 	grep -F 'x\x0dforged' log
 }
 
@@ -169,7 +169,7 @@ refused() {
 	printf '%s\r\n' 'USER alice' 'PASS wrong' QUIT >script
 	for address in 127.0.0.1 ::1 mapped:127.0.0.1; do
 		"$BATS_TEST_DIRNAME/on-socket.py" "$address" "$HANDLER" "${options[@]}" <script >out 2>log
-		grep -xF "pop3-handler: login of 'alice' from ${address#mapped:} refused" log
+		grep -xF "pop3-handler: login of 'alice' from ${address#mapped:} refused: wrong password" log
 	done
 }
 

@@ -263,7 +263,7 @@ valid_in() {
 		echo "$status" >status
 	} | head -c 100 >out
 	[ "$(cat status)" -eq 0 ]
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 	[ "$(files alice)" = ./new/1.M1P1.h ]
 }
 

@@ -36,7 +36,7 @@ openssl_client() {
 		openssl_client $version -starttls pop3 -sess_in session
 		[ "$resumed" = Reused ]
 	done
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 }
 
 @test "gnutls-cli --resume resumes" {
@@ -153,7 +153,7 @@ openssl_client() {
 	RUNTIME_DIRECTORY=$PWD/none serve_port --tls=implicit
 	openssl_client
 	run ! grep -F 'TLS session ticket:' out
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 	# As root the default one is made; here in a /run of its own.
 	cat >scenario <<-'END'
 		mount -t tmpfs tmpfs /run
@@ -194,5 +194,5 @@ openssl_client() {
 	openssl_client -sess_in session
 	[ "$resumed" = Reused ]
 	cmp "$key" before
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 }

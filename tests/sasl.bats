@@ -43,7 +43,7 @@ not_base64='-ERR the response is not base64'
 		talk "AUTH PLAIN $(encode "$message")" "AUTH PLAIN $plain"
 		[ "${lines[1]}" = "$refused" ]
 		[ "${lines[2]}" = '+OK 0 messages' ]
-		[ "$(grep -c "^pop3-handler: login of '.*' from local refused$" log)" -eq 1 ]
+		[ "$(grep -c "^pop3-handler: login of '.*' from local refused: " log)" -eq 1 ]
 	done
 	for message in 'alice' 'alice\0apple' '\0\0apple' '\0alice\0apple\0' '\0a\0l\0i\0ce'; do
 		talk "AUTH PLAIN $(encode "$message")" "AUTH PLAIN $plain"
@@ -116,15 +116,15 @@ not_base64='-ERR the response is not base64'
 @test "failed logins wait, whatever the command" {
 	options+=(--login-penalty=1)
 	printf '%s\r\n' "AUTH PLAIN $(encode '\0alice\0x')" "AUTH PLAIN $(encode '\0alice\0x')" >script
-	trace trace trace=poll "$HANDLER" "${options[@]}" <script >out 2>log
-	[ "$(grep -cE 'events=0\}\], 1, [12]?[0-9]{3}\) += 0' trace)" -eq 2 ]
-	grep -E 'events=0\}\], 1, (2000|1[0-9]{3})\) += 0' trace
+	trace trace trace=ppoll "$HANDLER" "${options[@]}" <script >out 2>log
+	[ "$(grep -cE 'events=0\}\], 1, \{tv_sec=[012], .* = 0' trace)" -eq 2 ]
+	grep -E 'events=0\}\], 1, \{tv_sec=(2, tv_nsec=0|1, tv_nsec=[0-9]+)\}, .* = 0' trace
 }
 
 @test "a password in a response is never logged" {
 	talk "AUTH PLAIN $(encode '\0alice\0wrong-secret')" 'AUTH PLAIN' "$(encode '\0alice\0wrong-secret')"
 	run ! grep -E "wrong-secret|$(encode 'wrong-secret' | head -c 12)" log
-	[ "$(wc -l <log)" -eq 2 ]
+	[ "$(troubles | wc -l)" -eq 2 ]
 }
 
 @test "a password is wiped from memory when it has been used" {
@@ -286,7 +286,7 @@ as() {
 	serve_port --tls=implicit
 	as name 'AUTH EXTERNAL ='
 	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 }
 
 @test "a resumed session keeps its certificate, and it is checked again" {
@@ -316,7 +316,7 @@ as() {
 		: >log
 		reused=1 resume "$without" -sess_in session
 		grep -F -- '-ERR AUTH EXTERNAL needs' answer
-		[ ! -s log ]
+		[ -z "$(troubles)" ]
 	done
 }
 

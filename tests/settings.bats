@@ -12,7 +12,7 @@ fails() {
 	"$HANDLER" "$@" </dev/null >out 2>log || status=$?
 	cat log
 	[ "$status" -eq "$expected" ]
-	[ "$(wc -l <log)" -eq 1 ]
+	[ "$(troubles | wc -l)" -eq 1 ]
 	[ ! -s out ]
 	grep -qF -e "$text" log
 }
@@ -103,7 +103,7 @@ fails() {
 
 @test "--help lists every setting with its default" {
 	"$HANDLER" --help >out
-	for line in 'users=...  (default: none)' 'mailbox=...  (default: %h/Maildir)' \
+	for line in 'users=...  (default: the systemd credential users, else none)' 'mailbox=...  (default: %h/Maildir)' \
 		'tls=...  (default: starttls with a certificate, else off)' \
 		'tls-cert=...  (default: the systemd credential tls-cert, else none)' \
 		'tls-key=...  (default: the systemd credential tls-key, else tls-cert)' \
@@ -112,7 +112,9 @@ fails() {
 		'plaintext-auth=...  (default: local)' 'read-only=...  (default: no)' \
 		'keep-new=...  (default: no)' 'login-timeout=...  (default: 60)' \
 		'idle-timeout=...  (default: 600)' 'sleep-timeout=...  (default: 86400)' \
-		'login-penalty=...  (default: 2)'; do
+		'login-penalty=...  (default: 2)' 'log-deletions=...  (default: no)' \
+		'max-sessions=...  (default: 1000)' 'max-sessions-per-source=...  (default: 50)' \
+		'max-sleeping-per-user=...  (default: 10)'; do
 		grep -qxF -e "  --$line" out
 	done
 	run ! grep -E '.{101}' out
@@ -142,14 +144,14 @@ fails() {
 @test "--check-config warns of short timeouts, malformed lines and a missing users setting" {
 	printf 'broken\nalice:x\nbroken\n' >"$users"
 	"$HANDLER" "--users=$users" --check-config --idle-timeout=599 --sleep-timeout=1 >out 2>log
-	[ "$(wc -l <log)" -eq 3 ]
+	[ "$(troubles | wc -l)" -eq 3 ]
 	grep -F 'idle-timeout = 599 is shorter than the 600 seconds that RFC 1939 asks for' log
 	grep -F 'sleep-timeout = 1 is shorter' log
 	grep -F "$users:1: malformed line (2 of them in all)" log
 	"$HANDLER" --check-config 2>log
 	grep -F 'users is not set: nobody can log in' log
 	"$HANDLER" "--users=$users" --check-config --idle-timeout=600 --sleep-timeout=600 2>log
-	[ "$(wc -l <log)" -eq 1 ]
+	[ "$(troubles | wc -l)" -eq 1 ]
 }
 
 @test "--check-config fails if the passwd-file cannot be read" {

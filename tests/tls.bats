@@ -47,7 +47,7 @@ served_is() {
 		grep -xF "Protocol version: TLSv1.${version#-tls1_}" client
 		[ "${lines[*]}" = "${plain[*]}" ]
 	done
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 }
 
 @test "a session over pipes can have TLS as well" {
@@ -300,7 +300,7 @@ served_is() {
 		serve_port --tls=implicit --tls-cert=$name.pem --tls-key=$name.key
 		served_is $name
 	done
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 }
 
 @test "a renewed certificate is served to the next connection" {
@@ -351,7 +351,7 @@ make_ocsp() {
 			grep -F "Serial Number: ${serial#*=}" out
 		done
 	done
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 }
 
 @test "a response that is of no use is a line in the log, and the certificate is served without" {
@@ -364,12 +364,12 @@ make_ocsp() {
 		tls_talk '-status' QUIT
 		[ "$status" -eq 0 ]
 		logged "'$name.ocsp': "
-		[ "$(wc -l <log)" -eq 1 ]
+		[ "$(troubles | wc -l)" -eq 1 ]
 		status=0
 		"$HANDLER" "${options[@]}" --tls-ocsp=$name.ocsp --check-config 2>log || status=$?
 		[ "$status" -eq 78 ]
 		cat log
-		[ "$(wc -l <log)" -eq 1 ]
+		[ "$(troubles | wc -l)" -eq 1 ]
 		: >log
 	done
 }
@@ -404,7 +404,7 @@ each_mistake() {
 # one_line TEXT: the log is one line with this text.
 one_line() {
 	cat log
-	[ "$(wc -l <log)" -eq 1 ]
+	[ "$(troubles | wc -l)" -eq 1 ]
 	grep -qF -e "$1" log
 }
 
@@ -419,7 +419,7 @@ check_fails() {
 
 @test "--check-config names each file that cannot be used, and what is wrong with it" {
 	"$HANDLER" "${options[@]}" --check-config >log 2>&1
-	[ ! -s log ]
+	[ -z "$(troubles)" ]
 	umask 077
 	each_mistake check_fails
 }

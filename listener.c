@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The listener: it accepts, limits, forks and reaps, and never reads an octet of a client's. It
+ * runs as long as the service does, so whatever goes wrong with one connection must not end it. */
+#include "listener.h"
+
+#include "log.h"
+#include "peer.h"
+#include "util.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#define SOCKETS_MAX 16
+/* Sources that have no session are remembered for their failures, so many of them. */
+#define REMEMBERED_MAX (SCOREBOARD_SOURCES - SCOREBOARD_SLOTS)
+#define GROWTH 64
+/* inetd starts us again with the next client. */
+#define IDLE_MS 5000
+/* How long nobody is let in when the system has no room for more. */
+#define HOLD_MS 500
+/* How often systemd is told how many sessions there are: when that has changed (and at the end
+ * sleeping ones are looked for as often), and when it has not. */
+#define TELL_MS 1000
+#define TELL_AGAIN_MS 10000
+#define NEVER INT64_MAX
+
+struct child {
+	pid_t pid;     /* 0: the slot is free */
+	size_t source; /* its index */
+	bool refused;
+	char peer[sizeof((struct peer){ 0 }.text)];
+};
+
+struct source {
+	struct in6_addr address;
+	unsigned sessions;
+};
+
+struct listener {
+	int sockets[SOCKETS_MAX]; /* not owned: 0, or from LISTEN_FDS */
+	size_t socket_count;
+	int signal_fd;
+	sigset_t inherited_signals; /* those blocked */
+	bool is_inetd;
+	bool is_stopping;
+	bool is_ready; /* and systemd knows */
+
+	struct scoreboard *scoreboard;
+	struct child *children; /* the index is the slot on the scoreboard */
+	size_t slots;
+	struct source *sources; /* the index is that on the scoreboard */
+	size_t source_count, source_room, next_victim;
+	unsigned sessions, refusals;
+
+	int64_t held_until_ms, idle_since_ms, told_ms, watched_ms; /* monotonic */
+	int64_t watch_every_ms;					   /* NEVER: no watchdog */
+	bool has_changed;					   /* since told_ms */
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- What was inherited ---- */
+
+/* Whether it is a stream socket that listens (1), one that is connected (0), or neither (negative).
+ */
+static int is_listening(int fd)
+{
+	int listening = 0, type = 0;
+	socklen_t size = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+		return -errno;
+	if (type != SOCK_STREAM)
+		return -EINVAL;
+	size = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
+		return -errno;
+	return listening;
+}
+
+/* Moves a connection to where a client belongs. */
+static int move_client(int fd)
+{
+	if (dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
+/* An accepted connection may be gone, or somebody else's, when we get there: accept4(2) must not
+ * wait then. Those who share the socket have no reason to mind. */
+static int add_socket(struct listener *listener, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (listener->socket_count == SOCKETS_MAX)
+		return -EINVAL;
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	listener->sockets[listener->socket_count++] = fd;
+	return 0;
+}
+
+/* Under inetd the listening socket is standard output and standard error as well. */
+static int take_inetd_socket(struct listener *listener)
+{
+	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	    (is_listening(STDERR_FILENO) == 1 && dup2(null, STDERR_FILENO) < 0))
+		return -errno;
+	listener->is_inetd = true;
+	return add_socket(listener, STDIN_FILENO);
+}
+
+static int take_sockets(struct listener *listener, int passed)
+{
+	int r = 0;
+
+	if (passed == 0)
+		return take_inetd_socket(listener);
+	for (int i = 0; i < passed && r == 0; i++) {
+		int fd = SD_LISTEN_FDS_START + i;
+
+		r = is_listening(fd) == 1 ? add_socket(listener, fd) : -EINVAL;
+	}
+	return r;
+}
+
+/* Signals are read from a descriptor, one at a time, beside connections. */
+static int catch_signals(struct listener *listener)
+{
+	static const int caught[] = { SIGCHLD, SIGHUP, SIGINT, SIGTERM };
+	sigset_t signals;
+
+	(void)sigemptyset(&signals);
+	for (size_t i = 0; i < ARRAY_SIZE(caught); i++)
+		(void)sigaddset(&signals, caught[i]);
+	if (sigprocmask(SIG_BLOCK, &signals, &listener->inherited_signals) < 0)
+		return -errno;
+	listener->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	return listener->signal_fd < 0 ? -errno : 0;
+}
+
+static int open_listener(struct listener *listener, int passed)
+{
+	uint64_t watchdog_us = 0;
+	int r = take_sockets(listener, passed);
+
+	if (r == 0)
+		r = scoreboard_new(&listener->scoreboard);
+	if (r == 0)
+		r = catch_signals(listener);
+	(void)sd_watchdog_enabled(0, &watchdog_us);
+	listener->watch_every_ms = watchdog_us > 0 ? (int64_t)(watchdog_us / 2000) : NEVER;
+	listener->idle_since_ms = now_ms();
+	return r;
+}
+
+int listener_inherit(struct listener **ret)
+{
+	struct listener *listener;
+	int passed = sd_listen_fds(1);
+	int r;
+
+	*ret = NULL;
+	if (passed < 0)
+		return passed;
+	if (passed == 1 && is_listening(SD_LISTEN_FDS_START) == 0)
+		return move_client(SD_LISTEN_FDS_START);
+	if (passed == 0 && is_listening(STDIN_FILENO) != 1)
+		return 0;
+	listener = calloc(1, sizeof(*listener));
+	if (!listener)
+		return -ENOMEM;
+	listener->signal_fd = -1;
+	r = open_listener(listener, passed);
+	if (r < 0)
+		(void)listener_free(listener);
+	else
+		*ret = listener;
+	return r;
+}
+
+struct listener *listener_free(struct listener *listener)
+{
+	if (listener) {
+		util_close(&listener->signal_fd);
+		(void)scoreboard_free(listener->scoreboard);
+		free(listener->children);
+		free(listener->sources);
+		free(listener);
+	}
+	return NULL;
+}
+
+/* ---- Sources ---- */
+
+static bool is_forgettable(const struct listener *listener, size_t source)
+{
+	return listener->sources[source].sessions == 0 &&
+	       !scoreboard_has_failures(listener->scoreboard, source);
+}
+
+/* A place for a new source: of one that is not worth to be remembered, or a new one, or if too many
+ * are remembered that of any. Each time another, so that nobody can choose which. */
+static int find_source_room(struct listener *listener, size_t *ret_source)
+{
+	size_t count = listener->source_count;
+	struct source *more;
+
+	for (size_t i = 0; i < count; i++) {
+		if (is_forgettable(listener, i)) {
+			*ret_source = i;
+			return 0;
+		}
+	}
+	if (count >= listener->slots + REMEMBERED_MAX) {
+		do
+			listener->next_victim = (listener->next_victim + 1) % count;
+		while (listener->sources[listener->next_victim].sessions > 0);
+		*ret_source = listener->next_victim;
+		return 0;
+	}
+	if (count == listener->source_room) {
+		more = reallocarray(listener->sources, count + GROWTH, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		listener->sources = more;
+		listener->source_room = count + GROWTH;
+	}
+	*ret_source = listener->source_count++;
+	return 0;
+}
+
+static int find_source(struct listener *listener, const struct in6_addr *address,
+		       size_t *ret_source)
+{
+	int r;
+
+	for (size_t i = 0; i < listener->source_count; i++) {
+		if (IN6_ARE_ADDR_EQUAL(&listener->sources[i].address, address)) {
+			*ret_source = i;
+			return 0;
+		}
+	}
+	r = find_source_room(listener, ret_source);
+	if (r < 0)
+		return r;
+	listener->sources[*ret_source] = (struct source){ .address = *address };
+	scoreboard_forget(listener->scoreboard, *ret_source);
+	return 0;
+}
+
+/* ---- Children ---- */
+
+static int find_slot(struct listener *listener, size_t *ret_slot)
+{
+	struct child *more;
+
+	for (size_t i = 0; i < listener->slots; i++) {
+		if (listener->children[i].pid == 0) {
+			*ret_slot = i;
+			return 0;
+		}
+	}
+	if (listener->slots + GROWTH > SCOREBOARD_SLOTS)
+		return -EAGAIN;
+	more = reallocarray(listener->children, listener->slots + GROWTH, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	memset(more + listener->slots, 0, GROWTH * sizeof(*more));
+	listener->children = more;
+	*ret_slot = listener->slots;
+	listener->slots += GROWTH;
+	return 0;
+}
+
+static void note_start(struct listener *listener, const struct child *child, size_t slot)
+{
+	listener->children[slot] = *child;
+	if (child->refused) {
+		listener->refusals++;
+		return;
+	}
+	listener->sessions++;
+	listener->sources[child->source].sessions++;
+	listener->has_changed = true;
+}
+
+/* A client that makes a session crash is more suspicious than one that guesses: all sessions have
+ * the same addresses in memory, and he learns of them with each. */
+static void note_crash(struct listener *listener, const struct child *child, int signal_number)
+{
+	char number[12];
+	const struct log_field fields[] = { { "POP3_PEER", child->peer },
+					    { "POP3_SIGNAL", number },
+					    { 0 } };
+
+	(void)snprintf(number, sizeof(number), "%d", signal_number);
+	log_event(LOG_EVENT_SESSION_CRASHED, fields,
+		  "session from %s (process %d) was killed by signal %d (%s)", child->peer,
+		  (int)child->pid, signal_number, strsignal(signal_number));
+	for (int i = 0; i < SCOREBOARD_FREE_FAILURES; i++)
+		scoreboard_add_failure(listener->scoreboard, child->source);
+}
+
+static void note_end(struct listener *listener, size_t slot, int status)
+{
+	struct child *child = &listener->children[slot];
+
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM)
+		note_crash(listener, child, WTERMSIG(status));
+	if (child->refused) {
+		listener->refusals--;
+	} else {
+		listener->sessions--;
+		listener->sources[child->source].sessions--;
+		listener->has_changed = true;
+	}
+	scoreboard_end(listener->scoreboard, slot);
+	child->pid = 0;
+	listener->idle_since_ms = now_ms();
+}
+
+static void reap(struct listener *listener)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (size_t i = 0; i < listener->slots; i++) {
+			if (listener->children[i].pid == pid)
+				note_end(listener, i, status);
+		}
+	}
+}
+
+/* What the new process does to be a session: it keeps nothing of ours but the scoreboard. */
+static int become_session(struct listener *listener, int fd)
+{
+	for (size_t i = 0; i < listener->socket_count; i++)
+		(void)close(listener->sockets[i]);
+	util_drop(&listener->signal_fd);
+	(void)sigprocmask(SIG_SETMASK, &listener->inherited_signals, NULL);
+	listener->scoreboard = NULL;
+	return move_client(fd);
+}
+
+/* ---- Connections ---- */
+
+/* Why a client cannot be served; NULL: it can. */
+static const char *find_refusal(const struct listener *listener,
+				const struct listener_limits *limits, const struct peer *peer,
+				size_t source)
+{
+	const struct log_field fields[] = { { "POP3_PEER", peer->text }, { 0 } };
+
+	if (listener->sessions >= limits->sessions) {
+		log_event(LOG_EVENT_CONNECTION_REFUSED, fields,
+			  "connection from %s refused: max-sessions = %u", peer->text,
+			  limits->sessions);
+		return "too many sessions, try again later";
+	}
+	if (listener->sources[source].sessions >= limits->sessions_per_source) {
+		log_event(LOG_EVENT_CONNECTION_REFUSED, fields,
+			  "connection from %s refused: max-sessions-per-source = %u", peer->text,
+			  limits->sessions_per_source);
+		return "too many sessions from your address, try again later";
+	}
+	return NULL;
+}
+
+/* Nobody is let in for a while: memory, processes or descriptors are short, and trying at once
+ * again would only take the processor as well. */
+static void hold(struct listener *listener, const char *what, int error)
+{
+	log_error("cannot %s: %s", what, strerror(-error));
+	listener->held_until_ms = now_ms() + HOLD_MS;
+}
+
+/* Serves one connection in a new process. Returns 1 there, and here 0, or a failure. */
+static int serve(struct listener *listener, const struct listener_limits *limits, int fd,
+		 struct listener_session *ret_session)
+{
+	struct child child = { 0 };
+	struct peer peer;
+	const char *refusal;
+	size_t slot;
+	int r;
+
+	peer_of_socket(fd, &peer);
+	memcpy(child.peer, peer.text, sizeof(child.peer));
+	r = find_slot(listener, &slot);
+	if (r == 0)
+		r = find_source(listener, &peer.source, &child.source);
+	if (r < 0)
+		return r;
+	refusal = find_refusal(listener, limits, &peer, child.source);
+	child.refused = refusal != NULL;
+	if (child.refused && listener->refusals == LISTENER_REFUSALS_MAX)
+		return 0;
+	scoreboard_begin(listener->scoreboard, slot);
+	child.pid = fork();
+	if (child.pid < 0) {
+		r = -errno;
+		scoreboard_end(listener->scoreboard, slot);
+		return r;
+	}
+	if (child.pid > 0) {
+		note_start(listener, &child, slot);
+		return 0;
+	}
+	*ret_session = (struct listener_session){
+		.place = { listener->scoreboard, slot, child.source },
+		.refusal = refusal,
+	};
+	return 1;
+}
+
+/* Accepts one connection. Returns 1 in the process that serves it, 0 here, or there a failure. */
+static int accept_one(struct listener *listener, const struct listener_limits *limits, int socket,
+		      struct listener_session *ret_session)
+{
+	auto_fd int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
+	int r;
+
+	if (fd < 0) {
+		r = -errno;
+		/* Others tell of this connection's troubles, or that it is gone. */
+		if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM)
+			hold(listener, "accept connections", r);
+		return 0;
+	}
+	r = serve(listener, limits, fd, ret_session);
+	if (r < 0)
+		hold(listener, "start a session", r);
+	if (r <= 0)
+		return 0;
+	r = become_session(listener, take_fd(&fd));
+	return r < 0 ? r : 1;
+}
+
+/* ---- systemd ---- */
+
+static void tell_sessions(struct listener *listener)
+{
+	unsigned asleep = 0;
+
+	for (size_t i = 0; i < listener->slots; i++)
+		asleep += scoreboard_state(listener->scoreboard, i) == SCOREBOARD_ASLEEP;
+	(void)sd_notifyf(0, "STATUS=%s%u sessions, %u asleep",
+			 listener->is_stopping ? "Stopping: " : "", listener->sessions, asleep);
+	listener->told_ms = now_ms();
+	listener->has_changed = false;
+}
+
+static void tell_ready(struct listener *listener)
+{
+	if (listener->is_ready)
+		return;
+	(void)sd_notify(0, "READY=1");
+	listener->is_ready = true;
+	tell_sessions(listener);
+}
+
+static void tell_reload(struct listener *listener)
+{
+	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, now_ms() * 1000);
+	listener->is_ready = false;
+}
+
+/* ---- Waiting ---- */
+
+static bool is_held(const struct listener *listener)
+{
+	return listener->held_until_ms > now_ms();
+}
+
+static bool is_empty(const struct listener *listener)
+{
+	return listener->sessions == 0 && listener->refusals == 0;
+}
+
+/* When the number of sessions is to be told next; that of those asleep changes without our doing.
+ */
+static int64_t next_tell_ms(const struct listener *listener)
+{
+	if (listener->has_changed || listener->is_stopping)
+		return listener->told_ms + TELL_MS;
+	return listener->sessions > 0 ? listener->told_ms + TELL_AGAIN_MS : NEVER;
+}
+
+static int64_t next_watch_ms(const struct listener *listener)
+{
+	return listener->watch_every_ms == NEVER ? NEVER :
+						   listener->watched_ms + listener->watch_every_ms;
+}
+
+static int64_t next_end_ms(const struct listener *listener)
+{
+	return listener->is_inetd && is_empty(listener) ? listener->idle_since_ms + IDLE_MS : NEVER;
+}
+
+/* Sleeping sessions have nothing to lose, and would not end by themselves; nor have those that have
+ * not logged in. The others may end what they are doing. */
+static void end_idle_sessions(const struct listener *listener)
+{
+	for (size_t i = 0; i < listener->slots; i++) {
+		if (listener->children[i].pid != 0 &&
+		    scoreboard_state(listener->scoreboard, i) != SCOREBOARD_AWAKE)
+			(void)kill(listener->children[i].pid, SIGTERM);
+	}
+}
+
+/* Does what it is time for. */
+static void do_what_is_due(struct listener *listener)
+{
+	int64_t now = now_ms();
+
+	if (now >= next_watch_ms(listener)) {
+		(void)sd_notify(0, "WATCHDOG=1");
+		listener->watched_ms = now;
+	}
+	if (now >= next_tell_ms(listener)) {
+		if (listener->is_stopping)
+			end_idle_sessions(listener);
+		tell_sessions(listener);
+	}
+}
+
+/* How long there is nothing to do but to listen; for poll(2). */
+static int wait_ms(const struct listener *listener)
+{
+	const int64_t times[] = {
+		next_watch_ms(listener),
+		next_tell_ms(listener),
+		next_end_ms(listener),
+		is_held(listener) ? listener->held_until_ms : NEVER,
+	};
+	int64_t first = NEVER, wait;
+
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
+		first = times[i] < first ? times[i] : first;
+	if (first == NEVER)
+		return -1;
+	wait = first - now_ms();
+	return wait < 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
+}
+
+/* Accepts nothing more. Sockets that systemd has as well go on to collect connections, for whoever
+ * is started next. */
+static void stop(struct listener *listener)
+{
+	for (size_t i = 0; i < listener->socket_count; i++)
+		(void)close(listener->sockets[i]);
+	listener->socket_count = 0;
+	listener->is_stopping = true;
+	(void)sd_notify(0, "STOPPING=1");
+	end_idle_sessions(listener);
+	tell_sessions(listener);
+}
+
+/* Handles a signal, if there is one. Returns whether the settings are to be read again. */
+static bool handle_signal(struct listener *listener)
+{
+	struct signalfd_siginfo info;
+
+	if (read(listener->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return false;
+	switch (info.ssi_signo) {
+	case SIGCHLD:
+		reap(listener);
+		return false;
+	case SIGHUP:
+		return true;
+	default:
+		stop(listener);
+		return false;
+	}
+}
+
+/* One round: waits, and does what has come up. Returns 1 if *ret_event is to be told, 0 if not, or
+ * a failure. */
+static int go_round(struct listener *listener, const struct listener_limits *limits,
+		    enum listener_event *ret_event, struct listener_session *ret_session)
+{
+	struct pollfd polled[1 + SOCKETS_MAX] = { { .fd = listener->signal_fd, .events = POLLIN } };
+	size_t count = is_held(listener) ? 0 : listener->socket_count;
+
+	for (size_t i = 0; i < count; i++)
+		polled[1 + i] = (struct pollfd){ .fd = listener->sockets[i], .events = POLLIN };
+	if (poll(polled, 1 + count, wait_ms(listener)) < 0)
+		return errno == EINTR ? 0 : -errno;
+	do_what_is_due(listener);
+	if (polled[0].revents && handle_signal(listener)) {
+		tell_reload(listener);
+		*ret_event = LISTENER_RELOAD;
+		return 1;
+	}
+	*ret_event = LISTENER_SESSION;
+	for (size_t i = 0; i < count && i < listener->socket_count; i++) {
+		int r = polled[1 + i].revents ?
+				accept_one(listener, limits, listener->sockets[i], ret_session) :
+				0;
+
+		if (r != 0)
+			return r;
+	}
+	*ret_event = LISTENER_END;
+	if (listener->is_stopping)
+		return is_empty(listener);
+	return now_ms() >= next_end_ms(listener);
+}
+
+int listener_next(struct listener *listener, const struct listener_limits *limits,
+		  enum listener_event *ret_event, struct listener_session *ret_session)
+{
+	int r = 0;
+
+	tell_ready(listener);
+	while (r == 0)
+		r = go_round(listener, limits, ret_event, ret_session);
+	return r < 0 ? r : 0;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The scoreboard. All of it is atomic, since nobody has a lock. */
+#include "scoreboard.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <time.h>
+
+/* A row of failures is over when nothing has come for so long: nobody is shut out for good. */
+#define FORGET_S 300
+
+struct slot {
+	_Atomic uint64_t user; /* a digest of the name, from login on */
+	_Atomic uint32_t state;
+};
+
+struct source {
+	_Atomic uint32_t failures;
+	_Atomic uint32_t last_s; /* monotonic */
+};
+
+struct scoreboard {
+	_Atomic size_t end; /* of the slots that have been used */
+	struct slot slots[SCOREBOARD_SLOTS];
+	struct source sources[SCOREBOARD_SOURCES];
+};
+
+static uint32_t now_s(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint32_t)now.tv_sec;
+}
+
+/* ---- For the listener ---- */
+
+int scoreboard_new(struct scoreboard **ret)
+{
+	void *memory = mmap(NULL, sizeof(struct scoreboard), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	*ret = memory;
+	return 0;
+}
+
+struct scoreboard *scoreboard_free(struct scoreboard *scoreboard)
+{
+	if (scoreboard)
+		(void)munmap(scoreboard, sizeof(*scoreboard));
+	return NULL;
+}
+
+void scoreboard_begin(struct scoreboard *scoreboard, size_t slot)
+{
+	scoreboard->slots[slot].user = 0;
+	scoreboard->slots[slot].state = SCOREBOARD_BEFORE_LOGIN;
+	if (scoreboard->end <= slot)
+		scoreboard->end = slot + 1;
+}
+
+void scoreboard_end(struct scoreboard *scoreboard, size_t slot)
+{
+	scoreboard->slots[slot].state = SCOREBOARD_FREE;
+}
+
+enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot)
+{
+	return scoreboard->slots[slot].state;
+}
+
+void scoreboard_add_failure(struct scoreboard *scoreboard, size_t source)
+{
+	if (!scoreboard_has_failures(scoreboard, source))
+		scoreboard_forget(scoreboard, source);
+	scoreboard->sources[source].last_s = now_s();
+	scoreboard->sources[source].failures++;
+}
+
+bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source)
+{
+	return scoreboard->sources[source].failures > 0 &&
+	       now_s() - scoreboard->sources[source].last_s < FORGET_S;
+}
+
+void scoreboard_forget(struct scoreboard *scoreboard, size_t source)
+{
+	scoreboard->sources[source].failures = 0;
+}
+
+/* ---- For a session ---- */
+
+/* FNV-1a: two users who share one share a limit. */
+static uint64_t digest_name(const char *name)
+{
+	uint64_t digest = UINT64_C(14695981039346656037);
+
+	for (; *name; name++)
+		digest = (digest ^ (unsigned char)*name) * UINT64_C(1099511628211);
+	return digest;
+}
+
+void scoreboard_note_failure(const struct scoreboard_place *place)
+{
+	if (place)
+		scoreboard_add_failure(place->scoreboard, place->source);
+}
+
+void scoreboard_note_login(const struct scoreboard_place *place, const char *user)
+{
+	if (!place)
+		return;
+	scoreboard_forget(place->scoreboard, place->source);
+	place->scoreboard->slots[place->slot].user = digest_name(user);
+	place->scoreboard->slots[place->slot].state = SCOREBOARD_AWAKE;
+}
+
+unsigned scoreboard_wait_s(const struct scoreboard_place *place, unsigned penalty_s, unsigned max_s)
+{
+	uint32_t failures;
+
+	if (!place || penalty_s == 0 || !scoreboard_has_failures(place->scoreboard, place->source))
+		return 0;
+	failures = place->scoreboard->sources[place->source].failures;
+	if (failures < SCOREBOARD_FREE_FAILURES)
+		return 0;
+	for (; failures > SCOREBOARD_FREE_FAILURES && penalty_s < max_s; failures--)
+		penalty_s *= 2;
+	return penalty_s < max_s ? penalty_s : max_s;
+}
+
+static unsigned count_sleeping(const struct scoreboard *scoreboard, uint64_t user)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < scoreboard->end && i < SCOREBOARD_SLOTS; i++)
+		count += scoreboard->slots[i].state == SCOREBOARD_ASLEEP &&
+			 scoreboard->slots[i].user == user;
+	return count;
+}
+
+/* It is counted with itself asleep: of two that come at once both may be refused, but never both
+ * let in. */
+int scoreboard_note_sleep(const struct scoreboard_place *place, unsigned max)
+{
+	struct slot *slot;
+
+	if (!place)
+		return 0;
+	slot = &place->scoreboard->slots[place->slot];
+	slot->state = SCOREBOARD_ASLEEP;
+	if (count_sleeping(place->scoreboard, slot->user) <= max)
+		return 0;
+	slot->state = SCOREBOARD_AWAKE;
+	return -EDQUOT;
+}
+
+void scoreboard_note_wake(const struct scoreboard_place *place)
+{
+	if (place)
+		place->scoreboard->slots[place->slot].state = SCOREBOARD_AWAKE;
+}
