@@ -17,6 +17,9 @@
 #include <sys/random.h>
 #include <time.h>
 
+/* So much of what a client calls himself is logged: the end of the line is always ours. */
+#define USER_OCTETS_MAX 320
+
 const char *session_response_code(int error)
 {
 	switch (error) {
@@ -114,8 +117,8 @@ void session_log_refusal(const struct session *session, const char *user, const 
 					    { "POP3_REASON", reason },
 					    { 0 } };
 
-	log_event(LOG_EVENT_LOGIN_REFUSED, fields, "login of '%s' from %s refused: %s", user,
-		  transport_peer(session->transport), reason);
+	log_event(LOG_EVENT_LOGIN_REFUSED, fields, "login of '%.*s' from %s refused: %s",
+		  USER_OCTETS_MAX, user, transport_peer(session->transport), reason);
 }
 
 void session_log_removed(const struct session *session)
