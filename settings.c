@@ -436,7 +436,8 @@ static int read_option(struct settings *settings, const char *argument,
 }
 
 /* The path of one of the credentials that systemd has put in a directory for us, NULL if it is not
- * there or empty (as a unit makes one that the administrator did not). The caller frees it. */
+ * there, or is but a line end (as a unit makes one that the administrator did not). The caller frees
+ * it. */
 static int find_credential(const char *name, char **ret_path)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
@@ -447,7 +448,7 @@ static int find_credential(const char *name, char **ret_path)
 		return 0;
 	if (asprintf(ret_path, "%s/%s", directory, name) < 0)
 		return -ENOMEM;
-	if (stat(*ret_path, &status) < 0 || status.st_size == 0)
+	if (stat(*ret_path, &status) < 0 || status.st_size <= 1)
 		free(take_ptr(*ret_path));
 	return 0;
 }
@@ -478,7 +479,7 @@ static int resolve_tls(struct settings *settings, bool has_file, char **ret_prob
 	int error = has_file ? -EBADMSG : -EINVAL;
 	int r = default_to_credential("tls-cert", &settings->tls_cert);
 
-	if (r == 0)
+	if (r == 0 && settings->tls_cert)
 		r = default_to_credential("tls-key", &settings->tls_key);
 	if (r == 0 && !settings->tls_key)
 		r = copy_list(settings->tls_cert, &settings->tls_key);

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: ISC
+# shellcheck shell=bash
+# A real systemd as PID 1 of namespaces of its own, on an overlay of this machine's root file system:
+# what is installed, started and written in it is gone when it ends. Needs root.
+
+# boot: boots it below BATS_FILE_TMPDIR. Tests run commands in it with `inside`.
+boot() {
+	local machine=$BATS_FILE_TMPDIR/machine build
+	build=$(dirname "$HANDLER")
+	mkdir "$machine"
+	# shellcheck disable=SC2016
+	unshare --pid --mount --uts --ipc --cgroup --net --fork --kill-child bash -euc '
+		machine=$1 build=$2
+		mount --make-rprivate /
+		mount -t tmpfs -o mode=755 tmpfs "$machine"
+		mkdir "$machine/upper" "$machine/work" "$machine/root"
+		mount -t overlay overlay -o "lowerdir=/,upperdir=$machine/upper,workdir=$machine/work" "$machine/root"
+		cd "$machine/root"
+		mount -t proc proc proc
+		mount -t sysfs sysfs sys
+		mount -t cgroup2 cgroup2 sys/fs/cgroup
+		mount -t tmpfs -o mode=755 tmpfs run
+		mount -t tmpfs tmpfs tmp
+		mount --rbind /dev dev
+		# What was built, and what it was built from, wherever that is.
+		for folder in "$build" "$3"; do
+			mkdir -p ".$folder"
+			[ -e ".$folder/meson.build" ] || [ -e ".$folder/build.ninja" ] ||
+				mount --bind "$folder" ".$folder"
+		done
+		rm -rf etc/systemd/system/*.wants usr/local/lib/systemd var/log/journal var/lib/systemd/catalog
+		mkdir old
+		pivot_root . old
+		umount -l old
+		mount --make-rshared / # credentials need it
+		ip link set lo up
+		hostname machine
+		exec env -i container=unshare PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+			/lib/systemd/systemd --system --unit=basic.target
+	' boot "$machine" "$build" "$(dirname "$BATS_TEST_DIRNAME")" >"$BATS_FILE_TMPDIR/console" 2>&1 3>&- &
+	echo $! >"$BATS_FILE_TMPDIR/boot.pid"
+	until pgrep -P "$(cat "$BATS_FILE_TMPDIR/boot.pid")" -x systemd >"$BATS_FILE_TMPDIR/systemd.pid"; do
+		kill -0 "$(cat "$BATS_FILE_TMPDIR/boot.pid")" || {
+			cat "$BATS_FILE_TMPDIR/console"
+			return 1
+		}
+	done
+	until inside systemctl is-active --quiet basic.target 2>/dev/null; do
+		kill -0 "$(cat "$BATS_FILE_TMPDIR/boot.pid")" || return 1
+	done
+}
+
+# inside COMMAND...: runs a command in it.
+inside() {
+	nsenter --target "$(cat "$BATS_FILE_TMPDIR/systemd.pid")" --all \
+		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" 3>&-
+}
+
+power_off() {
+	local pid
+	pid=$(cat "$BATS_FILE_TMPDIR/boot.pid")
+	kill -s KILL "$pid"
+	wait "$pid" 2>/dev/null || true
+}

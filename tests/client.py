@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: ISC
+"""A POP3 client for the tests, which sees every line."""
+import socket
+import ssl
+
+TIMEOUT = 30
+
+
+class Client:
+    """A connection. `greeting` is the first line; reply lines come without their CRLF."""
+
+    def __init__(self, port=110, source='127.0.0.1', tls=False):
+        self.socket = socket.create_connection(('127.0.0.1', port), TIMEOUT, (source, 0))
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.socket = context.wrap_socket(self.socket)
+        self.file = self.socket.makefile('rwb')
+        self.greeting = self.hear()
+
+    def hear(self):
+        """One line; '' at the end of the connection."""
+        return self.file.readline().decode().removesuffix('\r\n')
+
+    def ask(self, line):
+        """The first line of the answer."""
+        self.file.write(line.encode() + b'\r\n')
+        self.file.flush()
+        return self.hear()
+
+    def expect(self, line, answer):
+        """The answer begins like this."""
+        got = self.ask(line)
+        assert got.startswith(answer), (line, got, answer)
+        return got
+
+    def login(self, user='alice', password='apple'):
+        self.expect(f'USER {user}', '+OK')
+        self.expect(f'PASS {password}', '+OK')
+        return self
+
+    def close(self):
+        self.file.close()
+        self.socket.close()

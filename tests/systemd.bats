@@ -1,0 +1,346 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Under a real systemd, as `meson install` sets it up: units, journal, listener, limits.
+
+load helpers
+load boot
+
+setup_file() {
+	[ "$SANITIZED" = none ] || return 0 # the units' seccomp filters are not for sanitizers
+	boot
+	inside meson install -C "$(dirname "$HANDLER")" --no-rebuild >"$BATS_FILE_TMPDIR/install.log"
+	inside bash -e <<-'END'
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 1 -subj /CN=machine \
+			-addext subjectAltName=IP:127.0.0.1 -keyout /etc/pop3-handler/tls-key.pem \
+			-out /etc/pop3-handler/tls-cert.pem 2>/dev/null
+		chmod 600 /etc/pop3-handler/tls-key.pem
+		sed -i 's|^mailbox = .*|mailbox = /var/vmail/%u|' /etc/pop3-handler/pop3-handler.conf
+		echo 'log-deletions = yes' >>/etc/pop3-handler/pop3-handler.conf
+		for user in alice bob carol dave erin; do
+			echo "$user:{PLAIN}apple" >>/etc/pop3-handler/users
+			mkdir -p "/var/vmail/$user/new" "/var/vmail/$user/cur"
+		done
+		for i in 1 2 3; do
+			printf 'Subject: %s\n\nHello\n' $i | tee /var/vmail/alice/new/$i.M1P1.h >/var/vmail/bob/new/$i.M1P1.h
+		done
+		chown -R vmail: /var/vmail
+	END
+}
+
+teardown_file() {
+	[ ! -e "$BATS_FILE_TMPDIR/boot.pid" ] || power_off
+}
+
+setup() {
+	[ "$SANITIZED" = none ] || skip 'the units are tried with the plain build'
+	setup_site
+	cp "$BATS_TEST_DIRNAME/client.py" .
+}
+
+teardown() {
+	if [ -z "$BATS_TEST_COMPLETED" ] && [ -e "$BATS_FILE_TMPDIR/boot.pid" ]; then
+		inside journalctl --no-pager -n 25
+	fi
+}
+
+# listen [LINE...]: both ports by listeners, with these lines added to their settings.
+listen() {
+	inside cp /etc/pop3-handler/pop3-handler.conf /tmp/before.conf
+	printf '%s\n' "$@" | inside tee -a /etc/pop3-handler/pop3-handler.conf >/dev/null
+	inside systemctl --quiet enable --now --force /usr/local/share/pop3-handler/listener/pop3.socket \
+		/usr/local/share/pop3-handler/listener/pop3s.socket
+	inside systemctl start pop3.service pop3s.service
+}
+
+# unlisten: back to how it was.
+unlisten() {
+	inside systemctl --quiet disable --now pop3.socket pop3s.socket pop3.service pop3s.service
+	inside cp /tmp/before.conf /etc/pop3-handler/pop3-handler.conf
+}
+
+# with_client: runs a Python script, from standard input, that has a Client.
+with_client() {
+	{
+		cat client.py
+		cat <<-'END'
+			import os, signal, subprocess, sys, time
+			def run(command):
+			    return subprocess.run(command, shell=True, check=True, text=True, capture_output=True).stdout.strip()
+			def wait_for(condition):
+			    end = time.monotonic() + TIMEOUT
+			    while not condition():
+			        assert time.monotonic() < end
+			def logged(text):
+			    wait_for(lambda: text in run('journalctl -b -o cat -t pop3-handler'))
+		END
+		cat
+	} >scenario.py
+	inside timeout 50 /usr/bin/python3 - <scenario.py
+}
+
+# entry EVENT-FIELD=VALUE...: the journal's last entry that matches, all fields.
+entry() {
+	inside journalctl --sync
+	inside journalctl -b -o verbose -n 1 --no-pager -t pop3-handler "$@" | sed 's/^ *//'
+}
+
+@test "a unit for each connection: both ports serve mail to a real client, and the journal has its fields" {
+	inside systemctl --quiet enable --now pop3.socket pop3s.socket
+	for url in pop3://127.0.0.1 pop3s://127.0.0.1; do
+		inside curl -sS --ssl-reqd --cacert /etc/pop3-handler/tls-cert.pem --user alice:apple "$url/2" | grep -q 'Subject: 2'
+	done
+	run -67 inside curl -sS --user alice:pear pop3://127.0.0.1/
+	with_client <<-'END'
+		Client().login().expect('QUIT', '+OK')
+		logged("of 'alice' from 127.0.0.1 ended: QUIT; no TLS")
+		client = Client(995, tls=True).login()
+		client.expect('DELI 3', '+OK')
+		client.expect('QUIT', '+OK')
+		logged("of 'alice' from 127.0.0.1 ended: QUIT; TLS1.3, retrieved 0 (0 octets), deleted 1")
+	END
+	entry POP3_UNIQUE_ID=3.M1P1.h POP3_USER=alice >fields
+	cat fields
+	grep -qx 'POP3_PEER=127.0.0.1' fields
+	grep -qxE 'POP3_SESSION=[0-9a-f]{16}' fields
+	grep -qxE 'POP3_TLS=TLS1.3' fields
+	grep -qx 'SYSLOG_FACILITY=2' fields
+	session=$(grep POP3_SESSION fields)
+	[ "$(inside journalctl -b -o cat "$session" | wc -l)" -eq 3 ]
+	entry "$session" POP3_REASON=QUIT >fields
+	for field in POP3_RETRIEVED=0 POP3_RETRIEVED_OCTETS=0 POP3_DELETED=1 POP3_SLEEPS=0; do
+		grep -qx "$field" fields
+	done
+	grep -qE '^POP3_DURATION=0\.[0-9]{3}$' fields
+	entry 'POP3_REASON=wrong password' | grep -qx 'POP3_USER=alice'
+	# journalctl -x explains every kind of line.
+	for id in $(sed -nE 's/.*LOG_(INFO|WARNING|ERR), "([0-9a-f]{32})".*/\2/p' "$BATS_TEST_DIRNAME/../log.c"); do
+		inside journalctl --dump-catalog "$id" | grep -q '^Defined-By: pop3-handler'
+	done
+	# No unit is left behind, whatever a client did.
+	with_client <<-'END'
+		Client(995, tls=True).close()
+		Client().close()
+		wait_for(lambda: not run('systemctl list-units --all --plain --no-legend "pop3@*" "pop3s@*"'))
+	END
+	inside systemctl --quiet disable --now pop3.socket pop3s.socket
+}
+
+@test "a burst of clients does not put the socket into the failed state" {
+	inside systemctl --quiet enable --now pop3.socket
+	with_client <<-'END'
+		clients = [socket.create_connection(('127.0.0.1', 110)) for i in range(250)]
+		for client in clients:
+		    client.close()
+		assert Client(source='127.0.0.2').ask('QUIT').startswith('+OK')
+		assert run('systemctl is-active pop3.socket') == 'active'
+	END
+	inside systemctl --quiet disable --now pop3.socket
+	inside systemctl stop 'pop3@*'
+}
+
+@test "the units are hardened, and without a mistake" {
+	for unit in pop3@1 pop3s@1 pop3 pop3s; do
+		inside systemd-analyze security --threshold=15 "$unit.service" >security || {
+			cat security
+			return 1
+		}
+	done
+	run -0 inside systemd-analyze verify /usr/local/lib/systemd/system/pop3{,s,@,s@}.service \
+		/usr/local/lib/systemd/system/pop3{,s}.socket /usr/local/share/pop3-handler/listener/pop3{,s}.socket
+	[ -z "$output" ]
+	# All four have the same from where mail lives to the end.
+	for unit in pop3 pop3s pop3@ pop3s@; do
+		sed '1,/^# Where mail lives/d' "$BATS_TEST_DIRNAME/../systemd/$unit.service" | sha256sum
+	done | uniq | wc -l >kinds
+	[ "$(cat kinds)" -eq 1 ]
+}
+
+@test "without a certificate port 110 has no STLS, and the log says why 995 is not served" {
+	inside mv /etc/pop3-handler/tls-cert.pem /tmp
+	inside systemctl --quiet enable --now pop3.socket pop3s.socket
+	with_client <<-'END'
+		Client().login().expect('QUIT', '+OK')
+		Client().expect('STLS', '-ERR TLS is not offered here')
+		socket.create_connection(('127.0.0.1', 995)).recv(1)
+		logged('settings: tls is on, but tls-cert is not set')
+	END
+	inside mv /tmp/tls-cert.pem /etc/pop3-handler/
+	inside systemctl --quiet disable --now pop3.socket pop3s.socket
+}
+
+@test "one listener: one command switches to it, and reloads under load disturb nobody" {
+	listen
+	with_client <<-'END'
+		assert run('systemctl show -P Type pop3.service') == 'notify'
+		main = run('systemctl show -P MainPID pop3.service')
+		sleeper = Client(tls=True, port=995).login('carol')
+		sleeper.expect('SLEE', '+OK')
+		wait_for(lambda: run('systemctl show -P StatusText pop3s.service') == '1 sessions, 1 asleep')
+		assert 'pop3-handler: carol 127.0.0.1 asleep' in run('ps -eo args')
+		for i in range(10):
+		    reload = subprocess.Popen(['systemctl', 'reload', 'pop3.service', 'pop3s.service'])
+		    while reload.poll() is None:
+		        for port in (110, 995):
+		            Client(port, tls=port == 995).login('alice').expect('QUIT', '+OK')
+		    assert reload.returncode == 0
+		assert run('systemctl show -P MainPID pop3.service') == main
+		sleeper.expect('WAKE', '+OK [ACTIVITY/NONE]')
+		sleeper.expect('QUIT', '+OK')
+	END
+	# New settings are for new connections; a mistake in them changes nothing.
+	with_client <<-'END'
+		old = Client().login('alice')
+		path = '/etc/pop3-handler/pop3-handler.conf'
+		text = open(path).read()
+		open(path, 'a').write('read-only = yes\n')
+		run('systemctl reload pop3.service')
+		logged('settings and certificates are read again')
+		wait_for(lambda: Client().login('bob').ask('DELE 1') == '-ERR [READ-ONLY] the mailbox is read-only')
+		old.expect('DELE 1', '+OK')
+		open(path, 'a').write('max-sessions = many\n')
+		run('systemctl reload pop3.service')
+		logged("reload failed, the settings are as before: /etc/pop3-handler/pop3-handler.conf:")
+		Client().login('bob').expect('DELE 1', '-ERR [READ-ONLY]')
+		open(path, 'w').write(text)
+	END
+	unlisten
+}
+
+@test "a service that stops lets sessions end what they do, and wakes no sleeper" {
+	listen
+	with_client <<-'END'
+		working, sleeping, new = Client().login('bob'), Client().login('carol'), Client()
+		working.expect('DELE 1', '+OK')
+		sleeping.expect('SLEE', '+OK')
+		stop = subprocess.Popen(['systemctl', 'stop', 'pop3.socket', 'pop3.service'])
+		assert sleeping.hear() == '' and new.hear() == ''
+		assert stop.poll() is None
+		working.expect('DELE 2', '+OK')
+		working.expect('QUIT', '+OK')
+		assert stop.wait(TIMEOUT) == 0
+		assert run('systemctl is-failed pop3.service || true') == 'inactive'
+		assert len(os.listdir('/var/vmail/bob/new') + os.listdir('/var/vmail/bob/cur')) == 1
+		logged("session of 'carol' from 127.0.0.1 ended: the service stops")
+		logged("message '2.M1P1.h' deleted by 'bob' from 127.0.0.1")
+	END
+	unlisten
+}
+
+@test "each limit is told to the client that exceeds it, in TLS too, and to the log" {
+	listen 'max-sessions = 5' 'max-sessions-per-source = 3' 'max-sleeping-per-user = 2'
+	with_client <<-'END'
+		for port, tls in (110, False), (995, True):
+		    clients = [Client(port, tls=tls) for i in range(3)]
+		    refused = Client(port, tls=tls)
+		    assert refused.greeting == '-ERR [SYS/TEMP] too many sessions from your address, try again later'
+		    assert refused.hear() == ''
+		    clients += [Client(port, source='127.0.0.2', tls=tls) for i in range(2)]
+		    assert all(client.greeting.startswith('+OK') for client in clients)
+		    refused = Client(port, source='127.0.0.3', tls=tls)
+		    assert refused.greeting == '-ERR [SYS/TEMP] too many sessions, try again later'
+		    for client in clients[:3]:
+		        client.close()
+		    wait_for(lambda: Client(port, tls=tls).greeting.startswith('+OK'))
+		    for client in clients[3:]:
+		        client.close()
+		logged('connection from 127.0.0.1 refused: max-sessions-per-source = 3')
+		logged('connection from 127.0.0.3 refused: max-sessions = 5')
+		wait_for(lambda: run('systemctl show -P StatusText pop3.service').startswith('0 '))
+		sleepers = []
+		for i in range(2):
+		    sleepers.append(Client().login('carol'))
+		    sleepers[i].expect('SLEE', '+OK')
+		more = Client().login('carol')
+		more.expect('SLEE', '-ERR [SYS/TEMP] too many of your sessions are asleep')
+		more.expect('STAT', '+OK')
+		other = Client(source='127.0.0.2').login('dave')
+		other.expect('SLEE', '+OK')
+		more.expect('QUIT', '+OK')
+		sleepers[0].expect('WAKE', '+OK')
+		sleepers[0].expect('QUIT', '+OK')
+		more = Client().login('carol')
+		more.expect('SLEE', '+OK')
+		logged("'carol' from 127.0.0.1 may not sleep: max-sleeping-per-user = 2")
+	END
+	unlisten
+}
+
+@test "a session that crashes takes no other with it, and the log names the peer" {
+	listen
+	with_client <<-'END'
+		asleep, awake, victim = Client().login('carol'), Client().login('alice'), Client(source='127.0.0.9').login('dave')
+		asleep.expect('SLEE', '+OK')
+		os.kill(int(run("pgrep -f '^pop3-handler: dave 127.0.0.9'")), signal.SIGSEGV)
+		assert victim.hear() == ''
+		logged('was killed by signal 11 (Segmentation fault)')
+		asleep.expect('WAKE', '+OK')
+		awake.expect('QUIT', '+OK')
+		asleep.expect('QUIT', '+OK')
+		Client().login('dave').expect('QUIT', '+OK') # the lock is free
+	END
+	entry POP3_SIGNAL=11 | grep -qx POP3_PEER=127.0.0.9
+	unlisten
+}
+
+@test "a source of failed logins waits, whatever the connection, until one succeeds" {
+	listen 'login-penalty = 1' 'login-timeout = 4'
+	with_client <<-'END'
+		def fail(source):
+		    client = Client(source=source)
+		    client.expect('USER alice', '+OK')
+		    client.expect('PASS wrong', '-ERR [AUTH]')
+		    client.close()
+		for i in range(3):
+		    fail('127.0.0.7')
+		fail('127.0.0.8')
+		waits = "from 127.0.0.7 waits for {} seconds: several have failed from there"
+		assert 'waits for' not in run('journalctl -b -o cat -t pop3-handler')
+		fail('127.0.0.7')
+		logged(waits.format(1))
+		Client(source='127.0.0.7').login('alice').expect('QUIT', '+OK')
+		logged(waits.format(2))
+		before = run('journalctl -b -o cat -t pop3-handler').count('waits for')
+		Client(source='127.0.0.7').login('alice').expect('QUIT', '+OK')
+		assert run('journalctl -b -o cat -t pop3-handler').count('waits for') == before == 2
+	END
+	unlisten
+}
+
+@test "the watchdog is fed" {
+	inside mkdir -p /run/systemd/system/pop3.service.d
+	printf '[Service]\nWatchdogSec=1\n' | inside tee /run/systemd/system/pop3.service.d/watchdog.conf
+	inside systemctl daemon-reload
+	listen
+	with_client <<-'END'
+		def fed():
+		    return int(run('systemctl show -P WatchdogTimestampMonotonic pop3.service'))
+		first = fed()
+		wait_for(lambda: fed() > first + 1100000)
+		assert run('systemctl show -P NRestarts pop3.service') == '0'
+	END
+	inside rm -r /run/systemd/system/pop3.service.d
+	inside systemctl daemon-reload
+	unlisten
+}
+
+@test "1,000 sessions sleep and wake at one listener" {
+	listen 'max-sessions = 2000' 'max-sessions-per-source = 2000' 'max-sleeping-per-user = 2000'
+	with_client <<-'END'
+		import resource
+		resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+		sleepers = []
+		for i in range(1000):
+		    sleepers.append(Client().login('carol'))
+		    sleepers[-1].expect('SLEE', '+OK')
+		wait_for(lambda: run('systemctl show -P StatusText pop3.service') == '1000 sessions, 1000 asleep')
+		open('/var/vmail/carol/new/9.M1P1.h', 'w').close()
+		for sleeper in sleepers:
+		    sleeper.expect('WAKE', '+OK [ACTIVITY/NEW] 1 messages')
+		    sleeper.expect('SLEE', '+OK')
+		stop = subprocess.Popen(['systemctl', 'stop', 'pop3.socket', 'pop3.service'])
+		for sleeper in sleepers:
+		    assert sleeper.hear() == ''
+		assert stop.wait(TIMEOUT) == 0
+	END
+	unlisten
+}
