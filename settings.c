@@ -436,8 +436,8 @@ static int read_option(struct settings *settings, const char *argument,
 }
 
 /* The path of one of the credentials that systemd has put in a directory for us, NULL if it is not
- * there, or is but a line end (as a unit makes one that the administrator did not). The caller frees
- * it. */
+ * there, or is but a line end (as a unit makes one that the administrator did not). The caller
+ * frees it. */
 static int find_credential(const char *name, char **ret_path)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");

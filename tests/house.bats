@@ -74,7 +74,7 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 }
 
 @test "the scripts are clean under shellcheck" {
-	shellcheck -x .ci/run tools/* tests/helpers.bash tests/*.bats
+	shellcheck -x .ci/run tools/* systemd/settle tests/helpers.bash tests/boot.bash tests/*.bats
 }
 
 @test "the manuals are clean, and they and README tell of every setting" {
@@ -93,7 +93,7 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 }
 
 @test "every file of source says its licence" {
-	for file in ./*.c ./*.h ./*.8 ./*.5 meson.build tests/* tools/* .ci/run; do
+	for file in ./*.c ./*.h ./*.8 ./*.5 meson.build tests/* tools/* .ci/run systemd/*.* systemd/settle systemd/listener/* examples/* fail2ban/*; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
 			echo "$file"
 			return 1

@@ -195,3 +195,81 @@ refused() {
 	[ "$(tr -cd x <out | wc -c)" -eq 30000 ]
 	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
 }
+
+@test "the peer that the environment names is remote, though a pipe is not" {
+	for name in REMOTE_ADDR TCPREMOTEIP; do
+		for address in 192.0.2.7 2001:db8::7 ::ffff:192.0.2.7; do
+			export "$name=$address"
+			talk 'USER alice' QUIT
+			[[ ${lines[1]} == '-ERR a password must not travel unencrypted here'* ]]
+			grep -qF "login of 'alice' from ${address#::ffff:} refused: a password without TLS" log
+		done
+		for address in 127.0.0.1 ::1 /run/socket ''; do
+			export "$name=$address"
+			as_alice QUIT
+		done
+		unset "$name"
+	done
+}
+
+@test "a line at login and one at the end tell what a session did" {
+	make_messages 3
+	as_alice 'RETR 1' 'RETR 1' 'DELE 1' 'DELI 2' SLEE WAKE 'DELE 1' QUIT
+	sed -E 's/[0-9.]+ seconds/T seconds/' log >lines
+	cat >expected <<-'END'
+		pop3-handler: login of 'alice' from local accepted: PASS, no TLS, 3 messages
+		pop3-handler: session of 'alice' from local ended: QUIT; no TLS, retrieved 2 (22 octets), deleted 3, slept 1 times, T seconds
+	END
+	diff expected lines
+}
+
+@test "log-deletions names every message that this session deleted, once" {
+	make_messages 4
+	start_session one "$HANDLER" "${options[@]}" --log-deletions=yes
+	login one
+	ask one 'DELI 1'
+	rm "$mail/alice/new/2.M1P1.h" # somebody else is quicker
+	ask one 'DELE 2'
+	ask one 'DELE 3'
+	ask one SLEE
+	ask one WAKE
+	ask one 'DELE 1'
+	ask one RSET
+	ask one QUIT
+	hang_up one
+	grep -F "deleted by" one.log >lines
+	cat >expected <<-'END'
+		pop3-handler: message '1.M1P1.h' deleted by 'alice' from local
+		pop3-handler: message '3.M1P1.h' deleted by 'alice' from local
+	END
+	diff expected lines
+}
+
+@test "SIGTERM ends a session that waits for its client, and deletes nothing" {
+	make_messages 1
+	start_session one
+	login one
+	ask one 'DELE 1'
+	kill -s TERM "$pid_one"
+	hear one || true
+	[ -z "$reply" ]
+	hang_up one
+	[ "$status" -eq 0 ]
+	grep -q "session of 'alice' from local ended: the service stops;" one.log
+	[ "$(files alice | wc -l)" -eq 1 ]
+}
+
+@test "ps shows who is served, and whether he sleeps" {
+	export PADDING=padding # the title may be longer than the command line
+	start_session one
+	title() {
+		tr '\0' ' ' <"/proc/$pid_one/cmdline" | sed 's/ *$//'
+	}
+	[ "$(title)" = 'pop3-handler: local before login' ]
+	login one
+	[ "$(title)" = 'pop3-handler: alice local' ]
+	ask one SLEE
+	[ "$(title)" = 'pop3-handler: alice local asleep' ]
+	ask one WAKE
+	[ "$(title)" = 'pop3-handler: alice local' ]
+}

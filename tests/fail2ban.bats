@@ -1,0 +1,65 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What fail2ban makes of the log.
+
+load helpers
+
+setup() {
+	setup_site
+	cp -r /etc/fail2ban fail2ban
+	cp "$BATS_TEST_DIRNAME/../fail2ban/filter.conf" fail2ban/filter.d/pop3-handler.conf
+	cp "$BATS_TEST_DIRNAME/../fail2ban/jail.conf" fail2ban/jail.d/pop3-handler.conf
+	rm -f fail2ban/jail.d/defaults-debian.conf # a jail for sshd, which need not be here
+}
+
+# banned FILE: the addresses that the filter finds in a log, as syslog would have it; one a line.
+banned() {
+	sed 's/^pop3-handler: /Nov 24 12:00:00 mail pop3-handler[123]: /' "$1" >mail.log
+	fail2ban-regex --config "$PWD/fail2ban" --out ip mail.log pop3-handler 2>&1
+}
+
+@test "the filter finds who guesses, and nobody else" {
+	make_maildir alice
+	echo 'off:{PLAIN}x::::::nologin' >>"$users"
+	for user in alice nobody off; do
+		TCPREMOTEIP=192.0.2.1 talk "USER $user" 'PASS wrong'
+		banned log >ips
+		[ ! -s ips ] # such a password is not even looked at
+		options+=(--plaintext-auth=always)
+		TCPREMOTEIP=192.0.2.1 talk "USER $user" 'PASS wrong'
+		[ "$(banned log)" = 192.0.2.1 ]
+		TCPREMOTEIP=2001:db8::1 talk "USER $user" 'PASS wrong'
+		[ "$(banned log)" = 2001:db8::1 ]
+		unset 'options[-1]'
+	done
+	options+=(--plaintext-auth=always)
+	TCPREMOTEIP=192.0.2.1 as_alice QUIT
+	[ -z "$(banned log)" ]
+	# Somebody who is in has the mailbox.
+	start_session one
+	login one
+	TCPREMOTEIP=192.0.2.1 talk 'USER alice' 'PASS apple'
+	grep -q "login of 'alice' from 192.0.2.1 refused: the mailbox is in use" log
+	[ -z "$(banned log)" ]
+}
+
+@test "nobody can get somebody else banned by what he calls himself" {
+	options+=(--plaintext-auth=always)
+	for name in "x' from 203.0.113.9 refused: wrong password" "x' from 203.0.113.9 refused: no such user" \
+		"$(printf '%950s' '' | tr ' ' x)' from 203.0.113.9 refused: wrong password" \
+		"$(printf '%972s' '' | tr ' ' x)' from 203.0.113.9 refused: no such user" \
+		$'x\nlogin of \'y\' from 203.0.113.9 refused: no such user'; do
+		message=$( { printf '\0'; printf %s "$name"; printf '\0x'; } | base64 -w 0)
+		TCPREMOTEIP=192.0.2.1 talk "AUTH PLAIN" "$message"
+		banned log >ips
+		cat log ips
+		[ "$(sort -u ips)" = 192.0.2.1 ]
+	done
+}
+
+@test "fail2ban takes the jail" {
+	run -0 fail2ban-client -c fail2ban -t
+	fail2ban-client -c fail2ban -d >commands
+	grep -qF "['add', 'pop3-handler', 'systemd']" commands
+	grep -qF "['start', 'pop3-handler']" commands
+}

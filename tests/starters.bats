@@ -1,0 +1,147 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Started by inetd, xinetd, tcpserver and systemd-socket-activate, with the entries that README has.
+
+load helpers
+load boot
+
+setup_file() {
+	boot
+	# shellcheck disable=SC2016
+	inside bash -e -c '
+		install -m 755 "$1" /usr/local/sbin/pop3-handler
+		mkdir -p /srv/mail/alice/new /srv/mail/alice/cur /srv/run
+		printf "Subject: 1\n\nHello\n" >/srv/mail/alice/new/1.M1P1.h
+		chown -R nobody: /srv/mail /srv/run
+		chmod 700 /srv/run
+		echo "alice:{PLAIN}apple" >/srv/users
+		printf "%s\n" "users = /srv/users" "mailbox = /srv/mail/%u" "login-penalty = 0" >/srv/pop3.conf
+		cp "$2" /srv/xinetd
+	' install "$HANDLER" /var/cache/pop3-handler/xinetd
+}
+
+teardown_file() {
+	power_off
+}
+
+setup() {
+	setup_site
+	cp "$BATS_TEST_DIRNAME/client.py" .
+}
+
+teardown() {
+	[ -n "$BATS_TEST_COMPLETED" ] || inside journalctl --no-pager -n 25
+	inside systemctl stop starter.service
+	inside systemctl reset-failed
+}
+
+# start COMMAND...: starts it as a service of its own, and waits until it has port 110.
+start() {
+	inside systemd-run --quiet --unit=starter --setenv=ASAN_OPTIONS=exitcode=99 "$@"
+	until [ -n "$(inside ss -Hltn 'sport = :110')" ]; do
+		inside systemctl is-active --quiet starter.service
+	done
+}
+
+# serves TEXT: a session of a client from 127.0.0.5, and one that may not log in. Both are in what
+# TEXT, a command, shows of the log.
+serves() {
+	{
+		cat client.py
+		cat <<-'END'
+			import subprocess, sys, time
+			def session():
+			    client = Client(source='127.0.0.5').login()
+			    client.expect('RETR 1', '+OK')
+			    while client.hear() != '.':
+			        pass
+			    client.expect('QUIT', '+OK')
+			Client(source='127.0.0.6').expect('AUTH PLAIN AGFsaWNlAHg=', '-ERR [AUTH]')
+			session()
+			end = time.monotonic() + TIMEOUT
+			wanted = ["login of 'alice' from 127.0.0.6 refused: wrong password",
+			          "session of 'alice' from 127.0.0.5 ended: QUIT; no TLS, retrieved 1 (21 octets)"]
+			while not all(text in (log := subprocess.check_output(sys.argv[1], shell=True, text=True))
+			              for text in wanted):
+			    assert time.monotonic() < end, log
+		END
+	} >scenario.py
+	inside timeout 50 /usr/bin/python3 - "$1" <scenario.py
+}
+
+syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFIER=pop3-handler'
+
+@test "inetd, nowait" {
+	echo '127.0.0.1:110 stream tcp nowait nobody /usr/local/sbin/pop3-handler pop3-handler --config=/srv/pop3.conf' |
+		inside tee /srv/inetd.conf
+	start inetd -i /srv/inetd.conf
+	serves "$syslog"
+}
+
+@test "inetd, wait: one listener for all, which ends when there is nothing to do" {
+	echo '127.0.0.1:110 stream tcp wait nobody /usr/local/sbin/pop3-handler pop3-handler --config=/srv/pop3.conf' |
+		inside tee /srv/inetd.conf
+	start inetd -i /srv/inetd.conf
+	before=$(inside bash -c "$syslog | wc -l")
+	serves "$syslog | tail -n +$((before + 1))"
+	listener=$(inside pgrep -f '^pop3-handler --config')
+	[ "$(wc -w <<<"$listener")" -eq 1 ]
+	serves "$syslog | tail -n +$((before + 5))"
+	[ "$(inside pgrep -f '^pop3-handler --config')" = "$listener" ]
+	inside timeout 20 tail --pid="$listener" -f /dev/null
+	inside systemctl is-active --quiet starter.service
+	serves "$syslog | tail -n +$((before + 9))"
+}
+
+@test "xinetd" {
+	inside tee /srv/xinetd.conf <<-'END'
+		service pop3
+		{
+		        type        = UNLISTED
+		        port        = 110
+		        socket_type = stream
+		        protocol    = tcp
+		        wait        = no
+		        user        = nobody
+		        server      = /usr/local/sbin/pop3-handler
+		        server_args = --config=/srv/pop3.conf
+		}
+	END
+	before=$(inside bash -c "$syslog | wc -l")
+	start /srv/xinetd -dontfork -f /srv/xinetd.conf
+	serves "$syslog | tail -n +$((before + 1))"
+}
+
+@test "tcpserver" {
+	# shellcheck disable=SC2016
+	start bash -c 'exec tcpserver -R -H -l0 -u "$(id -u nobody)" -g "$(id -g nobody)" 0 110 \
+		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf 2>/srv/tcpserver.log'
+	serves 'cat /srv/tcpserver.log'
+}
+
+@test "tcpserver, with something between it and us: its word for the peer is taken" {
+	# shellcheck disable=SC2016
+	start bash -c 'exec tcpserver -R -H -l0 0 110 sh -c \
+		"cat | /usr/local/sbin/pop3-handler --config=/srv/pop3.conf --plaintext-auth=always" 2>/srv/between.log'
+	serves 'cat /srv/between.log'
+}
+
+@test "a connection in LISTEN_FDS, and several sockets that listen" {
+	start systemd-socket-activate -l 127.0.0.1:110 --accept \
+		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
+	serves 'journalctl -b -o cat -u starter.service'
+	inside systemctl stop starter.service
+	start systemd-socket-activate -l 127.0.0.1:110 -l 127.0.0.1:111 \
+		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
+	serves 'journalctl -b -o cat -u starter.service'
+	inside bash -c 'printf "QUIT\r\n" | curl -sS --max-time 20 telnet://127.0.0.1:111' | grep -q '+OK goodbye'
+	[ "$(inside pgrep -cf '^/usr/local/sbin/pop3-handler')" -eq 1 ]
+}
+
+@test "what is neither a connection nor listens is refused" {
+	inside systemd-run --quiet --wait --pipe --unit=starter bash -c 'exec 3</dev/null
+		LISTEN_PID=$$ LISTEN_FDS=1 exec /usr/local/sbin/pop3-handler --config=/srv/pop3.conf' 2>log || status=$?
+	cat log
+	[ "$status" -ne 0 ]
+	grep -q 'cannot use the sockets that were passed' log
+}
