@@ -10,10 +10,11 @@ setup_file() {
 	boot
 	inside meson install -C "$(dirname "$HANDLER")" --no-rebuild >"$BATS_FILE_TMPDIR/install.log"
 	inside bash -e <<-'END'
+		mkdir -p -m 700 /etc/letsencrypt/live /etc/letsencrypt/live/machine
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 1 -subj /CN=machine \
-			-addext subjectAltName=IP:127.0.0.1 -keyout /etc/pop3-handler/tls-key.pem \
-			-out /etc/pop3-handler/tls-cert.pem 2>/dev/null
-		chmod 600 /etc/pop3-handler/tls-key.pem
+			-addext subjectAltName=IP:127.0.0.1 -keyout /etc/letsencrypt/live/machine/privkey.pem \
+			-out /etc/letsencrypt/live/machine/fullchain.pem 2>/dev/null
+		ln -s /etc/letsencrypt/live/machine /etc/pop3-handler/tls
 		sed -i 's|^mailbox = .*|mailbox = /var/vmail/%u|' /etc/pop3-handler/pop3-handler.conf
 		echo 'log-deletions = yes' >>/etc/pop3-handler/pop3-handler.conf
 		for user in alice bob carol dave erin; do
@@ -87,7 +88,7 @@ entry() {
 @test "a unit for each connection: both ports serve mail to a real client, and the journal has its fields" {
 	inside systemctl --quiet enable --now pop3.socket pop3s.socket
 	for url in pop3://127.0.0.1 pop3s://127.0.0.1; do
-		inside curl -sS --ssl-reqd --cacert /etc/pop3-handler/tls-cert.pem --user alice:apple "$url/2" | grep -q 'Subject: 2'
+		inside curl -sS --ssl-reqd --cacert /etc/pop3-handler/tls/fullchain.pem --user alice:apple "$url/2" | grep -q 'Subject: 2'
 	done
 	run -67 inside curl -sS --user alice:pear pop3://127.0.0.1/
 	with_client <<-'END'
@@ -155,7 +156,7 @@ entry() {
 }
 
 @test "without a certificate port 110 has no STLS, and the log says why 995 is not served" {
-	inside mv /etc/pop3-handler/tls-cert.pem /tmp
+	inside mv /etc/pop3-handler/tls /tmp
 	inside systemctl --quiet enable --now pop3.socket pop3s.socket
 	with_client <<-'END'
 		Client().login().expect('QUIT', '+OK')
@@ -163,7 +164,7 @@ entry() {
 		socket.create_connection(('127.0.0.1', 995)).recv(1)
 		logged('settings: tls is on, but tls-cert is not set')
 	END
-	inside mv /tmp/tls-cert.pem /etc/pop3-handler/
+	inside mv /tmp/tls /etc/pop3-handler/
 	inside systemctl --quiet disable --now pop3.socket pop3s.socket
 }
 
