@@ -7,7 +7,7 @@ below MAIL, and somebody at an IMAP server sets flags and expunges: with the ste
 take, or with a real Dovecot. Every message must be accounted for: found by each session that began
 after its delivery, retrieved as it was delivered, and at the end still there, with its flags, or
 gone by someone's hand."""
-import imaplib, os, random, subprocess, sys, threading, time
+import imaplib, os, random, re, subprocess, sys, threading, time
 
 seconds, imap_kind, handler, mail, *options = sys.argv[1:]
 maildir = mail + '/alice'
