@@ -357,6 +357,7 @@ static int become_session(struct listener *listener, int fd)
 	for (size_t i = 0; i < listener->socket_count; i++)
 		(void)close(listener->sockets[i]);
 	util_drop(&listener->signal_fd);
+	(void)signal(SIGHUP, SIG_IGN); /* whoever sends it to all of us means the listener */
 	(void)sigprocmask(SIG_SETMASK, &listener->inherited_signals, NULL);
 	listener->scoreboard = NULL;
 	return move_client(fd);
@@ -433,6 +434,29 @@ static int serve(struct listener *listener, const struct listener_limits *limits
 	return 1;
 }
 
+/* Whether accept4(2) tells of one connection that came to nothing, and not of the socket or of us.
+ */
+static bool is_of_connection(int error)
+{
+	switch (error) {
+	case -EAGAIN:
+	case -EINTR:
+	case -ECONNABORTED:
+	case -EHOSTDOWN:
+	case -EHOSTUNREACH:
+	case -ENETDOWN:
+	case -ENETUNREACH:
+	case -ENONET:
+	case -ENOPROTOOPT:
+	case -EOPNOTSUPP:
+	case -EPERM: /* a firewall's rule */
+	case -EPROTO:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Accepts one connection. Returns 1 in the process that serves it, 0 here, or there a failure. */
 static int accept_one(struct listener *listener, const struct listener_limits *limits, int socket,
 		      struct listener_session *ret_session)
@@ -442,8 +466,7 @@ static int accept_one(struct listener *listener, const struct listener_limits *l
 
 	if (fd < 0) {
 		r = -errno;
-		/* Others tell of this connection's troubles, or that it is gone. */
-		if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM)
+		if (!is_of_connection(r))
 			hold(listener, "accept connections", r);
 		return 0;
 	}
