@@ -8,6 +8,7 @@
 #include "peer.h"
 #include "util.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -231,6 +232,7 @@ static int find_source_room(struct listener *listener, size_t *ret_source)
 		}
 	}
 	if (count >= listener->slots + REMEMBERED_MAX) {
+		assert(count > listener->sessions);
 		do
 			listener->next_victim = (listener->next_victim + 1) % count;
 		while (listener->sources[listener->next_victim].sessions > 0);

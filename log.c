@@ -67,10 +67,11 @@ static bool is_same(const struct stat *ours, int fd)
 static bool is_journal(const struct stat *ours)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long device, inode;
+	char wanted[48];
 
-	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-	       ours->st_dev == device && ours->st_ino == inode;
+	(void)snprintf(wanted, sizeof(wanted), "%ju:%ju", (uintmax_t)ours->st_dev,
+		       (uintmax_t)ours->st_ino);
+	return stream && strcmp(stream, wanted) == 0;
 }
 
 void log_open(int in_fd, int out_fd)
