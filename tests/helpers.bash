@@ -42,6 +42,9 @@ teardown() {
 # The pids that teardown is to kill.
 background=()
 
+# What listen_port runs the handler under.
+wrapper=()
+
 # --- Mailboxes ---
 
 # make_maildir NAME: an empty Maildir.
@@ -236,6 +239,22 @@ sweep() {
 serve_port() {
 	mkfifo port.pipe
 	tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
+		>port.pipe 2>>log 3>&- &
+	background+=($!)
+	read -r port <port.pipe
+	rm port.pipe
+}
+
+# listen_port [OPTION...]: the same with a listener that forks. `wrapper`, an array, is what it runs under.
+# Its process is the last one in `background`.
+listen_port() {
+	mkfifo port.pipe
+	/usr/bin/python3 -c 'import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+print(listener.getsockname()[1], flush=True)
+os.dup2(listener.fileno(), 0)
+os.closerange(3, 1024)
+os.execvp(sys.argv[1], sys.argv[1:])' "${wrapper[@]}" "$HANDLER" "${options[@]}" "$@" \
 		>port.pipe 2>>log 3>&- &
 	background+=($!)
 	read -r port <port.pipe

@@ -421,11 +421,11 @@ assert answers == 2731 * b'+OK nothing done\r\n'"
 
 @test "nothing of a private key is left when the session begins" {
 	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
-	for kind in ec rsa; do
+	for how in 'serve_port ec' 'serve_port rsa' 'listen_port ec' 'listen_port rsa'; do
 		rm server.key
-		make_key server.key $kind
+		make_key server.key "${how#* }"
 		make_certificate server ca /CN=localhost subjectAltName=DNS:localhost
-		serve_port --tls=implicit
+		"${how% *}" --tls=implicit
 		python "
 import re, subprocess
 def run(*command):

@@ -1,0 +1,98 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# A listener that forks: what its sessions are like, and what does not end it. (Units, limits and
+# signals are in systemd.bats, inetd in starters.bats.)
+
+load helpers
+
+setup() {
+	setup_site
+	make_messages 1
+	cp "$BATS_TEST_DIRNAME/client.py" .
+}
+
+# with_client: runs a Python script, from standard input, that has a Client and the port.
+with_client() {
+	{
+		cat client.py
+		echo "import os, signal, time; port = $port; listener = ${background[-1]}"
+		cat
+	} >scenario.py
+	timeout 50 /usr/bin/python3 scenario.py
+}
+
+@test "a session has its connection and the log, and nothing of the listener" {
+	listen_port
+	with_client <<-'END'
+		first, client = Client(port), Client(port)
+		children = open(f'/proc/{listener}/task/{listener}/children').read().split()
+		assert len(children) == 2
+		for pid in children:
+		    fds = {fd: os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')}
+		    assert set(fds) == {'0', '1', '2'}, fds
+		    assert fds['0'] == fds['1'] != fds['2'], fds
+		    blocked = [line for line in open(f'/proc/{pid}/status') if line.startswith('SigBlk')]
+		    assert int(blocked[0].split()[1], 16) == 0, blocked
+	END
+}
+
+@test "connections that come to nothing, and a system without room, do not end it" {
+	wrapper=(strace -f -qq -o trace -e 'trace=accept4,clone,clone3,fork' -e inject=accept4:error=EMFILE:when=1
+		-e inject=clone:error=EAGAIN:when=1)
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0
+	listen_port
+	with_client <<-'END'
+		# The first cannot be forked for, and is closed without a word.
+		assert Client(port).greeting == ''
+		for i in range(20):
+		    Client(port).close()
+		Client(port).login().expect('QUIT', '+OK')
+	END
+	grep -q 'cannot accept connections: Too many open files' log
+	grep -q 'cannot start a session: Resource temporarily unavailable' log
+}
+
+@test "200 clients at once are all served" {
+	listen_port --max-sessions-per-source=200
+	with_client <<-'END'
+		clients = [socket.create_connection(('127.0.0.1', port)) for i in range(200)]
+		for client in clients:
+		    client.settimeout(TIMEOUT)
+		    assert client.recv(100) == b'+OK pop3-handler ready\r\n'
+	END
+}
+
+@test "a refused client that never begins TLS keeps nobody else out" {
+	setup_tls
+	listen_port --tls=implicit --max-sessions-per-source=1
+	with_client <<-'END'
+		first = Client(port, tls=True)
+		mute = [socket.create_connection(('127.0.0.1', port)) for i in range(100)]
+		# Of these 64 are waited for; the others are closed at once.
+		def is_closed(client):
+		    client.settimeout(0.001)
+		    try:
+		        return client.recv(1) == b''
+		    except TimeoutError:
+		        return False
+		end = time.monotonic() + TIMEOUT
+		while sum(map(is_closed, mute)) != 36:
+		    assert time.monotonic() < end
+		other = Client(port, source='127.0.0.2', tls=True).login()
+		other.expect('QUIT', '+OK')
+		first.expect('QUIT', '+OK')
+	END
+}
+
+@test "SIGHUP for all of its processes is for the listener" {
+	listen_port
+	with_client <<-'END'
+		client = Client(port).login()
+		for pid in open(f'/proc/{listener}/task/{listener}/children').read().split():
+		    os.kill(int(pid), signal.SIGHUP)
+		os.kill(listener, signal.SIGHUP)
+		client.expect('STAT', '+OK')
+		Client(port).expect('QUIT', '+OK')
+	END
+	logged 'settings and certificates are read again'
+}
