@@ -172,3 +172,18 @@ fails() {
 	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
 	[ "$(wc -l <out)" -eq 6 ]
 }
+
+@test "the users file is found among systemd's credentials, unless a setting names one" {
+	mkdir credentials
+	echo 'carol:{PLAIN}cherry' >credentials/users
+	export CREDENTIALS_DIRECTORY=$PWD/credentials
+	talk 'USER carol' 'PASS cherry'
+	[[ ${lines[2]} == -ERR* ]]
+	options=("--mailbox=$mail/%u")
+	talk 'USER carol' 'PASS cherry'
+	[ "${lines[2]}" = '+OK 0 messages' ]
+	# A unit may make an empty one where the administrator has none.
+	echo >credentials/users
+	talk 'USER carol' 'PASS cherry'
+	grep -q 'refused: users is not set' log
+}
