@@ -39,20 +39,23 @@ boot() {
 			/lib/systemd/systemd --system --unit=basic.target
 	' boot "$machine" "$build" "$(dirname "$BATS_TEST_DIRNAME")" >"$BATS_FILE_TMPDIR/console" 2>&1 3>&- &
 	echo $! >"$BATS_FILE_TMPDIR/boot.pid"
-	until pgrep -P "$(cat "$BATS_FILE_TMPDIR/boot.pid")" -x systemd >"$BATS_FILE_TMPDIR/systemd.pid"; do
-		kill -0 "$(cat "$BATS_FILE_TMPDIR/boot.pid")" || {
-			cat "$BATS_FILE_TMPDIR/console"
-			return 1
-		}
-	done
-	until inside systemctl is-active --quiet basic.target 2>/dev/null; do
-		kill -0 "$(cat "$BATS_FILE_TMPDIR/boot.pid")" || return 1
+	come_up "$!" "$((SECONDS + 60))" || {
+		cat "$BATS_FILE_TMPDIR/console"
+		return 1
+	}
+}
+
+# come_up PID END: waits until the systemd below PID runs, and says that it is up; END is in SECONDS.
+come_up() {
+	until pgrep -P "$1" -x systemd >"$BATS_FILE_TMPDIR/systemd.pid" &&
+		inside systemctl is-active --quiet basic.target 2>/dev/null; do
+		kill -0 "$1" && [ "$SECONDS" -lt "$2" ] || return 1
 	done
 }
 
 # inside COMMAND...: runs a command in it.
 inside() {
-	nsenter --target "$(cat "$BATS_FILE_TMPDIR/systemd.pid")" --all \
+	nsenter --target "$(cat "$BATS_FILE_TMPDIR/systemd.pid")" --all --root --wd \
 		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" 3>&-
 }
 
