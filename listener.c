@@ -18,7 +18,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 
 #define SOCKETS_MAX 16
 /* Sources that have no session are remembered for their failures, so many of them. */
@@ -47,7 +46,7 @@ struct source {
 };
 
 struct listener {
-	int sockets[SOCKETS_MAX]; /* not owned: 0, or from LISTEN_FDS */
+	int sockets[SOCKETS_MAX]; /* 0, or from LISTEN_FDS; closed when nothing more is accepted */
 	size_t socket_count;
 	int signal_fd;
 	sigset_t inherited_signals; /* those blocked */
@@ -66,14 +65,6 @@ struct listener {
 	int64_t watch_every_ms;					   /* NEVER: no watchdog */
 	bool has_changed;					   /* since told_ms */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* ---- What was inherited ---- */
 
@@ -169,7 +160,7 @@ static int open_listener(struct listener *listener, int passed)
 		r = catch_signals(listener);
 	(void)sd_watchdog_enabled(0, &watchdog_us);
 	listener->watch_every_ms = watchdog_us > 0 ? (int64_t)(watchdog_us / 2000) : NEVER;
-	listener->idle_since_ms = now_ms();
+	listener->idle_since_ms = util_now_ms();
 	return r;
 }
 
@@ -337,7 +328,7 @@ static void note_end(struct listener *listener, size_t slot, int status)
 	}
 	scoreboard_end(listener->scoreboard, slot);
 	child->pid = 0;
-	listener->idle_since_ms = now_ms();
+	listener->idle_since_ms = util_now_ms();
 }
 
 static void reap(struct listener *listener)
@@ -367,7 +358,7 @@ static int become_session(struct listener *listener, int fd)
 
 /* ---- Connections ---- */
 
-/* Why a client cannot be served; NULL: it can. */
+/* Why a client cannot be served, which is logged; NULL: it can. */
 static const char *find_refusal(const struct listener *listener,
 				const struct listener_limits *limits, const struct peer *peer,
 				size_t source)
@@ -394,7 +385,7 @@ static const char *find_refusal(const struct listener *listener,
 static void hold(struct listener *listener, const char *what, int error)
 {
 	log_error("cannot %s: %s", what, strerror(-error));
-	listener->held_until_ms = now_ms() + HOLD_MS;
+	listener->held_until_ms = util_now_ms() + HOLD_MS;
 }
 
 /* Serves one connection in a new process. Returns 1 there, and here 0, or a failure. */
@@ -491,7 +482,7 @@ static void tell_sessions(struct listener *listener)
 		asleep += scoreboard_state(listener->scoreboard, i) == SCOREBOARD_ASLEEP;
 	(void)sd_notifyf(0, "STATUS=%s%u sessions, %u asleep",
 			 listener->is_stopping ? "Stopping: " : "", listener->sessions, asleep);
-	listener->told_ms = now_ms();
+	listener->told_ms = util_now_ms();
 	listener->has_changed = false;
 }
 
@@ -506,7 +497,7 @@ static void tell_ready(struct listener *listener)
 
 static void tell_reload(struct listener *listener)
 {
-	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, now_ms() * 1000);
+	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
 	listener->is_ready = false;
 }
 
@@ -514,7 +505,7 @@ static void tell_reload(struct listener *listener)
 
 static bool is_held(const struct listener *listener)
 {
-	return listener->held_until_ms > now_ms();
+	return listener->held_until_ms > util_now_ms();
 }
 
 static bool is_empty(const struct listener *listener)
@@ -556,7 +547,7 @@ static void end_idle_sessions(const struct listener *listener)
 /* Does what it is time for. */
 static void do_what_is_due(struct listener *listener)
 {
-	int64_t now = now_ms();
+	int64_t now = util_now_ms();
 
 	if (now >= next_watch_ms(listener)) {
 		(void)sd_notify(0, "WATCHDOG=1");
@@ -584,7 +575,7 @@ static int wait_ms(const struct listener *listener)
 		first = times[i] < first ? times[i] : first;
 	if (first == NEVER)
 		return -1;
-	wait = first - now_ms();
+	wait = first - util_now_ms();
 	return wait < 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
 }
 
@@ -650,7 +641,7 @@ static int go_round(struct listener *listener, const struct listener_limits *lim
 	*ret_event = LISTENER_END;
 	if (listener->is_stopping)
 		return is_empty(listener);
-	return now_ms() >= next_end_ms(listener);
+	return util_now_ms() >= next_end_ms(listener);
 }
 
 int listener_next(struct listener *listener, const struct listener_limits *limits,

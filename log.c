@@ -150,11 +150,16 @@ __attribute__((format(printf, 4, 0))) static void log_line(int priority, const c
 							   const struct log_field *fields,
 							   const char *format, va_list arguments)
 {
+	static const char cut[] = "...";
 	char text[LINE_OCTETS_MAX + 1];
 	char line[LINE_OCTETS_MAX * ESCAPE_OCTETS + 1];
 	int saved_errno = errno;
+	int octets = vsnprintf(text, sizeof(text), format, arguments);
 
-	if (vsnprintf(text, sizeof(text), format, arguments) >= 0) {
+	if (octets >= 0) {
+		/* The end of a line must be ours, whatever is in it. */
+		if (octets > LINE_OCTETS_MAX)
+			memcpy(text + sizeof(text) - sizeof(cut), cut, sizeof(cut));
 		escape(text, line);
 		if (target == TO_JOURNAL)
 			send_to_journal(priority, message_id, fields, line);

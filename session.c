@@ -9,15 +9,15 @@
 #include "scoreboard.h"
 #include "settings.h"
 #include "title.h"
+#include "util.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
-/* So much of what a client calls himself is logged: the end of the line is always ours. */
+/* So much of what a client calls himself is logged, so that there is room for the reason. */
 #define USER_OCTETS_MAX 320
 
 const char *session_response_code(int error)
@@ -71,20 +71,12 @@ int session_reply_account_failure(struct session *session, int error, const char
 
 /* ---- The log ---- */
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void session_log_begin(struct session *session)
 {
 	uint64_t id = 0;
 	char text[sizeof("0123456789abcdef")];
 
-	session->sums = (struct session_sums){ .start_ms = now_ms() };
+	session->sums = (struct session_sums){ .start_ms = util_now_ms() };
 	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
 		id = (uint64_t)session->sums.start_ms; /* it is for the log only */
 	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
@@ -161,7 +153,7 @@ void session_log_end(const struct session *session, int error)
 	const struct session_sums *sums = &session->sums;
 	const char *reason = describe_end(error);
 	const char *peer = transport_peer(session->transport);
-	int64_t ms = now_ms() - sums->start_ms;
+	int64_t ms = util_now_ms() - sums->start_ms;
 	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];
 	const struct log_field fields[] = {
 		{ "POP3_REASON", reason },

@@ -21,7 +21,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
 /* Room for many pipelined commands, and for the longest line that may be asked for. */
 #define IN_OCTETS 16384
@@ -66,14 +65,6 @@ struct transport {
 };
 
 static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static int fail(struct transport *transport, int error)
 {
@@ -164,7 +155,7 @@ struct transport *transport_free(struct transport *transport)
 void transport_set_deadline(struct transport *transport, unsigned seconds)
 {
 	transport->has_deadline = true;
-	transport->deadline_ms = now_ms() + (int64_t)seconds * 1000;
+	transport->deadline_ms = util_now_ms() + (int64_t)seconds * 1000;
 }
 
 void transport_set_timeout(struct transport *transport, unsigned seconds)
@@ -176,7 +167,8 @@ void transport_set_timeout(struct transport *transport, unsigned seconds)
 /* When a wait that begins now must be over. */
 static int64_t wait_end_ms(const struct transport *transport)
 {
-	return transport->has_deadline ? transport->deadline_ms : now_ms() + transport->timeout_ms;
+	return transport->has_deadline ? transport->deadline_ms :
+					 util_now_ms() + transport->timeout_ms;
 }
 
 /* Waits until `fd` is ready. A client that keeps it ready does not outlive `end_ms` either. */
@@ -184,7 +176,7 @@ static int wait_ready(const struct transport *transport, int fd, short events, i
 {
 	for (;;) {
 		struct pollfd poll_fd = { .fd = fd, .events = events };
-		int64_t left_ms = end_ms - now_ms();
+		int64_t left_ms = end_ms - util_now_ms();
 		struct timespec left = { .tv_sec = left_ms / 1000,
 					 .tv_nsec = left_ms % 1000 * 1000000 };
 		int r;
@@ -430,7 +422,7 @@ int transport_put_end(struct transport *transport, const char *before, size_t oc
 
 int transport_pause(struct transport *transport, unsigned seconds)
 {
-	int64_t end_ms = now_ms() + (int64_t)seconds * 1000;
+	int64_t end_ms = util_now_ms() + (int64_t)seconds * 1000;
 	bool too_long = transport->has_deadline && transport->deadline_ms <= end_ms;
 	int r = transport_flush(transport);
 
@@ -476,7 +468,7 @@ int transport_finish(struct transport *transport)
 		return 0;
 	if (shutdown(transport->out_fd, SHUT_WR) < 0)
 		return 0;
-	end_ms = now_ms() + FINISH_MS;
+	end_ms = util_now_ms() + FINISH_MS;
 	do {
 		discard_input(transport);
 	} while (read_some(transport, end_ms) == 0);

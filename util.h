@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * Who owns what: the cleanup attributes, and how ownership leaves them; files read and written
- * whole. No policy here. */
+ * whole; the clock. No policy here. */
 #pragma once
 
 #include <dirent.h>
@@ -9,11 +9,21 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 #define UTIL_NS_PER_S INT64_C(1000000000)
+
+/* Milliseconds of a clock that nobody sets. */
+static inline int64_t util_now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 static inline void util_free(void *pointer)
 {

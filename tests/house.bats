@@ -48,7 +48,7 @@ may_include() {
 	may_include sizes.c listing digest name wire util
 	may_include mailbox.c commit directories listing name sizes wire util
 	may_include session.h transport
-	may_include session.c settings transport mailbox auth scoreboard title log
+	may_include session.c settings transport mailbox auth scoreboard title log util
 	may_include login.h session
 	may_include login.c session settings transport mailbox auth scoreboard wire log util
 	may_include protocol.c login session settings transport mailbox auth scoreboard wire log util
