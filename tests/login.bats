@@ -277,6 +277,6 @@ refused() {
 @test "a line of the log that is too long is cut, and shows it" {
 	options+=("--users=/$(printf '%01200d' 0)")
 	talk 'USER alice' 'PASS apple'
-	grep -xE "pop3-handler: cannot look up 'alice' in the passwd-file '/0+\.\.\." log >cut
-	[ "$(wc -c <cut)" -eq 1015 ] # 1,000, the name, a colon, a blank and a line end
+	grep -xE "pop3-handler: cannot look up 'alice' in the passwd-file '/0+\.\.\." log >line
+	[ "$(wc -c <line)" -eq 1015 ] # 1,000, the name, a colon, a blank and a line end
 }
