@@ -30,6 +30,10 @@ boot() {
 		done
 		rm -rf etc/systemd/system/*.wants usr/local/lib/systemd var/log/journal var/lib/systemd/catalog
 		mkdir old
+		# Out of a chroot, if we are in one: in it there are no user namespaces.
+		exec nsenter --mount=proc/self/ns/mnt --wd=. bash -euc "$4"
+	' boot "$machine" "$build" "$(dirname "$BATS_TEST_DIRNAME")" '
+		mount --make-rprivate /
 		pivot_root . old
 		umount -l old
 		mount --make-rshared / # credentials need it
@@ -37,7 +41,7 @@ boot() {
 		hostname machine
 		exec env -i container=unshare PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
 			/lib/systemd/systemd --system --unit=basic.target
-	' boot "$machine" "$build" "$(dirname "$BATS_TEST_DIRNAME")" >"$BATS_FILE_TMPDIR/console" 2>&1 3>&- &
+	' >"$BATS_FILE_TMPDIR/console" 2>&1 3>&- &
 	echo $! >"$BATS_FILE_TMPDIR/boot.pid"
 	come_up "$!" "$((SECONDS + 60))" || {
 		cat "$BATS_FILE_TMPDIR/console"

@@ -31,8 +31,7 @@ setup() {
 
 teardown() {
 	[ -n "$BATS_TEST_COMPLETED" ] || inside journalctl --no-pager -n 25
-	inside systemctl stop starter.service
-	inside systemctl reset-failed
+	inside systemctl stop starter.service 2>/dev/null || true
 }
 
 # start COMMAND...: starts it as a service of its own, and waits until it has port 110.
@@ -139,9 +138,9 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 }
 
 @test "what is neither a connection nor listens is refused" {
-	inside systemd-run --quiet --wait --pipe --unit=starter bash -c 'exec 3</dev/null
-		LISTEN_PID=$$ LISTEN_FDS=1 exec /usr/local/sbin/pop3-handler --config=/srv/pop3.conf' 2>log || status=$?
+	status=0
+	bash -c 'exec 3</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" --users=users' "$HANDLER" 2>log || status=$?
 	cat log
-	[ "$status" -ne 0 ]
+	[ "$status" -eq 74 ]
 	grep -q 'cannot use the sockets that were passed' log
 }

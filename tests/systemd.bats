@@ -145,7 +145,7 @@ entry() {
 	for unit in pop3@1 pop3s@1 pop3 pop3s; do
 		run -0 inside systemd-analyze security --threshold=15 "$unit.service"
 	done
-	run -0 inside systemd-analyze verify /usr/local/lib/systemd/system/pop3{,s,@,s@}.service \
+	run -0 inside systemd-analyze verify --man=no /usr/local/lib/systemd/system/pop3{,s,@,s@}.service \
 		/usr/local/lib/systemd/system/pop3{,s}.socket /usr/local/share/pop3-handler/listener/pop3{,s}.socket
 	[ -z "$output" ]
 	# All four have the same from where mail lives to the end.
