@@ -150,39 +150,6 @@ fetch() {
 	done
 }
 
-@test "getmail fetches and deletes" {
-	for way in plain implicit; do # it has no STLS
-		serve_way $way
-		# It does not deliver as root, and if it is to deliver as somebody else it forks, and now and
-		# then waits for ever for a semaphore of its own: so all of it runs as somebody else.
-		rm -rf in getmail
-		mkdir -p in/new in/cur in/tmp getmail
-		chown -R nobody in getmail
-		chmod o+x "$BATS_RUN_TMPDIR"
-		chmod o+rx .
-		cat >getmail/getmailrc <<-END
-			[retriever]
-			type = SimplePOP3$([ "$way" = plain ] || echo SSL)Retriever
-			server = 127.0.0.1
-			port = $port
-			username = alice
-			password = apple
-			$([ "$way" = plain ] || echo ca_certs = ca.pem)
-			[destination]
-			type = Maildir
-			path = $PWD/in/
-			[options]
-			delete = true
-			delivered_to = false
-			received = false
-		END
-		without_dns setpriv --reuid=nobody --regid=nogroup --clear-groups \
-			/usr/bin/getmail --getmaildir="$PWD/getmail" >getmail.log 2>&1
-		arrived in/new/*
-		[ -z "$(files alice)" ]
-	done
-}
-
 @test "Python's poplib does it all" {
 	for way in plain starttls implicit; do
 		serve_way $way
