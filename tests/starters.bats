@@ -84,6 +84,8 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	before=$(inside bash -c "$syslog | wc -l")
 	serves "$syslog | tail -n +$((before + 1))"
 	listener=$(inside pgrep -f '^pop3-handler --config')
+	# The socket that listens is nobody's standard error.
+	inside readlink "/proc/$listener/fd/2" | grep -x /dev/null
 	[ "$(wc -w <<<"$listener")" -eq 1 ]
 	serves "$syslog | tail -n +$((before + 5))"
 	[ "$(inside pgrep -f '^pop3-handler --config')" = "$listener" ]

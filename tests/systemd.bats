@@ -260,6 +260,10 @@ entry() {
 		sleepers[0].expect('QUIT', '+OK')
 		more = Client().login('carol')
 		more.expect('SLEE', '+OK')
+		sleepers[1].close() # who leaves in his sleep makes room, too
+		def may_sleep():
+		    return Client().login('carol').ask('SLEE').startswith('+OK')
+		wait_for(may_sleep)
 		logged("'carol' from 127.0.0.1 may not sleep: max-sleeping-per-user = 2")
 	END
 	unlisten
