@@ -265,6 +265,12 @@ entry() {
 		    return Client().login('carol').ask('SLEE').startswith('+OK')
 		wait_for(may_sleep)
 		logged("'carol' from 127.0.0.1 may not sleep: max-sleeping-per-user = 2")
+		def is_told(text):
+		    return run('systemctl show -P StatusText pop3.service') == text
+		wait_for(lambda: is_told('2 sessions, 2 asleep'))
+		more.close()
+		other.close()
+		wait_for(lambda: is_told('0 sessions, 0 asleep'))
 	END
 	unlisten
 }
