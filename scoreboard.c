@@ -3,11 +3,12 @@
  * The scoreboard. All of it is atomic, since nobody has a lock. */
 #include "scoreboard.h"
 
+#include "util.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <time.h>
 
 /* A row of failures is over when nothing has come for so long: nobody is shut out for good. */
 #define FORGET_S 300
@@ -30,10 +31,7 @@ struct scoreboard {
 
 static uint32_t now_s(void)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint32_t)now.tv_sec;
+	return (uint32_t)(util_now_ms() / 1000);
 }
 
 /* ---- For the listener ---- */

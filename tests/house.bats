@@ -32,7 +32,7 @@ may_include() {
 	may_include tickets.c digest util
 	may_include tls.c tickets util
 	may_include title.c util
-	may_include scoreboard.c
+	may_include scoreboard.c util
 	may_include peer.c util
 	may_include listener.h scoreboard
 	may_include listener.c scoreboard log peer util
