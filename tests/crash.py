@@ -141,17 +141,24 @@ def break_at(point):
                                  '-e', f'inject={name}:{fault}:when={which}'))
     if re.search('INJECTED|killed by SIGKILL', open(here + '/trace').read()):
         return result
-    return None  # the session did not wait for the clock, which it does now and then
+    return None  # the session waited less for the clock than the one that gave the points
 
 
 was_deleted = []
+not_reached = 0
 for point in points:
     # What is no failure of a disk; and a brk(2) that cannot shrink makes the C library fall.
     if how in ('kill', 'short') or point[0] not in ('brk', 'mmap', 'munmap', 'exit_group'):
-        result = next(filter(None, (break_at(point) for _ in range(50))))
-        was_deleted.append(check(point, *result))
-# The points must have been the right ones: before and after the one of no return.
+        result = next(filter(None, (break_at(point) for _ in range(20))), None)
+        if result:
+            was_deleted.append(check(point, *result))
+        else:
+            not_reached += 1
+# The points must have been the right ones: before and after the one of no return, and all but what
+# five late ticks of the clock may add to a session.
+assert not_reached <= 5 * 3, not_reached
 assert any(was_deleted)
 assert how == 'short' or command == 'recovery' or not all(was_deleted)
-print(f'{how} {layout} {command}: {len(was_deleted)} points')
+print(f'{how} {layout} {command}: {len(was_deleted)} points'
+      + (f', {not_reached} not reached' if not_reached else ''))
 shutil.rmtree(here)
