@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The converter of line ends, which stuffs dots, and TOP's cut, each against the obvious way to do
+ * it. The first octets of the input say in what pieces it comes and goes. */
+#include "../wire.h"
+
+#include "fuzz.h"
+
+#include <stdbool.h>
+
+/* A piece is this many octets at most: little room, and many pieces. */
+#define PIECE_OCTETS_MAX 16
+
+struct text {
+	char *octets;
+	size_t count;
+};
+
+/* What the whole message is on the wire, octet by octet; in ret_size what its size is. */
+static struct text convert_plainly(const uint8_t *in, size_t octets, uint64_t *ret_size)
+{
+	struct text out = { .octets = malloc(3 * octets + 3) };
+	size_t stuffed = 0;
+
+	FUZZ_CHECK(out.octets);
+	for (size_t i = 0; i < octets; i++) {
+		bool at_start = i == 0 || in[i - 1] == '\n';
+
+		if (at_start && in[i] == '.') {
+			out.octets[out.count++] = '.';
+			stuffed++;
+		}
+		if (in[i] == '\n' && (i == 0 || in[i - 1] != '\r'))
+			out.octets[out.count++] = '\r';
+		out.octets[out.count++] = (char)in[i];
+	}
+	if (octets > 0 && in[octets - 1] != '\n') {
+		out.octets[out.count++] = '\r'; /* even after another */
+		out.octets[out.count++] = '\n';
+	}
+	*ret_size = out.count - stuffed;
+	return out;
+}
+
+/* The same by wire_convert(), a piece at a time. */
+static struct text convert_in_pieces(const char *in, size_t octets, size_t in_max, size_t out_max,
+				     uint64_t *ret_size)
+{
+	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	struct text out = { .octets = malloc(3 * octets + 3 + out_max) };
+
+	FUZZ_CHECK(out.octets);
+	while (octets > 0) {
+		size_t count = octets < in_max ? octets : in_max, put = 0;
+		size_t used =
+			wire_convert(&converter, in, count, out.octets + out.count, out_max, &put);
+
+		FUZZ_CHECK(used <= count && put <= out_max && used > 0);
+		out.count += put;
+		in += used;
+		octets -= used;
+	}
+	out.count += wire_convert_end(&converter, out.octets + out.count);
+	*ret_size = converter.octets;
+	return out;
+}
+
+static uint64_t count_only(const char *in, size_t octets)
+{
+	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	size_t put;
+
+	FUZZ_CHECK(wire_convert(&converter, in, octets, NULL, 0, &put) == octets);
+	(void)wire_convert_end(&converter, NULL);
+	return converter.octets;
+}
+
+/* How many octets of the message TOP sends: up to the blank line, and so many lines more. */
+static size_t cut_plainly(const uint8_t *in, size_t octets, uint64_t lines)
+{
+	size_t start = 0;
+	bool in_body = false;
+
+	for (size_t i = 0; i < octets; i++) {
+		bool is_blank = i == start || (i == start + 1 && in[start] == '\r');
+
+		if (in_body && lines == 0)
+			return start;
+		if (in[i] != '\n')
+			continue;
+		if (in_body)
+			lines--;
+		in_body |= is_blank;
+		start = i + 1;
+	}
+	return in_body && lines == 0 ? start : octets;
+}
+
+static size_t cut_in_pieces(const char *in, size_t octets, size_t in_max, uint64_t lines)
+{
+	struct wire_top top = { .lines_left = lines };
+	size_t sent = 0;
+
+	while (sent < octets && !top.done) {
+		size_t count = octets - sent < in_max ? octets - sent : in_max;
+		size_t used = wire_top_cut(&top, in + sent, count);
+
+		FUZZ_CHECK(used <= count);
+		sent += used;
+		if (used < count)
+			break;
+	}
+	return sent;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
+{
+	size_t in_max, out_max;
+	uint64_t lines, expected, size;
+	struct text plain, pieces;
+	char *copy;
+
+	if (octets < 3)
+		return 0;
+	in_max = 1 + data[0] % PIECE_OCTETS_MAX;
+	out_max = WIRE_STEP_OCTETS + data[1] % PIECE_OCTETS_MAX;
+	lines = data[2] % 4;
+	data += 3;
+	octets -= 3;
+	copy = fuzz_string(data, octets);
+	plain = convert_plainly(data, octets, &expected);
+	pieces = convert_in_pieces(copy, octets, in_max, out_max, &size);
+	FUZZ_CHECK(pieces.count == plain.count);
+	FUZZ_CHECK(memcmp(pieces.octets, plain.octets, plain.count) == 0);
+	FUZZ_CHECK(size == expected);
+	FUZZ_CHECK(count_only(copy, octets) == expected);
+	FUZZ_CHECK(cut_in_pieces(copy, octets, in_max, lines) == cut_plainly(data, octets, lines));
+	free(copy);
+	free(plain.octets);
+	free(pieces.octets);
+	return 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What the names of message files say, and what a client says of messages. */
+#include "../name.h"
+
+#include "../wire.h"
+#include "fuzz.h"
+
+/* A name with the flag S is still the same message, and gets no second one. */
+static void check_seen(const char *name)
+{
+	char *seen, *again;
+	size_t unique_octets = name_unique_octets(name);
+
+	FUZZ_CHECK(name_add_seen(name, &seen) == 0);
+	FUZZ_CHECK(name_add_seen(seen, &again) == 0);
+	FUZZ_CHECK(strcmp(seen, again) == 0);
+	FUZZ_CHECK(name_unique_octets(seen) == unique_octets);
+	FUZZ_CHECK(memcmp(seen, name, unique_octets) == 0);
+	FUZZ_CHECK(name_arrival_us(seen) == name_arrival_us(name));
+	free(seen);
+	free(again);
+}
+
+static void check_size(const char *name)
+{
+	uint64_t octets;
+
+	if (name_size_octets(name, &octets) == 0)
+		FUZZ_CHECK(name_allows_octets(name, octets));
+}
+
+/* A number is what it is written as, but for zeros before it. */
+static void check_number(const char *text)
+{
+	char written[24];
+	uint64_t number;
+
+	if (wire_parse_number(text, UINT64_MAX, &number) < 0)
+		return;
+	(void)snprintf(written, sizeof(written), "%ju", (uintmax_t)number);
+	text += strspn(text, "0");
+	FUZZ_CHECK(strcmp(text, number == 0 ? "" : written) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
+{
+	char *text = fuzz_string(data, octets);
+	const char *unique_id = wire_skip_uid_prefix(text);
+
+	check_seen(text);
+	check_size(text);
+	check_number(text);
+	FUZZ_CHECK(!unique_id || unique_id == text + strlen("UID:"));
+	if (wire_is_unique_id(text, octets))
+		FUZZ_CHECK(octets > 0 && octets <= WIRE_UNIQUE_ID_MAX && strlen(text) == octets);
+	free(text);
+	return 0;
+}

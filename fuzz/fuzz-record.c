@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The record of a commit. With a first octet that is odd the rest gets what a record of this place
+ * has: magic, inodes and seal. */
+#include "../commit.c"
+
+#include "fuzz.h"
+
+#include <stdbool.h>
+
+static int mailbox_fd = -1, state_fd = -1;
+
+static void open_files(void)
+{
+	mailbox_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	state_fd = memfd_create("state", MFD_CLOEXEC);
+	FUZZ_CHECK(mailbox_fd >= 0 && state_fd >= 0);
+}
+
+static void make_genuine(struct record *record, size_t octets)
+{
+	record->header.magic = MAGIC;
+	FUZZ_CHECK(place_record(state_fd, mailbox_fd, &record->header) == 0);
+	/* The digest is over as many keys as the record says it has. */
+	if (record->header.count <= (octets - sizeof(record->header)) / sizeof(*record->keys))
+		octets = record_octets(record->header.count);
+	FUZZ_CHECK(digest_seal(record, octets, record->header.seal) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
+{
+	auto_free struct record *record = calloc(1, octets + sizeof(*record));
+	auto_free struct commit_key *keys = NULL;
+	bool genuine;
+	ssize_t count;
+
+	if (octets == 0)
+		return 0;
+	if (state_fd < 0)
+		open_files();
+	FUZZ_CHECK(record);
+	genuine = *data & 1;
+	octets--;
+	memcpy(record, data + 1, octets);
+	genuine = genuine && octets >= sizeof(record->header);
+	if (genuine)
+		make_genuine(record, octets);
+	FUZZ_CHECK(ftruncate(state_fd, 0) == 0);
+	FUZZ_CHECK(pwrite(state_fd, record, octets, 0) == (ssize_t)octets);
+	count = commit_read(state_fd, mailbox_fd, &keys);
+	FUZZ_CHECK(count >= 0 || count == -EBADMSG);
+	FUZZ_CHECK(count <= 0 || genuine);
+	for (ssize_t i = 0; i < count; i++)
+		(void)commit_has(keys, (size_t)count, &keys[i]);
+	if (count > 0) { /* what is written can be read */
+		size_t written = (size_t)count;
+
+		FUZZ_CHECK(commit_write(state_fd, mailbox_fd, keys, written) == 0);
+		free(take_ptr(keys));
+		FUZZ_CHECK(commit_read(state_fd, mailbox_fd, &keys) == count);
+		for (size_t i = 0; i < written; i++)
+			FUZZ_CHECK(commit_has(keys, written, &keys[i]));
+	}
+	FUZZ_CHECK(commit_clear(state_fd) == 0);
+	free(take_ptr(keys));
+	FUZZ_CHECK(commit_read(state_fd, mailbox_fd, &keys) == 0);
+	return 0;
+}

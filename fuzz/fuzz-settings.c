@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The settings file; the same octets also as an argument of the command line. */
+#include "../settings.h"
+
+#include "../template.h"
+#include "fuzz.h"
+
+#include <errno.h>
+
+static void load(char *argument)
+{
+	char program[] = "pop3-handler";
+	char *arguments[] = { program, argument, NULL };
+	struct settings *settings = NULL;
+	enum settings_action action;
+	char *problem = NULL;
+	int r = settings_load(2, arguments, &settings, &action, &problem);
+
+	FUZZ_CHECK(r == 0 || ((r == -EINVAL || r == -EBADMSG) && problem && *problem));
+	FUZZ_CHECK((r == 0) == (settings != NULL));
+	if (settings) {
+		FUZZ_CHECK(settings->tls != TLS_UNSET && settings->login_timeout_s > 0);
+		FUZZ_CHECK(template_check(settings->mailbox) == 0);
+	}
+	free(problem);
+	(void)settings_free(settings);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
+{
+	char path[FUZZ_PATH_OCTETS], argument[sizeof("--config=") + FUZZ_PATH_OCTETS];
+	int fd = fuzz_file(data, octets, path);
+	char *text = fuzz_string(data, octets);
+
+	(void)snprintf(argument, sizeof(argument), "--config=%s", path);
+	load(argument);
+	if (strncmp(text, "--config", strlen("--config")) != 0) /* no file that is somebody's */
+		load(text);
+	free(text);
+	(void)close(fd);
+	return 0;
+}

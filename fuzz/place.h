@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * A folder for the files of a fuzz target, in memory where there is such a file system; it goes
+ * when the program ends. */
+#pragma once
+
+#include "fuzz.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static char place_path[64];
+
+/* Instead of libc's: a listing that waits for the next tick of the clock need not wait here. */
+int nanosleep(const struct timespec *wanted, struct timespec *left)
+{
+	(void)wanted;
+	(void)left;
+	return 0;
+}
+
+static int place_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+	(void)status;
+	(void)type;
+	(void)walk;
+	return remove(path);
+}
+
+static void place_end(void)
+{
+	(void)nftw(place_path, place_remove, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static inline void place_make(void)
+{
+	const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+
+	(void)snprintf(place_path, sizeof(place_path), "%s/pop3-handler-fuzz-XXXXXX", base);
+	FUZZ_CHECK(mkdtemp(place_path));
+	(void)atexit(place_end);
+}
+
+static inline void place_write(int dir_fd, const char *name, const void *octets, size_t count)
+{
+	int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	FUZZ_CHECK(fd >= 0 && write(fd, octets, count) == (ssize_t)count && close(fd) == 0);
+}
