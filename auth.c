@@ -128,14 +128,12 @@ static int note_user(struct search *search, const char *line, size_t octets)
 
 /* Looks at one line, and takes it apart. Returns 0, -EINVAL for one that is no account, or
  * -ENOMEM. */
-static int search_line(struct search *search, char *line, size_t octets)
+static int search_line(void *context, char *line, size_t octets)
 {
+	struct search *search = context;
 	struct entry entry;
-	int r;
+	int r = note_user(search, line, octets);
 
-	if (*line == '\0' || *line == '#')
-		return 0;
-	r = note_user(search, line, octets);
 	if (r == 0)
 		r = parse_line(line, &entry);
 	if (r == 0)
@@ -165,8 +163,12 @@ static int read_line(FILE *file, char line[LINE_OCTETS_MAX + 1], size_t *ret_oct
 	return bad ? -EINVAL : 1;
 }
 
-static int search_lines(struct search *search, FILE *file, char line[LINE_OCTETS_MAX + 1],
-			struct auth_report *report)
+/* What is done with each line of the file, which it may take apart. Returns 0, -EINVAL for one that
+ * is no account, or what ends the reading. */
+typedef int line_handler(void *context, char *line, size_t octets);
+
+static int read_lines(FILE *file, char line[LINE_OCTETS_MAX + 1], line_handler *handle,
+		      void *context, struct auth_report *report)
 {
 	for (unsigned number = 1;; number++) {
 		size_t octets;
@@ -174,8 +176,8 @@ static int search_lines(struct search *search, FILE *file, char line[LINE_OCTETS
 
 		if (r == 0)
 			return ferror(file) ? -errno : 0;
-		if (r == 1)
-			r = search_line(search, line, octets);
+		if (r == 1 && *line != '\0' && *line != '#')
+			r = handle(context, line, octets);
 		if (r == -EINVAL && report->malformed_lines++ == 0)
 			report->malformed_line = number;
 		if (r < 0 && r != -EINVAL)
@@ -183,9 +185,9 @@ static int search_lines(struct search *search, FILE *file, char line[LINE_OCTETS
 	}
 }
 
-/* Reads all of the file, also after the user is found: so it takes the same time for everybody.
- * No one else's password is left in memory. */
-static int search_file(struct search *search, const char *users, struct auth_report *report)
+/* Reads all of the file, and leaves nobody's password in memory. */
+static int read_file(const char *users, line_handler *handle, void *context,
+		     struct auth_report *report)
 {
 	char buffer[BUFSIZ];
 	char line[LINE_OCTETS_MAX + 1];
@@ -197,11 +199,17 @@ static int search_file(struct search *search, const char *users, struct auth_rep
 	if (!file)
 		return -errno;
 	(void)setvbuf(file, buffer, _IOFBF, sizeof(buffer));
-	r = search_lines(search, file, line, report);
+	r = read_lines(file, line, handle, context, report);
 	(void)fclose(file);
 	explicit_bzero(buffer, sizeof(buffer));
 	explicit_bzero(line, sizeof(line));
 	return r;
+}
+
+/* Goes on after the user is found: so it takes the same time for everybody. */
+static int search_file(struct search *search, const char *users, struct auth_report *report)
+{
+	return read_file(users, search_line, search, report);
 }
 
 static void search_end(struct search *search)
@@ -305,14 +313,21 @@ static int mail_template(char *mail, char **ret_template)
 	return *ret_template ? 0 : -ENOMEM;
 }
 
-static int find_mailbox(const struct entry *entry, const char *template, char **ret_path)
+/* The account's own template; NULL: it has none. */
+static int find_own_template(const struct entry *entry, char **ret_template)
 {
 	auto_free char *mail = NULL;
-	auto_free char *own_template = NULL;
 	int r = find_extra(entry->extra, "userdb_mail", &mail);
 
-	if (r == 0 && mail)
-		r = mail_template(mail, &own_template);
+	*ret_template = NULL;
+	return r == 0 && mail ? mail_template(mail, ret_template) : r;
+}
+
+static int find_mailbox(const struct entry *entry, const char *template, char **ret_path)
+{
+	auto_free char *own_template = NULL;
+	int r = find_own_template(entry, &own_template);
+
 	if (r == 0)
 		r = template_expand(own_template ? own_template : template, entry->user,
 				    entry->home, ret_path);
@@ -447,6 +462,68 @@ int auth_check_file(const char *users, struct auth_report *ret_report)
 	auto_search struct search search = { 0 };
 
 	return search_file(&search, users, ret_report);
+}
+
+/* ---- Where mailboxes are ---- */
+
+struct root_search {
+	const char *template;
+	auth_root_handler *handle;
+	void *context;
+};
+
+/* The directory that holds the mailboxes of this user and of others like him: the one of his home
+ * directory, the common part of a template, the one that a path of his own is in. */
+static int find_root(const struct entry *entry, const char *template, char **ret_path)
+{
+	auto_free char *own_template = NULL;
+	int r = find_own_template(entry, &own_template);
+
+	if (r < 0)
+		return r;
+	if (own_template)
+		template = own_template;
+	if (strncmp(template, "%h", 2) == 0)
+		*ret_path = strdup(entry->home);
+	else
+		r = template_root(template, ret_path);
+	if (r == 0 && *ret_path &&
+	    (strncmp(template, "%h", 2) == 0 || (own_template && !strchr(own_template, '%'))))
+		util_cut_path(*ret_path);
+	return *ret_path ? r : -ENOMEM;
+}
+
+/* Only an account with a home directory, or a place of its own, can be where others are not. */
+static int note_root(void *context, char *line, size_t octets)
+{
+	const struct root_search *search = context;
+	auto_free char *root = NULL;
+	struct entry entry;
+	int r = parse_line(line, &entry);
+
+	(void)octets;
+	if (r < 0 || (strncmp(search->template, "%h", 2) != 0 && *entry.extra == '\0'))
+		return 0;
+	r = find_root(&entry, search->template, &root);
+	if (r == -ENXIO || (r == 0 && *root == '\0'))
+		return 0; /* nobody can log in to that */
+	return r == 0 ? search->handle(search->context, root) : r;
+}
+
+int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
+		    void *context)
+{
+	struct root_search search = { template, handle, context };
+	auto_free char *root = NULL;
+	struct auth_report report;
+	int r = 0;
+
+	if (strncmp(template, "%h", 2) != 0) {
+		r = template_root(template, &root);
+		if (r == 0)
+			r = handle(context, root);
+	}
+	return r == 0 && users ? read_file(users, note_root, &search, &report) : r;
 }
 
 struct account *auth_free(struct account *account)

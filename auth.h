@@ -48,5 +48,13 @@ int auth_check_again(const char *users, const char *template, const struct accou
 /* Reads all of the passwd-file, for --check-config. Returns 0, or as auth_login(). */
 int auth_check_file(const char *users, struct auth_report *ret_report);
 
+/* Finds the directories below which all mailboxes are, by the template and by what the passwd-file
+ * says of homes and places of their own. Each may be found more than once. What the handler returns
+ * below 0 ends the search. Returns 0, or that, or as auth_login(). */
+typedef int auth_root_handler(void *context, const char *path);
+
+int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
+		    void *context);
+
 /* Wipes and frees it, and returns NULL. Takes NULL. */
 struct account *auth_free(struct account *account);

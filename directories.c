@@ -73,7 +73,8 @@ static int open_state(struct directories *directories, int flags)
 
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
-	if (!S_ISREG(status.st_mode))
+	/* What has another name, too, may be somebody else's. */
+	if (!S_ISREG(status.st_mode) || status.st_nlink > 1)
 		return -EINVAL;
 	directories->state_octets = (uint64_t)status.st_size;
 	directories->state_fd = take_fd(&fd);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <syslog.h>
+#include <time.h>
 
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
@@ -74,18 +75,32 @@ static bool is_journal(const struct stat *ours)
 	return stream && strcmp(stream, wanted) == 0;
 }
 
+/* What libraries would open with the first line, when the sandbox may be closed already. The
+ * journal ignores an entry that has only a field with such a name. */
+static void open_early(void)
+{
+	char nothing[] = "_=";
+	const struct iovec field = { .iov_base = nothing, .iov_len = sizeof(nothing) - 1 };
+
+	if (target == TO_SYSLOG) {
+		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
+		tzset(); /* the time zone */
+	} else if (target == TO_JOURNAL) {
+		(void)sd_journal_sendv(&field, 1);
+	}
+}
+
 void log_open(int in_fd, int out_fd)
 {
 	struct stat ours;
 
 	if (isatty(STDERR_FILENO) || fstat(STDERR_FILENO, &ours) < 0)
 		return; /* who sits at a terminal may be the client, too */
-	if (is_journal(&ours)) {
+	if (is_journal(&ours))
 		target = TO_JOURNAL;
-	} else if (S_ISCHR(ours.st_mode) || is_same(&ours, in_fd) || is_same(&ours, out_fd)) {
+	else if (S_ISCHR(ours.st_mode) || is_same(&ours, in_fd) || is_same(&ours, out_fd))
 		target = TO_SYSLOG; /* it is /dev/null, or the client's */
-		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
-	}
+	open_early();
 }
 
 void log_about(enum log_subject subject, const char *text)

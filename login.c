@@ -18,6 +18,9 @@
 /* The longest line of an AUTH exchange, without its line end (RFC 5034 section 4). */
 #define AUTH_OCTETS_MAX 12288
 
+/* So many failures in a row end a session. */
+#define FAILED_LOGINS_MAX 3
+
 /* How long failures of others from the same source let a login wait, at most. */
 #define SOURCE_WAIT_MAX_S 15
 
@@ -191,10 +194,10 @@ static int wait_for_source(struct session *session, const char *user)
 		return 0;
 	log_warning("login of '%s' from %s waits for %u seconds: several have failed from there",
 		    user, transport_peer(session->transport), wait_s);
-	return transport_pause(session->transport, wait_s);
+	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
-/* A refusal takes longer with every one in a row. */
+/* A refusal takes longer with every one in a row, and then it is enough. */
 static int refuse_login(struct session *session, const char *user, const char *reason)
 {
 	unsigned penalty_s = session->settings->login_penalty_s;
@@ -205,17 +208,32 @@ static int refuse_login(struct session *session, const char *user, const char *r
 	session->failed_logins++;
 	scoreboard_note_failure(session->place);
 	session_log_refusal(session, user, reason);
-	r = transport_pause(session->transport, penalty_s);
-	return r == 0 ? reply_err(session, "[AUTH] wrong user name or password") : r;
+	r = transport_pause(session->transport, (int64_t)penalty_s * 1000);
+	if (r == 0)
+		r = reply_err(session, "[AUTH] wrong user name or password");
+	if (session->failed_logins >= FAILED_LOGINS_MAX)
+		session_hang_up(session);
+	return r;
+}
+
+/* Opens the account's mailbox, and gives up everybody else's. */
+static int open_mailbox(struct session *session, const struct account *account)
+{
+	enum mailbox_access access =
+		session_is_read_only(session, account) ? MAILBOX_READ_ONLY : MAILBOX_READ_WRITE;
+	int r = mailbox_open(account->mailbox, access, &session->mailbox);
+
+	if (r == 0)
+		r = session_narrow(session, account);
+	if (r < 0)
+		session->mailbox = mailbox_free(session->mailbox);
+	return r;
 }
 
 /* Opens the account's mailbox; the session owns both from then on. */
 static int open_maildrop(struct session *session, struct account *account, const char *mechanism)
 {
-	int r = mailbox_open(account->mailbox,
-			     session_is_read_only(session, account) ? MAILBOX_READ_ONLY :
-								      MAILBOX_READ_WRITE,
-			     &session->mailbox);
+	int r = open_mailbox(session, account);
 
 	if (r < 0) {
 		session_log_refusal(session, account->user,

@@ -38,6 +38,8 @@ enum mark {
 
 struct mailbox {
 	char *path;
+	dev_t device; /* of the directory that it was when it was there first; inode 0: never yet */
+	ino_t inode;
 	enum mailbox_access access;
 	struct directories directories;
 	struct listing listing;
@@ -726,15 +728,35 @@ static void reserve_room(const struct mailbox *mailbox)
 				     directories->state_octets, mailbox->listing.count);
 }
 
-/* Opens what is there, locks it, and reads the record. */
+/* Whether a directory is the one that the session has had from the beginning. A symbolic link to
+ * somebody else's mailbox, put in its place, must not lead us there. */
+static int check_directory(struct mailbox *mailbox, const struct stat *status)
+{
+	if (mailbox->inode == 0) {
+		mailbox->device = status->st_dev;
+		mailbox->inode = status->st_ino;
+	}
+	return mailbox->device == status->st_dev && mailbox->inode == status->st_ino ? 0 : -ESTALE;
+}
+
+/* Opens what is there, locks it, and reads the record. It is looked at before anything is made in
+ * it, and once more when it cannot change any more. */
 static int enter(struct mailbox *mailbox, struct commit_key **ret_keys, size_t *ret_key_count)
 {
-	int r;
+	struct stat status;
+	int r = 0;
 
+	if (stat(mailbox->path, &status) == 0)
+		r = check_directory(mailbox, &status);
+	if (r < 0)
+		return r;
 	if (mailbox->access == MAILBOX_READ_ONLY)
 		r = directories_open_read_only(mailbox->path, &mailbox->directories);
 	else
 		r = directories_open(mailbox->path, &mailbox->directories);
+	if (r == 0 && mailbox->directories.root_fd >= 0 &&
+	    fstat(mailbox->directories.root_fd, &status) == 0)
+		r = check_directory(mailbox, &status);
 	return r == 0 ? read_record(mailbox, ret_keys, ret_key_count) : r;
 }
 

@@ -122,5 +122,6 @@ void mailbox_sleep(struct mailbox *mailbox);
 
 /* Locks the mailbox again and lists it anew, with new indices; if nothing has changed, which the
  * directories' times tell, without reading it. Returns 0, and whether there is a message that was
- * not listed before; or as mailbox_open(), and the mailbox is still asleep. */
+ * not listed before; or as mailbox_open(), and the mailbox is still asleep:
+ *   -ESTALE  another directory, or a link to one, is where it was */
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);

@@ -6,6 +6,8 @@
 #include "listener.h"
 #include "log.h"
 #include "protocol.h"
+#include "reach.h"
+#include "sandbox.h"
 #include "settings.h"
 #include "title.h"
 #include "tls.h"
@@ -28,7 +30,8 @@ struct service {
 	int argc;
 	char **argv;
 	struct settings *settings;
-	struct tls *tls; /* NULL: off */
+	struct tls *tls;	 /* NULL: off */
+	struct sandbox *sandbox; /* before login; NULL: files are not refused */
 };
 
 /* The exit status for the end of a session, or why there was none. What a client does is no failure
@@ -43,7 +46,7 @@ static int exit_status(int error)
 	case -ETIMEDOUT:
 	case -ECANCELED:
 		return EX_OK;
-	case -EBADMSG: /* of tls_load() */
+	case -EBADMSG: /* of tls_load(), become_user() */
 		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;
@@ -80,14 +83,56 @@ static int make_tls(const struct settings *settings, struct tls **ret)
 	return settings->tls == TLS_OFF ? 0 : tls_new(&options, ret);
 }
 
-/* Serves the client on standard input and output. `session` is NULL if there is no listener. */
-static int serve_client(const struct service *service, const struct listener_session *session)
+/* Makes the sandbox that each session begins in. Says so if this kernel lacks what it takes. */
+static int make_sandbox(const struct settings *settings, struct sandbox **ret)
 {
-	struct transport *transport;
 	int r;
 
+	*ret = NULL;
+	if (settings->sandbox == SANDBOX_OFF)
+		return 0;
+	if (!sandbox_can_refuse_calls())
+		log_warning("the sandbox is without seccomp, which this kernel does not have");
+	r = sandbox_new(ret);
+	if (r == -EOPNOTSUPP) {
+		log_warning("the sandbox is without Landlock, which this kernel does not have, "
+			    "or not as version 2 or later");
+		return 0;
+	}
+	if (r == 0)
+		r = reach_before_login(settings, *ret);
+	if (r < 0)
+		log_error("cannot make the sandbox: %s", strerror(-r));
+	return r;
+}
+
+/* Gives up what no session needs before it has logged in. */
+static int enter_sandbox(struct service *service)
+{
+	int r;
+
+	if (service->settings->sandbox == SANDBOX_OFF)
+		return 0;
+	r = sandbox_prepare();
+	if (r == 0 && service->sandbox)
+		r = sandbox_enter(service->sandbox);
+	if (r == 0)
+		r = sandbox_refuse_calls();
+	service->sandbox = sandbox_free(service->sandbox);
+	if (r < 0)
+		log_error("cannot enter the sandbox: %s", strerror(-r));
+	return r;
+}
+
+/* Serves the client on standard input and output. `session` is NULL if there is no listener. */
+static int serve_client(struct service *service, const struct listener_session *session)
+{
+	struct transport *transport;
+	int r = enter_sandbox(service);
+
 	/* STLS can be refused, but here there is no other way to speak. */
-	r = service->settings->tls == TLS_IMPLICIT ? tls_load(service->tls) : 0;
+	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
+		r = tls_load(service->tls);
 	if (r < 0)
 		return exit_status(r);
 	r = transport_new(STDIN_FILENO, STDOUT_FILENO, &transport);
@@ -102,6 +147,20 @@ static int serve_client(const struct service *service, const struct listener_ses
 				   session ? &session->place : NULL);
 	(void)transport_free(transport);
 	return exit_status(r);
+}
+
+/* Makes what a service needs besides settings. */
+static int equip(struct service *service)
+{
+	int r = make_tls(service->settings, &service->tls);
+
+	return r == 0 ? make_sandbox(service->settings, &service->sandbox) : r;
+}
+
+static void discard(struct service *service)
+{
+	(void)tls_free(service->tls);
+	(void)sandbox_free(service->sandbox);
 }
 
 /* Reads what every session needs, so that none has to. Without TLS from the first octet, a
@@ -123,7 +182,7 @@ static void reload(struct service *service)
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
 
 	if (r == 0)
-		r = make_tls(fresh.settings, &fresh.tls);
+		r = equip(&fresh);
 	if (r == 0)
 		r = prepare(&fresh);
 	if (r < 0) {
@@ -140,7 +199,7 @@ static void reload(struct service *service)
 		log_event(LOG_EVENT_RELOADED, NULL, "settings and certificates are read again");
 	}
 	free(problem);
-	(void)tls_free(fresh.tls);
+	discard(&fresh);
 	(void)settings_free(fresh.settings);
 }
 
@@ -169,12 +228,32 @@ static int listen_for_clients(struct service *service, struct listener *listener
 						     exit_status(r);
 }
 
+/* Says why if it fails. */
+static int become_user(const char *user)
+{
+	int r = sandbox_become_user(user);
+
+	if (r == -EACCES)
+		log_error("refusing to serve as root: set 'user' to whom to become");
+	else if (r == -ENOENT)
+		log_error("there is no user = '%s'", user);
+	else if (r < 0)
+		log_error("cannot become user = '%s': %s", user, strerror(-r));
+	return r < 0 ? -EBADMSG : 0;
+}
+
 static int serve(struct service *service)
 {
 	struct listener *listener;
 	int r;
 
 	log_open(STDIN_FILENO, STDOUT_FILENO);
+	r = become_user(service->settings->user);
+	if (r < 0)
+		return exit_status(r);
+	r = sandbox_limit();
+	if (r < 0)
+		log_warning("cannot bound what a session may use: %s", strerror(-r));
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
 	r = listener_inherit(&listener);
@@ -183,11 +262,11 @@ static int serve(struct service *service)
 		return exit_status(r);
 	}
 	title_open(service->argc, service->argv); /* after the last change of the environment */
-	r = make_tls(service->settings, &service->tls);
+	r = equip(service);
 	if (r < 0)
 		return exit_status(r);
 	r = listener ? listen_for_clients(service, listener) : serve_client(service, NULL);
-	(void)tls_free(service->tls);
+	discard(service);
 	return r;
 }
 
@@ -232,10 +311,13 @@ static int check_tls(const struct settings *settings)
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
+/* All is checked as the user who will serve. */
 static int check(const struct settings *settings)
 {
 	int users, tls;
 
+	if (settings->user && become_user(settings->user) < 0)
+		return EX_CONFIG;
 	check_timeout("idle-timeout", settings->idle_timeout_s);
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
 	users = check_users(settings->users);

@@ -25,6 +25,11 @@
  * with its CRLF be at most, and a little more. */
 #define COMMAND_OCTETS_MAX 512
 
+/* So many bad commands in a row end a session; before that, each waits longer than the one before
+ * it, but for the first few: a client may try what we do not know. */
+#define BAD_COMMANDS_MAX 20
+#define BAD_COMMANDS_FREE 10
+
 /* What a command's argument looks like. */
 enum argument_shape {
 	ARG_NONE,
@@ -421,6 +426,12 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
 	session_log_deletions(session->account->mailbox, mailbox_report(session->mailbox));
+	r = session_narrow(session, session->account);
+	if (r < 0) {
+		mailbox_sleep(session->mailbox);
+		return session_reply_failure(session, r, "open the mailbox",
+					     session->account->mailbox);
+	}
 	scoreboard_note_wake(session->place);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
@@ -506,13 +517,15 @@ static const char *read_message(struct session *session, const char *word,
 	return NULL;
 }
 
-/* Reads an argument of the shape that the command wants. Returns NULL, or what to answer. */
+/* Reads an argument of the shape that the command wants. Returns NULL, or what to answer; in
+ * ret_is_bad whether the command is no command at all, whatever the mailbox has. */
 static const char *read_argument(struct session *session, enum argument_shape shape, char *text,
-				 struct argument *ret)
+				 struct argument *ret, bool *ret_is_bad)
 {
 	char *rest;
 
 	*ret = (struct argument){ .text = text };
+	*ret_is_bad = true;
 	if (shape == ARG_NONE)
 		return *text ? "this command takes no argument" : NULL;
 	if (shape == ARG_OPT_MSG && !*text)
@@ -535,6 +548,7 @@ static const char *read_argument(struct session *session, enum argument_shape sh
 	}
 	if (*rest)
 		return "too many arguments";
+	*ret_is_bad = false;
 	return shape == ARG_WORD ? NULL : read_message(session, text, ret);
 }
 
@@ -553,22 +567,45 @@ static char *cut_keyword(char *line, size_t octets)
 	return argument + strspn(argument, BLANKS);
 }
 
+/* Answers what is no command. */
+static int refuse_command(struct session *session, const char *problem)
+{
+	unsigned paid = ++session->bad_commands;
+	int r = 0;
+
+	paid -= paid < BAD_COMMANDS_FREE ? paid : BAD_COMMANDS_FREE;
+	if (paid > 0) /* a twentieth of what a failed login waits, twice, three times ... */
+		r = transport_pause(session->transport,
+				    INT64_C(50) * session->settings->login_penalty_s * paid);
+	if (r == 0)
+		r = reply_err(session, "%s", problem);
+	if (session->bad_commands >= BAD_COMMANDS_MAX)
+		session_hang_up(session);
+	return r;
+}
+
 /* Answers one line with exactly one reply. */
 static int serve_line(struct session *session, char *line, size_t octets)
 {
 	char *text = cut_keyword(line, octets);
 	struct argument argument;
-	bool known;
+	bool known, is_bad;
 	const struct command *command = find_command(line, session->state, &known);
 	const char *problem;
 	int r;
 
-	if (!command)
-		return known ? reply_err(session, "this command is not valid in this state") :
-			       reply_err(session, "unknown command");
+	if (!command) {
+		r = refuse_command(session, known ? "this command is not valid in this state" :
+						    "unknown command");
+		explicit_bzero(line, octets); /* it may be a PASS, too */
+		return r;
+	}
 	if ((command->flags & CMD_CHANGES) && session_is_read_only(session, session->account))
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
-	problem = read_argument(session, command->shape, text, &argument);
+	problem = read_argument(session, command->shape, text, &argument, &is_bad);
+	if (problem && is_bad)
+		return refuse_command(session, problem);
+	session->bad_commands = 0;
 	r = problem ? reply_err(session, "%s", problem) : command->handler(session, &argument);
 	if (command->flags & CMD_SECRET)
 		explicit_bzero(line, octets);
@@ -582,9 +619,9 @@ static int serve_command(struct session *session)
 	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line, &octets);
 
 	if (r == -EMSGSIZE)
-		return reply_err(session, "the line is too long");
+		return refuse_command(session, "the line is too long");
 	if (r == -EBADMSG)
-		return reply_err(session, "the line has a NUL in it");
+		return refuse_command(session, "the line has a NUL in it");
 	return r < 0 ? r : serve_line(session, line, octets);
 }
 
@@ -621,8 +658,10 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 	r = greet(&session);
 	if (r == 0)
 		r = reply_ok(&session, "pop3-handler ready");
-	while (r == 0 && session.state != IN_END)
+	while (r == 0 && session.state != IN_END) {
 		r = serve_command(&session);
+		session_log_sandbox();
+	}
 	session.mailbox = mailbox_free(session.mailbox);
 	if (r == 0)
 		r = transport_finish(transport);

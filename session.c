@@ -6,6 +6,8 @@
 #include "auth.h"
 #include "log.h"
 #include "mailbox.h"
+#include "reach.h"
+#include "sandbox.h"
 #include "scoreboard.h"
 #include "settings.h"
 #include "title.h"
@@ -42,10 +44,15 @@ const char *session_response_code(int error)
 
 int session_reply_failure(struct session *session, int error, const char *what, const char *which)
 {
+	const char *hint = "";
+
+	if (error == -EBUSY)
+		hint = ": another session has it";
+	else if (error == -ESTALE)
+		hint = ": it has been replaced, log in again";
 	if (error != -EBUSY)
 		log_error("cannot %s '%s': %s", what, which, strerror(-error));
-	return reply_err(session, "%s cannot %s%s", session_response_code(error), what,
-			 error == -EBUSY ? ": another session has it" : "");
+	return reply_err(session, "%s cannot %s%s", session_response_code(error), what, hint);
 }
 
 int session_reply_message_failure(struct session *session, int error, const char *what,
@@ -151,7 +158,7 @@ static const char *describe_end(int error)
 void session_log_end(const struct session *session, int error)
 {
 	const struct session_sums *sums = &session->sums;
-	const char *reason = describe_end(error);
+	const char *reason = session->is_hung_up ? "too many mistakes" : describe_end(error);
 	const char *peer = transport_peer(session->transport);
 	int64_t ms = util_now_ms() - sums->start_ms;
 	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];
@@ -210,6 +217,38 @@ bool session_is_read_only(const struct session *session, const struct account *a
 	return session->settings->read_only || account->read_only;
 }
 
+/* ---- The sandbox ---- */
+
+int session_narrow(struct session *session, const struct account *account)
+{
+	struct sandbox *sandbox = NULL;
+	bool is_first = !session->account, is_there;
+	int r;
+
+	if (session->settings->sandbox == SANDBOX_OFF || session->is_narrow)
+		return 0;
+	r = sandbox_new(&sandbox);
+	if (r < 0)
+		return r == -EOPNOTSUPP ? 0 : r; /* which has been logged */
+	r = reach_after_login(session->settings, account, session_is_read_only(session, account),
+			      sandbox, &is_there);
+	if (r == 0 && (is_first || is_there))
+		r = sandbox_enter(sandbox);
+	(void)sandbox_free(sandbox);
+	session->is_narrow = r == 0 && is_there;
+	return r;
+}
+
+void session_log_sandbox(void)
+{
+	int number = sandbox_take_refusal();
+
+	if (number >= 0)
+		log_error("the sandbox has refused the system call %d", number);
+}
+
+/* ---- States ---- */
+
 /* For ps(1). */
 static void show_title(const struct session *session)
 {
@@ -241,4 +280,10 @@ void session_enter(struct session *session, enum session_state state)
 	}
 	session->state = state;
 	show_title(session);
+}
+
+void session_hang_up(struct session *session)
+{
+	session->is_hung_up = true;
+	session_enter(session, IN_END);
 }

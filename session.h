@@ -41,8 +41,11 @@ struct session {
 	enum session_state state;	  /* session_enter() alone assigns it */
 	char *user;			  /* that USER named; NULL: none */
 	unsigned failed_logins;		  /* in a row */
+	unsigned bad_commands;		  /* likewise */
+	bool is_hung_up;		  /* by us: it has had enough of both */
 	struct account *account;	  /* from login on */
 	struct mailbox *mailbox;	  /* likewise */
+	bool is_narrow;			  /* the sandbox has no more than that mailbox */
 	char octets[SESSION_READ_OCTETS]; /* of a message that is being sent */
 };
 
@@ -88,5 +91,15 @@ void session_log_deletions(const char *path, const struct mailbox_report *report
 
 bool session_is_read_only(const struct session *session, const struct account *account);
 
+/* Narrows the sandbox to this account's mailbox, if it is there: otherwise as near to it as can be,
+ * and once more after a WAKE that has found it. Returns 0 or a negative errno. */
+int session_narrow(struct session *session, const struct account *account);
+
+/* Logs what the sandbox has refused. */
+void session_log_sandbox(void);
+
 /* Enters a state, after what it promises has happened. */
 void session_enter(struct session *session, enum session_state state);
+
+/* Ends a session that only makes mistakes. Nothing is committed. */
+void session_hang_up(struct session *session);

@@ -144,6 +144,25 @@ static const struct setting table[] = {
 	  .expects = "a path, in which '%' is followed by u, n, d, h or %",
 	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
 		  "\tdomain after it, %h home directory, %% a percent sign" },
+	{ .name = "mail-root",
+	  .parse = parse_paths,
+	  .field = FIELD(mail_root),
+	  .expects = "the path of a directory",
+	  .shown = "found out from mailbox and users",
+	  .help = "directory below which the mailboxes are: the sandbox lets nobody\n"
+		  "\tleave it; may be given several times" },
+	{ .name = "user",
+	  .parse = parse_text,
+	  .field = FIELD(user),
+	  .expects = "the name of a user",
+	  .help = "whom to become if started as root, which is refused otherwise" },
+	{ .name = "sandbox",
+	  .initial = "on",
+	  .parse = parse_word,
+	  .words = { [SANDBOX_OFF] = "off", [SANDBOX_ON] = "on" },
+	  .field = FIELD(sandbox),
+	  .expects = "on or off",
+	  .help = "on: give up all files and system calls that a session does not need" },
 	{ .name = "tls",
 	  .parse = parse_word,
 	  .words = { [TLS_OFF] = "off", [TLS_STARTTLS] = "starttls", [TLS_IMPLICIT] = "implicit" },
@@ -553,8 +572,10 @@ int settings_load(int argc, char *argv[], struct settings **ret, enum settings_a
 struct settings *settings_free(struct settings *settings)
 {
 	if (settings) {
+		free(settings->user);
 		free(settings->users);
 		free(settings->mailbox);
+		(void)free_list(settings->mail_root);
 		(void)free_list(settings->tls_cert);
 		(void)free_list(settings->tls_key);
 		(void)free_list(settings->tls_ocsp);

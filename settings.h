@@ -25,9 +25,17 @@ enum settings_tls {
 	TLS_IMPLICIT, /* from the first octet */
 };
 
+enum settings_sandbox {
+	SANDBOX_OFF,
+	SANDBOX_ON,
+};
+
 struct settings {
-	char *users;   /* passwd-file; NULL: nobody can log in */
-	char *mailbox; /* template, see template.h */
+	char *user;	  /* whom to become if started as root; NULL: it is refused */
+	char *users;	  /* passwd-file; NULL: nobody can log in */
+	char *mailbox;	  /* template, see template.h */
+	char **mail_root; /* list of paths that ends in NULL; NULL: see auth_find_roots() */
+	enum settings_sandbox sandbox;
 	enum settings_tls tls;
 	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. */
 	char **tls_cert, **tls_key, **tls_ocsp;

@@ -128,3 +128,21 @@ int template_expand(const char *template, const char *user, const char *home, ch
 	*ret_path = take_ptr(text);
 	return 0;
 }
+
+int template_root(const char *template, char **ret_path)
+{
+	size_t octets = strcspn(template, "%");
+	bool is_absolute = *template == '/';
+
+	if (template[octets] == '%') {
+		while (octets > 0 && template[octets - 1] != '/')
+			octets--;
+		while (octets > 0 && template[octets - 1] == '/')
+			octets--;
+	}
+	if (octets == 0)
+		*ret_path = strdup(is_absolute ? "/" : ".");
+	else
+		*ret_path = strndup(template, octets);
+	return *ret_path ? 0 : -ENOMEM;
+}

@@ -14,3 +14,7 @@ int template_check(const char *template);
  *   -EINVAL        see template_check()
  *   -ENOMEM */
 int template_expand(const char *template, const char *user, const char *home, char **ret_path);
+
+/* The directory below which the paths of a template are for every user: its components before the
+ * first that has a '%'; all of it if none has. The caller frees it. Returns 0 or -ENOMEM. */
+int template_root(const char *template, char **ret_path);

@@ -41,19 +41,26 @@ static int check_owner(int fd, mode_t type, mode_t forbidden)
 	return 0;
 }
 
-/* Opens the runtime directory. Of several that systemd names, separated by colons, the first. */
-static int open_directory(int *ret_fd)
+int tickets_make_directory(char **ret_path)
 {
 	const char *given = getenv("RUNTIME_DIRECTORY");
-	auto_free char *path = given ? strndup(given, strcspn(given, ":")) : NULL;
-	auto_fd int fd = -1;
-	int r;
 
-	if (given && !path)
-		return -ENOMEM;
 	if (!given)
 		(void)mkdir(DEFAULT_DIRECTORY, 0700); /* if it is not there, and we may */
-	fd = open(given ? path : DEFAULT_DIRECTORY, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Of several that systemd names, separated by colons, the first. */
+	*ret_path = given ? strndup(given, strcspn(given, ":")) : strdup(DEFAULT_DIRECTORY);
+	return *ret_path ? 0 : -ENOMEM;
+}
+
+static int open_directory(int *ret_fd)
+{
+	auto_free char *path = NULL;
+	auto_fd int fd = -1;
+	int r = tickets_make_directory(&path);
+
+	if (r < 0)
+		return r;
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	r = check_owner(fd, S_IFDIR, S_IWGRP | S_IWOTH);

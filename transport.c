@@ -35,6 +35,12 @@
 #define KEPT_OCTETS 2
 /* How long transport_finish() waits for a client to close its end. */
 #define FINISH_MS 2000
+/* When a silent peer is asked whether it is there, how often, and when it is given up. RFC 1939
+ * lets a client be silent for ten minutes; a short failure of the network must not end a session.
+ */
+#define KEEPALIVE_IDLE_S 300
+#define KEEPALIVE_INTERVAL_S 60
+#define PEER_TIMEOUT_MS 600000
 
 enum kind {
 	KIND_SOCKET,
@@ -118,6 +124,26 @@ static void catch_end(struct transport *transport)
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
+/* What only TCP knows; anything else says no. What we send is complete, the kernel need not wait
+ * for more. A peer that is gone without a word, or that nothing gets through to, is found in ten
+ * minutes, also while the session sleeps for a day. */
+static void tune_tcp(int fd)
+{
+	static const struct {
+		int level, option, value;
+	} options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, PEER_TIMEOUT_MS },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		(void)setsockopt(fd, options[i].level, options[i].option, &options[i].value,
+				 sizeof(options[i].value));
+}
+
 int transport_new(int in_fd, int out_fd, struct transport **ret)
 {
 	auto_free struct transport *transport = calloc(1, sizeof(*transport));
@@ -136,8 +162,7 @@ int transport_new(int in_fd, int out_fd, struct transport **ret)
 	find_peer(in_fd, transport->in_kind, &transport->in_peer);
 	find_peer(out_fd, transport->out_kind, &transport->out_peer);
 	catch_end(transport);
-	/* What we send is complete, the kernel need not wait for more. Only TCP knows this. */
-	(void)setsockopt(out_fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+	tune_tcp(out_fd);
 	*ret = take_ptr(transport);
 	return 0;
 }
@@ -420,9 +445,9 @@ int transport_put_end(struct transport *transport, const char *before, size_t oc
 	return 0;
 }
 
-int transport_pause(struct transport *transport, unsigned seconds)
+int transport_pause(struct transport *transport, int64_t ms)
 {
-	int64_t end_ms = util_now_ms() + (int64_t)seconds * 1000;
+	int64_t end_ms = util_now_ms() + ms;
 	bool too_long = transport->has_deadline && transport->deadline_ms <= end_ms;
 	int r = transport_flush(transport);
 

@@ -77,9 +77,9 @@ void transport_filled(struct transport *transport, size_t octets);
 /* Sends what is in the buffer. */
 int transport_flush(struct transport *transport);
 
-/* Sends what is in the buffer, and waits. Ends early only if the client is gone or the deadline
- * comes first. */
-int transport_pause(struct transport *transport, unsigned seconds);
+/* Sends what is in the buffer, and waits for so many milliseconds. Ends early only if the client is
+ * gone or the deadline comes first. */
+int transport_pause(struct transport *transport, int64_t ms);
 
 /* Sends what is in the buffer, ends TLS properly, and sees to it that a client which has sent more
  * than we read gets all of it: if a socket is closed with octets unread, those in flight to the

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <libgen.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +83,14 @@ static inline int take_fd(int *fd)
 
 	*fd = -1;
 	return taken;
+}
+
+/* Cuts the last component off a path: what is left is the directory that it is in. */
+static inline void util_cut_path(char *path)
+{
+	const char *directory = dirname(path);
+
+	memmove(path, directory, strlen(directory) + 1);
 }
 
 /* Writes all of some octets at an offset of a file. Returns 0 or a negative errno. */

@@ -55,8 +55,9 @@ static void make_place(void)
 	(void)snprintf(users, sizeof(users), "%s/users", place_path);
 	(void)snprintf(mailbox, sizeof(mailbox), "%s/%%u", place_path);
 	(void)snprintf(argument, sizeof(argument), "--config=%s/config", place_path);
-	length = snprintf(config, sizeof(config), "users = %s\nmailbox = %s\nlogin-penalty = 0\n",
-			  users, mailbox);
+	length = snprintf(config, sizeof(config),
+			  "users = %s\nmailbox = %s\nlogin-penalty = 0\nsandbox = off\n", users,
+			  mailbox);
 	place_write(place_fd, "users", "alice:{PLAIN}apple\n", 19);
 	place_write(place_fd, "config", config, (size_t)length);
 	FUZZ_CHECK(settings_load(2, arguments, &settings, &action, &problem) == 0);

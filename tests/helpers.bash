@@ -13,7 +13,8 @@ setup_site() {
 	users=$BATS_TEST_TMPDIR/users
 	mkdir "$mail"
 	printf '%s\n' 'alice:{PLAIN}apple' 'bob:{PLAIN}banana split ' >"$users"
-	options=("--users=$users" "--mailbox=$mail/%u" --login-penalty=0)
+	as_me=--user=$(id -un) # which is root
+	options=("$as_me" "--users=$users" "--mailbox=$mail/%u" --login-penalty=0)
 	export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
 	export RUNTIME_DIRECTORY=$BATS_TEST_TMPDIR/run
 	mkdir -m 700 run
@@ -217,7 +218,8 @@ as_nobody() {
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}"
 	chmod -R a+rX "$BATS_TEST_TMPDIR"
 	chown -R nobody "$mail"
-	setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody HOME="$mail" "$@"
+	setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody HOME="$mail" \
+		"${@/#--user=*/--user=nobody}"
 }
 
 # --- Faults ---

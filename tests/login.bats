@@ -79,7 +79,7 @@ refused() {
 }
 
 @test "without a users setting every login fails, and an unreadable file is temporary" {
-	options=("--mailbox=$mail/%u" --login-penalty=0)
+	options=("$as_me" "--mailbox=$mail/%u" --login-penalty=0)
 	talk 'USER alice' 'PASS apple'
 	refused
 	talk_users=$PWD/missing
@@ -108,7 +108,7 @@ refused() {
 	make_message home/Maildir/new/1.M1P1.home
 	make_message domains/example.org/carol/new/1.M1P1.carol
 	make_message own/new/1.M1P1.own
-	options=("--users=$users" --login-penalty=0)
+	options=("$as_me" "--users=$users" --login-penalty=0)
 	as_alice 'UIDL 1'
 	[ "${lines[0]}" = '+OK 1 1.M1P1.home' ]
 	talk 'USER dave' 'PASS date' 'UIDL 1'

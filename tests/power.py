@@ -24,7 +24,7 @@ make = {'ext4': 'mke2fs -q -t ext4 -J size=4', 'xfs': 'mkfs.xfs -q', 'btrfs': 'm
 size = {'ext4': 16, 'xfs': 300, 'btrfs': 128}[filesystem] << 20
 sector = 4096 if filesystem == 'btrfs' else 512  # what it takes to be written whole
 open(here + '/users', 'w').write('alice:{PLAIN}apple\n')
-options = ['--users=' + here + '/users', '--mailbox=' + here + '/mail/%u']
+options = ['--user=root', '--users=' + here + '/users', '--mailbox=' + here + '/mail/%u']
 subprocess.run(['mount', '--make-rprivate', '/'], check=True)
 
 

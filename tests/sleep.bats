@@ -141,7 +141,7 @@ setup() {
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "a mailbox that appears, is replaced or vanishes in sleep is found as it is at WAKE" {
+@test "a mailbox that appears or vanishes in sleep is found as it is at WAKE" {
 	rm -r "$mail/alice"
 	start_session one
 	login one
@@ -152,16 +152,38 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
 	ask one SLEE
 	mv "$mail/alice" "$mail/old"
-	mkdir "$mail/alice"
-	make_message alice/x.eml
-	ask one WAKE
-	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
-	ask one 'UIDL 1'
-	[ "$reply" = '+OK 1 x.eml' ]
-	ask one SLEE
-	rm -r "$mail/alice"
 	ask one WAKE
 	[ "$reply" = '+OK [ACTIVITY/NONE] 0 messages' ]
+	ask one SLEE
+	mv "$mail/old" "$mail/alice"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+}
+
+@test "a mailbox that is replaced in sleep is not the session's any more" {
+	make_maildir bob
+	make_message bob/new/1.M1P1.h
+	for sandbox in on off; do
+		options+=("--sandbox=$sandbox")
+		start_session $sandbox
+		login $sandbox
+		ask $sandbox SLEE
+		mv "$mail/alice" "$mail/old"
+		for how in link directory; do
+			case $how in
+			link) ln -s bob "$mail/alice" ;;
+			directory) make_maildir alice ;;
+			esac
+			ask $sandbox WAKE
+			[ "$reply" = '-ERR [SYS/TEMP] cannot open the mailbox: it has been replaced, log in again' ]
+			rm -r "$mail/alice"
+		done
+		[ ! -e "$mail/bob/.pop3-handler.state" ]
+		mv "$mail/old" "$mail/alice"
+		ask $sandbox WAKE
+		[[ $reply == '+OK [ACTIVITY/NONE] '* ]]
+		ask $sandbox QUIT
+	done
 }
 
 @test "WAKE checks the account again, and a failed WAKE stays in SLEEP" {

@@ -15,7 +15,7 @@ setup_file() {
 		chown -R nobody: /srv/mail /srv/run
 		chmod 700 /srv/run
 		echo "alice:{PLAIN}apple" >/srv/users
-		printf "%s\n" "users = /srv/users" "mailbox = /srv/mail/%u" "login-penalty = 0" >/srv/pop3.conf
+		printf "%s\n" "user = nobody" "users = /srv/users" "mailbox = /srv/mail/%u" "login-penalty = 0" >/srv/pop3.conf
 		cp "$2" /srv/xinetd
 	' install "$HANDLER" /var/cache/pop3-handler/xinetd
 }
@@ -128,6 +128,7 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 }
 
 @test "a connection in LISTEN_FDS, and several sockets that listen" {
+	# As root, who is refused unless the settings name another user.
 	start systemd-socket-activate -l 127.0.0.1:110 --accept \
 		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
 	serves 'journalctl -b -o cat -u starter.service'
@@ -141,7 +142,7 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 
 @test "what is neither a connection nor listens is refused" {
 	status=0
-	bash -c 'exec 3</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" --users=users' "$HANDLER" 2>log || status=$?
+	bash -c 'exec 3</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" --user=root' "$HANDLER" 2>log || status=$?
 	cat log
 	[ "$status" -eq 74 ]
 	grep -q 'cannot use the sockets that were passed' log

@@ -488,7 +488,7 @@ stls_fails() {
 		one_line 'settings: tls'
 	done
 	printf 'tls-cert = missing\ntls-key = missing\ntls = implicit\n' >conf
-	options=(--config=conf --users="$users" --tls-cert=server.pem --tls-key=server.key)
+	options=("$as_me" --config=conf --users="$users" --tls-cert=server.pem --tls-key=server.key)
 	serve_port
 	tls_talk '' QUIT
 	[ "$status" -eq 0 ] # the command line's list has replaced the file's
@@ -497,7 +497,8 @@ stls_fails() {
 @test "TLS is not initialised in a session that does not use it" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
 	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out
-	run ! grep -E 'server\.|ticket' trace
+	grep -vF O_PATH trace >opened # what has that is not read
+	run ! grep -E 'server\.|ticket' opened
 	[ -z "$(ls run)" ]
 }
 

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Which files a session must be able to reach. The settings and the passwd-file are the
+ * administrator's. */
+#include "reach.h"
+
+#include "auth.h"
+#include "sandbox.h"
+#include "settings.h"
+#include "tickets.h"
+#include "util.h"
+
+#include <errno.h>
+#include <limits.h>
+
+/* More directories than this are made fewer, by what they have in common. */
+#define ROOTS_MAX 16
+
+struct roots {
+	char *paths[ROOTS_MAX];
+	size_t count;
+};
+
+static void free_roots(struct roots *roots)
+{
+	for (size_t i = 0; i < roots->count; i++)
+		free(roots->paths[i]);
+}
+
+#define auto_roots __attribute__((cleanup(free_roots)))
+
+/* Whether a path is a directory's, or of something below it. */
+static bool is_below(const char *path, const char *directory)
+{
+	size_t octets = strlen(directory);
+
+	return strncmp(path, directory, octets) == 0 &&
+	       (path[octets] == '\0' || path[octets] == '/' || strcmp(directory, "/") == 0);
+}
+
+/* For auth_find_roots(). */
+static int add_root(void *context, const char *path)
+{
+	struct roots *roots = context;
+	char *last;
+
+	for (size_t i = 0; i < roots->count; i++) {
+		if (is_below(path, roots->paths[i]))
+			return 0;
+	}
+	if (roots->count < ROOTS_MAX) {
+		roots->paths[roots->count] = strdup(path);
+		return roots->paths[roots->count++] ? 0 : -ENOMEM;
+	}
+	last = roots->paths[ROOTS_MAX - 1];
+	while (!is_below(path, last) && strcmp(last, ".") != 0)
+		util_cut_path(last);
+	return 0;
+}
+
+/* Adds a path, or what is nearest above it; in ret_is_there which it is. */
+static int allow_nearest(struct sandbox *sandbox, const char *path, enum sandbox_access access,
+			 bool *ret_is_there)
+{
+	auto_free char *nearest = strdup(path);
+	int r;
+
+	if (!nearest)
+		return -ENOMEM;
+	r = sandbox_allow(sandbox, nearest, access);
+	*ret_is_there = r == 0;
+	while (r == -ENOENT || r == -ENOTDIR) {
+		util_cut_path(nearest);
+		r = sandbox_allow(sandbox, nearest, access);
+	}
+	return r;
+}
+
+/* What is not there, or not ours to see, cannot be reached anyway. */
+static int allow_if_there(struct sandbox *sandbox, const char *path, enum sandbox_access access)
+{
+	int r = sandbox_allow(sandbox, path, access);
+
+	return r == -ENOENT || r == -ENOTDIR || r == -EACCES ? 0 : r;
+}
+
+static int allow_directory_of(struct sandbox *sandbox, const char *path)
+{
+	auto_free char *copy = strdup(path);
+
+	if (!copy)
+		return -ENOMEM;
+	util_cut_path(copy);
+	return allow_if_there(sandbox, copy, SANDBOX_READ);
+}
+
+/* The passwd-file is read again, and who changes it may put a new one in its place: so its
+ * directory, and if it is a symbolic link also the one that it leads to. */
+static int allow_users(struct sandbox *sandbox, const char *users)
+{
+	char real[PATH_MAX];
+	int r = users ? allow_directory_of(sandbox, users) : 0;
+
+	if (r == 0 && users && realpath(users, real) && strcmp(real, users) != 0)
+		r = allow_directory_of(sandbox, real);
+	return r;
+}
+
+static int allow_files(struct sandbox *sandbox, char *const *paths)
+{
+	int r = 0;
+
+	for (size_t i = 0; paths && paths[i] && r == 0; i++)
+		r = allow_if_there(sandbox, paths[i], SANDBOX_READ);
+	return r;
+}
+
+/* STLS may read certificates, and the key of tickets, at any time before login. */
+static int allow_tls(struct sandbox *sandbox, const struct settings *settings)
+{
+	auto_free char *directory = NULL;
+	int r;
+
+	if (settings->tls == TLS_OFF)
+		return 0;
+	r = tickets_make_directory(&directory);
+	if (r == 0)
+		r = allow_if_there(sandbox, directory, SANDBOX_CHANGE);
+	if (r == 0)
+		r = allow_files(sandbox, settings->tls_cert);
+	if (r == 0)
+		r = allow_files(sandbox, settings->tls_key);
+	if (r == 0)
+		r = allow_files(sandbox, settings->tls_ocsp);
+	if (r == 0 && settings->tls_client_ca)
+		r = allow_if_there(sandbox, settings->tls_client_ca, SANDBOX_READ);
+	return r;
+}
+
+/* Where mailboxes are. That the passwd-file cannot be read is for a login to say. */
+static int find_roots(const struct settings *settings, struct roots *roots)
+{
+	int r = 0;
+
+	for (size_t i = 0; settings->mail_root && settings->mail_root[i] && r == 0; i++)
+		r = add_root(roots, settings->mail_root[i]);
+	if (!settings->mail_root)
+		r = auth_find_roots(settings->users, settings->mailbox, add_root, roots);
+	return r == -ENOMEM ? r : 0;
+}
+
+int reach_before_login(const struct settings *settings, struct sandbox *sandbox)
+{
+	enum sandbox_access access = settings->read_only ? SANDBOX_READ : SANDBOX_CHANGE;
+	auto_roots struct roots roots = { 0 };
+	int r = find_roots(settings, &roots);
+
+	for (size_t i = 0; i < roots.count && r == 0; i++)
+		r = allow_if_there(sandbox, roots.paths[i], access);
+	if (r == 0)
+		r = allow_users(sandbox, settings->users);
+	return r == 0 ? allow_tls(sandbox, settings) : r;
+}
+
+int reach_after_login(const struct settings *settings, const struct account *account,
+		      bool is_read_only, struct sandbox *sandbox, bool *ret_is_there)
+{
+	int r = allow_nearest(sandbox, account->mailbox,
+			      is_read_only ? SANDBOX_READ : SANDBOX_CHANGE, ret_is_there);
+
+	return r == 0 ? allow_users(sandbox, settings->users) : r;
+}

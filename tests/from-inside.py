@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""from-inside.py PID CALL...: makes a process that waits for its client do system calls, as somebody
+who has taken it over would, and prints what each returns: "NAME: NUMBER" or "NAME: ERROR". A CALL is
+its name and its arguments, separated by blanks; what is no number is a string. Afterwards the
+process waits again; but after a last CALL that begins with "!", which must be refused, it sees that
+error instead of what it waits for. x86_64 only."""
+import ctypes, errno, os, platform, signal, struct, sys
+
+assert platform.machine() == 'x86_64'
+numbers = {'openat': 257, 'execve': 59, 'socket': 41, 'connect': 42, 'fork': 57, 'clone': 56, 'kill': 62,
+           'ptrace': 101, 'mount': 165, 'mprotect': 10, 'unlink': 87, 'unlinkat': 263, 'close': 3,
+           'mkdirat': 258, 'renameat': 264, 'seccomp': 317, 'prctl': 157, 'io_uring_setup': 425, 'bpf': 321,
+           'process_vm_readv': 310, 'keyctl': 250, 'chmod': 90, 'symlinkat': 266, 'setuid': 105}
+CONT, ATTACH, DETACH, GETREGS, SETREGS, SINGLESTEP = 7, 16, 17, 12, 13, 9
+# struct user_regs_struct
+names = ('r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss '
+         'fs_base gs_base ds es fs gs').split()
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_ulong, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+pid = int(sys.argv[1])
+
+
+def ptrace(request, data=None):
+    if libc.ptrace(request, pid, None, data) < 0:
+        raise OSError(ctypes.get_errno(), f'ptrace {request}')
+
+
+def get_registers():
+    buffer = ctypes.create_string_buffer(8 * len(names))
+    ptrace(GETREGS, ctypes.cast(buffer, ctypes.c_void_p))
+    return dict(zip(names, struct.unpack(f'{len(names)}Q', buffer.raw)))
+
+
+def set_registers(registers):
+    raw = struct.pack(f'{len(names)}Q', *(registers[name] for name in names))
+    ptrace(SETREGS, ctypes.cast(ctypes.create_string_buffer(raw), ctypes.c_void_p))
+
+
+def make_ready(text, memory, before):
+    """Lets the call be what the process does next. Returns its name."""
+    name, *words = text.split(' ')
+    arguments, room = [], before['rsp'] - 4096
+    for word in words:
+        try:
+            arguments.append(int(word, 0) & (2 ** 64 - 1))
+        except ValueError:
+            memory.seek(room)
+            memory.write(word.encode() + b'\0')
+            arguments.append(room)
+            room += len(word.encode()) + 1
+    registers = dict(before, rip=before['rip'] - 2, rax=numbers[name], orig_rax=2 ** 64 - 1,
+                     **dict(zip(['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'], arguments)))
+    set_registers(registers)
+    return name
+
+
+def call(text, memory, before):
+    """Returns what the call does, as the kernel says it."""
+    name = make_ready(text, memory, before)
+    ptrace(SINGLESTEP)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFSTOPPED(status), status
+    if os.WSTOPSIG(status) == signal.SIGSYS:
+        ptrace(SINGLESTEP)  # the trap of the step is still to come
+        os.waitpid(pid, 0)
+        return name, 'EPERM'
+    result = get_registers()['rax']
+    result -= 2 ** 64 if result >= 2 ** 63 else 0
+    return name, errno.errorcode[-result] if result < 0 else result
+
+
+ptrace(ATTACH)
+os.waitpid(pid, 0)
+before = get_registers()
+with open(f'/proc/{pid}/mem', 'r+b', buffering=0) as memory:
+    memory.seek(before['rip'] - 2)
+    assert memory.read(2) == b'\x0f\x05', 'the process does not wait in a system call'
+    for text in sys.argv[2:]:
+        if text.startswith('!'):
+            make_ready(text[1:], memory, before)
+            ptrace(CONT)
+            os.waitpid(pid, 0)
+            ptrace(DETACH, signal.SIGSYS)
+            sys.exit()
+        name, result = call(text, memory, before)
+        print(f'{name}: {result}')
+        if name == 'fork' and isinstance(result, int):
+            os.kill(result, signal.SIGKILL)
+set_registers(before)
+ptrace(DETACH)

@@ -1,0 +1,282 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What a process can do that somebody has taken over, before login and after it: a debugger makes it
+# do the system calls.
+
+load helpers
+
+setup() {
+	setup_site
+	# The passwd-file's directory may be read after login, too: what else is there counts as well.
+	mkdir accounts
+	mv "$users" accounts
+	users=$PWD/accounts/users
+	options=("$as_me" "--users=$users" "--mailbox=$mail/%u" --login-penalty=0)
+	for user in alice bob; do
+		make_maildir $user
+		make_message $user/new/1.M1P1.h
+	done
+	echo secret >elsewhere
+}
+
+# from_inside PID CALL...: the calls, and what each returned, in `lines`.
+from_inside() {
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
+	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$@"
+}
+
+# is_closed PID: it can reach nothing but mail, in any stage. (The sanitizers need system calls of
+# their own, and have none refused.)
+is_closed() {
+	from_inside "$1" 'openat -100 /etc/passwd 0' "openat -100 $PWD/elsewhere 0" \
+		"openat -100 $PWD/made 0x41 0x180" "mkdirat -100 $mail/made 0x1c0" \
+		"symlinkat /etc -100 $mail/alice/new/link" "openat -100 / 0" "openat -100 /proc/1/environ 0"
+	[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES mkdirat: EPERM symlinkat: EPERM openat: EACCES openat: EACCES' ] ||
+		{ [ "${SANITIZED:-none}" != none ] && [[ "${lines[*]}" != *:\ [0-9]* ]]; }
+	grep -xE 'NoNewPrivs:\s1' "/proc/$1/status"
+	grep -E 'Max core file size +0 +0 ' "/proc/$1/limits"
+	[ "${SANITIZED:-none}" = none ] || return 0
+	grep -xE 'Seccomp:\s2' "/proc/$1/status"
+	from_inside "$1" 'execve /bin/sh 0 0' fork 'clone 17 0 0 0 0' 'socket 2 1 0' 'socket 1 2 0' \
+		'connect 0 0 0' 'ptrace 0 0 0 0' "mount none $mail tmpfs 0 0" "kill $$ 0" 'mprotect 4096 4096 7' \
+		'seccomp 0 0 0' 'prctl 4 1 0 0 0' 'io_uring_setup 1 0' 'bpf 0 0 0' "process_vm_readv $$ 0 0 0 0 0" \
+		'keyctl 0 0' "chmod $mail/alice 0x1ff" 'setuid 0'
+	printf '%s\n' "${lines[@]}"
+	[ "${#lines[@]}" -eq 18 ]
+	for line in "${lines[@]}"; do
+		[[ $line == *': EPERM' ]]
+	done
+}
+
+# has_only_alice PID: nobody else's mail can be reached, hers can, and so can the passwd-file.
+has_only_alice() {
+	from_inside "$1" "openat -100 $mail/bob/new/1.M1P1.h 0" "openat -100 $mail/bob 0" "openat -100 $mail 0" \
+		"unlinkat -100 $mail/bob/new/1.M1P1.h 0" \
+		"renameat -100 $mail/alice/new/1.M1P1.h -100 $mail/bob/new/2.M1P1.h" "openat -100 $mail/alice/../bob 0"
+	[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES unlinkat: EACCES renameat: EACCES openat: EACCES' ]
+	from_inside "$1" "openat -100 $mail/alice/new/1.M1P1.h 2" "openat -100 $users 0" "openat -100 $users 2"
+	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: '[0-9]+' openat: EACCES'$ ]]
+}
+
+@test "the debugger can do all that if the sandbox is off" {
+	start_session one "$HANDLER" "${options[@]}" --sandbox=off
+	login one
+	from_inside "$pid_one" 'openat -100 /etc/passwd 0' "openat -100 $mail/bob/new/1.M1P1.h 0" \
+		"openat -100 $PWD/made 0x41 0x180" 'socket 2 1 0' "mkdirat -100 $mail/made 0x1c0" fork 'prctl 4 1 0 0 0'
+	printf '%s\n' "${lines[@]}"
+	[[ "${lines[*]}" =~ ^('openat: '[0-9]+' '){3}'socket: '[0-9]+' mkdirat: 0 fork: '[0-9]+' prctl: 0'$ ]]
+	ask one STAT
+	[ "$reply" = '+OK 1 24' ]
+	grep -xE 'Seccomp:\s0' "/proc/$pid_one/status"
+}
+
+@test "before login there is mail and the passwd-file, and nothing else" {
+	start_session one
+	is_closed "$pid_one"
+	from_inside "$pid_one" "openat -100 $mail/bob/new/1.M1P1.h 0" "openat -100 $users 0" "openat -100 $users 2"
+	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: '[0-9]+' openat: EACCES'$ ]]
+	login one
+}
+
+@test "after login there is one mailbox and the passwd-file, and nothing else, also after WAKE" {
+	start_session one
+	login one
+	is_closed "$pid_one"
+	has_only_alice "$pid_one"
+	ask one SLEE
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 1 messages' ]
+	has_only_alice "$pid_one"
+	is_closed "$pid_one"
+	ask one QUIT
+	[ -z "$(troubles one.log)" ]
+}
+
+@test "the same in a session that a listener forks" {
+	listen_port
+	listener=${background[-1]}
+	exec {to}<>"/dev/tcp/127.0.0.1/$port"
+	from_one=$to to_one=$to
+	hear one
+	session=$(cat "/proc/$listener/task/$listener/children")
+	# shellcheck disable=SC2086
+	is_closed $session
+	login one
+	# shellcheck disable=SC2086
+	is_closed $session
+	# shellcheck disable=SC2086
+	has_only_alice $session
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	exec {to}>&-
+}
+
+@test "who may only read can only read" {
+	echo 'alice:{PLAIN}apple::::::read-only=yes' >"$users"
+	start_session one
+	login one
+	from_inside "$pid_one" "openat -100 $mail/alice/new/1.M1P1.h 2" "openat -100 $mail/alice/new/1.M1P1.h 0" \
+		"unlinkat -100 $mail/alice/new/1.M1P1.h 0"
+	[[ "${lines[*]}" =~ ^'openat: EACCES openat: '[0-9]+' unlinkat: EACCES'$ ]]
+}
+
+@test "a mailbox that is not there yet has the sandbox narrowed when it is" {
+	rm -r "$mail/alice"
+	start_session one
+	login one
+	is_closed "$pid_one"
+	ask one SLEE
+	make_maildir alice
+	make_message alice/new/1.M1P1.h
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+	has_only_alice "$pid_one"
+}
+
+@test "a home that is not there yet shows nobody else's" {
+	printf '%s\n' "alice:{PLAIN}apple::::$PWD/homes/alice" "bob:{PLAIN}b::::$PWD/homes/bob" >"$users"
+	mkdir -p homes/alice homes/bob/Maildir/{new,cur}
+	options=("$as_me" "--users=$users")
+	start_session one
+	from_inside "$pid_one" "openat -100 $PWD/homes/bob/Maildir/new 0" "openat -100 $mail 0"
+	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES'$ ]]
+	login one
+	from_inside "$pid_one" "openat -100 $PWD/homes/bob/Maildir/new 0" "openat -100 $PWD/homes/alice 0"
+	[[ "${lines[*]}" =~ ^'openat: EACCES openat: '[0-9]+$ ]]
+}
+
+@test "mailboxes anywhere can be reached by their users, many of them, too" {
+	for i in {1..40}; do
+		mkdir -p "far/$i/box/new" "far/$i/box/cur"
+		echo "user$i:{PLAIN}p::::::userdb_mail=maildir:$PWD/far/$i/box"
+	done >"$users"
+	for i in 1 16 17 40; do
+		talk "USER user$i" 'PASS p' STAT QUIT
+		[ "${lines[3]}" = '+OK 0 0' ]
+	done
+	start_session one
+	from_inside "$pid_one" "openat -100 $PWD/far/40/box 0" "openat -100 $PWD/elsewhere 0"
+	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES'$ ]]
+}
+
+@test "mail-root says where mailboxes are, and nothing else is in reach" {
+	echo "carol:{PLAIN}cherry::::::userdb_mail=$PWD/far" >>"$users"
+	mkdir far
+	talk 'USER carol' 'PASS cherry'
+	[ "${lines[2]}" = '+OK 0 messages' ]
+	options+=("--mail-root=$mail/alice" "--mail-root=$mail/missing")
+	talk 'USER carol' 'PASS cherry' 'USER alice' 'PASS apple'
+	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	[ "${lines[4]}" = '+OK 1 messages' ]
+	options+=("--mail-root=$PWD/far")
+	talk 'USER carol' 'PASS cherry'
+	[ "${lines[2]}" = '+OK 0 messages' ]
+}
+
+@test "a passwd-file that is replaced, or behind a link, is read again by WAKE" {
+	mkdir real
+	mv "$users" real/users
+	ln -s ../real/users "$users"
+	start_session one
+	login one
+	for change in ok gone; do
+		ask one SLEE
+		[ $change = ok ] || sed -i /alice/d real/users
+		ask one WAKE
+		case $change in
+		ok) [[ $reply == '+OK [ACTIVITY/NONE]'* ]] ;;
+		gone) [[ $reply == '-ERR [AUTH]'* ]] ;;
+		esac
+	done
+}
+
+@test "a system call that is refused is in the log, and kills nobody" {
+	[ "${SANITIZED:-none}" = none ] || skip 'the sanitizers have no call refused'
+	start_session one
+	login one
+	from_inside "$pid_one" '!execve /bin/sh 0 0'
+	status=0
+	wait "$pid_one" || status=$?
+	[ "$status" -eq 74 ]
+	grep -xF 'pop3-handler: the sandbox has refused the system call 59' one.log
+	grep -F "session of 'alice' from local ended: Operation not permitted" one.log
+}
+
+@test "a kernel without Landlock or seccomp serves all the same, and that is in the log once" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT SLEE WAKE QUIT >script
+	for error in ENOSYS EOPNOTSUPP EPERM; do
+		trace trace inject=landlock_create_ruleset:error=$error "$HANDLER" "${options[@]}" <script >out 2>log
+		[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+		[ "$(grep -c 'without Landlock' log)" -eq 1 ]
+	done
+	trace trace inject=landlock_create_ruleset:retval=1 "$HANDLER" "${options[@]}" <script >out 2>log
+	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+	grep 'without Landlock' log
+	[ "${SANITIZED:-none}" = none ] || return 0
+	trace trace inject=seccomp:error=EINVAL "$HANDLER" "${options[@]}" <script >out 2>log
+	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+	[ "$(grep -c 'without seccomp' log)" -eq 1 ]
+}
+
+@test "a sandbox that cannot be closed lets nobody in" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	for call in prctl:error=EPERM:when=7+ landlock_restrict_self:error=E2BIG landlock_add_rule:error=ENOMEM; do
+		status=0
+		trace trace inject=$call "$HANDLER" "${options[@]}" <script >out 2>log || status=$?
+		[ "$status" -ne 0 ]
+		[ ! -s out ]
+		grep -E 'cannot (make|enter) the sandbox' log
+	done
+	trace trace inject=landlock_restrict_self:error=E2BIG:when=2 "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[[ ${lines[2]} == '-ERR [SYS/TEMP]'* && ${lines[3]} == -ERR* ]]
+}
+
+# --- Root ---
+
+@test "root is served by nobody: who serves is the user that the settings name" {
+	chown -R nobody "$mail"
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	options=("--users=$users" "--mailbox=$mail/%u")
+	expect_status=78
+	talk QUIT
+	[ ! -s out ]
+	[ "$(cat log)" = "pop3-handler: refusing to serve as root: set 'user' to whom to become" ]
+	options+=(--user=nonesuch)
+	talk QUIT
+	[ "$(cat log)" = "pop3-handler: there is no user = 'nonesuch'" ]
+	expect_status=0
+	options+=(--user=nobody)
+	start_session one
+	ids=$(grep -E '^(Uid|Gid|Groups):' "/proc/$pid_one/status" | tr '\n\t' '  ')
+	[[ $ids =~ ^Uid:\ +65534\ 65534\ 65534\ 65534\ Gid:\ +65534\ 65534\ 65534\ 65534\ Groups:\ +(65534)?\ *$ ]]
+	grep -xE 'CapEff:\s0+' "/proc/$pid_one/status"
+	login one
+	ask one STAT
+	[ "$reply" = '+OK 1 24' ]
+}
+
+@test "who is not root is who he is, and becomes nobody else" {
+	chmod -R a+rX accounts
+	options=("--users=$users" "--mailbox=$mail/%u")
+	echo QUIT >script
+	as_nobody ./handler "${options[@]}" <script >out 2>log
+	as_nobody ./handler "${options[@]}" --user=nobody <script >out 2>log
+	status=0
+	as_nobody sh -c './handler --user=daemon' <script >out 2>log || status=$?
+	[ "$status" -eq 78 ]
+	[ "$(cat log)" = "pop3-handler: cannot become user = 'daemon': Operation not permitted" ]
+	[ ! -s out ]
+}
+
+@test "a listener is not root, either" {
+	chown -R nobody "$mail"
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	options+=(--user=nobody)
+	listen_port
+	exec {to}<>"/dev/tcp/127.0.0.1/$port" # when it answers it has become nobody
+	from_one=$to
+	hear one
+	grep -xE 'Uid:\s65534\s65534\s65534\s65534' "/proc/${background[-1]}/status"
+	exec {to}>&-
+}
