@@ -487,7 +487,7 @@ static int find_root(const struct entry *entry, const char *template, char **ret
 		*ret_path = strdup(entry->home);
 	else
 		r = template_root(template, ret_path);
-	if (r == 0 && *ret_path &&
+	if (r == 0 && *ret_path && **ret_path &&
 	    (strncmp(template, "%h", 2) == 0 || (own_template && !strchr(own_template, '%'))))
 		util_cut_path(*ret_path);
 	return *ret_path ? r : -ENOMEM;

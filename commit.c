@@ -183,6 +183,7 @@ ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys)
 	r = read_record(state_fd, &header, &record);
 	if (r < 0)
 		return r;
+	assert(record);
 	r = check_record(state_fd, mailbox_fd, record);
 	if (r < 0)
 		return r;

@@ -373,7 +373,7 @@ static int ask_for_response(struct session *session, const struct mechanism *mec
 		return reply_err(session, "the response is too long");
 	if (r == -EBADMSG)
 		return reply_err(session, "the response is not base64");
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (strcmp(text, "*") == 0)
 		return reply_err(session, "the login is cancelled");

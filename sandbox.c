@@ -45,25 +45,24 @@ static bool is_user_for_good(const struct passwd *user)
 	return real == 0 || (setuid(0) < 0 && seteuid(0) < 0);
 }
 
-int sandbox_become_user(const char *name)
+int sandbox_become_user(const char *user)
 {
-	const struct passwd *user;
+	const struct passwd *entry;
 
-	if (!name)
+	if (!user)
 		return is_root() ? -EACCES : 0;
 	errno = 0;
-	user = getpwnam(name);
-	if (!user)
+	entry = getpwnam(user);
+	if (!entry)
 		return errno == 0 ? -ENOENT : -errno;
-	/* Who is that user already, as a service manager made him, keeps the groups that it gave
-	 * him. */
+	/* Who is that user already keeps the groups that he was given. */
 	if (!is_root())
-		return is_user_for_good(user) ? 0 : -EPERM;
-	if (initgroups(name, user->pw_gid) < 0 ||
-	    setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+		return getuid() == entry->pw_uid && geteuid() == entry->pw_uid ? 0 : -EPERM;
+	if (initgroups(user, entry->pw_gid) < 0 ||
+	    setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) < 0 ||
+	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) < 0)
 		return -errno;
-	return is_user_for_good(user) ? 0 : -EPERM;
+	return is_user_for_good(entry) ? 0 : -EPERM;
 }
 
 /* ---- Bounds ---- */
@@ -259,12 +258,10 @@ static void note_refusal(int signal_number, siginfo_t *info, void *context)
  * keep from being written. */
 static int load_filter(void)
 {
-	struct sock_filter *instructions = (struct sock_filter *)(uintptr_t)sandbox_filter;
-	const struct sock_fprog program = {
-		.len = ARRAY_SIZE(sandbox_filter),
-		.filter = instructions,
-	};
+	struct sock_filter instructions[ARRAY_SIZE(sandbox_filter)];
+	const struct sock_fprog program = { ARRAY_SIZE(instructions), instructions };
 
+	memcpy(instructions, sandbox_filter, sizeof(instructions));
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &program) < 0)
 		return -errno;
 	return 0;

@@ -706,6 +706,7 @@ static int identify_client(struct tls_session *session)
 {
 	char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
 	gnutls_typed_vdata_st data = { .type = GNUTLS_DT_KEY_PURPOSE_OID,
+				       /* cppcheck-suppress legacyUninitvar */
 				       .data = (unsigned char *)purpose };
 	unsigned count = 0, status = 0;
 	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session->session, &count);

@@ -85,7 +85,8 @@ static inline int take_fd(int *fd)
 	return taken;
 }
 
-/* Cuts the last component off a path: what is left is the directory that it is in. */
+/* Cuts the last component off a path that is not empty: what is left is the directory that it is
+ * in. */
 static inline void util_cut_path(char *path)
 {
 	const char *directory = dirname(path);

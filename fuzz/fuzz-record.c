@@ -49,7 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	FUZZ_CHECK(pwrite(state_fd, record, octets, 0) == (ssize_t)octets);
 	count = commit_read(state_fd, mailbox_fd, &keys);
 	FUZZ_CHECK(count >= 0 || count == -EBADMSG);
-	FUZZ_CHECK(count <= 0 || genuine);
 	for (ssize_t i = 0; i < count; i++)
 		(void)commit_has(keys, (size_t)count, &keys[i]);
 	if (count > 0) { /* what is written can be read */
