@@ -94,8 +94,10 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 
 @test "a lock file that is a link, a FIFO or a directory is refused, and leads nowhere" {
 	make_maildir alice
-	for kind in link fifo directory; do
+	echo "somebody's" >"$mail/other"
+	for kind in link hard fifo directory; do
 		case $kind in
+		hard) ln "$mail/other" "$mail/alice/.pop3-handler.state" ;;
 		link) ln -s "$mail/elsewhere" "$mail/alice/.pop3-handler.state" ;;
 		fifo) mkfifo "$mail/alice/.pop3-handler.state" ;;
 		directory) mkdir "$mail/alice/.pop3-handler.state" ;;
@@ -103,6 +105,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 		talk 'USER alice' 'PASS apple' NOOP QUIT
 		[[ ${lines[2]} == '-ERR [SYS/'* ]]
 		[ ! -e "$mail/elsewhere" ]
+		[ "$(cat "$mail/other")" = "somebody's" ]
 		rm -r "$mail/alice/.pop3-handler.state"
 	done
 }

@@ -126,6 +126,31 @@ show_ids() {
 	[ "${lines[0]}" = '+OK 0 0' ]
 }
 
+@test "a mailbox that is replaced by a link to another during a session does not lead there" {
+	make_maildir bob
+	make_message bob/new/1.M1P1.h "bob's\n"
+	for sandbox in on off; do
+		make_maildir alice
+		make_message alice/new/1.M1P1.h "alice's\n"
+		make_message alice/new/2.M1P1.h
+		start_session $sandbox "$HANDLER" "${options[@]}" --sandbox=$sandbox
+		login $sandbox
+		mv "$mail/alice" "$mail/old"
+		ln -s bob "$mail/alice"
+		ask $sandbox 'RETR 1'
+		hear $sandbox
+		[ "$reply" = "alice's" ]
+		hear_all $sandbox
+		ask $sandbox 'DELE 1'
+		ask $sandbox 'DELI 2'
+		ask $sandbox QUIT
+		[ "$reply" = '+OK goodbye' ]
+		[ "$(files bob)" = ./new/1.M1P1.h ]
+		[ -z "$(files old)" ]
+		rm -r "$mail/alice" "$mail/old"
+	done
+}
+
 @test "a unique-id is the unique part of a Maildir name, and a folder's file name" {
 	make_maildir alice
 	mkdir "$mail/bob"
@@ -167,6 +192,27 @@ show_ids() {
 		talk 'USER bob' 'PASS banana split ' "RETR UID:$id"
 		[ "${lines[3]}" = '+OK message follows' ]
 	done
+}
+
+@test "messages with names of an enemy's can be read and deleted, and forge no line of the log" {
+	long=$(printf 'y%.0s' {1..254})
+	names=($'1\npop3-handler: login of \'bob\' from 1.2.3.4 refused: x.eml' $'\e[2J\e]0;title\a.eml' $'\xff\xfe.eml'
+		"$long" '..eml ..' '%s%n%s' "..." "-rf" "c:\\d" $'\r\n.\r\n' '~root')
+	mkdir "$mail/alice"
+	for name in "${names[@]}"; do
+		make_message "alice/x$name"
+	done
+	mkdir "$mail/alice/xdirectory"
+	options+=(--log-deletions=yes)
+	unique_ids alice apple
+	good_ids ${#names[@]}
+	as_alice "RETR UID:${ids[0]}" "DELI UID:${ids[1]}" "${ids[@]/#/DELE UID:}" 'RETR UID:../alice/x...' \
+		"UIDL UID:x$long" SLEE WAKE QUIT
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ -z "$(files alice)" ]
+	[ "$(grep -c 'deleted by' log)" -eq ${#names[@]} ]
+	run ! grep -vE "^pop3-handler: (message '[!-~]+' deleted by 'alice' from local$|login of 'alice' |session of 'alice')" log
+	run ! LC_ALL=C grep -P '[^ -~]' log
 }
 
 @test "a file that is named like the stand-in of another does not get its unique-id" {

@@ -92,7 +92,7 @@ static void test_convert(void)
 
 	for (int i = 0; i < ROUNDS; i++) {
 		char message[OCTETS_MAX], good[4 * OCTETS_MAX], got[4 * OCTETS_MAX];
-		size_t octets = random_message(message), good_size, got_size;
+		size_t octets = random_message(message), good_size = 0, got_size = 0;
 		size_t good_octets = reference(message, octets, good, &good_size);
 		size_t got_octets = convert(message, octets, got, &got_size);
 
