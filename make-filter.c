@@ -24,20 +24,20 @@
 /* clang-format off */
 static const char *const calls[] = {
 	/* the client, the log */
-	"getpeername", "getsockname", "getsockopt", "poll", "ppoll", "read", "readv", "recvfrom",
-	"recvmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "write", "writev",
+	"getpeername", "getsockopt", "poll", "ppoll", "read", "recvfrom", "sendmsg", "sendto",
+	"setsockopt", "shutdown", "write", "writev",
 	/* files */
-	"access", "close", "faccessat", "faccessat2", "fcntl", "fdatasync", "flock", "fstat",
-	"fsync", "getcwd", "getdents64", "linkat", "lseek", "lstat", "newfstatat", "openat",
-	"openat2", "pread64", "pwrite64", "readlink", "readlinkat", "renameat", "renameat2", "stat", "statx", "unlinkat",
+	"close", "faccessat", "faccessat2", "fcntl", "fdatasync", "flock", "fstat", "fsync",
+	"getcwd", "getdents64", "linkat", "lseek", "newfstatat", "openat", "pread64", "pwrite64",
+	"readlink", "renameat", "renameat2", "statx", "unlinkat",
 	/* memory */
 	"brk", "futex", "madvise", "mremap", "munmap",
 	/* clocks, chance, signals, the end */
-	"clock_getres", "clock_gettime", "clock_nanosleep", "exit", "exit_group", "getrandom",
-	"gettimeofday", "nanosleep", "restart_syscall", "rt_sigaction", "rt_sigprocmask",
-	"rt_sigreturn", "time",
+	"clock_getres", "clock_gettime", "clock_nanosleep", "exit_group", "getrandom",
+	"gettimeofday", "restart_syscall", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+	"time",
 	/* who am I, and how much memory is there: qsort(3) asks */
-	"getegid", "geteuid", "getgid", "getpid", "gettid", "getuid", "sysinfo",
+	"geteuid", "getpid", "sysinfo",
 	/* the second step of the sandbox */
 	"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self",
 };

@@ -32,6 +32,7 @@ struct service {
 	struct settings *settings;
 	struct tls *tls;	 /* NULL: off */
 	struct sandbox *sandbox; /* before login; NULL: files are not refused */
+	bool refuses_calls;
 };
 
 /* The exit status for the end of a session, or why there was none. What a client does is no failure
@@ -83,24 +84,32 @@ static int make_tls(const struct settings *settings, struct tls **ret)
 	return settings->tls == TLS_OFF ? 0 : tls_new(&options, ret);
 }
 
-/* Makes the sandbox that each session begins in. Says so if this kernel lacks what it takes. */
-static int make_sandbox(const struct settings *settings, struct sandbox **ret)
+/* Makes the set of files that each session begins with, if this kernel can keep it from others. */
+static int make_reach(const struct settings *settings, struct sandbox **ret)
 {
-	int r;
+	int r = sandbox_new(ret);
 
-	*ret = NULL;
-	if (settings->sandbox == SANDBOX_OFF)
-		return 0;
-	if (!sandbox_can_refuse_calls())
-		log_warning("the sandbox is without seccomp, which this kernel does not have");
-	r = sandbox_new(ret);
 	if (r == -EOPNOTSUPP) {
 		log_warning("the sandbox is without Landlock, which this kernel does not have, "
 			    "or not as version 2 or later");
 		return 0;
 	}
+	return r == 0 ? reach_before_login(settings, *ret) : r;
+}
+
+/* Makes the sandbox that each session begins in. Says so if this kernel lacks what it takes. */
+static int make_sandbox(struct service *service)
+{
+	int r;
+
+	if (service->settings->sandbox == SANDBOX_OFF)
+		return 0;
+	service->refuses_calls = sandbox_can_refuse_calls();
+	if (!service->refuses_calls)
+		log_warning("the sandbox is without seccomp, which this kernel does not have");
+	r = sandbox_prepare();
 	if (r == 0)
-		r = reach_before_login(settings, *ret);
+		r = make_reach(service->settings, &service->sandbox);
 	if (r < 0)
 		log_error("cannot make the sandbox: %s", strerror(-r));
 	return r;
@@ -109,14 +118,9 @@ static int make_sandbox(const struct settings *settings, struct sandbox **ret)
 /* Gives up what no session needs before it has logged in. */
 static int enter_sandbox(struct service *service)
 {
-	int r;
+	int r = service->sandbox ? sandbox_enter(service->sandbox) : 0;
 
-	if (service->settings->sandbox == SANDBOX_OFF)
-		return 0;
-	r = sandbox_prepare();
-	if (r == 0 && service->sandbox)
-		r = sandbox_enter(service->sandbox);
-	if (r == 0)
+	if (r == 0 && service->refuses_calls)
 		r = sandbox_refuse_calls();
 	service->sandbox = sandbox_free(service->sandbox);
 	if (r < 0)
@@ -154,7 +158,7 @@ static int equip(struct service *service)
 {
 	int r = make_tls(service->settings, &service->tls);
 
-	return r == 0 ? make_sandbox(service->settings, &service->sandbox) : r;
+	return r == 0 ? make_sandbox(service) : r;
 }
 
 static void discard(struct service *service)

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sys/stat.h>
 
 /* More directories than this are made fewer, by what they have in common. */
 #define ROOTS_MAX 16
@@ -99,9 +100,11 @@ static int allow_directory_of(struct sandbox *sandbox, const char *path)
 static int allow_users(struct sandbox *sandbox, const char *users)
 {
 	char real[PATH_MAX];
+	struct stat status;
 	int r = users ? allow_directory_of(sandbox, users) : 0;
 
-	if (r == 0 && users && realpath(users, real) && strcmp(real, users) != 0)
+	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode) &&
+	    realpath(users, real))
 		r = allow_directory_of(sandbox, real);
 	return r;
 }

@@ -254,19 +254,6 @@ static void note_refusal(int signal_number, siginfo_t *info, void *context)
 #endif
 }
 
-/* What only a process that was taken over would try is also in the kernel's log, which it cannot
- * keep from being written. */
-static int load_filter(void)
-{
-	struct sock_filter instructions[ARRAY_SIZE(sandbox_filter)];
-	const struct sock_fprog program = { ARRAY_SIZE(instructions), instructions };
-
-	memcpy(instructions, sandbox_filter, sizeof(instructions));
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &program) < 0)
-		return -errno;
-	return 0;
-}
-
 bool sandbox_can_refuse_calls(void)
 {
 	uint32_t action = SECCOMP_RET_TRAP;
@@ -274,13 +261,21 @@ bool sandbox_can_refuse_calls(void)
 	return IS_SANITIZED || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
+/* What only a process that was taken over would try is also in the kernel's log, which it cannot
+ * keep from being written. */
 int sandbox_refuse_calls(void)
 {
 	struct sigaction action = { .sa_sigaction = note_refusal, .sa_flags = SA_SIGINFO };
+	struct sock_filter instructions[ARRAY_SIZE(sandbox_filter)];
+	const struct sock_fprog program = { ARRAY_SIZE(instructions), instructions };
 
-	if (IS_SANITIZED || !sandbox_can_refuse_calls())
+	if (IS_SANITIZED)
 		return 0;
-	return sigaction(SIGSYS, &action, NULL) < 0 ? -errno : load_filter();
+	memcpy(instructions, sandbox_filter, sizeof(instructions));
+	if (sigaction(SIGSYS, &action, NULL) < 0 ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &program) < 0)
+		return -errno;
+	return 0;
 }
 
 int sandbox_take_refusal(void)

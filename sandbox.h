@@ -19,8 +19,8 @@ int sandbox_become_user(const char *user);
  * let it grow. */
 int sandbox_limit(void);
 
-/* Comes before all that follows: no core dump from now on, no debugger of the same user, and no
- * program that is started has more rights. */
+/* Comes before all that follows, here or in the process that forks this one: no core dump from now
+ * on, no debugger of the same user, and no program that is started has more rights. */
 int sandbox_prepare(void);
 
 /* ---- Files ---- */
@@ -53,7 +53,7 @@ struct sandbox *sandbox_free(struct sandbox *sandbox);
 /* Whether this kernel can refuse system calls. */
 bool sandbox_can_refuse_calls(void);
 
-/* From now on system calls that no session needs fail with EPERM, if this kernel can do that. */
+/* From now on system calls that no session needs fail with EPERM; for a kernel that can do that. */
 int sandbox_refuse_calls(void);
 
 /* The number of a system call that has been refused since this was asked last; -1: none. */
