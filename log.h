@@ -19,6 +19,7 @@ enum log_event {
 	LOG_EVENT_SESSION_CRASHED,
 	LOG_EVENT_RELOADED,
 	LOG_EVENT_RELOAD_FAILED,
+	LOG_EVENT_CALL_REFUSED,
 };
 
 /* What every line from now on is about: fields of its journal entry. */

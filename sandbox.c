@@ -67,7 +67,7 @@ int sandbox_become_user(const char *user)
 
 /* ---- Bounds ---- */
 
-/* A mailbox of a million messages takes less; a password whose crypt(3) takes more is too much. */
+/* Ten million messages take less; a password whose crypt(3) takes more is too much. */
 #define ADDRESS_SPACE_OCTETS (UINT64_C(2) << 30)
 
 /* The size cache is the largest file that is written, and is not larger than this. */
@@ -133,9 +133,8 @@ int sandbox_prepare(void)
 #define ACCESS_NET (UINT64_C(3))	     /* 4: bind and connect TCP */
 #define SCOPED_ALL (UINT64_C(3))	     /* 6: abstract sockets, signals */
 
-/* The first that lets a file be renamed from new/ to cur/, and the last that we know. */
+/* The first that lets a file be renamed from new/ to cur/. */
 #define VERSION_MIN 2
-#define VERSION_MAX 6
 
 /* struct landlock_ruleset_attr, as long as it is in the last version. */
 struct ruleset {
@@ -164,7 +163,7 @@ static struct ruleset make_ruleset(long version)
 		ruleset.access_net = ACCESS_NET;
 	if (version >= 5)
 		ruleset.access_fs |= ACCESS_IOCTL_DEV;
-	if (version >= VERSION_MAX)
+	if (version >= 6)
 		ruleset.scoped = SCOPED_ALL;
 	return ruleset;
 }
@@ -244,6 +243,8 @@ static void note_refusal(int signal_number, siginfo_t *info, void *context)
 	ucontext_t *user = context;
 
 	(void)signal_number;
+	if (info->si_code <= 0)
+		return; /* not the kernel, but somebody has sent it */
 	refused_call = info->si_syscall;
 #if defined(__x86_64__)
 	user->uc_mcontext.gregs[REG_RAX] = -EPERM;

@@ -244,7 +244,8 @@ void session_log_sandbox(void)
 	int number = sandbox_take_refusal();
 
 	if (number >= 0)
-		log_error("the sandbox has refused the system call %d", number);
+		log_event(LOG_EVENT_CALL_REFUSED, NULL,
+			  "the sandbox has refused the system call %d", number);
 }
 
 /* ---- States ---- */

@@ -200,6 +200,13 @@ has_only_alice() {
 	[ "$status" -eq 74 ]
 	grep -xF 'pop3-handler: the sandbox has refused the system call 59' one.log
 	grep -F "session of 'alice' from local ended: Operation not permitted" one.log
+	# The signal that tells of it does no harm when somebody sends it.
+	start_session two
+	kill -s SYS "$pid_two"
+	login two
+	ask two QUIT
+	[ "$reply" = '+OK goodbye' ]
+	[ -z "$(troubles two.log)" ]
 }
 
 @test "a kernel without Landlock or seccomp serves all the same, and that is in the log once" {

@@ -115,10 +115,12 @@ entry() {
 	entry 'POP3_REASON=wrong password' | grep -qx 'POP3_USER=alice'
 	# journalctl -x explains every kind of line.
 	sed -nE 's/.*LOG_(INFO|WARNING|ERR), "([0-9a-f]{32})".*/\2/p' "$BATS_TEST_DIRNAME/../log.c" >ids
-	[ "$(wc -l <ids)" -eq 9 ]
+	[ "$(wc -l <ids)" -eq 10 ]
 	while read -r id; do
 		inside journalctl --dump-catalog "$id" </dev/null | grep -q '^Defined-By: pop3-handler'
 	done <ids
+	# The units leave the program's own sandbox what it takes.
+	run ! inside journalctl -b -o cat -g sandbox SYSLOG_IDENTIFIER=pop3-handler
 	# No unit is left behind, whatever a client did.
 	with_client <<-'END'
 		Client(995, tls=True).close()
