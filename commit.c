@@ -120,6 +120,14 @@ static int make_record(int state_fd, int mailbox_fd, struct commit_key *keys, si
 	return r;
 }
 
+bool commit_is_ours(int state_fd)
+{
+	uint64_t magic = 0;
+	ssize_t n = util_pread(state_fd, &magic, sizeof(magic), 0);
+
+	return n == 0 || (n == sizeof(magic) && (magic == 0 || magic == MAGIC));
+}
+
 int commit_clear(int state_fd)
 {
 	static const struct header none;

@@ -46,6 +46,10 @@ int commit_write(int state_fd, int mailbox_fd, struct commit_key *keys, size_t c
  *   -EBADMSG  what is there is no record, or one of another mailbox; it means nothing */
 ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys);
 
+/* Whether a file is one for records: it is empty, or begins with one, of whatever mailbox, or with
+ * one that is void. */
+bool commit_is_ours(int state_fd);
+
 /* Makes the record void. That need not outlast a loss of power once the messages are gone for good:
  * a record of them then does nothing. */
 int commit_clear(int state_fd);

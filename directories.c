@@ -4,6 +4,7 @@
  * and the account's; what is below it is whatever its owner put there. */
 #include "directories.h"
 
+#include "commit.h"
 #include "util.h"
 
 #include <errno.h>
@@ -73,8 +74,9 @@ static int open_state(struct directories *directories, int flags)
 
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
-	/* What has another name, too, may be somebody else's. */
-	if (!S_ISREG(status.st_mode) || status.st_nlink > 1)
+	/* A file that has another name, too, may be somebody else's; or only be in a backup that is
+	 * made of links. */
+	if (!S_ISREG(status.st_mode) || (status.st_nlink > 1 && !commit_is_ours(fd)))
 		return -EINVAL;
 	directories->state_octets = (uint64_t)status.st_size;
 	directories->state_fd = take_fd(&fd);

@@ -42,7 +42,7 @@ may_include() {
 	may_include listing.c digest name wire util
 	may_include listing.h
 	may_include directories.h listing
-	may_include directories.c listing util
+	may_include directories.c commit listing util
 	may_include commit.c digest util
 	may_include sizes.h listing
 	may_include sizes.c listing digest name wire util

@@ -110,6 +110,18 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	done
 }
 
+@test "a lock file that a backup made of links has, too, is good" {
+	make_maildir alice
+	make_message alice/new/1.M1P1.h
+	make_message alice/new/2.M1P1.h
+	as_alice 'DELE 1' QUIT
+	cp -al "$mail/alice" "$mail/backup"
+	as_alice 'DELE 1' QUIT
+	[ "${lines[1]}" = '+OK goodbye' ]
+	[ -z "$(files alice)" ]
+	[ "$(files backup)" = ./new/2.M1P1.h ]
+}
+
 @test "where no lock file can be made, there is one session at a time all the same" {
 	make_maildir alice
 	cat >scenario.py <<-'END'
