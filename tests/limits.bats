@@ -100,6 +100,7 @@ peak_kib() {
 	start_session one
 	grep -xE 'Max address space +2147483648 +2147483648 .*' "/proc/$pid_one/limits"
 	grep -xE 'Max file size +unlimited .*' "/proc/$pid_one/limits" # its log is a file
+	# shellcheck disable=SC2016
 	start_session two sh -c 'exec "$0" "$@" 2>/dev/null' "$HANDLER" "${options[@]}"
 	grep -xE 'Max file size +268435456 +268435456 .*' "/proc/$pid_two/limits"
 }

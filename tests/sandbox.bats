@@ -135,9 +135,12 @@ has_only_alice() {
 
 @test "a home that is not there yet shows nobody else's" {
 	printf '%s\n' "alice:{PLAIN}apple::::$PWD/homes/alice" "bob:{PLAIN}b::::$PWD/homes/bob" >"$users"
-	mkdir -p homes/alice homes/bob/Maildir/{new,cur}
+	mkdir -p homes/alice homes/bob/Maildir/{new,cur} homes/later
 	options=("$as_me" "--users=$users")
 	start_session one
+	# An account that is new when somebody logs in.
+	from_inside "$pid_one" "openat -100 $PWD/homes/later 0"
+	[[ ${lines[0]} =~ ^'openat: '[0-9]+$ ]]
 	from_inside "$pid_one" "openat -100 $PWD/homes/bob/Maildir/new 0" "openat -100 $mail 0"
 	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES'$ ]]
 	login one
@@ -254,7 +257,9 @@ has_only_alice() {
 	[ "$(cat log)" = "pop3-handler: there is no user = 'nonesuch'" ]
 	expect_status=0
 	options+=(--user=nobody)
-	start_session one
+	start_session one setpriv --groups=4,6 "$HANDLER" "${options[@]}"
+	# It is not dumpable: what /proc has of it is root's.
+	[ "$(stat -c %u "/proc/$pid_one/environ")" -eq 0 ]
 	ids=$(grep -E '^(Uid|Gid|Groups):' "/proc/$pid_one/status" | tr '\n\t' '  ')
 	[[ $ids =~ ^Uid:\ +65534\ 65534\ 65534\ 65534\ Gid:\ +65534\ 65534\ 65534\ 65534\ Groups:\ +(65534)?\ *$ ]]
 	grep -xE 'CapEff:\s0+' "/proc/$pid_one/status"

@@ -50,7 +50,7 @@ for i in range(100000):
 	[ "${lines[3]}" = "$first" ]
 	[[ $first == '+OK 100004 '* ]]
 	# shellcheck disable=SC2016
-	[ "$(awk '$NF == "openat" { print $4 }' calls)" -lt 40 ]
+	[ "$(awk '$NF == "openat" { print $4 }' calls)" -lt 60 ]
 }
 
 @test "mailboxes that need no cache have none" {
