@@ -9,6 +9,7 @@
 #include "reach.h"
 #include "sandbox.h"
 #include "settings.h"
+#include "tickets.h"
 #include "title.h"
 #include "tls.h"
 #include "transport.h"
@@ -158,6 +159,8 @@ static int equip(struct service *service)
 {
 	int r = make_tls(service->settings, &service->tls);
 
+	if (r == 0 && service->tls)
+		tickets_make_directory();
 	return r == 0 ? make_sandbox(service) : r;
 }
 

@@ -126,7 +126,7 @@ static int allow_tls(struct sandbox *sandbox, const struct settings *settings)
 
 	if (settings->tls == TLS_OFF)
 		return 0;
-	r = tickets_make_directory(&directory);
+	r = tickets_find_directory(&directory);
 	if (r == 0)
 		r = allow_if_there(sandbox, directory, SANDBOX_CHANGE);
 	if (r == 0)

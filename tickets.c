@@ -41,12 +41,16 @@ static int check_owner(int fd, mode_t type, mode_t forbidden)
 	return 0;
 }
 
-int tickets_make_directory(char **ret_path)
+void tickets_make_directory(void)
+{
+	if (!getenv("RUNTIME_DIRECTORY"))
+		(void)mkdir(DEFAULT_DIRECTORY, 0700); /* if it is not there, and we may */
+}
+
+int tickets_find_directory(char **ret_path)
 {
 	const char *given = getenv("RUNTIME_DIRECTORY");
 
-	if (!given)
-		(void)mkdir(DEFAULT_DIRECTORY, 0700); /* if it is not there, and we may */
 	/* Of several that systemd names, separated by colons, the first. */
 	*ret_path = given ? strndup(given, strcspn(given, ":")) : strdup(DEFAULT_DIRECTORY);
 	return *ret_path ? 0 : -ENOMEM;
@@ -56,7 +60,7 @@ static int open_directory(int *ret_fd)
 {
 	auto_free char *path = NULL;
 	auto_fd int fd = -1;
-	int r = tickets_make_directory(&path);
+	int r = tickets_find_directory(&path);
 
 	if (r < 0)
 		return r;

@@ -6,13 +6,18 @@
 
 #define TICKETS_KEY_OCTETS 64
 
-/* The path of the service's runtime directory: $RUNTIME_DIRECTORY, else /run/pop3-handler, which is
- * made if it is not there and we may. The caller frees it. Returns 0 or -ENOMEM. */
-int tickets_make_directory(char **ret_path);
+/* Makes the directory of the key if nobody has given us one, none is there, and we may. A session
+ * that is in the sandbox may not. */
+void tickets_make_directory(void);
+
+/* The path of that directory: the service's runtime directory, $RUNTIME_DIRECTORY, else
+ * /run/pop3-handler. The caller frees it. Returns 0 or -ENOMEM. */
+int tickets_find_directory(char **ret_path);
 
 /* Finds the key that is in use now, in the file `ticket-key` of that directory. Whoever comes
  * first, or finds it a day old, makes a new one; with it the tickets of the old one are void.
- * Returns 0, or -ENOENT  there is no runtime directory, and none can be made -EAGAIN  another
- * process is just making the key -EPERM   the directory or the file is not ours alone or what the
- * system says of them; then sessions do without tickets */
+ * Returns 0, or what the system says of file and directory; then sessions do without tickets:
+ *   -ENOENT  there is no such directory
+ *   -EAGAIN  another process is just making the key
+ *   -EPERM   the directory or the file is not ours alone */
 int tickets_find_key(unsigned char ret_key[TICKETS_KEY_OCTETS]);

@@ -55,7 +55,7 @@ may_include() {
 	may_include login.h session
 	may_include login.c session settings transport mailbox auth scoreboard wire log util
 	may_include protocol.c login session settings transport mailbox auth scoreboard wire log util
-	may_include pop3-handler.c auth listener log protocol reach sandbox settings title tls transport util
+	may_include pop3-handler.c auth listener log protocol reach sandbox settings tickets title tls transport util
 	for file in *.c; do
 		grep -qF "may_include $file" tests/house.bats
 	done

@@ -169,7 +169,8 @@ openssl_client() {
 		PYTHON
 		stat -c '%a %U' /run/pop3-handler /run/pop3-handler/ticket-key
 	END
-	unshare --mount bash -e scenario "$HANDLER" "${options[@]}" --tls=implicit >modes
+	unshare --mount bash -e scenario "$HANDLER" "${options[@]}" --tls=implicit >modes 2>log
+	[ -z "$(troubles)" ]
 	[ "$(cat modes)" = $'700 root\n600 root' ]
 }
 
