@@ -248,6 +248,10 @@ entry() {
 		logged('connection from 127.0.0.1 refused: max-sessions-per-source = 3')
 		logged('connection from 127.0.0.3 refused: max-sessions = 5')
 		wait_for(lambda: run('systemctl show -P StatusText pop3.service').startswith('0 '))
+		def enter(user): # who has quit counts until the listener has seen his process end
+		    while not (client := Client()).greeting.startswith('+OK'):
+		        pass
+		    return client.login(user)
 		sleepers = []
 		for i in range(2):
 		    sleepers.append(Client().login('carol'))
@@ -260,11 +264,11 @@ entry() {
 		more.expect('QUIT', '+OK')
 		sleepers[0].expect('WAKE', '+OK')
 		sleepers[0].expect('QUIT', '+OK')
-		more = Client().login('carol')
+		more = enter('carol')
 		more.expect('SLEE', '+OK')
 		sleepers[1].close() # who leaves in his sleep makes room, too
 		def may_sleep():
-		    return Client().login('carol').ask('SLEE').startswith('+OK')
+		    return enter('carol').ask('SLEE').startswith('+OK')
 		wait_for(may_sleep)
 		logged("'carol' from 127.0.0.1 may not sleep: max-sleeping-per-user = 2")
 		def is_told(text):
