@@ -8,6 +8,7 @@
 #include "sandbox.h"
 #include "settings.h"
 #include "tickets.h"
+#include "tls.h"
 #include "util.h"
 
 #include <errno.h>
@@ -121,6 +122,7 @@ static int allow_files(struct sandbox *sandbox, char *const *paths)
 /* STLS may read certificates, and the key of tickets, at any time before login. */
 static int allow_tls(struct sandbox *sandbox, const struct settings *settings)
 {
+	const char *system_file = tls_system_file();
 	auto_free char *directory = NULL;
 	int r;
 
@@ -137,6 +139,8 @@ static int allow_tls(struct sandbox *sandbox, const struct settings *settings)
 		r = allow_files(sandbox, settings->tls_ocsp);
 	if (r == 0 && settings->tls_client_ca)
 		r = allow_if_there(sandbox, settings->tls_client_ca, SANDBOX_READ);
+	if (r == 0 && system_file)
+		r = allow_if_there(sandbox, system_file, SANDBOX_READ);
 	return r;
 }
 

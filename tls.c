@@ -414,6 +414,14 @@ static int load(struct tls *tls)
 	return r;
 }
 
+const char *tls_system_file(void)
+{
+	const char *given = secure_getenv("GNUTLS_SYSTEM_PRIORITY_FILE");
+
+	/* The library looks at the environment, too, but not before it is initialised. */
+	return given ? given : gnutls_get_system_config_file();
+}
+
 static void unload(struct tls *tls)
 {
 	for (size_t i = 0; i < tls->count; i++) {

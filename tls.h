@@ -36,6 +36,10 @@ struct tls *tls_free(struct tls *tls);
  *   -ENOMEM */
 int tls_load(struct tls *tls);
 
+/* The file in which the platform says what @SYSTEM is, and which tls_load() reads if it is there.
+ * Borrowed; NULL: the library has none. */
+const char *tls_system_file(void);
+
 /* ---- One connection ---- */
 
 struct tls_session;

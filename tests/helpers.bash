@@ -4,14 +4,15 @@
 
 bats_require_minimum_version 1.5.0
 
-# A site for each test: a passwd-file with alice and bob, and their mailboxes, which do not exist
-# yet. `options` is what the handler is started with; a test may add to it.
+# A site for each test: a passwd-file with alice and bob, in a directory of its own, for what is
+# beside it is in reach of the sandbox, too; and their mailboxes, which do not exist yet. `options`
+# is what the handler is started with; a test may add to it.
 setup_site() {
 	cd "$BATS_TEST_TMPDIR" || return 1
 	: "${HANDLER:?is not set: run the tests with meson test}"
 	mail=$BATS_TEST_TMPDIR/mail
-	users=$BATS_TEST_TMPDIR/users
-	mkdir "$mail"
+	users=$BATS_TEST_TMPDIR/accounts/users
+	mkdir "$mail" accounts
 	printf '%s\n' 'alice:{PLAIN}apple' 'bob:{PLAIN}banana split ' >"$users"
 	as_me=--user=$(id -un) # which is root
 	options=("$as_me" "--users=$users" "--mailbox=$mail/%u" --login-penalty=0)

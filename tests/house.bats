@@ -49,7 +49,7 @@ may_include() {
 	may_include mailbox.c commit directories listing name sizes wire util
 	may_include session.h transport
 	may_include sandbox.c sandbox-filter util
-	may_include reach.c auth sandbox settings tickets util
+	may_include reach.c auth sandbox settings tickets tls util
 	may_include make-filter.c
 	may_include session.c reach sandbox settings transport mailbox auth scoreboard title log util
 	may_include login.h session

@@ -7,11 +7,6 @@ load helpers
 
 setup() {
 	setup_site
-	# The passwd-file's directory may be read after login, too: what else is there counts as well.
-	mkdir accounts
-	mv "$users" accounts
-	users=$PWD/accounts/users
-	options=("$as_me" "--users=$users" "--mailbox=$mail/%u" --login-penalty=0)
 	for user in alice bob; do
 		make_maildir $user
 		make_message $user/new/1.M1P1.h
