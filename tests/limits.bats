@@ -103,6 +103,9 @@ peak_kib() {
 	# shellcheck disable=SC2016
 	start_session two sh -c 'exec "$0" "$@" 2>/dev/null' "$HANDLER" "${options[@]}"
 	grep -xE 'Max file size +268435456 +268435456 .*' "/proc/$pid_two/limits"
+	# What is lower already stays.
+	start_session three prlimit --as=1073741824 "$HANDLER" "${options[@]}"
+	grep -xE 'Max address space +1073741824 +1073741824 .*' "/proc/$pid_three/limits"
 }
 
 @test "a peer that is gone without a word is found: keepalive, and TCP_USER_TIMEOUT" {

@@ -155,11 +155,11 @@ not_base64='-ERR the response is not base64'
 			rm one.*
 		done
 	done
-	# Also while other commands from the same packet are served.
+	# Also while other commands from the same packet are served, and where it was not asked for.
 	make_maildir alice
 	truncate -s 1M "$mail/alice/new/1.M1P1.h"
-	for commands in $'USER alice\r\nPASS open-sesame' "AUTH PLAIN $(encode '\0alice\0open-sesame')" \
-		$'AUTH PLAIN\r\n'"$(encode '\0alice\0open-sesame')"; do
+	for commands in $'USER alice\r\nPASS open-sesame' $'USER alice\r\nPASS open-sesame\r\nPASS open-sesame' \
+		"AUTH PLAIN $(encode '\0alice\0open-sesame')" $'AUTH PLAIN\r\n'"$(encode '\0alice\0open-sesame')"; do
 		start_session one
 		printf '%s\r\n' "$commands" 'RETR 1' NOOP >script
 		cat script >&"$to_one" # in one write
