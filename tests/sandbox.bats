@@ -214,17 +214,20 @@ has_only_alice() {
 
 @test "a kernel without Landlock or seccomp serves all the same, and that is in the log once" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT SLEE WAKE QUIT >script
+	is_served() {
+		[ "$(grep -c '^+OK' out)" -eq 7 ]
+	}
 	for error in ENOSYS EOPNOTSUPP EPERM; do
 		trace trace inject=landlock_create_ruleset:error=$error "$HANDLER" "${options[@]}" <script >out 2>log
-		[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+		is_served
 		[ "$(grep -c 'without Landlock' log)" -eq 1 ]
 	done
 	trace trace inject=landlock_create_ruleset:retval=1 "$HANDLER" "${options[@]}" <script >out 2>log
-	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+	is_served
 	grep 'without Landlock' log
 	[ "${SANITIZED:-none}" = none ] || return 0
 	trace trace inject=seccomp:error=EINVAL "$HANDLER" "${options[@]}" <script >out 2>log
-	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+	is_served
 	[ "$(grep -c 'without seccomp' log)" -eq 1 ]
 }
 
