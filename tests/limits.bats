@@ -157,27 +157,6 @@ plain_build() {
 	[ -z "$output" ]
 }
 
-@test "a SASL response does not stay in memory, either" {
-	plain_build
-	echo "alice:$(openssl passwd -5 -salt pepper correct-horse)" >"$users"
-	response=$(printf '\0alice\0correct-horse' | base64)
-	for how in initial asked; do
-		start_session $how
-		case $how in
-		initial) ask $how "AUTH PLAIN $response" ;;
-		asked)
-			ask $how 'AUTH PLAIN'
-			ask $how "$response"
-			;;
-		esac
-		[[ $reply == '+OK '*messages ]]
-		pid=pid_$how
-		run -0 "$BATS_TEST_DIRNAME/search-memory.py" "${!pid}" correct-horse "${response:8}" pepper
-		[ "$output" = pepper ]
-		ask $how QUIT
-	done
-}
-
 @test "through TLS the password does not stay in memory, either" {
 	plain_build
 	echo "alice:$(openssl passwd -5 -salt pepper correct-horse)" >"$users"

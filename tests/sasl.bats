@@ -131,17 +131,7 @@ not_base64='-ERR the response is not base64'
 	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
 	printf 'alice:%s\n' "$(openssl passwd -6 -salt salt open-sesame)" >"$users"
 	search() {
-		/usr/bin/python3 - "$1" "$pid_one" <<-'END'
-			import sys
-			found = 0
-			with open('/proc/%s/mem' % sys.argv[2], 'rb', 0) as memory:
-			    for line in open('/proc/%s/maps' % sys.argv[2]):
-			        start, end = (int(x, 16) for x in line.split()[0].split('-'))
-			        if ' rw' in line:
-			            memory.seek(start)
-			            found += sys.argv[1].encode() in memory.read(end - start)
-			sys.exit(found)
-		END
+		[ -z "$("$BATS_TEST_DIRNAME/search-memory.py" "$pid_one" "$1")" ]
 	}
 	for response in "$(encode '\0alice\0open-sesame')" "$(encode '\0alice\0open-sesame-not')"; do
 		for how in "AUTH PLAIN $response" "AUTH PLAIN"; do
