@@ -120,6 +120,12 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	[ "${lines[1]}" = '+OK goodbye' ]
 	[ -z "$(files alice)" ]
 	[ "$(files backup)" = ./new/2.M1P1.h ]
+	# Also one that is still empty, and one with a record.
+	for content in '' po3comm1; do
+		printf '%s' "$content" >"$mail/alice/.pop3-handler.state"
+		as_alice QUIT
+		[ "${lines[0]}" = '+OK goodbye' ]
+	done
 }
 
 @test "where no lock file can be made, there is one session at a time all the same" {
