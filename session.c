@@ -243,9 +243,12 @@ void session_log_sandbox(void)
 {
 	int number = sandbox_take_refusal();
 
-	if (number >= 0)
-		log_event(LOG_EVENT_CALL_REFUSED, NULL,
-			  "the sandbox has refused the system call %d", number);
+	if (number < 0)
+		return;
+	log_event(LOG_EVENT_CALL_REFUSED, NULL, "the sandbox has refused the system call %d",
+		  number);
+	/* To say so may be what is refused: syslog(3) whose daemon is gone wants a new socket. */
+	(void)sandbox_take_refusal();
 }
 
 /* ---- States ---- */

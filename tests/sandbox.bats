@@ -212,6 +212,21 @@ has_only_alice() {
 	[ -z "$(troubles two.log)" ]
 }
 
+@test "without a syslog daemon a session does not try to log that it cannot log" {
+	[ "${SANITIZED:-none}" = none ] || skip 'the sanitizers have no call refused'
+	printf '%s\r\n' 'USER alice' 'PASS apple' {,,,,}{NOOP,STAT,NOOP,STAT} QUIT >script
+	cat >scenario <<-'END'
+		mount -t tmpfs tmpfs /dev
+		mknod -m 666 /dev/null c 1 3
+		exec strace -qq -o trace -e trace=socket "$@" 2>/dev/null
+	END
+	unshare --mount bash -e scenario "$HANDLER" "${options[@]}" <script >out
+	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+	cat trace
+	# Standard error is /dev/null, so the log is syslog's: it is opened once, then come three lines.
+	[ "$(grep -c 'AF_UNIX, SOCK_DGRAM' trace)" -le 4 ]
+}
+
 @test "a kernel without Landlock or seccomp serves all the same, and that is in the log once" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT SLEE WAKE QUIT >script
 	is_served() {
