@@ -81,7 +81,7 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 }
 
 @test "the scripts are clean under shellcheck" {
-	shellcheck -x .ci/run tools/* tests/analyse systemd/settle tests/helpers.bash tests/boot.bash tests/*.bats
+	shellcheck -x .ci/run tools/* tests/analyse tests/valgrind systemd/settle tests/helpers.bash tests/boot.bash tests/*.bats
 }
 
 @test "the manuals are clean, and they and README tell of every setting" {
