@@ -247,7 +247,8 @@ void session_log_sandbox(void)
 		return;
 	log_event(LOG_EVENT_CALL_REFUSED, NULL, "the sandbox has refused the system call %d",
 		  number);
-	/* To say so may be what is refused: syslog(3) whose daemon is gone wants a new socket. */
+	/* To say so may be what is refused: if the daemon of syslog is gone, it takes a new
+	 * socket. */
 	(void)sandbox_take_refusal();
 }
 
