@@ -14,6 +14,7 @@ how, layout, command = sys.argv[1:]
 handler = os.environ['HANDLER']
 os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # no LeakSanitizer under strace
 here = tempfile.mkdtemp(dir=os.getcwd())
+os.environ['GCOV_PREFIX'] = here  # what gcc counts for tools/check --coverage is not to be broken as well
 mailbox = here + '/mail/alice'
 open(here + '/users', 'w').write('alice:{PLAIN}apple\n')
 # Most of the sweeps are without the calls of the sandbox, which are one more in six.

@@ -197,14 +197,16 @@ hang_up() {
 	done
 }
 
+# Whoever still waits for us is killed at once, and not while it ends: what gcc counts for
+# tools/check --coverage would be half written.
 stop_sessions() {
 	local name pid
-	close_ends
 	for name in "${sessions[@]}"; do
 		pid=pid_$name
 		kill -s KILL "${!pid}" 2>/dev/null
 		wait "${!pid}" 2>/dev/null
 	done
+	close_ends
 }
 
 # trace FILE FILTER COMMAND...: runs a command under strace. LeakSanitizer does not work there.
