@@ -8,8 +8,8 @@ error instead of what it waits for. x86_64 only."""
 import ctypes, errno, os, platform, signal, struct, sys
 
 assert platform.machine() == 'x86_64'
-numbers = {'openat': 257, 'mmap': 9, 'ioctl': 16, 'execve': 59, 'socket': 41, 'connect': 42, 'fork': 57, 'clone': 56, 'kill': 62,
-           'ptrace': 101, 'mount': 165, 'mprotect': 10, 'unlink': 87, 'unlinkat': 263, 'close': 3,
+numbers = {'openat': 257, 'mmap': 9, 'ioctl': 16, 'execve': 59, 'socket': 41, 'connect': 42, 'fork': 57,
+           'clone': 56, 'kill': 62, 'ptrace': 101, 'mount': 165, 'mprotect': 10, 'unlink': 87, 'unlinkat': 263, 'close': 3,
            'mkdirat': 258, 'renameat': 264, 'seccomp': 317, 'prctl': 157, 'io_uring_setup': 425, 'bpf': 321,
            'process_vm_readv': 310, 'keyctl': 250, 'chmod': 90, 'symlinkat': 266, 'setuid': 105}
 CONT, ATTACH, DETACH, GETREGS, SETREGS, SINGLESTEP = 7, 16, 17, 12, 13, 9

@@ -36,7 +36,8 @@ is_closed() {
 	[ "${lines[*]}" = 'openat: EACCES' ]
 	from_inside "$1" 'execve /bin/sh 0 0' fork 'clone 17 0 0 0 0' 'socket 2 1 0' 'socket 1 2 0' \
 		'connect 0 0 0' 'ptrace 0 0 0 0' "mount none $mail tmpfs 0 0" "kill $$ 0" 'mprotect 4096 4096 7' \
-		'mmap 0 4096 7 0x22 -1 0' 'ioctl 0 0x5412 0' 'seccomp 0 0 0' 'prctl 4 1 0 0 0' 'io_uring_setup 1 0' 'bpf 0 0 0' "process_vm_readv $$ 0 0 0 0 0" \
+		'mmap 0 4096 7 0x22 -1 0' 'ioctl 0 0x5412 0' 'seccomp 0 0 0' 'prctl 4 1 0 0 0' \
+		'io_uring_setup 1 0' 'bpf 0 0 0' "process_vm_readv $$ 0 0 0 0 0" \
 		'keyctl 0 0' "chmod $mail/alice 0x1ff" 'setuid 0'
 	printf '%s\n' "${lines[@]}"
 	[ "${#lines[@]}" -eq 20 ]
@@ -51,10 +52,16 @@ has_only_alice() {
 		"unlinkat -100 $mail/bob/new/1.M1P1.h 0" \
 		"renameat -100 $mail/alice/new/1.M1P1.h -100 $mail/bob/new/2.M1P1.h" "openat -100 $mail/alice/../bob 0"
 	[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES unlinkat: EACCES renameat: EACCES openat: EACCES' ]
-	# Which are not cut short either (0x202, if Landlock knows that: Linux 6.2).
-	from_inside "$1" "openat -100 $mail/alice/new/1.M1P1.h 2" "openat -100 $users 0" "openat -100 $users 2" \
-		"openat -100 $mail/alice/new/1.M1P1.h 0x202"
-	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: '[0-9]+' openat: EACCES openat: EACCES'$ ]]
+	from_inside "$1" "openat -100 $mail/alice/new/1.M1P1.h 2" "openat -100 $users 0" "openat -100 $users 2"
+	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: '[0-9]+' openat: EACCES'$ ]]
+	# Nor can hers be cut short, if this kernel's Landlock knows that (its version 3: Linux 6.2).
+	[ "$(landlock_version)" -ge 3 ] || return 0
+	from_inside "$1" "openat -100 $mail/alice/new/1.M1P1.h 0x202"
+	[ "${lines[*]}" = 'openat: EACCES' ]
+}
+
+landlock_version() {
+	python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))'
 }
 
 @test "the debugger can do all that if the sandbox is off" {

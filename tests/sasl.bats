@@ -131,7 +131,8 @@ not_base64='-ERR the response is not base64'
 	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
 	printf 'alice:%s\n' "$(openssl passwd -6 -salt salt open-sesame)" >"$users"
 	search() {
-		[ -z "$("$BATS_TEST_DIRNAME/search-memory.py" "$pid_one" "$1")" ]
+		local found
+		found=$("$BATS_TEST_DIRNAME/search-memory.py" "$pid_one" "$1") && [ -z "$found" ]
 	}
 	for response in "$(encode '\0alice\0open-sesame')" "$(encode '\0alice\0open-sesame-not')"; do
 		for how in "AUTH PLAIN $response" "AUTH PLAIN"; do
