@@ -1,54 +1,46 @@
 /* SPDX-License-Identifier: ISC
  *
- * SHA-256, as GnuTLS computes it. */
+ * SHA-256, as Nettle computes it. */
 #include "digest.h"
 
 #include <errno.h>
-#include <gnutls/crypto.h>
+#include <nettle/sha2.h>
 #include <stdio.h>
 #include <string.h>
 
-/* The library initialises itself when it is loaded, unless the program says this: most sessions
- * need nothing of it. */
-GNUTLS_SKIP_GLOBAL_INIT
-
-int digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS])
+void digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS])
 {
-	if (gnutls_global_init() < 0) /* does something the first time only */
-		return -EIO;
-	return gnutls_hash_fast(GNUTLS_DIG_SHA256, octets, count, ret_digest) < 0 ? -EIO : 0;
+	struct sha256_ctx context;
+
+	sha256_init(&context);
+	sha256_update(&context, count, octets);
+	sha256_digest(&context, DIGEST_OCTETS, ret_digest);
+	explicit_bzero(&context, sizeof(context)); /* it has the last octets, perhaps a key */
 }
 
-int digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1])
+void digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1])
 {
 	unsigned char digest[DIGEST_OCTETS];
-	int r = digest_make(octets, count, digest);
 
-	for (size_t i = 0; i < sizeof(digest) && r == 0; i++)
+	digest_make(octets, count, digest);
+	for (size_t i = 0; i < sizeof(digest); i++)
 		(void)snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
-	return r;
 }
 
-int digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS])
+void digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS])
 {
 	unsigned char digest[DIGEST_OCTETS];
-	int r;
 
 	memset(place, 0, DIGEST_OCTETS);
-	r = digest_make(octets, count, digest);
-	if (r == 0)
-		memcpy(place, digest, sizeof(digest));
-	return r;
+	digest_make(octets, count, digest);
+	memcpy(place, digest, sizeof(digest));
 }
 
 int digest_check_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS])
 {
 	unsigned char written[DIGEST_OCTETS];
-	int r;
 
 	memcpy(written, place, sizeof(written));
-	r = digest_seal(octets, count, place);
-	if (r == 0 && memcmp(written, place, sizeof(written)) != 0)
-		r = -EBADMSG;
-	return r;
+	digest_seal(octets, count, place);
+	return memcmp(written, place, sizeof(written)) == 0 ? 0 : -EBADMSG;
 }

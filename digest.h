@@ -8,15 +8,15 @@
 #define DIGEST_OCTETS 32
 #define DIGEST_HEX_OCTETS 64
 
-/* The digest of some octets. Returns 0, or -EIO if the library fails. */
-int digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS]);
+/* The digest of some octets. */
+void digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS]);
 
 /* The same in lower-case hexadecimal, ended by a NUL. */
-int digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1]);
+void digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1]);
 
 /* Puts into `place`, which stands among these octets, the digest of them with 0 in that place: so
- * they vouch for themselves. Returns 0 or -EIO. */
-int digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS]);
+ * they vouch for themselves. */
+void digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS]);
 
-/* Whether that is what digest_seal() has put there. Returns 0, -EBADMSG if not, or -EIO. */
+/* Whether that is what digest_seal() has put there. Returns 0, or -EBADMSG if not. */
 int digest_check_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS]);

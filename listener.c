@@ -6,6 +6,7 @@
 
 #include "log.h"
 #include "peer.h"
+#include "systemd.h"
 #include "util.h"
 
 #include <assert.h>
@@ -151,14 +152,13 @@ static int catch_signals(struct listener *listener)
 
 static int open_listener(struct listener *listener, int passed)
 {
-	uint64_t watchdog_us = 0;
+	uint64_t watchdog_us = systemd_watchdog_us();
 	int r = take_sockets(listener, passed);
 
 	if (r == 0)
 		r = scoreboard_new(&listener->scoreboard);
 	if (r == 0)
 		r = catch_signals(listener);
-	(void)sd_watchdog_enabled(0, &watchdog_us);
 	listener->watch_every_ms = watchdog_us > 0 ? (int64_t)(watchdog_us / 2000) : NEVER;
 	listener->idle_since_ms = util_now_ms();
 	return r;
@@ -167,7 +167,7 @@ static int open_listener(struct listener *listener, int passed)
 int listener_inherit(struct listener **ret)
 {
 	struct listener *listener;
-	int passed = sd_listen_fds(1);
+	int passed = systemd_listen_fds();
 	int r;
 
 	*ret = NULL;
@@ -480,8 +480,8 @@ static void tell_sessions(struct listener *listener)
 
 	for (size_t i = 0; i < listener->slots; i++)
 		asleep += scoreboard_state(listener->scoreboard, i) == SCOREBOARD_ASLEEP;
-	(void)sd_notifyf(0, "STATUS=%s%u sessions, %u asleep",
-			 listener->is_stopping ? "Stopping: " : "", listener->sessions, asleep);
+	systemd_notify("STATUS=%s%u sessions, %u asleep", listener->is_stopping ? "Stopping: " : "",
+		       listener->sessions, asleep);
 	listener->told_ms = util_now_ms();
 	listener->has_changed = false;
 }
@@ -490,14 +490,14 @@ static void tell_ready(struct listener *listener)
 {
 	if (listener->is_ready)
 		return;
-	(void)sd_notify(0, "READY=1");
+	systemd_notify("READY=1");
 	listener->is_ready = true;
 	tell_sessions(listener);
 }
 
 static void tell_reload(struct listener *listener)
 {
-	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
+	systemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
 	listener->is_ready = false;
 }
 
@@ -550,7 +550,7 @@ static void do_what_is_due(struct listener *listener)
 	int64_t now = util_now_ms();
 
 	if (now >= next_watch_ms(listener)) {
-		(void)sd_notify(0, "WATCHDOG=1");
+		systemd_notify("WATCHDOG=1");
 		listener->watched_ms = now;
 	}
 	if (now >= next_tell_ms(listener)) {
@@ -587,7 +587,7 @@ static void stop(struct listener *listener)
 		(void)close(listener->sockets[i]);
 	listener->socket_count = 0;
 	listener->is_stopping = true;
-	(void)sd_notify(0, "STOPPING=1");
+	systemd_notify("STOPPING=1");
 	end_idle_sessions(listener);
 	tell_sessions(listener);
 }

@@ -3,6 +3,7 @@
  * The only printer of log lines. Their arguments may come from the client, before login too. */
 #include "log.h"
 
+#include "systemd.h"
 #include "util.h"
 
 #include <stdarg.h>
@@ -12,9 +13,6 @@
 #include <sys/uio.h>
 #include <syslog.h>
 #include <time.h>
-
-#define SD_JOURNAL_SUPPRESS_LOCATION
-#include <systemd/sd-journal.h>
 
 #define IDENTIFIER "pop3-handler"
 #define LINE_OCTETS_MAX 1000
@@ -87,7 +85,7 @@ static void open_early(void)
 		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
 		tzset(); /* the time zone */
 	} else if (target == TO_JOURNAL) {
-		(void)sd_journal_sendv(&field, 1);
+		systemd_journal_send(&field, 1);
 	}
 }
 
@@ -157,7 +155,7 @@ static void send_to_journal(int priority, const char *message_id, const struct l
 	for (size_t i = 0; i < SUBJECTS; i++)
 		add_field(&entry, subject_names[i], subjects[i]);
 	add_fields(&entry, fields);
-	(void)sd_journal_sendv(entry.fields, entry.count);
+	systemd_journal_send(entry.fields, entry.count);
 	for (int i = 0; i < entry.count; i++)
 		free(entry.fields[i].iov_base);
 }

@@ -250,9 +250,13 @@ static int send_message(struct session *session, size_t index, struct mailbox_me
 {
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	/* The first octets are read before anything is promised. */
-	ssize_t n = mailbox_message_read(message, session->octets, sizeof(session->octets));
+	ssize_t n;
 	int r;
 
+	if (!session->octets)
+		session->octets = malloc(SESSION_READ_OCTETS);
+	n = session->octets ? mailbox_message_read(message, session->octets, SESSION_READ_OCTETS) :
+			      -ENOMEM;
 	if (n < 0)
 		return session_reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
@@ -262,7 +266,7 @@ static int send_message(struct session *session, size_t index, struct mailbox_me
 		r = put_octets(session, &converter, session->octets, count);
 		if (top && top->done)
 			break;
-		n = mailbox_message_read(message, session->octets, sizeof(session->octets));
+		n = mailbox_message_read(message, session->octets, SESSION_READ_OCTETS);
 	}
 	if (r == 0 && n < 0)
 		r = break_off(session, (int)n, index);
@@ -668,5 +672,6 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 	session_log_end(&session, session.state == IN_END ? 0 : r);
 	(void)auth_free(session.account);
 	free(session.user);
+	free(session.octets);
 	return r;
 }

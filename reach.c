@@ -122,12 +122,13 @@ static int allow_files(struct sandbox *sandbox, char *const *paths)
 /* STLS may read certificates, and the key of tickets, at any time before login. */
 static int allow_tls(struct sandbox *sandbox, const struct settings *settings)
 {
-	const char *system_file = tls_system_file();
+	const char *system_file;
 	auto_free char *directory = NULL;
 	int r;
 
 	if (settings->tls == TLS_OFF)
 		return 0;
+	system_file = tls_system_file();
 	r = tickets_find_directory(&directory);
 	if (r == 0)
 		r = allow_if_there(sandbox, directory, SANDBOX_CHANGE);

@@ -38,15 +38,15 @@ struct session {
 	struct tls *tls;		      /* NULL: none */
 	const struct scoreboard_place *place; /* NULL: there is no listener */
 	struct session_sums sums;
-	enum session_state state;	  /* session_enter() alone assigns it */
-	char *user;			  /* that USER named; NULL: none */
-	unsigned failed_logins;		  /* in a row */
-	unsigned bad_commands;		  /* likewise */
-	bool is_hung_up;		  /* by us: it has had enough of both */
-	struct account *account;	  /* from login on */
-	struct mailbox *mailbox;	  /* likewise */
-	bool is_narrow;			  /* the sandbox has no more than that mailbox */
-	char octets[SESSION_READ_OCTETS]; /* of a message that is being sent */
+	enum session_state state; /* session_enter() alone assigns it */
+	char *user;		  /* that USER named; NULL: none */
+	unsigned failed_logins;	  /* in a row */
+	unsigned bad_commands;	  /* likewise */
+	bool is_hung_up;	  /* by us: it has had enough of both */
+	struct account *account;  /* from login on */
+	struct mailbox *mailbox;  /* likewise */
+	bool is_narrow;		  /* the sandbox has no more than that mailbox */
+	char *octets;		  /* of a message that is being sent, SESSION_READ_OCTETS */
 };
 
 /* An argument that has been checked. */

@@ -188,7 +188,7 @@ static size_t add_entry(const struct message *message, char *room)
 	return sizeof(entry) + octets;
 }
 
-/* NULL: no memory, or the digest failed. */
+/* NULL: no memory. */
 static struct cache *make_cache(int mailbox_fd, const struct listing *listing, bool is_maildir)
 {
 	size_t entry_octets_max = sizeof(struct entry) + WIRE_UNIQUE_ID_MAX;
@@ -205,8 +205,7 @@ static struct cache *make_cache(int mailbox_fd, const struct listing *listing, b
 			cache->header.octets +=
 				add_entry(message, cache->entries + cache->header.octets);
 	}
-	if (digest_seal(cache, cache_octets(cache), cache->header.seal) < 0)
-		return NULL;
+	digest_seal(cache, cache_octets(cache), cache->header.seal);
 	return take_ptr(cache);
 }
 

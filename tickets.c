@@ -94,13 +94,11 @@ static int read_key(int fd, struct key_file *ret_file)
 /* Makes a new key, and puts it into the file in one write. */
 static int write_key(int fd, struct key_file *ret_file)
 {
-	int r;
-
 	*ret_file = (struct key_file){ .made_s = (int64_t)time(NULL) };
 	if (getrandom(ret_file->key, sizeof(ret_file->key), 0) != sizeof(ret_file->key))
 		return -EIO;
-	r = digest_seal(ret_file, sizeof(*ret_file), ret_file->seal);
-	return r == 0 ? util_pwrite(fd, ret_file, sizeof(*ret_file), 0) : r;
+	digest_seal(ret_file, sizeof(*ret_file), ret_file->seal);
+	return util_pwrite(fd, ret_file, sizeof(*ret_file), 0);
 }
 
 /* Makes a new key, unless another process has just done it. */

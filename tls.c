@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
- * TLS by GnuTLS. The files are the administrator's: trusted, but not free of mistakes. All that
- * comes from the client is a stranger's, and most of this runs before login. */
+ * TLS by GnuTLS: a module that tls-module.c loads. The files are the administrator's: trusted, but
+ * not free of mistakes. All that comes from the client is a stranger's, and most of this runs
+ * before login. */
 #include "tls.h"
 
 #include "tickets.h"
@@ -900,4 +901,37 @@ int tls_session_close(struct tls_session *session)
 bool tls_session_wants_write(const struct tls_session *session)
 {
 	return gnutls_record_get_direction(session->session) == 1;
+}
+
+/* ---- The module ---- */
+
+/* All that others see of it. */
+__attribute__((visibility("default"))) extern const struct tls_functions tls_functions;
+
+const struct tls_functions tls_functions = {
+	.new = tls_new,
+	.free = tls_free,
+	.load = tls_load,
+	.system_file = tls_system_file,
+	.session_new = tls_session_new,
+	.session_free = tls_session_free,
+	.session_handshake = tls_session_handshake,
+	.session_problem = tls_session_problem,
+	.session_names = tls_session_names,
+	.session_version = tls_session_version,
+	.session_read = tls_session_read,
+	.session_holds_octets = tls_session_holds_octets,
+	.session_write = tls_session_write,
+	.session_record_octets = tls_session_record_octets,
+	.session_close = tls_session_close,
+	.session_wants_write = tls_session_wants_write,
+};
+
+/* The library would initialise itself when it is loaded; with STLS, few sessions need that. It
+ * looks for this. */
+__attribute__((visibility("default"))) int _gnutls_global_init_skip(void);
+
+int _gnutls_global_init_skip(void)
+{
+	return 1;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
  * TLS for the server's side of a connection: RFC 8446 and 5246, with ALPN "pop3" (RFC 7301), server
- * names (RFC 6066), stapled OCSP responses, session tickets and client certificates. */
+ * names (RFC 6066), stapled OCSP responses, session tickets and client certificates. GnuTLS, and
+ * tls.c with it, is loaded by tls_new(): without TLS a process starts in half the time. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +23,8 @@ struct tls_options {
 	void (*complain)(const char *format, ...) __attribute__((format(printf, 1, 2)));
 };
 
-/* Reads nothing yet. Returns 0 or -ENOMEM. */
+/* Loads the library, and reads nothing yet. Returns 0 or -ENOMEM; or -ELIBACC if the library cannot
+ * be loaded, after a complaint. */
 int tls_new(const struct tls_options *options, struct tls **ret);
 
 /* Frees it, wiping keys, and returns NULL. Takes NULL; sessions may outlive it once their handshake
@@ -94,3 +96,28 @@ size_t tls_session_record_octets(const struct tls_session *session);
 int tls_session_close(struct tls_session *session);
 
 bool tls_session_wants_write(const struct tls_session *session);
+
+/* ---- The module ---- */
+
+/* All of the above, as tls.c is found by tls-module.c. */
+struct tls_functions {
+	__typeof__(tls_new) *new;
+	__typeof__(tls_free) *free;
+	__typeof__(tls_load) *load;
+	__typeof__(tls_system_file) *system_file;
+	__typeof__(tls_session_new) *session_new;
+	__typeof__(tls_session_free) *session_free;
+	__typeof__(tls_session_handshake) *session_handshake;
+	__typeof__(tls_session_problem) *session_problem;
+	__typeof__(tls_session_names) *session_names;
+	__typeof__(tls_session_version) *session_version;
+	__typeof__(tls_session_read) *session_read;
+	__typeof__(tls_session_holds_octets) *session_holds_octets;
+	__typeof__(tls_session_write) *session_write;
+	__typeof__(tls_session_record_octets) *session_record_octets;
+	__typeof__(tls_session_close) *session_close;
+	__typeof__(tls_session_wants_write) *session_wants_write;
+};
+
+#define TLS_MODULE "pop3-handler-tls.so"
+#define TLS_FUNCTIONS "tls_functions"

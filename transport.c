@@ -66,8 +66,9 @@ struct transport {
 	struct peer in_peer, out_peer;
 	sigset_t wait_mask; /* of signals, while we wait */
 
-	char in[IN_OCTETS];
-	char out[OUT_OCTETS];
+	/* No page of them is touched before it is needed. */
+	char *in;  /* IN_OCTETS */
+	char *out; /* OUT_OCTETS */
 };
 
 static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
@@ -144,12 +145,14 @@ static void tune_tcp(int fd)
 				 sizeof(options[i].value));
 }
 
-int transport_new(int in_fd, int out_fd, struct transport **ret)
+/* Finds out what it is that the client is on. */
+static int set_up(struct transport *transport, int in_fd, int out_fd)
 {
-	auto_free struct transport *transport = calloc(1, sizeof(*transport));
 	int r;
 
-	if (!transport)
+	transport->in = malloc(IN_OCTETS);
+	transport->out = malloc(OUT_OCTETS);
+	if (!transport->in || !transport->out)
 		return -ENOMEM;
 	transport->in_fd = in_fd;
 	transport->out_fd = out_fd;
@@ -163,15 +166,36 @@ int transport_new(int in_fd, int out_fd, struct transport **ret)
 	find_peer(out_fd, transport->out_kind, &transport->out_peer);
 	catch_end(transport);
 	tune_tcp(out_fd);
-	*ret = take_ptr(transport);
 	return 0;
+}
+
+int transport_new(int in_fd, int out_fd, struct transport **ret)
+{
+	struct transport *transport = calloc(1, sizeof(*transport));
+	int r = transport ? set_up(transport, in_fd, out_fd) : -ENOMEM;
+
+	if (r < 0)
+		(void)transport_free(transport);
+	else
+		*ret = transport;
+	return r;
+}
+
+/* Forgets what has been read, which may be a password. */
+static void discard_input(struct transport *transport)
+{
+	if (transport->in)
+		explicit_bzero(transport->in, transport->in_end);
+	transport->in_start = transport->in_end = 0;
 }
 
 struct transport *transport_free(struct transport *transport)
 {
 	if (transport) {
-		explicit_bzero(transport->in, sizeof(transport->in)); /* passwords */
+		discard_input(transport);
 		(void)tls_session_free(transport->tls);
+		free(transport->in);
+		free(transport->out);
 	}
 	free(transport);
 	return NULL;
@@ -293,7 +317,7 @@ int transport_flush(struct transport *transport)
 static int read_some(struct transport *transport, int64_t end_ms)
 {
 	char *room = transport->in + transport->in_end;
-	size_t octets = sizeof(transport->in) - transport->in_end;
+	size_t octets = IN_OCTETS - transport->in_end;
 	bool waits = !transport->encrypted || !tls_session_holds_octets(transport->tls);
 	ssize_t n;
 
@@ -310,13 +334,6 @@ static int read_some(struct transport *transport, int64_t end_ms)
 		return fail(transport, n == 0 ? -EPIPE : (int)n);
 	transport->in_end += (size_t)n;
 	return 0;
-}
-
-/* Forgets what has been read, which may be a password. */
-static void discard_input(struct transport *transport)
-{
-	explicit_bzero(transport->in, transport->in_end);
-	transport->in_start = transport->in_end = 0;
 }
 
 /* Makes room at the end of the buffer by moving what has not been used to its beginning. What it

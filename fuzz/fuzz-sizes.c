@@ -36,7 +36,7 @@ static void make_genuine(int fd, struct cache *cache, size_t octets)
 	cache->header.magic = MAGIC;
 	cache->header.mailbox_inode = status.st_ino;
 	cache->header.octets = octets - sizeof(*cache);
-	FUZZ_CHECK(digest_seal(cache, octets, cache->header.seal) == 0);
+	digest_seal(cache, octets, cache->header.seal);
 }
 
 static void check_listing(const struct listing *listing, bool is_maildir)
