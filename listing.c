@@ -122,6 +122,50 @@ int listing_is_unchanged(const struct listing *listing, const struct places *pla
 	return listing->settled && same_stamps(stamps, listing->stamps);
 }
 
+/* ---- Memory ---- */
+
+/* Of the first block; each is twice as long as the one before, up to the last. */
+#define BLOCK_OCTETS_MIN 4096
+#define BLOCK_OCTETS_MAX (1 << 20)
+
+struct block {
+	struct block *next;
+	size_t used, room;
+	_Alignas(max_align_t) char octets[];
+};
+
+/* Adds a block with so much room before the others. */
+static struct block *add_block(struct listing *listing, size_t room)
+{
+	struct block *block = malloc(sizeof(*block) + room);
+
+	if (!block)
+		return NULL;
+	*block = (struct block){ .next = listing->blocks, .room = room };
+	listing->blocks = block;
+	return block;
+}
+
+/* What has been allocated is not freed before all is, so it takes a step forward. */
+void *listing_allocate(struct listing *listing, size_t octets)
+{
+	struct block *block = listing->blocks;
+	size_t rounded = (octets + sizeof(uint64_t) - 1) & ~(sizeof(uint64_t) - 1);
+	void *memory;
+
+	if (!block || block->room - block->used < rounded) {
+		size_t room = block ? 2 * block->room : BLOCK_OCTETS_MIN;
+
+		room = room > BLOCK_OCTETS_MAX ? BLOCK_OCTETS_MAX : room;
+		block = add_block(listing, rounded > room ? rounded : room);
+	}
+	if (!block)
+		return NULL;
+	memory = block->octets + block->used;
+	block->used += rounded;
+	return memory;
+}
+
 /* ---- Unique-ids ---- */
 
 void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets)
@@ -157,10 +201,10 @@ static bool is_good_unique_id(const char *text, size_t octets)
 
 /* Gives a message a stand-in for its unique part. `detail` tells apart messages that share it:
  * it is "" or begins with "/", which no name has. */
-static int make_stand_in(struct message *message, const char *detail)
+static int make_stand_in(struct listing *listing, struct message *message, const char *detail)
 {
 	auto_free char *text = NULL;
-	auto_free char *stand_in = malloc(WIRE_UNIQUE_ID_MAX + 1);
+	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
 	int octets = asprintf(&text, "%.*s%s", message->unique_octets, message->name, detail);
 
 	if (octets < 0)
@@ -169,24 +213,28 @@ static int make_stand_in(struct message *message, const char *detail)
 		return -ENOMEM;
 	memcpy(stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
 	digest_make_hex(text, (size_t)octets, stand_in + sizeof(STAND_IN_PREFIX) - 1);
-	free(message->stand_in);
-	message->stand_in = take_ptr(stand_in);
+	message->stand_in = stand_in;
 	return 0;
 }
 
 /* ---- The listing ---- */
 
-static void message_clear(struct message *message)
+int listing_rename(struct listing *listing, struct message *message, const char *name)
 {
-	free(message->name);
-	free(message->stand_in);
-	free(message->version);
+	size_t octets = strlen(name) + 1;
+	char *copy = listing_allocate(listing, octets);
+
+	if (!copy)
+		return -ENOMEM;
+	message->name = memcpy(copy, name, octets);
+	return 0;
 }
 
-int listing_set_version(struct message *message, const struct file_version *version)
+int listing_set_version(struct listing *listing, struct message *message,
+			const struct file_version *version)
 {
 	if (!message->version)
-		message->version = malloc(sizeof(*message->version));
+		message->version = listing_allocate(listing, sizeof(*message->version));
 	if (!message->version)
 		return -ENOMEM;
 	*message->version = *version;
@@ -195,8 +243,12 @@ int listing_set_version(struct message *message, const struct file_version *vers
 
 void listing_clear(struct listing *listing)
 {
-	for (size_t i = 0; i < listing->count; i++)
-		message_clear(&listing->messages[i]);
+	while (listing->blocks) {
+		struct block *next = listing->blocks->next;
+
+		free(listing->blocks);
+		listing->blocks = next;
+	}
 	free(listing->messages);
 	free(listing->by_unique_id);
 	*listing = (struct listing){ 0 };
@@ -235,10 +287,8 @@ static int listing_add(struct listing *listing, const char *name, enum place pla
 		listing->room = room;
 	}
 	message = &listing->messages[listing->count];
-	*message = (struct message){ .name = strdup(name),
-				     .octets = LISTING_SIZE_UNKNOWN,
-				     .place = (uint8_t)place };
-	if (!message->name)
+	*message = (struct message){ .octets = LISTING_SIZE_UNKNOWN, .place = (uint8_t)place };
+	if (listing_rename(listing, message, name) < 0)
 		return -ENOMEM;
 	listing->count++;
 	message->unique_octets = (uint16_t)(is_maildir ? name_unique_octets(name) : strlen(name));
@@ -317,9 +367,7 @@ static size_t drop_vanished(const struct places *places, struct message *message
 	for (size_t i = 0; i < count; i++) {
 		struct stat status;
 
-		if (stat_message(places, &messages[i], &status) == -ENOENT)
-			message_clear(&messages[i]);
-		else
+		if (stat_message(places, &messages[i], &status) != -ENOENT)
 			messages[left++] = messages[i];
 	}
 	return left;
@@ -328,7 +376,8 @@ static size_t drop_vanished(const struct places *places, struct message *message
 /* Gives a stand-in to one of several messages whose names have the same unique part. It comes from
  * the inode number, which a message keeps whatever it is renamed to; of hard links, which share
  * that too, the whole name must tell. */
-static int settle_namesake(const struct places *places, struct message *message)
+static int settle_namesake(const struct places *places, struct listing *listing,
+			   struct message *message)
 {
 	auto_free char *detail = NULL;
 	struct stat status;
@@ -340,20 +389,21 @@ static int settle_namesake(const struct places *places, struct message *message)
 		     status.st_nlink > 1 ? message->place : 0,
 		     status.st_nlink > 1 ? message->name : "") < 0)
 		return -ENOMEM;
-	return make_stand_in(message, detail);
+	return make_stand_in(listing, message, detail);
 }
 
 /* Gives unique-ids to messages whose names have the same unique part; most often it is just one.
  * If there are several, all of them get a stand-in: which of them kept the name as its unique-id
  * would depend on the others, and a client could delete a message that it has never seen. */
-static int settle_unique_ids(const struct places *places, struct message *messages, size_t count)
+static int settle_unique_ids(const struct places *places, struct listing *listing,
+			     struct message *messages, size_t count)
 {
 	int r = 0;
 
 	if (count == 1 && !is_good_unique_id(messages->name, messages->unique_octets))
-		return make_stand_in(messages, "");
+		return make_stand_in(listing, messages, "");
 	for (size_t i = 0; count > 1 && i < count && r == 0; i++)
-		r = settle_namesake(places, &messages[i]);
+		r = settle_namesake(places, listing, &messages[i]);
 	return r;
 }
 
@@ -376,7 +426,7 @@ static int listing_settle(const struct places *places, struct listing *listing)
 		kept = same > 1 ? drop_vanished(places, messages + i, same) : same;
 		memmove(messages + left, messages + i, kept * sizeof(*messages));
 		if (r == 0)
-			r = settle_unique_ids(places, messages + left, kept);
+			r = settle_unique_ids(places, listing, messages + left, kept);
 		left += kept;
 	}
 	listing->count = left;
@@ -454,10 +504,10 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 	return false;
 }
 
-void listing_take_sizes(struct listing *listing, struct listing *older)
+void listing_take_sizes(struct listing *listing, const struct listing *older)
 {
 	for (size_t i = 0; i < older->count; i++) {
-		struct message *known = &older->messages[i];
+		const struct message *known = &older->messages[i];
 		struct message *message;
 
 		if (known->octets == LISTING_SIZE_UNKNOWN)
@@ -465,9 +515,8 @@ void listing_take_sizes(struct listing *listing, struct listing *older)
 		message = listing_find_like(listing, known);
 		if (!message)
 			continue;
-		message->octets = known->octets;
-		free(message->version);
-		message->version = take_ptr(known->version);
+		if (!known->version || listing_set_version(listing, message, known->version) == 0)
+			message->octets = known->octets;
 	}
 }
 
@@ -476,9 +525,7 @@ void listing_drop(struct listing *listing, unsigned marks)
 	size_t left = 0;
 
 	for (size_t i = 0; i < listing->count; i++) {
-		if (listing->messages[i].marks & marks)
-			message_clear(&listing->messages[i]);
-		else
+		if (!(listing->messages[i].marks & marks))
 			listing->messages[left++] = listing->messages[i];
 	}
 	listing->count = left;

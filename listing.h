@@ -36,12 +36,12 @@ struct file_version {
 };
 
 struct message {
-	char *name;	     /* of its file */
-	char *stand_in;	     /* the unique-id, if it is not the unique part of the name */
-	uint64_t arrival_us; /* 0 in a folder */
-	uint64_t octets;     /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
+	const char *name;     /* of its file */
+	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
+	uint64_t arrival_us;  /* 0 in a folder */
+	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
 	struct file_version
-		*version;	/* of a folder's file: which has that size; NULL: no telling */
+		*version; /* of a folder's file: which has that size; NULL or inode 0: no telling */
 	uint16_t unique_octets; /* the part of the name that never changes */
 	uint8_t place;
 	uint8_t marks; /* the caller's; 0 at first */
@@ -54,8 +54,12 @@ struct stamp {
 	struct timespec modified, changed;
 };
 
+/* Memory of a listing's. */
+struct block;
+
 struct listing {
 	struct message *messages; /* in the order of arrival */
+	struct block *blocks;	  /* what messages point to */
 	size_t count, room;
 	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
 	struct stamp stamps[PLACES];
@@ -89,13 +93,20 @@ struct message *listing_find_like(const struct listing *listing, const struct me
 /* Whether a listing has a message that an older one has not. */
 bool listing_has_new(const struct listing *listing, const struct listing *older);
 
-/* Takes over the sizes that an older listing of the same mailbox knows, and leaves it without. */
-void listing_take_sizes(struct listing *listing, struct listing *older);
+/* Takes over the sizes that an older listing of the same mailbox knows. */
+void listing_take_sizes(struct listing *listing, const struct listing *older);
 
 /* Leaves out the messages that have one of these marks; those after them get a lower index. */
 void listing_drop(struct listing *listing, unsigned marks);
 
-int listing_set_version(struct message *message, const struct file_version *version);
+int listing_set_version(struct listing *listing, struct message *message,
+			const struct file_version *version);
+
+/* So much memory, for as long as the listing is there. NULL: there is none. */
+void *listing_allocate(struct listing *listing, size_t octets);
+
+/* Gives a message another name, which is copied. */
+int listing_rename(struct listing *listing, struct message *message, const char *name);
 
 /* Whether every change that comes from now on will show: that what has changed at `changed`, and
  * changes again, will have another time of change. */

@@ -10,6 +10,7 @@
 #include "listing.h"
 #include "name.h"
 #include "sizes.h"
+#include "snapshot.h"
 #include "util.h"
 #include "wire.h"
 
@@ -47,6 +48,7 @@ struct mailbox {
 	int unfinished; /* why a record must stay: what it deletes is still there; 0: it need not */
 	bool has_loaded_sizes; /* from the size cache */
 	bool has_unsaved_sizes;
+	bool has_snapshot; /* of the listing as it is */
 };
 
 /* ---- A session's view of it ---- */
@@ -105,18 +107,14 @@ static int look_again(struct mailbox *mailbox)
 	for (size_t i = 0; i < mailbox->listing.count && r == 0; i++) {
 		struct message *message = &mailbox->listing.messages[i];
 		struct message *found = listing_find_like(&fresh, message);
-		char *name;
 
 		if (!found) {
 			message->marks |= MARK_GONE;
 			continue;
 		}
-		name = strdup(found->name); /* and not taken: the next search needs it */
-		if (!name)
-			return -ENOMEM;
-		free(message->name);
-		message->name = name;
 		message->place = found->place;
+		if (strcmp(message->name, found->name) != 0)
+			r = listing_rename(&mailbox->listing, message, found->name);
 	}
 	return r;
 }
@@ -125,8 +123,7 @@ static int look_again(struct mailbox *mailbox)
  * and returns 0 or more, -ENOENT if there is no such file, or another failure, which is passed on.
  * Returns -ENOENT if the message is gone, -EAGAIN if it is renamed faster than we can follow. */
 static int with_file(struct mailbox *mailbox, struct message *message,
-		     int (*act)(const struct mailbox *mailbox, struct message *message,
-				void *context),
+		     int (*act)(struct mailbox *mailbox, struct message *message, void *context),
 		     void *context)
 {
 	for (int i = 0; i < TRIES; i++) {
@@ -159,7 +156,7 @@ static int64_t settled_change_ns(const struct stat *status)
 }
 
 /* Opens a message's file, only if it is a regular one; never waits. */
-static int open_file(const struct mailbox *mailbox, struct message *message, void *context)
+static int open_file(struct mailbox *mailbox, struct message *message, void *context)
 {
 	struct mailbox_message *ret = context;
 	auto_fd int fd = openat(mailbox->directories.places.fds[message->place], message->name,
@@ -219,18 +216,27 @@ static void load_sizes(struct mailbox *mailbox)
 	mailbox->has_loaded_sizes = true;
 }
 
-/* Without a word if it fails: then sizes will be found out once more. */
-static void save_sizes(struct mailbox *mailbox)
+/* What is kept for the next session. Without a word if it fails: then sizes will be found out once
+ * more. A listing that lacks what a record hides is none for later: the record may go. */
+static void save_caches(struct mailbox *mailbox)
 {
-	if (mailbox->has_unsaved_sizes && mailbox->directories.root_fd >= 0 &&
-	    mailbox->directories.state_error == 0)
-		sizes_save(mailbox->directories.root_fd, &mailbox->listing,
-			   mailbox->directories.places.is_maildir);
+	const struct directories *directories = &mailbox->directories;
+
+	if (directories->root_fd < 0 || directories->state_error != 0)
+		return;
+	if (mailbox->has_unsaved_sizes)
+		sizes_save(directories->root_fd, &mailbox->listing, directories->places.is_maildir);
+	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) && mailbox->unfinished == 0 &&
+	    snapshot_is_worthwhile(&mailbox->listing, &directories->places)) {
+		load_sizes(mailbox);
+		snapshot_save(directories->root_fd, &mailbox->listing);
+		mailbox->has_snapshot = true;
+	}
 	mailbox->has_unsaved_sizes = false;
 }
 
 /* Takes down what reading a message has shown to be its size. */
-static void note_size(const struct mailbox *mailbox, struct message *message,
+static void note_size(struct mailbox *mailbox, struct message *message,
 		      const struct mailbox_message *file, uint64_t octets)
 {
 	struct file_version version = { .inode = file->inode,
@@ -241,10 +247,10 @@ static void note_size(const struct mailbox *mailbox, struct message *message,
 	message->marks |= MARK_MEASURED;
 	if (mailbox->directories.places.is_maildir)
 		return;
-	if (version.changed_ns == 0 || listing_set_version(message, &version) < 0) {
-		free(message->version);
+	if (version.changed_ns == 0)
+		version.inode = 0;
+	if (listing_set_version(&mailbox->listing, message, &version) < 0)
 		message->version = NULL;
-	}
 }
 
 static int measure(struct mailbox *mailbox, size_t index)
@@ -281,7 +287,7 @@ static bool size_holds(const struct mailbox *mailbox, const struct message *mess
 		return false;
 	if (mailbox->directories.places.is_maildir || (message->marks & MARK_MEASURED))
 		return true;
-	return message->version &&
+	return message->version && message->version->inode != 0 &&
 	       fstatat(mailbox->directories.places.fds[message->place], message->name, &status,
 		       AT_SYMLINK_NOFOLLOW) == 0 &&
 	       S_ISREG(status.st_mode) && status.st_ino == message->version->inode &&
@@ -352,7 +358,7 @@ static void deletion_end(struct deletion *deletion)
 
 #define auto_deletion __attribute__((cleanup(deletion_end)))
 
-static int identify_file(const struct mailbox *mailbox, struct message *message, void *context)
+static int identify_file(struct mailbox *mailbox, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
 
@@ -435,7 +441,7 @@ static int write_record(const struct mailbox *mailbox, struct deletion *deletion
 	return r;
 }
 
-static int unlink_file(const struct mailbox *mailbox, struct message *message, void *context)
+static int unlink_file(struct mailbox *mailbox, struct message *message, void *context)
 {
 	(void)context;
 	if (unlinkat(mailbox->directories.places.fds[message->place], message->name, 0) < 0)
@@ -669,7 +675,7 @@ static int rename_file(int from_fd, const char *from, int to_fd, const char *to)
 	return 0;
 }
 
-static int mark_file_seen(const struct mailbox *mailbox, struct message *message, void *context)
+static int mark_file_seen(struct mailbox *mailbox, struct message *message, void *context)
 {
 	const int *fds = mailbox->directories.places.fds;
 	auto_free char *name = NULL;
@@ -681,10 +687,8 @@ static int mark_file_seen(const struct mailbox *mailbox, struct message *message
 	r = rename_file(fds[message->place], message->name, fds[PLACE_CUR], name);
 	if (r < 0)
 		return r;
-	free(message->name);
-	message->name = take_ptr(name);
 	message->place = PLACE_CUR;
-	return 0;
+	return listing_rename(&mailbox->listing, message, name);
 }
 
 int mailbox_mark_seen(struct mailbox *mailbox)
@@ -710,9 +714,15 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 /* Lists what is there, without what an earlier session has deleted. */
 static int read_listing(struct mailbox *mailbox, const struct commit_key *keys, size_t key_count)
 {
-	int r = listing_read(&mailbox->directories.places, &mailbox->listing);
+	const struct directories *directories = &mailbox->directories;
+	int r = 0;
 
-	mailbox->has_loaded_sizes = false;
+	mailbox->has_snapshot =
+		key_count == 0 && directories->root_fd >= 0 &&
+		snapshot_load(directories->root_fd, &directories->places, &mailbox->listing);
+	if (!mailbox->has_snapshot)
+		r = listing_read(&directories->places, &mailbox->listing);
+	mailbox->has_loaded_sizes = mailbox->has_snapshot; /* it had all that was known */
 	mailbox->unfinished = 0;
 	return r == 0 && key_count > 0 ? recover(mailbox, keys, key_count) : r;
 }
@@ -794,7 +804,7 @@ int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **
 struct mailbox *mailbox_free(struct mailbox *mailbox)
 {
 	if (mailbox) {
-		save_sizes(mailbox);
+		save_caches(mailbox);
 		directories_close(&mailbox->directories);
 		listing_clear(&mailbox->listing);
 		free(mailbox->path);
@@ -805,7 +815,7 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 
 void mailbox_sleep(struct mailbox *mailbox)
 {
-	save_sizes(mailbox);
+	save_caches(mailbox);
 	directories_close(&mailbox->directories);
 }
 

@@ -149,14 +149,26 @@ static int list_messages(struct session *session, int (*put)(struct session *ses
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
 }
 
+/* A line of a listing: there may be many, and printf(3) takes its time. */
+static int put_listed(struct session *session, size_t index, const char *text, size_t octets)
+{
+	char line[WIRE_NUMBER_OCTETS_MAX + 1 + MAILBOX_UNIQUE_ID_MAX];
+	size_t number_octets = wire_put_number(index + 1, line);
+
+	line[number_octets++] = ' ';
+	memcpy(line + number_octets, text, octets);
+	return transport_put_text(session->transport, line, number_octets + octets);
+}
+
 static int put_size(struct session *session, size_t index)
 {
+	char text[WIRE_NUMBER_OCTETS_MAX];
 	uint64_t octets;
 
 	/* measure_all() has seen to it that it is known. */
 	if (mailbox_size(session->mailbox, index, &octets) < 0)
 		return 0;
-	return transport_put_line(session->transport, "%zu %" PRIu64, index + 1, octets);
+	return put_listed(session, index, text, wire_put_number(octets, text));
 }
 
 static int cmd_list(struct session *session, const struct argument *argument)
@@ -183,7 +195,7 @@ static int put_unique_id(struct session *session, size_t index)
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 	mailbox_unique_id(session->mailbox, index, unique_id);
-	return transport_put_line(session->transport, "%zu %s", index + 1, unique_id);
+	return put_listed(session, index, unique_id, strlen(unique_id));
 }
 
 static int cmd_uidl(struct session *session, const struct argument *argument)

@@ -116,12 +116,12 @@ static struct message *find_message(struct listing *listing, size_t *guess, cons
 }
 
 /* Takes over one entry. A size that the message cannot have is left. */
-static void use_entry(const struct entry *entry, struct message *message)
+static void use_entry(const struct entry *entry, struct listing *listing, struct message *message)
 {
 	static const struct file_version none;
 
 	if (memcmp(&entry->version, &none, sizeof(none)) != 0) {
-		if (listing_set_version(message, &entry->version) < 0)
+		if (listing_set_version(listing, message, &entry->version) < 0)
 			return;
 	} else if (!name_allows_octets(message->name, entry->octets)) {
 		return;
@@ -146,7 +146,7 @@ static void use_entries(const struct cache *cache, struct listing *listing)
 			return;
 		message = find_message(listing, &guess, next, entry.unique_id_octets);
 		if (message)
-			use_entry(&entry, message);
+			use_entry(&entry, listing, message);
 		next += entry.unique_id_octets;
 	}
 }
@@ -169,7 +169,7 @@ static bool is_worth_keeping(const struct message *message, bool is_maildir)
 	if (message->octets == LISTING_SIZE_UNKNOWN)
 		return false;
 	if (!is_maildir)
-		return message->version != NULL;
+		return message->version && message->version->inode != 0;
 	return name_size_octets(message->name, &octets) < 0 || octets != message->octets;
 }
 
@@ -209,22 +209,11 @@ static struct cache *make_cache(int mailbox_fd, const struct listing *listing, b
 	return take_ptr(cache);
 }
 
-/* Readers have no lock: they must see the old file or the new one. What a loss of power leaves of
- * it is for the digest to tell. */
 void sizes_save(int mailbox_fd, const struct listing *listing, bool is_maildir)
 {
 	auto_free struct cache *cache = make_cache(mailbox_fd, listing, is_maildir);
-	auto_fd int fd = -1;
 
-	if (!cache)
-		return;
-	/* A session that was killed may have left one. */
-	(void)unlinkat(mailbox_fd, SIZES_NEW_NAME, 0);
-	fd = openat(mailbox_fd, SIZES_NEW_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-		    S_IRUSR | S_IWUSR);
-	if (fd < 0)
-		return;
-	if (util_pwrite(fd, cache, cache_octets(cache), 0) < 0 ||
-	    renameat(mailbox_fd, SIZES_NEW_NAME, mailbox_fd, SIZES_NAME) < 0)
-		(void)unlinkat(mailbox_fd, SIZES_NEW_NAME, 0);
+	if (cache)
+		(void)util_replace(mailbox_fd, SIZES_NAME, SIZES_NEW_NAME, cache,
+				   cache_octets(cache));
 }

@@ -404,30 +404,37 @@ static size_t room_left(const struct transport *transport)
 	return transport->out_limit - transport->out_end;
 }
 
-int transport_put_line(struct transport *transport, const char *format, ...)
+int transport_put_text(struct transport *transport, const char *text, size_t octets)
 {
-	char line[LINE_OCTETS_MAX + sizeof("\r\n")];
-	va_list arguments;
-	int octets;
+	char *end;
 
-	va_start(arguments, format);
-	octets = vsnprintf(line, LINE_OCTETS_MAX + 1, format, arguments);
-	va_end(arguments);
-	if (octets < 0)
-		return fail(transport, -EINVAL);
-	if (octets > LINE_OCTETS_MAX)
-		octets = LINE_OCTETS_MAX;
-	memcpy(line + octets, "\r\n", 2);
-	octets += 2;
-	if (room_left(transport) < (size_t)octets + SPARE_OCTETS) {
+	if (room_left(transport) < octets + 2 + SPARE_OCTETS) {
 		int r = transport_flush(transport);
 
 		if (r < 0)
 			return r;
 	}
-	memcpy(transport->out + transport->out_end, line, (size_t)octets);
-	transport->out_end += (size_t)octets;
+	end = transport->out + transport->out_end;
+	memcpy(end, text, octets);
+	memcpy(end + octets, "\r\n", 2);
+	transport->out_end += octets + 2;
 	return transport->failed;
+}
+
+int transport_put_line(struct transport *transport, const char *format, ...)
+{
+	char line[LINE_OCTETS_MAX + 1];
+	va_list arguments;
+	int octets;
+
+	va_start(arguments, format);
+	octets = vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	if (octets < 0)
+		return fail(transport, -EINVAL);
+	if (octets > LINE_OCTETS_MAX)
+		octets = LINE_OCTETS_MAX;
+	return transport_put_text(transport, line, (size_t)octets);
 }
 
 int transport_room(struct transport *transport, char **ret_room, size_t *ret_octets)

@@ -65,6 +65,9 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 int transport_put_line(struct transport *transport, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* The same for text that needs no formatting, and is no longer than that. */
+int transport_put_text(struct transport *transport, const char *text, size_t octets);
+
 /* The ".\r\n" that ends a multi-line answer, `before` (up to 2 octets) going first; it leaves in
  * one write with the line end before it. */
 int transport_put_end(struct transport *transport, const char *before, size_t octets);

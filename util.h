@@ -6,10 +6,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -131,4 +134,26 @@ static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_
 			done += (size_t)n;
 	}
 	return (ssize_t)done;
+}
+
+/* Replaces a file in a directory by these octets, or leaves it as it was. Readers have no lock:
+ * they see the old file or the new one, which is made under the name `fresh`. What a loss of power
+ * leaves of it is for them to tell. Returns 0 or a negative errno. */
+static inline int util_replace(int directory_fd, const char *name, const char *fresh,
+			       const void *octets, size_t count)
+{
+	auto_fd int fd = -1;
+	int r;
+
+	(void)unlinkat(directory_fd, fresh, 0); /* a process that was killed may have left one */
+	fd = openat(directory_fd, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+		    S_IRUSR | S_IWUSR);
+	if (fd < 0)
+		return -errno;
+	r = util_pwrite(fd, octets, count, 0);
+	if (r == 0 && renameat(directory_fd, fresh, directory_fd, name) < 0)
+		r = -errno;
+	if (r < 0)
+		(void)unlinkat(directory_fd, fresh, 0);
+	return r;
 }

@@ -26,6 +26,19 @@ int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number)
 	return 0;
 }
 
+size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX])
+{
+	char digits[WIRE_NUMBER_OCTETS_MAX];
+	size_t start = sizeof(digits);
+
+	do {
+		digits[--start] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	memcpy(ret_digits, digits + start, sizeof(digits) - start);
+	return sizeof(digits) - start;
+}
+
 const char *wire_skip_uid_prefix(const char *argument)
 {
 	static const char prefix[] = "UID:";

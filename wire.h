@@ -27,6 +27,11 @@ const char *wire_skip_uid_prefix(const char *argument);
  * (RFC 1939 section 7). */
 bool wire_is_unique_id(const char *text, size_t octets);
 
+#define WIRE_NUMBER_OCTETS_MAX 20
+
+/* Writes a number in decimal digits, without a NUL. Returns how many octets it has put there. */
+size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX]);
+
 /* Decodes base64 (RFC 4648 section 4) in place: all of `text` and nothing else, padded. Returns how
  * many octets, which a NUL follows, or -EINVAL. */
 ssize_t wire_decode_base64(char *text);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The snapshot: a file in a large Maildir with its whole listing, and when the directories had last
+ * changed when it was made. As long as they have not changed since, nobody needs to read them. It
+ * is only ever a help: what is damaged, or is not this mailbox's, counts as nothing. mailbox.c's
+ * own business; nobody else calls it. */
+#pragma once
+
+#include "listing.h"
+
+/* Fills an empty listing from the snapshot, sizes and all, if that is what the directories hold
+ * now. Returns whether it is. */
+bool snapshot_load(int mailbox_fd, const struct places *places, struct listing *ret);
+
+/* Whether a listing is worth a snapshot, and fit for one. */
+bool snapshot_is_worthwhile(const struct listing *listing, const struct places *places);
+
+/* Replaces the snapshot by one of the listing, or if that fails leaves none. The caller has the
+ * lock. */
+void snapshot_save(int mailbox_fd, const struct listing *listing);
