@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the passwd-file */
+#define READ_OCTETS 2048     /* at once */
 
 /* One line of the passwd-file. The fields point into it. */
 struct entry {
@@ -141,43 +142,71 @@ static int search_line(void *context, char *line, size_t octets)
 	return r;
 }
 
+/* The passwd-file that is being read, and a line of it. */
+struct reader {
+	FILE *file;
+	size_t start, end; /* of what has been read and not used */
+	char octets[READ_OCTETS];
+	char line[LINE_OCTETS_MAX + 1];
+};
+
+static bool has_more(struct reader *reader)
+{
+	if (reader->start == reader->end) {
+		reader->start = 0;
+		reader->end =
+			fread_unlocked(reader->octets, 1, sizeof(reader->octets), reader->file);
+	}
+	return reader->start < reader->end;
+}
+
 /* Reads a line, without its line end. Returns 1, 0 when there is no more, or -EINVAL for a line
  * that is too long or has a NUL. */
-static int read_line(FILE *file, char line[LINE_OCTETS_MAX + 1], size_t *ret_octets)
+static int read_line(struct reader *reader, size_t *ret_octets)
 {
+	bool is_bad = false, is_over = false;
 	size_t octets = 0;
-	bool bad = false;
-	int c = getc_unlocked(file);
 
-	if (c == EOF)
+	if (!has_more(reader))
 		return 0;
-	for (; c != EOF && c != '\n'; c = getc_unlocked(file)) {
-		bad |= c == '\0' || octets == LINE_OCTETS_MAX;
-		if (octets < LINE_OCTETS_MAX)
-			line[octets++] = (char)c;
+	while (!is_over && has_more(reader)) {
+		const char *from = reader->octets + reader->start;
+		size_t count = reader->end - reader->start;
+		const char *lf = memchr(from, '\n', count);
+
+		is_over = lf != NULL;
+		count = lf ? (size_t)(lf - from) : count;
+		reader->start += count + is_over;
+		if (count > LINE_OCTETS_MAX - octets) {
+			is_bad = true;
+			count = LINE_OCTETS_MAX - octets;
+		}
+		is_bad |= memchr(from, '\0', count) != NULL;
+		memcpy(reader->line + octets, from, count);
+		octets += count;
 	}
-	if (octets > 0 && line[octets - 1] == '\r')
+	if (octets > 0 && reader->line[octets - 1] == '\r')
 		octets--;
-	line[octets] = '\0';
+	reader->line[octets] = '\0';
 	*ret_octets = octets;
-	return bad ? -EINVAL : 1;
+	return is_bad ? -EINVAL : 1;
 }
 
 /* What is done with each line of the file, which it may take apart. Returns 0, -EINVAL for one that
  * is no account, or what ends the reading. */
 typedef int line_handler(void *context, char *line, size_t octets);
 
-static int read_lines(FILE *file, char line[LINE_OCTETS_MAX + 1], line_handler *handle,
-		      void *context, struct auth_report *report)
+static int read_lines(struct reader *reader, line_handler *handle, void *context,
+		      struct auth_report *report)
 {
 	for (unsigned number = 1;; number++) {
 		size_t octets;
-		int r = read_line(file, line, &octets);
+		int r = read_line(reader, &octets);
 
 		if (r == 0)
-			return ferror(file) ? -errno : 0;
-		if (r == 1 && *line != '\0' && *line != '#')
-			r = handle(context, line, octets);
+			return ferror(reader->file) ? -errno : 0;
+		if (r == 1 && *reader->line != '\0' && *reader->line != '#')
+			r = handle(context, reader->line, octets);
 		if (r == -EINVAL && report->malformed_lines++ == 0)
 			report->malformed_line = number;
 		if (r < 0 && r != -EINVAL)
@@ -189,20 +218,22 @@ static int read_lines(FILE *file, char line[LINE_OCTETS_MAX + 1], line_handler *
 static int read_file(const char *users, line_handler *handle, void *context,
 		     struct auth_report *report)
 {
-	char buffer[BUFSIZ];
-	char line[LINE_OCTETS_MAX + 1];
-	FILE *file;
+	struct reader *reader = calloc(1, sizeof(*reader));
 	int r;
 
 	*report = (struct auth_report){ 0 };
-	file = fopen(users, "re");
-	if (!file)
-		return -errno;
-	(void)setvbuf(file, buffer, _IOFBF, sizeof(buffer));
-	r = read_lines(file, line, handle, context, report);
-	(void)fclose(file);
-	explicit_bzero(buffer, sizeof(buffer));
-	explicit_bzero(line, sizeof(line));
+	if (!reader)
+		return -ENOMEM;
+	reader->file = fopen(users, "re");
+	if (reader->file) {
+		(void)setvbuf(reader->file, NULL, _IONBF, 0); /* it has a buffer of ours */
+		r = read_lines(reader, handle, context, report);
+		(void)fclose(reader->file);
+	} else {
+		r = -errno;
+	}
+	explicit_bzero(reader, sizeof(*reader));
+	free(reader);
 	return r;
 }
 

@@ -359,6 +359,16 @@ static int act(enum settings_action action, struct service *service)
 	return serve(service);
 }
 
+/* Nothing is left to do at the end: to go through what libraries would do is a part of each
+ * session's time that shows. Instruments in the program have their say. */
+static int leave(int status)
+{
+#ifndef INSTRUMENTED
+	_exit(status);
+#endif
+	return status;
+}
+
 int main(int argc, char *argv[])
 {
 	struct service service = { .argc = argc, .argv = argv };
@@ -377,5 +387,5 @@ int main(int argc, char *argv[])
 	}
 	r = act(action, &service);
 	(void)settings_free(service.settings);
-	return r;
+	return leave(r);
 }

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <strings.h>
 
@@ -401,6 +402,17 @@ static int cmd_update(struct session *session, const struct argument *argument)
 	return reply_commit(session, r, deleted, "goodbye");
 }
 
+/* Gives back what a session that sleeps for hours can do without: if messages were sent since the
+ * last time, or it is the first time. */
+static void shrink(struct session *session)
+{
+	if (!session->octets && session->sums.sleeps > 0)
+		return;
+	free(take_ptr(session->octets));
+	transport_shrink(session->transport);
+	(void)malloc_trim(0);
+}
+
 static int cmd_slee(struct session *session, const struct argument *argument)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
@@ -416,6 +428,7 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 	r = commit(session, &deleted);
 	if (r == 0) {
 		mailbox_sleep(session->mailbox);
+		shrink(session);
 		session->sums.sleeps++;
 		session_enter(session, IN_SLEEP);
 	} else {

@@ -19,6 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -344,6 +345,25 @@ static void compact_input(struct transport *transport)
 	memmove(transport->in, transport->in + transport->in_start, transport->in_end);
 	explicit_bzero(transport->in + transport->in_end, transport->in_start);
 	transport->in_start = 0;
+}
+
+/* Gives back the whole pages of a buffer; what was in them is gone. */
+static void drop_pages(char *buffer, size_t octets)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t start = ((uintptr_t)buffer + page - 1) & ~(page - 1);
+	uintptr_t end = ((uintptr_t)buffer + octets) & ~(page - 1);
+
+	if (start < end)
+		(void)madvise(buffer + (start - (uintptr_t)buffer), end - start, MADV_DONTNEED);
+}
+
+void transport_shrink(struct transport *transport)
+{
+	if (transport->in_start == transport->in_end)
+		drop_pages(transport->in, IN_OCTETS);
+	if (transport->out_end == 0)
+		drop_pages(transport->out, OUT_OCTETS);
 }
 
 /* Takes the line whose LF is at `lf` out of the buffer. */

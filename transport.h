@@ -60,6 +60,9 @@ const char *const *transport_client_names(const struct transport *transport);
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
 			size_t *ret_octets);
 
+/* Gives back the memory of buffers that hold nothing. */
+void transport_shrink(struct transport *transport);
+
 /* Puts into the buffer a line (without its CRLF, at most 510 octets; what is longer is cut). It,
  * and a final ".\r\n" after it, are never split over two writes. */
 int transport_put_line(struct transport *transport, const char *format, ...)
