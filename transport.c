@@ -25,7 +25,7 @@
 
 /* Room for many pipelined commands, and for the longest line that may be asked for. */
 #define IN_OCTETS 16384
-#define OUT_OCTETS 65536
+#define OUT_OCTETS 262144
 /* The longest response line, RFC 2449 section 4, without its CRLF. */
 #define LINE_OCTETS_MAX 510
 /* Kept free after a line, so that neither ".\r\n" nor the beginning of a message makes us send a
