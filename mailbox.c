@@ -48,7 +48,8 @@ struct mailbox {
 	int unfinished; /* why a record must stay: what it deletes is still there; 0: it need not */
 	bool has_loaded_sizes; /* from the size cache */
 	bool has_unsaved_sizes;
-	bool has_snapshot; /* of the listing as it is */
+	bool has_snapshot; /* of the listing as it is, or there need be none */
+	unsigned marks;	   /* that any message may have: others need not be looked for */
 };
 
 /* ---- A session's view of it ---- */
@@ -62,6 +63,12 @@ static struct message *message_at(const struct mailbox *mailbox, size_t index)
 {
 	assert(index < mailbox->listing.count);
 	return &mailbox->listing.messages[index];
+}
+
+static void set_mark(struct mailbox *mailbox, struct message *message, enum mark mark)
+{
+	message->marks |= (uint8_t)mark;
+	mailbox->marks |= mark;
 }
 
 bool mailbox_has(const struct mailbox *mailbox, size_t index)
@@ -230,8 +237,8 @@ static void save_caches(struct mailbox *mailbox)
 	    snapshot_is_worthwhile(&mailbox->listing, &directories->places)) {
 		load_sizes(mailbox);
 		snapshot_save(directories->root_fd, &mailbox->listing);
-		mailbox->has_snapshot = true;
 	}
+	mailbox->has_snapshot = true;
 	mailbox->has_unsaved_sizes = false;
 }
 
@@ -322,7 +329,7 @@ bool mailbox_retrieved(struct mailbox *mailbox, size_t index, const struct mailb
 	was_wrong = message->octets != octets && size_holds(mailbox, message);
 	mailbox->has_unsaved_sizes |= was_wrong;
 	note_size(mailbox, message, file, octets);
-	message->marks |= MARK_RETRIEVED;
+	set_mark(mailbox, message, MARK_RETRIEVED);
 	return was_wrong;
 }
 
@@ -330,13 +337,14 @@ bool mailbox_retrieved(struct mailbox *mailbox, size_t index, const struct mailb
 
 void mailbox_mark(struct mailbox *mailbox, size_t index)
 {
-	message_at(mailbox, index)->marks |= MARK_DELETED;
+	set_mark(mailbox, message_at(mailbox, index), MARK_DELETED);
 }
 
 void mailbox_unmark_all(struct mailbox *mailbox)
 {
 	for (size_t i = 0; i < mailbox->listing.count; i++)
 		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_DELETED;
+	mailbox->marks &= ~(unsigned)MARK_DELETED;
 }
 
 /* What a deletion that is under way knows of its set: the messages with MARK_CHOSEN. */
@@ -467,7 +475,7 @@ static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
 			deletion->error = deletion->error ? deletion->error : r;
 		}
 		if (r != -ENOENT)
-			message->marks |= MARK_REMOVED;
+			set_mark(mailbox, message, MARK_REMOVED);
 		strike(message);
 		deletion->gone++;
 	}
@@ -569,7 +577,7 @@ int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
 
 	mailbox->report = (struct mailbox_report){ 0 };
 	*ret_deleted = 0;
-	for (size_t i = 0; i < mailbox->listing.count; i++) {
+	for (size_t i = 0; (mailbox->marks & MARK_DELETED) && i < mailbox->listing.count; i++) {
 		struct message *message = &mailbox->listing.messages[i];
 
 		if (!(message->marks & MARK_DELETED))
@@ -582,7 +590,7 @@ int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
 
 bool mailbox_next_removed(struct mailbox *mailbox, size_t *index)
 {
-	for (; *index < mailbox->listing.count; (*index)++) {
+	for (; (mailbox->marks & MARK_REMOVED) && *index < mailbox->listing.count; (*index)++) {
 		struct message *message = &mailbox->listing.messages[*index];
 
 		if (!(message->marks & MARK_REMOVED))
@@ -590,6 +598,7 @@ bool mailbox_next_removed(struct mailbox *mailbox, size_t *index)
 		message->marks &= (uint8_t)~MARK_REMOVED;
 		return true;
 	}
+	mailbox->marks &= ~(unsigned)MARK_REMOVED;
 	return false;
 }
 
@@ -693,7 +702,8 @@ static int mark_file_seen(struct mailbox *mailbox, struct message *message, void
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	if (!mailbox->directories.places.is_maildir || mailbox->access == MAILBOX_READ_ONLY)
+	if (!mailbox->directories.places.is_maildir || mailbox->access == MAILBOX_READ_ONLY ||
+	    !(mailbox->marks & MARK_RETRIEVED))
 		return 0;
 	for (size_t i = 0; i < mailbox->listing.count; i++) {
 		struct message *message = &mailbox->listing.messages[i];
@@ -706,6 +716,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 			return r;
 		message->marks &= (uint8_t)~MARK_RETRIEVED;
 	}
+	mailbox->marks &= ~(unsigned)MARK_RETRIEVED;
 	return 0;
 }
 

@@ -52,7 +52,8 @@ static gnutls_certificate_credentials_t credentials;
 static gnutls_priority_t priority;
 
 /* What all clients have done. */
-static atomic_uint_least64_t begun, resumed, retrieved, retrieved_octets, busy_ns, retrieve_ns;
+static atomic_uint_least64_t begun, offered, resumed, retrieved, retrieved_octets, busy_ns,
+	retrieve_ns;
 
 /* One client: its connection, and the last ticket that it was given. */
 struct client {
@@ -220,6 +221,7 @@ static void start_tls(struct client *client)
 	} while (r < 0 && !gnutls_error_is_fatal(r));
 	if (r < 0)
 		die("no handshake: %s", gnutls_strerror(r));
+	offered += client->ticket.data != NULL;
 	resumed += gnutls_session_is_resumed(client->tls) != 0;
 }
 
@@ -428,11 +430,12 @@ static void run_threads(void (*work)(struct client *client))
 	for (size_t i = 0; i < options.clients; i++)
 		(void)pthread_join(threads[i].thread, NULL);
 	ns = now_ns(CLOCK_MONOTONIC) - start_ns;
-	printf("{\"sessions\": %" PRIu64 ", \"seconds\": %.6f, \"cpu\": %.6f, \"resumed\": %" PRIu64
-	       ", \"messages\": %" PRIu64 ", \"octets\": %" PRIu64
+	printf("{\"sessions\": %" PRIu64 ", \"seconds\": %.6f, \"cpu\": %.6f, \"offered\": %" PRIu64
+	       ", \"resumed\": %" PRIu64 ", \"messages\": %" PRIu64 ", \"octets\": %" PRIu64
 	       ", \"retrieve_seconds\": %.6f}\n",
-	       options.sessions, (double)ns / 1e9, (double)busy_ns / 1e9, (uint64_t)resumed,
-	       (uint64_t)retrieved, (uint64_t)retrieved_octets, (double)retrieve_ns / 1e9);
+	       options.sessions, (double)ns / 1e9, (double)busy_ns / 1e9, (uint64_t)offered,
+	       (uint64_t)resumed, (uint64_t)retrieved, (uint64_t)retrieved_octets,
+	       (double)retrieve_ns / 1e9);
 }
 
 static void say(const char *word)
