@@ -81,7 +81,7 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 }
 
 @test "the C code is formatted as .clang-format says" {
-	clang-format --dry-run --Werror ./*.c ./*.h {fuzz,tests}/*.[ch]
+	clang-format --dry-run --Werror ./*.c ./*.h {bench,fuzz,tests}/*.[ch]
 }
 
 @test "the scripts are clean under shellcheck" {
@@ -104,7 +104,7 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 }
 
 @test "every file of source says its licence" {
-	for file in ./*.c ./*.h ./*.8 ./*.5 meson.build meson_options.txt fuzz/*.* tests/* tools/* .ci/run systemd/*.* systemd/settle systemd/listener/* examples/* fail2ban/*; do
+	for file in ./*.c ./*.h ./*.8 ./*.5 meson.build meson_options.txt bench/{load.c,meson.build,run,sandbox} fuzz/*.* tests/* tools/* .ci/run systemd/*.* systemd/settle systemd/listener/* examples/* fail2ban/*; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
 			echo "$file"
 			return 1

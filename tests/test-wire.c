@@ -170,6 +170,20 @@ static void test_numbers(void)
 		  "the largest number is a number");
 }
 
+static void test_put_number(void)
+{
+	static const uint64_t numbers[] = { 0, 1, 9, 10, 11, 99, 100, 12345678901, UINT64_MAX };
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		char digits[WIRE_NUMBER_OCTETS_MAX + 1] = "xxxxxxxxxxxxxxxxxxxx", wanted[32];
+		size_t octets = wire_put_number(numbers[i], digits);
+
+		digits[octets] = '\0';
+		(void)snprintf(wanted, sizeof(wanted), "%ju", (uintmax_t)numbers[i]);
+		(void)tap(strcmp(digits, wanted) == 0, "%s in digits", wanted);
+	}
+}
+
 static void test_unique_ids(void)
 {
 	char text[72];
@@ -275,6 +289,7 @@ int main(void)
 	test_convert();
 	test_top();
 	test_numbers();
+	test_put_number();
 	test_unique_ids();
 	return tap_end();
 }
