@@ -164,12 +164,14 @@ static int put_listed(struct session *session, size_t index, const char *text, s
 static int put_size(struct session *session, size_t index)
 {
 	char text[WIRE_NUMBER_OCTETS_MAX];
+	size_t text_octets;
 	uint64_t octets;
 
 	/* measure_all() has seen to it that it is known. */
 	if (mailbox_size(session->mailbox, index, &octets) < 0)
 		return 0;
-	return put_listed(session, index, text, wire_put_number(octets, text));
+	text_octets = wire_put_number(octets, text);
+	return put_listed(session, index, text, text_octets);
 }
 
 static int cmd_list(struct session *session, const struct argument *argument)

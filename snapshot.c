@@ -41,8 +41,9 @@ struct entry {
 	uint16_t place;
 };
 
-static_assert(sizeof(struct header) == 4 * sizeof(uint64_t) + PLACES * 6 * sizeof(uint64_t) +
-					       DIGEST_OCTETS &&
+static_assert(sizeof(struct stamp) == 6 * sizeof(uint64_t) &&
+		      sizeof(struct header) ==
+			      4 * sizeof(uint64_t) + sizeof(struct stamp[PLACES]) + DIGEST_OCTETS &&
 		      sizeof(struct entry) == 3 * sizeof(uint64_t),
 	      "they have no holes");
 

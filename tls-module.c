@@ -3,18 +3,45 @@
  * Loads tls.c, a module of its own, and passes calls on to it. */
 #include "tls.h"
 
+#include "util.h"
+
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 
 static const struct tls_functions *functions; /* set once, by the first tls_new(); NULL: no TLS */
 
+/* The module's file: beside the program, where it is when it has just been built, or installed. The
+ * linker could search for it, but then it searches there for everything, at each start. */
+static int find_module(char **ret_path)
+{
+	char program[PATH_MAX] = "";
+	ssize_t octets = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	auto_free char *beside = NULL;
+
+	if (octets > 0) {
+		util_cut_path(program);
+		if (asprintf(&beside, "%s/%s", program, TLS_MODULE) < 0)
+			return -ENOMEM;
+	}
+	if (beside && access(beside, F_OK) == 0)
+		*ret_path = take_ptr(beside);
+	else
+		*ret_path = strdup(TLS_DIRECTORY "/" TLS_MODULE);
+	return *ret_path ? 0 : -ENOMEM;
+}
+
 static int load_module(const struct tls_options *options)
 {
+	auto_free char *path = NULL;
 	void *module;
 
 	if (functions)
 		return 0;
-	module = dlopen(TLS_MODULE, RTLD_NOW | RTLD_LOCAL); /* it stays */
+	if (find_module(&path) < 0)
+		return -ENOMEM;
+	module = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* it stays */
 	functions = module ? dlsym(module, TLS_FUNCTIONS) : NULL;
 	if (functions)
 		return 0;

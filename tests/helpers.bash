@@ -217,7 +217,10 @@ trace() {
 # as_nobody COMMAND...: for programs that refuse to serve root, and to see what permissions refuse.
 # The mailboxes are nobody's from then on, and the handler is where he can run it: ./handler.
 as_nobody() {
-	[ -e handler ] || cp "$HANDLER" handler
+	[ -e handler ] || {
+		cp "$HANDLER" handler
+		cp "${HANDLER%/*}/pop3-handler-tls.so" .
+	}
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}"
 	chmod -R a+rX "$BATS_TEST_TMPDIR"
 	chown -R nobody "$mail"

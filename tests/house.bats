@@ -32,7 +32,7 @@ may_include() {
 	may_include log.c systemd util
 	may_include tickets.c digest util
 	may_include tls.c tickets util
-	may_include tls-module.c tls
+	may_include tls-module.c tls util
 	may_include title.c util
 	may_include scoreboard.c util
 	may_include peer.c util
