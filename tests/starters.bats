@@ -31,14 +31,14 @@ setup() {
 
 teardown() {
 	[ -n "$BATS_TEST_COMPLETED" ] || inside journalctl --no-pager -n 25
-	inside systemctl stop starter.service 2>/dev/null || true
+	inside systemctl stop "starter$BATS_TEST_NUMBER.service" 2>/dev/null || true
 }
 
 # start COMMAND...: starts it as a service of its own, and waits until it has port 110.
 start() {
-	inside systemd-run --quiet --unit=starter --setenv=ASAN_OPTIONS=exitcode=99 "$@"
+	inside systemd-run --quiet --collect --unit="starter$BATS_TEST_NUMBER" --setenv=ASAN_OPTIONS=exitcode=99 "$@"
 	until [ -n "$(inside ss -Hltn 'sport = :110')" ]; do
-		inside systemctl is-active --quiet starter.service
+		inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
 	done
 }
 
@@ -90,7 +90,7 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	serves "$syslog | tail -n +$((before + 5))"
 	[ "$(inside pgrep -f '^pop3-handler --config')" = "$listener" ]
 	inside timeout 20 tail --pid="$listener" -f /dev/null
-	inside systemctl is-active --quiet starter.service
+	inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
 	serves "$syslog | tail -n +$((before + 9))"
 }
 
@@ -131,11 +131,11 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	# As root, who is refused unless the settings name another user.
 	start systemd-socket-activate -l 127.0.0.1:110 --accept \
 		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
-	serves 'journalctl -b -o cat -u starter.service'
-	inside systemctl stop starter.service
+	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service"
+	inside systemctl stop "starter$BATS_TEST_NUMBER.service"
 	start systemd-socket-activate -l 127.0.0.1:110 -l 127.0.0.1:111 \
 		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
-	serves 'journalctl -b -o cat -u starter.service'
+	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service"
 	inside bash -c 'printf "QUIT\r\n" | curl -sS --max-time 20 telnet://127.0.0.1:111' | grep -q '+OK goodbye'
 	[ "$(inside pgrep -cf '^/usr/local/sbin/pop3-handler')" -eq 1 ]
 }
