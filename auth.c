@@ -152,7 +152,7 @@ struct reader {
 
 static bool has_more(struct reader *reader)
 {
-	if (reader->start == reader->end) {
+	if (reader->start == reader->end && !feof_unlocked(reader->file)) {
 		reader->start = 0;
 		reader->end =
 			fread_unlocked(reader->octets, 1, sizeof(reader->octets), reader->file);

@@ -264,12 +264,12 @@ static int send_message(struct session *session, size_t index, struct mailbox_me
 			struct wire_top *top, uint64_t *ret_octets)
 {
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
-	/* The first octets are read before anything is promised. */
 	ssize_t n;
 	int r;
 
 	if (!session->octets)
 		session->octets = malloc(SESSION_READ_OCTETS);
+	/* The first octets are read before anything is promised. */
 	n = session->octets ? mailbox_message_read(message, session->octets, SESSION_READ_OCTETS) :
 			      -ENOMEM;
 	if (n < 0)
