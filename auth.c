@@ -4,11 +4,13 @@
  * and the password come from a stranger: all of this runs before login. */
 #include "auth.h"
 
+#include "stamp.h"
 #include "template.h"
 #include "util.h"
 
 #include <crypt.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -29,6 +31,7 @@ struct search {
 	char *line;	  /* the user's line; NULL: not found */
 	size_t line_octets;
 	struct entry entry; /* the user's; it points into `line` */
+	struct stamp stamp; /* of the file; all 0: it changed just now */
 	char *decoy;	    /* a crypt(3) string that costs what checking a password costs */
 };
 
@@ -214,9 +217,20 @@ static int read_lines(struct reader *reader, line_handler *handle, void *context
 	}
 }
 
+/* The stamp of what is going to be read; all 0 if a change after that might not show. */
+static struct stamp settled_stamp(int fd)
+{
+	struct timespec now = stamp_now();
+	struct stamp stamp;
+
+	if (stamp_take(fd, &stamp) < 0 || !stamp_is_settled(&stamp.changed, &now))
+		stamp = (struct stamp){ 0 };
+	return stamp;
+}
+
 /* Reads all of the file, and leaves nobody's password in memory. */
 static int read_file(const char *users, line_handler *handle, void *context,
-		     struct auth_report *report)
+		     struct auth_report *report, struct stamp *ret_stamp)
 {
 	struct reader *reader = calloc(1, sizeof(*reader));
 	int r;
@@ -227,6 +241,7 @@ static int read_file(const char *users, line_handler *handle, void *context,
 	reader->file = fopen(users, "re");
 	if (reader->file) {
 		(void)setvbuf(reader->file, NULL, _IONBF, 0); /* it has a buffer of ours */
+		*ret_stamp = settled_stamp(fileno(reader->file));
 		r = read_lines(reader, handle, context, report);
 		(void)fclose(reader->file);
 	} else {
@@ -240,7 +255,7 @@ static int read_file(const char *users, line_handler *handle, void *context,
 /* Goes on after the user is found: so it takes the same time for everybody. */
 static int search_file(struct search *search, const char *users, struct auth_report *report)
 {
-	return read_file(users, search_line, search, report);
+	return read_file(users, search_line, search, report, &search->stamp);
 }
 
 static void search_end(struct search *search)
@@ -373,9 +388,10 @@ static int refuse(struct auth_report *report, const char *reason)
 }
 
 /* Makes the account of a line. -EKEYREJECTED: it may not log in. */
-static int make_account(const struct entry *entry, const char *template, struct account **ret,
+static int make_account(const struct search *search, const char *template, struct account **ret,
 			struct auth_report *report)
 {
+	const struct entry *entry = &search->entry;
 	auto_free char *nologin = NULL;
 	auto_free char *read_only = NULL;
 	struct account *account;
@@ -394,6 +410,7 @@ static int make_account(const struct entry *entry, const char *template, struct 
 	account->password = strdup(entry->password);
 	/* Whatever is not a clear "no" protects the mailbox. */
 	account->read_only = read_only && strcmp(read_only, "no") != 0;
+	account->users = search->stamp;
 	r = account->user && account->password ? 0 : -ENOMEM;
 	if (r == 0)
 		r = find_mailbox(entry, template, &account->mailbox);
@@ -445,7 +462,7 @@ int auth_login(const char *users, const char *template, const char *user, const 
 		return refuse_unknown(&search, users, ret_report);
 	if (r == 0)
 		return refuse(ret_report, "wrong password");
-	return make_account(&search.entry, template, ret, ret_report);
+	return make_account(&search, template, ret, ret_report);
 }
 
 int auth_find(const char *users, const char *template, const char *user, struct account **ret,
@@ -466,24 +483,40 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 	secret = skip_scheme(search.entry.password, &plain);
 	if (secret && !*secret)
 		return refuse(ret_report, "the account has no password");
-	return make_account(&search.entry, template, ret, ret_report);
+	return make_account(&search, template, ret, ret_report);
 }
 
-int auth_check_again(const char *users, const char *template, const struct account *account,
+/* Whether the passwd-file is the one that the account was made from. It is opened to see that: on
+ * NFS only then its times are certain to be those of now. */
+static bool is_unchanged(const char *users, const struct account *account)
+{
+	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
+	struct stamp stamp;
+
+	return fd >= 0 && stamp_take(fd, &stamp) == 0 && stamp_is_same(&stamp, &account->users);
+}
+
+int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report)
 {
 	auto_search struct search search = { .user = account->user };
 	struct account *now;
 	bool same;
-	int r = search_file(&search, users, ret_report);
+	int r;
 
+	*ret_report = (struct auth_report){ 0 };
+	if (is_unchanged(users, account))
+		return 0;
+	r = search_file(&search, users, ret_report);
 	if (r == 0)
-		r = search.line ? make_account(&search.entry, template, &now, ret_report) :
+		r = search.line ? make_account(&search, template, &now, ret_report) :
 				  refuse(ret_report, "no such user");
 	if (r < 0)
 		return r;
 	same = strcmp(now->password, account->password) == 0 &&
 	       strcmp(now->mailbox, account->mailbox) == 0 && now->read_only == account->read_only;
+	if (same)
+		account->users = now->users;
 	(void)auth_free(now);
 	return same ? 0 : refuse(ret_report, "password, mailbox or rights are not as they were");
 }
@@ -547,6 +580,7 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 	struct root_search search = { template, handle, context };
 	auto_free char *root = NULL;
 	struct auth_report report;
+	struct stamp stamp;
 	int r = 0;
 
 	if (strncmp(template, "%h", 2) != 0) {
@@ -554,7 +588,7 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 		if (r == 0)
 			r = handle(context, root);
 	}
-	return r == 0 && users ? read_file(users, note_root, &search, &report) : r;
+	return r == 0 && users ? read_file(users, note_root, &search, &report, &stamp) : r;
 }
 
 struct account *auth_free(struct account *account)

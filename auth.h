@@ -9,6 +9,8 @@
  * userdb_mail=[maildir:]PATH (a template like the setting `mailbox`), read-only=yes, nologin. */
 #pragma once
 
+#include "stamp.h"
+
 #include <stdbool.h>
 
 struct account {
@@ -16,6 +18,8 @@ struct account {
 	char *mailbox; /* the path */
 	bool read_only;
 	char *password; /* the whole field of the passwd-file, a secret: kept to see it change */
+	struct stamp
+		users; /* the passwd-file that says so; all 0: it may change and that not show */
 };
 
 /* What an administrator should hear about, whatever the outcome. */
@@ -41,8 +45,9 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 	      struct auth_report *ret_report);
 
 /* Whether an account is still as it was at its login: there, allowed to log in, with the same
- * password, mailbox and rights. Returns 0, or -EKEYREJECTED if it is not, or as auth_login(). */
-int auth_check_again(const char *users, const char *template, const struct account *account,
+ * password, mailbox and rights. The passwd-file is read only if it has changed. Returns 0, or
+ * -EKEYREJECTED if the account is not as it was, or as auth_login(). */
+int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report);
 
 /* Reads all of the passwd-file, for --check-config. Returns 0, or as auth_login(). */

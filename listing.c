@@ -32,60 +32,30 @@ static_assert(sizeof(STAND_IN_PREFIX) - 1 + DIGEST_HEX_OCTETS == WIRE_UNIQUE_ID_
 static int take_stamps(const struct places *places, struct stamp ret_stamps[PLACES])
 {
 	for (size_t i = 0; i < PLACES; i++) {
-		struct stat status;
+		int r = 0;
 
 		ret_stamps[i] = (struct stamp){ 0 };
-		if (places->fds[i] < 0)
-			continue;
-		if (fstat(places->fds[i], &status) < 0)
-			return -errno;
-		ret_stamps[i] = (struct stamp){ .device = status.st_dev,
-						.inode = status.st_ino,
-						.modified = status.st_mtim,
-						.changed = status.st_ctim };
+		if (places->fds[i] >= 0)
+			r = stamp_take(places->fds[i], &ret_stamps[i]);
+		if (r < 0)
+			return r;
 	}
 	return 0;
-}
-
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
 static bool same_stamps(const struct stamp a[PLACES], const struct stamp b[PLACES])
 {
 	for (size_t i = 0; i < PLACES; i++) {
-		if (a[i].device != b[i].device || a[i].inode != b[i].inode ||
-		    !same_time(&a[i].modified, &b[i].modified) ||
-		    !same_time(&a[i].changed, &b[i].changed))
+		if (!stamp_is_same(&a[i], &b[i]))
 			return false;
 	}
 	return true;
 }
 
-struct timespec listing_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return now;
-}
-
-/* The kernel stamps a change with the clock that `now` is read from, which stands still for some
- * milliseconds: only a stamp from before `now` differs from all that are still to come. A file
- * system that keeps whole seconds (or two of them, FAT) makes stamps older than they are. Nobody
- * can set the change time, as they can the time of modification. */
-bool listing_is_settled(const struct timespec *changed, const struct timespec *now)
-{
-	time_t seconds = changed->tv_sec + (changed->tv_nsec == 0 ? 2 : 0);
-
-	return seconds < now->tv_sec || (seconds == now->tv_sec && changed->tv_nsec < now->tv_nsec);
-}
-
 static bool are_settled(const struct stamp stamps[PLACES], const struct timespec *now)
 {
 	for (size_t i = 0; i < PLACES; i++) {
-		if (!listing_is_settled(&stamps[i].changed, now))
+		if (!stamp_is_settled(&stamps[i].changed, now))
 			return false;
 	}
 	return true;
@@ -100,7 +70,7 @@ static int take_settled_stamps(const struct places *places, struct listing *list
 	int r = 0;
 
 	for (int i = 0; i <= TICKS_MAX && r == 0; i++) {
-		struct timespec now = listing_now();
+		struct timespec now = stamp_now();
 
 		r = take_stamps(places, listing->stamps);
 		listing->settled = are_settled(listing->stamps, &now);

@@ -7,11 +7,12 @@
  * or -ENOMEM. */
 #pragma once
 
+#include "stamp.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include <time.h>
 
 #define LISTING_SIZE_UNKNOWN UINT64_MAX
 
@@ -47,13 +48,6 @@ struct message {
 	uint8_t marks; /* the caller's; 0 at first */
 };
 
-/* Which directory it is, and when it last changed. All 0: there is none. */
-struct stamp {
-	dev_t device;
-	ino_t inode;
-	struct timespec modified, changed;
-};
-
 /* Memory of a listing's. */
 struct block;
 
@@ -61,9 +55,9 @@ struct listing {
 	struct message *messages; /* in the order of arrival */
 	struct block *blocks;	  /* what messages point to */
 	size_t count, room;
-	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
-	struct stamp stamps[PLACES];
-	bool settled; /* if the stamps are the same later, so is the listing */
+	size_t *by_unique_id;	     /* indices, sorted by unique-id; NULL until somebody asks */
+	struct stamp stamps[PLACES]; /* all 0: there is no such directory */
+	bool settled;		     /* if the stamps are the same later, so is the listing */
 };
 
 /* Opens the directory `name` below another. Nobody who owns a mailbox can lead us elsewhere by a
@@ -107,12 +101,5 @@ void *listing_allocate(struct listing *listing, size_t octets);
 
 /* Gives a message another name, which is copied. */
 int listing_rename(struct listing *listing, struct message *message, const char *name);
-
-/* Whether every change that comes from now on will show: that what has changed at `changed`, and
- * changes again, will have another time of change. */
-bool listing_is_settled(const struct timespec *changed, const struct timespec *now);
-
-/* The time to compare with. */
-struct timespec listing_now(void);
 
 #define auto_listing __attribute__((cleanup(listing_clear)))

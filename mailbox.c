@@ -11,6 +11,7 @@
 #include "name.h"
 #include "sizes.h"
 #include "snapshot.h"
+#include "stamp.h"
 #include "util.h"
 #include "wire.h"
 
@@ -155,9 +156,9 @@ static int with_file(struct mailbox *mailbox, struct message *message,
 /* When the file changed last; 0 if it might change again and that not show. */
 static int64_t settled_change_ns(const struct stat *status)
 {
-	struct timespec now = listing_now();
+	struct timespec now = stamp_now();
 
-	if (!listing_is_settled(&status->st_ctim, &now))
+	if (!stamp_is_settled(&status->st_ctim, &now))
 		return 0;
 	return status->st_ctim.tv_sec * UTIL_NS_PER_S + status->st_ctim.tv_nsec;
 }

@@ -40,9 +40,11 @@ may_include() {
 	may_include listener.c scoreboard log peer systemd util
 	may_include transport.c tls peer util
 	may_include settings.c template wire util
-	may_include auth.c template util
+	may_include stamp.c
+	may_include auth.h stamp
+	may_include auth.c stamp template util
+	may_include listing.h stamp
 	may_include listing.c digest name wire util
-	may_include listing.h
 	may_include directories.h listing
 	may_include directories.c commit listing util
 	may_include commit.c digest util
@@ -50,7 +52,7 @@ may_include() {
 	may_include sizes.c listing digest name wire util
 	may_include snapshot.h listing
 	may_include snapshot.c listing digest wire util
-	may_include mailbox.c commit directories listing name sizes snapshot wire util
+	may_include mailbox.c commit directories listing name sizes snapshot stamp wire util
 	may_include session.h transport
 	may_include sandbox.c sandbox-filter util
 	may_include reach.c auth sandbox settings tickets tls util

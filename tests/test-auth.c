@@ -3,6 +3,7 @@
  * auth.c on passwd-files that it makes for itself. */
 #include "auth.h"
 
+#include "stamp.h"
 #include "tap.h"
 #include "util.h"
 
@@ -170,6 +171,72 @@ static void test_again(void)
 	(void)auth_free(account);
 }
 
+/* Writes the file, and is back once a change that follows will show. */
+static bool write_settled_users(const char *text)
+{
+	struct timespec now;
+	struct stat status;
+
+	if (!write_users(text) || stat(users, &status) < 0)
+		return false;
+	do {
+		now = stamp_now();
+	} while (!stamp_is_settled(&status.st_ctim, &now));
+	return true;
+}
+
+/* A check again, with a template that is another than at login: only who reads the file sees that.
+ */
+static bool is_read_again(struct account *account)
+{
+	struct auth_report report;
+
+	return auth_check_again(users, "/other", account, &report) == -EKEYREJECTED;
+}
+
+static void test_unchanged(void)
+{
+	struct account *account = NULL;
+	struct auth_report report;
+
+	if (!write_settled_users("a:{PLAIN}x\n") ||
+	    auth_login(users, "/m", "a", "x", &account, &report) < 0)
+		return (void)tap(false, "login");
+	(void)tap(!is_read_again(account), "a file that has not changed is not read again");
+	(void)tap(write_settled_users("a:{PLAIN}y\n") && is_read_again(account) &&
+			  is_read_again(account),
+		  "one that was written over is, whenever it is asked for");
+	(void)tap(write_settled_users("a:{PLAIN}x\n") &&
+			  auth_check_again(users, "/m", account, &report) == 0 &&
+			  !is_read_again(account),
+		  "until it says what it said at login");
+	(void)auth_free(take_ptr(account));
+
+	if (auth_login(users, "/m", "a", "x", &account, &report) < 0 || chmod(users, 0640) < 0)
+		return (void)tap(false, "login");
+	(void)tap(is_read_again(account), "one whose mode has changed is");
+	(void)auth_free(account);
+}
+
+/* A login in the clock's tick in which the file has changed. */
+static void test_changed_just_now(void)
+{
+	struct account *account = NULL;
+	struct auth_report report;
+	struct timespec now;
+	struct stat status;
+
+	do {
+		(void)auth_free(take_ptr(account));
+		if (!write_users("a:{PLAIN}x\n") || stat(users, &status) < 0 ||
+		    auth_login(users, "/m", "a", "x", &account, &report) < 0)
+			return (void)tap(false, "login");
+		now = stamp_now();
+	} while (stamp_is_settled(&status.st_ctim, &now));
+	(void)tap(is_read_again(account), "one that had changed just before the login is");
+	(void)auth_free(account);
+}
+
 /* Accounts that a certificate vouches for. */
 static void test_find(void)
 {
@@ -220,6 +287,8 @@ int main(void)
 	test_find();
 	(void)tap(auth_find(NULL, "/m", "a", &account, &report) == -EKEYREJECTED, "no file");
 	(void)tap(auth_login(NULL, "/m", "a", "x", &account, &report) == -EKEYREJECTED, "no file");
+	test_unchanged();
+	test_changed_just_now();
 	test_again(); /* removes the file */
 	(void)tap(auth_login(users, "/m", "a", "x", &account, &report) == -ENOENT, "no such file");
 	return tap_end();

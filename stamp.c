@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Times of change, and how far they can be trusted. */
+#include "stamp.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+int stamp_take(int fd, struct stamp *ret)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	*ret = (struct stamp){ .device = status.st_dev,
+			       .inode = status.st_ino,
+			       .modified = status.st_mtim,
+			       .changed = status.st_ctim };
+	return 0;
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+bool stamp_is_same(const struct stamp *a, const struct stamp *b)
+{
+	return a->device == b->device && a->inode == b->inode &&
+	       same_time(&a->modified, &b->modified) && same_time(&a->changed, &b->changed);
+}
+
+struct timespec stamp_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now;
+}
+
+/* The kernel stamps a change with the clock that `now` is read from, which stands still for some
+ * milliseconds: only a stamp from before `now` differs from all that are still to come. A file
+ * system that keeps whole seconds (or two of them, FAT) makes stamps older than they are. Nobody
+ * can set the change time, as they can the time of modification. */
+bool stamp_is_settled(const struct timespec *changed, const struct timespec *now)
+{
+	time_t seconds = changed->tv_sec + (changed->tv_nsec == 0 ? 2 : 0);
+
+	return seconds < now->tv_sec || (seconds == now->tv_sec && changed->tv_nsec < now->tv_nsec);
+}
