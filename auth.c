@@ -15,7 +15,7 @@
 #include <strings.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the passwd-file */
-#define READ_OCTETS 2048     /* at once */
+#define READ_OCTETS 6144     /* at once; more than a line */
 
 /* One line of the passwd-file. The fields point into it. */
 struct entry {
@@ -103,16 +103,27 @@ static bool is_crypt_string(const char *text)
 	return kind != CRYPT_SALT_INVALID && kind != CRYPT_SALT_METHOD_DISABLED;
 }
 
-/* Keeps what a failing check should cost: the first crypt(3) string of the file. */
-static int note_decoy(struct search *search, const char *password)
+/* Keeps what a failing check should cost: the first crypt(3) string of the file. The password field
+ * is in what is left of a line. */
+static int note_decoy(struct search *search, const char *password, size_t left)
 {
+	auto_wipe char *decoy = NULL;
+	const char *secret, *end;
 	bool plain;
-	const char *secret = skip_scheme(password, &plain);
 
-	if (search->decoy || !secret || plain || !*secret || !is_crypt_string(secret))
+	if (search->decoy)
 		return 0;
-	search->decoy = strdup(secret);
-	return search->decoy ? 0 : -ENOMEM;
+	secret = skip_scheme(password, &plain);
+	if (!secret || plain)
+		return 0;
+	left -= (size_t)(secret - password);
+	end = memchr(secret, ':', left);
+	decoy = strndup(secret, end ? (size_t)(end - secret) : left);
+	if (!decoy)
+		return -ENOMEM;
+	if (*decoy && is_crypt_string(decoy))
+		search->decoy = take_ptr(decoy);
+	return 0;
 }
 
 /* Keeps a copy of the line that is the user's. The first one counts. */
@@ -120,8 +131,8 @@ static int note_user(struct search *search, const char *line, size_t octets)
 {
 	size_t name_octets = search->user ? strlen(search->user) : 0;
 
-	if (name_octets == 0 || search->line || strncmp(line, search->user, name_octets) != 0 ||
-	    line[name_octets] != ':')
+	if (name_octets == 0 || search->line || octets <= name_octets ||
+	    memcmp(line, search->user, name_octets) != 0 || line[name_octets] != ':')
 		return 0;
 	search->line = strndup(line, octets);
 	if (!search->line)
@@ -130,73 +141,85 @@ static int note_user(struct search *search, const char *line, size_t octets)
 	return parse_line(search->line, &search->entry);
 }
 
-/* Looks at one line, and takes it apart. Returns 0, -EINVAL for one that is no account, or
- * -ENOMEM. */
+/* Looks at one line, of which most often nothing but the name counts. */
 static int search_line(void *context, char *line, size_t octets)
 {
 	struct search *search = context;
-	struct entry entry;
-	int r = note_user(search, line, octets);
+	const char *name_end = memchr(line, ':', octets);
+	int r;
 
+	if (!name_end || name_end == line)
+		return -EINVAL;
+	r = note_user(search, line, octets);
 	if (r == 0)
-		r = parse_line(line, &entry);
-	if (r == 0)
-		r = note_decoy(search, entry.password);
+		r = note_decoy(search, name_end + 1, (size_t)(line + octets - name_end - 1));
 	return r;
 }
 
-/* The passwd-file that is being read, and a line of it. */
+/* The passwd-file that is being read. */
 struct reader {
 	FILE *file;
-	size_t start, end; /* of what has been read and not used */
-	char octets[READ_OCTETS];
-	char line[LINE_OCTETS_MAX + 1];
+	size_t start, end;	      /* of what has been read and not used */
+	char octets[READ_OCTETS + 1]; /* a NUL follows what has been read */
 };
 
-static bool has_more(struct reader *reader)
+/* Reads more, behind what has not been used. Returns whether there was more. */
+static bool fill(struct reader *reader)
 {
-	if (reader->start == reader->end && !feof_unlocked(reader->file)) {
-		reader->start = 0;
-		reader->end =
-			fread_unlocked(reader->octets, 1, sizeof(reader->octets), reader->file);
-	}
-	return reader->start < reader->end;
+	size_t kept = reader->end - reader->start, count = 0;
+
+	memmove(reader->octets, reader->octets + reader->start, kept);
+	if (!feof(reader->file))
+		count = fread(reader->octets + kept, 1, READ_OCTETS - kept, reader->file);
+	reader->start = 0;
+	reader->end = kept + count;
+	reader->octets[reader->end] = '\0';
+	return count > 0;
 }
 
-/* Reads a line, without its line end. Returns 1, 0 when there is no more, or -EINVAL for a line
- * that is too long or has a NUL. */
-static int read_line(struct reader *reader, size_t *ret_octets)
+/* Finds the LF that ends the next line, or the end of the file. */
+static char *find_line_end(struct reader *reader, bool *ret_is_long)
 {
-	bool is_bad = false, is_over = false;
-	size_t octets = 0;
+	*ret_is_long = false;
+	for (;;) {
+		size_t octets = reader->end - reader->start;
+		char *lf = memchr(reader->octets + reader->start, '\n', octets);
 
-	if (!has_more(reader))
-		return 0;
-	while (!is_over && has_more(reader)) {
-		const char *from = reader->octets + reader->start;
-		size_t count = reader->end - reader->start;
-		const char *lf = memchr(from, '\n', count);
-
-		is_over = lf != NULL;
-		count = lf ? (size_t)(lf - from) : count;
-		reader->start += count + is_over;
-		if (count > LINE_OCTETS_MAX - octets) {
-			is_bad = true;
-			count = LINE_OCTETS_MAX - octets;
+		if (lf)
+			return lf;
+		if (octets == READ_OCTETS) { /* what follows is of the same line */
+			*ret_is_long = true;
+			reader->start = reader->end;
 		}
-		is_bad |= memchr(from, '\0', count) != NULL;
-		memcpy(reader->line + octets, from, count);
-		octets += count;
+		if (!fill(reader))
+			return reader->octets + reader->end;
 	}
-	if (octets > 0 && reader->line[octets - 1] == '\r')
-		octets--;
-	reader->line[octets] = '\0';
-	*ret_octets = octets;
-	return is_bad ? -EINVAL : 1;
 }
 
-/* What is done with each line of the file, which it may take apart. Returns 0, -EINVAL for one that
- * is no account, or what ends the reading. */
+/* Finds the next line, without its line end: no NUL ends it, but there is room for one. Returns 1,
+ * 0 when there is no more, or -EINVAL for a line that is too long or has a NUL. */
+static int read_line(struct reader *reader, char **ret_line, size_t *ret_octets)
+{
+	bool is_long;
+	char *end = find_line_end(reader, &is_long);
+	char *line = reader->octets + reader->start;
+	size_t octets = (size_t)(end - line);
+	bool is_last = end == reader->octets + reader->end;
+
+	if (is_last && octets == 0 && !is_long)
+		return 0;
+	reader->start += octets + !is_last;
+	if (is_long || octets > LINE_OCTETS_MAX || memchr(line, '\0', octets))
+		return -EINVAL;
+	if (octets > 0 && line[octets - 1] == '\r')
+		octets--;
+	*ret_line = line;
+	*ret_octets = octets;
+	return 1;
+}
+
+/* What is done with each line of the file: it may take it apart, and put a NUL behind it. Returns
+ * 0, -EINVAL for one that is no account, or what ends the reading. */
 typedef int line_handler(void *context, char *line, size_t octets);
 
 static int read_lines(struct reader *reader, line_handler *handle, void *context,
@@ -204,12 +227,13 @@ static int read_lines(struct reader *reader, line_handler *handle, void *context
 {
 	for (unsigned number = 1;; number++) {
 		size_t octets;
-		int r = read_line(reader, &octets);
+		char *line;
+		int r = read_line(reader, &line, &octets);
 
 		if (r == 0)
 			return ferror(reader->file) ? -errno : 0;
-		if (r == 1 && *reader->line != '\0' && *reader->line != '#')
-			r = handle(context, reader->line, octets);
+		if (r == 1 && octets > 0 && *line != '#')
+			r = handle(context, line, octets);
 		if (r == -EINVAL && report->malformed_lines++ == 0)
 			report->malformed_line = number;
 		if (r < 0 && r != -EINVAL)
@@ -563,9 +587,10 @@ static int note_root(void *context, char *line, size_t octets)
 	const struct root_search *search = context;
 	auto_free char *root = NULL;
 	struct entry entry;
-	int r = parse_line(line, &entry);
+	int r;
 
-	(void)octets;
+	line[octets] = '\0';
+	r = parse_line(line, &entry);
 	if (r < 0 || (strncmp(search->template, "%h", 2) != 0 && *entry.extra == '\0'))
 		return 0;
 	r = find_root(&entry, search->template, &root);

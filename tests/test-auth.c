@@ -140,6 +140,48 @@ static void test_malformed(void)
 	(void)auth_free(account);
 }
 
+/* A first line of each length: it, and the user's behind it, end everywhere in what is read at
+ * once. */
+static void test_line_lengths(void)
+{
+	static char text[20000];
+	bool good = true;
+
+	for (size_t octets = 2; octets < 13000 && good; octets++) {
+		static const char last[] = "a:{PLAIN}x";
+		struct account *account = NULL;
+		struct auth_report report;
+
+		memset(text, 'x', octets);
+		text[octets - 1] = ':';
+		text[octets] = '\n';
+		memcpy(text + octets + 1, last, sizeof(last));
+		good = write_users(text) &&
+		       auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
+		       report.malformed_lines == (octets > 4096);
+		if (!good)
+			(void)printf("# a line of %zu octets\n", octets);
+		(void)auth_free(account);
+	}
+	(void)tap(good, "lines of every length are one line, and up to 4096 octets an account");
+}
+
+/* What is read at once ends where the file does. */
+static void test_long_last_line(void)
+{
+	struct account *account = NULL;
+	struct auth_report report;
+	FILE *file = write_users("a:{PLAIN}x\n") ? fopen(users, "ae") : NULL;
+
+	for (size_t octets = 0; file && octets < 6144; octets++)
+		(void)putc('#', file);
+	(void)tap(file && fclose(file) == 0 &&
+			  auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
+			  report.malformed_lines == 1,
+		  "a last line that is too long is reported, whatever its length");
+	(void)auth_free(account);
+}
+
 static void test_again(void)
 {
 	static const char before[] = "a:{PLAIN}x::::::read-only=yes\n";
@@ -284,6 +326,8 @@ int main(void)
 	test_names();
 	test_extra();
 	test_malformed();
+	test_line_lengths();
+	test_long_last_line();
 	test_find();
 	(void)tap(auth_find(NULL, "/m", "a", &account, &report) == -EKEYREJECTED, "no file");
 	(void)tap(auth_login(NULL, "/m", "a", "x", &account, &report) == -EKEYREJECTED, "no file");
