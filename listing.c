@@ -191,12 +191,13 @@ static int make_stand_in(struct listing *listing, struct message *message, const
 
 int listing_rename(struct listing *listing, struct message *message, const char *name)
 {
-	size_t octets = strlen(name) + 1;
-	char *copy = listing_allocate(listing, octets);
+	size_t octets = strlen(name);
+	char *copy = listing_allocate(listing, octets + 1);
 
 	if (!copy)
 		return -ENOMEM;
-	message->name = memcpy(copy, name, octets);
+	message->name = memcpy(copy, name, octets + 1);
+	message->name_octets = (uint16_t)octets;
 	return 0;
 }
 
@@ -231,15 +232,51 @@ static int compare_unique_parts(const struct message *a, const struct message *b
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
-/* The order of arrival, for qsort(3). */
-static int compare_messages(const void *left, const void *right)
+/* The order of arrival. */
+static int compare_messages(const struct message *a, const struct message *b)
 {
-	const struct message *a = left, *b = right;
 	int order = compare_unique_parts(a, b);
 
 	if (order == 0)
 		order = strcmp(a->name, b->name);
 	return order != 0 ? order : a->place - b->place;
+}
+
+/* What a message is sorted by: it is small, and most often enough. */
+struct key {
+	uint64_t arrival_us;
+	size_t index;
+};
+
+/* For qsort_r(3). */
+static int compare_keys(const void *left, const void *right, void *messages)
+{
+	const struct key *a = left, *b = right;
+
+	if (a->arrival_us != b->arrival_us)
+		return a->arrival_us < b->arrival_us ? -1 : 1;
+	return compare_messages((const struct message *)messages + a->index,
+				(const struct message *)messages + b->index);
+}
+
+static int sort_messages(struct listing *listing)
+{
+	auto_free struct key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
+	struct message *sorted = reallocarray(NULL, listing->count, sizeof(*sorted));
+
+	if (!keys || !sorted) {
+		free(sorted);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < listing->count; i++)
+		keys[i] = (struct key){ listing->messages[i].arrival_us, i };
+	qsort_r(keys, listing->count, sizeof(*keys), compare_keys, listing->messages);
+	for (size_t i = 0; i < listing->count; i++)
+		sorted[i] = listing->messages[keys[i].index];
+	free(listing->messages);
+	listing->messages = sorted;
+	listing->room = listing->count;
+	return 0;
 }
 
 /* A message as its name tells; the listing owns what it holds. */
@@ -261,11 +298,14 @@ static int listing_add(struct listing *listing, const char *name, enum place pla
 	if (listing_rename(listing, message, name) < 0)
 		return -ENOMEM;
 	listing->count++;
-	message->unique_octets = (uint16_t)(is_maildir ? name_unique_octets(name) : strlen(name));
+	message->unique_octets = message->name_octets;
 	if (is_maildir) {
+		message->unique_octets = (uint16_t)name_unique_octets(name);
 		message->arrival_us = name_arrival_us(name);
 		(void)name_size_octets(name, &message->octets);
 	}
+	if (!is_good_unique_id(message->name, message->unique_octets))
+		return make_stand_in(listing, message, "");
 	return 0;
 }
 
@@ -362,24 +402,22 @@ static int settle_namesake(const struct places *places, struct listing *listing,
 	return make_stand_in(listing, message, detail);
 }
 
-/* Gives unique-ids to messages whose names have the same unique part; most often it is just one.
- * If there are several, all of them get a stand-in: which of them kept the name as its unique-id
- * would depend on the others, and a client could delete a message that it has never seen. */
-static int settle_unique_ids(const struct places *places, struct listing *listing,
-			     struct message *messages, size_t count)
+/* Gives unique-ids to several messages whose names have the same unique part. All of them get a
+ * stand-in: which of them kept the name as its unique-id would depend on the others, and a client
+ * could delete a message that it has never seen. */
+static int settle_namesakes(const struct places *places, struct listing *listing,
+			    struct message *messages, size_t count)
 {
 	int r = 0;
 
-	if (count == 1 && !is_good_unique_id(messages->name, messages->unique_octets))
-		return make_stand_in(listing, messages, "");
-	for (size_t i = 0; count > 1 && i < count && r == 0; i++)
+	for (size_t i = 0; i < count && r == 0; i++)
 		r = settle_namesake(places, listing, &messages[i]);
 	return r;
 }
 
-/* Gives a sorted listing its unique-ids. Of messages that share the unique part of their names some
- * may be echoes: a file that was renamed while we read the directories stands in the listing with
- * both names. */
+/* Sees to it that no two messages of a sorted listing have the same unique-id. Of those that share
+ * the unique part of their names some may be echoes: a file that was renamed while we read the
+ * directories stands in the listing with both names. */
 static int listing_settle(const struct places *places, struct listing *listing)
 {
 	struct message *messages = listing->messages;
@@ -395,8 +433,8 @@ static int listing_settle(const struct places *places, struct listing *listing)
 		}
 		kept = same > 1 ? drop_vanished(places, messages + i, same) : same;
 		memmove(messages + left, messages + i, kept * sizeof(*messages));
-		if (r == 0)
-			r = settle_unique_ids(places, listing, messages + left, kept);
+		if (r == 0 && kept > 1)
+			r = settle_namesakes(places, listing, messages + left, kept);
 		left += kept;
 	}
 	listing->count = left;
@@ -413,8 +451,8 @@ static int listing_read_once(const struct places *places, struct listing *listin
 		r = read_place(places, place, listing);
 	if (r < 0 || listing->count == 0)
 		return r;
-	qsort(listing->messages, listing->count, sizeof(*listing->messages), compare_messages);
-	return listing_settle(places, listing);
+	r = sort_messages(listing);
+	return r == 0 ? listing_settle(places, listing) : r;
 }
 
 /* A directory that is changed while it is read may show a file under both of its names, or under

@@ -43,7 +43,8 @@ struct message {
 	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
 	struct file_version
 		*version; /* of a folder's file: which has that size; NULL or inode 0: no telling */
-	uint16_t unique_octets; /* the part of the name that never changes */
+	uint16_t name_octets;	/* of all of the name, */
+	uint16_t unique_octets; /* and of the part that never changes */
 	uint8_t place;
 	uint8_t marks; /* the caller's; 0 at first */
 };

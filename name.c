@@ -12,7 +12,7 @@
 
 size_t name_unique_octets(const char *name)
 {
-	return strcspn(name, ":");
+	return (size_t)(strchrnul(name, ':') - name);
 }
 
 /* The number that `text` begins with; 0 if there is none, UINT64_MAX if it does not fit.
@@ -52,19 +52,22 @@ uint64_t name_arrival_us(const char *name)
 	return __builtin_add_overflow(us, fraction_us, &us) ? UINT64_MAX : us;
 }
 
-/* The number in a field of the unique part, which begins with `prefix`. Returns 0 or -ENOENT. */
-static int find_field(const char *name, const char *prefix, uint64_t *ret_number)
+/* The number in the first field `,LETTER=` of the unique part. Returns 0 or -ENOENT. */
+static int find_field(const char *name, char letter, uint64_t *ret_number)
 {
-	size_t unique = name_unique_octets(name), prefix_octets = strlen(prefix);
-	const char *field = memmem(name, unique, prefix, prefix_octets);
+	const char *unique_end = name + name_unique_octets(name);
 	const char *digits, *end;
 	uint64_t number;
 
-	if (!field)
-		return -ENOENT;
-	digits = field + prefix_octets;
+	do {
+		name = memchr(name, ',', (size_t)(unique_end - name));
+		if (!name)
+			return -ENOENT;
+		name++;
+	} while (name[0] != letter || name[1] != '=');
+	digits = name + 2;
 	number = leading_number(digits, &end);
-	if (end == digits || (*end != ',' && end != name + unique) || number == UINT64_MAX)
+	if (end == digits || (*end != ',' && end != unique_end) || number == UINT64_MAX)
 		return -ENOENT;
 	*ret_number = number;
 	return 0;
@@ -74,7 +77,7 @@ bool name_allows_octets(const char *name, uint64_t octets)
 {
 	uint64_t stored;
 
-	if (find_field(name, ",S=", &stored) < 0)
+	if (find_field(name, 'S', &stored) < 0)
 		return true;
 	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
 	return octets >= stored && octets - stored <= stored + 1;
@@ -83,7 +86,7 @@ bool name_allows_octets(const char *name, uint64_t octets)
 int name_size_octets(const char *name, uint64_t *ret_octets)
 {
 	uint64_t octets;
-	int r = find_field(name, ",W=", &octets);
+	int r = find_field(name, 'W', &octets);
 
 	if (r < 0)
 		return r;
