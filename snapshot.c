@@ -4,13 +4,13 @@
  * file; so what he could not have got into a listing by naming files is refused. */
 #include "snapshot.h"
 
-#include "digest.h"
 #include "util.h"
 #include "wire.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #define SNAPSHOT_NAME ".pop3-handler.listing"
 #define SNAPSHOT_NEW_NAME ".pop3-handler.listing.new"
@@ -27,23 +27,23 @@ struct header {
 	struct stamp stamps[PLACES];
 	uint64_t count;
 	uint64_t names_octets;
-	unsigned char seal[DIGEST_OCTETS]; /* of all of it */
+	uint64_t checksum; /* of all of it, with 0 here */
 };
 
-#define MAGIC UINT64_C(0x31746e7333706f70) /* "pop3snt1" */
+#define MAGIC UINT64_C(0x32746e7333706f70) /* "pop3snt2" */
 
-/* One message, in the listing's order. */
+/* One message, in the listing's order, as the names are. */
 struct entry {
 	uint64_t arrival_us;
 	uint64_t octets;
-	uint32_t name; /* where it begins among the names */
+	uint32_t place;
+	uint16_t name_octets;
 	uint16_t unique_octets;
-	uint16_t place;
 };
 
 static_assert(sizeof(struct stamp) == 6 * sizeof(uint64_t) &&
 		      sizeof(struct header) ==
-			      4 * sizeof(uint64_t) + sizeof(struct stamp[PLACES]) + DIGEST_OCTETS &&
+			      5 * sizeof(uint64_t) + sizeof(struct stamp[PLACES]) &&
 		      sizeof(struct entry) == 3 * sizeof(uint64_t),
 	      "they have no holes");
 
@@ -64,6 +64,18 @@ static char *snapshot_names(struct snapshot *snapshot)
 	return (char *)(snapshot->entries + snapshot->header.count);
 }
 
+/* Of a whole snapshot. It is XXH3, for SHA-256 would take longer than all the rest: it need not
+ * stand up to those who could write the whole file as well. */
+static uint64_t make_checksum(struct snapshot *snapshot)
+{
+	uint64_t written = snapshot->header.checksum, checksum;
+
+	snapshot->header.checksum = 0;
+	checksum = XXH3_64bits(snapshot, snapshot_octets(&snapshot->header));
+	snapshot->header.checksum = written;
+	return checksum;
+}
+
 /* ---- Loading ---- */
 
 /* Whether the header fits a file of so many octets, this mailbox, and the directories as they are
@@ -81,30 +93,31 @@ static bool is_current(const struct header *header, uint64_t octets, int mailbox
 	       listing_is_unchanged(&then, places) > 0;
 }
 
-/* Whether all names are such as listings in snapshots have. */
+/* Whether all names are such as listings in snapshots have. It has no branch: many octets at once
+ * can be looked at. */
 static bool has_good_names(const char *names, size_t octets)
 {
-	bool is_good = octets == 0 || names[octets - 1] == '\0';
+	unsigned char bad = octets > 0 && names[octets - 1] != '\0';
 
 	for (size_t i = 0; i < octets; i++)
-		is_good &=
-			names[i] == '\0' || (names[i] > ' ' && names[i] <= '~' && names[i] != '/');
-	return is_good;
+		bad |= names[i] != '\0' && (names[i] <= ' ' || names[i] > '~' || names[i] == '/');
+	return bad == 0;
 }
 
-static bool take_entry(const struct entry *entry, const char *names, size_t names_octets,
+/* Takes a message whose name is the first of so many octets of names. */
+static bool take_entry(const struct entry *entry, const char *names, size_t octets,
 		       struct message *ret)
 {
-	const char *name = names + entry->name;
-
-	if (entry->name >= names_octets || entry->place >= PLACES || *name == '.' ||
-	    entry->unique_octets == 0 || entry->unique_octets > WIRE_UNIQUE_ID_MAX ||
-	    strnlen(name, entry->unique_octets) < entry->unique_octets)
+	if (entry->name_octets >= octets ||
+	    memchr(names, '\0', octets) != names + entry->name_octets || *names == '.' ||
+	    entry->place >= PLACES || entry->unique_octets == 0 ||
+	    entry->unique_octets > WIRE_UNIQUE_ID_MAX || entry->unique_octets > entry->name_octets)
 		return false;
 	*ret = (struct message){
-		.name = name,
+		.name = names,
 		.arrival_us = entry->arrival_us,
 		.octets = entry->octets,
+		.name_octets = entry->name_octets,
 		.unique_octets = entry->unique_octets,
 		.place = (uint8_t)entry->place,
 	};
@@ -119,7 +132,7 @@ static struct snapshot *read_snapshot(int fd, const struct header *header, struc
 
 	if (!snapshot || util_pread(fd, snapshot, octets, 0) != (ssize_t)octets ||
 	    memcmp(&snapshot->header, header, sizeof(*header)) != 0 ||
-	    digest_check_seal(snapshot, octets, snapshot->header.seal) < 0 ||
+	    make_checksum(snapshot) != header->checksum ||
 	    !has_good_names(snapshot_names(snapshot), header->names_octets))
 		return NULL;
 	return snapshot;
@@ -128,16 +141,18 @@ static struct snapshot *read_snapshot(int fd, const struct header *header, struc
 static bool take_entries(struct snapshot *snapshot, struct listing *listing)
 {
 	const struct header *header = &snapshot->header;
-	const char *names = snapshot_names(snapshot);
+	const char *names = snapshot_names(snapshot), *end = names + header->names_octets;
 
 	listing->messages = reallocarray(NULL, header->count, sizeof(*listing->messages));
 	if (!listing->messages)
 		return false;
 	listing->room = header->count;
 	for (size_t i = 0; i < header->count; i++) {
-		if (!take_entry(&snapshot->entries[i], names, header->names_octets,
-				&listing->messages[i]))
+		const struct entry *entry = &snapshot->entries[i];
+
+		if (!take_entry(entry, names, (size_t)(end - names), &listing->messages[i]))
 			return false;
+		names += entry->name_octets + 1;
 	}
 	listing->count = header->count;
 	memcpy(listing->stamps, header->stamps, sizeof(listing->stamps));
@@ -175,24 +190,40 @@ bool snapshot_is_worthwhile(const struct listing *listing, const struct places *
 	    listing_is_unchanged(listing, places) <= 0)
 		return false;
 	for (size_t i = 0; i < listing->count; i++) {
-		const char *name = listing->messages[i].name;
-
-		if (listing->messages[i].stand_in || !has_good_names(name, strlen(name) + 1))
+		if (listing->messages[i].stand_in)
 			return false;
 	}
 	return true;
 }
 
-/* NULL: no memory, or it would be too long. */
+static void fill_snapshot(struct snapshot *snapshot, const struct listing *listing)
+{
+	char *name = snapshot_names(snapshot);
+
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct message *message = &listing->messages[i];
+
+		snapshot->entries[i] = (struct entry){
+			.arrival_us = message->arrival_us,
+			.octets = message->octets,
+			.place = message->place,
+			.name_octets = message->name_octets,
+			.unique_octets = message->unique_octets,
+		};
+		memcpy(name, message->name, message->name_octets + 1);
+		name += message->name_octets + 1;
+	}
+}
+
+/* NULL: no memory, or it would be too long, or has names that none may have. */
 static struct snapshot *make_snapshot(int mailbox_fd, const struct listing *listing)
 {
 	struct header header = { .magic = MAGIC, .count = listing->count };
 	auto_free struct snapshot *snapshot = NULL;
 	struct stat mailbox;
-	char *name;
 
 	for (size_t i = 0; i < listing->count; i++)
-		header.names_octets += strlen(listing->messages[i].name) + 1;
+		header.names_octets += listing->messages[i].name_octets + 1;
 	if (snapshot_octets(&header) > SNAPSHOT_OCTETS_MAX || fstat(mailbox_fd, &mailbox) < 0)
 		return NULL;
 	header.mailbox_inode = mailbox.st_ino;
@@ -201,20 +232,10 @@ static struct snapshot *make_snapshot(int mailbox_fd, const struct listing *list
 	if (!snapshot)
 		return NULL;
 	snapshot->header = header;
-	name = snapshot_names(snapshot);
-	for (size_t i = 0; i < listing->count; i++) {
-		const struct message *message = &listing->messages[i];
-
-		snapshot->entries[i] = (struct entry){
-			.arrival_us = message->arrival_us,
-			.octets = message->octets,
-			.name = (uint32_t)(name - snapshot_names(snapshot)),
-			.unique_octets = message->unique_octets,
-			.place = message->place,
-		};
-		name = stpcpy(name, message->name) + 1;
-	}
-	digest_seal(snapshot, snapshot_octets(&header), snapshot->header.seal);
+	fill_snapshot(snapshot, listing);
+	if (!has_good_names(snapshot_names(snapshot), header.names_octets))
+		return NULL;
+	snapshot->header.checksum = make_checksum(snapshot);
 	return take_ptr(snapshot);
 }
 

@@ -50,13 +50,13 @@ const char *wire_skip_uid_prefix(const char *argument)
 
 bool wire_is_unique_id(const char *text, size_t octets)
 {
-	bool is_good = true;
+	unsigned char bad = 0;
 
 	if (octets < 1 || octets > WIRE_UNIQUE_ID_MAX)
 		return false;
 	for (size_t i = 0; i < octets; i++)
-		is_good &= text[i] >= '!' && text[i] <= '~';
-	return is_good;
+		bad |= text[i] < '!' || text[i] > '~';
+	return bad == 0;
 }
 
 /* The value of a base64 digit, or -1. */

@@ -51,7 +51,7 @@ may_include() {
 	may_include sizes.h listing
 	may_include sizes.c listing digest name wire util
 	may_include snapshot.h listing
-	may_include snapshot.c listing digest wire util
+	may_include snapshot.c listing wire util
 	may_include mailbox.c commit directories listing name sizes snapshot stamp wire util
 	may_include session.h transport
 	may_include sandbox.c sandbox-filter util
