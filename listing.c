@@ -259,23 +259,52 @@ static int compare_keys(const void *left, const void *right, void *messages)
 				(const struct message *)messages + b->index);
 }
 
+/* Copies a text to where *next points, and moves that behind it. */
+static const char *copy_text(char **next, const char *text, size_t octets)
+{
+	char *copy = memcpy(*next, text, octets);
+
+	copy[octets] = '\0';
+	*next += octets + 1;
+	return copy;
+}
+
+/* Sorts messages, and what they point to along with them, into one block: whoever goes through them
+ * later goes through memory. */
 static int sort_messages(struct listing *listing)
 {
 	auto_free struct key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
-	struct message *sorted = reallocarray(NULL, listing->count, sizeof(*sorted));
+	auto_listing struct listing sorted = *listing;
+	struct listing unsorted = *listing;
+	size_t octets = 0;
+	char *next;
 
-	if (!keys || !sorted) {
-		free(sorted);
+	sorted.blocks = NULL;
+	sorted.room = sorted.count;
+	sorted.messages = reallocarray(NULL, sorted.room, sizeof(*sorted.messages));
+	if (!keys || !sorted.messages)
 		return -ENOMEM;
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct message *message = &listing->messages[i];
+
+		keys[i] = (struct key){ message->arrival_us, i };
+		octets += message->name_octets + 1;
+		octets += message->stand_in ? WIRE_UNIQUE_ID_MAX + 1 : 0;
 	}
-	for (size_t i = 0; i < listing->count; i++)
-		keys[i] = (struct key){ listing->messages[i].arrival_us, i };
+	next = listing_allocate(&sorted, octets);
+	if (!next)
+		return -ENOMEM;
 	qsort_r(keys, listing->count, sizeof(*keys), compare_keys, listing->messages);
-	for (size_t i = 0; i < listing->count; i++)
-		sorted[i] = listing->messages[keys[i].index];
-	free(listing->messages);
-	listing->messages = sorted;
-	listing->room = listing->count;
+	for (size_t i = 0; i < sorted.count; i++) {
+		struct message *message = &sorted.messages[i];
+
+		*message = listing->messages[keys[i].index];
+		message->name = copy_text(&next, message->name, message->name_octets);
+		if (message->stand_in)
+			message->stand_in = copy_text(&next, message->stand_in, WIRE_UNIQUE_ID_MAX);
+	}
+	*listing = sorted;
+	sorted = unsorted; /* to be cleared */
 	return 0;
 }
 
