@@ -107,15 +107,29 @@ void log_about(enum log_subject subject, const char *text)
 	(void)snprintf(subjects[subject], sizeof(subjects[subject]), "%s", text ? text : "");
 }
 
-static void escape(const char *text, char *ret_text)
+/* Copies a text so that the end of a line is ours, whatever is in it. What is too long is cut, and
+ * shows it. */
+static void escape(const char *text, char ret_line[LINE_OCTETS_MAX + 1])
 {
+	static const char cut[] = "...";
+	size_t octets = 0, kept = 0; /* what of it stays if it is cut */
+
 	for (; *text; text++) {
-		if (*text >= ' ' && *text <= '~')
-			*ret_text++ = *text;
+		bool is_good = *text >= ' ' && *text <= '~';
+
+		if (octets + (is_good ? 1 : ESCAPE_OCTETS) > LINE_OCTETS_MAX) {
+			memcpy(ret_line + kept, cut, sizeof(cut));
+			return;
+		}
+		if (is_good)
+			ret_line[octets++] = *text;
 		else
-			ret_text += sprintf(ret_text, "\\x%02x", (unsigned char)*text);
+			octets +=
+				(size_t)sprintf(ret_line + octets, "\\x%02x", (unsigned char)*text);
+		if (octets + sizeof(cut) <= LINE_OCTETS_MAX + 1)
+			kept = octets;
 	}
-	*ret_text = '\0';
+	ret_line[octets] = '\0';
 }
 
 /* A journal entry that is being put together; it owns its texts. */
@@ -178,16 +192,11 @@ __attribute__((format(printf, 4, 0))) static void log_line(int priority, const c
 							   const struct log_field *fields,
 							   const char *format, va_list arguments)
 {
-	static const char cut[] = "...";
-	char text[LINE_OCTETS_MAX + 1];
-	char line[LINE_OCTETS_MAX * ESCAPE_OCTETS + 1];
+	char text[LINE_OCTETS_MAX + 2]; /* with an octet too many, which makes the cut show */
+	char line[LINE_OCTETS_MAX + 1];
 	int saved_errno = errno;
-	int octets = vsnprintf(text, sizeof(text), format, arguments);
 
-	if (octets >= 0) {
-		/* The end of a line must be ours, whatever is in it. */
-		if (octets > LINE_OCTETS_MAX)
-			memcpy(text + sizeof(text) - sizeof(cut), cut, sizeof(cut));
+	if (vsnprintf(text, sizeof(text), format, arguments) >= 0) {
 		escape(text, line);
 		if (target == TO_JOURNAL)
 			send_to_journal(priority, message_id, fields, line);

@@ -44,8 +44,8 @@ void log_open(int in_fd, int out_fd);
 void log_about(enum log_subject subject, const char *text);
 
 /* These log one line. What is not printable ASCII appears as \xNN, so that nobody's name can forge
- * a line; what is longer than 1,000 octets is cut, and ends in "...". The fields of an event end
- * with one that has no name. */
+ * a line; what is longer than 1,000 octets then is cut, and ends in "...". The fields of an event
+ * end with one that has no name. */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_event(enum log_event event, const struct log_field *fields, const char *format, ...)
