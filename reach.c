@@ -100,13 +100,14 @@ static int allow_directory_of(struct sandbox *sandbox, const char *path)
  * directory, and if it is a symbolic link also the one that it leads to. */
 static int allow_users(struct sandbox *sandbox, const char *users)
 {
-	char real[PATH_MAX];
+	auto_free char *real = NULL;
 	struct stat status;
 	int r = users ? allow_directory_of(sandbox, users) : 0;
 
-	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode) &&
-	    realpath(users, real))
-		r = allow_directory_of(sandbox, real);
+	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode)) {
+		real = realpath(users, NULL);
+		r = real ? allow_directory_of(sandbox, real) : 0;
+	}
 	return r;
 }
 
