@@ -11,6 +11,7 @@
 #include "wire.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +19,10 @@
 
 /* How often a listing is begun again while others are busy in the mailbox. */
 #define TRIES 5
+
+/* Of directory entries at once. So long a buffer is mapped by malloc(3), and leaves nothing behind
+ * when it is freed. */
+#define ENTRIES_OCTETS (256 << 10)
 
 /* How many ticks of the clock a listing waits for, at most, until a change of just now is past. */
 #define TICKS_MAX 5
@@ -95,7 +100,7 @@ int listing_is_unchanged(const struct listing *listing, const struct places *pla
 /* ---- Memory ---- */
 
 /* Of the first block; each is twice as long as the one before, up to the last. */
-#define BLOCK_OCTETS_MIN 4096
+#define BLOCK_OCTETS_MIN 1024
 #define BLOCK_OCTETS_MAX (1 << 20)
 
 struct block {
@@ -314,7 +319,7 @@ static int listing_add(struct listing *listing, const char *name, enum place pla
 	struct message *message;
 
 	if (listing->count == listing->room) {
-		size_t room = listing->room ? 2 * listing->room : 64;
+		size_t room = listing->room ? 2 * listing->room : 16;
 		struct message *messages = reallocarray(listing->messages, room, sizeof(*messages));
 
 		if (!messages)
@@ -339,7 +344,7 @@ static int listing_add(struct listing *listing, const char *name, enum place pla
 }
 
 /* Only regular files are messages. Most file systems tell without being asked for each. */
-static bool is_message(int dir_fd, const struct dirent *entry)
+static bool is_message(int dir_fd, const struct dirent64 *entry)
 {
 	struct stat status;
 
@@ -361,31 +366,49 @@ int listing_open_directory(int parent_fd, const char *name, int *ret_fd)
 	return 0;
 }
 
-static int read_place(const struct places *places, enum place place, struct listing *listing)
+static int add_entries(const struct places *places, enum place place, const char *entries,
+		       size_t octets, struct listing *listing)
 {
-	auto_fd int fd = -1;
-	auto_dir DIR *dir = NULL;
-	int r;
+	const char *end = entries + octets;
+	int r = 0;
 
-	if (places->fds[place] < 0)
-		return 0;
-	r = listing_open_directory(places->fds[place], ".", &fd);
-	if (r < 0)
-		return r;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	(void)take_fd(&fd);
-	while (r == 0) {
-		const struct dirent *entry;
+	while (entries < end && r == 0) {
+		const struct dirent64 *entry = (const void *)entries;
 
-		errno = 0;
-		entry = readdir(dir);
-		if (!entry)
-			return -errno;
-		if (is_message(dirfd(dir), entry))
+		if (is_message(places->fds[place], entry))
 			r = listing_add(listing, entry->d_name, place, places->is_maildir);
+		entries += entry->d_reclen;
 	}
+	return r;
+}
+
+static int read_place(const struct places *places, enum place place, char *buffer,
+		      struct listing *listing)
+{
+	int fd = places->fds[place], r = 0;
+
+	if (fd < 0)
+		return 0;
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return -errno;
+	while (r == 0) {
+		ssize_t octets = getdents64(fd, buffer, ENTRIES_OCTETS);
+
+		if (octets <= 0)
+			return octets < 0 ? -errno : 0;
+		r = add_entries(places, place, buffer, (size_t)octets, listing);
+	}
+	return r;
+}
+
+static int read_places(const struct places *places, struct listing *listing)
+{
+	auto_free char *buffer = malloc(ENTRIES_OCTETS);
+	int r = buffer ? 0 : -ENOMEM;
+
+	/* A file moves from new to cur: in this order it is seen at least once. */
+	for (enum place place = 0; place < PLACES && r == 0; place++)
+		r = read_place(places, place, buffer, listing);
 	return r;
 }
 
@@ -475,9 +498,8 @@ static int listing_read_once(const struct places *places, struct listing *listin
 {
 	int r = take_settled_stamps(places, listing);
 
-	/* A file moves from new to cur: in this order it is seen at least once. */
-	for (enum place place = 0; place < PLACES && r == 0; place++)
-		r = read_place(places, place, listing);
+	if (r == 0)
+		r = read_places(places, listing);
 	if (r < 0 || listing->count == 0)
 		return r;
 	r = sort_messages(listing);

@@ -4,7 +4,6 @@
  * whole; the clock. No policy here. */
 #pragma once
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -47,12 +46,6 @@ static inline void util_drop(int *fd)
 	*fd = -1;
 }
 
-static inline void util_closedir(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 /* Overwrites a secret string and frees it. Takes NULL. */
 static inline void util_wipe(char *secret)
 {
@@ -69,7 +62,6 @@ static inline void util_wipe_at(char **secret)
 /* The owner of a variable declared with one of these is the scope that it stands in. */
 #define auto_free __attribute__((cleanup(util_free)))
 #define auto_fd __attribute__((cleanup(util_close)))
-#define auto_dir __attribute__((cleanup(util_closedir)))
 #define auto_wipe __attribute__((cleanup(util_wipe_at)))
 
 /* These mark where ownership leaves such a variable: the caller of take_*() owns the result. */
