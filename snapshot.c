@@ -108,8 +108,9 @@ static bool has_good_names(const char *names, size_t octets)
 static bool take_entry(const struct entry *entry, const char *names, size_t octets,
 		       struct message *ret)
 {
-	if (entry->name_octets >= octets ||
-	    memchr(names, '\0', octets) != names + entry->name_octets || *names == '.' ||
+	const char *end = memchr(names, '\0', octets);
+
+	if (!end || (size_t)(end - names) != entry->name_octets || *names == '.' ||
 	    entry->place >= PLACES || entry->unique_octets == 0 ||
 	    entry->unique_octets > WIRE_UNIQUE_ID_MAX || entry->unique_octets > entry->name_octets)
 		return false;

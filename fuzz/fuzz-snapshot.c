@@ -32,6 +32,7 @@ static void check_listing(struct listing *listing)
 		size_t index;
 
 		FUZZ_CHECK(*message->name != '.' && !strchr(message->name, '/'));
+		FUZZ_CHECK(message->place < PLACES);
 		FUZZ_CHECK(strlen(message->name) == message->name_octets &&
 			   message->name_octets >= message->unique_octets);
 		FUZZ_CHECK(wire_is_unique_id(message->name, message->unique_octets));

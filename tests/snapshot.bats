@@ -133,12 +133,23 @@ took_snapshot() {
 }
 
 @test "names that no client may see make no snapshot" {
-	touch "$mail/alice/cur/1100000.M1P1.h with blanks:2,S"
-	listed UIDL QUIT
-	[ ! -e "$snapshot" ]
-	rm "$mail/alice/cur/1100000.M1P1.h with blanks:2,S"
+	for name in '1100000.M1P1.h with blanks:2,S' '1100000.M1P1.other:2,S and blanks'; do
+		touch "$mail/alice/cur/$name"
+		listed UIDL QUIT
+		[ ! -e "$snapshot" ]
+		rm "$mail/alice/cur/$name"
+	done
 	listed UIDL QUIT
 	[ -e "$snapshot" ]
+}
+
+@test "two messages whose names have the same unique part make no snapshot" {
+	touch "$mail/alice/cur/1100000.M1P1.other:2,S" "$mail/alice/cur/1100000.M1P1.other:2,F"
+	listed UIDL QUIT
+	cp out first
+	[ ! -e "$snapshot" ]
+	listed UIDL QUIT
+	cmp out first
 }
 
 @test "no snapshot, or no room for it, is never a reason to fail" {
