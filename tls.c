@@ -398,6 +398,15 @@ static int load_certificates(struct tls *tls)
 	return r;
 }
 
+/* The credentials have copies. */
+static void forget_own_keys(struct tls *tls)
+{
+	for (size_t i = 0; i < tls->count; i++) {
+		gnutls_x509_privkey_deinit(tls->certificates[i].key);
+		tls->certificates[i].key = NULL;
+	}
+}
+
 static int load(struct tls *tls)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
@@ -410,6 +419,7 @@ static int load(struct tls *tls)
 		r = load_certificates(tls);
 	for (size_t i = 0; i < tls->count && r == 0; i++)
 		r = make_credentials(tls, &tls->certificates[i], &client_ca);
+	forget_own_keys(tls);
 	for (char *const *path = tls->options.ocsp; path && *path && r == 0; path++)
 		load_ocsp(tls, *path);
 	return r;
@@ -442,10 +452,11 @@ static void unload(struct tls *tls)
 
 int tls_load(struct tls *tls)
 {
-	int r = 0;
+	int r;
 
-	if (!tls->loaded)
-		r = load(tls);
+	if (tls->loaded)
+		return tls->complaints;
+	r = load(tls);
 	if (r < 0) {
 		unload(tls);
 		return r;
@@ -799,13 +810,16 @@ static void note_problem(struct tls_session *session, int error)
 			       describe_error(session, error));
 }
 
-/* What the handshake needed is not needed any more, least of all the keys. */
-static void forget_tls(struct tls_session *session)
+/* After the handshake nobody shall find the keys in this process. What else it needed stays: a
+ * listener's session has it in common with others, and to free it would first copy it. */
+static void forget_keys(struct tls_session *session)
 {
+	struct tls *tls = session->tls;
+
 	gnutls_credentials_clear(session->session);
-	unload(session->tls);
+	for (size_t i = 0; i < tls->count; i++)
+		gnutls_certificate_free_keys(tls->certificates[i].credentials);
 	session->tls = NULL;
-	(void)malloc_trim(0);
 }
 
 /* Goes on with the handshake, and with the ticket that comes after it in TLS 1.3: one, for POP3
@@ -830,7 +844,7 @@ int tls_session_handshake(struct tls_session *session)
 
 	if (r >= 0) {
 		r = identify_client(session);
-		forget_tls(session);
+		forget_keys(session);
 		return r;
 	}
 	error = turn_error(session, r);
