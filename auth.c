@@ -158,7 +158,8 @@ static int search_line(void *context, char *line, size_t octets)
 
 /* The passwd-file that is being read. */
 struct reader {
-	FILE *file;
+	int fd;
+	int failed;		      /* when it was read */
 	size_t start, end;	      /* of what has been read and not used */
 	char octets[READ_OCTETS + 1]; /* a NUL follows what has been read */
 };
@@ -166,15 +167,17 @@ struct reader {
 /* Reads more, behind what has not been used. Returns whether there was more. */
 static bool fill(struct reader *reader)
 {
-	size_t kept = reader->end - reader->start, count = 0;
+	size_t kept = reader->end - reader->start;
+	ssize_t n;
 
 	memmove(reader->octets, reader->octets + reader->start, kept);
-	if (!feof(reader->file))
-		count = fread(reader->octets + kept, 1, READ_OCTETS - kept, reader->file);
+	n = util_read(reader->fd, reader->octets + kept, READ_OCTETS - kept);
+	if (n < 0)
+		reader->failed = (int)n;
 	reader->start = 0;
-	reader->end = kept + count;
+	reader->end = kept + (n > 0 ? (size_t)n : 0);
 	reader->octets[reader->end] = '\0';
-	return count > 0;
+	return n > 0;
 }
 
 /* Finds the LF that ends the next line, or the end of the file. */
@@ -231,7 +234,7 @@ static int read_lines(struct reader *reader, line_handler *handle, void *context
 		int r = read_line(reader, &line, &octets);
 
 		if (r == 0)
-			return ferror(reader->file) ? -errno : 0;
+			return reader->failed;
 		if (r == 1 && octets > 0 && *line != '#')
 			r = handle(context, line, octets);
 		if (r == -EINVAL && report->malformed_lines++ == 0)
@@ -262,12 +265,11 @@ static int read_file(const char *users, line_handler *handle, void *context,
 	*report = (struct auth_report){ 0 };
 	if (!reader)
 		return -ENOMEM;
-	reader->file = fopen(users, "re");
-	if (reader->file) {
-		(void)setvbuf(reader->file, NULL, _IONBF, 0); /* it has a buffer of ours */
-		*ret_stamp = settled_stamp(fileno(reader->file));
+	reader->fd = open(users, O_RDONLY | O_CLOEXEC);
+	if (reader->fd >= 0) {
+		*ret_stamp = settled_stamp(reader->fd);
 		r = read_lines(reader, handle, context, report);
-		(void)fclose(reader->file);
+		(void)close(reader->fd);
 	} else {
 		r = -errno;
 	}

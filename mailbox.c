@@ -198,11 +198,9 @@ ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, 
 		max_octets = (size_t)message->left_octets;
 	if (max_octets == 0)
 		return 0;
-	do {
-		n = read(message->fd, ret_octets, max_octets);
-	} while (n < 0 && errno == EINTR);
+	n = util_read(message->fd, ret_octets, max_octets);
 	if (n <= 0)
-		return n == 0 ? -ENODATA : -errno;
+		return n == 0 ? -ENODATA : n;
 	message->left_octets -= (uint64_t)n;
 	return n;
 }

@@ -108,6 +108,17 @@ static inline int util_pwrite(int fd, const void *octets, size_t count, uint64_t
 	return 0;
 }
 
+/* As read(2), but a signal does not end it, and a failure is a negative errno. */
+static inline ssize_t util_read(int fd, void *ret_octets, size_t count)
+{
+	ssize_t n;
+
+	do {
+		n = read(fd, ret_octets, count);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
 /* Reads octets at an offset of a file, fewer only if it ends. Returns how many, or a negative
  * errno. */
 static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_t offset)
