@@ -20,9 +20,7 @@
 /* How often a listing is begun again while others are busy in the mailbox. */
 #define TRIES 5
 
-/* Of directory entries at once. So long a buffer is mapped by malloc(3), and leaves nothing behind
- * when it is freed. */
-#define ENTRIES_OCTETS (256 << 10)
+#define ENTRIES_OCTETS (32 << 10) /* of directory entries at once */
 
 /* How many ticks of the clock a listing waits for, at most, until a change of just now is past. */
 #define TICKS_MAX 5
