@@ -5,7 +5,6 @@
 #include "listener.h"
 
 #include "log.h"
-#include "peer.h"
 #include "systemd.h"
 #include "util.h"
 
@@ -352,7 +351,6 @@ static int become_session(struct listener *listener, int fd)
 	util_drop(&listener->signal_fd);
 	(void)signal(SIGHUP, SIG_IGN); /* whoever sends it to all of us means the listener */
 	(void)sigprocmask(SIG_SETMASK, &listener->inherited_signals, NULL);
-	listener->scoreboard = NULL;
 	return move_client(fd);
 }
 
@@ -421,6 +419,7 @@ static int serve(struct listener *listener, const struct listener_limits *limits
 		return 0;
 	}
 	*ret_session = (struct listener_session){
+		.peer = peer,
 		.place = { listener->scoreboard, slot, child.source },
 		.refusal = refusal,
 	};

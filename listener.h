@@ -5,6 +5,7 @@
  * a process for each. systemd is told how it goes (sd_notify(3)). */
 #pragma once
 
+#include "peer.h"
 #include "scoreboard.h"
 
 #include <stdbool.h>
@@ -26,6 +27,7 @@ enum listener_event {
 };
 
 struct listener_session {
+	struct peer peer;
 	struct scoreboard_place place;
 	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
 };
@@ -37,7 +39,8 @@ struct listener_session {
 int listener_inherit(struct listener **ret);
 
 /* Listens until something happens that is not the listener's to do. After LISTENER_SESSION the
- * process has nothing to do with the listener any more but to free it; the scoreboard stays.
+ * process has nothing to do with the listener any more but to free it, when it is done with the
+ * scoreboard.
  * Returns 0, or what the system says if it cannot go on. */
 int listener_next(struct listener *listener, const struct listener_limits *limits,
 		  enum listener_event *ret_event, struct listener_session *ret_session);

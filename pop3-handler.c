@@ -13,6 +13,7 @@
 #include "title.h"
 #include "tls.h"
 #include "transport.h"
+#include "util.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,8 +32,9 @@ struct service {
 	int argc;
 	char **argv;
 	struct settings *settings;
-	struct tls *tls;	 /* NULL: off */
-	struct sandbox *sandbox; /* before login; NULL: files are not refused */
+	struct listener *listener; /* NULL: there is one client, on 0 and 1 */
+	struct tls *tls;	   /* NULL: off */
+	int set_fd;		   /* of files that can be reached before login; -1: all */
 	bool refuses_calls;
 };
 
@@ -86,16 +88,16 @@ static int make_tls(const struct settings *settings, struct tls **ret)
 }
 
 /* Makes the set of files that each session begins with, if this kernel can keep it from others. */
-static int make_reach(const struct settings *settings, struct sandbox **ret)
+static int make_set(struct service *service)
 {
-	int r = sandbox_new(ret);
-
-	if (r == -EOPNOTSUPP) {
+	service->set_fd = sandbox_new_set();
+	if (service->set_fd == -EOPNOTSUPP) {
 		log_warning("the sandbox is without Landlock, which this kernel does not have, "
 			    "or not as version 2 or later");
 		return 0;
 	}
-	return r == 0 ? reach_before_login(settings, *ret) : r;
+	return service->set_fd < 0 ? service->set_fd :
+				     reach_before_login(service->settings, service->set_fd);
 }
 
 /* Makes the sandbox that each session begins in. Says so if this kernel lacks what it takes. */
@@ -110,7 +112,7 @@ static int make_sandbox(struct service *service)
 		log_warning("the sandbox is without seccomp, which this kernel does not have");
 	r = sandbox_prepare();
 	if (r == 0)
-		r = make_reach(service->settings, &service->sandbox);
+		r = make_set(service);
 	if (r < 0)
 		log_error("cannot make the sandbox: %s", strerror(-r));
 	return r;
@@ -119,11 +121,11 @@ static int make_sandbox(struct service *service)
 /* Gives up what no session needs before it has logged in. */
 static int enter_sandbox(struct service *service)
 {
-	int r = service->sandbox ? sandbox_enter(service->sandbox) : 0;
+	int r = service->set_fd < 0 ? 0 : sandbox_enter(service->set_fd);
 
 	if (r == 0 && service->refuses_calls)
 		r = sandbox_refuse_calls();
-	service->sandbox = sandbox_free(service->sandbox);
+	util_drop(&service->set_fd);
 	if (r < 0)
 		log_error("cannot enter the sandbox: %s", strerror(-r));
 	return r;
@@ -140,7 +142,7 @@ static int serve_client(struct service *service, const struct listener_session *
 		r = tls_load(service->tls);
 	if (r < 0)
 		return exit_status(r);
-	r = transport_new(STDIN_FILENO, STDOUT_FILENO, &transport);
+	r = transport_new(STDIN_FILENO, STDOUT_FILENO, session ? &session->peer : NULL, &transport);
 	if (r < 0) {
 		log_error("cannot use standard input and output: %s", strerror(-r));
 		return exit_status(r);
@@ -164,10 +166,12 @@ static int equip(struct service *service)
 	return r == 0 ? make_sandbox(service) : r;
 }
 
+/* Frees the settings, and what was made for them. */
 static void discard(struct service *service)
 {
 	(void)tls_free(service->tls);
-	(void)sandbox_free(service->sandbox);
+	util_close(&service->set_fd);
+	(void)settings_free(service->settings);
 }
 
 /* Reads what every session needs, so that none has to. Without TLS from the first octet, a
@@ -183,7 +187,12 @@ static int prepare(const struct service *service)
  * in them, those of before are good enough. */
 static void reload(struct service *service)
 {
-	struct service fresh = { .argc = service->argc, .argv = service->argv };
+	struct service fresh = {
+		.argc = service->argc,
+		.argv = service->argv,
+		.listener = service->listener,
+		.set_fd = -1,
+	};
 	enum settings_action action;
 	char *problem = NULL;
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
@@ -207,11 +216,10 @@ static void reload(struct service *service)
 	}
 	free(problem);
 	discard(&fresh);
-	(void)settings_free(fresh.settings);
 }
 
 /* Serves a socket that listens, in one process for each connection. */
-static int listen_for_clients(struct service *service, struct listener *listener)
+static int listen_for_clients(struct service *service)
 {
 	struct listener_session session;
 	enum listener_event event = LISTENER_RELOAD;
@@ -223,14 +231,13 @@ static int listen_for_clients(struct service *service, struct listener *listener
 			.sessions_per_source = service->settings->max_sessions_per_source,
 		};
 
-		r = listener_next(listener, &limits, &event, &session);
+		r = listener_next(service->listener, &limits, &event, &session);
 		if (r < 0)
 			log_error("cannot listen: %s", strerror(-r));
 		if (r < 0 || event != LISTENER_RELOAD)
 			break;
 		reload(service);
 	}
-	(void)listener_free(listener);
 	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) :
 						     exit_status(r);
 }
@@ -251,7 +258,6 @@ static int become_user(const char *user)
 
 static int serve(struct service *service)
 {
-	struct listener *listener;
 	int r;
 
 	log_open(STDIN_FILENO, STDOUT_FILENO);
@@ -263,7 +269,7 @@ static int serve(struct service *service)
 		log_warning("cannot bound what a session may use: %s", strerror(-r));
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
-	r = listener_inherit(&listener);
+	r = listener_inherit(&service->listener);
 	if (r < 0) {
 		log_error("cannot use the sockets that were passed: %s", strerror(-r));
 		return exit_status(r);
@@ -272,9 +278,7 @@ static int serve(struct service *service)
 	r = equip(service);
 	if (r < 0)
 		return exit_status(r);
-	r = listener ? listen_for_clients(service, listener) : serve_client(service, NULL);
-	discard(service);
-	return r;
+	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
 }
 
 /* RFC 1939 lets a server end an idle session only after ten minutes; administrators may know
@@ -359,19 +363,22 @@ static int act(enum settings_action action, struct service *service)
 	return serve(service);
 }
 
-/* Nothing is left to do at the end: to go through what libraries would do is a part of each
- * session's time that shows. Instruments in the program have their say. */
-static int leave(int status)
+/* Nothing is left to do at the end: what libraries would do, and freeing what was the listener's,
+ * which first copies each of its pages, is a part of each session's time that shows. Instruments in
+ * the program have their say. */
+static int leave(struct service *service, int status)
 {
 #ifndef INSTRUMENTED
 	_exit(status);
 #endif
+	(void)listener_free(service->listener);
+	discard(service);
 	return status;
 }
 
 int main(int argc, char *argv[])
 {
-	struct service service = { .argc = argc, .argv = argv };
+	struct service service = { .argc = argc, .argv = argv, .set_fd = -1 };
 	enum settings_action action;
 	char *problem;
 	int r;
@@ -385,7 +392,5 @@ int main(int argc, char *argv[])
 		free(problem);
 		return r == -EINVAL ? EX_USAGE : r == -EBADMSG ? EX_CONFIG : EX_TEMPFAIL;
 	}
-	r = act(action, &service);
-	(void)settings_free(service.settings);
-	return leave(r);
+	return leave(&service, act(action, &service));
 }

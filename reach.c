@@ -61,7 +61,7 @@ static int add_root(void *context, const char *path)
 }
 
 /* Adds a path, or what is nearest above it; in ret_is_there which it is. */
-static int allow_nearest(struct sandbox *sandbox, const char *path, enum sandbox_access access,
+static int allow_nearest(int set_fd, const char *path, enum sandbox_access access,
 			 bool *ret_is_there)
 {
 	auto_free char *nearest = strdup(path);
@@ -69,59 +69,59 @@ static int allow_nearest(struct sandbox *sandbox, const char *path, enum sandbox
 
 	if (!nearest)
 		return -ENOMEM;
-	r = sandbox_allow(sandbox, nearest, access);
+	r = sandbox_allow(set_fd, nearest, access);
 	*ret_is_there = r == 0;
 	while (r == -ENOENT || r == -ENOTDIR) {
 		util_cut_path(nearest);
-		r = sandbox_allow(sandbox, nearest, access);
+		r = sandbox_allow(set_fd, nearest, access);
 	}
 	return r;
 }
 
 /* What is not there, or not ours to see, cannot be reached anyway. */
-static int allow_if_there(struct sandbox *sandbox, const char *path, enum sandbox_access access)
+static int allow_if_there(int set_fd, const char *path, enum sandbox_access access)
 {
-	int r = sandbox_allow(sandbox, path, access);
+	int r = sandbox_allow(set_fd, path, access);
 
 	return r == -ENOENT || r == -ENOTDIR || r == -EACCES ? 0 : r;
 }
 
-static int allow_directory_of(struct sandbox *sandbox, const char *path)
+static int allow_directory_of(int set_fd, const char *path)
 {
 	auto_free char *copy = strdup(path);
 
 	if (!copy)
 		return -ENOMEM;
 	util_cut_path(copy);
-	return allow_if_there(sandbox, copy, SANDBOX_READ);
+	return allow_if_there(set_fd, copy, SANDBOX_READ);
 }
 
 /* The passwd-file is read again, and who changes it may put a new one in its place: so its
  * directory, and if it is a symbolic link also the one that it leads to. */
-static int allow_users(struct sandbox *sandbox, const char *users)
+static int allow_users(int set_fd, const char *users)
 {
 	auto_free char *real = NULL;
 	struct stat status;
-	int r = users ? allow_directory_of(sandbox, users) : 0;
+	int r = users ? allow_directory_of(set_fd, users) : 0;
 
 	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode)) {
 		real = realpath(users, NULL);
-		r = real ? allow_directory_of(sandbox, real) : 0;
+		r = real ? allow_directory_of(set_fd, real) : 0;
 	}
 	return r;
 }
 
-static int allow_files(struct sandbox *sandbox, char *const *paths)
+static int allow_files(int set_fd, char *const *paths)
 {
 	int r = 0;
 
 	for (size_t i = 0; paths && paths[i] && r == 0; i++)
-		r = allow_if_there(sandbox, paths[i], SANDBOX_READ);
+		r = allow_if_there(set_fd, paths[i], SANDBOX_READ);
 	return r;
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
-static int allow_tls(struct sandbox *sandbox, const struct settings *settings)
+static int allow_tls(int set_fd, const struct settings *settings)
 {
 	const char *system_file;
 	auto_free char *directory = NULL;
@@ -132,17 +132,17 @@ static int allow_tls(struct sandbox *sandbox, const struct settings *settings)
 	system_file = tls_system_file();
 	r = tickets_find_directory(&directory);
 	if (r == 0)
-		r = allow_if_there(sandbox, directory, SANDBOX_CHANGE);
+		r = allow_if_there(set_fd, directory, SANDBOX_CHANGE);
 	if (r == 0)
-		r = allow_files(sandbox, settings->tls_cert);
+		r = allow_files(set_fd, settings->tls_cert);
 	if (r == 0)
-		r = allow_files(sandbox, settings->tls_key);
+		r = allow_files(set_fd, settings->tls_key);
 	if (r == 0)
-		r = allow_files(sandbox, settings->tls_ocsp);
+		r = allow_files(set_fd, settings->tls_ocsp);
 	if (r == 0 && settings->tls_client_ca)
-		r = allow_if_there(sandbox, settings->tls_client_ca, SANDBOX_READ);
+		r = allow_if_there(set_fd, settings->tls_client_ca, SANDBOX_READ);
 	if (r == 0 && system_file)
-		r = allow_if_there(sandbox, system_file, SANDBOX_READ);
+		r = allow_if_there(set_fd, system_file, SANDBOX_READ);
 	return r;
 }
 
@@ -158,24 +158,24 @@ static int find_roots(const struct settings *settings, struct roots *roots)
 	return r == -ENOMEM ? r : 0;
 }
 
-int reach_before_login(const struct settings *settings, struct sandbox *sandbox)
+int reach_before_login(const struct settings *settings, int set_fd)
 {
 	enum sandbox_access access = settings->read_only ? SANDBOX_READ : SANDBOX_CHANGE;
 	auto_roots struct roots roots = { 0 };
 	int r = find_roots(settings, &roots);
 
 	for (size_t i = 0; i < roots.count && r == 0; i++)
-		r = allow_if_there(sandbox, roots.paths[i], access);
+		r = allow_if_there(set_fd, roots.paths[i], access);
 	if (r == 0)
-		r = allow_users(sandbox, settings->users);
-	return r == 0 ? allow_tls(sandbox, settings) : r;
+		r = allow_users(set_fd, settings->users);
+	return r == 0 ? allow_tls(set_fd, settings) : r;
 }
 
 int reach_after_login(const struct settings *settings, const struct account *account,
-		      bool is_read_only, struct sandbox *sandbox, bool *ret_is_there)
+		      bool is_read_only, int set_fd, bool *ret_is_there)
 {
-	int r = allow_nearest(sandbox, account->mailbox,
+	int r = allow_nearest(set_fd, account->mailbox,
 			      is_read_only ? SANDBOX_READ : SANDBOX_CHANGE, ret_is_there);
 
-	return r == 0 ? allow_users(sandbox, settings->users) : r;
+	return r == 0 ? allow_users(set_fd, settings->users) : r;
 }

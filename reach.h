@@ -8,14 +8,13 @@
 #include <stdbool.h>
 
 struct account;
-struct sandbox;
 struct settings;
 
 /* Before login: where mailboxes are, the passwd-file, and what TLS needs. */
-int reach_before_login(const struct settings *settings, struct sandbox *sandbox);
+int reach_before_login(const struct settings *settings, int set_fd);
 
 /* After login: one mailbox, and the passwd-file for WAKE. A mailbox that does not exist yet cannot
  * be told from its neighbours: then the directory that it would be in, and *ret_is_there is false.
  */
 int reach_after_login(const struct settings *settings, const struct account *account,
-		      bool is_read_only, struct sandbox *sandbox, bool *ret_is_there);
+		      bool is_read_only, int set_fd, bool *ret_is_there);

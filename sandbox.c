@@ -148,10 +148,6 @@ struct ruleset {
 	 LANDLOCK_ACCESS_FS_MAKE_REG | ACCESS_REFER)
 #define ACCESS_OF_FILES (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE)
 
-struct sandbox {
-	int ruleset_fd;
-};
-
 /* All that the kernel can refuse. */
 static struct ruleset make_ruleset(long version)
 {
@@ -173,32 +169,21 @@ static long find_version(void)
 	return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 }
 
-int sandbox_new(struct sandbox **ret)
+int sandbox_new_set(void)
 {
 	long version = find_version();
 	struct ruleset ruleset = make_ruleset(version);
-	struct sandbox *sandbox;
+	int set_fd;
 
 	/* EPERM: a container's filter does not know the call. */
 	if (version < VERSION_MIN)
 		return version >= 0 || errno == ENOSYS || errno == EPERM ? -EOPNOTSUPP : -errno;
-	sandbox = calloc(1, sizeof(*sandbox));
-	if (!sandbox)
-		return -ENOMEM;
 	/* It has O_CLOEXEC. */
-	sandbox->ruleset_fd =
-		(int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
-	if (sandbox->ruleset_fd < 0) {
-		int r = -errno;
-
-		free(sandbox);
-		return r;
-	}
-	*ret = sandbox;
-	return 0;
+	set_fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
+	return set_fd < 0 ? -errno : set_fd;
 }
 
-int sandbox_allow(struct sandbox *sandbox, const char *path, enum sandbox_access access)
+int sandbox_allow(int set_fd, const char *path, enum sandbox_access access)
 {
 	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
 	struct landlock_path_beneath_attr rule = {
@@ -211,26 +196,17 @@ int sandbox_allow(struct sandbox *sandbox, const char *path, enum sandbox_access
 		return -errno;
 	if (!S_ISDIR(status.st_mode))
 		rule.allowed_access &= ACCESS_OF_FILES;
-	if (syscall(SYS_landlock_add_rule, sandbox->ruleset_fd, LANDLOCK_RULE_PATH_BENEATH, &rule,
-		    0) < 0)
+	if (syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
 		return -errno;
 	return 0;
 }
 
-int sandbox_enter(struct sandbox *sandbox)
+int sandbox_enter(int set_fd)
 {
 #ifdef SANDBOX_ALSO /* what instruments in the program need (meson.build) */
-	(void)sandbox_allow(sandbox, SANDBOX_ALSO, SANDBOX_CHANGE);
+	(void)sandbox_allow(set_fd, SANDBOX_ALSO, SANDBOX_CHANGE);
 #endif
-	return syscall(SYS_landlock_restrict_self, sandbox->ruleset_fd, 0) < 0 ? -errno : 0;
-}
-
-struct sandbox *sandbox_free(struct sandbox *sandbox)
-{
-	if (sandbox)
-		util_drop(&sandbox->ruleset_fd);
-	free(sandbox);
-	return NULL;
+	return syscall(SYS_landlock_restrict_self, set_fd, 0) < 0 ? -errno : 0;
 }
 
 /* ---- System calls: seccomp ---- */

@@ -25,28 +25,23 @@ int sandbox_prepare(void);
 
 /* ---- Files ---- */
 
-/* A set of files that may be reached. */
-struct sandbox;
-
 enum sandbox_access {
 	SANDBOX_READ,
 	SANDBOX_CHANGE, /* and create, rename and delete files below it */
 };
 
-/* Makes a set that is empty; the caller frees it.
+/* Makes a set of files that may be reached, an empty one. Returns its descriptor, which the caller
+ * closes, or what the system says, or
  *   -EOPNOTSUPP  this kernel cannot keep a process from files, or not so that we can live with it
  */
-int sandbox_new(struct sandbox **ret);
+int sandbox_new_set(void);
 
 /* Adds a file, or a directory with all below it, as it is now: what will stand there later under
  * its name is not meant. -ENOENT: there is nothing. */
-int sandbox_allow(struct sandbox *sandbox, const char *path, enum sandbox_access access);
+int sandbox_allow(int set_fd, const char *path, enum sandbox_access access);
 
 /* From now on nothing else can be opened. What an earlier set did not have stays out of reach. */
-int sandbox_enter(struct sandbox *sandbox);
-
-/* Frees it, and returns NULL. Takes NULL. */
-struct sandbox *sandbox_free(struct sandbox *sandbox);
+int sandbox_enter(int set_fd);
 
 /* ---- System calls ---- */
 

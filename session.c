@@ -221,20 +221,19 @@ bool session_is_read_only(const struct session *session, const struct account *a
 
 int session_narrow(struct session *session, const struct account *account)
 {
-	struct sandbox *sandbox = NULL;
+	auto_fd int set_fd = -1;
 	bool is_first = !session->account, is_there;
 	int r;
 
 	if (session->settings->sandbox == SANDBOX_OFF || session->is_narrow)
 		return 0;
-	r = sandbox_new(&sandbox);
-	if (r < 0)
-		return r == -EOPNOTSUPP ? 0 : r; /* which has been logged */
+	set_fd = sandbox_new_set();
+	if (set_fd < 0)
+		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
 	r = reach_after_login(session->settings, account, session_is_read_only(session, account),
-			      sandbox, &is_there);
+			      set_fd, &is_there);
 	if (r == 0 && (is_first || is_there))
-		r = sandbox_enter(sandbox);
-	(void)sandbox_free(sandbox);
+		r = sandbox_enter(set_fd);
 	session->is_narrow = r == 0 && is_there;
 	return r;
 }

@@ -146,8 +146,8 @@ static void tune_tcp(int fd)
 				 sizeof(options[i].value));
 }
 
-/* Finds out what it is that the client is on. */
-static int set_up(struct transport *transport, int in_fd, int out_fd)
+/* Finds out what it is that the client is on, and who he is unless that is known. */
+static int set_up(struct transport *transport, int in_fd, int out_fd, const struct peer *peer)
 {
 	int r;
 
@@ -163,17 +163,21 @@ static int set_up(struct transport *transport, int in_fd, int out_fd)
 	if (r < 0)
 		return r;
 	transport->out_limit = transport->out_kind == KIND_PIPE ? PIPE_BUF : OUT_OCTETS;
-	find_peer(in_fd, transport->in_kind, &transport->in_peer);
-	find_peer(out_fd, transport->out_kind, &transport->out_peer);
+	if (peer) {
+		transport->in_peer = transport->out_peer = *peer;
+	} else {
+		find_peer(in_fd, transport->in_kind, &transport->in_peer);
+		find_peer(out_fd, transport->out_kind, &transport->out_peer);
+	}
 	catch_end(transport);
 	tune_tcp(out_fd);
 	return 0;
 }
 
-int transport_new(int in_fd, int out_fd, struct transport **ret)
+int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret)
 {
 	struct transport *transport = calloc(1, sizeof(*transport));
-	int r = transport ? set_up(transport, in_fd, out_fd) : -ENOMEM;
+	int r = transport ? set_up(transport, in_fd, out_fd, peer) : -ENOMEM;
 
 	if (r < 0)
 		(void)transport_free(transport);

@@ -16,12 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct peer;
 struct tls;
 struct transport;
 
-/* The descriptors are borrowed, and no flag of theirs is changed: others share them. From now on
- * SIGTERM is caught, for the process. Returns 0, -ENOMEM, or what fstat(2) says. */
-int transport_new(int in_fd, int out_fd, struct transport **ret);
+/* The descriptors are borrowed, and no flag of theirs is changed: others share them. `peer` is who
+ * is at the other end, if that is known; NULL: he is looked for. From now on SIGTERM is caught, for
+ * the process. Returns 0, -ENOMEM, or what fstat(2) says. */
+int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret);
 
 /* Frees it, without sending what is still in the buffer, and returns NULL. Takes NULL. */
 struct transport *transport_free(struct transport *transport);

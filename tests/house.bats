@@ -36,7 +36,7 @@ may_include() {
 	may_include title.c util
 	may_include scoreboard.c util
 	may_include peer.c util
-	may_include listener.h scoreboard
+	may_include listener.h scoreboard peer
 	may_include listener.c scoreboard log peer systemd util
 	may_include transport.c tls peer util
 	may_include settings.c template wire util
