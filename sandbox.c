@@ -143,10 +143,13 @@ struct ruleset {
 
 #define ACCESS_READ_FILE (UINT64_C(0) + LANDLOCK_ACCESS_FS_READ_FILE)
 #define ACCESS_READ (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define ACCESS_CHANGE                                                                   \
-	(ACCESS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
+/* Whoever may write a file may empty it as well. The kernel wants to know that of each file that is
+ * opened, and without this would ask each directory up to the root. */
+#define ACCESS_WRITE_FILE (LANDLOCK_ACCESS_FS_WRITE_FILE | ACCESS_TRUNCATE)
+#define ACCESS_CHANGE                                                       \
+	(ACCESS_READ | ACCESS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
 	 LANDLOCK_ACCESS_FS_MAKE_REG | ACCESS_REFER)
-#define ACCESS_OF_FILES (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE)
+#define ACCESS_OF_FILES (ACCESS_READ_FILE | ACCESS_WRITE_FILE)
 
 /* All that the kernel can refuse. */
 static struct ruleset make_ruleset(long version)
@@ -196,6 +199,8 @@ int sandbox_allow(int set_fd, const char *path, enum sandbox_access access)
 		return -errno;
 	if (!S_ISDIR(status.st_mode))
 		rule.allowed_access &= ACCESS_OF_FILES;
+	/* An older kernel takes no rule about what it cannot refuse. */
+	rule.allowed_access &= make_ruleset(find_version()).access_fs;
 	if (syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
 		return -errno;
 	return 0;
