@@ -25,7 +25,9 @@
 
 /* Room for many pipelined commands, and for the longest line that may be asked for. */
 #define IN_OCTETS 16384
-#define OUT_OCTETS 262144
+/* Room for answers, and once there are long ones. */
+#define OUT_OCTETS_MIN 4096
+#define OUT_OCTETS_MAX 262144
 /* The longest response line, RFC 2449 section 4, without its CRLF. */
 #define LINE_OCTETS_MAX 510
 /* Kept free after a line, so that neither ".\r\n" nor the beginning of a message makes us send a
@@ -68,8 +70,9 @@ struct transport {
 	sigset_t wait_mask; /* of signals, while we wait */
 
 	/* No page of them is touched before it is needed. */
-	char *in;  /* IN_OCTETS */
-	char *out; /* OUT_OCTETS */
+	char *in; /* IN_OCTETS */
+	char *out;
+	size_t out_octets;
 };
 
 static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
@@ -152,9 +155,10 @@ static int set_up(struct transport *transport, int in_fd, int out_fd, const stru
 	int r;
 
 	transport->in = malloc(IN_OCTETS);
-	transport->out = malloc(OUT_OCTETS);
+	transport->out = malloc(OUT_OCTETS_MIN);
 	if (!transport->in || !transport->out)
 		return -ENOMEM;
+	transport->out_octets = OUT_OCTETS_MIN;
 	transport->in_fd = in_fd;
 	transport->out_fd = out_fd;
 	r = find_kind(in_fd, &transport->in_kind);
@@ -162,7 +166,7 @@ static int set_up(struct transport *transport, int in_fd, int out_fd, const stru
 		r = find_kind(out_fd, &transport->out_kind);
 	if (r < 0)
 		return r;
-	transport->out_limit = transport->out_kind == KIND_PIPE ? PIPE_BUF : OUT_OCTETS;
+	transport->out_limit = transport->out_kind == KIND_PIPE ? PIPE_BUF : OUT_OCTETS_MAX;
 	if (peer) {
 		transport->in_peer = transport->out_peer = *peer;
 	} else {
@@ -367,7 +371,7 @@ void transport_shrink(struct transport *transport)
 	if (transport->in_start == transport->in_end)
 		drop_pages(transport->in, IN_OCTETS);
 	if (transport->out_end == 0)
-		drop_pages(transport->out, OUT_OCTETS);
+		drop_pages(transport->out, transport->out_octets);
 }
 
 /* Takes the line whose LF is at `lf` out of the buffer. */
@@ -425,14 +429,35 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 
 static size_t room_left(const struct transport *transport)
 {
-	return transport->out_limit - transport->out_end;
+	size_t octets = transport->out_limit;
+
+	if (octets > transport->out_octets)
+		octets = transport->out_octets;
+	return octets - transport->out_end;
+}
+
+/* Makes the buffer as large as is of use. Without the memory for that, it does as it is. */
+static void grow(struct transport *transport)
+{
+	char *more;
+
+	if (transport->out_octets >= transport->out_limit)
+		return;
+	more = realloc(transport->out, transport->out_limit);
+	if (!more)
+		return;
+	transport->out = more;
+	transport->out_octets = transport->out_limit;
 }
 
 int transport_put_text(struct transport *transport, const char *text, size_t octets)
 {
+	size_t needed = octets + 2 + SPARE_OCTETS;
 	char *end;
 
-	if (room_left(transport) < octets + 2 + SPARE_OCTETS) {
+	if (room_left(transport) < needed)
+		grow(transport);
+	if (room_left(transport) < needed) {
 		int r = transport_flush(transport);
 
 		if (r < 0)
@@ -463,6 +488,7 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 
 int transport_room(struct transport *transport, char **ret_room, size_t *ret_octets)
 {
+	grow(transport);
 	if (room_left(transport) < ROOM_OCTETS_MIN) {
 		int r = send_buffer(transport, KEPT_OCTETS);
 
@@ -571,7 +597,7 @@ static void use_tls(struct transport *transport)
 	transport->encrypted = true;
 	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
 		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
-	transport->out_limit = octets < OUT_OCTETS ? octets : OUT_OCTETS;
+	transport->out_limit = octets < OUT_OCTETS_MAX ? octets : OUT_OCTETS_MAX;
 }
 
 int transport_start_tls(struct transport *transport)
