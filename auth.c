@@ -28,7 +28,8 @@ struct entry {
 /* Reading the whole passwd-file for one user, and what has been found. */
 struct search {
 	const char *user; /* NULL: nobody */
-	char *line;	  /* the user's line; NULL: not found */
+	size_t user_octets;
+	char *line; /* the user's line; NULL: not found */
 	size_t line_octets;
 	struct entry entry; /* the user's; it points into `line` */
 	struct stamp stamp; /* of the file; all 0: it changed just now */
@@ -129,10 +130,10 @@ static int note_decoy(struct search *search, const char *password, size_t left)
 /* Keeps a copy of the line that is the user's. The first one counts. */
 static int note_user(struct search *search, const char *line, size_t octets)
 {
-	size_t name_octets = search->user ? strlen(search->user) : 0;
+	size_t name_octets = search->user_octets;
 
-	if (name_octets == 0 || search->line || octets <= name_octets ||
-	    memcmp(line, search->user, name_octets) != 0 || line[name_octets] != ':')
+	if (name_octets == 0 || search->line || octets <= name_octets || line[name_octets] != ':' ||
+	    memcmp(line, search->user, name_octets) != 0)
 		return 0;
 	search->line = strndup(line, octets);
 	if (!search->line)
@@ -160,6 +161,7 @@ static int search_line(void *context, char *line, size_t octets)
 struct reader {
 	int fd;
 	int failed;		      /* when it was read */
+	bool has_nul;		      /* among what has not been used */
 	size_t start, end;	      /* of what has been read and not used */
 	char octets[READ_OCTETS + 1]; /* a NUL follows what has been read */
 };
@@ -177,6 +179,7 @@ static bool fill(struct reader *reader)
 	reader->start = 0;
 	reader->end = kept + (n > 0 ? (size_t)n : 0);
 	reader->octets[reader->end] = '\0';
+	reader->has_nul = memchr(reader->octets, '\0', reader->end) != NULL;
 	return n > 0;
 }
 
@@ -212,7 +215,7 @@ static int read_line(struct reader *reader, char **ret_line, size_t *ret_octets)
 	if (is_last && octets == 0 && !is_long)
 		return 0;
 	reader->start += octets + !is_last;
-	if (is_long || octets > LINE_OCTETS_MAX || memchr(line, '\0', octets))
+	if (is_long || octets > LINE_OCTETS_MAX || (reader->has_nul && memchr(line, '\0', octets)))
 		return -EINVAL;
 	if (octets > 0 && line[octets - 1] == '\r')
 		octets--;
@@ -281,6 +284,7 @@ static int read_file(const char *users, line_handler *handle, void *context,
 /* Goes on after the user is found: so it takes the same time for everybody. */
 static int search_file(struct search *search, const char *users, struct auth_report *report)
 {
+	search->user_octets = search->user ? strlen(search->user) : 0;
 	return read_file(users, search_line, search, report, &search->stamp);
 }
 
