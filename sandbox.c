@@ -186,6 +186,13 @@ int sandbox_new_set(void)
 	return set_fd < 0 ? -errno : set_fd;
 }
 
+static int add_rule(int set_fd, const struct landlock_path_beneath_attr *rule)
+{
+	long r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, rule, 0);
+
+	return r < 0 ? -errno : 0;
+}
+
 int sandbox_allow(int set_fd, const char *path, enum sandbox_access access)
 {
 	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
@@ -194,16 +201,18 @@ int sandbox_allow(int set_fd, const char *path, enum sandbox_access access)
 		.parent_fd = fd,
 	};
 	struct stat status;
+	int r;
 
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
 	if (!S_ISDIR(status.st_mode))
 		rule.allowed_access &= ACCESS_OF_FILES;
-	/* An older kernel takes no rule about what it cannot refuse. */
-	rule.allowed_access &= make_ruleset(find_version()).access_fs;
-	if (syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
-		return -errno;
-	return 0;
+	r = add_rule(set_fd, &rule);
+	if (r == -EINVAL) { /* the kernel's version is 2, which cannot refuse that */
+		rule.allowed_access &= ~ACCESS_TRUNCATE;
+		r = add_rule(set_fd, &rule);
+	}
+	return r;
 }
 
 int sandbox_enter(int set_fd)
