@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,9 @@
 
 static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX <= SCOREBOARD_SLOTS,
 	      "all sessions that may be allowed have a slot");
+
+/* Much more than a session needs; what is not written to is no memory. */
+#define HEAP_OCTETS (512 << 10)
 
 /* What clients are served with. */
 struct service {
@@ -174,12 +178,14 @@ static void discard(struct service *service)
 	(void)settings_free(service->settings);
 }
 
-/* Reads what every session needs, so that none has to. Without TLS from the first octet, a
- * certificate that is of no use is no reason not to serve. */
+/* Reads what every session needs, so that none has to, and leaves room on the heap for it. Without
+ * TLS from the first octet, a certificate that is of no use is no reason not to serve. */
 static int prepare(const struct service *service)
 {
-	int r = service->tls ? tls_load(service->tls) : 0;
+	int r;
 
+	(void)mallopt(M_TOP_PAD, HEAP_OCTETS);
+	r = service->tls ? tls_load(service->tls) : 0;
 	return r < 0 && service->settings->tls == TLS_IMPLICIT ? r : 0;
 }
 
