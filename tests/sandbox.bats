@@ -253,6 +253,10 @@ cannot_empty() {
 	trace trace inject=landlock_create_ruleset:retval=1 "$HANDLER" "${options[@]}" <script >out 2>log
 	is_served
 	grep 'without Landlock' log
+	# Version 2 takes no rule that has to do with truncation; all others it does.
+	trace trace inject=landlock_add_rule:error=EINVAL:when=1+2 "$HANDLER" "${options[@]}" <script >out 2>log
+	is_served
+	[ -z "$(troubles log)" ]
 	[ "${SANITIZED:-none}" = none ] || return 0
 	trace trace inject=seccomp:error=EINVAL "$HANDLER" "${options[@]}" <script >out 2>log
 	is_served
