@@ -182,6 +182,26 @@ static void test_long_last_line(void)
 	(void)auth_free(account);
 }
 
+/* However much of the line with it is in what is read at once. */
+static void test_nul(void)
+{
+	bool good = true;
+
+	for (int octets = 3050; octets < 3100 && good; octets++) {
+		struct account *account = NULL;
+		struct auth_report report;
+		FILE *file = fopen(users, "we");
+
+		good = file && fprintf(file, "#%*s\n#%*s\na%cb:{PLAIN}x\na:{PLAIN}x\n", octets, "",
+				       octets, "", 0) > 0;
+		good = good && fclose(file) == 0 &&
+		       auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
+		       report.malformed_lines == 1;
+		(void)auth_free(account);
+	}
+	(void)tap(good, "a line with a NUL is none");
+}
+
 static void test_again(void)
 {
 	static const char before[] = "a:{PLAIN}x::::::read-only=yes\n";
@@ -333,6 +353,7 @@ int main(void)
 	(void)tap(auth_login(NULL, "/m", "a", "x", &account, &report) == -EKEYREJECTED, "no file");
 	test_unchanged();
 	test_changed_just_now();
+	test_nul();
 	test_again(); /* removes the file */
 	(void)tap(auth_login(users, "/m", "a", "x", &account, &report) == -ENOENT, "no such file");
 	return tap_end();
