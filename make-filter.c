@@ -9,9 +9,7 @@
 #include <asm/ioctls.h>
 #include <errno.h>
 #include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -101,26 +99,6 @@ static int choose_architecture(scmp_filter_ctx filter, const char *name)
 	return r == 0 ? seccomp_arch_add(filter, wanted) : r;
 }
 
-static void print_instruction(const struct sock_filter *instruction)
-{
-	printf("\t{ 0x%x, %u, %u, 0x%x },\n", instruction->code, instruction->jt, instruction->jf,
-	       instruction->k);
-}
-
-/* The call -1 is none, and fails. It is what a tracer makes of a call that it lets fail, as the
- * tests do, and its error must be the one that the program sees. */
-static void print_exception(void)
-{
-	const struct sock_filter instructions[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, UINT32_MAX, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-
-	for (size_t i = 0; i < sizeof(instructions) / sizeof(*instructions); i++)
-		print_instruction(&instructions[i]);
-}
-
 /* Writes the filter as the initialiser of an array. */
 static int print(scmp_filter_ctx filter)
 {
@@ -134,9 +112,9 @@ static int print(scmp_filter_ctx filter)
 	rewind(file);
 	printf("#include <linux/filter.h>\n\n"
 	       "static const struct sock_filter sandbox_filter[] = {\n");
-	print_exception();
 	while (r == 0 && fread(&instruction, sizeof(instruction), 1, file) == 1)
-		print_instruction(&instruction);
+		printf("\t{ 0x%x, %u, %u, 0x%x },\n", instruction.code, instruction.jt,
+		       instruction.jf, instruction.k);
 	printf("};\n");
 	(void)fclose(file);
 	return r;
