@@ -40,8 +40,7 @@ int listener_inherit(struct listener **ret);
 
 /* Listens until something happens that is not the listener's to do. After LISTENER_SESSION the
  * process has nothing to do with the listener any more but to free it, when it is done with the
- * scoreboard.
- * Returns 0, or what the system says if it cannot go on. */
+ * scoreboard. Returns 0, or what the system says if it cannot go on. */
 int listener_next(struct listener *listener, const struct listener_limits *limits,
 		  enum listener_event *ret_event, struct listener_session *ret_session);
 

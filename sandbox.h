@@ -27,7 +27,7 @@ int sandbox_prepare(void);
 
 enum sandbox_access {
 	SANDBOX_READ,
-	SANDBOX_CHANGE, /* and create, rename and delete files below it */
+	SANDBOX_CHANGE, /* and create, rename, empty and delete files below it */
 };
 
 /* Makes a set of files that may be reached, an empty one. Returns its descriptor, which the caller

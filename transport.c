@@ -72,7 +72,7 @@ struct transport {
 	/* No page of them is touched before it is needed. */
 	char *in; /* IN_OCTETS */
 	char *out;
-	size_t out_octets;
+	size_t out_octets; /* its size, which grows to out_limit when there is use for it */
 };
 
 static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
