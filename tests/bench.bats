@@ -35,3 +35,24 @@ setup() {
 	run -1 "$load" fetch "port=$port" messages=3 octets=34
 	[[ $output == *'octets of a message: 11 instead of 12' ]]
 }
+
+@test "the floor says what the client expects" {
+	setup_tls
+	for HANDLER in "${load%/*}/floor" "${load%/*}/floor-tls"; do
+		tls=0 options=(1:3:2048 7+:200:8192)
+		[[ $HANDLER != *-tls ]] || tls=1 options=(tls-cert=server.pem tls-key=server.key "${options[@]}")
+		listen_port
+		client() {
+			"$load" "$1" "port=$port" "tls=$tls" "${@:2}"
+		}
+		for mode in login list fetch take; do
+			client $mode user=1 messages=3 octets=6144 sessions=4 >told
+			grep -q "\"offered\": $((3 * tls)), \"resumed\": $((3 * tls))," told
+			client $mode user=8 messages=200 octets=1638400 window=64
+		done
+		echo 2 | client hold user=7 messages=200 octets=1638400 clients=3 users=3 asleep=1 >told
+		[ "$(tr '\n' ' ' <told)" = 'ready polled ' ]
+		run -1 client login user=2 messages=3 octets=6144
+		[[ $output == *'refused: -ERR'* ]]
+	done
+}
