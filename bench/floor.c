@@ -5,11 +5,11 @@
  * passwords, settings, log or sandbox. What pop3-handler costs above it is the price of its own
  * work. It must never serve real mail.
  *
- * floor [tls-cert=FILE tls-key=FILE] USER[+]:COUNT:OCTETS...: a mailbox of the user "userUSER",
- * with `+` also of each higher number. It has COUNT messages of OCTETS octets on the wire. The
- * first mailbox that matches is used, with any password. Only floor-tls takes a certificate, and
- * begins TLS with the first octet. It is built from this file, too, with WITH_TLS: a TLS library
- * makes each fork more expensive even if it is not used.
+ * floor [tls-cert=FILE tls-key=FILE tls-tickets=FILE] USER[+]:COUNT:OCTETS...: a mailbox of the
+ * user "userUSER", with `+` also of each higher number. It has COUNT messages of OCTETS octets on
+ * the wire. The first mailbox that matches is used, with any password. Only floor-tls takes a
+ * certificate, and begins TLS with the first octet. It is built from this file, too, with WITH_TLS:
+ * a TLS library makes each fork more expensive even if it is not used.
  *
  * If descriptor 3 (with LISTEN_FDS in the environment) or 0 is a listening socket, each connection
  * is served by a new process. Otherwise one session is served on descriptors 0 and 1.
@@ -32,7 +32,7 @@
 #include <gnutls/gnutls.h>
 #endif
 
-#define USAGE "usage: floor [tls-cert=FILE tls-key=FILE] USER[+]:COUNT:OCTETS..."
+#define USAGE "usage: floor [tls-cert=FILE tls-key=FILE tls-tickets=FILE] USER[+]:COUNT:OCTETS..."
 #define MAILBOXES_MAX 16
 #define IN_OCTETS 4096
 #define LINE_OCTETS_MAX 512
@@ -92,14 +92,15 @@ static ssize_t check(ssize_t n, const char *what)
 	return n;
 }
 
-static void load_tls(const char *cert, const char *key)
+/* The key of tickets is a file of 64 octets, for processes that have no parent in common. */
+static void load_tls(const char *cert, const char *key, const char *tickets)
 {
 	check(gnutls_certificate_allocate_credentials(&credentials), "allocate credentials");
 	check(gnutls_certificate_set_x509_key_file(credentials, cert, key, GNUTLS_X509_FMT_PEM),
 	      "load the certificate");
 	if (gnutls_priority_init(&priority, SYSTEM_PRIORITY, NULL) < 0)
 		check(gnutls_priority_init(&priority, DEFAULT_PRIORITY, NULL), "set priorities");
-	check(gnutls_session_ticket_key_generate(&ticket_key), "make a ticket key");
+	check(gnutls_load_file(tickets, &ticket_key), "load the ticket key");
 }
 
 /* Like pop3-handler, sends one ticket. */
@@ -462,16 +463,27 @@ static void add_mailbox(const char *text)
 	mailbox_count++;
 }
 
+#ifdef WITH_TLS
+/* Returns how many arguments TLS takes. */
+static size_t read_tls_arguments(char *const *arguments)
+{
+	static const char *const names[] = { "tls-cert=", "tls-key=", "tls-tickets=" };
+	const char *files[ARRAY_SIZE(names)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!arguments[i] || strncmp(arguments[i], names[i], strlen(names[i])) != 0)
+			return 0;
+		files[i] = arguments[i] + strlen(names[i]);
+	}
+	load_tls(files[0], files[1], files[2]);
+	return ARRAY_SIZE(names);
+}
+#endif
+
 static void read_arguments(char *const *argument)
 {
 #ifdef WITH_TLS
-	static const char cert[] = "tls-cert=", key[] = "tls-key=";
-
-	if (argument[0] && argument[1] && strncmp(argument[0], cert, strlen(cert)) == 0 &&
-	    strncmp(argument[1], key, strlen(key)) == 0) {
-		load_tls(argument[0] + strlen(cert), argument[1] + strlen(key));
-		argument += 2;
-	}
+	argument += read_tls_arguments(argument);
 #endif
 	for (; *argument; argument++)
 		add_mailbox(*argument);

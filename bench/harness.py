@@ -1,0 +1,520 @@
+# SPDX-License-Identifier: ISC
+"""What the benchmarks share: mailboxes, services in cgroups of their own, the client, and the namespaces in
+which everything runs and ends."""
+import contextlib, itertools, json, os, pathlib, random, re, resource, shutil, signal, socket, ssl, subprocess, sys, tempfile, threading, time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NAMED, PLAIN, LETTERS, HUGE, TAKEN, SMALL = 1, 2, 3, 4, 5, 1000  # users; the last is the first of many
+ALL = os.sched_getaffinity(0)
+ONE = {max(ALL)}
+SETTLED_S = 0.04
+COME_UP_S = 30
+TARGETS = 'pop3-handler', 'pop3-handler-tls.so', 'bench/load', 'bench/floor', 'bench/floor-tls'
+
+ports = itertools.count(1100)  # of a network namespace of our own
+
+
+class Scale:
+    """How much of everything: full, quick or smoke for bench/run, compare for bench/compare."""
+
+    def __init__(self, name):
+        def pick(full, quick, compare, smoke):
+            return {'full': full, 'quick': quick, 'compare': compare, 'smoke': smoke}[name]
+
+        self.name = name
+        self.rounds = pick(5, 3, None, 1)
+        self.few_rounds = pick(3, 2, None, 1)  # of rows that take long, and differ little
+        self.sessions = pick(400, 100, 200, 8)
+        self.unit_sessions = pick(100, 30, None, 4)
+        self.big = pick(100_000, 20_000, 20_000, 30)
+        self.letters = pick(10_000, 1_000, 2_000, 20)
+        self.huge = pick(20, 2, 4, 2)
+        self.huge_octets = pick(50 << 20, 50 << 20, 50 << 20, 50 << 10)
+        self.held = pick(1000, 200, 200, 64)
+        self.sleepers = pick(5000, 300, 300, 16)
+        self.polls = pick(5000, 1000, 1000, 5)
+        self.many_accounts = pick(100_000, 100_000, 100_000, 2000)
+
+
+# ---- Mail ----
+
+def make_text(octets):
+    """A letter of this length: LFs, a dot now and then, some of them at the beginning of a line."""
+    words = b'It is a truth universally acknowledged, that a letter has lines of about this length. '
+    lines, left = [b'From: a@example.org', b'To: b@example.org', b'Subject: a letter', b''], octets
+    left -= sum(len(line) + 1 for line in lines)
+    while left > 0:
+        line = (b'.' if len(lines) % 50 == 0 else b'') + words[len(lines) % 7:][:72]
+        lines.append(line[:max(left - 1, 0)])
+        left -= len(lines[-1]) + 1
+    return b'\n'.join(lines) + b'\n'
+
+
+class Mailbox:
+    """The Maildir of a user, and what it holds: messages, and octets on the wire."""
+
+    def __init__(self, mail, user, count, text, has_sizes=False, subdir='cur'):
+        self.path, self.user, self.count = mail / f'user{user}', user, count
+        self.text, self.has_sizes, self.subdir = text, has_sizes, subdir
+        self.message_octets = len(text) + text.count(b'\n')
+        self.octets = count * self.message_octets
+
+    def make(self):
+        """Files that are root's, until somebody gives them away."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for subdir in 'new', 'cur', 'tmp':
+            (self.path / subdir).mkdir(parents=True)
+        sizes = f',S={len(self.text)},W={self.message_octets}' if self.has_sizes else ''
+        flags = ':2,S' if self.subdir == 'cur' else ''
+        for i in range(self.count):
+            name = f'{1700000000 + i}.M{i % 1000000:06}P{i % 30000}.mx.example.org{sizes}{flags}'
+            with open(self.path / self.subdir / name, 'wb', 0) as file:
+                file.write(self.text)
+
+    def fill(self):
+        self.make()
+        give_mail(self.path)
+
+    def forget(self):
+        """Removes what servers keep there, as if none had ever opened it."""
+        for file in self.path.iterdir():
+            if file.is_file():
+                file.unlink()
+
+    def expected(self):
+        return [f'user={self.user}', f'messages={self.count}', f'octets={self.octets}']
+
+    def for_floor(self):
+        plus = '+' if self.user == SMALL else ''
+        return f'{self.user}{plus}:{self.count}:{self.message_octets}'
+
+
+def give_mail(path):
+    subprocess.run(['chown', '-R', 'nobody:nogroup', path], check=True)
+    os.sync()
+
+
+def make_small(mail, users, count=10):
+    """A mailbox of `count` messages for each of as many users."""
+    text = make_text(2048)
+    mailboxes = {SMALL + i: Mailbox(mail, SMALL + i, count, text, True) for i in range(users)}
+    for mailbox in mailboxes.values():
+        mailbox.make()
+    give_mail(mail)
+    return mailboxes
+
+
+def make_mailboxes(mail, scale):
+    letter = make_text(8192)
+    mailboxes = {
+        NAMED: Mailbox(mail, NAMED, scale.big, make_text(1024), True),
+        PLAIN: Mailbox(mail, PLAIN, scale.big, make_text(1024)),
+        LETTERS: Mailbox(mail, LETTERS, scale.letters, letter, True),
+        HUGE: Mailbox(mail, HUGE, scale.huge, make_text(scale.huge_octets), True),
+        TAKEN: Mailbox(mail, TAKEN, scale.letters, letter, True, 'new'),
+    }
+    for mailbox in mailboxes.values():
+        mailbox.make()
+    return mailboxes | make_small(mail, scale.held)
+
+
+# ---- Where everything happens ----
+
+class Site:
+    """A folder with mail, accounts, a certificate and a log. Services run as nobody."""
+
+    def __init__(self, path, load):
+        self.path, self.load, self.mail, self.log = path, load, path / 'mail', path / 'log'
+        self.users, self.cert, self.key = path / 'accounts' / 'users', path / 'tls-cert', path / 'tls-key'
+        self.users.parent.mkdir()
+        self.log.touch()
+        (path / 'run').mkdir(0o700)
+        self.make_certificate()
+        self.make_settings()
+        (path / 'tls-tickets').write_bytes(os.urandom(64))  # the floor's
+        self.give(path / 'run', self.key)
+
+    def make_certificate(self):
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc',
+                        '-days', '30', '-subj', '/CN=localhost', '-keyout', self.key, '-out', self.cert],
+                       check=True, capture_output=True)
+
+    def make_settings(self):
+        """As a settings file; the certificate is a credential of the same name, as the units have it."""
+        (self.path / 'conf').write_text(''.join(f'{name} = {value}\n' for name, value in self.settings().items()))
+
+    def settings(self):
+        return {'users': self.users, 'mailbox': f'{self.mail}/%u', 'max-sessions': 30000,
+                'max-sessions-per-source': 30000}
+
+    @staticmethod
+    def give(*paths):
+        for path in paths:
+            shutil.chown(path, 'nobody', 'nogroup')
+
+    def set_accounts(self, count, mailboxes):
+        """That many accounts: first those that have small mailboxes, then the others that have one, then some without;
+        shuffled, the same way each time. Replaced at once, as an administrator should."""
+        users = sorted(mailboxes, key=lambda user: (user < SMALL, user))
+        names = [f'user{user}' for user in itertools.islice(itertools.chain(users, itertools.count(10 * SMALL)), count)]
+        random.Random(1).shuffle(names)
+        new = self.users.with_name('new')
+        new.write_text(''.join(f'{name}:{{PLAIN}}password\n' for name in names))
+        self.give(new)
+        new.rename(self.users)
+
+
+class Journal:
+    """Reads what services send to a notify socket, to the journal's socket, and to a standard error that leads to
+    the journal; a process of its own, whose processor time counts for nobody."""
+
+    def __init__(self, site):
+        folder = pathlib.Path('/run/systemd/journal')  # on a tmpfs of our own
+        folder.mkdir(parents=True)
+        self.notify = site.path / 'notify'
+        self.sockets = [self.bind(folder / 'socket'), self.bind(self.notify)]
+        self.stream, theirs = socket.socketpair()
+        self.sockets.append(theirs)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.read()
+
+    @staticmethod
+    def bind(path):
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bound.bind(str(path))
+        path.chmod(0o666)
+        return bound
+
+    def read(self):
+        with contextlib.suppress(BaseException):
+            for source in self.sockets[1:]:
+                threading.Thread(target=self.drain, args=(source,)).start()
+            self.drain(self.sockets[0])
+        os._exit(1)
+
+    @staticmethod
+    def drain(source):
+        while source.recv(1 << 16):
+            pass
+
+    def environment(self, site):
+        status = os.fstat(self.stream.fileno())
+        return {'NOTIFY_SOCKET': str(self.notify), 'JOURNAL_STREAM': f'{status.st_dev}:{status.st_ino}',
+                'WATCHDOG_USEC': '60000000', 'CREDENTIALS_DIRECTORY': str(site.path)}
+
+
+# ---- Services ----
+
+class Program:
+    """A program of a service, and where it is to be reached; `listens`: it is handed a socket that listens, as
+    systemd does it. With a journal it has the environment of our units, else only what it needs."""
+
+    def __init__(self, command, plain=None, tls=None, listens=False, journal=None):
+        self.command, self.plain, self.tls, self.listens, self.journal = command, plain, tls, listens, journal
+
+    def start(self, site, group):
+        script = 'echo 0 >"$0/cgroup.procs" && LISTEN_PID=$$ exec "$@"'
+        environment = {'PATH': os.environ['PATH'], 'RUNTIME_DIRECTORY': str(site.path / 'run')}
+        # If standard output led to the log as well, ours would take it for the client.
+        kept, out, error = (), subprocess.DEVNULL, open(site.log, 'a')
+        if self.listens:
+            listening = socket.create_server(('127.0.0.1', self.plain or self.tls), backlog=4096)
+            os.dup2(listening.fileno(), 3)
+            kept, environment['LISTEN_FDS'] = (3,), '1'
+        if self.journal:
+            environment |= self.journal.environment(site)
+            out = error = self.journal.stream
+        return subprocess.Popen(['sh', '-c', script, group, *self.command], pass_fds=kept, env=environment,
+                                stdin=subprocess.DEVNULL, stdout=out, stderr=error)
+
+
+class Service:
+    """All processes of a server, in a cgroup of their own."""
+    prefix = ()  # of the client's command
+
+    def __init__(self, name, site, group, programs):
+        self.name, self.site, self.group = name, site, group / name.replace(' ', '-')
+        self.group.mkdir()
+        self.plain = next((program.plain for program in programs if program.plain), None)
+        self.tls = next((program.tls for program in programs if program.tls), None)
+        self.processes = [program.start(site, self.group) for program in programs]
+        self.come_up()
+
+    def come_up(self):
+        """Shows the log of a service that does not."""
+        end = time.monotonic() + COME_UP_S
+        for port, is_tls in (self.plain, False), (self.tls, True):
+            while port and not greets(port, is_tls):
+                if time.monotonic() > end or any(process.poll() is not None for process in self.processes):
+                    sys.exit(f'{self.name}: nothing greets on port {port}; its log:\n{self.site.log.read_text()[-4000:]}')
+                time.sleep(0.01)
+
+    def end(self):
+        """Whatever it has started ends, too."""
+        while pids := self.pids():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for process in self.processes:
+                process.poll()
+        for process in self.processes:
+            process.wait()
+        self.group.rmdir()
+
+    def pids(self):
+        return [int(pid) for pid in (self.group / 'cgroup.procs').read_text().split()]
+
+    def pin(self, processors):
+        """Has it, and whatever is started from here, run there."""
+        os.sched_setaffinity(0, processors)
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):  # a session that has just ended
+                os.sched_setaffinity(pid, processors)
+
+    def usage_s(self):
+        return group_usage_s(self.group)
+
+    def settled_s(self):
+        """The processor time that has been used when nothing uses any more."""
+        return settled(self.usage_s)
+
+    def memory(self):
+        """Octets, each shared page divided by those who share it."""
+        rollups = [open(f'/proc/{pid}/smaps_rollup').read() for pid in self.pids()]
+        return sum(int(re.search(r'(?m)^Pss: +(\d+) kB', text).group(1)) for text in rollups) * 1024
+
+
+def greets(port, is_tls):
+    """Whether a client is greeted. That it can connect says little: a socket that systemd, or we, made listens
+    whether or not it is served."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(socket.create_connection(('127.0.0.1', port), COME_UP_S))
+            if is_tls:
+                connection = stack.enter_context(context.wrap_socket(connection))
+            return connection.recv(3) == b'+OK'
+    except OSError:
+        return False
+
+
+def group_usage_s(group):
+    return int(re.search(r'usage_usec (\d+)', (group / 'cpu.stat').read_text()).group(1)) / 1e6
+
+
+def settled(read):
+    """What `read` returns when it has not changed for a while."""
+    last, begin = read(), time.monotonic()
+    since = begin
+    while time.monotonic() < min(since + SETTLED_S, begin + 10):
+        time.sleep(0.005)
+        now = read()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
+
+
+AS_NOBODY = 'setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups'
+
+
+def tcpserver(port, command):
+    return ['tcpserver', '-u', '65534', '-g', '65534', '-R', '-H', '-l0', '-c1000', '127.0.0.1', str(port), *command]
+
+
+def handler(site, build, *more):
+    return [build / 'pop3-handler', *(f'--{name}={value}' for name, value in site.settings().items()), *more]
+
+
+def implicit_tls(site):
+    return '--tls=implicit', f'--tls-cert={site.cert}', f'--tls-key={site.key}'
+
+
+def listener(site, build, _):
+    """One for each port; without root from the beginning, as the units start them. No certificate on the plain port."""
+    return [Program([*AS_NOBODY, *handler(site, build)], plain=next(ports), listens=True),
+            Program([*AS_NOBODY, *handler(site, build, *implicit_tls(site))], tls=next(ports), listens=True)]
+
+
+def installed_listener(site, build, journal):
+    """The same with the environment, the settings file and the certificate that the units have."""
+    command = [*AS_NOBODY, build / 'pop3-handler', f'--config={site.path}/conf']
+    return [Program(command, plain=next(ports), listens=True, journal=journal),
+            Program([*command, '--tls=implicit'], tls=next(ports), listens=True, journal=journal)]
+
+
+def connections(site, build, _):
+    plain = next(ports)
+    return [Program(tcpserver(plain, handler(site, build)), plain)]
+
+
+def installed_connections(site, build, journal):
+    plain, tls = next(ports), next(ports)
+    command = [build / 'pop3-handler', f'--config={site.path}/conf']
+    return [Program(tcpserver(plain, command), plain, journal=journal),
+            Program(tcpserver(tls, [*command, '--tls=implicit']), tls=tls, journal=journal)]
+
+
+def floor_tls(folder):
+    return [f'{name}={folder}/{name}' for name in ('tls-cert', 'tls-key', 'tls-tickets')]
+
+
+def floor(site, build, mailboxes):
+    """The floor: what accepts, forks and says the same lines."""
+    mailboxes = [mailbox.for_floor() for mailbox in mailboxes.values() if mailbox.user <= SMALL]
+    return [Program([*AS_NOBODY, build / 'bench/floor', *mailboxes], plain=next(ports), listens=True),
+            Program([*AS_NOBODY, build / 'bench/floor-tls', *floor_tls(site.path), *mailboxes], tls=next(ports), listens=True)]
+
+
+def floor_connections(site, build, mailboxes):
+    """The floor of a process for each connection."""
+    plain, tls, mailbox = next(ports), next(ports), mailboxes[SMALL].for_floor()
+    return [Program(tcpserver(plain, [build / 'bench/floor', mailbox]), plain),
+            Program(tcpserver(tls, [build / 'bench/floor-tls', *floor_tls(site.path), mailbox]), tls=tls)]
+
+
+def dovecot(site):
+    """Its high-performance login mode. A process that has served one session serves others, which costs a quarter
+    of what a fresh one does."""
+    plain, tls = next(ports), next(ports)
+    (site.path / 'dovecot.conf').write_text(f'''
+        base_dir = {site.path}/dovecot
+        log_path = {site.log}
+        protocols = pop3
+        listen = 127.0.0.1
+        disable_plaintext_auth = no
+        ssl = yes
+        ssl_cert = <{site.cert}
+        ssl_key = <{site.key}
+        auth_mechanisms = plain
+        mail_location = maildir:{site.mail}/%u
+        first_valid_uid = 1
+        mail_max_userip_connections = 100000
+        default_process_limit = 5000
+        default_client_limit = 10000
+        passdb {{
+          driver = passwd-file
+          args = {site.users}
+        }}
+        userdb {{
+          driver = static
+          args = uid=nobody gid=nogroup home={site.mail}/%u
+        }}
+        service pop3 {{
+          service_count = 256
+          process_min_avail = 8
+        }}
+        service pop3-login {{
+          service_count = 0
+          process_min_avail = 2
+          client_limit = 10000
+          inet_listener pop3 {{
+            port = {plain}
+          }}
+          inet_listener pop3s {{
+            port = {tls}
+            ssl = yes
+          }}
+        }}
+        ''')
+    return [Program(['dovecot', '-F', '-c', site.path / 'dovecot.conf'], plain, tls)]
+
+
+# ---- The client ----
+
+def client(service, mode, tls, *arguments):
+    port = service.tls if tls else service.plain
+    return [*service.prefix, service.site.load, mode, f'port={port}', f'tls={int(tls)}', *arguments]
+
+
+def work(service, mode, mailbox, tls=False, sessions=1, clients=1, window=1, processors=ONE):
+    """One piece of work: the processor time on the server's side, and what the client tells."""
+    service.pin(processors)
+    before = service.settled_s()
+    output = subprocess.run(client(service, mode, tls, *mailbox.expected(), f'sessions={sessions}',
+                                   f'clients={clients}', f'users={clients}', f'window={window}'),
+                            check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output) | {'server': service.settled_s() - before}
+
+
+class Held:
+    """Connections that are held open."""
+
+    def __init__(self, service, mailbox, tls, connections, users, asleep):
+        self.process = subprocess.Popen(
+            client(service, 'hold', tls, *mailbox.expected(), f'clients={connections}', f'users={users}',
+                   f'asleep={int(asleep)}'),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def hear(self):
+        line = self.process.stdout.readline()
+        assert line, 'the client has ended'
+        return line
+
+    def start(self):
+        assert self.hear() == 'ready\n'
+        return self
+
+    def ask(self, number):
+        """Has each of them make that many polls."""
+        self.process.stdin.write(f'{number}\n')
+        self.process.stdin.flush()
+
+    def end(self):
+        self.process.stdin.close()
+        assert self.process.wait() == 0
+
+
+# ---- Namespaces ----
+
+def quietly(*command):
+    """Shows what a command prints only if it fails, and then ends."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f'{" ".join(map(str, command))}:\n{done.stdout}')
+
+
+def compile_build(build, source=ROOT):
+    """Builds what is started."""
+    if not (build / 'build.ninja').exists():
+        quietly('meson', 'setup', '--buildtype=release', build, source)
+    quietly('ninja', '-C', build, *TARGETS)  # (meson would not know targets that are new)
+
+
+def add_hidden(parser):
+    parser.add_argument('--inside', type=pathlib.Path, help='for itself')
+    parser.add_argument('--group', type=pathlib.Path, help='for itself')
+
+
+def outside():
+    """Starts this command again, in namespaces for network, processes and mounts, and with a folder and a cgroup.
+    All of them are gone at the end, whatever happens."""
+    here = pathlib.Path(tempfile.mkdtemp(dir='/var/tmp'))
+    here.chmod(0o755)
+    groups = re.search(r'(?m)^\S+ (\S+) cgroup2 ', open('/proc/self/mounts').read())
+    group = pathlib.Path(groups.group(1)) / f'pop3-bench-{os.getpid()}'
+    group.mkdir()
+    try:
+        return subprocess.run(['unshare', '--net', '--pid', '--mount', '--fork', '--kill-child', '--mount-proc',
+                               *sys.argv, f'--inside={here}', f'--group={group}']).returncode
+    finally:
+        shutil.rmtree(here)
+        remove_group(group)
+
+
+def remove_group(group):
+    for child in group.iterdir():
+        if child.is_dir():
+            remove_group(child)
+    group.rmdir()
+
+
+def inside(here, build):
+    """What the namespaces need. Returns the site, and what reads its log."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run'], check=True)
+    site = Site(here, build / 'bench/load')
+    return site, Journal(site)

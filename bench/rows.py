@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: ISC
+"""The rows of the benchmarks: what is done, by which services, and what is measured of it."""
+import statistics
+
+from harness import ALL, HUGE, LETTERS, NAMED, ONE, PLAIN, SMALL, TAKEN, Held, work
+
+LISTENER, INSTALLED = 'listener', 'listener, installed'
+CONNECTIONS, INSTALLED_CONNECTIONS = 'per connection', 'per connection, installed'
+FLOOR, FLOOR_CONNECTIONS, DOVECOT = 'floor', 'floor per connection', 'dovecot'
+MS, PER_GB, SESSIONS, KIB = 'ms CPU', 's CPU/GB', 'sessions/s', 'KiB'
+
+
+class Figure:
+    """A figure of a row; its goal, if it has one, is for the ratio to Dovecot's or for the figure itself."""
+
+    def __init__(self, what, sign='<=', limit=None, of_ratio=True):
+        self.what, self.sign, self.limit, self.of_ratio = what, sign, limit, of_ratio
+
+    def goal(self):
+        return None if self.limit is None else f'{self.sign} {self.limit:.3g}' + (' x' if self.of_ratio else '')
+
+    def is_met(self, ours, ratio):
+        value = ratio if self.of_ratio else ours
+        if self.limit is None or value is None:
+            return None
+        return value <= self.limit if self.sign == '<=' else value >= self.limit
+
+
+class Row:
+    """A piece of work that a service of ours, the floor and Dovecot take turns at. What Dovecot does may be other
+    work that leads to the same."""
+
+    def __init__(self, name, service, figures, run, their_run=None, accounts=None, clients=1, processors=ONE,
+                 floor=FLOOR, peer=DOVECOT, takes_long=False):
+        self.name, self.service, self.figures, self.run, self.their_run = name, service, figures, run, their_run or run
+        self.accounts, self.clients, self.processors, self.floor, self.peer = accounts, clients, processors, floor, peer
+        self.takes_long = takes_long
+        self.seen = {'ours': [], 'floor': [], 'dovecot': []}
+
+    def title(self):
+        return f'{self.name}; {self.service}; {self.accounts:,} accounts; {self.clients:,} clients; {self.where()}'
+
+    def where(self):
+        return 'pinned' if self.processors == ONE else 'free'
+
+    def measure(self, services):
+        """A turn of each."""
+        self.seen['ours'].append(self.run(services[self.service]))
+        if self.floor:
+            self.seen['floor'].append(self.run(services[self.floor]))
+        if self.peer:
+            self.seen['dovecot'].append(self.their_run(services[self.peer]))
+
+    def results(self):
+        return [self.result(key, figure) for key, figure in self.figures.items()]
+
+    def result(self, key, figure):
+        values = {who: [seen[key] for seen in turns if key in seen] for who, turns in self.seen.items()}
+        ours = values['ours']
+        to_floor, to_dovecot = (ratios(ours, values[who]) for who in ('floor', 'dovecot'))
+        spread = to_dovecot or to_floor or ours
+        return {'work': self.name, 'service': self.service, 'accounts': self.accounts, 'clients': self.clients,
+                'processors': self.where(), 'what': figure.what, 'ours': median(ours), 'floor': median(values['floor']),
+                'dovecot': median(values['dovecot']), 'to_floor': median(to_floor), 'to_dovecot': median(to_dovecot),
+                'spread': [min(spread), max(spread)], 'goal': figure.goal(),
+                'met': figure.is_met(median(ours), median(to_dovecot))}
+
+
+def ratios(ours, theirs):
+    return [a / b for a, b in zip(ours, theirs) if b]
+
+
+def median(values):
+    return statistics.median(values) if values else None
+
+
+# ---- Work ----
+
+def login(service, mailbox, sessions, row, tls=False):
+    told = work(service, 'login', mailbox, tls, sessions, row.clients, processors=row.processors)
+    return {'cpu': told['server'] / sessions * 1e3, 'rate': sessions / told['seconds'],
+            'resumed': told['resumed'] / max(told['offered'], 1) * 100, 'client': told['cpu'] / told['seconds'] * 100}
+
+
+def first_list(service, mailbox):
+    mailbox.forget()
+    return {'cpu': work(service, 'list', mailbox)['server'] * 1e3}
+
+
+def later(service, mailbox, mode):
+    """The first is not counted."""
+    work(service, mode, mailbox)
+    return {'cpu': work(service, mode, mailbox)['server'] * 1e3}
+
+
+def retrieve(service, mailbox, row, tls=False, window=1):
+    work(service, 'login', mailbox, tls)  # what caches need
+    told = work(service, 'fetch', mailbox, tls, window=window, processors=row.processors)
+    return {'cpu': told['server'] / told['octets'] * 1e9, 'rate': told['octets'] / told['retrieve_seconds'] / 1e6,
+            'client': told['cpu'] / told['seconds'] * 100}
+
+
+def take(service, mailbox):
+    if len(list((mailbox.path / mailbox.subdir).iterdir())) < mailbox.count:
+        mailbox.fill()
+    return {'cpu': work(service, 'take', mailbox, window=64)['server'] * 1e3}
+
+
+def polls(service, mailbox, times):
+    service.pin(ONE)
+    held = Held(service, mailbox, True, 1, 1, True).start()
+    before = service.settled_s()
+    held.ask(times)
+    held.hear()
+    after = service.settled_s()
+    held.end()
+    return {'cpu': (after - before) / times * 1e3}
+
+
+def memory(service, mailbox, tls, connections, users, asleep, times=0):
+    service.pin(ALL)
+    held = Held(service, mailbox, tls, connections, users, asleep).start()
+    if times:
+        held.ask(times)
+        held.hear()
+    service.settled_s()
+    octets = service.memory() / connections
+    held.end()
+    service.settled_s()
+    return {'memory': octets / 1024}
+
+
+# ---- The rows ----
+
+def cpu(limit=None, what=MS):
+    return {'cpu': Figure(what, '<=', limit)}
+
+
+def rate(limit=None, what=SESSIONS):
+    return {'rate': Figure(what, '>=', limit)}
+
+
+def login_row(mailboxes, scale, name, service, figures, tls=False, **more):
+    row = Row(name, service, figures, None, **more)
+    row.run = row.their_run = lambda s: login(s, mailboxes[SMALL], max(scale.sessions, row.clients), row, tls)
+    return row
+
+
+def retrieve_row(mailbox, name, figures, tls=False, window=1, **more):
+    row = Row(name, LISTENER, figures, None, **more)
+    row.run = row.their_run = lambda s: retrieve(s, mailbox, row, tls, window)
+    return row
+
+
+def bare_login_rows(login_of):
+    """As in 0.1.0's table, with its goals."""
+    name, tls = 'login, STAT, QUIT', 'login, STAT, QUIT, TLS 1.3'
+    resumed = {'resumed': Figure('% resumed', '>=', 99, False)}
+    return [
+        login_of(name, LISTENER, cpu(.5), clients=8),
+        login_of(name, LISTENER, rate(1.8), clients=8, processors=ALL),
+        login_of(name, CONNECTIONS, cpu(1.5), clients=8, floor=FLOOR_CONNECTIONS),
+        login_of(tls, LISTENER, cpu(.6) | resumed, tls=True, clients=8),
+    ]
+
+
+def installed_login_rows(login_of, scale):
+    """Logins at what is installed: accounts, clients and processors vary."""
+    name, tls = 'login, STAT, QUIT', 'login, STAT, QUIT, TLS 1.3'
+    many, few = scale.many_accounts, 1000
+    plain = [login_of(name, INSTALLED, cpu() | rate(), accounts=accounts, clients=clients, processors=processors)
+             for accounts, clients in ((1, 1), (few, 1), (few, 8), (few, 64), (many, 1), (many, 8), (many, 64))
+             for processors in (ONE, ALL)]
+    return plain + [login_of(tls, INSTALLED, cpu() | rate(), tls=True, accounts=accounts, clients=clients, processors=processors)
+                    for accounts, clients in ((few, 1), (few, 8), (few, 64), (many, 8))
+                    for processors in (ONE, ALL)
+                    ] + [login_of(title, INSTALLED_CONNECTIONS, cpu() | rate(), tls=is_tls, accounts=few, clients=8,
+                                  processors=processors, floor=FLOOR_CONNECTIONS)
+                         for title, is_tls in ((name, False), (tls, True)) for processors in (ONE, ALL)]
+
+
+def mailbox_rows(mailboxes, scale):
+    small, named, plain, letters, huge, taken = (mailboxes[i] for i in (SMALL, NAMED, PLAIN, LETTERS, HUGE, TAKEN))
+    big, fetched = f'{scale.big:,} messages', f'RETR {scale.letters:,} x 8 KiB'
+    large = f'RETR {scale.huge} x {scale.huge_octets >> 10:,} KiB'
+    mb = 'MB/s'
+    return [
+        Row(f'UIDL, LIST, {big}, sizes in names, first', LISTENER, cpu(.25), lambda s: first_list(s, named)),
+        Row(f'UIDL, LIST, {big}, sizes in names, later', LISTENER, cpu(.3), lambda s: later(s, named, 'list')),
+        Row(f'STAT, {big}, plain names, later', LISTENER, cpu(.15), lambda s: later(s, plain, 'login')),
+        Row(f'UIDL, LIST, {big}, plain names, first', LISTENER, cpu(.5), lambda s: first_list(s, plain)),
+        retrieve_row(letters, f'{fetched}, 64 in flight', cpu(.4, PER_GB), window=64),
+        retrieve_row(letters, f'{fetched}, 64 in flight', rate(2.5, mb), window=64, processors=ALL),
+        retrieve_row(letters, f'{fetched}, one at a time', cpu(.5, PER_GB)),
+        retrieve_row(letters, f'{fetched}, 64 in flight, TLS', cpu(.3, PER_GB), True, 64),
+        retrieve_row(huge, f'{large}, TLS', cpu(.2, PER_GB), True),
+        retrieve_row(huge, large, cpu(.35, PER_GB)),
+        retrieve_row(huge, large, rate(3, mb), processors=ALL),
+        Row(f'fetch and delete {scale.letters:,} x 8 KiB', LISTENER, cpu(.8), lambda s: take(s, taken), takes_long=True),
+    ]
+
+
+def sleep_rows(mailboxes, scale, service, goal):
+    """A poll is WAKE and SLEE; Dovecot's is a login and STAT."""
+    small, plain = mailboxes[SMALL], mailboxes[PLAIN]
+
+    def poll_row(name, mailbox):
+        row = Row(name, service, cpu(1 / 30 if goal else None), lambda s: polls(s, mailbox, scale.polls))
+        row.their_run = lambda s: login(s, small, scale.sessions, row, True)
+        return row
+
+    def memory_row(name, limit, tls, connections, asleep, times=0, peer=DOVECOT):
+        return Row(name, service, {'memory': Figure(KIB, '<=', limit if goal else None, False)},
+                   lambda s: memory(s, small, tls, connections, scale.held, asleep, times),
+                   lambda s: memory(s, small, tls, connections, scale.held, False),
+                   clients=connections, processors=ALL, peer=peer, takes_long=True)
+
+    return [
+        poll_row('a poll, TLS, 10 messages', small),
+        poll_row(f'a poll, TLS, {scale.big:,} messages', plain),
+        memory_row('memory of an idle connection', 90, False, scale.held, False),
+        memory_row('memory of an idle connection, TLS, ours asleep', 220, True, scale.held, True),
+        memory_row('memory of a connection asleep, TLS, after a poll of each', 220, True, scale.sleepers, True, 1, None),
+    ]
+
+
+def make_rows(mailboxes, scale):
+    def login_of(*arguments, **more):
+        return login_row(mailboxes, scale, *arguments, **more)
+
+    rows = [*bare_login_rows(login_of), *installed_login_rows(login_of, scale), *mailbox_rows(mailboxes, scale),
+            *sleep_rows(mailboxes, scale, LISTENER, True), *sleep_rows(mailboxes, scale, INSTALLED, False)]
+    for row in rows:
+        row.accounts = row.accounts or len(mailboxes)
+    return rows
