@@ -51,6 +51,31 @@ bench() {
 	[[ $output == *'listener: nothing greets on port '*'there is nothing to serve'* ]]
 }
 
+@test "bench/compare takes two builds in turns" {
+	bench compare --smoke --only='listener; ' "${HANDLER%/*}" "${HANDLER%/*}"
+	[ "$(grep -c '^| .* |  |$' out)" -ge 15 ]
+	grep -q ' figures: 0 are worse, 0 are better' out
+	run -1 "$BATS_TEST_DIRNAME/../bench/compare" --build="${HANDLER%/*}" "${HANDLER%/*}" no-such-revision
+	[ "$output" = "'no-such-revision' is neither a build folder nor a revision" ]
+}
+
+@test "bench/compare tells what differs from what does not" {
+	PYTHONPATH=$BATS_TEST_DIRNAME/../bench PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - <<-'END'
+		import random
+		from verdict import Outcome
+		chance = random.Random(1)
+		noise = lambda: chance.lognormvariate(0, 0.05)
+		turns = lambda count, factor: Outcome([(noise(), factor * noise()) for _ in range(count)])
+		differ = lambda factor: [again.side() for _ in range(2000) if (again := turns(16, factor)).confirms(turns(8, factor))]
+		assert len(differ(1)) <= 3
+		assert len(differ(1.2)) >= 1980 and set(differ(1.2)) == {1}
+		assert len(differ(0.8)) >= 1980 and set(differ(0.8)) == {-1}
+		assert not Outcome([(1, 2)] * 4).side() and Outcome([(1, 2)] * 5).side() == 1
+		assert not Outcome([(1000, 1001)] * 16).confirms(Outcome([(1000, 1001)] * 16)) # too little
+		assert Outcome([(0, 0)] * 16).side() == 0
+	END
+}
+
 @test "the client of bench/run notices each octet that is too few or too many" {
 	echo 'user0:{PLAIN}password' >>"$users"
 	mv "$mail/alice" "$mail/user0"
