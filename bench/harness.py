@@ -441,10 +441,10 @@ def work(service, mode, mailbox, tls=False, sessions=1, clients=1, window=1, pro
 class Held:
     """Connections that are held open."""
 
-    def __init__(self, service, mailbox, tls, connections, users, asleep):
+    def __init__(self, service, mailbox, tls, connections, users, asleep, interval_s=0):
         self.process = subprocess.Popen(
             client(service, 'hold', tls, *mailbox.expected(), f'clients={connections}', f'users={users}',
-                   f'asleep={int(asleep)}'),
+                   f'asleep={int(asleep)}', f'interval={interval_s}'),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def hear(self):
@@ -457,7 +457,7 @@ class Held:
         return self
 
     def ask(self, number):
-        """Has each of them make that many polls."""
+        """Has each of them make that many polls, or polls for that many seconds."""
         self.process.stdin.write(f'{number}\n')
         self.process.stdin.flush()
 

@@ -10,8 +10,11 @@
  *   list   USER, PASS, UIDL, LIST, QUIT
  *   fetch  USER, PASS, LIST, RETR of each message, QUIT
  *   take   the same, with a DELE after each RETR
- *   hold   `clients` connections log in, with asleep=1 also SLEE, and it says "ready"; after each
- *          number that it reads from standard input, they have made so many polls, WAKE and SLEE
+ *   hold   `clients` connections log in, with asleep=1 also SLEE, and it says "ready". For each
+ *          number that it reads from standard input, each of them makes as many polls, WAKE and
+ *          SLEE, and then it says "polled". With interval=, in seconds, a number is the time, in
+ *          seconds, for which each makes a poll in every interval, evenly spread; then it prints
+ *          how long each poll took, in microseconds from when it was due, as a line of JSON
  *
  * Client I is the user "userN", N = user= + I modulo users=; the password is "password". A line of
  * JSON tells what was done, and the processor time that it took here. */
@@ -34,7 +37,8 @@
 #define COMMAND_OCTETS_MAX 64
 
 static struct {
-	uint64_t port, tls, clients, sessions, user, users, messages, octets, window, asleep;
+	uint64_t port, tls, clients, sessions, user, users, messages, octets, window, asleep,
+		interval;
 } options = { .port = 110, .clients = 1, .sessions = 1, .window = 1, .users = 1 };
 
 static const struct {
@@ -46,6 +50,7 @@ static const struct {
 	{ "messages", &options.messages }, { "octets", &options.octets },
 	{ "window", &options.window },	   { "asleep", &options.asleep },
 	{ "user", &options.user },	   { "users", &options.users },
+	{ "interval", &options.interval },
 };
 
 static gnutls_certificate_credentials_t credentials;
@@ -456,6 +461,38 @@ static void poll_once(struct client *client)
 	(void)get_ok(client);
 }
 
+static void poll_each(struct client clients[], uint64_t times)
+{
+	for (uint64_t n = 0; n < times; n++) {
+		for (size_t i = 0; i < options.clients; i++)
+			poll_once(&clients[i]);
+	}
+	say("polled");
+}
+
+/* A poll that has to wait for the one before it is late, and its time counts from when it was due:
+ * a server that stalls must not make the client ask less. */
+static void poll_on_time(struct client clients[], uint64_t seconds)
+{
+	int64_t start_ns = now_ns(CLOCK_MONOTONIC);
+	uint64_t polls = options.clients * seconds / options.interval;
+	const char *separator = "[";
+
+	for (uint64_t n = 0; n < polls; n++) {
+		uint64_t after_ns = n * options.interval * UTIL_NS_PER_S / options.clients;
+		int64_t due_ns = start_ns + (int64_t)after_ns;
+		const struct timespec due = { .tv_sec = due_ns / UTIL_NS_PER_S,
+					      .tv_nsec = due_ns % UTIL_NS_PER_S };
+
+		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
+			;
+		poll_once(&clients[n % options.clients]);
+		printf("%s%" PRId64, separator, (now_ns(CLOCK_MONOTONIC) - due_ns) / 1000);
+		separator = ",";
+	}
+	say("]");
+}
+
 static void hold(void)
 {
 	static struct client clients[CLIENTS_MAX];
@@ -471,15 +508,8 @@ static void hold(void)
 		(void)get_ok(&clients[i]);
 	}
 	say("ready");
-	while (fgets(line, sizeof(line), stdin)) {
-		uint64_t polls = strtoull(line, NULL, 10);
-
-		for (uint64_t n = 0; n < polls; n++) {
-			for (size_t i = 0; i < options.clients; i++)
-				poll_once(&clients[i]);
-		}
-		say("polled");
-	}
+	while (fgets(line, sizeof(line), stdin))
+		(options.interval ? poll_on_time : poll_each)(clients, strtoull(line, NULL, 10));
 	for (size_t i = 0; i < options.clients; i++) {
 		leave(&clients[i]);
 		release(&clients[i]);

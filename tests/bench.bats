@@ -76,6 +76,12 @@ bench() {
 	END
 }
 
+@test "bench/sleepers polls each of its sleepers" {
+	bench sleepers --sleepers=30 --seconds=2 --every=1 --output="$BATS_TEST_TMPDIR/sleepers.json"
+	grep -qx 'polls: 60' out
+	/usr/bin/python3 -c 'import json; assert json.load(open("sleepers.json"))["polls"] == 60'
+}
+
 @test "the client of bench/run notices each octet that is too few or too many" {
 	echo 'user0:{PLAIN}password' >>"$users"
 	mv "$mail/alice" "$mail/user0"

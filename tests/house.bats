@@ -106,7 +106,7 @@ shopt -s extglob # for the whole file: it must be set before a pattern is parsed
 }
 
 @test "every file of source says its licence" {
-	for file in ./*.c ./*.h ./*.8 ./*.5 meson.build meson_options.txt bench/*.{build,c,py} bench/{compare,run,sandbox} fuzz/*.* tests/* tools/* .ci/run systemd/*.* systemd/settle systemd/listener/* examples/* fail2ban/*; do
+	for file in ./*.c ./*.h ./*.8 ./*.5 meson.build meson_options.txt bench/*.{build,c,py} bench/{compare,run,sandbox,sleepers} fuzz/*.* tests/* tools/* .ci/run systemd/*.* systemd/settle systemd/listener/* examples/* fail2ban/*; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
 			echo "$file"
 			return 1
