@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What the benchmarks share: mailboxes, services in cgroups of their own, the client, and the namespaces in
 which everything runs and ends."""
-import contextlib, itertools, json, os, pathlib, random, re, resource, shutil, signal, socket, ssl, subprocess, sys, tempfile, threading, time
+import contextlib, itertools, json, os, pathlib, random, re, resource, selectors, shutil, signal, socket, ssl, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMED, PLAIN, LETTERS, HUGE, TAKEN, SMALL = 1, 2, 3, 4, 5, 1000  # users; the last is the first of many
@@ -9,7 +9,8 @@ ALL = os.sched_getaffinity(0)
 ONE = {max(ALL)}
 SETTLED_S = 0.04
 COME_UP_S = 30
-TARGETS = 'pop3-handler', 'pop3-handler-tls.so', 'bench/load', 'bench/floor', 'bench/floor-tls'
+HANDLER = 'pop3-handler', 'pop3-handler-tls.so'
+TARGETS = *HANDLER, 'bench/load', 'bench/floor', 'bench/floor-tls'
 
 ports = itertools.count(1100)  # of a network namespace of our own
 
@@ -24,7 +25,7 @@ class Scale:
         self.name = name
         self.rounds = pick(5, 3, None, 1)
         self.few_rounds = pick(3, 2, None, 1)  # of rows that take long, and differ little
-        self.sessions = pick(400, 100, 200, 8)
+        self.sessions = pick(300, 100, 200, 8)
         self.unit_sessions = pick(100, 30, None, 4)
         self.big = pick(100_000, 20_000, 20_000, 30)
         self.letters = pick(10_000, 1_000, 2_000, 20)
@@ -123,8 +124,9 @@ def make_mailboxes(mail, scale):
 class Site:
     """A folder with mail, accounts, a certificate and a log. Services run as nobody."""
 
-    def __init__(self, path, load):
-        self.path, self.load, self.mail, self.log = path, load, path / 'mail', path / 'log'
+    def __init__(self, path, build):
+        self.path, self.mail, self.log = path, path / 'mail', path / 'log'
+        self.programs = copy_programs(build, path / 'programs')
         self.users, self.cert, self.key = path / 'accounts' / 'users', path / 'tls-cert', path / 'tls-key'
         self.users.parent.mkdir()
         self.log.touch()
@@ -187,16 +189,13 @@ class Journal:
         return bound
 
     def read(self):
-        with contextlib.suppress(BaseException):
-            for source in self.sockets[1:]:
-                threading.Thread(target=self.drain, args=(source,)).start()
-            self.drain(self.sockets[0])
+        with contextlib.suppress(BaseException), selectors.DefaultSelector() as selector:
+            for source in self.sockets:
+                selector.register(source, selectors.EVENT_READ)
+            while ready := selector.select():
+                for key, _ in ready:
+                    key.fileobj.recv(1 << 16)
         os._exit(1)
-
-    @staticmethod
-    def drain(source):
-        while source.recv(1 << 16):
-            pass
 
     def environment(self, site):
         status = os.fstat(self.stream.fileno())
@@ -238,6 +237,7 @@ class Service:
         self.group.mkdir()
         self.plain = next((program.plain for program in programs if program.plain), None)
         self.tls = next((program.tls for program in programs if program.tls), None)
+        self.readers = {program.journal.pid for program in programs if program.journal}
         self.processes = [program.start(site, self.group) for program in programs]
         self.come_up()
 
@@ -266,9 +266,9 @@ class Service:
         return [int(pid) for pid in (self.group / 'cgroup.procs').read_text().split()]
 
     def pin(self, processors):
-        """Has it, and whatever is started from here, run there."""
+        """Has it, what reads its journal, and whatever is started from here, run there."""
         os.sched_setaffinity(0, processors)
-        for pid in self.pids():
+        for pid in [*self.pids(), *self.readers]:
             with contextlib.suppress(ProcessLookupError):  # a session that has just ended
                 os.sched_setaffinity(pid, processors)
 
@@ -323,35 +323,35 @@ def tcpserver(port, command):
     return ['tcpserver', '-u', '65534', '-g', '65534', '-R', '-H', '-l0', '-c1000', '127.0.0.1', str(port), *command]
 
 
-def handler(site, build, *more):
-    return [build / 'pop3-handler', *(f'--{name}={value}' for name, value in site.settings().items()), *more]
+def handler(site, programs, *more):
+    return [programs / 'pop3-handler', *(f'--{name}={value}' for name, value in site.settings().items()), *more]
 
 
 def implicit_tls(site):
     return '--tls=implicit', f'--tls-cert={site.cert}', f'--tls-key={site.key}'
 
 
-def listener(site, build, _):
+def listener(site, programs, _):
     """One for each port; without root from the beginning, as the units start them. No certificate on the plain port."""
-    return [Program([*AS_NOBODY, *handler(site, build)], plain=next(ports), listens=True),
-            Program([*AS_NOBODY, *handler(site, build, *implicit_tls(site))], tls=next(ports), listens=True)]
+    return [Program([*AS_NOBODY, *handler(site, programs)], plain=next(ports), listens=True),
+            Program([*AS_NOBODY, *handler(site, programs, *implicit_tls(site))], tls=next(ports), listens=True)]
 
 
-def installed_listener(site, build, journal):
+def installed_listener(site, programs, journal):
     """The same with the environment, the settings file and the certificate that the units have."""
-    command = [*AS_NOBODY, build / 'pop3-handler', f'--config={site.path}/conf']
+    command = [*AS_NOBODY, programs / 'pop3-handler', f'--config={site.path}/conf']
     return [Program(command, plain=next(ports), listens=True, journal=journal),
             Program([*command, '--tls=implicit'], tls=next(ports), listens=True, journal=journal)]
 
 
-def connections(site, build, _):
+def connections(site, programs, _):
     plain = next(ports)
-    return [Program(tcpserver(plain, handler(site, build)), plain)]
+    return [Program(tcpserver(plain, handler(site, programs)), plain)]
 
 
-def installed_connections(site, build, journal):
+def installed_connections(site, programs, journal):
     plain, tls = next(ports), next(ports)
-    command = [build / 'pop3-handler', f'--config={site.path}/conf']
+    command = [programs / 'pop3-handler', f'--config={site.path}/conf']
     return [Program(tcpserver(plain, command), plain, journal=journal),
             Program(tcpserver(tls, [*command, '--tls=implicit']), tls=tls, journal=journal)]
 
@@ -360,18 +360,18 @@ def floor_tls(folder):
     return [f'{name}={folder}/{name}' for name in ('tls-cert', 'tls-key', 'tls-tickets')]
 
 
-def floor(site, build, mailboxes):
+def floor(site, programs, mailboxes):
     """The floor: what accepts, forks and says the same lines."""
     mailboxes = [mailbox.for_floor() for mailbox in mailboxes.values() if mailbox.user <= SMALL]
-    return [Program([*AS_NOBODY, build / 'bench/floor', *mailboxes], plain=next(ports), listens=True),
-            Program([*AS_NOBODY, build / 'bench/floor-tls', *floor_tls(site.path), *mailboxes], tls=next(ports), listens=True)]
+    return [Program([*AS_NOBODY, programs / 'floor', *mailboxes], plain=next(ports), listens=True),
+            Program([*AS_NOBODY, programs / 'floor-tls', *floor_tls(site.path), *mailboxes], tls=next(ports), listens=True)]
 
 
-def floor_connections(site, build, mailboxes):
+def floor_connections(site, programs, mailboxes):
     """The floor of a process for each connection."""
     plain, tls, mailbox = next(ports), next(ports), mailboxes[SMALL].for_floor()
-    return [Program(tcpserver(plain, [build / 'bench/floor', mailbox]), plain),
-            Program(tcpserver(tls, [build / 'bench/floor-tls', *floor_tls(site.path), mailbox]), tls=tls)]
+    return [Program(tcpserver(plain, [programs / 'floor', mailbox]), plain),
+            Program(tcpserver(tls, [programs / 'floor-tls', *floor_tls(site.path), mailbox]), tls=tls)]
 
 
 def dovecot(site):
@@ -425,7 +425,7 @@ def dovecot(site):
 
 def client(service, mode, tls, *arguments):
     port = service.tls if tls else service.plain
-    return [*service.prefix, service.site.load, mode, f'port={port}', f'tls={int(tls)}', *arguments]
+    return [*service.prefix, service.site.programs / 'load', mode, f'port={port}', f'tls={int(tls)}', *arguments]
 
 
 def work(service, mode, mailbox, tls=False, sessions=1, clients=1, window=1, processors=ONE):
@@ -482,6 +482,15 @@ def compile_build(build, source=ROOT):
     quietly('ninja', '-C', build, *TARGETS)  # (meson would not know targets that are new)
 
 
+def copy_programs(build, folder):
+    """To a folder that every user can enter, as a clone in /root is not."""
+    folder.mkdir()
+    for target in TARGETS:
+        if (build / target).exists():
+            shutil.copy(build / target, folder)
+    return folder
+
+
 def add_hidden(parser):
     parser.add_argument('--inside', type=pathlib.Path, help='for itself')
     parser.add_argument('--group', type=pathlib.Path, help='for itself')
@@ -516,5 +525,5 @@ def inside(here, build):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
     subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run'], check=True)
-    site = Site(here, build / 'bench/load')
+    site = Site(here, build)
     return site, Journal(site)

@@ -166,21 +166,23 @@ def bare_login_rows(login_of):
 
 def installed_login_rows(login_of, scale):
     """Logins at what is installed: accounts, clients and processors vary."""
-    name, tls = 'login, STAT, QUIT', 'login, STAT, QUIT, TLS 1.3'
     many, few = scale.many_accounts, 1000
-    plain = [login_of(name, INSTALLED, cpu() | rate(), accounts=accounts, clients=clients, processors=processors)
-             for accounts, clients in ((1, 1), (few, 1), (few, 8), (few, 64), (many, 1), (many, 8), (many, 64))
-             for processors in (ONE, ALL)]
-    return plain + [login_of(tls, INSTALLED, cpu() | rate(), tls=True, accounts=accounts, clients=clients, processors=processors)
-                    for accounts, clients in ((few, 1), (few, 8), (few, 64), (many, 8))
-                    for processors in (ONE, ALL)
-                    ] + [login_of(title, INSTALLED_CONNECTIONS, cpu() | rate(), tls=is_tls, accounts=few, clients=8,
-                                  processors=processors, floor=FLOOR_CONNECTIONS)
-                         for title, is_tls in ((name, False), (tls, True)) for processors in (ONE, ALL)]
+
+    def vary(service, tls, cases, **more):
+        name = 'login, STAT, QUIT' + (', TLS 1.3' if tls else '')
+        return [login_of(name, service, cpu() | rate(), tls=tls, accounts=accounts, clients=clients, processors=processors, **more)
+                for accounts, clients in cases for processors in (ONE, ALL)]
+
+    return [
+        *vary(INSTALLED, False, [(1, 1), (few, 1), (few, 8), (few, 64), (many, 1), (many, 8), (many, 64)]),
+        *vary(INSTALLED, True, [(few, 1), (few, 8), (few, 64), (many, 8)]),
+        *vary(INSTALLED_CONNECTIONS, False, [(few, 8)], floor=FLOOR_CONNECTIONS),
+        *vary(INSTALLED_CONNECTIONS, True, [(few, 8)], floor=FLOOR_CONNECTIONS),
+    ]
 
 
 def mailbox_rows(mailboxes, scale):
-    small, named, plain, letters, huge, taken = (mailboxes[i] for i in (SMALL, NAMED, PLAIN, LETTERS, HUGE, TAKEN))
+    named, plain, letters, huge, taken = (mailboxes[i] for i in (NAMED, PLAIN, LETTERS, HUGE, TAKEN))
     big, fetched = f'{scale.big:,} messages', f'RETR {scale.letters:,} x 8 KiB'
     large = f'RETR {scale.huge} x {scale.huge_octets >> 10:,} KiB'
     mb = 'MB/s'
@@ -193,35 +195,38 @@ def mailbox_rows(mailboxes, scale):
         retrieve_row(letters, f'{fetched}, 64 in flight', rate(2.5, mb), window=64, processors=ALL),
         retrieve_row(letters, f'{fetched}, one at a time', cpu(.5, PER_GB)),
         retrieve_row(letters, f'{fetched}, 64 in flight, TLS', cpu(.3, PER_GB), True, 64),
-        retrieve_row(huge, f'{large}, TLS', cpu(.2, PER_GB), True),
-        retrieve_row(huge, large, cpu(.35, PER_GB)),
-        retrieve_row(huge, large, rate(3, mb), processors=ALL),
+        retrieve_row(huge, f'{large}, TLS', cpu(.2, PER_GB), True, takes_long=True),
+        retrieve_row(huge, large, cpu(.35, PER_GB), takes_long=True),
+        retrieve_row(huge, large, rate(3, mb), processors=ALL, takes_long=True),
         Row(f'fetch and delete {scale.letters:,} x 8 KiB', LISTENER, cpu(.8), lambda s: take(s, taken), takes_long=True),
     ]
 
 
-def sleep_rows(mailboxes, scale, service, goal):
+def sleep_rows(mailboxes, scale, service):
     """A poll is WAKE and SLEE; Dovecot's is a login and STAT."""
+    has_goals = service == LISTENER
     small, plain = mailboxes[SMALL], mailboxes[PLAIN]
 
     def poll_row(name, mailbox):
-        row = Row(name, service, cpu(1 / 30 if goal else None), lambda s: polls(s, mailbox, scale.polls))
+        row = Row(name, service, cpu(1 / 30 if has_goals else None), lambda s: polls(s, mailbox, scale.polls))
         row.their_run = lambda s: login(s, small, scale.sessions, row, True)
         return row
 
     def memory_row(name, limit, tls, connections, asleep, times=0, peer=DOVECOT):
-        return Row(name, service, {'memory': Figure(KIB, '<=', limit if goal else None, False)},
+        return Row(name, service, {'memory': Figure(KIB, '<=', limit if has_goals else None, False)},
                    lambda s: memory(s, small, tls, connections, scale.held, asleep, times),
                    lambda s: memory(s, small, tls, connections, scale.held, False),
                    clients=connections, processors=ALL, peer=peer, takes_long=True)
 
-    return [
+    rows = [
         poll_row('a poll, TLS, 10 messages', small),
         poll_row(f'a poll, TLS, {scale.big:,} messages', plain),
         memory_row('memory of an idle connection', 90, False, scale.held, False),
         memory_row('memory of an idle connection, TLS, ours asleep', 220, True, scale.held, True),
-        memory_row('memory of a connection asleep, TLS, after a poll of each', 220, True, scale.sleepers, True, 1, None),
     ]
+    if has_goals:  # the other is for bench/sleepers
+        rows.append(memory_row('memory of a connection asleep, TLS, after a poll of each', 220, True, scale.sleepers, True, 1, None))
+    return rows
 
 
 def make_rows(mailboxes, scale):
@@ -229,7 +234,7 @@ def make_rows(mailboxes, scale):
         return login_row(mailboxes, scale, *arguments, **more)
 
     rows = [*bare_login_rows(login_of), *installed_login_rows(login_of, scale), *mailbox_rows(mailboxes, scale),
-            *sleep_rows(mailboxes, scale, LISTENER, True), *sleep_rows(mailboxes, scale, INSTALLED, False)]
+            *sleep_rows(mailboxes, scale, LISTENER), *sleep_rows(mailboxes, scale, INSTALLED)]
     for row in rows:
         row.accounts = row.accounts or len(mailboxes)
     return rows
