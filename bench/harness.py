@@ -498,18 +498,22 @@ def add_hidden(parser):
 
 def outside():
     """Starts this command again, in namespaces for network, processes and mounts, and with a folder and a cgroup.
-    All of them are gone at the end, whatever happens."""
-    here = pathlib.Path(tempfile.mkdtemp(dir='/var/tmp'))
+    All of them are gone at the end, also when it is interrupted or told to terminate."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    here = pathlib.Path(tempfile.mkdtemp(prefix='pop3-bench-', dir='/var/tmp'))
     here.chmod(0o755)
     groups = re.search(r'(?m)^\S+ (\S+) cgroup2 ', open('/proc/self/mounts').read())
-    group = pathlib.Path(groups.group(1)) / f'pop3-bench-{os.getpid()}'
+    group = pathlib.Path(groups.group(1)) / here.name
     group.mkdir()
     try:
         return subprocess.run(['unshare', '--net', '--pid', '--mount', '--fork', '--kill-child', '--mount-proc',
-                               *sys.argv, f'--inside={here}', f'--group={group}']).returncode
-    finally:
-        shutil.rmtree(here)
+                               *sys.argv, f'--inside={here}', f'--group={group}'],
+                              preexec_fn=lambda: (group / 'cgroup.procs').write_text('0')).returncode
+    finally:  # when everything has died
+        while 'populated 1' in (group / 'cgroup.events').read_text():
+            time.sleep(0.01)
         remove_group(group)
+        shutil.rmtree(here)
 
 
 def remove_group(group):
