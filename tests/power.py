@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""power.py ext4|xfs|btrfs maildir|folder
+"""power.py ext4|xfs|btrfs maildir|folder [N]
 
 Cuts the power of a session that deletes messages. The session works on a real file system, on a
 disk that takes down every write and every flush of its cache, while another process has the file
@@ -8,11 +8,13 @@ system written out as often as it can. After that, for each write: the disk is m
 if the power had failed there, once with all writes up to it, and once with any of those that had
 not been flushed (not at all, whole, or the beginning). Each such disk is mounted, and the next
 session must find every set of messages that was deleted whole or gone, and gone if the deletion had
-been acknowledged. Prints how many disks there were. In a mount namespace of its own, as root."""
+been acknowledged. Prints how many disks there were; with N it takes only every Nth write. In a mount
+namespace of its own, as root."""
 import ctypes, os, random, shutil, struct, subprocess, sys, tempfile, threading
 from multiprocessing import Process
 
 filesystem, layout = sys.argv[1:3]
+stride = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 handler = os.environ['HANDLER']
 random.seed(os.environ.get('SEED', '1'))
 libc = ctypes.CDLL(None, use_errno=True)
@@ -202,14 +204,14 @@ shutil.copy(image, here + '/flushed')
 states = record()
 begin, finish = states[0][0], states[-1][0]
 disks, waiting = 0, []  # what has not been flushed
-for end, offset, octets in entries():
+for i, (end, offset, octets) in enumerate(entries()):
     if octets:
         waiting.append((offset, octets))
     else:
         for done in waiting:
             write(here + '/flushed', *done)
         waiting = []
-    if end < begin or end > finish:
+    if end < begin or end > finish or i % stride:
         continue
     copy(here + '/flushed')
     for done in waiting:
