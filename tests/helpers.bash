@@ -274,7 +274,7 @@ logged() {
 	local watched found=0
 	exec {watched}< <(exec tail -n +1 -f log 3>&-)
 	timeout 20 grep -qF -m 1 -e "$1" <&"$watched" || found=$?
-	kill $!
+	kill $! 2>/dev/null || true # it may have ended at a line after that
 	exec {watched}<&-
 	[ "$found" -eq 0 ] || cat log
 	return "$found"
