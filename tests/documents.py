@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""documents.py KIND FILE...
+
+Prints the parts of Markdown documents that are of one kind, each once:
+  command  commands to type, in code blocks and between backticks in the text
+  unknown  lines of code blocks that no rule recognises, with file and line
+  inetd, xinetd, script, session, log, output, other  the other contents of code blocks"""
+import re, sys
+
+# The words that a command begins with, after variables if there are any. Another word makes a line of a
+# code block unknown until it is added here. Between backticks it makes no command, nor does a word of
+# these alone, unless it is a path.
+WORDS = ['apt-get', 'bats', 'certbot', 'cp', 'curl', 'echo', 'git', 'journalctl', 'ln', 'meson', 'pop3-handler',
+         'printf', 'sudo', 'systemctl', 'systemd-analyze', 'tcpserver', r'(\.ci|bench|tests|tools)/[\w-]+(\.py)?']
+COMMAND = re.compile(rf'([A-Z_]+=\S+ )*({"|".join(WORDS)})( |$)')
+# Code blocks of one kind, by their first lines; below, single lines.
+BLOCKS = {
+    'script': re.compile(r'#!/bin/sh$'),
+    'xinetd': re.compile(r'service \w+$'),
+}
+LINES = {
+    'inetd': re.compile(r'\w+ stream tcp (no)?wait \w+ /'),
+    'session': re.compile(r'[CS]: |\.\.\.$'),
+    'log': re.compile(r"(login of|message|session of) '|session from |TLS handshake with |connection from |"
+                      r'settings and certificates are |reload failed, |the sandbox has refused '),
+}
+OTHERS = ['c', 'ini', 'text']  # languages of fenced blocks without commands
+FENCED = re.compile(r'^(?P<fence>```+|~~~+) *(?P<language>\w*)\n(?P<code>.*?)^(?P=fence)$', re.M | re.S)
+INDENTED = re.compile(r'(?<=\n\n)(?P<code>( {4}.*\n+)+)')
+
+
+def fold(text):
+    return ' '.join(text.split())
+
+
+def in_block(lines, place):
+    """Yields the kind and text of each part. `place` gives the file and line for a line's index."""
+    for kind, first in BLOCKS.items():
+        if first.match(lines[0]):
+            yield kind, '\n'.join(lines)
+            return
+    has_prompts = any(line.startswith('$ ') for line in lines)
+    number = 0
+    while number < len(lines):
+        line, begin = lines[number], number
+        number += 1
+        if has_prompts and not line.startswith('$ '):
+            yield 'output', line
+            continue
+        line = line.removeprefix('$ ')
+        if COMMAND.match(line):
+            while line.endswith(('\\', '|')) and number < len(lines):
+                line = line.removesuffix('\\') + ' ' + lines[number]
+                number += 1
+            yield 'command', fold(re.sub(r'\s#\s.*', '', line))
+        elif line:
+            kind = next((kind for kind, rule in LINES.items() if rule.match(line)), None)
+            yield (kind, line) if kind else ('unknown', place(begin) + line)
+
+
+def in_document(path):
+    """The same for a file."""
+    text = open(path).read()
+    for form in FENCED, INDENTED:
+        for match in form.finditer(text):
+            lines = [line.removeprefix('    ' * (form is INDENTED)) for line in match['code'].rstrip().split('\n')]
+            begin = text.count('\n', 0, match.start('code')) + 1
+            if form is FENCED and match['language'] in OTHERS:
+                yield 'other', '\n'.join(lines)
+            else:
+                yield from in_block(lines, lambda number: f'{path}:{begin + number}: ')
+        text = form.sub(lambda match: '\n' * match[0].count('\n'), text)
+    for paragraph in text.split('\n\n'):
+        for span in re.finditer(r'(`+)(.+?)\1(?!`)', paragraph, re.S):
+            words = fold(span[2])
+            if COMMAND.match(words) and (' ' in words or '/' in words):
+                yield 'command', words
+
+
+wanted, *paths = sys.argv[1:]
+for text in dict.fromkeys(text for path in paths for kind, text in in_document(path) if kind == wanted):
+    print(text)

@@ -1,0 +1,463 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# The commands in the documents work as they are written: a developer's on a fresh clone, and an
+# administrator's under a real systemd, where the fresh clone is built and installed. A new command
+# needs an entry in the table and a `try` in a test. Uncommitted changes are not in the clone.
+
+load helpers
+load boot
+
+# Each command of the documents, as documents.py prints it. The line below it, if it is indented, is
+# run instead: the shortest form, or one with the arguments that the text leaves out. Or it is "see "
+# and another command, which tries this one, too, or "not run: " and the reason.
+table() {
+	cat <<-'END'
+		# Try it
+		tools/demo
+		tools/demo --serve
+		tools/check
+		    tools/check test-wire
+
+		# Install
+		tools/packages build
+		meson setup build --buildtype=release
+		meson install -C build
+		meson install
+		    see meson install -C build
+		certbot certonly --standalone -d mail.example.org
+		    not run: it needs the Internet; a certificate is put where it would put one
+		ln -s /etc/letsencrypt/live/mail.example.org /etc/pop3-handler/tls
+		echo "alice@example.org:$(openssl passwd -6)" >>/etc/pop3-handler/users
+		systemctl enable --now pop3s.socket
+		curl --user alice@example.org pop3s://mail.example.org/
+		systemctl enable --now pop3.socket
+		systemctl edit pop3@.service
+		    SYSTEMD_EDITOR=/root/editor script -qec 'systemctl edit pop3@.service' /dev/null
+		systemd-analyze security
+		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --check-config
+
+		# Start it
+		systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket
+		systemctl disable --now pop3s.socket pop3s.service
+		systemctl reload pop3s.service
+		systemctl try-restart pop3.service pop3s.service
+		systemctl stop
+		    systemctl stop pop3s.socket pop3s.service
+		systemctl status
+		    systemctl status pop3s.service
+		tcpserver -R -H -l0 -u $(id -u vmail) -g $(id -g vmail) 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
+		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo -u vmail pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
+
+		# The log
+		journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org
+		journalctl -x
+		    journalctl -x -t pop3-handler
+		cp /usr/local/share/pop3-handler/fail2ban/filter.conf /etc/fail2ban/filter.d/pop3-handler.conf
+		cp /usr/local/share/pop3-handler/fail2ban/jail.conf /etc/fail2ban/jail.d/pop3-handler.conf
+
+		# Measure it
+		bench/run --quick
+		    bench/run --quick --smoke --only='RETR 2 x 50 KiB, TLS; listener; '
+		bench/run
+		    see bench/run --quick
+		bench/compare OLD NEW
+		    bench/compare --smoke --only='RETR 2 x 50 KiB, TLS; listener; ' HEAD build-bench
+		bench/compare
+		    see bench/compare OLD NEW
+		bench/compare v0.1.0 HEAD
+		    see bench/compare OLD NEW
+		bench/sleepers
+		    bench/sleepers --sleepers=10 --seconds=1 --every=1
+		bench/sandbox build/pop3-handler 30
+		    bench/sandbox build/pop3-handler 1
+		bench/sandbox
+		    see bench/sandbox build/pop3-handler 30
+
+		# Break it
+		tests/crash.py kill
+		    HANDLER=$PWD/build-demo/pop3-handler tests/crash.py kill folder DELI
+		tests/crash.py EIO
+		    HANDLER=$PWD/build-demo/pop3-handler tests/crash.py EIO folder DELI
+		tests/power.py
+		    HANDLER=$PWD/build-demo/pop3-handler unshare --mount tests/power.py ext4 folder 50
+		tests/stress.py
+		    tests/stress.py 1 renames build/pop3-handler build/mail --user=root --users=build/users --mailbox=build/mail/%u
+
+		# Develop
+		tools/packages build check
+		meson setup build -Dwerror=true
+		meson test -C build
+		    meson test -C build test-wire
+		meson test -C build retr --verbose
+		    meson test -C build uid --verbose
+		meson setup build-asan -Dwerror=true -Db_sanitize=address,undefined
+		tools/check --coverage
+		    tools/check --coverage test-wire
+		meson test -C build --suite analysis
+		    meson test -C build --suite analysis analysis-cppcheck
+		HANDLER=$PWD/tests/valgrind SANITIZED=none bats tests/retr.bats
+		    HANDLER=$PWD/tests/valgrind SANITIZED=none bats --filter 'a first octet' tests/retr.bats
+		tools/fuzz NAME SECONDS
+		    tools/fuzz sasl 1
+	END
+}
+
+# These share no build folder with the others, and run beside the tests, one after the other.
+meanwhile=(tools/demo 'bench/run --quick' 'bench/compare OLD NEW' bench/sleepers 'tests/crash.py kill' 'tests/crash.py EIO'
+	tests/power.py 'tools/fuzz NAME SECONDS' tools/check 'tools/check --coverage')
+
+setup_file() {
+	[ "${SANITIZED:-none}" = none ] || return 0 # the commands are the same
+	cd "$BATS_FILE_TMPDIR" || return 1
+	chmod a+rx "$BATS_RUN_TMPDIR" . # for the demonstration's sessions, which run as nobody
+	mkdir -m 1777 tmp
+	mkdir results bin home
+	# A missing package is a mistake in tools/packages.
+	printf '#!/bin/sh\necho "the tests install nothing: apt-get $*" >&2\nexit 1\n' >bin/apt-get
+	chmod +x bin/apt-get
+	[ -e "$BATS_TEST_DIRNAME/../.git" ] || return 0 # a tarball
+	printf '[safe]\n\tdirectory = *\n' >gitconfig # the repository may belong to somebody else
+	env -i PATH="$PATH" GIT_CONFIG_GLOBAL="$PWD/gitconfig" git clone --quiet "$BATS_TEST_DIRNAME/.." clone
+	tar -cf fresh.tar -C clone .
+	for command in "${meanwhile[@]}"; do
+		perform clone "$command"
+	done </dev/null >/dev/null 2>&1 3>&- &
+	echo $! >meanwhile.pid
+	boot
+	inside sh -c 'mkdir /root/pop3-handler && cd /root/pop3-handler && tar -x' <fresh.tar
+	inside bash -e <<-'END'
+		echo '127.0.0.1 machine mail.example.org' >>/etc/hosts
+		mkdir -p -m 700 /etc/letsencrypt/live /etc/letsencrypt/live/mail.example.org
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 1 -subj /CN=mail.example.org \
+			-addext subjectAltName=DNS:mail.example.org -keyout /etc/letsencrypt/live/mail.example.org/privkey.pem \
+			-out /etc/letsencrypt/live/mail.example.org/fullchain.pem 2>/dev/null
+	END
+}
+
+teardown_file() {
+	if [ -e "$BATS_FILE_TMPDIR/meanwhile.pid" ]; then
+		pid=$(cat "$BATS_FILE_TMPDIR/meanwhile.pid")
+		group=$(pgrep -P "$pid" || true)
+		kill -s KILL "$pid" 2>/dev/null || true
+		[ -z "$group" ] || end_group "$group"
+	fi
+	[ ! -e "$BATS_FILE_TMPDIR/boot.pid" ] || power_off
+}
+
+# end_group PID: ends the process group of a command that was interrupted, after it had time to clean up.
+end_group() {
+	kill -s INT -- "-$1"
+	timeout 5 tail --pid="$1" -f /dev/null || true
+	kill -s KILL -- "-$1" 2>/dev/null || true
+}
+
+setup() {
+	[ "${SANITIZED:-none}" = none ] || skip 'the commands are tried with the plain build'
+	cd "$BATS_TEST_TMPDIR" || return 1
+	clone=$BATS_FILE_TMPDIR/clone
+	input=
+	uses_machine=
+	serving= # the process group of a server in the clone
+}
+
+teardown() {
+	[ -z "$serving" ] || end_group "$serving"
+	[ -n "$BATS_TEST_COMPLETED" ] || [ -z "$uses_machine" ] || inside journalctl --no-pager -n 25
+}
+
+# --- The documents and the table ---
+
+# documents KIND: the parts of the documents that are of this kind (documents.py). NEWS.md is about
+# the past.
+documents() {
+	(
+		cd "$BATS_TEST_DIRNAME/.." || return 1
+		shopt -s nullglob
+		GLOBIGNORE=./NEWS.md
+		tests/documents.py "$1" ./*.md doc/*.md
+	)
+}
+
+# in_table: the commands of the table.
+in_table() {
+	table | grep -vE '^( |#|$)'
+}
+
+# how COMMAND: the line that is run for it.
+how() {
+	local lines
+	mapfile -t lines < <(table | grep -xF -A 1 -e "$1")
+	[ ${#lines[@]} -gt 0 ] || lines=('' "    not run: '$1' is not in the table")
+	case ${lines[1]-} in
+	'    '*) echo "${lines[1]#    }" ;;
+	*) echo "$1" ;;
+	esac
+}
+
+# --- Running them ---
+
+cflags='-O1 -g0' # for builds that take less time
+
+# in_clone LINE: runs a line in the clone, in a process group of its own, with none of our variables.
+in_clone() {
+	clone_command "$1"
+	"${argv[@]}" 3>&-
+}
+
+# clone_command LINE: puts the arguments for that into the array `argv`. SIGINT has its default
+# effect again, which bash takes away from what it starts with "&".
+clone_command() {
+	argv=(setsid env -i --chdir="$BATS_FILE_TMPDIR/clone" --default-signal=INT
+		PATH="$BATS_FILE_TMPDIR/bin:${PATH//"$BATS_LIBEXEC:"/}" HOME="$BATS_FILE_TMPDIR/home"
+		TMPDIR="$BATS_FILE_TMPDIR/tmp" LC_ALL=C.UTF-8 CFLAGS="$cflags" bash -c "$1")
+}
+
+# in_machine LINE: runs a line in the machine's clone, without a terminal. curl trusts the certificate.
+in_machine() {
+	uses_machine=yes
+	inside setsid --wait env --chdir=/root/pop3-handler CFLAGS="$cflags" \
+		CURL_CA_BUNDLE=/etc/letsencrypt/live/mail.example.org/fullchain.pem bash -c "$1"
+}
+
+# perform WHERE COMMAND: runs a command of the documents in the clone or in the machine. Its output
+# and exit status go to files in results.
+perform() {
+	local result status=0
+	result=$BATS_FILE_TMPDIR/results/$(result_of "$2")
+	"in_$1" "$(how "$2")" <<<"${input-}" >"$result.out" 2>&1 || status=$?
+	echo $status >"$result.status"
+}
+
+# result_of COMMAND: the name of these files.
+result_of() {
+	md5sum <<<"$1" | cut -c 1-32
+}
+
+# try WHERE COMMAND [TEXT...]: a command of the documents succeeds, and each TEXT, an extended regular
+# expression, matches a line of its output. `input` is its standard input.
+try() {
+	local result text
+	result=$BATS_FILE_TMPDIR/results/$(result_of "$2")
+	if printf '%s\n' "${meanwhile[@]}" | grep -qxF -e "$2"; then
+		while [ ! -s "$result.status" ] && kill -0 "$(cat "$BATS_FILE_TMPDIR/meanwhile.pid")"; do
+			sleep 0.1
+		done
+	else
+		perform "$1" "$2"
+	fi
+	printf '%s\n' "$2" >>"$BATS_FILE_TMPDIR/tried"
+	echo "$ $(how "$2")"
+	tail -n 100 "$result.out"
+	echo "exit status $(cat "$result.status")"
+	[ "$(cat "$result.status")" -eq 0 ]
+	for text in "${@:3}"; do
+		grep -qE -e "$text" "$result.out" || {
+			echo "it does not show: $text"
+			return 1
+		}
+	done
+}
+
+# needs_clone: skips a test if there is nothing to clone.
+needs_clone() {
+	[ -d "$clone" ] || skip 'this is no git repository: there is nothing to clone'
+}
+
+# --- The tests ---
+
+@test "each line in a code block of the documents is a command, or of another known kind" {
+	documents unknown >lines
+	cat lines
+	[ ! -s lines ]
+}
+
+@test "each command of the documents is in the table" {
+	documents command >commands
+	grep -vxFf <(in_table) commands | tee missing
+	[ ! -s missing ]
+}
+
+@test "each command of the table is in the documents" {
+	documents command >commands
+	in_table | grep -vxFf commands | tee superfluous
+	[ ! -s superfluous ]
+	in_table | sort | uniq -d | tee twice
+	[ ! -s twice ]
+}
+
+@test "install: the commands give mail on port 995 and 110" {
+	needs_clone
+	try machine 'tools/packages build'
+	try machine 'meson setup build --buildtype=release'
+	try machine 'meson install -C build'
+	try machine 'ln -s /etc/letsencrypt/live/mail.example.org /etc/pop3-handler/tls'
+	# shellcheck disable=SC2016
+	input=$'secret\nsecret' try machine 'echo "alice@example.org:$(openssl passwd -6)" >>/etc/pop3-handler/users'
+	try machine 'systemctl enable --now pop3s.socket'
+	inside bash -e <<-'END'
+		cd /var/vmail
+		mkdir -p example.org/alice/new example.org/alice/cur
+		printf 'Subject: one\n\nHello\n' >example.org/alice/new/1.M1P1.h
+		printf 'Subject: three\n\nHello, hello\n' >example.org/alice/new/2.M1P1.h
+		chown -R vmail: .
+	END
+	input=secret try machine 'curl --user alice@example.org pop3s://mail.example.org/' '^1 23' '^2 32'
+	try machine 'systemctl enable --now pop3.socket'
+	lists_mail pop3
+	try machine 'pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --check-config'
+	inside tee /root/editor <<-'END'
+		#!/bin/bash
+		printf '[Service]\nReadWritePaths=/srv\n' >"${@: -1}"
+	END
+	inside chmod +x /root/editor
+	try machine 'systemctl edit pop3@.service'
+	inside systemctl show -P ReadWritePaths pop3@x.service | grep -w /srv
+}
+
+# lists_mail SCHEME: a client gets the list of alice's mail, with TLS.
+lists_mail() {
+	inside curl -sS --ssl-reqd --cacert /etc/letsencrypt/live/mail.example.org/fullchain.pem \
+		--user alice@example.org:secret "$1://mail.example.org/" >list || return
+	grep -q '^1 23' list
+}
+
+@test "start it: from a unit for each connection to one listener, and back" {
+	needs_clone
+	try machine 'systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket'
+	lists_mail pop3s
+	try machine 'systemctl reload pop3s.service'
+	try machine 'systemctl status' 'Status: "[0-9]+ sessions, [0-9]+ asleep"'
+	try machine 'systemd-analyze security' '^pop3s\.service +0\.2 SAFE'
+	try machine 'systemctl try-restart pop3.service pop3s.service'
+	lists_mail pop3s
+	try machine 'systemctl stop'
+	run -7 lists_mail pop3s
+	try machine 'systemctl disable --now pop3s.socket pop3s.service'
+	inside systemctl enable --now pop3s.socket
+	lists_mail pop3s
+	[ "$(inside systemctl is-active pop3s.service)" = inactive ]
+}
+
+@test "the log: who has emptied a mailbox, what a line means, and fail2ban" {
+	needs_clone
+	echo 'log-deletions = yes' | inside tee -a /etc/pop3-handler/pop3-handler.conf
+	inside curl -sS --user alice@example.org:secret --head --request 'DELE 2' pop3://mail.example.org/
+	inside journalctl --sync
+	try machine 'journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org' \
+		"message '2\.M1P1\.h' deleted by 'alice@example\.org' from 127\.0\.0\.1"
+	try machine 'journalctl -x' 'Defined-By: pop3-handler'
+	try machine 'cp /usr/local/share/pop3-handler/fail2ban/filter.conf /etc/fail2ban/filter.d/pop3-handler.conf'
+	try machine 'cp /usr/local/share/pop3-handler/fail2ban/jail.conf /etc/fail2ban/jail.d/pop3-handler.conf'
+	inside rm -f /etc/fail2ban/jail.d/defaults-debian.conf # a jail for sshd, which need not be here
+	inside fail2ban-client -d | grep -F "['start', 'pop3-handler']"
+}
+
+# start LINE: runs a line as a service of its own, and waits until it listens on port 110.
+start() {
+	local end=$((SECONDS + 20))
+	inside systemd-run --quiet --collect --unit=starter bash -c "$1"
+	until [ -n "$(inside ss -Hltn 'sport = :110')" ]; do
+		inside systemctl is-active --quiet starter.service
+		[ "$SECONDS" -lt "$end" ]
+	done
+}
+
+@test "start it: a pipe, inetd, xinetd and tcpserver" {
+	needs_clone
+	inside systemctl disable --now pop3.socket pop3s.socket
+	try machine "printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo -u vmail pop3-handler --config=/etc/pop3-handler/pop3-handler.conf" \
+		'^1 23' '^\+OK goodbye'
+	# The certificate, as the hook of certbot's leaves it.
+	documents script | inside tee /root/hook
+	inside chmod +x /root/hook
+	inside env RENEWED_LINEAGE=/etc/letsencrypt/live/mail.example.org /root/hook
+	echo 'tls-cert = /etc/pop3-handler/tls.pem' | inside tee -a /etc/pop3-handler/pop3-handler.conf
+	documents inetd | inside tee /etc/inetd.conf
+	start 'exec inetd -i'
+	lists_mail pop3
+	inside systemctl stop starter.service
+	documents xinetd | inside tee /etc/xinetd.conf
+	start 'exec /var/cache/pop3-handler/xinetd -dontfork'
+	lists_mail pop3
+	inside systemctl stop starter.service
+	# shellcheck disable=SC2016
+	tcpserver='tcpserver -R -H -l0 -u $(id -u vmail) -g $(id -g vmail) 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf'
+	start "exec $(how "$tcpserver")"
+	lists_mail pop3
+	inside systemctl stop starter.service
+	echo "$tcpserver" >>"$BATS_FILE_TMPDIR/tried"
+}
+
+@test "develop: build and test" {
+	needs_clone
+	try clone 'tools/packages build check'
+	try clone 'meson setup build -Dwerror=true' 'werror *: true'
+	try clone 'meson test -C build' 'test-wire +OK'
+	try clone 'meson test -C build retr --verbose' 'RETR, TOP, LIST.* OK'
+	try clone 'meson test -C build --suite analysis' 'analysis-cppcheck +OK'
+	try clone 'meson setup build-asan -Dwerror=true -Db_sanitize=address,undefined' 'b_sanitize *: address,undefined'
+	# shellcheck disable=SC2016
+	try clone 'HANDLER=$PWD/tests/valgrind SANITIZED=none bats tests/retr.bats' '^ok 1 '
+	for found in "$BATS_FILE_TMPDIR"/tmp/valgrind.*; do
+		[ -e "$found" ]
+		[ ! -s "$found" ]
+		rm "$found"
+	done
+}
+
+@test "measure it: beside Dovecot, two builds, many sleepers, and the sandbox" {
+	needs_clone
+	try clone 'bench/sandbox build/pop3-handler 30' '^forked by a listener, TLS 1\.3, SHA-512 crypt: [0-9]+ us without'
+	try clone 'bench/run --quick' '^\| RETR 2 x 50 KiB, TLS \| listener \|.*\| s CPU/GB \| [0-9]'
+	try clone 'bench/compare OLD NEW' '^1 figures: 0 are worse, 0 are better\.$'
+	try clone bench/sleepers '^polls: 10$'
+}
+
+@test "break it: kills, failing system calls, power, others at work" {
+	needs_clone
+	mkdir "$clone/build/mail"
+	touch "$clone/build/mail/log"
+	echo 'alice:{PLAIN}apple' >"$clone/build/users"
+	try clone tests/stress.py "'sessions': [1-9]"
+	try clone 'tests/crash.py kill' '^kill folder DELI: [1-9][0-9]* points$'
+	try clone 'tests/crash.py EIO' '^EIO folder DELI: [1-9][0-9]* points$'
+	try clone tests/power.py '^power ext4 folder: [1-9][0-9]* disks$'
+}
+
+@test "try it: the demonstration, the tests and the fuzzer" {
+	needs_clone
+	try clone tools/demo '^S: \+OK \[ACTIVITY/NEW\]' 'Subject: Lunch on Thursday\?'
+	# Ctrl-C sends SIGINT to the whole process group.
+	clone_command "$(how 'tools/demo --serve')"
+	"${argv[@]}" </dev/null >log 2>&1 3>&- &
+	serving=$!
+	logged 'Ctrl-C ends it.'
+	kill -s INT -- "-$serving"
+	wait "$serving"
+	serving=
+	echo 'tools/demo --serve' >>"$BATS_FILE_TMPDIR/tried"
+	try clone tools/check '^[1-9][0-9]* passed, 0 failed$'
+	try clone 'tools/check --coverage' '^wire\.c .*%' '^[1-9][0-9]* passed, 0 failed$'
+	run -64 in_clone 'tools/check --coverage test-wire no-such-test'
+	try clone 'tools/fuzz NAME SECONDS' '^stat::number_of_executed_units: *[1-9]'
+}
+
+@test "each command of the table was tried, and left nothing behind" {
+	needs_clone
+	[ "$BATS_TEST_NUMBER" -eq "$(grep -c '^@test' "$BATS_TEST_FILENAME")" ] || skip 'the other tests were left out'
+	in_table >commands
+	while IFS= read -r command; do
+		line=$(how "$command")
+		case $line in
+		'not run: '*) continue ;;
+		'see '*) command=${line#see } ;;
+		esac
+		grep -qxF -e "$command" "$BATS_FILE_TMPDIR/tried" || echo "$command"
+	done <commands | tee untried
+	[ ! -s untried ]
+	find "$BATS_FILE_TMPDIR/tmp" -mindepth 1 | tee left
+	[ ! -s left ]
+	env -i PATH="$PATH" git -C "$clone" status --short | tee changed
+	[ ! -s changed ]
+	run -1 pgrep -af "$clone"
+}
