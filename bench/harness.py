@@ -168,18 +168,18 @@ class Site:
 
 class Journal:
     """Reads what services send to a notify socket, to the journal's socket, and to a standard error that leads to
-    the journal; a process of its own, whose processor time counts for nobody."""
+    the journal; a process of its own, whose processor time counts for nobody. What is no mere information goes to the
+    log."""
 
     def __init__(self, site):
         folder = pathlib.Path('/run/systemd/journal')  # on a tmpfs of our own
         folder.mkdir(parents=True)
         self.notify = site.path / 'notify'
-        self.sockets = [self.bind(folder / 'socket'), self.bind(self.notify)]
         self.stream, theirs = socket.socketpair()
-        self.sockets.append(theirs)
+        self.sockets = [self.bind(self.notify), self.bind(folder / 'socket'), theirs]
         self.pid = os.fork()
         if self.pid == 0:
-            self.read()
+            self.read(open(site.log, 'ab', 0))
 
     @staticmethod
     def bind(path):
@@ -188,19 +188,22 @@ class Journal:
         path.chmod(0o666)
         return bound
 
-    def read(self):
+    def read(self, log):
         with contextlib.suppress(BaseException), selectors.DefaultSelector() as selector:
             for source in self.sockets:
                 selector.register(source, selectors.EVENT_READ)
             while ready := selector.select():
                 for key, _ in ready:
-                    key.fileobj.recv(1 << 16)
+                    text = key.fileobj.recv(1 << 16)
+                    if key.fileobj != self.sockets[0] and b'\nPRIORITY=6\n' not in text:
+                        log.write(text)
         os._exit(1)
 
-    def environment(self, site):
+    def environment(self, site, is_listener):
+        """A unit for each connection has nothing to notify systemd of."""
         status = os.fstat(self.stream.fileno())
-        return {'NOTIFY_SOCKET': str(self.notify), 'JOURNAL_STREAM': f'{status.st_dev}:{status.st_ino}',
-                'WATCHDOG_USEC': '60000000', 'CREDENTIALS_DIRECTORY': str(site.path)}
+        environment = {'JOURNAL_STREAM': f'{status.st_dev}:{status.st_ino}', 'CREDENTIALS_DIRECTORY': str(site.path)}
+        return environment | ({'NOTIFY_SOCKET': str(self.notify), 'WATCHDOG_USEC': '60000000'} if is_listener else {})
 
 
 # ---- Services ----
@@ -216,16 +219,16 @@ class Program:
         script = 'echo 0 >"$0/cgroup.procs" && LISTEN_PID=$$ exec "$@"'
         environment = {'PATH': os.environ['PATH'], 'RUNTIME_DIRECTORY': str(site.path / 'run')}
         # If standard output led to the log as well, ours would take it for the client.
-        kept, out, error = (), subprocess.DEVNULL, open(site.log, 'a')
+        more, out, error = {}, subprocess.DEVNULL, open(site.log, 'a')
         if self.listens:
             listening = socket.create_server(('127.0.0.1', self.plain or self.tls), backlog=4096)
-            os.dup2(listening.fileno(), 3)
-            kept, environment['LISTEN_FDS'] = (3,), '1'
+            more = {'pass_fds': [3], 'preexec_fn': lambda: os.dup2(listening.fileno(), 3)}
+            environment['LISTEN_FDS'] = '1'
         if self.journal:
-            environment |= self.journal.environment(site)
+            environment |= self.journal.environment(site, self.listens)
             out = error = self.journal.stream
-        return subprocess.Popen(['sh', '-c', script, group, *self.command], pass_fds=kept, env=environment,
-                                stdin=subprocess.DEVNULL, stdout=out, stderr=error)
+        return subprocess.Popen(['sh', '-c', script, group, *self.command], env=environment, stdin=subprocess.DEVNULL,
+                                stdout=out, stderr=error, **more)
 
 
 class Service:

@@ -47,8 +47,10 @@ bench() {
 	printf '#!/bin/sh\necho "there is nothing to serve" >&2\nexit 78\n' >broken/pop3-handler
 	chmod +x broken/pop3-handler
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR" broken
-	run -1 "$BATS_TEST_DIRNAME/../bench/run" --smoke --only=RETR --build=broken
-	[[ $output == *'listener: nothing greets on port '*'there is nothing to serve'* ]]
+	for service in listener 'listener, installed'; do
+		run -1 "$BATS_TEST_DIRNAME/../bench/run" --smoke --only="; $service; " --build=broken
+		[[ $output == *"$service: nothing greets on port "*'there is nothing to serve'* ]]
+	done
 }
 
 @test "bench/compare takes two builds in turns" {
