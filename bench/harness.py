@@ -24,16 +24,15 @@ class Scale:
 
         self.name = name
         self.rounds = pick(5, 3, None, 1)
-        self.few_rounds = pick(3, 2, None, 1)  # of rows that take long, and differ little
-        self.sessions = pick(300, 100, 200, 8)
-        self.unit_sessions = pick(100, 30, None, 4)
+        self.sessions = pick(300, 100, 100, 8)
+        self.unit_sessions = pick(60, 30, None, 4)
         self.big = pick(100_000, 20_000, 20_000, 30)
         self.letters = pick(10_000, 1_000, 2_000, 20)
         self.huge = pick(20, 2, 4, 2)
         self.huge_octets = pick(50 << 20, 50 << 20, 50 << 20, 50 << 10)
         self.held = pick(1000, 200, 200, 64)
-        self.sleepers = pick(5000, 300, 300, 16)
-        self.polls = pick(5000, 1000, 1000, 5)
+        self.sleepers = pick(5000, 300, 200, 16)
+        self.polls = pick(5000, 1000, 500, 5)
         self.many_accounts = pick(100_000, 100_000, 100_000, 2000)
 
 
