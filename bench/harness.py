@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMED, PLAIN, LETTERS, HUGE, TAKEN, SMALL = 1, 2, 3, 4, 5, 1000  # users; the last is the first of many
 ALL = os.sched_getaffinity(0)
 ONE = {max(ALL)}
-SETTLED_S = 0.04
+STEADY_S = 0.04
 COME_UP_S = 30
 HANDLER = 'pop3-handler', 'pop3-handler-tls.so'
 TARGETS = *HANDLER, 'bench/load', 'bench/floor', 'bench/floor-tls'
@@ -167,8 +167,7 @@ class Site:
 
 class Journal:
     """Reads what services send to a notify socket, to the journal's socket, and to a standard error that leads to
-    the journal; a process of its own, whose processor time counts for nobody. What is no mere information goes to the
-    log."""
+    the journal; a process of its own, whose processor time counts for nobody. Warnings and errors go to the log."""
 
     def __init__(self, site):
         folder = pathlib.Path('/run/systemd/journal')  # on a tmpfs of our own
@@ -178,7 +177,10 @@ class Journal:
         self.sockets = [self.bind(self.notify), self.bind(folder / 'socket'), theirs]
         self.pid = os.fork()
         if self.pid == 0:
-            self.read(open(site.log, 'ab', 0))
+            try:
+                self.read(open(site.log, 'ab', 0))
+            finally:
+                os._exit(1)
 
     @staticmethod
     def bind(path):
@@ -188,7 +190,7 @@ class Journal:
         return bound
 
     def read(self, log):
-        with contextlib.suppress(BaseException), selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector:
             for source in self.sockets:
                 selector.register(source, selectors.EVENT_READ)
             while ready := selector.select():
@@ -196,7 +198,6 @@ class Journal:
                     text = key.fileobj.recv(1 << 16)
                     if key.fileobj != self.sockets[0] and b'\nPRIORITY=6\n' not in text:
                         log.write(text)
-        os._exit(1)
 
     def environment(self, site, is_listener):
         """A unit for each connection has nothing to notify systemd of."""
@@ -249,6 +250,7 @@ class Service:
         for port, is_tls in (self.plain, False), (self.tls, True):
             while port and not greets(port, is_tls):
                 if time.monotonic() > end or any(process.poll() is not None for process in self.processes):
+                    steady(lambda: self.site.log.stat().st_size)  # a reader of the journal may be behind
                     sys.exit(f'{self.name}: nothing greets on port {port}; its log:\n{self.site.log.read_text()[-4000:]}')
                 time.sleep(0.01)
 
@@ -270,6 +272,8 @@ class Service:
     def pin(self, processors):
         """Has it, what reads its journal, and whatever is started from here, run there."""
         os.sched_setaffinity(0, processors)
+        for pid in self.readers:
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), 'nothing reads the journal any more'
         for pid in [*self.pids(), *self.readers]:
             with contextlib.suppress(ProcessLookupError):  # a session that has just ended
                 os.sched_setaffinity(pid, processors)
@@ -277,19 +281,23 @@ class Service:
     def usage_s(self):
         return group_usage_s(self.group)
 
-    def settled_s(self):
+    def steady_s(self):
         """The processor time that has been used when nothing uses any more."""
-        return settled(self.usage_s)
+        return steady(self.usage_s)
 
     def memory(self):
         """Octets, each shared page divided by those who share it."""
-        rollups = [open(f'/proc/{pid}/smaps_rollup').read() for pid in self.pids()]
-        return sum(int(re.search(r'(?m)^Pss: +(\d+) kB', text).group(1)) for text in rollups) * 1024
+        octets = 0
+        for pid in self.pids():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
+                text = open(f'/proc/{pid}/smaps_rollup').read()
+                octets += int(re.search(r'(?m)^Pss: +(\d+) kB', text).group(1)) * 1024
+        return octets
 
 
 def greets(port, is_tls):
-    """Whether a client is greeted. That it can connect says little: a socket that systemd, or we, made listens
-    whether or not it is served."""
+    """Whether a client is greeted. A connection alone says little: a socket that was made for a service listens before
+    the service does."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -306,11 +314,11 @@ def group_usage_s(group):
     return int(re.search(r'usage_usec (\d+)', (group / 'cpu.stat').read_text()).group(1)) / 1e6
 
 
-def settled(read):
+def steady(read):
     """What `read` returns when it has not changed for a while."""
     last, begin = read(), time.monotonic()
     since = begin
-    while time.monotonic() < min(since + SETTLED_S, begin + 10):
+    while time.monotonic() < min(since + STEADY_S, begin + 10):
         time.sleep(0.005)
         now = read()
         if now != last:
@@ -433,11 +441,11 @@ def client(service, mode, tls, *arguments):
 def work(service, mode, mailbox, tls=False, sessions=1, clients=1, window=1, processors=ONE):
     """One piece of work: the processor time on the server's side, and what the client tells."""
     service.pin(processors)
-    before = service.settled_s()
+    before = service.steady_s()
     output = subprocess.run(client(service, mode, tls, *mailbox.expected(), f'sessions={sessions}',
                                    f'clients={clients}', f'users={clients}', f'window={window}'),
                             check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(output) | {'server': service.settled_s() - before}
+    return json.loads(output) | {'server': service.steady_s() - before}
 
 
 class Held:
@@ -498,24 +506,30 @@ def add_hidden(parser):
     parser.add_argument('--group', type=pathlib.Path, help='for itself')
 
 
+def install_packages():
+    subprocess.run([ROOT / 'tools/packages', 'build', 'bench'], check=True)
+
+
 def outside():
     """Starts this command again, in namespaces for network, processes and mounts, and with a folder and a cgroup.
     All of them are gone at the end, also when it is interrupted or told to terminate."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    here = pathlib.Path(tempfile.mkdtemp(prefix='pop3-bench-', dir='/var/tmp'))
-    here.chmod(0o755)
+    for number in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     groups = re.search(r'(?m)^\S+ (\S+) cgroup2 ', open('/proc/self/mounts').read())
-    group = pathlib.Path(groups.group(1)) / here.name
-    group.mkdir()
-    try:
-        return subprocess.run(['unshare', '--net', '--pid', '--mount', '--fork', '--kill-child', '--mount-proc',
-                               *sys.argv, f'--inside={here}', f'--group={group}'],
-                              preexec_fn=lambda: (group / 'cgroup.procs').write_text('0')).returncode
-    finally:  # when everything has died
-        while 'populated 1' in (group / 'cgroup.events').read_text():
-            time.sleep(0.01)
-        remove_group(group)
-        shutil.rmtree(here)
+    if not groups:
+        sys.exit('no cgroup2 file system is mounted')
+    with tempfile.TemporaryDirectory(prefix='pop3-bench-', dir='/var/tmp') as folder:
+        here, group = pathlib.Path(folder), pathlib.Path(groups.group(1)) / pathlib.Path(folder).name
+        here.chmod(0o755)
+        group.mkdir()
+        try:
+            return subprocess.run(['unshare', '--net', '--pid', '--mount', '--fork', '--kill-child', '--mount-proc',
+                                   *sys.argv, f'--inside={here}', f'--group={group}'],
+                                  preexec_fn=lambda: (group / 'cgroup.procs').write_text('0')).returncode
+        finally:  # when everything has died
+            while 'populated 1' in (group / 'cgroup.events').read_text():
+                time.sleep(0.01)
+            remove_group(group)
 
 
 def remove_group(group):
@@ -526,10 +540,11 @@ def remove_group(group):
 
 
 def inside(here, build):
-    """What the namespaces need. Returns the site, and what reads its log."""
+    """Sets up the namespaces. Returns the site, and the reader of its journal."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
+    pathlib.Path('/proc/sys/net/unix/max_dgram_qlen').write_text('512')  # as systemd does, for the journal
     subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run'], check=True)
     site = Site(here, build)
     return site, Journal(site)

@@ -476,8 +476,10 @@ static void poll_on_time(struct client clients[], uint64_t seconds)
 {
 	int64_t start_ns = now_ns(CLOCK_MONOTONIC);
 	uint64_t polls = options.clients * seconds / options.interval;
-	const char *separator = "[";
+	int64_t *took_us = calloc(polls + 1, sizeof(*took_us));
 
+	if (!took_us)
+		die("no memory");
 	for (uint64_t n = 0; n < polls; n++) {
 		uint64_t after_ns = n * options.interval * UTIL_NS_PER_S / options.clients;
 		int64_t due_ns = start_ns + (int64_t)after_ns;
@@ -487,10 +489,12 @@ static void poll_on_time(struct client clients[], uint64_t seconds)
 		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
 			;
 		poll_once(&clients[n % options.clients]);
-		printf("%s%" PRId64, separator, (now_ns(CLOCK_MONOTONIC) - due_ns) / 1000);
-		separator = ",";
+		took_us[n] = (now_ns(CLOCK_MONOTONIC) - due_ns) / 1000;
 	}
+	for (uint64_t n = 0; n < polls; n++)
+		printf("%s%" PRId64, n == 0 ? "[" : ",", took_us[n]);
 	say("]");
+	free(took_us);
 }
 
 static void hold(void)

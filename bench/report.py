@@ -3,7 +3,7 @@
 import json, os, re, subprocess, time
 
 COLUMNS = {'work': 'work', 'service': 'service', 'accounts': 'accounts', 'clients': 'clients', 'processors': 'processors',
-           'what': 'figure', 'ours': 'ours', 'floor': 'floor', 'dovecot': 'Dovecot', 'to_floor': 'x floor',
+           'turns': 'turns', 'what': 'figure', 'ours': 'ours', 'floor': 'floor', 'dovecot': 'Dovecot', 'to_floor': 'x floor',
            'to_dovecot': 'x Dovecot', 'spread': 'spread', 'goal': 'goal', 'met': 'met'}
 
 

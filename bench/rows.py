@@ -2,11 +2,14 @@
 """The rows of the benchmarks: what is done, by which services, and what is measured of it."""
 import statistics
 
+import harness
 from harness import ALL, HUGE, LETTERS, NAMED, ONE, PLAIN, SMALL, TAKEN, Held, work
 
 LISTENER, INSTALLED = 'listener', 'listener, installed'
 CONNECTIONS, INSTALLED_CONNECTIONS = 'per connection', 'per connection, installed'
 FLOOR, FLOOR_CONNECTIONS, DOVECOT = 'floor', 'floor per connection', 'dovecot'
+MAKERS = {LISTENER: harness.listener, INSTALLED: harness.installed_listener,
+          CONNECTIONS: harness.connections, INSTALLED_CONNECTIONS: harness.installed_connections}
 MS, PER_GB, SESSIONS, KIB = 'ms CPU', 's CPU/GB', 'sessions/s', 'KiB'
 
 
@@ -27,8 +30,8 @@ class Figure:
 
 
 class Row:
-    """A piece of work that a service of ours, the floor and Dovecot take turns at. What Dovecot does may be other
-    work that leads to the same."""
+    """A piece of work that a service of ours, the floor and Dovecot take turns at. Dovecot may do other work that leads
+    to the same."""
 
     def __init__(self, name, service, figures, run, their_run=None, accounts=None, clients=1, processors=ONE,
                  floor=FLOOR, peer=DOVECOT, most_rounds=5):
@@ -60,7 +63,7 @@ class Row:
         to_floor, to_dovecot = (ratios(ours, values[who]) for who in ('floor', 'dovecot'))
         spread = to_dovecot or to_floor or ours
         return {'work': self.name, 'service': self.service, 'accounts': self.accounts, 'clients': self.clients,
-                'processors': self.where(), 'what': figure.what, 'ours': median(ours), 'floor': median(values['floor']),
+                'processors': self.where(), 'turns': len(ours), 'what': figure.what, 'ours': median(ours), 'floor': median(values['floor']),
                 'dovecot': median(values['dovecot']), 'to_floor': median(to_floor), 'to_dovecot': median(to_dovecot),
                 'spread': [min(spread), max(spread)], 'goal': figure.goal(),
                 'met': figure.is_met(median(ours), median(to_dovecot))}
@@ -109,10 +112,10 @@ def take(service, mailbox):
 def polls(service, mailbox, times):
     service.pin(ONE)
     held = Held(service, mailbox, True, 1, 1, True).start()
-    before = service.settled_s()
+    before = service.steady_s()
     held.ask(times)
     held.hear()
-    after = service.settled_s()
+    after = service.steady_s()
     held.end()
     return {'cpu': (after - before) / times * 1e3}
 
@@ -123,10 +126,10 @@ def memory(service, mailbox, tls, connections, users, asleep, times=0):
     if times:
         held.ask(times)
         held.hear()
-    service.settled_s()
+    service.steady_s()
     octets = service.memory() / connections
     held.end()
-    service.settled_s()
+    service.steady_s()
     return {'memory': octets / 1024}
 
 
@@ -138,6 +141,10 @@ def cpu(limit=None, what=MS):
 
 def rate(limit=None, what=SESSIONS):
     return {'rate': Figure(what, '>=', limit)}
+
+
+def login_name(tls):
+    return 'login, STAT, QUIT' + (', TLS 1.3' if tls else '')
 
 
 def login_row(mailboxes, scale, name, service, figures, tls=False, **more):
@@ -154,7 +161,7 @@ def retrieve_row(mailbox, name, figures, tls=False, window=1, **more):
 
 def bare_login_rows(login_of):
     """As in 0.1.0's table, with its goals."""
-    name, tls = 'login, STAT, QUIT', 'login, STAT, QUIT, TLS 1.3'
+    name, tls = login_name(False), login_name(True)
     resumed = {'resumed': Figure('% resumed', '>=', 99, False)}
     return [
         login_of(name, LISTENER, cpu(.5), clients=8),
@@ -169,8 +176,7 @@ def installed_login_rows(login_of, scale):
     many, few = scale.many_accounts, 1000
 
     def vary(service, tls, cases, **more):
-        name = 'login, STAT, QUIT' + (', TLS 1.3' if tls else '')
-        return [login_of(name, service, cpu() | rate(), tls=tls, accounts=accounts, clients=clients, processors=processors, **more)
+        return [login_of(login_name(tls), service, cpu() | rate(), tls=tls, accounts=accounts, clients=clients, processors=processors, **more)
                 for accounts, clients in cases for processors in (ONE, ALL)]
 
     return [

@@ -4,7 +4,7 @@ units with the floor as their program."""
 import itertools, os, pathlib, shutil, subprocess
 
 import harness
-from rows import FLOOR, Figure, Row, cpu, login, rate
+from rows import FLOOR, Figure, Row, cpu, login, login_name, rate
 
 KINDS = 'pop3', 'pop3s'
 SERVICES = {f'{kind}{at}.service': (kind, at == '') for at in ('@', '') for kind in KINDS}  # whether it is a listener
@@ -61,7 +61,7 @@ class Machine:
         socket = (sockets / f'{kind}.socket').read_text()
         service = (installed / f'{kind}{at}.service').read_text()
         if is_floor:
-            service += '[Service]\nType=exec\nWatchdogSec=0\nExecStart=\n' + self.floor_command(kind)
+            service += '[Service]\nExecStart=\n' + self.floor_command(kind) + ('Type=exec\nWatchdogSec=0\n' if is_listener else '')
         (own / f'{name}.socket').write_text(socket + f'[Socket]\nListenStream=\nListenStream={port}\n')
         (own / f'{name}{at}.service').write_text(service)
         self.run('systemctl', 'daemon-reload')
@@ -94,15 +94,15 @@ class Unit:
     def usage_s(self):
         return harness.group_usage_s(self.group) if self.group.exists() else 0
 
-    def settled_s(self):
-        return harness.settled(self.usage_s)
+    def steady_s(self):
+        return harness.steady(self.usage_s)
 
     def beside_s(self):
-        return {who: harness.settled(lambda: harness.group_usage_s(group)) for who, group in self.beside.items()}
+        return {who: harness.steady(lambda: harness.group_usage_s(group)) for who, group in self.beside.items()}
 
 
 def unit_login(unit, sessions, row, tls):
-    """What PID 1 and the journal do for a session counts, too."""
+    """Measures PID 1 and the journal, too."""
     before = unit.beside_s()
     figures = login(unit, unit.mailbox, sessions, row, tls)
     after = unit.beside_s()
@@ -112,7 +112,7 @@ def unit_login(unit, sessions, row, tls):
 def make_row(mailbox, scale, service, kind):
     beside = {'pid1': Figure('ms CPU of PID 1'), 'journald': Figure('ms CPU of the journal')}
     tls = kind == 'pop3s'
-    row = Row('login, STAT, QUIT' + (', TLS 1.3' if tls else ''), service, rate() | cpu() | beside, None, accounts=ACCOUNTS,
+    row = Row(login_name(tls), service, rate() | cpu() | beside, None, accounts=ACCOUNTS,
               clients=CLIENTS, processors=harness.ALL, floor=f'{FLOOR} {service}')
     row.run = lambda unit: unit_login(unit, scale.unit_sessions, row, tls)
     row.their_run = lambda dovecot: login(dovecot, mailbox, scale.sessions, row, tls)

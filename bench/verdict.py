@@ -22,5 +22,5 @@ class Outcome:
         return (self.low > 1) - (self.high < 1) if self.turns >= TELLING else 0
 
     def confirms(self, before):
-        """That a figure differs takes two outcomes, of different turns, on the same side."""
+        """A figure differs if two outcomes, of different turns, are on the same side."""
         return self.side() == before.side() != 0 and abs(self.ratio - 1) >= LEAST

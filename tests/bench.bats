@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The benchmarks work. What they measure is for them to say.
+# The benchmarks work. Their figures are in doc/PERFORMANCE.md.
 
 load helpers
 
@@ -41,12 +41,17 @@ bench() {
 	grep -q '</svg>' results.svg
 }
 
+@test "doc/PERFORMANCE.md has the table of bench/results.json" {
+	"$BATS_TEST_DIRNAME/../bench/run" --table >table
+	sed -n '/^| work |/,/^$/p' "$BATS_TEST_DIRNAME/../doc/PERFORMANCE.md" | grep . >documented
+	diff table documented
+}
+
 @test "bench/run shows the log of a service that does not come up" {
 	mkdir broken
 	ln -s "${HANDLER%/*}/bench" broken
 	printf '#!/bin/sh\necho "there is nothing to serve" >&2\nexit 78\n' >broken/pop3-handler
 	chmod +x broken/pop3-handler
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR" broken
 	for service in listener 'listener, installed'; do
 		run -1 "$BATS_TEST_DIRNAME/../bench/run" --smoke --only="; $service; " --build=broken
 		[[ $output == *"$service: nothing greets on port "*'there is nothing to serve'* ]]
@@ -58,7 +63,9 @@ bench() {
 	[ "$(grep -c '^| .* |  |$' out)" -ge 15 ]
 	grep -q ' figures: 0 are worse, 0 are better' out
 	run -1 "$BATS_TEST_DIRNAME/../bench/compare" --build="${HANDLER%/*}" "${HANDLER%/*}" no-such-revision
-	[ "$output" = "'no-such-revision' is neither a build folder nor a revision" ]
+	[[ $output == *"'no-such-revision' is neither a build folder nor a revision"* ]]
+	run -1 "$BATS_TEST_DIRNAME/../bench/compare" --smoke --only=nothing --build="${HANDLER%/*}" "${HANDLER%/*}" "${HANDLER%/*}"
+	[[ $output == *"no row has 'nothing' in its title"* ]]
 }
 
 @test "bench/compare tells what differs from what does not" {
@@ -68,14 +75,36 @@ bench() {
 		chance = random.Random(1)
 		noise = lambda: chance.lognormvariate(0, 0.05)
 		turns = lambda count, factor: Outcome([(noise(), factor * noise()) for _ in range(count)])
-		differ = lambda factor: [again.side() for _ in range(2000) if (again := turns(16, factor)).confirms(turns(8, factor))]
-		assert len(differ(1)) <= 3
-		assert len(differ(1.2)) >= 1980 and set(differ(1.2)) == {1}
-		assert len(differ(0.8)) >= 1980 and set(differ(0.8)) == {-1}
+		for first, more in (8, 16), (5, 12): # and with --quick
+		    differ = lambda factor: [again.side() for _ in range(2000)
+		                             if (again := turns(more, factor)).confirms(turns(first, factor))]
+		    assert len(differ(1)) <= 3
+		    assert len(differ(1.2)) >= 1900 and set(differ(1.2)) == {1}
+		    assert len(differ(0.8)) >= 1900 and set(differ(0.8)) == {-1}
 		assert not Outcome([(1, 2)] * 4).side() and Outcome([(1, 2)] * 5).side() == 1
 		assert not Outcome([(1000, 1001)] * 16).confirms(Outcome([(1000, 1001)] * 16)) # too little
 		assert Outcome([(0, 0)] * 16).side() == 0
 	END
+}
+
+@test "bench/run leaves nothing behind when it is told to terminate" {
+	[ "$SANITIZED" = none ] || skip 'what is measured is the plain build'
+	"$BATS_TEST_DIRNAME/../bench/run" --smoke --build="${HANDLER%/*}" --output="$BATS_TEST_TMPDIR" >out 2>log 3>&- &
+	background+=($!)
+	until grep -q 'floor' log; do # it measures
+		kill -0 "$!"
+	done
+	inner=$(pgrep -f -- "--output=$BATS_TEST_TMPDIR --inside=" | head -n 1)
+	folder=$(tr '\0' '\n' <"/proc/$inner/cmdline" | sed -n 's/^--inside=//p')
+	group=$(tr '\0' '\n' <"/proc/$inner/cmdline" | sed -n 's/^--group=//p')
+	[ -d "$folder/mail" ]
+	[ -d "$group" ]
+	kill "$!"
+	status=0
+	wait "$!" || status=$?
+	[ "$status" -eq 143 ]
+	[ ! -e "$folder" ]
+	[ ! -e "$group" ]
 }
 
 @test "bench/sleepers polls each of its sleepers" {

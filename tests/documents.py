@@ -34,8 +34,8 @@ def fold(text):
     return ' '.join(text.split())
 
 
-def in_block(lines, place):
-    """Yields the kind and text of each part. `place` gives the file and line for a line's index."""
+def in_block(lines, where):
+    """Yields the kind and text of each part. `where` gives the file and line for a line's index."""
     for kind, first in BLOCKS.items():
         if first.match(lines[0]):
             yield kind, '\n'.join(lines)
@@ -56,7 +56,7 @@ def in_block(lines, place):
             yield 'command', fold(re.sub(r'\s#\s.*', '', line))
         elif line:
             kind = next((kind for kind, rule in LINES.items() if rule.match(line)), None)
-            yield (kind, line) if kind else ('unknown', place(begin) + line)
+            yield (kind, line) if kind else ('unknown', where(begin) + line)
 
 
 def in_document(path):

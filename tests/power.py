@@ -8,7 +8,7 @@ system written out as often as it can. After that, for each write: the disk is m
 if the power had failed there, once with all writes up to it, and once with any of those that had
 not been flushed (not at all, whole, or the beginning). Each such disk is mounted, and the next
 session must find every set of messages that was deleted whole or gone, and gone if the deletion had
-been acknowledged. Prints how many disks there were; with N it takes only every Nth write. In a mount
+been acknowledged. Prints how many disks there were; with N it takes only every Nth write or flush. In a mount
 namespace of its own, as root."""
 import ctypes, os, random, shutil, struct, subprocess, sys, tempfile, threading
 from multiprocessing import Process

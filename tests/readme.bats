@@ -64,7 +64,7 @@ table() {
 		    bench/compare --smoke --only='RETR 2 x 50 KiB, TLS; listener; ' HEAD build-bench
 		bench/compare
 		    see bench/compare OLD NEW
-		bench/compare v0.1.0 HEAD
+		bench/compare HEAD~1 HEAD
 		    see bench/compare OLD NEW
 		bench/sleepers
 		    bench/sleepers --sleepers=10 --seconds=1 --every=1
@@ -119,9 +119,12 @@ setup_file() {
 	printf '[safe]\n\tdirectory = *\n' >gitconfig # the repository may belong to somebody else
 	env -i PATH="$PATH" GIT_CONFIG_GLOBAL="$PWD/gitconfig" git clone --quiet "$BATS_TEST_DIRNAME/.." clone
 	tar -cf fresh.tar -C clone .
-	for command in "${meanwhile[@]}"; do
-		perform clone "$command"
-	done </dev/null >/dev/null 2>&1 3>&- &
+	{
+		for command in "${meanwhile[@]}"; do
+			perform clone "$command"
+		done
+		touch meanwhile.done # its process number may be another's from now on
+	} </dev/null >/dev/null 2>&1 3>&- &
 	echo $! >meanwhile.pid
 	boot
 	inside sh -c 'mkdir /root/pop3-handler && cd /root/pop3-handler && tar -x' <fresh.tar
@@ -135,7 +138,7 @@ setup_file() {
 }
 
 teardown_file() {
-	if [ -e "$BATS_FILE_TMPDIR/meanwhile.pid" ]; then
+	if [ -e "$BATS_FILE_TMPDIR/meanwhile.pid" ] && [ ! -e "$BATS_FILE_TMPDIR/meanwhile.done" ]; then
 		pid=$(cat "$BATS_FILE_TMPDIR/meanwhile.pid")
 		group=$(pgrep -P "$pid" || true)
 		kill -s KILL "$pid" 2>/dev/null || true
