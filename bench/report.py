@@ -38,12 +38,12 @@ def picture(results, path):
                      f'{row["floor"] / row["dovecot"] if row["floor"] else "NaN"} "{label}"'
                      for i, (row, label) in enumerate(zip(bars, labels)))
     script = f'''
-        set terminal svg size 1200,{80 + 20 * len(bars)} font "sans-serif,11" background "white"
+        set terminal svg size 1200,{80 + 20 * len(bars)} font "sans-serif,11" background "white" noenhanced
         set output "{path}"
         $bars << END\n{data}\nEND
-        set title "pop3-handler (bars) and the floor (marks) in proportion to Dovecot; 1 is the same"
+        set title "ours (bars) and the floor (marks); Dovecot is 1"
         set logscale x
-        set xrange [0.005:10]
+        set xrange [0.005:100]
         set yrange [0.4:{len(bars)}.6]
         set grid x
         set arrow from 1, graph 0 to 1, graph 1 nohead lw 2 lc rgb "#808080"
