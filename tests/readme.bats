@@ -432,7 +432,8 @@ start() {
 	try clone tools/demo '^S: \+OK \[ACTIVITY/NEW\]' 'Subject: Lunch on Thursday\?'
 	# Ctrl-C sends SIGINT to the whole process group.
 	clone_command "$(how 'tools/demo --serve')"
-	"${argv[@]}" </dev/null >log 2>&1 3>&- &
+	: >log # which logged() must find
+	"${argv[@]}" </dev/null >>log 2>&1 3>&- &
 	serving=$!
 	logged 'Ctrl-C ends it.'
 	kill -s INT -- "-$serving"
