@@ -1,25 +1,36 @@
 # SPDX-License-Identifier: ISC
 """Whether a figure of two builds differs by more than its spread (bench/compare)."""
-import statistics
+import itertools, math, statistics
 
-TELLING = 5  # turns; fewer tell nothing
+SUSPECTED, CONFIRMED = 0.04, 0.004  # chance that the spread of equal builds lies on one side of 1
 LEAST = 0.01  # what differs by less makes no difference
 
 
-class Outcome:
-    """Turns of two builds, as pairs of figures. The spread is where the ratios NEW / OLD lie without the outermost
-    ones, an eighth of them on either side: of 16 turns of equal builds, it does not hold 1 in 0.4 % of cases."""
+def find_cut(count, chance):
+    """How many of the lowest means of pairs of `count` values may be cut off: Wilcoxon's signed-rank statistic is as low
+    with at most this chance. None if even the lowest tells too little."""
+    ways = [1]  # to have each sum of ranks
+    for rank in range(1, count + 1):
+        ways = [a + b for a, b in zip(ways + [0] * rank, [0] * rank + ways)]
+    below = list(itertools.accumulate(ways))
+    return next((cut for cut in range(len(ways) - 1, -1, -1) if below[cut] <= chance * 2 ** count), None)
 
-    def __init__(self, pairs):
-        ratios = sorted(new / old for old, new in pairs if old) or [1]
-        cut = len(ratios) // 8
+
+class Outcome:
+    """Turns of two builds, as pairs of figures. The spread is the confidence interval of the ratio NEW / OLD that
+    belongs to Wilcoxon's test: it counts how far the turns are from 1, and is not misled by single bad ones."""
+
+    def __init__(self, pairs, chance=SUSPECTED):
+        logs = [math.log(new / old) for old, new in pairs if old and new] or [0]
+        cut = find_cut(len(logs), chance)
+        means = sorted((a + b) / 2 for a, b in itertools.combinations_with_replacement(logs, 2))
         self.old, self.new = (statistics.median(side) for side in zip(*pairs))
-        self.ratio, self.turns = statistics.median(ratios), len(ratios)
-        self.low, self.high = ratios[cut], ratios[-1 - cut]
+        self.ratio, self.tells = math.exp(statistics.median(means)), cut is not None
+        self.low, self.high = math.exp(means[cut or 0]), math.exp(means[-1 - (cut or 0)])
 
     def side(self):
         """1: more than before, -1: less, 0: the spread holds 1, or the turns are too few to tell."""
-        return (self.low > 1) - (self.high < 1) if self.turns >= TELLING else 0
+        return (self.low > 1) - (self.high < 1) if self.tells else 0
 
     def confirms(self, before):
         """A figure differs if two outcomes, of different turns, are on the same side."""

@@ -71,13 +71,13 @@ bench() {
 @test "bench/compare tells what differs from what does not" {
 	PYTHONPATH=$BATS_TEST_DIRNAME/../bench PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - <<-'END'
 		import random
-		from verdict import Outcome
+		from verdict import CONFIRMED, Outcome
 		chance = random.Random(1)
 		noise = lambda: chance.lognormvariate(0, 0.05)
-		turns = lambda count, factor: Outcome([(noise(), factor * noise()) for _ in range(count)])
+		turns = lambda count, factor, *chance: Outcome([(noise(), factor * noise()) for _ in range(count)], *chance)
 		for first, more in (8, 16), (5, 12): # and with --quick
 		    differ = lambda factor: [again.side() for _ in range(2000)
-		                             if (again := turns(more, factor)).confirms(turns(first, factor))]
+		                             if (again := turns(more, factor, CONFIRMED)).confirms(turns(first, factor))]
 		    assert len(differ(1)) <= 3
 		    assert len(differ(1.2)) >= 1900 and set(differ(1.2)) == {1}
 		    assert len(differ(0.8)) >= 1900 and set(differ(0.8)) == {-1}
