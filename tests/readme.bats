@@ -68,6 +68,8 @@ table() {
 		    see bench/compare OLD NEW
 		bench/sleepers
 		    bench/sleepers --sleepers=10 --seconds=1 --every=1
+		bench/sleepers --seconds=600
+		    see bench/sleepers
 		bench/sandbox build/pop3-handler 30
 		    bench/sandbox build/pop3-handler 1
 		bench/sandbox
