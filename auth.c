@@ -4,9 +4,9 @@
  * and the password come from a stranger: all of this runs before login. */
 #include "auth.h"
 
-#include "stamp.h"
-#include "template.h"
-#include "util.h"
+#include "lib/file-stamp.h"
+#include "lib/path-template.h"
+#include "lib/util.h"
 
 #include <crypt.h>
 #include <errno.h>

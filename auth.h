@@ -9,7 +9,7 @@
  * userdb_mail=[maildir:]PATH (a template like the setting `mailbox`), read-only=yes, nologin. */
 #pragma once
 
-#include "stamp.h"
+#include "lib/file-stamp.h"
 
 #include <stdbool.h>
 

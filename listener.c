@@ -4,9 +4,9 @@
  * runs as long as the service does, so whatever goes wrong with one connection must not end it. */
 #include "listener.h"
 
+#include "lib/libsystemd.h"
+#include "lib/util.h"
 #include "log.h"
-#include "systemd.h"
-#include "util.h"
 
 #include <assert.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
  * a process for each. systemd is told how it goes (sd_notify(3)). */
 #pragma once
 
-#include "peer.h"
+#include "lib/peer.h"
 #include "scoreboard.h"
 
 #include <stdbool.h>

@@ -3,8 +3,8 @@
  * The only printer of log lines. Their arguments may come from the client, before login too. */
 #include "log.h"
 
-#include "systemd.h"
-#include "util.h"
+#include "lib/libsystemd.h"
+#include "lib/util.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -4,12 +4,12 @@
 #include "login.h"
 
 #include "auth.h"
+#include "lib/util.h"
+#include "lib/wire.h"
 #include "log.h"
 #include "mailbox.h"
 #include "scoreboard.h"
 #include "settings.h"
-#include "util.h"
-#include "wire.h"
 
 #include <errno.h>
 #include <stdio.h>

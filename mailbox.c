@@ -5,15 +5,15 @@
  * was is looked for once more: others rename files at any moment. */
 #include "mailbox.h"
 
-#include "commit.h"
-#include "directories.h"
-#include "listing.h"
-#include "name.h"
-#include "sizes.h"
-#include "snapshot.h"
-#include "stamp.h"
-#include "util.h"
-#include "wire.h"
+#include "lib/file-stamp.h"
+#include "lib/util.h"
+#include "lib/wire.h"
+#include "mailbox/listing.h"
+#include "mailbox/lock.h"
+#include "mailbox/maildir-name.h"
+#include "mailbox/record.h"
+#include "mailbox/sizes.h"
+#include "mailbox/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -3,17 +3,17 @@
  * A POP3 server: for one connection on standard input and output, or for each connection to a
  * socket that it was handed. */
 #include "auth.h"
+#include "lib/proctitle.h"
+#include "lib/util.h"
 #include "listener.h"
 #include "log.h"
 #include "protocol.h"
 #include "reach.h"
 #include "sandbox.h"
 #include "settings.h"
-#include "tickets.h"
-#include "title.h"
 #include "tls.h"
+#include "tls/ticket-key.h"
 #include "transport.h"
-#include "util.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -6,6 +6,8 @@
 #include "protocol.h"
 
 #include "auth.h"
+#include "lib/util.h"
+#include "lib/wire.h"
 #include "log.h"
 #include "login.h"
 #include "mailbox.h"
@@ -13,8 +15,6 @@
 #include "session.h"
 #include "settings.h"
 #include "transport.h"
-#include "util.h"
-#include "wire.h"
 
 #include <errno.h>
 #include <inttypes.h>

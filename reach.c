@@ -5,11 +5,11 @@
 #include "reach.h"
 
 #include "auth.h"
+#include "lib/util.h"
 #include "sandbox.h"
 #include "settings.h"
-#include "tickets.h"
 #include "tls.h"
-#include "util.h"
+#include "tls/ticket-key.h"
 
 #include <errno.h>
 #include <limits.h>

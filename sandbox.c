@@ -4,8 +4,8 @@
  * rest, or in a library, and makes the process do what he wants. */
 #include "sandbox.h"
 
-#include "sandbox-filter.h"
-#include "util.h"
+#include "lib/util.h"
+#include "sandbox/filter.h"
 
 #include <errno.h>
 #include <fcntl.h>

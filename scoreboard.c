@@ -3,7 +3,7 @@
  * The scoreboard. All of it is atomic, since nobody has a lock. */
 #include "scoreboard.h"
 
-#include "util.h"
+#include "lib/util.h"
 
 #include <errno.h>
 #include <stdatomic.h>

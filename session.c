@@ -4,14 +4,14 @@
 #include "session.h"
 
 #include "auth.h"
+#include "lib/proctitle.h"
+#include "lib/util.h"
 #include "log.h"
 #include "mailbox.h"
 #include "reach.h"
 #include "sandbox.h"
 #include "scoreboard.h"
 #include "settings.h"
-#include "title.h"
-#include "util.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -4,9 +4,9 @@
  * trusted, but not free of mistakes. */
 #include "settings.h"
 
-#include "template.h"
-#include "util.h"
-#include "wire.h"
+#include "lib/path-template.h"
+#include "lib/util.h"
+#include "lib/wire.h"
 
 #include <ctype.h>
 #include <errno.h>

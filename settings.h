@@ -33,7 +33,7 @@ enum settings_sandbox {
 struct settings {
 	char *user;	  /* whom to become if started as root; NULL: it is refused */
 	char *users;	  /* passwd-file; NULL: nobody can log in */
-	char *mailbox;	  /* template, see template.h */
+	char *mailbox;	  /* template, see lib/path-template.h */
 	char **mail_root; /* list of paths that ends in NULL; NULL: see auth_find_roots() */
 	enum settings_sandbox sandbox;
 	enum settings_tls tls;

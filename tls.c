@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC
  *
- * TLS by GnuTLS: a module that tls-module.c loads. The files are the administrator's: trusted, but
+ * TLS by GnuTLS: a module that tls/load.c loads. The files are the administrator's: trusted, but
  * not free of mistakes. All that comes from the client is a stranger's, and most of this runs
  * before login. */
 #include "tls.h"
 
-#include "tickets.h"
-#include "util.h"
+#include "lib/util.h"
+#include "tls/ticket-key.h"
 
 #include <errno.h>
 #include <fcntl.h>

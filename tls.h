@@ -99,7 +99,7 @@ bool tls_session_wants_write(const struct tls_session *session);
 
 /* ---- The module ---- */
 
-/* All of the above, as tls.c is found by tls-module.c. */
+/* All of the above, as tls.c is found by tls/load.c. */
 struct tls_functions {
 	__typeof__(tls_new) *new;
 	__typeof__(tls_free) *free;

@@ -7,9 +7,9 @@
  * be had without waiting. */
 #include "transport.h"
 
-#include "peer.h"
+#include "lib/peer.h"
+#include "lib/util.h"
 #include "tls.h"
-#include "util.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -17,7 +17,7 @@
  * All answers are made before the fork. They are in shared memory, because a fork copies the page
  * tables of private memory. A session reads a block of commands, collects pointers to the answers,
  * and writes them at once before it waits for more. */
-#include "../util.h"
+#include "lib/util.h"
 
 #include <err.h>
 #include <netinet/in.h>

@@ -18,7 +18,7 @@
  *
  * Client I is the user "userN", N = user= + I modulo users=; the password is "password". A line of
  * JSON tells what was done, and the processor time that it took here. */
-#include "../util.h"
+#include "lib/util.h"
 
 #include <gnutls/gnutls.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  *
  * The converter of line ends, which stuffs dots, and TOP's cut, each against the obvious way to do
  * it. The first octets of the input say in what pieces it comes and goes. */
-#include "../wire.h"
+#include "lib/wire.h"
 
 #include "fuzz.h"
 

@@ -2,7 +2,7 @@
  *
  * The record of a commit. With a first octet that is odd the rest gets what a record of this place
  * has: magic, inodes and seal. */
-#include "../commit.c"
+#include "mailbox/record.c"
 
 #include "fuzz.h"
 

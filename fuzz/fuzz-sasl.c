@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * Base64 and the messages in it, against a decoder that looks at one bit after another. */
-#include "../wire.h"
+#include "lib/wire.h"
 
 #include "fuzz.h"
 

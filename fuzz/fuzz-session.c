@@ -2,11 +2,11 @@
  *
  * Whole sessions. The first octet says what the mailbox is, and how far the session has come before
  * the rest of the input is what the client says. */
-#include "../log.h"
-#include "../protocol.h"
-#include "../settings.h"
-#include "../transport.h"
-#include "place.h"
+#include "log.h"
+#include "protocol.h"
+#include "settings.h"
+#include "tmpdir.h"
+#include "transport.h"
 
 #include <dirent.h>
 #include <stdbool.h>

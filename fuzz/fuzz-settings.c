@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC
  *
  * The settings file; the same octets also as an argument of the command line. */
-#include "../settings.h"
+#include "settings.h"
 
-#include "../template.h"
 #include "fuzz.h"
+#include "lib/path-template.h"
 
 #include <errno.h>
 

@@ -2,9 +2,9 @@
  *
  * The size cache of a Maildir (a first octet that is even) and of a folder. The second octet, if it
  * is odd, makes the rest what was written here: with magic, inode, length and seal. */
-#include "../sizes.c"
+#include "mailbox/sizes.c"
 
-#include "place.h"
+#include "tmpdir.h"
 
 static const char *const names[] = {
 	"1.M1P1.h", "2.M2P2.h,S=20", "3.M3P3.h,S=20,W=22", "a-letter.eml", "with blanks in it.eml",

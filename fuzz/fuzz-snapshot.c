@@ -2,9 +2,9 @@
  *
  * The snapshot of a Maildir. The first octet, if it is odd, makes the rest what was written here
  * and now: with magic, inode, times, length and checksum. */
-#include "../snapshot.c"
+#include "mailbox/snapshot.c"
 
-#include "place.h"
+#include "tmpdir.h"
 
 static struct places places = { .fds = { -1, -1 }, .is_maildir = true };
 

@@ -2,7 +2,7 @@
  *
  * The passwd-file. crypt(3) is not ours, and as slow as its string says: where one may be costly,
  * no password is checked. */
-#include "../auth.h"
+#include "auth.h"
 
 #include "fuzz.h"
 

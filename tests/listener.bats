@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # A listener that forks: what its sessions are like, and what does not end it. (Units, limits and
-# signals are in systemd.bats, inetd in starters.bats.)
+# signals are in systemd.bats, inetd in superservers.bats.)
 
 load helpers
 

@@ -3,9 +3,9 @@
  * auth.c on passwd-files that it makes for itself. */
 #include "auth.h"
 
-#include "stamp.h"
+#include "lib/file-stamp.h"
+#include "lib/util.h"
 #include "tap.h"
-#include "util.h"
 
 #include <crypt.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * peer.c: what addresses mean. */
-#include "peer.h"
+ * lib/peer.c: what addresses mean. */
+#include "lib/peer.h"
 
 #include "tap.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC
  *
- * wire.c against slow, obvious references. */
-#include "wire.h"
+ * lib/wire.c against slow, obvious references. */
+#include "lib/wire.h"
 
+#include "lib/util.h"
 #include "tap.h"
-#include "util.h"
 
 #include <errno.h>
 

@@ -65,7 +65,7 @@ testssl_finds_nothing() {
 		import json, sys
 		findings = json.load(open('scan.json'))
 		# No DNS here, and what testssl.sh says of itself: its client may leave before the ticket of
-		# TLS 1.3 comes, and then it cannot resume. (resume.bats can.)
+		# TLS 1.3 comes, and then it cannot resume. (tls-resume.bats can.)
 		about = {'DNS_CAArecord', 'engine_problem', 'scanTime', 'sessionresumption_ticket'}
 		bad = [f for f in findings if f['severity'] not in ('OK', 'INFO')
 		       and f['id'].split()[0] not in about]

@@ -4,7 +4,7 @@
  * calls it. */
 #pragma once
 
-#include "listing.h"
+#include "mailbox/listing.h"
 
 /* -1: what is not open. */
 struct directories {

@@ -6,7 +6,7 @@
  * own business; nobody else calls it. */
 #pragma once
 
-#include "listing.h"
+#include "mailbox/listing.h"
 
 /* Fills an empty listing from the snapshot, sizes and all, if that is what the directories hold
  * now. Returns whether it is. */

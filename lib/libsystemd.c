@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC
  *
  * libsystemd, loaded when it is needed first. The environment is that of whoever started us. */
-#include "systemd.h"
+#include "lib/libsystemd.h"
 
-#include "util.h"
+#include "lib/util.h"
 
 #include <dlfcn.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-#include "name.h"
+#include "mailbox/maildir-name.h"
 
+#include "lib/util.h"
 #include "tap.h"
-#include "util.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC
  *
  * What the names of message files say, and what a client says of messages. */
-#include "../name.h"
+#include "mailbox/maildir-name.h"
 
-#include "../wire.h"
 #include "fuzz.h"
+#include "lib/wire.h"
 
 /* A name with the flag S is still the same message, and gets no second one. */
 static void check_seen(const char *name)

@@ -6,7 +6,7 @@
  * else calls it. */
 #pragma once
 
-#include "listing.h"
+#include "mailbox/listing.h"
 
 /* Puts the sizes that are in the cache into the listing; of a folder's files with the version that
  * each is the size of. */

@@ -2,9 +2,9 @@
  *
  * Addresses of clients. An IPv4 address is kept as the IPv6 address that stands for it, since it
  * may come as either. */
-#include "peer.h"
+#include "lib/peer.h"
 
-#include "util.h"
+#include "lib/util.h"
 
 #include <arpa/inet.h>
 #include <sys/socket.h>

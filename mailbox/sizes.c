@@ -3,12 +3,12 @@
  * The size cache. Runs after login only. A message is known by its unique-id here, as it is to
  * clients; the listing's order is the cache's, so that most of one is found in the other without a
  * search. */
-#include "sizes.h"
+#include "mailbox/sizes.h"
 
-#include "digest.h"
-#include "name.h"
-#include "util.h"
-#include "wire.h"
+#include "lib/digest.h"
+#include "lib/util.h"
+#include "lib/wire.h"
+#include "mailbox/maildir-name.h"
 
 #include <assert.h>
 #include <fcntl.h>

@@ -2,10 +2,10 @@
  *
  * The snapshot. Runs after login only. Whoever owns the mailbox can write what he likes into the
  * file; so what he could not have got into a listing by naming files is refused. */
-#include "snapshot.h"
+#include "mailbox/snapshot.h"
 
-#include "util.h"
-#include "wire.h"
+#include "lib/util.h"
+#include "lib/wire.h"
 
 #include <assert.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-#include "template.h"
+#include "lib/path-template.h"
 
+#include "lib/util.h"
 #include "tap.h"
-#include "util.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * Times of change, and how far they can be trusted. */
-#include "stamp.h"
+#include "lib/file-stamp.h"
 
 #include <errno.h>
 #include <sys/stat.h>

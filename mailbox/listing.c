@@ -3,12 +3,12 @@
  * What is in the directories of a mailbox. Runs after login only. Others are at work there at any
  * moment: a delivering agent adds files, an IMAP server renames and deletes them, and file names
  * are whatever they chose. */
-#include "listing.h"
+#include "mailbox/listing.h"
 
-#include "digest.h"
-#include "name.h"
-#include "util.h"
-#include "wire.h"
+#include "lib/digest.h"
+#include "lib/util.h"
+#include "lib/wire.h"
+#include "mailbox/maildir-name.h"
 
 #include <assert.h>
 #include <dirent.h>

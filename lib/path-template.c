@@ -2,9 +2,9 @@
  *
  * The path template of a mailbox. The template and the home directory are the administrator's;
  * the user name comes from the client. */
-#include "template.h"
+#include "lib/path-template.h"
 
-#include "util.h"
+#include "lib/util.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -2,7 +2,7 @@
  *
  * What the name of a message's file says. Names are not trusted: whoever may write to the mailbox
  * chooses them. */
-#include "name.h"
+#include "mailbox/maildir-name.h"
 
 #include <errno.h>
 #include <stdlib.h>

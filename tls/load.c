@@ -3,7 +3,7 @@
  * Loads tls.c, a module of its own, and passes calls on to it. */
 #include "tls.h"
 
-#include "util.h"
+#include "lib/util.h"
 
 #include <dlfcn.h>
 #include <errno.h>

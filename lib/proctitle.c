@@ -2,9 +2,9 @@
  *
  * The title is written over the command line and the environment, which lie one after the other:
  * Linux shows what is there, up to a NUL, when the command line no longer ends in one. */
-#include "title.h"
+#include "lib/proctitle.h"
 
-#include "util.h"
+#include "lib/util.h"
 
 #include <stdarg.h>
 #include <stddef.h>

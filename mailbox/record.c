@@ -6,10 +6,10 @@
  * its work comes back, to files that came back too, is what the files' inodes are in the keys for.
  *
  * No later session must find a record that its writer has reported as failed. */
-#include "commit.h"
+#include "mailbox/record.h"
 
-#include "digest.h"
-#include "util.h"
+#include "lib/digest.h"
+#include "lib/util.h"
 
 #include <assert.h>
 #include <errno.h>

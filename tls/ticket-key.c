@@ -3,10 +3,10 @@
  * The key of TLS session tickets. Who has it can read what the clients of a day have sent and
  * received in resumed TLS 1.2 sessions, and can pretend to have shown a client certificate: so
  * nobody else may read the file or put another in its place. All of this runs before login. */
-#include "tickets.h"
+#include "tls/ticket-key.h"
 
-#include "digest.h"
-#include "util.h"
+#include "lib/digest.h"
+#include "lib/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

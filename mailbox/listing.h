@@ -7,7 +7,7 @@
  * or -ENOMEM. */
 #pragma once
 
-#include "stamp.h"
+#include "lib/file-stamp.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
  *
  * Pure functions on the octets of the protocol. What they are given is not trusted: arguments
  * come from the client (some before login), message octets from whoever sent the mail. */
-#include "wire.h"
+#include "lib/wire.h"
 
 #include <errno.h>
 #include <string.h>

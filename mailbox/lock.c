@@ -2,10 +2,10 @@
  *
  * The directories of a mailbox and its lock. Runs after login only. The path is the administrator's
  * and the account's; what is below it is whatever its owner put there. */
-#include "directories.h"
+#include "mailbox/lock.h"
 
-#include "commit.h"
-#include "util.h"
+#include "lib/util.h"
+#include "mailbox/record.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * SHA-256, as Nettle computes it. */
-#include "digest.h"
+#include "lib/digest.h"
 
 #include <errno.h>
 #include <nettle/sha2.h>
