@@ -18,7 +18,7 @@
 #define READ_OCTETS 6144     /* at once; more than a line */
 
 /* One line of the passwd-file. The fields point into it. */
-struct entry {
+struct passwd_line {
 	const char *user;
 	const char *password; /* with its scheme */
 	const char *home;
@@ -31,9 +31,9 @@ struct search {
 	size_t user_octets;
 	char *line; /* the user's line; NULL: not found */
 	size_t line_octets;
-	struct entry entry; /* the user's; it points into `line` */
-	struct stamp stamp; /* of the file; all 0: it changed just now */
-	char *decoy;	    /* a crypt(3) string that costs what checking a password costs */
+	struct passwd_line entry; /* the user's; it points into `line` */
+	struct file_stamp stamp;  /* of the file; all 0: it changed just now */
+	char *decoy;		  /* a crypt(3) string that costs what checking a password costs */
 };
 
 /* The number of fields that are there; at most `max`, and the last keeps the rest of the line. */
@@ -52,7 +52,7 @@ static size_t split(char *line, char *fields[], size_t max)
 }
 
 /* Takes a line apart, in place. Returns 0, or -EINVAL if it is no account. */
-static int parse_line(char *line, struct entry *ret_entry)
+static int parse_line(char *line, struct passwd_line *ret_entry)
 {
 	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA, FIELDS };
 	char *fields[FIELDS];
@@ -60,7 +60,7 @@ static int parse_line(char *line, struct entry *ret_entry)
 
 	if (count <= PASSWORD || *fields[USER] == '\0')
 		return -EINVAL;
-	*ret_entry = (struct entry){
+	*ret_entry = (struct passwd_line){
 		.user = fields[USER],
 		.password = fields[PASSWORD],
 		.home = count > HOME ? fields[HOME] : "",
@@ -69,27 +69,27 @@ static int parse_line(char *line, struct entry *ret_entry)
 	return 0;
 }
 
-/* The secret of a password field, after its scheme, and in *ret_plain whether it is the password
+/* The secret of a password field, after its scheme, and in *ret_is_plain whether it is the password
  * itself; NULL if the scheme is not one of ours. */
-static const char *skip_scheme(const char *field, bool *ret_plain)
+static const char *skip_scheme(const char *field, bool *ret_is_plain)
 {
 	static const struct {
 		const char *name;
-		bool plain;
+		bool is_plain;
 	} schemes[] = {
 		{ "{PLAIN}", true },	     { "{CRYPT}", false },     { "{SHA512-CRYPT}", false },
 		{ "{SHA256-CRYPT}", false }, { "{BLF-CRYPT}", false }, { "{ARGON2I}", false },
 		{ "{ARGON2ID}", false },
 	};
 
-	*ret_plain = false;
+	*ret_is_plain = false;
 	if (*field != '{')
 		return field;
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
 		size_t octets = strlen(schemes[i].name);
 
 		if (strncasecmp(field, schemes[i].name, octets) == 0) {
-			*ret_plain = schemes[i].plain;
+			*ret_is_plain = schemes[i].is_plain;
 			return field + octets;
 		}
 	}
@@ -110,12 +110,12 @@ static int note_decoy(struct search *search, const char *password, size_t left)
 {
 	auto_wipe char *decoy = NULL;
 	const char *secret, *end;
-	bool plain;
+	bool is_plain;
 
 	if (search->decoy)
 		return 0;
-	secret = skip_scheme(password, &plain);
-	if (!secret || plain)
+	secret = skip_scheme(password, &is_plain);
+	if (!secret || is_plain)
 		return 0;
 	left -= (size_t)(secret - password);
 	end = memchr(secret, ':', left);
@@ -160,14 +160,14 @@ static int search_line(void *context, char *line, size_t octets)
 /* The passwd-file that is being read. */
 struct reader {
 	int fd;
-	int failed;		      /* when it was read */
+	int error;		      /* when it was read */
 	bool has_nul;		      /* among what has not been used */
 	size_t start, end;	      /* of what has been read and not used */
 	char octets[READ_OCTETS + 1]; /* a NUL follows what has been read */
 };
 
 /* Reads more, behind what has not been used. Returns whether there was more. */
-static bool fill(struct reader *reader)
+static bool fill_reader(struct reader *reader)
 {
 	size_t kept = reader->end - reader->start;
 	ssize_t n;
@@ -175,7 +175,7 @@ static bool fill(struct reader *reader)
 	memmove(reader->octets, reader->octets + reader->start, kept);
 	n = util_read(reader->fd, reader->octets + kept, READ_OCTETS - kept);
 	if (n < 0)
-		reader->failed = (int)n;
+		reader->error = (int)n;
 	reader->start = 0;
 	reader->end = kept + (n > 0 ? (size_t)n : 0);
 	reader->octets[reader->end] = '\0';
@@ -197,14 +197,14 @@ static char *find_line_end(struct reader *reader, bool *ret_is_long)
 			*ret_is_long = true;
 			reader->start = reader->end;
 		}
-		if (!fill(reader))
+		if (!fill_reader(reader))
 			return reader->octets + reader->end;
 	}
 }
 
-/* Finds the next line, without its line end: no NUL ends it, but there is room for one. Returns 1,
+/* Finds the next line, without its line end: no NUL ends it, but there is space for one. Returns 1,
  * 0 when there is no more, or -EINVAL for a line that is too long or has a NUL. */
-static int read_line(struct reader *reader, char **ret_line, size_t *ret_octets)
+static int next_line(struct reader *reader, char **ret_line, size_t *ret_octets)
 {
 	bool is_long;
 	char *end = find_line_end(reader, &is_long);
@@ -228,16 +228,16 @@ static int read_line(struct reader *reader, char **ret_line, size_t *ret_octets)
  * 0, -EINVAL for one that is no account, or what ends the reading. */
 typedef int line_handler(void *context, char *line, size_t octets);
 
-static int read_lines(struct reader *reader, line_handler *handle, void *context,
-		      struct auth_report *report)
+static int read_each_line(struct reader *reader, line_handler *handle, void *context,
+			  struct auth_report *report)
 {
 	for (unsigned number = 1;; number++) {
 		size_t octets;
 		char *line;
-		int r = read_line(reader, &line, &octets);
+		int r = next_line(reader, &line, &octets);
 
 		if (r == 0)
-			return reader->failed;
+			return reader->error;
 		if (r == 1 && octets > 0 && *line != '#')
 			r = handle(context, line, octets);
 		if (r == -EINVAL && report->malformed_lines++ == 0)
@@ -248,19 +248,19 @@ static int read_lines(struct reader *reader, line_handler *handle, void *context
 }
 
 /* The stamp of what is going to be read; all 0 if a change after that might not show. */
-static struct stamp settled_stamp(int fd)
+static struct file_stamp stable_stamp(int fd)
 {
-	struct timespec now = stamp_now();
-	struct stamp stamp;
+	struct timespec now = file_stamp_now();
+	struct file_stamp stamp;
 
-	if (stamp_take(fd, &stamp) < 0 || !stamp_is_settled(&stamp.changed, &now))
-		stamp = (struct stamp){ 0 };
+	if (file_stamp_take(fd, &stamp) < 0 || !file_stamp_is_stable(&stamp.changed, &now))
+		stamp = (struct file_stamp){ 0 };
 	return stamp;
 }
 
 /* Reads all of the file, and leaves nobody's password in memory. */
-static int read_file(const char *users, line_handler *handle, void *context,
-		     struct auth_report *report, struct stamp *ret_stamp)
+static int read_passwd_file(const char *users, line_handler *handle, void *context,
+			    struct auth_report *report, struct file_stamp *ret_stamp)
 {
 	struct reader *reader = calloc(1, sizeof(*reader));
 	int r;
@@ -270,8 +270,8 @@ static int read_file(const char *users, line_handler *handle, void *context,
 		return -ENOMEM;
 	reader->fd = open(users, O_RDONLY | O_CLOEXEC);
 	if (reader->fd >= 0) {
-		*ret_stamp = settled_stamp(reader->fd);
-		r = read_lines(reader, handle, context, report);
+		*ret_stamp = stable_stamp(reader->fd);
+		r = read_each_line(reader, handle, context, report);
 		(void)close(reader->fd);
 	} else {
 		r = -errno;
@@ -285,7 +285,7 @@ static int read_file(const char *users, line_handler *handle, void *context,
 static int search_file(struct search *search, const char *users, struct auth_report *report)
 {
 	search->user_octets = search->user ? strlen(search->user) : 0;
-	return read_file(users, search_line, search, report, &search->stamp);
+	return read_passwd_file(users, search_line, search, report, &search->stamp);
 }
 
 static void search_end(struct search *search)
@@ -299,7 +299,7 @@ static void search_end(struct search *search)
 #define auto_search __attribute__((cleanup(search_end)))
 
 /* Compares all of `typed`, wherever the first difference is. */
-static bool equals_in_constant_time(const char *secret, const char *typed)
+static bool is_equal_in_constant_time(const char *secret, const char *typed)
 {
 	size_t secret_octets = strlen(secret), typed_octets = strlen(typed);
 	volatile unsigned char difference = secret_octets != typed_octets;
@@ -319,7 +319,7 @@ static int matches_hash(const char *hash, const char *password)
 	if (!data)
 		return -ENOMEM;
 	result = crypt_rn(password, hash, data, sizeof(*data));
-	match = result && equals_in_constant_time(hash, result);
+	match = result && is_equal_in_constant_time(hash, result);
 	explicit_bzero(data, sizeof(*data));
 	free(data);
 	return match;
@@ -331,14 +331,14 @@ static int matches_hash(const char *hash, const char *password)
 static int check_password(const struct search *search, const char *password)
 {
 	const char *secret = NULL;
-	bool plain = false;
+	bool is_plain = false;
 	int r = 0;
 
 	if (search->line)
-		secret = skip_scheme(search->entry.password, &plain);
-	if (secret && *secret && plain && equals_in_constant_time(secret, password))
+		secret = skip_scheme(search->entry.password, &is_plain);
+	if (secret && *secret && is_plain && is_equal_in_constant_time(secret, password))
 		return 1;
-	if (secret && *secret && !plain && is_crypt_string(secret))
+	if (secret && *secret && !is_plain && is_crypt_string(secret))
 		return matches_hash(secret, password);
 	if (search->decoy)
 		r = matches_hash(search->decoy, password);
@@ -390,7 +390,7 @@ static int mail_template(char *mail, char **ret_template)
 }
 
 /* The account's own template; NULL: it has none. */
-static int find_own_template(const struct entry *entry, char **ret_template)
+static int find_own_template(const struct passwd_line *entry, char **ret_template)
 {
 	auto_free char *mail = NULL;
 	int r = find_extra(entry->extra, "userdb_mail", &mail);
@@ -399,14 +399,14 @@ static int find_own_template(const struct entry *entry, char **ret_template)
 	return r == 0 && mail ? mail_template(mail, ret_template) : r;
 }
 
-static int find_mailbox(const struct entry *entry, const char *template, char **ret_path)
+static int find_mailbox(const struct passwd_line *entry, const char *template, char **ret_path)
 {
 	auto_free char *own_template = NULL;
 	int r = find_own_template(entry, &own_template);
 
 	if (r == 0)
-		r = template_expand(own_template ? own_template : template, entry->user,
-				    entry->home, ret_path);
+		r = path_template_expand(own_template ? own_template : template, entry->user,
+					 entry->home, ret_path);
 	return r == -EINVAL ? -ENXIO : r;
 }
 
@@ -421,7 +421,7 @@ static int refuse(struct auth_report *report, const char *reason)
 static int make_account(const struct search *search, const char *template, struct account **ret,
 			struct auth_report *report)
 {
-	const struct entry *entry = &search->entry;
+	const struct passwd_line *entry = &search->entry;
 	auto_free char *nologin = NULL;
 	auto_free char *read_only = NULL;
 	struct account *account;
@@ -439,7 +439,7 @@ static int make_account(const struct search *search, const char *template, struc
 	account->user = strdup(entry->user);
 	account->password = strdup(entry->password);
 	/* Whatever is not a clear "no" protects the mailbox. */
-	account->read_only = read_only && strcmp(read_only, "no") != 0;
+	account->is_read_only = read_only && strcmp(read_only, "no") != 0;
 	account->users = search->stamp;
 	r = account->user && account->password ? 0 : -ENOMEM;
 	if (r == 0)
@@ -500,7 +500,7 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 {
 	auto_search struct search search = { .user = is_bad_name(user) ? NULL : user };
 	const char *secret;
-	bool plain;
+	bool is_plain;
 	int r = 0;
 
 	*ret_report = (struct auth_report){ 0 };
@@ -510,7 +510,7 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 		return r;
 	if (!search.line)
 		return refuse_unknown(&search, users, ret_report);
-	secret = skip_scheme(search.entry.password, &plain);
+	secret = skip_scheme(search.entry.password, &is_plain);
 	if (secret && !*secret)
 		return refuse(ret_report, "the account has no password");
 	return make_account(&search, template, ret, ret_report);
@@ -521,9 +521,10 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 static bool is_unchanged(const char *users, const struct account *account)
 {
 	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
-	struct stamp stamp;
+	struct file_stamp stamp;
 
-	return fd >= 0 && stamp_take(fd, &stamp) == 0 && stamp_is_same(&stamp, &account->users);
+	return fd >= 0 && file_stamp_take(fd, &stamp) == 0 &&
+	       file_stamp_is_same(&stamp, &account->users);
 }
 
 int auth_check_again(const char *users, const char *template, struct account *account,
@@ -531,7 +532,7 @@ int auth_check_again(const char *users, const char *template, struct account *ac
 {
 	auto_search struct search search = { .user = account->user };
 	struct account *now;
-	bool same;
+	bool is_same_account;
 	int r;
 
 	*ret_report = (struct auth_report){ 0 };
@@ -543,12 +544,15 @@ int auth_check_again(const char *users, const char *template, struct account *ac
 				  refuse(ret_report, "no such user");
 	if (r < 0)
 		return r;
-	same = strcmp(now->password, account->password) == 0 &&
-	       strcmp(now->mailbox, account->mailbox) == 0 && now->read_only == account->read_only;
-	if (same)
+	is_same_account = strcmp(now->password, account->password) == 0 &&
+			  strcmp(now->mailbox, account->mailbox) == 0 &&
+			  now->is_read_only == account->is_read_only;
+	if (is_same_account)
 		account->users = now->users;
 	(void)auth_free(now);
-	return same ? 0 : refuse(ret_report, "password, mailbox or rights are not as they were");
+	return is_same_account ?
+		       0 :
+		       refuse(ret_report, "password, mailbox or rights are not as they were");
 }
 
 int auth_check_file(const char *users, struct auth_report *ret_report)
@@ -568,7 +572,7 @@ struct root_search {
 
 /* The directory that holds the mailboxes of this user and of others like him: the one of his home
  * directory, the common part of a template, the one that a path of his own is in. */
-static int find_root(const struct entry *entry, const char *template, char **ret_path)
+static int find_root(const struct passwd_line *entry, const char *template, char **ret_path)
 {
 	auto_free char *own_template = NULL;
 	int r = find_own_template(entry, &own_template);
@@ -580,7 +584,7 @@ static int find_root(const struct entry *entry, const char *template, char **ret
 	if (strncmp(template, "%h", 2) == 0)
 		*ret_path = strdup(entry->home);
 	else
-		r = template_root(template, ret_path);
+		r = path_template_root(template, ret_path);
 	if (r == 0 && *ret_path && **ret_path &&
 	    (strncmp(template, "%h", 2) == 0 || (own_template && !strchr(own_template, '%'))))
 		util_cut_path(*ret_path);
@@ -592,7 +596,7 @@ static int note_root(void *context, char *line, size_t octets)
 {
 	const struct root_search *search = context;
 	auto_free char *root = NULL;
-	struct entry entry;
+	struct passwd_line entry;
 	int r;
 
 	line[octets] = '\0';
@@ -611,15 +615,15 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 	struct root_search search = { template, handle, context };
 	auto_free char *root = NULL;
 	struct auth_report report;
-	struct stamp stamp;
+	struct file_stamp stamp;
 	int r = 0;
 
 	if (strncmp(template, "%h", 2) != 0) {
-		r = template_root(template, &root);
+		r = path_template_root(template, &root);
 		if (r == 0)
 			r = handle(context, root);
 	}
-	return r == 0 && users ? read_file(users, note_root, &search, &report, &stamp) : r;
+	return r == 0 && users ? read_passwd_file(users, note_root, &search, &report, &stamp) : r;
 }
 
 struct account *auth_free(struct account *account)

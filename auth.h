@@ -16,9 +16,9 @@
 struct account {
 	char *user;
 	char *mailbox; /* the path */
-	bool read_only;
+	bool is_read_only;
 	char *password; /* the whole field of the passwd-file, a secret: kept to see it change */
-	struct stamp
+	struct file_stamp
 		users; /* the passwd-file that says so; all 0: it may change and that not show */
 };
 

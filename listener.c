@@ -25,7 +25,7 @@
 #define GROWTH 64
 /* inetd starts us again with the next client. */
 #define IDLE_MS 5000
-/* How long nobody is let in when the system has no room for more. */
+/* How long nobody is let in when the system is short of resources. */
 #define HOLD_MS 500
 /* How often systemd is told how many sessions there are: when that has changed (and at the end
  * sleeping ones are looked for as often), and when it has not. */
@@ -36,11 +36,11 @@
 struct child {
 	pid_t pid;     /* 0: the slot is free */
 	size_t source; /* its index */
-	bool refused;
+	bool is_refused;
 	char peer[sizeof((struct peer){ 0 }.text)];
 };
 
-struct source {
+struct listener_source {
 	struct in6_addr address;
 	unsigned sessions;
 };
@@ -57,8 +57,8 @@ struct listener {
 	struct scoreboard *scoreboard;
 	struct child *children; /* the index is the slot on the scoreboard */
 	size_t slots;
-	struct source *sources; /* the index is that on the scoreboard */
-	size_t source_count, source_room, next_victim;
+	struct listener_source *sources; /* the index is that on the scoreboard */
+	size_t source_count, source_capacity, next_victim;
 	unsigned sessions, refusals;
 
 	int64_t held_until_ms, idle_since_ms, told_ms, watched_ms; /* monotonic */
@@ -151,7 +151,7 @@ static int catch_signals(struct listener *listener)
 
 static int open_listener(struct listener *listener, int passed)
 {
-	uint64_t watchdog_us = systemd_watchdog_us();
+	uint64_t watchdog_us = libsystemd_watchdog_us();
 	int r = take_sockets(listener, passed);
 
 	if (r == 0)
@@ -166,7 +166,7 @@ static int open_listener(struct listener *listener, int passed)
 int listener_inherit(struct listener **ret)
 {
 	struct listener *listener;
-	int passed = systemd_listen_fds();
+	int passed = libsystemd_listen_fds();
 	int r;
 
 	*ret = NULL;
@@ -210,10 +210,10 @@ static bool is_forgettable(const struct listener *listener, size_t source)
 
 /* A place for a new source: of one that is not worth to be remembered, or a new one, or if too many
  * are remembered that of any. Each time another, so that nobody can choose which. */
-static int find_source_room(struct listener *listener, size_t *ret_source)
+static int find_source_entry(struct listener *listener, size_t *ret_source)
 {
 	size_t count = listener->source_count;
-	struct source *more;
+	struct listener_source *more;
 
 	for (size_t i = 0; i < count; i++) {
 		if (is_forgettable(listener, i)) {
@@ -229,12 +229,12 @@ static int find_source_room(struct listener *listener, size_t *ret_source)
 		*ret_source = listener->next_victim;
 		return 0;
 	}
-	if (count == listener->source_room) {
+	if (count == listener->source_capacity) {
 		more = reallocarray(listener->sources, count + GROWTH, sizeof(*more));
 		if (!more)
 			return -ENOMEM;
 		listener->sources = more;
-		listener->source_room = count + GROWTH;
+		listener->source_capacity = count + GROWTH;
 	}
 	*ret_source = listener->source_count++;
 	return 0;
@@ -251,10 +251,10 @@ static int find_source(struct listener *listener, const struct in6_addr *address
 			return 0;
 		}
 	}
-	r = find_source_room(listener, ret_source);
+	r = find_source_entry(listener, ret_source);
 	if (r < 0)
 		return r;
-	listener->sources[*ret_source] = (struct source){ .address = *address };
+	listener->sources[*ret_source] = (struct listener_source){ .address = *address };
 	scoreboard_forget(listener->scoreboard, *ret_source);
 	return 0;
 }
@@ -286,7 +286,7 @@ static int find_slot(struct listener *listener, size_t *ret_slot)
 static void note_start(struct listener *listener, const struct child *child, size_t slot)
 {
 	listener->children[slot] = *child;
-	if (child->refused) {
+	if (child->is_refused) {
 		listener->refusals++;
 		return;
 	}
@@ -312,13 +312,13 @@ static void note_crash(struct listener *listener, const struct child *child, int
 		scoreboard_add_failure(listener->scoreboard, child->source);
 }
 
-static void note_end(struct listener *listener, size_t slot, int status)
+static void note_child_end(struct listener *listener, size_t slot, int status)
 {
 	struct child *child = &listener->children[slot];
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM)
 		note_crash(listener, child, WTERMSIG(status));
-	if (child->refused) {
+	if (child->is_refused) {
 		listener->refusals--;
 	} else {
 		listener->sessions--;
@@ -338,7 +338,7 @@ static void reap(struct listener *listener)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		for (size_t i = 0; i < listener->slots; i++) {
 			if (listener->children[i].pid == pid)
-				note_end(listener, i, status);
+				note_child_end(listener, i, status);
 		}
 	}
 }
@@ -387,8 +387,8 @@ static void hold(struct listener *listener, const char *what, int error)
 }
 
 /* Serves one connection in a new process. Returns 1 there, and here 0, or a failure. */
-static int serve(struct listener *listener, const struct listener_limits *limits, int fd,
-		 struct listener_session *ret_session)
+static int serve_connection(struct listener *listener, const struct listener_limits *limits, int fd,
+			    struct listener_session *ret_session)
 {
 	struct child child = { 0 };
 	struct peer peer;
@@ -404,8 +404,8 @@ static int serve(struct listener *listener, const struct listener_limits *limits
 	if (r < 0)
 		return r;
 	refusal = find_refusal(listener, limits, &peer, child.source);
-	child.refused = refusal != NULL;
-	if (child.refused && listener->refusals == LISTENER_REFUSALS_MAX)
+	child.is_refused = refusal != NULL;
+	if (child.is_refused && listener->refusals == LISTENER_REFUSALS_MAX)
 		return 0;
 	scoreboard_begin(listener->scoreboard, slot);
 	child.pid = fork();
@@ -420,7 +420,7 @@ static int serve(struct listener *listener, const struct listener_limits *limits
 	}
 	*ret_session = (struct listener_session){
 		.peer = peer,
-		.place = { listener->scoreboard, slot, child.source },
+		.slot_ref = { listener->scoreboard, slot, child.source },
 		.refusal = refusal,
 	};
 	return 1;
@@ -462,7 +462,7 @@ static int accept_one(struct listener *listener, const struct listener_limits *l
 			hold(listener, "accept connections", r);
 		return 0;
 	}
-	r = serve(listener, limits, fd, ret_session);
+	r = serve_connection(listener, limits, fd, ret_session);
 	if (r < 0)
 		hold(listener, "start a session", r);
 	if (r <= 0)
@@ -479,8 +479,8 @@ static void tell_sessions(struct listener *listener)
 
 	for (size_t i = 0; i < listener->slots; i++)
 		asleep += scoreboard_state(listener->scoreboard, i) == SCOREBOARD_ASLEEP;
-	systemd_notify("STATUS=%s%u sessions, %u asleep", listener->is_stopping ? "Stopping: " : "",
-		       listener->sessions, asleep);
+	libsystemd_notify("STATUS=%s%u sessions, %u asleep",
+			  listener->is_stopping ? "Stopping: " : "", listener->sessions, asleep);
 	listener->told_ms = util_now_ms();
 	listener->has_changed = false;
 }
@@ -489,14 +489,14 @@ static void tell_ready(struct listener *listener)
 {
 	if (listener->is_ready)
 		return;
-	systemd_notify("READY=1");
+	libsystemd_notify("READY=1");
 	listener->is_ready = true;
 	tell_sessions(listener);
 }
 
 static void tell_reload(struct listener *listener)
 {
-	systemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
+	libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
 	listener->is_ready = false;
 }
 
@@ -549,7 +549,7 @@ static void do_what_is_due(struct listener *listener)
 	int64_t now = util_now_ms();
 
 	if (now >= next_watch_ms(listener)) {
-		systemd_notify("WATCHDOG=1");
+		libsystemd_notify("WATCHDOG=1");
 		listener->watched_ms = now;
 	}
 	if (now >= next_tell_ms(listener)) {
@@ -586,7 +586,7 @@ static void stop(struct listener *listener)
 		(void)close(listener->sockets[i]);
 	listener->socket_count = 0;
 	listener->is_stopping = true;
-	systemd_notify("STOPPING=1");
+	libsystemd_notify("STOPPING=1");
 	end_idle_sessions(listener);
 	tell_sessions(listener);
 }

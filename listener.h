@@ -28,7 +28,7 @@ enum listener_event {
 
 struct listener_session {
 	struct peer peer;
-	struct scoreboard_place place;
+	struct scoreboard_slot_ref slot_ref;
 	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
 };
 

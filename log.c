@@ -85,7 +85,7 @@ static void open_early(void)
 		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
 		tzset(); /* the time zone */
 	} else if (target == TO_JOURNAL) {
-		systemd_journal_send(&field, 1);
+		libsystemd_journal_send(&field, 1);
 	}
 }
 
@@ -133,13 +133,13 @@ static void escape(const char *text, char ret_line[LINE_OCTETS_MAX + 1])
 }
 
 /* A journal entry that is being put together; it owns its texts. */
-struct entry {
+struct journal_entry {
 	struct iovec fields[FIELDS_MAX];
 	int count;
 };
 
 /* Adds a field, unless there is no value, or no memory: then the entry has to do without. */
-static void add_field(struct entry *entry, const char *name, const char *value)
+static void add_field(struct journal_entry *entry, const char *name, const char *value)
 {
 	char *text;
 
@@ -149,7 +149,7 @@ static void add_field(struct entry *entry, const char *name, const char *value)
 	entry->fields[entry->count++] = (struct iovec){ .iov_base = text, .iov_len = strlen(text) };
 }
 
-static void add_fields(struct entry *entry, const struct log_field *fields)
+static void add_fields(struct journal_entry *entry, const struct log_field *fields)
 {
 	for (; fields && fields->name; fields++)
 		add_field(entry, fields->name, fields->value);
@@ -159,7 +159,7 @@ static void send_to_journal(int priority, const char *message_id, const struct l
 			    const char *line)
 {
 	const char priority_digit[] = { (char)('0' + priority), '\0' };
-	struct entry entry = { 0 };
+	struct journal_entry entry = { 0 };
 
 	add_field(&entry, "MESSAGE", line);
 	add_field(&entry, "PRIORITY", priority_digit);
@@ -169,13 +169,13 @@ static void send_to_journal(int priority, const char *message_id, const struct l
 	for (size_t i = 0; i < SUBJECTS; i++)
 		add_field(&entry, subject_names[i], subjects[i]);
 	add_fields(&entry, fields);
-	systemd_journal_send(entry.fields, entry.count);
+	libsystemd_journal_send(entry.fields, entry.count);
 	for (int i = 0; i < entry.count; i++)
 		free(entry.fields[i].iov_base);
 }
 
 /* Prints a line in one piece. (What stdio takes for that on the stack is a tenth of a session.) */
-static void print(char *line)
+static void print_line(char *line)
 {
 	char before[] = IDENTIFIER ": ", after[] = "\n";
 	const struct iovec pieces[] = {
@@ -203,7 +203,7 @@ __attribute__((format(printf, 4, 0))) static void log_line(int priority, const c
 		else if (target == TO_SYSLOG)
 			syslog(priority, "%s", line);
 		else
-			print(line);
+			print_line(line);
 	}
 	errno = saved_errno;
 }

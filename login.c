@@ -27,7 +27,7 @@
 /* ---- What is offered ---- */
 
 /* Whether this client may log in with a password. */
-static bool plaintext_allowed(const struct session *session)
+static bool is_plaintext_allowed(const struct session *session)
 {
 	if (transport_is_encrypted(session->transport))
 		return true;
@@ -41,13 +41,13 @@ static bool plaintext_allowed(const struct session *session)
 	}
 }
 
-static bool tls_offered(const struct session *session)
+static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
 	       !transport_is_encrypted(session->transport);
 }
 
-static bool external_allowed(const struct session *session)
+static bool is_external_allowed(const struct session *session)
 {
 	return *transport_client_names(session->transport) != NULL;
 }
@@ -57,7 +57,7 @@ static int refuse_plaintext(struct session *session, const char *user)
 	if (user)
 		session_log_refusal(session, user, "a password without TLS");
 	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
-			 tls_offered(session) ? " (STLS)" : "");
+			 is_tls_offered(session) ? " (STLS)" : "");
 }
 
 static int refuse_external(struct session *session, const char *user)
@@ -78,12 +78,12 @@ static int login_external(struct session *session, const struct response *respon
 /* The SASL mechanisms. Each needs one response of the client's. */
 static const struct mechanism {
 	const char *name;
-	bool (*allowed)(const struct session *session);
+	bool (*is_allowed)(const struct session *session);
 	int (*refuse)(struct session *session, const char *user); /* NULL: not known */
 	int (*login)(struct session *session, const struct response *response);
 } mechanisms[] = {
-	{ "PLAIN", plaintext_allowed, refuse_plaintext, login_plain },	   /* RFC 4616 */
-	{ "EXTERNAL", external_allowed, refuse_external, login_external }, /* RFC 4422, A */
+	{ "PLAIN", is_plaintext_allowed, refuse_plaintext, login_plain },     /* RFC 4616 */
+	{ "EXTERNAL", is_external_allowed, refuse_external, login_external }, /* RFC 4422, A */
 };
 
 /* Puts the line `SASL` with the mechanisms that are allowed, if any is (RFC 5034 section 3). */
@@ -93,7 +93,7 @@ static int put_sasl(struct session *session)
 	size_t octets = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
-		if (mechanisms[i].allowed(session))
+		if (mechanisms[i].is_allowed(session))
 			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
 						   mechanisms[i].name);
 	}
@@ -104,9 +104,9 @@ int login_put_capabilities(struct session *session)
 {
 	int r = put_sasl(session);
 
-	if (r == 0 && plaintext_allowed(session))
+	if (r == 0 && is_plaintext_allowed(session))
 		r = transport_put_line(session->transport, "USER");
-	if (r == 0 && tls_offered(session))
+	if (r == 0 && is_tls_offered(session))
 		r = transport_put_line(session->transport, "STLS");
 	return r;
 }
@@ -150,7 +150,7 @@ int login_cmd_stls(struct session *session, const struct argument *argument)
 	(void)argument;
 	if (transport_is_encrypted(session->transport))
 		return reply_err(session, "TLS is active already");
-	if (!tls_offered(session))
+	if (!is_tls_offered(session))
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)
@@ -166,7 +166,7 @@ int login_cmd_user(struct session *session, const struct argument *argument)
 {
 	char *user;
 
-	if (!plaintext_allowed(session))
+	if (!is_plaintext_allowed(session))
 		return refuse_plaintext(session, argument->text);
 	user = strdup(argument->text);
 	if (!user)
@@ -189,7 +189,7 @@ static int wait_for_source(struct session *session, const char *user)
 		return 0; /* it has waited already */
 	if (max_s > SOURCE_WAIT_MAX_S)
 		max_s = SOURCE_WAIT_MAX_S;
-	wait_s = scoreboard_wait_s(session->place, settings->login_penalty_s, max_s);
+	wait_s = scoreboard_wait_s(session->slot_ref, settings->login_penalty_s, max_s);
 	if (wait_s == 0)
 		return 0;
 	log_warning("login of '%s' from %s waits for %u seconds: several have failed from there",
@@ -206,7 +206,7 @@ static int refuse_login(struct session *session, const char *user, const char *r
 	for (unsigned i = 0; i < session->failed_logins; i++)
 		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
 	session->failed_logins++;
-	scoreboard_note_failure(session->place);
+	scoreboard_note_failure(session->slot_ref);
 	session_log_refusal(session, user, reason);
 	r = transport_pause(session->transport, (int64_t)penalty_s * 1000);
 	if (r == 0)
@@ -243,19 +243,19 @@ static int open_maildrop(struct session *session, struct account *account, const
 		(void)auth_free(account);
 		return r;
 	}
-	session_log_deletions(account->mailbox, mailbox_report(session->mailbox));
+	session_log_recovery(account->mailbox, mailbox_report(session->mailbox));
 	session->account = account;
 	session->failed_logins = 0;
-	scoreboard_note_login(session->place, account->user);
+	scoreboard_note_login(session->slot_ref, account->user);
 	session_log_login(session, mechanism);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
 /* Logs in with what auth.h has said of an account. */
-static int finish_login(struct session *session, int error, const char *user,
-			struct account *account, const struct auth_report *report,
-			const char *mechanism)
+static int complete_login(struct session *session, int error, const char *user,
+			  struct account *account, const struct auth_report *report,
+			  const char *mechanism)
 {
 	session_log_users(session, report);
 	if (error == -EKEYREJECTED)
@@ -278,14 +278,14 @@ static int login_with_password(struct session *session, const char *user, const 
 	if (r < 0)
 		return r;
 	r = auth_login(settings->users, settings->mailbox, user, password, &account, &report);
-	return finish_login(session, r, user, account, &report, mechanism);
+	return complete_login(session, r, user, account, &report, mechanism);
 }
 
 int login_cmd_pass(struct session *session, const struct argument *argument)
 {
 	auto_free char *user = take_ptr(session->user); /* for this PASS only */
 
-	if (!plaintext_allowed(session))
+	if (!is_plaintext_allowed(session))
 		return refuse_plaintext(session, user);
 	if (!user)
 		return reply_err(session, "send USER first");
@@ -320,7 +320,7 @@ static int login_external(struct session *session, const struct response *respon
 	if (!*name)
 		return refuse_login(session, response->text, "the certificate is somebody else's");
 	r = auth_find(settings->users, settings->mailbox, *name, &account, &report);
-	return finish_login(session, r, *name, account, &report, "EXTERNAL");
+	return complete_login(session, r, *name, account, &report, "EXTERNAL");
 }
 
 /* ---- SASL (RFC 5034) ---- */
@@ -330,7 +330,7 @@ static int list_mechanisms(struct session *session)
 	int r = reply_ok(session, "mechanisms follow");
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms) && r == 0; i++) {
-		if (mechanisms[i].allowed(session))
+		if (mechanisms[i].is_allowed(session))
 			r = transport_put_line(session->transport, "%s", mechanisms[i].name);
 	}
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
@@ -388,7 +388,7 @@ int login_cmd_auth(struct session *session, const struct argument *argument)
 		return list_mechanisms(session);
 	if (!mechanism)
 		return reply_err(session, "this mechanism is unknown here");
-	if (!mechanism->allowed(session))
+	if (!mechanism->is_allowed(session))
 		return mechanism->refuse(session, NULL);
 	if (*argument->rest == '\0')
 		return ask_for_response(session, mechanism);

@@ -43,10 +43,11 @@ struct mailbox {
 	dev_t device; /* of the directory that it was when it was there first; inode 0: never yet */
 	ino_t inode;
 	enum mailbox_access access;
-	struct directories directories;
+	struct lock lock;
 	struct listing listing;
 	struct mailbox_report report;
-	int unfinished; /* why a record must stay: what it deletes is still there; 0: it need not */
+	int record_error; /* why a record must stay: what it deletes is still there; 0: it need not
+			   */
 	bool has_loaded_sizes; /* from the size cache */
 	bool has_unsaved_sizes;
 	bool has_snapshot; /* of the listing as it is, or there need be none */
@@ -110,7 +111,7 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 static int look_again(struct mailbox *mailbox)
 {
 	auto_listing struct listing fresh = { 0 };
-	int r = listing_read(&mailbox->directories.places, &fresh);
+	int r = listing_read(&mailbox->lock.subdirs, &fresh);
 
 	for (size_t i = 0; i < mailbox->listing.count && r == 0; i++) {
 		struct message *message = &mailbox->listing.messages[i];
@@ -120,7 +121,7 @@ static int look_again(struct mailbox *mailbox)
 			message->marks |= MARK_GONE;
 			continue;
 		}
-		message->place = found->place;
+		message->subdir = found->subdir;
 		if (strcmp(message->name, found->name) != 0)
 			r = listing_rename(&mailbox->listing, message, found->name);
 	}
@@ -143,7 +144,7 @@ static int with_file(struct mailbox *mailbox, struct message *message,
 		if (r != -ENOENT)
 			return r;
 		/* In a folder the name is all there is to find a message by. */
-		if (!mailbox->directories.places.is_maildir)
+		if (!mailbox->lock.subdirs.is_maildir)
 			message->marks |= MARK_GONE;
 		else
 			r = look_again(mailbox);
@@ -154,11 +155,11 @@ static int with_file(struct mailbox *mailbox, struct message *message,
 }
 
 /* When the file changed last; 0 if it might change again and that not show. */
-static int64_t settled_change_ns(const struct stat *status)
+static int64_t stable_change_ns(const struct stat *status)
 {
-	struct timespec now = stamp_now();
+	struct timespec now = file_stamp_now();
 
-	if (!stamp_is_settled(&status->st_ctim, &now))
+	if (!file_stamp_is_stable(&status->st_ctim, &now))
 		return 0;
 	return status->st_ctim.tv_sec * UTIL_NS_PER_S + status->st_ctim.tv_nsec;
 }
@@ -167,7 +168,7 @@ static int64_t settled_change_ns(const struct stat *status)
 static int open_file(struct mailbox *mailbox, struct message *message, void *context)
 {
 	struct mailbox_message *ret = context;
-	auto_fd int fd = openat(mailbox->directories.places.fds[message->place], message->name,
+	auto_fd int fd = openat(mailbox->lock.subdirs.fds[message->subdir], message->name,
 				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat status;
 
@@ -179,7 +180,7 @@ static int open_file(struct mailbox *mailbox, struct message *message, void *con
 		return -ENOENT;
 	ret->file_octets = ret->left_octets = (uint64_t)status.st_size;
 	ret->inode = status.st_ino;
-	ret->changed_ns = settled_change_ns(&status);
+	ret->changed_ns = stable_change_ns(&status);
 	ret->fd = take_fd(&fd);
 	return 0;
 }
@@ -216,9 +217,9 @@ void mailbox_message_close(struct mailbox_message *message)
  * as true or truer. */
 static void load_sizes(struct mailbox *mailbox)
 {
-	if (mailbox->has_loaded_sizes || mailbox->directories.root_fd < 0)
+	if (mailbox->has_loaded_sizes || mailbox->lock.root_fd < 0)
 		return;
-	sizes_load(mailbox->directories.root_fd, &mailbox->listing);
+	sizes_load(mailbox->lock.root_fd, &mailbox->listing);
 	mailbox->has_loaded_sizes = true;
 }
 
@@ -226,16 +227,16 @@ static void load_sizes(struct mailbox *mailbox)
  * more. A listing that lacks what a record hides is none for later: the record may go. */
 static void save_caches(struct mailbox *mailbox)
 {
-	const struct directories *directories = &mailbox->directories;
+	const struct lock *lock = &mailbox->lock;
 
-	if (directories->root_fd < 0 || directories->state_error != 0)
+	if (lock->root_fd < 0 || lock->state_error != 0)
 		return;
 	if (mailbox->has_unsaved_sizes)
-		sizes_save(directories->root_fd, &mailbox->listing, directories->places.is_maildir);
-	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) && mailbox->unfinished == 0 &&
-	    snapshot_is_worthwhile(&mailbox->listing, &directories->places)) {
+		sizes_save(lock->root_fd, &mailbox->listing, lock->subdirs.is_maildir);
+	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) && mailbox->record_error == 0 &&
+	    snapshot_is_worthwhile(&mailbox->listing, &lock->subdirs)) {
 		load_sizes(mailbox);
-		snapshot_save(directories->root_fd, &mailbox->listing);
+		snapshot_save(lock->root_fd, &mailbox->listing);
 	}
 	mailbox->has_snapshot = true;
 	mailbox->has_unsaved_sizes = false;
@@ -251,7 +252,7 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 
 	message->octets = octets;
 	message->marks |= MARK_MEASURED;
-	if (mailbox->directories.places.is_maildir)
+	if (mailbox->lock.subdirs.is_maildir)
 		return;
 	if (version.changed_ns == 0)
 		version.inode = 0;
@@ -285,20 +286,20 @@ static int measure(struct mailbox *mailbox, size_t index)
 
 /* Whether the size that is known of a message still holds. A message in a Maildir never changes; a
  * folder's file is what its owner makes of it. */
-static bool size_holds(const struct mailbox *mailbox, const struct message *message)
+static bool is_size_valid(const struct mailbox *mailbox, const struct message *message)
 {
 	struct stat status;
 
 	if (message->octets == LISTING_SIZE_UNKNOWN)
 		return false;
-	if (mailbox->directories.places.is_maildir || (message->marks & MARK_MEASURED))
+	if (mailbox->lock.subdirs.is_maildir || (message->marks & MARK_MEASURED))
 		return true;
 	return message->version && message->version->inode != 0 &&
-	       fstatat(mailbox->directories.places.fds[message->place], message->name, &status,
+	       fstatat(mailbox->lock.subdirs.fds[message->subdir], message->name, &status,
 		       AT_SYMLINK_NOFOLLOW) == 0 &&
 	       S_ISREG(status.st_mode) && status.st_ino == message->version->inode &&
 	       (uint64_t)status.st_size == message->version->octets &&
-	       settled_change_ns(&status) == message->version->changed_ns;
+	       stable_change_ns(&status) == message->version->changed_ns;
 }
 
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
@@ -309,7 +310,7 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	if (message->marks & MARK_GONE)
 		return -ENOENT;
 	load_sizes(mailbox);
-	if (size_holds(mailbox, message))
+	if (is_size_valid(mailbox, message))
 		message->marks |= MARK_MEASURED;
 	else
 		r = measure(mailbox, index);
@@ -318,14 +319,14 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	return r;
 }
 
-bool mailbox_retrieved(struct mailbox *mailbox, size_t index, const struct mailbox_message *file,
-		       uint64_t octets)
+bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
+			    const struct mailbox_message *file, uint64_t octets)
 {
 	struct message *message = message_at(mailbox, index);
 	bool was_wrong;
 
 	load_sizes(mailbox);
-	was_wrong = message->octets != octets && size_holds(mailbox, message);
+	was_wrong = message->octets != octets && is_size_valid(mailbox, message);
 	mailbox->has_unsaved_sizes |= was_wrong;
 	note_size(mailbox, message, file, octets);
 	set_mark(mailbox, message, MARK_RETRIEVED);
@@ -350,11 +351,11 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 struct deletion {
 	size_t count;		       /* how many are to go */
 	size_t gone;		       /* how many went */
-	bool is_certain;	       /* they are deleted, whatever happens: a record says so */
+	bool has_record;	       /* they are deleted, whatever happens: a record says so */
 	int error;		       /* the first failure to remove one that is */
 	const struct message *message; /* the one that was looked at last, */
-	struct commit_file file;       /* and its file */
-	struct commit_key *keys;
+	struct record_file file;       /* and its file */
+	struct record_key *keys;
 	size_t key_count;
 };
 
@@ -370,19 +371,19 @@ static int identify_file(struct mailbox *mailbox, struct message *message, void 
 	struct deletion *deletion = context;
 
 	deletion->message = message;
-	return commit_identify(mailbox->directories.places.fds[message->place], message->name,
+	return record_identify(mailbox->lock.subdirs.fds[message->subdir], message->name,
 			       &deletion->file);
 }
 
 /* The key of the message that was looked at last. */
-static int make_key(const struct deletion *deletion, struct commit_key *ret)
+static int make_key(const struct deletion *deletion, struct record_key *ret)
 {
-	return commit_key(deletion->message->name, deletion->message->unique_octets,
-			  &deletion->file, ret);
+	return record_make_key(deletion->message->name, deletion->message->unique_octets,
+			       &deletion->file, ret);
 }
 
 /* It is not in the listing any more, for the client and for us. */
-static void strike(struct message *message)
+static void mark_expunged(struct message *message)
 {
 	message->marks |= MARK_GONE | MARK_EXPUNGED;
 	message->marks &= (uint8_t) ~(MARK_CHOSEN | MARK_DELETED);
@@ -403,7 +404,7 @@ static int identify_chosen(struct mailbox *mailbox, struct deletion *deletion)
 			continue;
 		r = with_file(mailbox, message, identify_file, deletion);
 		if (r == -ENOENT) {
-			strike(message);
+			mark_expunged(message);
 			deletion->count--;
 			deletion->gone++;
 			continue;
@@ -418,18 +419,17 @@ static int identify_chosen(struct mailbox *mailbox, struct deletion *deletion)
 
 /* Whether files can be removed from where the chosen messages are, as far as their permissions
  * and a read-only file system go: that is to be known before anything is certain. */
-static int check_places(const struct mailbox *mailbox)
+static int check_subdirs(const struct mailbox *mailbox)
 {
-	bool asked[PLACES] = { false };
+	bool is_checked[SUBDIRS] = { false };
 
 	for (size_t i = 0; i < mailbox->listing.count; i++) {
 		const struct message *message = &mailbox->listing.messages[i];
 
-		if (!(message->marks & MARK_CHOSEN) || asked[message->place])
+		if (!(message->marks & MARK_CHOSEN) || is_checked[message->subdir])
 			continue;
-		asked[message->place] = true;
-		if (faccessat(mailbox->directories.places.fds[message->place], ".", W_OK | X_OK,
-			      0) < 0)
+		is_checked[message->subdir] = true;
+		if (faccessat(mailbox->lock.subdirs.fds[message->subdir], ".", W_OK | X_OK, 0) < 0)
 			return -errno;
 	}
 	return 0;
@@ -438,20 +438,20 @@ static int check_places(const struct mailbox *mailbox)
 /* Writes the record of the keys that have been collected; not over one that is still needed. */
 static int write_record(const struct mailbox *mailbox, struct deletion *deletion)
 {
-	const struct directories *directories = &mailbox->directories;
-	int r = mailbox->unfinished ? mailbox->unfinished : directories->state_error;
+	const struct lock *lock = &mailbox->lock;
+	int r = mailbox->record_error ? mailbox->record_error : lock->state_error;
 
 	if (r == 0)
-		r = commit_write(directories->state_fd, directories->root_fd, deletion->keys,
+		r = record_write(lock->state_fd, lock->root_fd, deletion->keys,
 				 deletion->key_count);
-	deletion->is_certain = r == 0;
+	deletion->has_record = r == 0;
 	return r;
 }
 
 static int unlink_file(struct mailbox *mailbox, struct message *message, void *context)
 {
 	(void)context;
-	if (unlinkat(mailbox->directories.places.fds[message->place], message->name, 0) < 0)
+	if (unlinkat(mailbox->lock.subdirs.fds[message->subdir], message->name, 0) < 0)
 		return -errno;
 	return 0;
 }
@@ -467,15 +467,15 @@ static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
 		if (!(message->marks & MARK_CHOSEN))
 			continue;
 		r = with_file(mailbox, message, unlink_file, NULL);
-		if (r < 0 && r != -ENOENT && !deletion->is_certain)
+		if (r < 0 && r != -ENOENT && !deletion->has_record)
 			return r;
 		if (r < 0 && r != -ENOENT) {
-			mailbox->report.unfinished++;
+			mailbox->report.hidden++;
 			deletion->error = deletion->error ? deletion->error : r;
 		}
 		if (r != -ENOENT)
 			set_mark(mailbox, message, MARK_REMOVED);
-		strike(message);
+		mark_expunged(message);
 		deletion->gone++;
 	}
 	return 0;
@@ -484,12 +484,12 @@ static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
 /* A file that was removed stays so after a loss of power once its directory is on the disk. So must
  * be the other one, from which it may have been moved just before; and a session that was killed
  * may have removed files from either. */
-static int sync_places(const struct mailbox *mailbox)
+static int sync_subdirs(const struct mailbox *mailbox)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < PLACES; i++) {
-		int fd = mailbox->directories.places.fds[i];
+	for (size_t i = 0; i < SUBDIRS; i++) {
+		int fd = mailbox->lock.subdirs.fds[i];
 
 		/* EINVAL: this file system knows no such thing, and we none better. */
 		if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL)
@@ -500,36 +500,36 @@ static int sync_places(const struct mailbox *mailbox)
 
 /* Ends a deletion that is certain, as far as it can be ended: the record goes when it is not needed
  * any more. Else it hides the messages until a session can remove their files. */
-static void finish(struct mailbox *mailbox, struct deletion *deletion)
+static void complete_deletion(struct mailbox *mailbox, struct deletion *deletion)
 {
 	int r;
 
 	(void)unlink_chosen(mailbox, deletion);
-	r = sync_places(mailbox);
+	r = sync_subdirs(mailbox);
 	if (deletion->error)
 		r = deletion->error;
 	if (r == 0)
-		r = commit_clear(mailbox->directories.state_fd);
-	mailbox->unfinished = r;
+		r = record_clear(mailbox->lock.state_fd);
+	mailbox->record_error = r;
 	mailbox->report.error = r;
 }
 
 /* Removes messages without a record, and makes that last. If it cannot be made so, a record may. */
-static int delete_uncertainly(struct mailbox *mailbox, struct deletion *deletion)
+static int delete_without_record(struct mailbox *mailbox, struct deletion *deletion)
 {
 	int r = unlink_chosen(mailbox, deletion);
-	int synced = sync_places(mailbox);
+	int error = sync_subdirs(mailbox);
 
-	if (r < 0 || synced == 0)
+	if (r < 0 || error == 0)
 		return r;
 	if (deletion->key_count == 0)
 		r = make_key(deletion, &deletion->keys[deletion->key_count++]);
-	return r == 0 && write_record(mailbox, deletion) == 0 ? 0 : synced;
+	return r == 0 && write_record(mailbox, deletion) == 0 ? 0 : error;
 }
 
 /* Deletes the chosen messages, all or none. If there are several, a record of all is written before
- * the first goes; for one, unlink(2) is atomic. If the disk has no room for a record they go one
- * by one: else nobody could ever make room. */
+ * the first goes; for one, unlink(2) is atomic. If the disk has no space for a record they go one
+ * by one: else nobody could ever free space. */
 static int delete_chosen(struct mailbox *mailbox, struct deletion *deletion)
 {
 	int r = identify_chosen(mailbox, deletion);
@@ -537,16 +537,16 @@ static int delete_chosen(struct mailbox *mailbox, struct deletion *deletion)
 	if (r < 0)
 		return r;
 	if (deletion->count == 0)
-		return sync_places(mailbox); /* others removed them, but for good? */
+		return sync_subdirs(mailbox); /* others removed them, but for good? */
 	if (deletion->count > 1) {
-		r = check_places(mailbox);
+		r = check_subdirs(mailbox);
 		if (r == 0)
 			r = write_record(mailbox, deletion);
 	}
-	if (deletion->is_certain)
-		finish(mailbox, deletion);
+	if (deletion->has_record)
+		complete_deletion(mailbox, deletion);
 	else if (r == 0 || r == -ENOSPC || r == -EDQUOT)
-		r = delete_uncertainly(mailbox, deletion);
+		r = delete_without_record(mailbox, deletion);
 	return r;
 }
 
@@ -604,12 +604,12 @@ bool mailbox_next_removed(struct mailbox *mailbox, size_t *index)
 /* ---- Deletions that were interrupted ---- */
 
 /* Chooses the messages that a record says are deleted. */
-static int choose_recorded(struct mailbox *mailbox, const struct commit_key *keys, size_t count,
+static int choose_recorded(struct mailbox *mailbox, const struct record_key *keys, size_t count,
 			   struct deletion *deletion)
 {
 	for (size_t i = 0; i < mailbox->listing.count; i++) {
 		struct message *message = &mailbox->listing.messages[i];
-		struct commit_key key;
+		struct record_key key;
 		int r = with_file(mailbox, message, identify_file, deletion);
 
 		if (r == -ENOENT)
@@ -618,7 +618,7 @@ static int choose_recorded(struct mailbox *mailbox, const struct commit_key *key
 			r = make_key(deletion, &key);
 		if (r < 0)
 			return r;
-		if (!commit_has(keys, count, &key))
+		if (!record_has_key(keys, count, &key))
 			continue;
 		message->marks |= MARK_CHOSEN;
 		deletion->count++;
@@ -628,38 +628,38 @@ static int choose_recorded(struct mailbox *mailbox, const struct commit_key *key
 
 /* Finishes a deletion that a session before this one did not, or at least leaves its messages out
  * of the listing. */
-static int recover(struct mailbox *mailbox, const struct commit_key *keys, size_t count)
+static int recover(struct mailbox *mailbox, const struct record_key *keys, size_t count)
 {
-	auto_deletion struct deletion deletion = { .is_certain = true };
+	auto_deletion struct deletion deletion = { .has_record = true };
 	int r = choose_recorded(mailbox, keys, count, &deletion);
 
 	if (r < 0)
 		return r;
-	mailbox->unfinished = mailbox->directories.state_error;
-	if (mailbox->unfinished == 0) {
-		finish(mailbox, &deletion);
+	mailbox->record_error = mailbox->lock.state_error;
+	if (mailbox->record_error == 0) {
+		complete_deletion(mailbox, &deletion);
 	} else {
-		mailbox->report.unfinished = deletion.count;
-		mailbox->report.error = mailbox->unfinished;
+		mailbox->report.hidden = deletion.count;
+		mailbox->report.error = mailbox->record_error;
 	}
-	mailbox->report.finished = deletion.count - mailbox->report.unfinished;
+	mailbox->report.completed = deletion.count - mailbox->report.hidden;
 	listing_drop(&mailbox->listing, MARK_GONE | MARK_CHOSEN);
 	return 0;
 }
 
 /* Reads the record that a session before this one has left. Returns 0, in *ret_count how many
  * messages it has (0 also for what is no record of this mailbox), and their keys, or a failure. */
-static int read_record(struct mailbox *mailbox, struct commit_key **ret_keys, size_t *ret_count)
+static int read_record(struct mailbox *mailbox, struct record_key **ret_keys, size_t *ret_count)
 {
-	const struct directories *directories = &mailbox->directories;
+	const struct lock *lock = &mailbox->lock;
 	ssize_t count = 0;
 
-	if (directories->state_fd >= 0)
-		count = commit_read(directories->state_fd, directories->root_fd, ret_keys);
+	if (lock->state_fd >= 0)
+		count = record_read(lock->state_fd, lock->root_fd, ret_keys);
 	if (count == -EBADMSG) {
-		mailbox->report.bad_record = true;
-		if (directories->state_error == 0) /* reported once is enough */
-			(void)commit_clear(directories->state_fd);
+		mailbox->report.has_bad_record = true;
+		if (lock->state_error == 0) /* reported once is enough */
+			(void)record_clear(lock->state_fd);
 		count = 0;
 	}
 	if (count < 0)
@@ -685,23 +685,23 @@ static int rename_file(int from_fd, const char *from, int to_fd, const char *to)
 
 static int mark_file_seen(struct mailbox *mailbox, struct message *message, void *context)
 {
-	const int *fds = mailbox->directories.places.fds;
+	const int *fds = mailbox->lock.subdirs.fds;
 	auto_free char *name = NULL;
-	int r = name_add_seen(message->name, &name);
+	int r = maildir_name_add_seen(message->name, &name);
 
 	(void)context;
-	if (r < 0 || (message->place == PLACE_CUR && strcmp(name, message->name) == 0))
+	if (r < 0 || (message->subdir == SUBDIR_CUR && strcmp(name, message->name) == 0))
 		return r;
-	r = rename_file(fds[message->place], message->name, fds[PLACE_CUR], name);
+	r = rename_file(fds[message->subdir], message->name, fds[SUBDIR_CUR], name);
 	if (r < 0)
 		return r;
-	message->place = PLACE_CUR;
+	message->subdir = SUBDIR_CUR;
 	return listing_rename(&mailbox->listing, message, name);
 }
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	if (!mailbox->directories.places.is_maildir || mailbox->access == MAILBOX_READ_ONLY ||
+	if (!mailbox->lock.subdirs.is_maildir || mailbox->access == MAILBOX_READ_ONLY ||
 	    !(mailbox->marks & MARK_RETRIEVED))
 		return 0;
 	for (size_t i = 0; i < mailbox->listing.count; i++) {
@@ -722,30 +722,29 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 /* ---- Beginning and end ---- */
 
 /* Lists what is there, without what an earlier session has deleted. */
-static int read_listing(struct mailbox *mailbox, const struct commit_key *keys, size_t key_count)
+static int read_listing(struct mailbox *mailbox, const struct record_key *keys, size_t key_count)
 {
-	const struct directories *directories = &mailbox->directories;
+	const struct lock *lock = &mailbox->lock;
 	int r = 0;
 
-	mailbox->has_snapshot =
-		key_count == 0 && directories->root_fd >= 0 &&
-		snapshot_load(directories->root_fd, &directories->places, &mailbox->listing);
+	mailbox->has_snapshot = key_count == 0 && lock->root_fd >= 0 &&
+				snapshot_load(lock->root_fd, &lock->subdirs, &mailbox->listing);
 	if (!mailbox->has_snapshot)
-		r = listing_read(&directories->places, &mailbox->listing);
+		r = listing_read(&lock->subdirs, &mailbox->listing);
 	mailbox->has_loaded_sizes = mailbox->has_snapshot; /* it had all that was known */
-	mailbox->unfinished = 0;
+	mailbox->record_error = 0;
 	return r == 0 && key_count > 0 ? recover(mailbox, keys, key_count) : r;
 }
 
 /* Sees to it that all that is there can be deleted, however full the disk will be. Without a word
- * if there is no room: perhaps the next session has more luck. */
-static void reserve_room(const struct mailbox *mailbox)
+ * if there is no space: perhaps the next session has more luck. */
+static void reserve_record(const struct mailbox *mailbox)
 {
-	const struct directories *directories = &mailbox->directories;
+	const struct lock *lock = &mailbox->lock;
 
-	if (directories->state_fd >= 0 && directories->state_error == 0)
-		(void)commit_reserve(directories->state_fd, directories->root_fd,
-				     directories->state_octets, mailbox->listing.count);
+	if (lock->state_fd >= 0 && lock->state_error == 0)
+		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
+				     mailbox->listing.count);
 }
 
 /* Whether a directory is the one that the session has had from the beginning. A symbolic link to
@@ -761,7 +760,8 @@ static int check_directory(struct mailbox *mailbox, const struct stat *status)
 
 /* Opens what is there, locks it, and reads the record. It is looked at before anything is made in
  * it, and once more when it cannot change any more. */
-static int enter(struct mailbox *mailbox, struct commit_key **ret_keys, size_t *ret_key_count)
+static int open_and_lock(struct mailbox *mailbox, struct record_key **ret_keys,
+			 size_t *ret_key_count)
 {
 	struct stat status;
 	int r = 0;
@@ -771,25 +771,24 @@ static int enter(struct mailbox *mailbox, struct commit_key **ret_keys, size_t *
 	if (r < 0)
 		return r;
 	if (mailbox->access == MAILBOX_READ_ONLY)
-		r = directories_open_read_only(mailbox->path, &mailbox->directories);
+		r = lock_open_read_only(mailbox->path, &mailbox->lock);
 	else
-		r = directories_open(mailbox->path, &mailbox->directories);
-	if (r == 0 && mailbox->directories.root_fd >= 0 &&
-	    fstat(mailbox->directories.root_fd, &status) == 0)
+		r = lock_open(mailbox->path, &mailbox->lock);
+	if (r == 0 && mailbox->lock.root_fd >= 0 && fstat(mailbox->lock.root_fd, &status) == 0)
 		r = check_directory(mailbox, &status);
 	return r == 0 ? read_record(mailbox, ret_keys, ret_key_count) : r;
 }
 
-static int enter_and_list(struct mailbox *mailbox)
+static int open_lock_and_list(struct mailbox *mailbox)
 {
-	auto_free struct commit_key *keys = NULL;
+	auto_free struct record_key *keys = NULL;
 	size_t key_count;
-	int r = enter(mailbox, &keys, &key_count);
+	int r = open_and_lock(mailbox, &keys, &key_count);
 
 	if (r == 0)
 		r = read_listing(mailbox, keys, key_count);
 	if (r == 0)
-		reserve_room(mailbox);
+		reserve_record(mailbox);
 	return r;
 }
 
@@ -800,10 +799,10 @@ int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **
 
 	if (!mailbox)
 		return -ENOMEM;
-	mailbox->directories = DIRECTORIES_NONE;
+	mailbox->lock = LOCK_NONE;
 	mailbox->access = access;
 	mailbox->path = strdup(path);
-	r = mailbox->path ? enter_and_list(mailbox) : -ENOMEM;
+	r = mailbox->path ? open_lock_and_list(mailbox) : -ENOMEM;
 	if (r < 0)
 		(void)mailbox_free(mailbox);
 	else
@@ -815,7 +814,7 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 {
 	if (mailbox) {
 		save_caches(mailbox);
-		directories_close(&mailbox->directories);
+		lock_close(&mailbox->lock);
 		listing_clear(&mailbox->listing);
 		free(mailbox->path);
 		free(mailbox);
@@ -826,19 +825,19 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 void mailbox_sleep(struct mailbox *mailbox)
 {
 	save_caches(mailbox);
-	directories_close(&mailbox->directories);
+	lock_close(&mailbox->lock);
 }
 
 /* A folder's files may change, and its directory does not tell: their sizes are to be looked at
  * again. */
-static void doubt_sizes(struct mailbox *mailbox)
+static void remeasure_sizes(struct mailbox *mailbox)
 {
 	for (size_t i = 0; i < mailbox->listing.count; i++)
 		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_MEASURED;
 }
 
 /* Replaces the listing by what is there now; on failure it stays. */
-static int list_anew(struct mailbox *mailbox, const struct commit_key *keys, size_t key_count,
+static int list_anew(struct mailbox *mailbox, const struct record_key *keys, size_t key_count,
 		     bool *ret_has_new)
 {
 	auto_listing struct listing older = mailbox->listing;
@@ -860,20 +859,20 @@ static int list_anew(struct mailbox *mailbox, const struct commit_key *keys, siz
 
 static int wake(struct mailbox *mailbox, bool *ret_has_new)
 {
-	auto_free struct commit_key *keys = NULL;
+	auto_free struct record_key *keys = NULL;
 	size_t key_count;
-	int r = enter(mailbox, &keys, &key_count);
+	int r = open_and_lock(mailbox, &keys, &key_count);
 
 	*ret_has_new = false;
 	if (r == 0 && key_count == 0)
-		r = listing_is_unchanged(&mailbox->listing, &mailbox->directories.places);
+		r = listing_is_unchanged(&mailbox->listing, &mailbox->lock.subdirs);
 	if (r == 0)
 		r = list_anew(mailbox, keys, key_count, ret_has_new);
-	else if (r > 0 && !mailbox->directories.places.is_maildir)
-		doubt_sizes(mailbox);
+	else if (r > 0 && !mailbox->lock.subdirs.is_maildir)
+		remeasure_sizes(mailbox);
 	if (r < 0)
 		return r;
-	reserve_room(mailbox);
+	reserve_record(mailbox);
 	return 0;
 }
 
@@ -884,6 +883,6 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	mailbox->report = (struct mailbox_report){ 0 };
 	r = wake(mailbox, ret_has_new);
 	if (r < 0)
-		directories_close(&mailbox->directories);
+		lock_close(&mailbox->lock);
 	return r;
 }

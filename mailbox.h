@@ -26,10 +26,11 @@ struct mailbox;
 
 /* What its administrator should know of a mailbox that was opened, woken or committed. */
 struct mailbox_report {
-	bool bad_record;   /* a commit record was damaged, or another mailbox's: it means nothing */
-	size_t finished;   /* messages of an interrupted deletion, now removed */
-	size_t unfinished; /* messages that are deleted, but whose files could not be removed yet */
-	int error;	   /* why (negative errno), or why else a record could not be ended; or 0 */
+	bool has_bad_record; /* a commit record was damaged, or another mailbox's: it means nothing
+			      */
+	size_t completed;    /* messages of an interrupted deletion, now removed */
+	size_t hidden; /* messages that are deleted, but whose files could not be removed yet */
+	int error;     /* why (negative errno), or why else a record could not be ended; or 0 */
 };
 
 /* Opens, locks and lists the mailbox at `path`; the caller frees it. One that does not exist is
@@ -86,8 +87,8 @@ void mailbox_message_close(struct mailbox_message *message);
 
 /* Notes that the client got all of a message, so many octets of it. Returns whether its size was
  * believed to be another; from now on it is this. */
-bool mailbox_retrieved(struct mailbox *mailbox, size_t index, const struct mailbox_message *file,
-		       uint64_t octets);
+bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
+			    const struct mailbox_message *file, uint64_t octets);
 
 /* Marks a message as deleted; unmarks all. */
 void mailbox_mark(struct mailbox *mailbox, size_t index);
@@ -101,7 +102,7 @@ int mailbox_delete(struct mailbox *mailbox, size_t index);
 
 /* Deletes the marked messages, all or none (RFC 1939 section 6). Returns 0 when that is certain,
  * whatever happens; files that could not be removed yet are in the report. On failure *ret_deleted
- * messages are gone; that is 0, unless the disk had no room for the record of a commit and they
+ * messages are gone; that is 0, unless the disk had no space for the record of a commit and they
  * were deleted one by one, and the others are still there and marked:
  *   -EROFS, -EACCES  the mailbox cannot be written
  *   -EIO             the disk failed before anything was certain

@@ -155,32 +155,32 @@ static int serve_client(struct service *service, const struct listener_session *
 		r = protocol_refuse(service->settings, service->tls, transport, session->refusal);
 	else
 		r = protocol_serve(service->settings, service->tls, transport,
-				   session ? &session->place : NULL);
+				   session ? &session->slot_ref : NULL);
 	(void)transport_free(transport);
 	return exit_status(r);
 }
 
 /* Makes what a service needs besides settings. */
-static int equip(struct service *service)
+static int make_tls_and_sandbox(struct service *service)
 {
 	int r = make_tls(service->settings, &service->tls);
 
 	if (r == 0 && service->tls)
-		tickets_make_directory();
+		ticket_key_make_directory();
 	return r == 0 ? make_sandbox(service) : r;
 }
 
 /* Frees the settings, and what was made for them. */
-static void discard(struct service *service)
+static void service_done(struct service *service)
 {
 	(void)tls_free(service->tls);
 	util_close(&service->set_fd);
 	(void)settings_free(service->settings);
 }
 
-/* Reads what every session needs, so that none has to, and leaves room on the heap for it. Without
+/* Reads what every session needs, so that none has to, and leaves space on the heap for it. Without
  * TLS from the first octet, a certificate that is of no use is no reason not to serve. */
-static int prepare(const struct service *service)
+static int preload(const struct service *service)
 {
 	int r;
 
@@ -204,9 +204,9 @@ static void reload(struct service *service)
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
 
 	if (r == 0)
-		r = equip(&fresh);
+		r = make_tls_and_sandbox(&fresh);
 	if (r == 0)
-		r = prepare(&fresh);
+		r = preload(&fresh);
 	if (r < 0) {
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
@@ -221,7 +221,7 @@ static void reload(struct service *service)
 		log_event(LOG_EVENT_RELOADED, NULL, "settings and certificates are read again");
 	}
 	free(problem);
-	discard(&fresh);
+	service_done(&fresh);
 }
 
 /* Serves a socket that listens, in one process for each connection. */
@@ -229,7 +229,7 @@ static int listen_for_clients(struct service *service)
 {
 	struct listener_session session;
 	enum listener_event event = LISTENER_RELOAD;
-	int r = prepare(service);
+	int r = preload(service);
 
 	while (r == 0) {
 		const struct listener_limits limits = {
@@ -280,8 +280,8 @@ static int serve(struct service *service)
 		log_error("cannot use the sockets that were passed: %s", strerror(-r));
 		return exit_status(r);
 	}
-	title_open(service->argc, service->argv); /* after the last change of the environment */
-	r = equip(service);
+	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
+	r = make_tls_and_sandbox(service);
 	if (r < 0)
 		return exit_status(r);
 	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
@@ -354,7 +354,7 @@ static int print_help(void)
 	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 
-static int act(enum settings_action action, struct service *service)
+static int run_action(enum settings_action action, struct service *service)
 {
 	switch (action) {
 	case SETTINGS_HELP:
@@ -372,13 +372,13 @@ static int act(enum settings_action action, struct service *service)
 /* Nothing is left to do at the end: what libraries would do, and freeing what was the listener's,
  * which first copies each of its pages, is a part of each session's time that shows. Instruments in
  * the program have their say. */
-static int leave(struct service *service, int status)
+static int exit_process(struct service *service, int status)
 {
 #ifndef INSTRUMENTED
 	_exit(status);
 #endif
 	(void)listener_free(service->listener);
-	discard(service);
+	service_done(service);
 	return status;
 }
 
@@ -398,5 +398,5 @@ int main(int argc, char *argv[])
 		free(problem);
 		return r == -EINVAL ? EX_USAGE : r == -EBADMSG ? EX_CONFIG : EX_TEMPFAIL;
 	}
-	return leave(&service, act(action, &service));
+	return exit_process(&service, run_action(action, &service));
 }

@@ -223,13 +223,13 @@ static int put_octets(struct session *session, struct wire_converter *converter,
 		      size_t count)
 {
 	while (count > 0) {
-		char *room;
-		size_t room_octets, put, used;
-		int r = transport_room(session->transport, &room, &room_octets);
+		char *space;
+		size_t space_octets, put, used;
+		int r = transport_space(session->transport, &space, &space_octets);
 
 		if (r < 0)
 			return r;
-		used = wire_convert(converter, octets, count, room, room_octets, &put);
+		used = wire_convert(converter, octets, count, space, space_octets, &put);
 		transport_filled(session->transport, put);
 		octets += used;
 		count -= used;
@@ -279,7 +279,7 @@ static int send_message(struct session *session, size_t index, struct mailbox_me
 		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
 
 		r = put_octets(session, &converter, session->octets, count);
-		if (top && top->done)
+		if (top && top->is_done)
 			break;
 		n = mailbox_message_read(message, session->octets, SESSION_READ_OCTETS);
 	}
@@ -305,7 +305,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 		session->sums.retrieved++;
 		session->sums.retrieved_octets += octets;
 	}
-	if (r == 1 && mailbox_retrieved(session->mailbox, argument->index, &message, octets)) {
+	if (r == 1 && mailbox_note_retrieved(session->mailbox, argument->index, &message, octets)) {
 		char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 		mailbox_unique_id(session->mailbox, argument->index, unique_id);
@@ -370,13 +370,13 @@ static int commit(struct session *session, size_t *ret_deleted)
 			  *ret_deleted, strerror(-r));
 		return r;
 	}
-	session_log_deletions(mailbox, mailbox_report(session->mailbox));
+	session_log_recovery(mailbox, mailbox_report(session->mailbox));
 	if (!session->settings->keep_new) {
-		int seen = mailbox_mark_seen(session->mailbox);
+		int error = mailbox_mark_seen(session->mailbox);
 
-		if (seen < 0)
+		if (error < 0)
 			log_warning("cannot mark messages of '%s' as seen: %s", mailbox,
-				    strerror(-seen));
+				    strerror(-error));
 	}
 	return 0;
 }
@@ -422,7 +422,7 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 	int r;
 
 	(void)argument;
-	if (scoreboard_note_sleep(session->place, max) < 0) {
+	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
 		log_warning("'%s' from %s may not sleep: max-sleeping-per-user = %u",
 			    session->account->user, transport_peer(session->transport), max);
 		return reply_err(session, "[SYS/TEMP] too many of your sessions are asleep");
@@ -434,7 +434,7 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 		session->sums.sleeps++;
 		session_enter(session, IN_SLEEP);
 	} else {
-		scoreboard_note_wake(session->place);
+		scoreboard_note_wake(session->slot_ref);
 	}
 	return reply_commit(session, r, deleted, "asleep");
 }
@@ -456,14 +456,14 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
-	session_log_deletions(session->account->mailbox, mailbox_report(session->mailbox));
+	session_log_recovery(session->account->mailbox, mailbox_report(session->mailbox));
 	r = session_narrow(session, session->account);
 	if (r < 0) {
 		mailbox_sleep(session->mailbox);
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
 	}
-	scoreboard_note_wake(session->place);
+	scoreboard_note_wake(session->slot_ref);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
 			mailbox_count(session->mailbox));
@@ -495,15 +495,15 @@ static const struct command commands[] = {
 };
 /* clang-format on */
 
-/* Finds the row for a name in a state. In ret_known: whether any state has the name. */
+/* Finds the row for a name in a state. In ret_is_known: whether any state has the name. */
 static const struct command *find_command(const char *name, enum session_state state,
-					  bool *ret_known)
+					  bool *ret_is_known)
 {
-	*ret_known = false;
+	*ret_is_known = false;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcasecmp(commands[i].name, name) != 0)
 			continue;
-		*ret_known = true;
+		*ret_is_known = true;
 		if (commands[i].states & state)
 			return &commands[i];
 	}
@@ -620,14 +620,14 @@ static int serve_line(struct session *session, char *line, size_t octets)
 {
 	char *text = cut_keyword(line, octets);
 	struct argument argument;
-	bool known, is_bad;
-	const struct command *command = find_command(line, session->state, &known);
+	bool is_known, is_bad;
+	const struct command *command = find_command(line, session->state, &is_known);
 	const char *problem;
 	int r;
 
 	if (!command) {
-		r = refuse_command(session, known ? "this command is not valid in this state" :
-						    "unknown command");
+		r = refuse_command(session, is_known ? "this command is not valid in this state" :
+						       "unknown command");
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return r;
 	}
@@ -675,13 +675,13 @@ int protocol_refuse(const struct settings *settings, struct tls *tls, struct tra
 }
 
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_place *place)
+		   const struct scoreboard_slot_ref *slot_ref)
 {
 	struct session session = {
 		.settings = settings,
 		.tls = tls,
 		.transport = transport,
-		.place = place,
+		.slot_ref = slot_ref,
 	};
 	int r;
 

@@ -130,7 +130,7 @@ static int allow_tls(int set_fd, const struct settings *settings)
 	if (settings->tls == TLS_OFF)
 		return 0;
 	system_file = tls_system_file();
-	r = tickets_find_directory(&directory);
+	r = ticket_key_find_directory(&directory);
 	if (r == 0)
 		r = allow_if_there(set_fd, directory, SANDBOX_CHANGE);
 	if (r == 0)

@@ -13,20 +13,20 @@
 /* A row of failures is over when nothing has come for so long: nobody is shut out for good. */
 #define FORGET_S 300
 
-struct slot {
+struct scoreboard_slot {
 	_Atomic uint64_t user; /* a digest of the name, from login on */
 	_Atomic uint32_t state;
 };
 
-struct source {
+struct failure_row {
 	_Atomic uint32_t failures;
 	_Atomic uint32_t last_s; /* monotonic */
 };
 
 struct scoreboard {
 	_Atomic size_t end; /* of the slots that have been used */
-	struct slot slots[SCOREBOARD_SLOTS];
-	struct source sources[SCOREBOARD_SOURCES];
+	struct scoreboard_slot slots[SCOREBOARD_SLOTS];
+	struct failure_row sources[SCOREBOARD_SOURCES];
 };
 
 static uint32_t now_s(void)
@@ -103,28 +103,30 @@ static uint64_t digest_name(const char *name)
 	return digest;
 }
 
-void scoreboard_note_failure(const struct scoreboard_place *place)
+void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref)
 {
-	if (place)
-		scoreboard_add_failure(place->scoreboard, place->source);
+	if (slot_ref)
+		scoreboard_add_failure(slot_ref->scoreboard, slot_ref->source);
 }
 
-void scoreboard_note_login(const struct scoreboard_place *place, const char *user)
+void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
-	if (!place)
+	if (!slot_ref)
 		return;
-	scoreboard_forget(place->scoreboard, place->source);
-	place->scoreboard->slots[place->slot].user = digest_name(user);
-	place->scoreboard->slots[place->slot].state = SCOREBOARD_AWAKE;
+	scoreboard_forget(slot_ref->scoreboard, slot_ref->source);
+	slot_ref->scoreboard->slots[slot_ref->slot].user = digest_name(user);
+	slot_ref->scoreboard->slots[slot_ref->slot].state = SCOREBOARD_AWAKE;
 }
 
-unsigned scoreboard_wait_s(const struct scoreboard_place *place, unsigned penalty_s, unsigned max_s)
+unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, unsigned penalty_s,
+			   unsigned max_s)
 {
 	uint32_t failures;
 
-	if (!place || penalty_s == 0 || !scoreboard_has_failures(place->scoreboard, place->source))
+	if (!slot_ref || penalty_s == 0 ||
+	    !scoreboard_has_failures(slot_ref->scoreboard, slot_ref->source))
 		return 0;
-	failures = place->scoreboard->sources[place->source].failures;
+	failures = slot_ref->scoreboard->sources[slot_ref->source].failures;
 	if (failures < SCOREBOARD_FREE_FAILURES)
 		return 0;
 	for (; failures > SCOREBOARD_FREE_FAILURES && penalty_s < max_s; failures--)
@@ -144,22 +146,22 @@ static unsigned count_sleeping(const struct scoreboard *scoreboard, uint64_t use
 
 /* It is counted with itself asleep: of two that come at once both may be refused, but never both
  * let in. */
-int scoreboard_note_sleep(const struct scoreboard_place *place, unsigned max)
+int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
-	struct slot *slot;
+	struct scoreboard_slot *slot;
 
-	if (!place)
+	if (!slot_ref)
 		return 0;
-	slot = &place->scoreboard->slots[place->slot];
+	slot = &slot_ref->scoreboard->slots[slot_ref->slot];
 	slot->state = SCOREBOARD_ASLEEP;
-	if (count_sleeping(place->scoreboard, slot->user) <= max)
+	if (count_sleeping(slot_ref->scoreboard, slot->user) <= max)
 		return 0;
 	slot->state = SCOREBOARD_AWAKE;
 	return -EDQUOT;
 }
 
-void scoreboard_note_wake(const struct scoreboard_place *place)
+void scoreboard_note_wake(const struct scoreboard_slot_ref *slot_ref)
 {
-	if (place)
-		place->scoreboard->slots[place->slot].state = SCOREBOARD_AWAKE;
+	if (slot_ref)
+		slot_ref->scoreboard->slots[slot_ref->slot].state = SCOREBOARD_AWAKE;
 }

@@ -48,21 +48,21 @@ void scoreboard_forget(struct scoreboard *scoreboard, size_t source);
 /* ---- For a session ---- */
 
 /* A session's place on the scoreboard; without one (NULL) nothing below does anything. */
-struct scoreboard_place {
+struct scoreboard_slot_ref {
 	struct scoreboard *scoreboard;
 	size_t slot, source;
 };
 
 /* Notes that this session's login failed, or that it is `user` who has logged in. */
-void scoreboard_note_failure(const struct scoreboard_place *place);
-void scoreboard_note_login(const struct scoreboard_place *place, const char *user);
+void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref);
+void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user);
 
 /* The seconds that a login has to wait, after several failures in a row from its source and unless
  * they are long ago: `penalty_s`, doubling with each, but never more than `max_s`. */
-unsigned scoreboard_wait_s(const struct scoreboard_place *place, unsigned penalty_s,
+unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, unsigned penalty_s,
 			   unsigned max_s);
 
 /* Notes that the session falls asleep, unless `max` sessions of its user sleep already, and that it
  * has woken up. Returns 0 or -EDQUOT. */
-int scoreboard_note_sleep(const struct scoreboard_place *place, unsigned max);
-void scoreboard_note_wake(const struct scoreboard_place *place);
+int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max);
+void scoreboard_note_wake(const struct scoreboard_slot_ref *slot_ref);

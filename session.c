@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* So much of what a client calls himself is logged, so that there is room for the reason. */
+/* So much of what a client calls himself is logged, so that there is space for the reason. */
 #define USER_OCTETS_MAX 320
 
 const char *session_response_code(int error)
@@ -197,16 +197,16 @@ void session_log_users(const struct session *session, const struct auth_report *
 			    report->malformed_line);
 }
 
-void session_log_deletions(const char *path, const struct mailbox_report *report)
+void session_log_recovery(const char *path, const struct mailbox_report *report)
 {
-	if (report->bad_record)
+	if (report->has_bad_record)
 		log_warning("the commit record of '%s' is damaged or foreign: ignored", path);
-	if (report->finished > 0)
+	if (report->completed > 0)
 		log_warning("an interrupted deletion in '%s' is finished: %zu messages", path,
-			    report->finished);
-	if (report->unfinished > 0)
+			    report->completed);
+	if (report->hidden > 0)
 		log_warning("%zu deleted messages of '%s' are hidden, but not yet removed: %s",
-			    report->unfinished, path, strerror(-report->error));
+			    report->hidden, path, strerror(-report->error));
 	else if (report->error < 0)
 		log_warning("cannot end the commit record of '%s': %s", path,
 			    strerror(-report->error));
@@ -214,7 +214,7 @@ void session_log_deletions(const char *path, const struct mailbox_report *report
 
 bool session_is_read_only(const struct session *session, const struct account *account)
 {
-	return session->settings->read_only || account->read_only;
+	return session->settings->read_only || account->is_read_only;
 }
 
 /* ---- The sandbox ---- */
@@ -225,7 +225,7 @@ int session_narrow(struct session *session, const struct account *account)
 	bool is_first = !session->account, is_there;
 	int r;
 
-	if (session->settings->sandbox == SANDBOX_OFF || session->is_narrow)
+	if (session->settings->sandbox == SANDBOX_OFF || session->is_confined)
 		return 0;
 	set_fd = sandbox_new_set();
 	if (set_fd < 0)
@@ -234,7 +234,7 @@ int session_narrow(struct session *session, const struct account *account)
 			      set_fd, &is_there);
 	if (r == 0 && (is_first || is_there))
 		r = sandbox_enter(set_fd);
-	session->is_narrow = r == 0 && is_there;
+	session->is_confined = r == 0 && is_there;
 	return r;
 }
 
@@ -259,10 +259,10 @@ static void show_title(const struct session *session)
 	const char *peer = transport_peer(session->transport);
 
 	if (session->account)
-		title_set("%s %s%s", session->account->user, peer,
-			  session->state == IN_SLEEP ? " asleep" : "");
+		proctitle_set("%s %s%s", session->account->user, peer,
+			      session->state == IN_SLEEP ? " asleep" : "");
 	else
-		title_set("%s before login", peer);
+		proctitle_set("%s before login", peer);
 }
 
 void session_enter(struct session *session, enum session_state state)

@@ -12,7 +12,7 @@
 struct account;
 struct auth_report;
 struct mailbox_report;
-struct scoreboard_place;
+struct scoreboard_slot_ref;
 struct tls;
 
 #define SESSION_READ_OCTETS 65536
@@ -35,8 +35,8 @@ struct session_sums {
 struct session {
 	const struct settings *settings;
 	struct transport *transport;
-	struct tls *tls;		      /* NULL: none */
-	const struct scoreboard_place *place; /* NULL: there is no listener */
+	struct tls *tls;			    /* NULL: none */
+	const struct scoreboard_slot_ref *slot_ref; /* NULL: there is no listener */
 	struct session_sums sums;
 	enum session_state state; /* session_enter() alone assigns it */
 	char *user;		  /* that USER named; NULL: none */
@@ -45,7 +45,7 @@ struct session {
 	bool is_hung_up;	  /* by us: it has had enough of both */
 	struct account *account;  /* from login on */
 	struct mailbox *mailbox;  /* likewise */
-	bool is_narrow;		  /* the sandbox has no more than that mailbox */
+	bool is_confined;	  /* the sandbox has no more than that mailbox */
 	char *octets;		  /* of a message that is being sent, SESSION_READ_OCTETS */
 };
 
@@ -87,7 +87,7 @@ void session_log_end(const struct session *session, int error);
 /* These log what is worth it beside the reply: lines of the passwd-file that are skipped, what
  * happened to deletions in the mailbox. */
 void session_log_users(const struct session *session, const struct auth_report *report);
-void session_log_deletions(const char *path, const struct mailbox_report *report);
+void session_log_recovery(const char *path, const struct mailbox_report *report);
 
 bool session_is_read_only(const struct session *session, const struct account *account);
 

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#define LINE_OCTETS_MAX 4096 /* of the settings file: room for any path */
+#define LINE_OCTETS_MAX 4096 /* of the settings file: space for any path */
 #define SECONDS_MAX 31536000 /* a year */
 #define WORDS_MAX 4
 
@@ -89,7 +89,7 @@ static int parse_paths(const struct setting *setting, const char *value, void *f
 static int parse_template(const struct setting *setting, const char *value, void *field)
 {
 	(void)setting;
-	return template_check(value) == 0 ? replace_text(value, field) : -EINVAL;
+	return path_template_check(value) == 0 ? replace_text(value, field) : -EINVAL;
 }
 
 static int parse_number(const struct setting *setting, const char *value, void *field)
@@ -104,12 +104,12 @@ static int parse_number(const struct setting *setting, const char *value, void *
 
 static int parse_yes_no(const struct setting *setting, const char *value, void *field)
 {
-	bool yes = strcmp(value, "yes") == 0;
+	bool is_yes = strcmp(value, "yes") == 0;
 
 	(void)setting;
-	if (!yes && strcmp(value, "no") != 0)
+	if (!is_yes && strcmp(value, "no") != 0)
 		return -EINVAL;
-	*(bool *)field = yes;
+	*(bool *)field = is_yes;
 	return 0;
 }
 
@@ -351,7 +351,8 @@ static void cut_comment(char *line)
 	}
 }
 
-static int read_line(struct settings *settings, char *line, const char *where, char **ret_problem)
+static int parse_line_of_file(struct settings *settings, char *line, const char *where,
+			      char **ret_problem)
 {
 	char *equals, *name;
 
@@ -368,7 +369,7 @@ static int read_line(struct settings *settings, char *line, const char *where, c
 	return set(settings, name, strlen(name), trim(equals + 1), where, -EBADMSG, ret_problem);
 }
 
-static int read_lines(struct settings *settings, FILE *file, const char *path, char **ret_problem)
+static int parse_lines(struct settings *settings, FILE *file, const char *path, char **ret_problem)
 {
 	char line[LINE_OCTETS_MAX + 2]; /* with line end and NUL */
 	int r = 0;
@@ -383,7 +384,7 @@ static int read_lines(struct settings *settings, FILE *file, const char *path, c
 			return problem(ret_problem, -EBADMSG,
 				       "%s: the line has a NUL or is longer than %d octets", where,
 				       LINE_OCTETS_MAX);
-		r = read_line(settings, line, where, ret_problem);
+		r = parse_line_of_file(settings, line, where, ret_problem);
 	}
 	if (r == 0 && ferror(file))
 		return problem(ret_problem, -EBADMSG, "cannot read the settings file '%s': %s",
@@ -391,7 +392,7 @@ static int read_lines(struct settings *settings, FILE *file, const char *path, c
 	return r;
 }
 
-static int read_file(struct settings *settings, const char *path, char **ret_problem)
+static int read_settings_file(struct settings *settings, const char *path, char **ret_problem)
 {
 	FILE *file = fopen(path, "re");
 	int r;
@@ -399,7 +400,7 @@ static int read_file(struct settings *settings, const char *path, char **ret_pro
 	if (!file)
 		return problem(ret_problem, -EBADMSG, "cannot read the settings file '%s': %s",
 			       path, strerror(errno));
-	r = read_lines(settings, file, path, ret_problem);
+	r = parse_lines(settings, file, path, ret_problem);
 	(void)fclose(file);
 	return r;
 }
@@ -538,7 +539,7 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 		const char *path = option_value(argv[i], "--config");
 
 		if (path)
-			r = read_file(settings, path, ret_problem);
+			r = read_settings_file(settings, path, ret_problem);
 		has_file = has_file || path;
 	}
 	for (int i = 1; i < argc && r == 0; i++)

@@ -35,7 +35,7 @@
 #define NAMES_MAX 8		   /* of a client */
 #define SERVER_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
 #define PROBLEM_OCTETS 200
-#define FLIGHT_OCTETS 8192 /* room for a chain of certificates */
+#define FLIGHT_OCTETS 8192 /* space for a chain of certificates */
 #define ALERT_OCTETS 7	   /* a whole record with an alert that is not encrypted */
 /* A client that polls once in this time resumes, unless the key has changed meanwhile. */
 #define TICKET_LIFETIME_S 43200
@@ -52,7 +52,7 @@ struct certificate {
 
 struct tls {
 	struct tls_options options;
-	bool loaded;
+	bool is_loaded;
 	int complaints;
 	gnutls_priority_t priority;
 	struct certificate *certificates;
@@ -116,8 +116,8 @@ static int read_open_file(int fd, gnutls_datum_t *ret_datum)
 }
 
 /* Reads a file that a setting names. Returns 0, or -EBADMSG after a complaint. */
-static int read_file(struct tls *tls, const char *setting, const char *path,
-		     gnutls_datum_t *ret_datum)
+static int read_pem_file(struct tls *tls, const char *setting, const char *path,
+			 gnutls_datum_t *ret_datum)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int r = fd < 0 ? -errno : read_open_file(fd, ret_datum);
@@ -173,7 +173,7 @@ static int load_chain(struct tls *tls, struct certificate *certificate)
 {
 	const char *path = certificate->cert_path;
 	auto_datum gnutls_datum_t pem = { 0 };
-	int r = read_file(tls, "tls-cert", path, &pem);
+	int r = read_pem_file(tls, "tls-cert", path, &pem);
 
 	if (r < 0)
 		return r;
@@ -226,7 +226,7 @@ static int load_key(struct tls *tls, struct certificate *certificate)
 {
 	const char *path = certificate->key_path;
 	auto_datum gnutls_datum_t pem = { 0 };
-	int r = read_file(tls, "tls-key", path, &pem);
+	int r = read_pem_file(tls, "tls-key", path, &pem);
 
 	if (r < 0)
 		return r;
@@ -273,7 +273,7 @@ static bool is_rsa(const struct certificate *certificate)
 }
 
 /* Whether `other` is good for every name that the certificate is good for. */
-static bool stands_in(const struct certificate *other, const struct certificate *certificate)
+static bool is_stand_in_for(const struct certificate *other, const struct certificate *certificate)
 {
 	char name[SERVER_NAME_OCTETS_MAX + 1];
 	bool has_name = false;
@@ -306,7 +306,7 @@ static int add_certificates(struct tls *tls, struct certificate *certificate)
 		for (size_t i = 0; i < tls->count && r == 0; i++) {
 			struct certificate *other = &tls->certificates[i];
 
-			if (is_rsa(other) != rsa || !stands_in(other, certificate))
+			if (is_rsa(other) != rsa || !is_stand_in_for(other, certificate))
 				continue;
 			r = add_certificate(tls, certificate->credentials, other);
 			certificate->in_credentials += r == 0;
@@ -370,7 +370,7 @@ static void load_ocsp(struct tls *tls, const char *path)
 	auto_datum gnutls_datum_t response = { 0 };
 	int r;
 
-	if (read_file(tls, "tls-ocsp", path, &response) < 0)
+	if (read_pem_file(tls, "tls-ocsp", path, &response) < 0)
 		return;
 	r = add_ocsp(tls, &response);
 	if (r < 0)
@@ -414,7 +414,7 @@ static int load(struct tls *tls)
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(tls);
 
 	if (r == 0 && ca_path)
-		r = read_file(tls, "tls-client-ca", ca_path, &client_ca);
+		r = read_pem_file(tls, "tls-client-ca", ca_path, &client_ca);
 	if (r == 0)
 		r = load_certificates(tls);
 	for (size_t i = 0; i < tls->count && r == 0; i++)
@@ -454,14 +454,14 @@ int tls_load(struct tls *tls)
 {
 	int r;
 
-	if (tls->loaded)
+	if (tls->is_loaded)
 		return tls->complaints;
 	r = load(tls);
 	if (r < 0) {
 		unload(tls);
 		return r;
 	}
-	tls->loaded = true;
+	tls->is_loaded = true;
 	return tls->complaints;
 }
 
@@ -513,17 +513,17 @@ static ssize_t note_io(struct tls_session *session, ssize_t n)
 	return -1;
 }
 
-static ssize_t pull(gnutls_transport_ptr_t context, void *room, size_t octets)
+static ssize_t pull(gnutls_transport_ptr_t context, void *space, size_t octets)
 {
 	struct tls_session *session = context;
-	ssize_t n = session->io.read_some(session->io.context, room, octets);
+	ssize_t n = session->io.read_some(session->io.context, space, octets);
 
 	if (n >= 0)
-		note_octets(session, room, (size_t)n);
+		note_octets(session, space, (size_t)n);
 	return note_io(session, n);
 }
 
-/* Writes a flight of handshake messages in one piece, as far as there is room: so that it goes out
+/* Writes a flight of handshake messages in one piece, as far as there is space: so that it goes out
  * in few packets, and no client has hung up before it has seen all of it. */
 static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int count)
 {
@@ -580,7 +580,7 @@ static int choose_certificate(gnutls_session_t gnutls)
 	return 0;
 }
 
-static int set_up(struct tls_session *session)
+static int set_up_gnutls(struct tls_session *session)
 {
 	static unsigned char protocol[] = "pop3";
 	const gnutls_datum_t alpn = { .data = protocol, .size = sizeof(protocol) - 1 };
@@ -609,19 +609,19 @@ static int set_up(struct tls_session *session)
 /* Without a key that other processes have too, a ticket would be of no use. */
 static int make_session(struct tls_session *session)
 {
-	unsigned char key[TICKETS_KEY_OCTETS];
+	unsigned char key[TICKET_KEY_OCTETS];
 	const gnutls_datum_t datum = { .data = key, .size = sizeof(key) };
-	int found = tickets_find_key(key);
-	unsigned tickets = found < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
+	int key_error = ticket_key_find(key);
+	unsigned tickets = key_error < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
 	int r = gnutls_init(&session->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
-	if (found < 0 && found != -ENOENT && found != -EAGAIN)
+	if (key_error < 0 && key_error != -ENOENT && key_error != -EAGAIN)
 		complain(session->tls, "no TLS session tickets, their key cannot be shared: %s",
-			 strerror(-found));
-	if (r >= 0 && found == 0)
+			 strerror(-key_error));
+	if (r >= 0 && key_error == 0)
 		r = gnutls_session_ticket_enable_server(session->session, &datum);
 	if (r >= 0)
-		r = set_up(session);
+		r = set_up_gnutls(session);
 	explicit_bzero(key, sizeof(key));
 	return r < 0 ? turn_load_error(r) : 0;
 }
@@ -672,12 +672,13 @@ static int add_name(struct tls_session *session, const char *name, size_t octets
 	return session->names[count] ? 0 : -ENOMEM;
 }
 
-/* Takes the e-mail addresses. In ret_any: whether there are any, be they of use or not. */
-static int find_mail_addresses(struct tls_session *session, gnutls_x509_crt_t crt, bool *ret_any)
+/* Takes the e-mail addresses. In ret_has_any: whether there are any, be they of use or not. */
+static int find_mail_addresses(struct tls_session *session, gnutls_x509_crt_t crt,
+			       bool *ret_has_any)
 {
 	int r = 0;
 
-	*ret_any = false;
+	*ret_has_any = false;
 	for (unsigned i = 0; r == 0; i++) {
 		char name[NAME_OCTETS_MAX + 1];
 		size_t octets = sizeof(name);
@@ -688,7 +689,7 @@ static int find_mail_addresses(struct tls_session *session, gnutls_x509_crt_t cr
 		if (type == GNUTLS_SAN_RFC822NAME)
 			r = add_name(session, name, octets);
 		if (type == GNUTLS_SAN_RFC822NAME || type < 0) /* or one that is too long */
-			*ret_any = true;
+			*ret_has_any = true;
 	}
 	return r;
 }
@@ -697,10 +698,10 @@ static int find_names(struct tls_session *session, gnutls_x509_crt_t crt)
 {
 	char name[NAME_OCTETS_MAX + 1];
 	size_t octets = sizeof(name);
-	bool any;
-	int r = find_mail_addresses(session, crt, &any);
+	bool has_any;
+	int r = find_mail_addresses(session, crt, &has_any);
 
-	if (r == 0 && !any &&
+	if (r == 0 && !has_any &&
 	    gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &octets) ==
 		    0)
 		r = add_name(session, name, octets);
@@ -761,11 +762,11 @@ static int client_alert(const struct tls_session *session, int error)
 
 static const char *describe_alert(int alert)
 {
-	bool of_certificate =
+	bool is_about_certificate =
 		(alert >= GNUTLS_A_BAD_CERTIFICATE && alert <= GNUTLS_A_CERTIFICATE_UNKNOWN) ||
 		alert == GNUTLS_A_UNKNOWN_CA;
 
-	return of_certificate ? "the client rejected the certificate" : "the client gave up";
+	return is_about_certificate ? "the client rejected the certificate" : "the client gave up";
 }
 
 static const char *describe_error(const struct tls_session *session, int error)
@@ -875,9 +876,9 @@ const char *tls_session_version(const struct tls_session *session)
 	return name ? name : "unknown";
 }
 
-ssize_t tls_session_read(struct tls_session *session, void *room, size_t octets)
+ssize_t tls_session_read(struct tls_session *session, void *space, size_t octets)
 {
-	ssize_t n = gnutls_record_recv(session->session, room, octets);
+	ssize_t n = gnutls_record_recv(session->session, space, octets);
 	int error;
 
 	if (n >= 0)

@@ -50,7 +50,7 @@ struct tls_session;
  * of file) or a negative errno, -EAGAIN if there is nothing to be had now. */
 struct tls_io {
 	void *context;
-	ssize_t (*read_some)(void *context, void *room, size_t octets);
+	ssize_t (*read_some)(void *context, void *space, size_t octets);
 	ssize_t (*write_some)(void *context, const void *octets, size_t count);
 };
 
@@ -83,7 +83,7 @@ const char *const *tls_session_names(const struct tls_session *session);
 const char *tls_session_version(const struct tls_session *session);
 
 /* Reads some octets; 0 is a proper end (close_notify). */
-ssize_t tls_session_read(struct tls_session *session, void *room, size_t octets);
+ssize_t tls_session_read(struct tls_session *session, void *space, size_t octets);
 
 /* Whether octets that have been received already wait to be read. */
 bool tls_session_holds_octets(const struct tls_session *session);

@@ -23,9 +23,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-/* Room for many pipelined commands, and for the longest line that may be asked for. */
+/* Space for many pipelined commands, and for the longest line that may be asked for. */
 #define IN_OCTETS 16384
-/* Room for answers, and once there are long ones. */
+/* Space for answers, and once there are long ones. */
 #define OUT_OCTETS_MIN 4096
 #define OUT_OCTETS_MAX 262144
 /* The longest response line, RFC 2449 section 4, without its CRLF. */
@@ -33,13 +33,14 @@
 /* Kept free after a line, so that neither ".\r\n" nor the beginning of a message makes us send a
  * line's end apart from the line. */
 #define SPARE_OCTETS 64
-#define ROOM_OCTETS_MIN 8
+#define SPACE_OCTETS_MIN 8
 /* Octets held back when a full buffer leaves: the CRLF that the ".\r\n" must not be apart from. */
 #define KEPT_OCTETS 2
 /* How long transport_finish() waits for a client to close its end. */
 #define FINISH_MS 2000
-/* When a silent peer is asked whether it is there, how often, and when it is given up. RFC 1939
- * lets a client be silent for ten minutes; a short failure of the network must not end a session.
+/* When a silent peer is asked whether it is there, how often, and when it is given up. RFC
+ * 1939 lets a client be silent for ten minutes; a short failure of the network must not end a
+ * session.
  */
 #define KEEPALIVE_IDLE_S 300
 #define KEEPALIVE_INTERVAL_S 60
@@ -58,7 +59,7 @@ struct transport {
 	bool has_deadline;
 	int64_t deadline_ms;	 /* monotonic, if has_deadline */
 	int64_t timeout_ms;	 /* of each wait, if not */
-	int failed;		 /* the first failure, which every later call gets too */
+	int error;		 /* the first failure, which every later call gets too */
 	struct tls_session *tls; /* NULL: none, or none any more */
 	bool agreed;		 /* its handshake is done */
 	bool encrypted;		 /* it is in use */
@@ -79,9 +80,9 @@ static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
 
 static int fail(struct transport *transport, int error)
 {
-	if (transport->failed == 0)
-		transport->failed = error;
-	return transport->failed;
+	if (transport->error == 0)
+		transport->error = error;
+	return transport->error;
 }
 
 static int find_kind(int fd, enum kind *ret_kind)
@@ -110,16 +111,16 @@ static void find_peer(int fd, enum kind kind, struct peer *ret)
 		peer_from_environment(ret);
 }
 
-static void note_end(int signal_number)
+static void note_sigterm(int signal_number)
 {
 	(void)signal_number;
 	is_told_to_end = 1;
 }
 
 /* SIGTERM comes through only while we wait for the client: so it interrupts nothing else. */
-static void catch_end(struct transport *transport)
+static void catch_sigterm(struct transport *transport)
 {
-	const struct sigaction action = { .sa_handler = note_end };
+	const struct sigaction action = { .sa_handler = note_sigterm };
 	sigset_t blocked;
 
 	(void)sigemptyset(&blocked);
@@ -150,7 +151,8 @@ static void tune_tcp(int fd)
 }
 
 /* Finds out what it is that the client is on, and who he is unless that is known. */
-static int set_up(struct transport *transport, int in_fd, int out_fd, const struct peer *peer)
+static int set_up_transport(struct transport *transport, int in_fd, int out_fd,
+			    const struct peer *peer)
 {
 	int r;
 
@@ -173,7 +175,7 @@ static int set_up(struct transport *transport, int in_fd, int out_fd, const stru
 		find_peer(in_fd, transport->in_kind, &transport->in_peer);
 		find_peer(out_fd, transport->out_kind, &transport->out_peer);
 	}
-	catch_end(transport);
+	catch_sigterm(transport);
 	tune_tcp(out_fd);
 	return 0;
 }
@@ -181,7 +183,7 @@ static int set_up(struct transport *transport, int in_fd, int out_fd, const stru
 int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret)
 {
 	struct transport *transport = calloc(1, sizeof(*transport));
-	int r = transport ? set_up(transport, in_fd, out_fd, peer) : -ENOMEM;
+	int r = transport ? set_up_transport(transport, in_fd, out_fd, peer) : -ENOMEM;
 
 	if (r < 0)
 		(void)transport_free(transport);
@@ -260,16 +262,16 @@ static bool is_ready(int fd, short events)
 }
 
 /* Reads or writes what can be had without waiting; the return value is tls.h's. */
-static ssize_t read_plain(void *context, void *room, size_t octets)
+static ssize_t read_plain(void *context, void *space, size_t octets)
 {
 	const struct transport *transport = context;
 	int fd = transport->in_fd;
 	ssize_t n;
 
 	if (transport->in_kind == KIND_SOCKET)
-		n = recv(fd, room, octets, MSG_DONTWAIT);
+		n = recv(fd, space, octets, MSG_DONTWAIT);
 	else if (transport->in_kind == KIND_FILE || is_ready(fd, POLLIN))
-		n = read(fd, room, octets);
+		n = read(fd, space, octets);
 	else
 		return -EAGAIN;
 	return n < 0 ? -errno : n;
@@ -295,7 +297,7 @@ static ssize_t write_plain(void *context, const void *octets, size_t count)
 /* Sends all but the last `kept` octets of the buffer. */
 static int send_buffer(struct transport *transport, size_t kept)
 {
-	while (transport->failed == 0 && transport->out_end > kept) {
+	while (transport->error == 0 && transport->out_end > kept) {
 		size_t octets = transport->out_end - kept;
 		ssize_t n = transport->encrypted ?
 				    tls_session_write(transport->tls, transport->out, octets) :
@@ -314,7 +316,7 @@ static int send_buffer(struct transport *transport, size_t kept)
 			memmove(transport->out, transport->out + n, transport->out_end);
 		}
 	}
-	return transport->failed;
+	return transport->error;
 }
 
 int transport_flush(struct transport *transport)
@@ -325,7 +327,7 @@ int transport_flush(struct transport *transport)
 /* Reads what there is, waiting for something at most until `end_ms`. */
 static int read_some(struct transport *transport, int64_t end_ms)
 {
-	char *room = transport->in + transport->in_end;
+	char *space = transport->in + transport->in_end;
 	size_t octets = IN_OCTETS - transport->in_end;
 	bool waits = !transport->encrypted || !tls_session_holds_octets(transport->tls);
 	ssize_t n;
@@ -335,8 +337,8 @@ static int read_some(struct transport *transport, int64_t end_ms)
 
 		if (r < 0)
 			return fail(transport, r);
-		n = transport->encrypted ? tls_session_read(transport->tls, room, octets) :
-					   read_plain(transport, room, octets);
+		n = transport->encrypted ? tls_session_read(transport->tls, space, octets) :
+					   read_plain(transport, space, octets);
 		waits = true;
 	} while (n == -EINTR || n == -EAGAIN);
 	if (n <= 0)
@@ -345,7 +347,7 @@ static int read_some(struct transport *transport, int64_t end_ms)
 	return 0;
 }
 
-/* Makes room at the end of the buffer by moving what has not been used to its beginning. What it
+/* Makes space at the end of the buffer by moving what has not been used to its beginning. What it
  * leaves behind may be a password. */
 static void compact_input(struct transport *transport)
 {
@@ -397,7 +399,7 @@ static int take_line(struct transport *transport, const char *lf, size_t max_oct
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
 			size_t *ret_octets)
 {
-	bool skipping = false, waited = false;
+	bool is_skipping = false, has_waited = false;
 	int64_t end_ms = 0;
 
 	for (;;) {
@@ -407,18 +409,18 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 
 		if (lf) {
 			r = take_line(transport, lf, max_octets, ret_line, ret_octets);
-			return skipping ? -EMSGSIZE : r;
+			return is_skipping ? -EMSGSIZE : r;
 		}
 		if (octets > max_octets + 1) { /* one of them may be a CR */
-			skipping = true;
+			is_skipping = true;
 			discard_input(transport);
 		}
-		if (!waited) {
+		if (!has_waited) {
 			r = transport_flush(transport);
 			if (r < 0)
 				return r;
 			end_ms = wait_end_ms(transport);
-			waited = true;
+			has_waited = true;
 		}
 		compact_input(transport);
 		r = read_some(transport, end_ms);
@@ -427,7 +429,7 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 	}
 }
 
-static size_t room_left(const struct transport *transport)
+static size_t space_left(const struct transport *transport)
 {
 	size_t octets = transport->out_limit;
 
@@ -455,9 +457,9 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
 	size_t needed = octets + 2 + SPARE_OCTETS;
 	char *end;
 
-	if (room_left(transport) < needed)
+	if (space_left(transport) < needed)
 		grow(transport);
-	if (room_left(transport) < needed) {
+	if (space_left(transport) < needed) {
 		int r = transport_flush(transport);
 
 		if (r < 0)
@@ -467,7 +469,7 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
 	memcpy(end, text, octets);
 	memcpy(end + octets, "\r\n", 2);
 	transport->out_end += octets + 2;
-	return transport->failed;
+	return transport->error;
 }
 
 int transport_put_line(struct transport *transport, const char *format, ...)
@@ -486,18 +488,18 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 	return transport_put_text(transport, line, (size_t)octets);
 }
 
-int transport_room(struct transport *transport, char **ret_room, size_t *ret_octets)
+int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets)
 {
 	grow(transport);
-	if (room_left(transport) < ROOM_OCTETS_MIN) {
+	if (space_left(transport) < SPACE_OCTETS_MIN) {
 		int r = send_buffer(transport, KEPT_OCTETS);
 
 		if (r < 0)
 			return r;
 	}
-	*ret_room = transport->out + transport->out_end;
-	*ret_octets = room_left(transport);
-	return transport->failed;
+	*ret_space = transport->out + transport->out_end;
+	*ret_octets = space_left(transport);
+	return transport->error;
 }
 
 void transport_filled(struct transport *transport, size_t octets)
@@ -507,14 +509,14 @@ void transport_filled(struct transport *transport, size_t octets)
 
 int transport_put_end(struct transport *transport, const char *before, size_t octets)
 {
-	char *room;
-	size_t room_octets;
-	int r = transport_room(transport, &room, &room_octets);
+	char *space;
+	size_t space_octets;
+	int r = transport_space(transport, &space, &space_octets);
 
 	if (r < 0)
 		return r;
-	memcpy(room, before, octets);
-	memcpy(room + octets, ".\r\n", 3);
+	memcpy(space, before, octets);
+	memcpy(space + octets, ".\r\n", 3);
 	transport_filled(transport, octets + 3);
 	return 0;
 }
@@ -522,14 +524,15 @@ int transport_put_end(struct transport *transport, const char *before, size_t oc
 int transport_pause(struct transport *transport, int64_t ms)
 {
 	int64_t end_ms = util_now_ms() + ms;
-	bool too_long = transport->has_deadline && transport->deadline_ms <= end_ms;
+	bool is_too_long = transport->has_deadline && transport->deadline_ms <= end_ms;
 	int r = transport_flush(transport);
 
 	if (r < 0)
 		return r;
 	/* Asked for no event, poll(2) tells only of errors and of hang-ups. */
-	r = wait_ready(transport, transport->out_fd, 0, too_long ? transport->deadline_ms : end_ms);
-	if (r == -ETIMEDOUT && !too_long)
+	r = wait_ready(transport, transport->out_fd, 0,
+		       is_too_long ? transport->deadline_ms : end_ms);
+	if (r == -ETIMEDOUT && !is_too_long)
 		return 0;
 	return fail(transport, r == 0 ? -EPIPE : r);
 }

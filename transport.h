@@ -77,9 +77,9 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
  * one write with the line end before it. */
 int transport_put_end(struct transport *transport, const char *before, size_t octets);
 
-/* Room in the buffer for some more octets of a message, at least 8, to be filled and then
+/* Space in the buffer for some more octets of a message, at least 8, to be filled and then
  * counted with transport_filled(). */
-int transport_room(struct transport *transport, char **ret_room, size_t *ret_octets);
+int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets);
 void transport_filled(struct transport *transport, size_t octets);
 
 /* Sends what is in the buffer. */

@@ -101,7 +101,7 @@ static size_t cut_in_pieces(const char *in, size_t octets, size_t in_max, uint64
 	struct wire_top top = { .lines_left = lines };
 	size_t sent = 0;
 
-	while (sent < octets && !top.done) {
+	while (sent < octets && !top.is_done) {
 		size_t count = octets - sent < in_max ? octets - sent : in_max;
 		size_t used = wire_top_cut(&top, in + sent, count);
 

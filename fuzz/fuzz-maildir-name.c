@@ -10,14 +10,14 @@
 static void check_seen(const char *name)
 {
 	char *seen, *again;
-	size_t unique_octets = name_unique_octets(name);
+	size_t unique_octets = maildir_name_unique_octets(name);
 
-	FUZZ_CHECK(name_add_seen(name, &seen) == 0);
-	FUZZ_CHECK(name_add_seen(seen, &again) == 0);
+	FUZZ_CHECK(maildir_name_add_seen(name, &seen) == 0);
+	FUZZ_CHECK(maildir_name_add_seen(seen, &again) == 0);
 	FUZZ_CHECK(strcmp(seen, again) == 0);
-	FUZZ_CHECK(name_unique_octets(seen) == unique_octets);
+	FUZZ_CHECK(maildir_name_unique_octets(seen) == unique_octets);
 	FUZZ_CHECK(memcmp(seen, name, unique_octets) == 0);
-	FUZZ_CHECK(name_arrival_us(seen) == name_arrival_us(name));
+	FUZZ_CHECK(maildir_name_arrival_us(seen) == maildir_name_arrival_us(name));
 	free(seen);
 	free(again);
 }
@@ -26,8 +26,8 @@ static void check_size(const char *name)
 {
 	uint64_t octets;
 
-	if (name_size_octets(name, &octets) == 0)
-		FUZZ_CHECK(name_allows_octets(name, octets));
+	if (maildir_name_size_octets(name, &octets) == 0)
+		FUZZ_CHECK(maildir_name_allows_octets(name, octets));
 }
 
 /* A number is what it is written as, but for zeros before it. */

@@ -20,7 +20,7 @@ static void open_files(void)
 static void make_genuine(struct record *record, size_t octets)
 {
 	record->header.magic = MAGIC;
-	FUZZ_CHECK(place_record(state_fd, mailbox_fd, &record->header) == 0);
+	FUZZ_CHECK(locate_record(state_fd, mailbox_fd, &record->header) == 0);
 	/* The digest is over as many keys as the record says it has. */
 	if (record->header.count <= (octets - sizeof(record->header)) / sizeof(*record->keys))
 		octets = record_octets(record->header.count);
@@ -30,7 +30,7 @@ static void make_genuine(struct record *record, size_t octets)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
 	auto_free struct record *record = calloc(1, octets + sizeof(*record));
-	auto_free struct commit_key *keys = NULL;
+	auto_free struct record_key *keys = NULL;
 	bool genuine;
 	ssize_t count;
 
@@ -47,21 +47,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 		make_genuine(record, octets);
 	FUZZ_CHECK(ftruncate(state_fd, 0) == 0);
 	FUZZ_CHECK(pwrite(state_fd, record, octets, 0) == (ssize_t)octets);
-	count = commit_read(state_fd, mailbox_fd, &keys);
+	count = record_read(state_fd, mailbox_fd, &keys);
 	FUZZ_CHECK(count >= 0 || count == -EBADMSG);
 	for (ssize_t i = 0; i < count; i++)
-		(void)commit_has(keys, (size_t)count, &keys[i]);
+		(void)record_has_key(keys, (size_t)count, &keys[i]);
 	if (count > 0) { /* what is written can be read */
 		size_t written = (size_t)count;
 
-		FUZZ_CHECK(commit_write(state_fd, mailbox_fd, keys, written) == 0);
+		FUZZ_CHECK(record_write(state_fd, mailbox_fd, keys, written) == 0);
 		free(take_ptr(keys));
-		FUZZ_CHECK(commit_read(state_fd, mailbox_fd, &keys) == count);
+		FUZZ_CHECK(record_read(state_fd, mailbox_fd, &keys) == count);
 		for (size_t i = 0; i < written; i++)
-			FUZZ_CHECK(commit_has(keys, written, &keys[i]));
+			FUZZ_CHECK(record_has_key(keys, written, &keys[i]));
 	}
-	FUZZ_CHECK(commit_clear(state_fd) == 0);
+	FUZZ_CHECK(record_clear(state_fd) == 0);
 	free(take_ptr(keys));
-	FUZZ_CHECK(commit_read(state_fd, mailbox_fd, &keys) == 0);
+	FUZZ_CHECK(record_read(state_fd, mailbox_fd, &keys) == 0);
 	return 0;
 }

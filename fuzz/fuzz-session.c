@@ -39,9 +39,9 @@ static const struct {
 #define LETTERS (sizeof(letters) / sizeof(*letters))
 
 static struct settings *settings;
-static int place_fd = -1;
+static int tmpdir_fd = -1;
 
-static void make_place(void)
+static void make_tmpdir(void)
 {
 	char users[128], mailbox[128], config[256], argument[300];
 	char program[] = "pop3-handler";
@@ -50,16 +50,16 @@ static void make_place(void)
 	char *problem;
 	int length;
 
-	place_make();
-	place_fd = open(place_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	(void)snprintf(users, sizeof(users), "%s/users", place_path);
-	(void)snprintf(mailbox, sizeof(mailbox), "%s/%%u", place_path);
-	(void)snprintf(argument, sizeof(argument), "--config=%s/config", place_path);
+	tmpdir_make();
+	tmpdir_fd = open(tmpdir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)snprintf(users, sizeof(users), "%s/users", tmpdir_path);
+	(void)snprintf(mailbox, sizeof(mailbox), "%s/%%u", tmpdir_path);
+	(void)snprintf(argument, sizeof(argument), "--config=%s/config", tmpdir_path);
 	length = snprintf(config, sizeof(config),
 			  "users = %s\nmailbox = %s\nlogin-penalty = 0\nsandbox = off\n", users,
 			  mailbox);
-	place_write(place_fd, "users", "alice:{PLAIN}apple\n", 19);
-	place_write(place_fd, "config", config, (size_t)length);
+	tmpdir_write(tmpdir_fd, "users", "alice:{PLAIN}apple\n", 19);
+	tmpdir_write(tmpdir_fd, "config", config, (size_t)length);
 	FUZZ_CHECK(settings_load(2, arguments, &settings, &action, &problem) == 0);
 }
 
@@ -70,7 +70,7 @@ static size_t count_letters(void)
 	size_t count = 0;
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {
-		int fd = openat(place_fd, folders[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		int fd = openat(tmpdir_fd, folders[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
 		struct dirent *entry;
 
@@ -87,19 +87,19 @@ static size_t count_letters(void)
 static void make_mailbox(bool is_folder)
 {
 	char path[128];
-	bool was_folder = faccessat(place_fd, "alice/new", F_OK, 0) < 0;
+	bool was_folder = faccessat(tmpdir_fd, "alice/new", F_OK, 0) < 0;
 
 	if (was_folder == is_folder && count_letters() == LETTERS)
 		return;
-	(void)snprintf(path, sizeof(path), "%s/alice", place_path);
-	(void)nftw(path, place_remove, 8, FTW_DEPTH | FTW_PHYS);
-	FUZZ_CHECK(mkdirat(place_fd, "alice", 0700) == 0);
-	FUZZ_CHECK(is_folder || mkdirat(place_fd, "alice/new", 0700) == 0);
-	FUZZ_CHECK(is_folder || mkdirat(place_fd, "alice/cur", 0700) == 0);
+	(void)snprintf(path, sizeof(path), "%s/alice", tmpdir_path);
+	(void)nftw(path, tmpdir_remove, 8, FTW_DEPTH | FTW_PHYS);
+	FUZZ_CHECK(mkdirat(tmpdir_fd, "alice", 0700) == 0);
+	FUZZ_CHECK(is_folder || mkdirat(tmpdir_fd, "alice/new", 0700) == 0);
+	FUZZ_CHECK(is_folder || mkdirat(tmpdir_fd, "alice/cur", 0700) == 0);
 	for (size_t i = 0; i < LETTERS; i++) {
 		(void)snprintf(path, sizeof(path), "alice/%s",
 			       is_folder ? letters[i].in_folder : letters[i].in_maildir);
-		place_write(place_fd, path, letters[i].text, strlen(letters[i].text));
+		tmpdir_write(tmpdir_fd, path, letters[i].text, strlen(letters[i].text));
 	}
 }
 
@@ -146,7 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	if (octets == 0)
 		return 0;
 	if (!settings)
-		make_place();
+		make_tmpdir();
 	make_mailbox(data[0] & IS_FOLDER);
 	settings->read_only = data[0] & IS_READ_ONLY;
 	settings->keep_new = data[0] & KEEPS_NEW;

@@ -21,7 +21,7 @@ static void load(char *argument)
 	FUZZ_CHECK((r == 0) == (settings != NULL));
 	if (settings) {
 		FUZZ_CHECK(settings->tls != TLS_UNSET && settings->login_timeout_s > 0);
-		FUZZ_CHECK(template_check(settings->mailbox) == 0);
+		FUZZ_CHECK(path_template_check(settings->mailbox) == 0);
 	}
 	free(problem);
 	(void)settings_free(settings);

@@ -16,15 +16,15 @@ static void make_mailboxes(void)
 {
 	static const char *const folders[] = { "cur", "folder" };
 
-	place_make();
+	tmpdir_make();
 	for (size_t i = 0; i < ARRAY_SIZE(mailbox_fds); i++) {
 		char path[128];
 
-		(void)snprintf(path, sizeof(path), "%s/%s", place_path, folders[i]);
+		(void)snprintf(path, sizeof(path), "%s/%s", tmpdir_path, folders[i]);
 		FUZZ_CHECK(mkdir(path, 0700) == 0);
 		mailbox_fds[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		for (size_t j = 0; j < ARRAY_SIZE(names); j++)
-			place_write(mailbox_fds[i], names[j], "letter\n", 7);
+			tmpdir_write(mailbox_fds[i], names[j], "letter\n", 7);
 	}
 }
 
@@ -46,7 +46,7 @@ static void check_listing(const struct listing *listing, bool is_maildir)
 		const struct message *message = &listing->messages[i];
 
 		if (is_maildir && message->octets != LISTING_SIZE_UNKNOWN && !message->version)
-			FUZZ_CHECK(name_allows_octets(message->name, message->octets));
+			FUZZ_CHECK(maildir_name_allows_octets(message->name, message->octets));
 	}
 }
 
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
 	auto_free struct cache *cache = calloc(1, octets + sizeof(*cache));
 	auto_listing struct listing listing = { 0 }, again = { 0 };
-	struct places places = { .fds = { -1, -1 } };
+	struct subdirs subdirs = { .fds = { -1, -1 } };
 	bool is_maildir;
 	int fd;
 
@@ -63,19 +63,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	if (mailbox_fds[0] < 0)
 		make_mailboxes();
 	FUZZ_CHECK(cache);
-	is_maildir = places.is_maildir = !(data[0] & 1);
-	fd = places.fds[PLACE_CUR] = mailbox_fds[data[0] & 1];
+	is_maildir = subdirs.is_maildir = !(data[0] & 1);
+	fd = subdirs.fds[SUBDIR_CUR] = mailbox_fds[data[0] & 1];
 	memcpy(cache, data + 2, octets - 2);
 	octets -= 2;
 	if ((data[1] & 1) && octets >= sizeof(*cache))
 		make_genuine(fd, cache, octets);
-	place_write(fd, SIZES_NAME, cache, octets);
-	FUZZ_CHECK(listing_read(&places, &listing) == 0);
+	tmpdir_write(fd, SIZES_NAME, cache, octets);
+	FUZZ_CHECK(listing_read(&subdirs, &listing) == 0);
 	sizes_load(fd, &listing);
 	check_listing(&listing, is_maildir);
 	/* What is saved is loaded. */
 	sizes_save(fd, &listing, is_maildir);
-	FUZZ_CHECK(listing_read(&places, &again) == 0);
+	FUZZ_CHECK(listing_read(&subdirs, &again) == 0);
 	sizes_load(fd, &again);
 	for (size_t i = 0; i < listing.count; i++) {
 		if (is_worth_keeping(&listing.messages[i], is_maildir))

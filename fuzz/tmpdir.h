@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-static char place_path[64];
+static char tmpdir_path[64];
 
 /* Instead of libc's: a listing that waits for the next tick of the clock need not wait here. */
 int nanosleep(const struct timespec *wanted, struct timespec *left)
@@ -21,7 +21,7 @@ int nanosleep(const struct timespec *wanted, struct timespec *left)
 	return 0;
 }
 
-static int place_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
+static int tmpdir_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
 {
 	(void)status;
 	(void)type;
@@ -29,21 +29,21 @@ static int place_remove(const char *path, const struct stat *status, int type, s
 	return remove(path);
 }
 
-static void place_end(void)
+static void tmpdir_end(void)
 {
-	(void)nftw(place_path, place_remove, 8, FTW_DEPTH | FTW_PHYS);
+	(void)nftw(tmpdir_path, tmpdir_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static inline void place_make(void)
+static inline void tmpdir_make(void)
 {
 	const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 
-	(void)snprintf(place_path, sizeof(place_path), "%s/pop3-handler-fuzz-XXXXXX", base);
-	FUZZ_CHECK(mkdtemp(place_path));
-	(void)atexit(place_end);
+	(void)snprintf(tmpdir_path, sizeof(tmpdir_path), "%s/pop3-handler-fuzz-XXXXXX", base);
+	FUZZ_CHECK(mkdtemp(tmpdir_path));
+	(void)atexit(tmpdir_end);
 }
 
-static inline void place_write(int dir_fd, const char *name, const void *octets, size_t count)
+static inline void tmpdir_write(int dir_fd, const char *name, const void *octets, size_t count)
 {
 	int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 

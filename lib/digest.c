@@ -27,20 +27,20 @@ void digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_O
 		(void)snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
 }
 
-void digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS])
+void digest_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS])
 {
 	unsigned char digest[DIGEST_OCTETS];
 
-	memset(place, 0, DIGEST_OCTETS);
+	memset(seal_field, 0, DIGEST_OCTETS);
 	digest_make(octets, count, digest);
-	memcpy(place, digest, sizeof(digest));
+	memcpy(seal_field, digest, sizeof(digest));
 }
 
-int digest_check_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS])
+int digest_check_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS])
 {
 	unsigned char written[DIGEST_OCTETS];
 
-	memcpy(written, place, sizeof(written));
-	digest_seal(octets, count, place);
-	return memcmp(written, place, sizeof(written)) == 0 ? 0 : -EBADMSG;
+	memcpy(written, seal_field, sizeof(written));
+	digest_seal(octets, count, seal_field);
+	return memcmp(written, seal_field, sizeof(written)) == 0 ? 0 : -EBADMSG;
 }

@@ -14,9 +14,9 @@ void digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGE
 /* The same in lower-case hexadecimal, ended by a NUL. */
 void digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1]);
 
-/* Puts into `place`, which stands among these octets, the digest of them with 0 in that place: so
- * they vouch for themselves. */
-void digest_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS]);
+/* Puts into `seal_field`, which stands among these octets, the digest of them with 0 in that
+ * seal_field: so they vouch for themselves. */
+void digest_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS]);
 
 /* Whether that is what digest_seal() has put there. Returns 0, or -EBADMSG if not. */
-int digest_check_seal(void *octets, size_t count, unsigned char place[DIGEST_OCTETS]);
+int digest_check_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS]);

@@ -6,31 +6,31 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-int stamp_take(int fd, struct stamp *ret)
+int file_stamp_take(int fd, struct file_stamp *ret)
 {
 	struct stat status;
 
 	if (fstat(fd, &status) < 0)
 		return -errno;
-	*ret = (struct stamp){ .device = status.st_dev,
-			       .inode = status.st_ino,
-			       .modified = status.st_mtim,
-			       .changed = status.st_ctim };
+	*ret = (struct file_stamp){ .device = status.st_dev,
+				    .inode = status.st_ino,
+				    .modified = status.st_mtim,
+				    .changed = status.st_ctim };
 	return 0;
 }
 
-static bool same_time(const struct timespec *a, const struct timespec *b)
+static bool is_same_time(const struct timespec *a, const struct timespec *b)
 {
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-bool stamp_is_same(const struct stamp *a, const struct stamp *b)
+bool file_stamp_is_same(const struct file_stamp *a, const struct file_stamp *b)
 {
 	return a->device == b->device && a->inode == b->inode &&
-	       same_time(&a->modified, &b->modified) && same_time(&a->changed, &b->changed);
+	       is_same_time(&a->modified, &b->modified) && is_same_time(&a->changed, &b->changed);
 }
 
-struct timespec stamp_now(void)
+struct timespec file_stamp_now(void)
 {
 	struct timespec now;
 
@@ -42,7 +42,7 @@ struct timespec stamp_now(void)
  * milliseconds: only a stamp from before `now` differs from all that are still to come. A file
  * system that keeps whole seconds (or two of them, FAT) makes stamps older than they are. Nobody
  * can set the change time, as they can the time of modification. */
-bool stamp_is_settled(const struct timespec *changed, const struct timespec *now)
+bool file_stamp_is_stable(const struct timespec *changed, const struct timespec *now)
 {
 	time_t seconds = changed->tv_sec + (changed->tv_nsec == 0 ? 2 : 0);
 

@@ -30,7 +30,7 @@ static void *find(const char *name)
 
 /* If this is all that systemd wants, the library goes again: every page that a listener has costs
  * time in each session that it forks. */
-int systemd_listen_fds(void)
+int libsystemd_listen_fds(void)
 {
 	void *library = getenv("LISTEN_FDS") ? dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL) : NULL;
 	__typeof__(sd_listen_fds) *listen_fds = library ? dlsym(library, "sd_listen_fds") : NULL;
@@ -43,7 +43,7 @@ int systemd_listen_fds(void)
 	return count;
 }
 
-uint64_t systemd_watchdog_us(void)
+uint64_t libsystemd_watchdog_us(void)
 {
 	__typeof__(sd_watchdog_enabled) *enabled = find_if("WATCHDOG_USEC", sd_watchdog_enabled);
 	uint64_t us = 0;
@@ -51,7 +51,7 @@ uint64_t systemd_watchdog_us(void)
 	return enabled && enabled(0, &us) > 0 ? us : 0;
 }
 
-void systemd_notify(const char *format, ...)
+void libsystemd_notify(const char *format, ...)
 {
 	__typeof__(sd_notify) *notify = find_if("NOTIFY_SOCKET", sd_notify);
 	char state[STATE_OCTETS_MAX];
@@ -64,7 +64,7 @@ void systemd_notify(const char *format, ...)
 		(void)notify(0, state);
 }
 
-void systemd_journal_send(const struct iovec *fields, int count)
+void libsystemd_journal_send(const struct iovec *fields, int count)
 {
 	static __typeof__(sd_journal_sendv) *send_entry; /* no library is loaded in the sandbox */
 

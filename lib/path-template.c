@@ -13,7 +13,7 @@
 struct part {
 	const char *text;
 	size_t octets;
-	bool from_name; /* and so chosen by the client */
+	bool is_from_name; /* and so chosen by the client */
 };
 
 static int part_for(char letter, const char *user, const char *home, struct part *ret_part)
@@ -44,7 +44,7 @@ static int part_for(char letter, const char *user, const char *home, struct part
 	}
 }
 
-int template_check(const char *template)
+int path_template_check(const char *template)
 {
 	struct part part;
 
@@ -62,31 +62,31 @@ int template_check(const char *template)
 struct path {
 	char *text;
 	size_t octets;
-	size_t component; /* where the component that is being written begins */
-	bool from_name;	  /* the user name went into that component */
+	size_t component;  /* where the component that is being written begins */
+	bool is_from_name; /* the user name went into that component */
 };
 
 /* Whether the component leads where the template did not say: nowhere, here or up. */
-static bool component_strays(const struct path *path)
+static bool has_stray_component(const struct path *path)
 {
 	const char *component = path->text + path->component;
 	size_t octets = path->octets - path->component;
 
-	return path->from_name && (octets == 0 || strncmp(component, "..", octets) == 0);
+	return path->is_from_name && (octets == 0 || strncmp(component, "..", octets) == 0);
 }
 
 static int add_part(struct path *path, const struct part *part)
 {
 	for (size_t i = 0; i < part->octets; i++) {
 		if (part->text[i] == '/') {
-			if (part->from_name || component_strays(path))
+			if (part->is_from_name || has_stray_component(path))
 				return -EKEYREJECTED;
 			path->component = path->octets + 1;
-			path->from_name = false;
+			path->is_from_name = false;
 		}
 		path->text[path->octets++] = part->text[i];
 	}
-	path->from_name |= part->from_name;
+	path->is_from_name |= part->is_from_name;
 	return 0;
 }
 
@@ -101,11 +101,11 @@ static size_t path_bound(const char *template, const char *user, const char *hom
 	return bound;
 }
 
-int template_expand(const char *template, const char *user, const char *home, char **ret_path)
+int path_template_expand(const char *template, const char *user, const char *home, char **ret_path)
 {
 	struct path path = { 0 };
 	auto_free char *text = malloc(path_bound(template, user, home));
-	int r = template_check(template);
+	int r = path_template_check(template);
 
 	if (r < 0)
 		return r;
@@ -122,14 +122,14 @@ int template_expand(const char *template, const char *user, const char *home, ch
 		if (r < 0)
 			return r;
 	}
-	if (component_strays(&path))
+	if (has_stray_component(&path))
 		return -EKEYREJECTED;
 	text[path.octets] = '\0';
 	*ret_path = take_ptr(text);
 	return 0;
 }
 
-int template_root(const char *template, char **ret_path)
+int path_template_root(const char *template, char **ret_path)
 {
 	size_t octets = strcspn(template, "%");
 	bool is_absolute = *template == '/';

@@ -59,7 +59,7 @@ void peer_of_socket(int fd, struct peer *ret)
 		struct sockaddr any;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
-		struct sockaddr_storage room;
+		struct sockaddr_storage storage;
 	} address = { 0 };
 	struct in6_addr mapped;
 	socklen_t size = sizeof(address);

@@ -12,29 +12,29 @@
 
 #define NAME "pop3-handler: "
 
-static char *room; /* set once, by title_open() */
-static size_t room_octets;
+static char *area; /* set once, by proctitle_open() */
+static size_t area_octets;
 
-/* Adds a text to the room if it lies right behind it. */
-static int take_room(const char *text)
+/* Adds a text to the area if it lies right behind it. */
+static int extend_area(const char *text)
 {
-	if (text != room + room_octets)
+	if (text != area + area_octets)
 		return -ENOENT;
-	room_octets += strlen(text) + 1;
+	area_octets += strlen(text) + 1;
 	return 0;
 }
 
-void title_open(int argc, char *argv[])
+void proctitle_open(int argc, char *argv[])
 {
 	if (argc < 1)
 		return;
-	room = argv[0];
+	area = argv[0];
 	for (int i = 0; i < argc; i++)
-		(void)take_room(argv[i]);
+		(void)extend_area(argv[i]);
 	for (char **variable = environ; variable && *variable; variable++) {
 		char *copy = strdup(*variable);
 
-		if (!copy || take_room(*variable) < 0) {
+		if (!copy || extend_area(*variable) < 0) {
 			free(copy);
 			return;
 		}
@@ -42,15 +42,15 @@ void title_open(int argc, char *argv[])
 	}
 }
 
-void title_set(const char *format, ...)
+void proctitle_set(const char *format, ...)
 {
 	va_list arguments;
 
-	if (room_octets <= sizeof(NAME))
+	if (area_octets <= sizeof(NAME))
 		return;
-	memset(room, 0, room_octets);
-	memcpy(room, NAME, sizeof(NAME));
+	memset(area, 0, area_octets);
+	memcpy(area, NAME, sizeof(NAME));
 	va_start(arguments, format);
-	(void)vsnprintf(room + sizeof(NAME) - 1, room_octets - sizeof(NAME) + 1, format, arguments);
+	(void)vsnprintf(area + sizeof(NAME) - 1, area_octets - sizeof(NAME) + 1, format, arguments);
 	va_end(arguments);
 }

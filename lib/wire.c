@@ -115,30 +115,30 @@ int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_
 	return 0;
 }
 
-/* One step of a conversion: the rest of a line, or as much of it as there is room for. */
+/* One step of a conversion: the rest of a line, or as much of it as there is space for. */
 struct step {
-	bool stuffed; /* a "." goes before it */
-	size_t text;  /* octets copied as they are, from the start of `in` */
-	bool ended;   /* an LF follows them in `in`: a line end goes after them */
+	bool is_stuffed;   /* a "." goes before it */
+	size_t text;	   /* octets copied as they are, from the start of `in` */
+	bool has_line_end; /* an LF follows them in `in`: a line end goes after them */
 	bool needs_cr;
 };
 
 static struct step next_step(const struct wire_converter *converter, const char *in,
-			     size_t in_octets, size_t room)
+			     size_t in_octets, size_t space)
 {
 	const char *lf = memchr(in, '\n', in_octets);
 	struct step step = {
-		.stuffed = converter->last == '\n' && *in == '.',
+		.is_stuffed = converter->last == '\n' && *in == '.',
 		.text = lf ? (size_t)(lf - in) : in_octets,
-		.ended = lf != NULL,
+		.has_line_end = lf != NULL,
 	};
-	size_t text_room = room - (step.stuffed ? 1 : 0);
+	size_t text_space = space - (step.is_stuffed ? 1 : 0);
 
-	if (step.text > text_room - (step.ended ? 2 : 0)) {
-		step.text = text_room < step.text ? text_room : step.text;
-		step.ended = false;
+	if (step.text > text_space - (step.has_line_end ? 2 : 0)) {
+		step.text = text_space < step.text ? text_space : step.text;
+		step.has_line_end = false;
 	}
-	if (step.ended)
+	if (step.has_line_end)
 		step.needs_cr = (step.text > 0 ? in[step.text - 1] : converter->last) != '\r';
 	return step;
 }
@@ -147,13 +147,13 @@ static size_t put_step(const struct step *step, const char *in, char *out)
 {
 	char *end = out;
 
-	if (step->stuffed)
+	if (step->is_stuffed)
 		*end++ = '.';
 	memcpy(end, in, step->text);
 	end += step->text;
 	if (step->needs_cr)
 		*end++ = '\r';
-	if (step->ended)
+	if (step->has_line_end)
 		*end++ = '\n';
 	return (size_t)(end - out);
 }
@@ -164,13 +164,14 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
 	size_t used = 0, put = 0;
 
 	while (used < in_octets && (!out || out_octets - put >= WIRE_STEP_OCTETS)) {
-		size_t room = out ? out_octets - put : SIZE_MAX;
-		struct step step = next_step(converter, in + used, in_octets - used, room);
+		size_t space = out ? out_octets - put : SIZE_MAX;
+		struct step step = next_step(converter, in + used, in_octets - used, space);
 
 		if (out)
 			put += put_step(&step, in + used, out + put);
-		used += step.text + (step.ended ? 1 : 0);
-		converter->octets += step.text + (step.ended ? 1 : 0) + (step.needs_cr ? 1 : 0);
+		used += step.text + (step.has_line_end ? 1 : 0);
+		converter->octets +=
+			step.text + (step.has_line_end ? 1 : 0) + (step.needs_cr ? 1 : 0);
 		converter->last = in[used - 1];
 	}
 	*ret_put = put;
@@ -191,13 +192,13 @@ size_t wire_convert_end(struct wire_converter *converter, char out[2])
 /* Takes note of a line that ended. */
 static void end_line(struct wire_top *top)
 {
-	bool blank = top->line_octets == 0 || (top->line_octets == 1 && top->line_is_cr);
+	bool is_blank = top->line_octets == 0 || (top->line_octets == 1 && top->is_line_cr);
 
-	if (top->in_body)
+	if (top->is_in_body)
 		top->lines_left--;
 	else
-		top->in_body = blank;
-	top->done = top->in_body && top->lines_left == 0;
+		top->is_in_body = is_blank;
+	top->is_done = top->is_in_body && top->lines_left == 0;
 	top->line_octets = 0;
 }
 
@@ -205,13 +206,13 @@ size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)
 {
 	size_t used = 0;
 
-	while (used < octets && !top->done) {
+	while (used < octets && !top->is_done) {
 		const char *line = in + used;
 		const char *lf = memchr(line, '\n', octets - used);
 		size_t text = lf ? (size_t)(lf - line) : octets - used;
 
 		if (top->line_octets == 0 && text > 0)
-			top->line_is_cr = *line == '\r';
+			top->is_line_cr = *line == '\r';
 		top->line_octets += text;
 		used += text;
 		if (lf) {

@@ -72,9 +72,9 @@ size_t wire_convert_end(struct wire_converter *converter, char out[2]);
 struct wire_top {
 	uint64_t lines_left; /* set by the caller: lines of the body still to come */
 	size_t line_octets;  /* of the line that is being read, its LF not counted */
-	bool line_is_cr;     /* that line is a single CR so far */
-	bool in_body;
-	bool done; /* everything that TOP sends has been seen */
+	bool is_line_cr;     /* that line is a single CR so far */
+	bool is_in_body;
+	bool is_done; /* everything that TOP sends has been seen */
 };
 
 /* How many of these octets of a file belong to the answer. Once fewer than all do, or `done`

@@ -32,52 +32,52 @@ static_assert(sizeof(STAND_IN_PREFIX) - 1 + DIGEST_HEX_OCTETS == WIRE_UNIQUE_ID_
 
 /* ---- Change times ---- */
 
-static int take_stamps(const struct places *places, struct stamp ret_stamps[PLACES])
+static int take_stamps(const struct subdirs *subdirs, struct file_stamp ret_stamps[SUBDIRS])
 {
-	for (size_t i = 0; i < PLACES; i++) {
+	for (size_t i = 0; i < SUBDIRS; i++) {
 		int r = 0;
 
-		ret_stamps[i] = (struct stamp){ 0 };
-		if (places->fds[i] >= 0)
-			r = stamp_take(places->fds[i], &ret_stamps[i]);
+		ret_stamps[i] = (struct file_stamp){ 0 };
+		if (subdirs->fds[i] >= 0)
+			r = file_stamp_take(subdirs->fds[i], &ret_stamps[i]);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static bool same_stamps(const struct stamp a[PLACES], const struct stamp b[PLACES])
+static bool are_same_stamps(const struct file_stamp a[SUBDIRS], const struct file_stamp b[SUBDIRS])
 {
-	for (size_t i = 0; i < PLACES; i++) {
-		if (!stamp_is_same(&a[i], &b[i]))
+	for (size_t i = 0; i < SUBDIRS; i++) {
+		if (!file_stamp_is_same(&a[i], &b[i]))
 			return false;
 	}
 	return true;
 }
 
-static bool are_settled(const struct stamp stamps[PLACES], const struct timespec *now)
+static bool are_stable(const struct file_stamp stamps[SUBDIRS], const struct timespec *now)
 {
-	for (size_t i = 0; i < PLACES; i++) {
-		if (!stamp_is_settled(&stamps[i].changed, now))
+	for (size_t i = 0; i < SUBDIRS; i++) {
+		if (!file_stamp_is_stable(&stamps[i].changed, now))
 			return false;
 	}
 	return true;
 }
 
-/* Takes stamps and says whether they are settled. If a directory has changed just now it waits for
- * the clock's next tick, which may be late: that is a few milliseconds, and saves the next WAKE
+/* Takes stamps and says whether they are stable. If a directory has changed just now it waits
+ * for the clock's next tick, which may be late: that is a few milliseconds, and saves the next WAKE
  * from reading it all. */
-static int take_settled_stamps(const struct places *places, struct listing *listing)
+static int take_stable_stamps(const struct subdirs *subdirs, struct listing *listing)
 {
 	struct timespec tick;
 	int r = 0;
 
 	for (int i = 0; i <= TICKS_MAX && r == 0; i++) {
-		struct timespec now = stamp_now();
+		struct timespec now = file_stamp_now();
 
-		r = take_stamps(places, listing->stamps);
-		listing->settled = are_settled(listing->stamps, &now);
-		if (i == TICKS_MAX || listing->settled)
+		r = take_stamps(subdirs, listing->stamps);
+		listing->is_stable = are_stable(listing->stamps, &now);
+		if (i == TICKS_MAX || listing->is_stable)
 			break;
 		(void)clock_getres(CLOCK_REALTIME_COARSE, &tick);
 		(void)nanosleep(&tick, NULL);
@@ -85,14 +85,14 @@ static int take_settled_stamps(const struct places *places, struct listing *list
 	return r;
 }
 
-int listing_is_unchanged(const struct listing *listing, const struct places *places)
+int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs)
 {
-	struct stamp stamps[PLACES];
-	int r = take_stamps(places, stamps);
+	struct file_stamp stamps[SUBDIRS];
+	int r = take_stamps(subdirs, stamps);
 
 	if (r < 0)
 		return r;
-	return listing->settled && same_stamps(stamps, listing->stamps);
+	return listing->is_stable && are_same_stamps(stamps, listing->stamps);
 }
 
 /* ---- Memory ---- */
@@ -103,18 +103,18 @@ int listing_is_unchanged(const struct listing *listing, const struct places *pla
 
 struct block {
 	struct block *next;
-	size_t used, room;
+	size_t used, capacity;
 	_Alignas(max_align_t) char octets[];
 };
 
-/* Adds a block with so much room before the others. */
-static struct block *add_block(struct listing *listing, size_t room)
+/* Adds a block with so much capacity before the others. */
+static struct block *add_block(struct listing *listing, size_t capacity)
 {
-	struct block *block = malloc(sizeof(*block) + room);
+	struct block *block = malloc(sizeof(*block) + capacity);
 
 	if (!block)
 		return NULL;
-	*block = (struct block){ .next = listing->blocks, .room = room };
+	*block = (struct block){ .next = listing->blocks, .capacity = capacity };
 	listing->blocks = block;
 	return block;
 }
@@ -126,11 +126,11 @@ void *listing_allocate(struct listing *listing, size_t octets)
 	size_t rounded = (octets + sizeof(uint64_t) - 1) & ~(sizeof(uint64_t) - 1);
 	void *memory;
 
-	if (!block || block->room - block->used < rounded) {
-		size_t room = block ? 2 * block->room : BLOCK_OCTETS_MIN;
+	if (!block || block->capacity - block->used < rounded) {
+		size_t capacity = block ? 2 * block->capacity : BLOCK_OCTETS_MIN;
 
-		room = room > BLOCK_OCTETS_MAX ? BLOCK_OCTETS_MAX : room;
-		block = add_block(listing, rounded > room ? rounded : room);
+		capacity = capacity > BLOCK_OCTETS_MAX ? BLOCK_OCTETS_MAX : capacity;
+		block = add_block(listing, rounded > capacity ? rounded : capacity);
 	}
 	if (!block)
 		return NULL;
@@ -242,19 +242,19 @@ static int compare_messages(const struct message *a, const struct message *b)
 
 	if (order == 0)
 		order = strcmp(a->name, b->name);
-	return order != 0 ? order : a->place - b->place;
+	return order != 0 ? order : a->subdir - b->subdir;
 }
 
 /* What a message is sorted by: it is small, and most often enough. */
-struct key {
+struct sort_key {
 	uint64_t arrival_us;
 	size_t index;
 };
 
 /* For qsort_r(3). */
-static int compare_keys(const void *left, const void *right, void *messages)
+static int compare_sort_keys(const void *left, const void *right, void *messages)
 {
-	const struct key *a = left, *b = right;
+	const struct sort_key *a = left, *b = right;
 
 	if (a->arrival_us != b->arrival_us)
 		return a->arrival_us < b->arrival_us ? -1 : 1;
@@ -276,28 +276,28 @@ static const char *copy_text(char **next, const char *text, size_t octets)
  * later goes through memory. */
 static int sort_messages(struct listing *listing)
 {
-	auto_free struct key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
+	auto_free struct sort_key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
 	auto_listing struct listing sorted = *listing;
 	struct listing unsorted = *listing;
 	size_t octets = 0;
 	char *next;
 
 	sorted.blocks = NULL;
-	sorted.room = sorted.count;
-	sorted.messages = reallocarray(NULL, sorted.room, sizeof(*sorted.messages));
+	sorted.capacity = sorted.count;
+	sorted.messages = reallocarray(NULL, sorted.capacity, sizeof(*sorted.messages));
 	if (!keys || !sorted.messages)
 		return -ENOMEM;
 	for (size_t i = 0; i < listing->count; i++) {
 		const struct message *message = &listing->messages[i];
 
-		keys[i] = (struct key){ message->arrival_us, i };
+		keys[i] = (struct sort_key){ message->arrival_us, i };
 		octets += message->name_octets + 1;
 		octets += message->stand_in ? WIRE_UNIQUE_ID_MAX + 1 : 0;
 	}
 	next = listing_allocate(&sorted, octets);
 	if (!next)
 		return -ENOMEM;
-	qsort_r(keys, listing->count, sizeof(*keys), compare_keys, listing->messages);
+	qsort_r(keys, listing->count, sizeof(*keys), compare_sort_keys, listing->messages);
 	for (size_t i = 0; i < sorted.count; i++) {
 		struct message *message = &sorted.messages[i];
 
@@ -312,29 +312,31 @@ static int sort_messages(struct listing *listing)
 }
 
 /* A message as its name tells; the listing owns what it holds. */
-static int listing_add(struct listing *listing, const char *name, enum place place, bool is_maildir)
+static int listing_add(struct listing *listing, const char *name, enum subdir subdir,
+		       bool is_maildir)
 {
 	struct message *message;
 
-	if (listing->count == listing->room) {
-		size_t room = listing->room ? 2 * listing->room : 16;
-		struct message *messages = reallocarray(listing->messages, room, sizeof(*messages));
+	if (listing->count == listing->capacity) {
+		size_t capacity = listing->capacity ? 2 * listing->capacity : 16;
+		struct message *messages =
+			reallocarray(listing->messages, capacity, sizeof(*messages));
 
 		if (!messages)
 			return -ENOMEM;
 		listing->messages = messages;
-		listing->room = room;
+		listing->capacity = capacity;
 	}
 	message = &listing->messages[listing->count];
-	*message = (struct message){ .octets = LISTING_SIZE_UNKNOWN, .place = (uint8_t)place };
+	*message = (struct message){ .octets = LISTING_SIZE_UNKNOWN, .subdir = (uint8_t)subdir };
 	if (listing_rename(listing, message, name) < 0)
 		return -ENOMEM;
 	listing->count++;
 	message->unique_octets = message->name_octets;
 	if (is_maildir) {
-		message->unique_octets = (uint16_t)name_unique_octets(name);
-		message->arrival_us = name_arrival_us(name);
-		(void)name_size_octets(name, &message->octets);
+		message->unique_octets = (uint16_t)maildir_name_unique_octets(name);
+		message->arrival_us = maildir_name_arrival_us(name);
+		(void)maildir_name_size_octets(name, &message->octets);
 	}
 	if (!is_good_unique_id(message->name, message->unique_octets))
 		return make_stand_in(listing, message, "");
@@ -364,7 +366,7 @@ int listing_open_directory(int parent_fd, const char *name, int *ret_fd)
 	return 0;
 }
 
-static int add_entries(const struct places *places, enum place place, const char *entries,
+static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const char *entries,
 		       size_t octets, struct listing *listing)
 {
 	const char *end = entries + octets;
@@ -373,17 +375,17 @@ static int add_entries(const struct places *places, enum place place, const char
 	while (entries < end && r == 0) {
 		const struct dirent64 *entry = (const void *)entries;
 
-		if (is_message(places->fds[place], entry))
-			r = listing_add(listing, entry->d_name, place, places->is_maildir);
+		if (is_message(subdirs->fds[subdir], entry))
+			r = listing_add(listing, entry->d_name, subdir, subdirs->is_maildir);
 		entries += entry->d_reclen;
 	}
 	return r;
 }
 
-static int read_place(const struct places *places, enum place place, char *buffer,
-		      struct listing *listing)
+static int read_subdir(const struct subdirs *subdirs, enum subdir subdir, char *buffer,
+		       struct listing *listing)
 {
-	int fd = places->fds[place], r = 0;
+	int fd = subdirs->fds[subdir], r = 0;
 
 	if (fd < 0)
 		return 0;
@@ -394,40 +396,40 @@ static int read_place(const struct places *places, enum place place, char *buffe
 
 		if (octets <= 0)
 			return octets < 0 ? -errno : 0;
-		r = add_entries(places, place, buffer, (size_t)octets, listing);
+		r = add_entries(subdirs, subdir, buffer, (size_t)octets, listing);
 	}
 	return r;
 }
 
-static int read_places(const struct places *places, struct listing *listing)
+static int read_subdirs(const struct subdirs *subdirs, struct listing *listing)
 {
 	auto_free char *buffer = malloc(ENTRIES_OCTETS);
 	int r = buffer ? 0 : -ENOMEM;
 
 	/* A file moves from new to cur: in this order it is seen at least once. */
-	for (enum place place = 0; place < PLACES && r == 0; place++)
-		r = read_place(places, place, buffer, listing);
+	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++)
+		r = read_subdir(subdirs, subdir, buffer, listing);
 	return r;
 }
 
-static int stat_message(const struct places *places, const struct message *message,
+static int stat_message(const struct subdirs *subdirs, const struct message *message,
 			struct stat *ret_status)
 {
-	if (fstatat(places->fds[message->place], message->name, ret_status, AT_SYMLINK_NOFOLLOW) <
+	if (fstatat(subdirs->fds[message->subdir], message->name, ret_status, AT_SYMLINK_NOFOLLOW) <
 	    0)
 		return -errno;
 	return 0;
 }
 
 /* Drops those of some messages that are not there any more, and returns how many are left. */
-static size_t drop_vanished(const struct places *places, struct message *messages, size_t count)
+static size_t drop_vanished(const struct subdirs *subdirs, struct message *messages, size_t count)
 {
 	size_t left = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		struct stat status;
 
-		if (stat_message(places, &messages[i], &status) != -ENOENT)
+		if (stat_message(subdirs, &messages[i], &status) != -ENOENT)
 			messages[left++] = messages[i];
 	}
 	return left;
@@ -436,17 +438,17 @@ static size_t drop_vanished(const struct places *places, struct message *message
 /* Gives a stand-in to one of several messages whose names have the same unique part. It comes from
  * the inode number, which a message keeps whatever it is renamed to; of hard links, which share
  * that too, the whole name must tell. */
-static int settle_namesake(const struct places *places, struct listing *listing,
-			   struct message *message)
+static int make_namesake_stand_in(const struct subdirs *subdirs, struct listing *listing,
+				  struct message *message)
 {
 	auto_free char *detail = NULL;
 	struct stat status;
-	int r = stat_message(places, message, &status);
+	int r = stat_message(subdirs, message, &status);
 
 	if (r < 0)
 		return r;
 	if (asprintf(&detail, "/%ju/%d/%s", (uintmax_t)status.st_ino,
-		     status.st_nlink > 1 ? message->place : 0,
+		     status.st_nlink > 1 ? message->subdir : 0,
 		     status.st_nlink > 1 ? message->name : "") < 0)
 		return -ENOMEM;
 	return make_stand_in(listing, message, detail);
@@ -455,20 +457,20 @@ static int settle_namesake(const struct places *places, struct listing *listing,
 /* Gives unique-ids to several messages whose names have the same unique part. All of them get a
  * stand-in: which of them kept the name as its unique-id would depend on the others, and a client
  * could delete a message that it has never seen. */
-static int settle_namesakes(const struct places *places, struct listing *listing,
+static int dedupe_namesakes(const struct subdirs *subdirs, struct listing *listing,
 			    struct message *messages, size_t count)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < count && r == 0; i++)
-		r = settle_namesake(places, listing, &messages[i]);
+		r = make_namesake_stand_in(subdirs, listing, &messages[i]);
 	return r;
 }
 
 /* Sees to it that no two messages of a sorted listing have the same unique-id. Of those that share
  * the unique part of their names some may be echoes: a file that was renamed while we read the
  * directories stands in the listing with both names. */
-static int listing_settle(const struct places *places, struct listing *listing)
+static int dedupe_unique_ids(const struct subdirs *subdirs, struct listing *listing)
 {
 	struct message *messages = listing->messages;
 	size_t left = 0, count = listing->count, same;
@@ -481,10 +483,10 @@ static int listing_settle(const struct places *places, struct listing *listing)
 			if (compare_unique_parts(&messages[i], &messages[i + same]) != 0)
 				break;
 		}
-		kept = same > 1 ? drop_vanished(places, messages + i, same) : same;
+		kept = same > 1 ? drop_vanished(subdirs, messages + i, same) : same;
 		memmove(messages + left, messages + i, kept * sizeof(*messages));
 		if (r == 0 && kept > 1)
-			r = settle_namesakes(places, listing, messages + left, kept);
+			r = dedupe_namesakes(subdirs, listing, messages + left, kept);
 		left += kept;
 	}
 	listing->count = left;
@@ -492,33 +494,33 @@ static int listing_settle(const struct places *places, struct listing *listing)
 }
 
 /* Lists what is there now, once. -ENOENT: a file was renamed under our hands. */
-static int listing_read_once(const struct places *places, struct listing *listing)
+static int listing_read_once(const struct subdirs *subdirs, struct listing *listing)
 {
-	int r = take_settled_stamps(places, listing);
+	int r = take_stable_stamps(subdirs, listing);
 
 	if (r == 0)
-		r = read_places(places, listing);
+		r = read_subdirs(subdirs, listing);
 	if (r < 0 || listing->count == 0)
 		return r;
 	r = sort_messages(listing);
-	return r == 0 ? listing_settle(places, listing) : r;
+	return r == 0 ? dedupe_unique_ids(subdirs, listing) : r;
 }
 
 /* A directory that is changed while it is read may show a file under both of its names, or under
  * none: so it is read again, within reason. */
-int listing_read(const struct places *places, struct listing *ret)
+int listing_read(const struct subdirs *subdirs, struct listing *ret)
 {
 	for (int i = 1;; i++) {
 		auto_listing struct listing listing = { 0 };
-		struct stamp stamps[PLACES];
-		int r = listing_read_once(places, &listing);
+		struct file_stamp stamps[SUBDIRS];
+		int r = listing_read_once(subdirs, &listing);
 
 		if (r == 0)
-			r = take_stamps(places, stamps);
+			r = take_stamps(subdirs, stamps);
 		if (r < 0 && (r != -ENOENT || i == TRIES))
 			return r;
-		if (r == 0 && (i == TRIES || same_stamps(stamps, listing.stamps))) {
-			listing.settled &= i < TRIES;
+		if (r == 0 && (i == TRIES || are_same_stamps(stamps, listing.stamps))) {
+			listing.is_stable &= i < TRIES;
 			*ret = listing;
 			listing = (struct listing){ 0 };
 			return 0;
@@ -546,7 +548,7 @@ struct message *listing_find_like(const struct listing *listing, const struct me
 		if (!found->stand_in == !like->stand_in &&
 		    (!found->stand_in || strcmp(found->stand_in, like->stand_in) == 0))
 			return found;
-		if (found->place == like->place && strcmp(found->name, like->name) == 0)
+		if (found->subdir == like->subdir && strcmp(found->name, like->name) == 0)
 			return found;
 	}
 	return NULL;

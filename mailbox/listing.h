@@ -17,15 +17,15 @@
 #define LISTING_SIZE_UNKNOWN UINT64_MAX
 
 /* Where messages are. Those of a folder are all in its one directory, which stands as cur. */
-enum place {
-	PLACE_NEW,
-	PLACE_CUR,
-	PLACES,
+enum subdir {
+	SUBDIR_NEW,
+	SUBDIR_CUR,
+	SUBDIRS,
 };
 
 /* The open directories; -1: there is none. */
-struct places {
-	int fds[PLACES];
+struct subdirs {
+	int fds[SUBDIRS];
 	bool is_maildir;
 };
 
@@ -45,7 +45,7 @@ struct message {
 		*version; /* of a folder's file: which has that size; NULL or inode 0: no telling */
 	uint16_t name_octets;	/* of all of the name, */
 	uint16_t unique_octets; /* and of the part that never changes */
-	uint8_t place;
+	uint8_t subdir;
 	uint8_t marks; /* the caller's; 0 at first */
 };
 
@@ -55,10 +55,10 @@ struct block;
 struct listing {
 	struct message *messages; /* in the order of arrival */
 	struct block *blocks;	  /* what messages point to */
-	size_t count, room;
-	size_t *by_unique_id;	     /* indices, sorted by unique-id; NULL until somebody asks */
-	struct stamp stamps[PLACES]; /* all 0: there is no such directory */
-	bool settled;		     /* if the stamps are the same later, so is the listing */
+	size_t count, capacity;
+	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
+	struct file_stamp stamps[SUBDIRS]; /* all 0: there is no such directory */
+	bool is_stable;			   /* if the stamps are the same later, so is the listing */
 };
 
 /* Opens the directory `name` below another. Nobody who owns a mailbox can lead us elsewhere by a
@@ -66,14 +66,14 @@ struct listing {
 int listing_open_directory(int parent_fd, const char *name, int *ret_fd);
 
 /* Lists what is there now; the caller clears it. */
-int listing_read(const struct places *places, struct listing *ret);
+int listing_read(const struct subdirs *subdirs, struct listing *ret);
 
 /* Frees what a listing holds, and leaves it empty. */
 void listing_clear(struct listing *listing);
 
 /* Whether the listing still tells what is there, as far as the directories' times tell. Returns 1,
  * 0 or a failure. */
-int listing_is_unchanged(const struct listing *listing, const struct places *places);
+int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs);
 
 /* The unique-id of a message, borrowed from it; no NUL ends it. */
 void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets);

@@ -17,26 +17,26 @@
  * longer is in the mailbox. */
 #define STATE_NAME ".pop3-handler.state"
 
-void directories_close(struct directories *directories)
+void lock_close(struct lock *lock)
 {
-	util_drop(&directories->state_fd); /* the lock goes with it, or with the directory */
-	for (size_t i = 0; i < PLACES; i++)
-		util_drop(&directories->places.fds[i]);
-	util_drop(&directories->root_fd);
+	util_drop(&lock->state_fd); /* the lock goes with it, or with the directory */
+	for (size_t i = 0; i < SUBDIRS; i++)
+		util_drop(&lock->subdirs.fds[i]);
+	util_drop(&lock->root_fd);
 }
 
 /* Finds out which layout it is, and opens where the messages are. */
-static int open_places(int root_fd, struct places *places)
+static int open_subdirs(int root_fd, struct subdirs *subdirs)
 {
-	int r = listing_open_directory(root_fd, "new", &places->fds[PLACE_NEW]);
+	int r = listing_open_directory(root_fd, "new", &subdirs->fds[SUBDIR_NEW]);
 
 	if (r == 0)
-		r = listing_open_directory(root_fd, "cur", &places->fds[PLACE_CUR]);
-	places->is_maildir = r == 0;
+		r = listing_open_directory(root_fd, "cur", &subdirs->fds[SUBDIR_CUR]);
+	subdirs->is_maildir = r == 0;
 	if (r != -ENOENT)
 		return r;
-	util_drop(&places->fds[PLACE_NEW]);
-	return listing_open_directory(root_fd, ".", &places->fds[PLACE_CUR]);
+	util_drop(&subdirs->fds[SUBDIR_NEW]);
+	return listing_open_directory(root_fd, ".", &subdirs->fds[SUBDIR_CUR]);
 }
 
 /* Locks the directory itself, for where no file can be made in it: its owner must still get at his
@@ -66,9 +66,9 @@ static int lock_state(int state_fd)
 	return 0;
 }
 
-static int open_state(struct directories *directories, int flags)
+static int open_state(struct lock *lock, int flags)
 {
-	auto_fd int fd = openat(directories->root_fd, STATE_NAME,
+	auto_fd int fd = openat(lock->root_fd, STATE_NAME,
 				flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, S_IRUSR | S_IWUSR);
 	struct stat status;
 
@@ -76,58 +76,57 @@ static int open_state(struct directories *directories, int flags)
 		return -errno;
 	/* A file that has another name, too, may be somebody else's; or only be in a backup that is
 	 * made of links. */
-	if (!S_ISREG(status.st_mode) || (status.st_nlink > 1 && !commit_is_ours(fd)))
+	if (!S_ISREG(status.st_mode) || (status.st_nlink > 1 && !record_is_ours(fd)))
 		return -EINVAL;
-	directories->state_octets = (uint64_t)status.st_size;
-	directories->state_fd = take_fd(&fd);
+	lock->state_octets = (uint64_t)status.st_size;
+	lock->state_fd = take_fd(&fd);
 	return 0;
 }
 
 /* Opens the state file for its record only, if there is one that can be read. */
-static int read_state(struct directories *directories)
+static int read_state(struct lock *lock)
 {
-	int r = open_state(directories, O_RDONLY);
+	int r = open_state(lock, O_RDONLY);
 
 	return r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM ? r : 0;
 }
 
-static int take_lock(struct directories *directories)
+static int take_lock(struct lock *lock)
 {
-	int r = open_state(directories, O_RDWR | O_CREAT);
+	int r = open_state(lock, O_RDWR | O_CREAT);
 
 	if (r == 0)
-		return lock_state(directories->state_fd);
+		return lock_state(lock->state_fd);
 	if (!is_unwritable(-r))
 		return r;
-	directories->state_error = r;
-	r = lock_directory(directories->root_fd);
-	return r == 0 ? read_state(directories) : r;
+	lock->state_error = r;
+	r = lock_directory(lock->root_fd);
+	return r == 0 ? read_state(lock) : r;
 }
 
 /* Opens what is at `path`, and then the state file as `open_its_state` does. */
-static int open_with(const char *path, int (*open_its_state)(struct directories *directories),
-		     struct directories *ret)
+static int open_with(const char *path, int (*open_its_state)(struct lock *lock), struct lock *ret)
 {
 	int r;
 
-	*ret = DIRECTORIES_NONE;
+	*ret = LOCK_NONE;
 	ret->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ret->root_fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	r = open_places(ret->root_fd, &ret->places);
+	r = open_subdirs(ret->root_fd, &ret->subdirs);
 	if (r == 0)
 		r = open_its_state(ret);
 	if (r < 0)
-		directories_close(ret);
+		lock_close(ret);
 	return r;
 }
 
-int directories_open(const char *path, struct directories *ret)
+int lock_open(const char *path, struct lock *ret)
 {
 	return open_with(path, take_lock, ret);
 }
 
-int directories_open_read_only(const char *path, struct directories *ret)
+int lock_open_read_only(const char *path, struct lock *ret)
 {
 	int r = open_with(path, read_state, ret);
 

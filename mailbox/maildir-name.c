@@ -10,7 +10,7 @@
 
 #define US_PER_S UINT64_C(1000000)
 
-size_t name_unique_octets(const char *name)
+size_t maildir_name_unique_octets(const char *name)
 {
 	return (size_t)(strchrnul(name, ':') - name);
 }
@@ -30,7 +30,7 @@ static uint64_t leading_number(const char *text, const char **ret_end)
 	return number;
 }
 
-uint64_t name_arrival_us(const char *name)
+uint64_t maildir_name_arrival_us(const char *name)
 {
 	const char *rest, *end;
 	uint64_t us = leading_number(name, &rest);
@@ -55,7 +55,7 @@ uint64_t name_arrival_us(const char *name)
 /* The number in the first field `,LETTER=` of the unique part. Returns 0 or -ENOENT. */
 static int find_field(const char *name, char letter, uint64_t *ret_number)
 {
-	const char *unique_end = name + name_unique_octets(name);
+	const char *unique_end = name + maildir_name_unique_octets(name);
 	const char *digits, *end;
 	uint64_t number;
 
@@ -73,7 +73,7 @@ static int find_field(const char *name, char letter, uint64_t *ret_number)
 	return 0;
 }
 
-bool name_allows_octets(const char *name, uint64_t octets)
+bool maildir_name_allows_octets(const char *name, uint64_t octets)
 {
 	uint64_t stored;
 
@@ -83,22 +83,22 @@ bool name_allows_octets(const char *name, uint64_t octets)
 	return octets >= stored && octets - stored <= stored + 1;
 }
 
-int name_size_octets(const char *name, uint64_t *ret_octets)
+int maildir_name_size_octets(const char *name, uint64_t *ret_octets)
 {
 	uint64_t octets;
 	int r = find_field(name, 'W', &octets);
 
 	if (r < 0)
 		return r;
-	if (!name_allows_octets(name, octets))
+	if (!maildir_name_allows_octets(name, octets))
 		return -ENOENT;
 	*ret_octets = octets;
 	return 0;
 }
 
-int name_add_seen(const char *name, char **ret_name)
+int maildir_name_add_seen(const char *name, char **ret_name)
 {
-	size_t unique = name_unique_octets(name);
+	size_t unique = maildir_name_unique_octets(name);
 	size_t octets = strlen(name);
 	const char *info = name + unique;
 	char *seen = malloc(octets + sizeof(":2,S"));

@@ -22,7 +22,7 @@
 
 /* What stands before the keys, in the byte order of this machine; the magic tells if that of
  * another was written. */
-struct header {
+struct record_header {
 	uint64_t magic;
 	uint64_t mailbox_inode, state_inode; /* where it was written */
 	uint64_t count;			     /* of keys */
@@ -31,35 +31,36 @@ struct header {
 
 #define MAGIC UINT64_C(0x316d6d6f63336f70) /* ends in the version: "po3comm1" */
 
-static_assert(sizeof(struct header) == 4 * sizeof(uint64_t) + DIGEST_OCTETS, "it has no holes");
+static_assert(sizeof(struct record_header) == 4 * sizeof(uint64_t) + DIGEST_OCTETS,
+	      "it has no holes");
 
 /* A whole record in memory. */
 struct record {
-	struct header header;
-	struct commit_key keys[];
+	struct record_header header;
+	struct record_key keys[];
 };
 
 static size_t record_octets(size_t count)
 {
-	return sizeof(struct header) + count * sizeof(struct commit_key);
+	return sizeof(struct record_header) + count * sizeof(struct record_key);
 }
 
 /* ---- Keys ---- */
 
-int commit_identify(int dir_fd, const char *name, struct commit_file *ret)
+int record_identify(int dir_fd, const char *name, struct record_file *ret)
 {
 	struct statx status;
 
 	if (statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &status) < 0)
 		return -errno;
-	*ret = (struct commit_file){ .inode = status.stx_ino };
+	*ret = (struct record_file){ .inode = status.stx_ino };
 	if (status.stx_mask & STATX_BTIME)
 		ret->born_ns = status.stx_btime.tv_sec * UTIL_NS_PER_S + status.stx_btime.tv_nsec;
 	return 0;
 }
 
-int commit_key(const char *unique, size_t unique_octets, const struct commit_file *file,
-	       struct commit_key *ret)
+int record_make_key(const char *unique, size_t unique_octets, const struct record_file *file,
+		    struct record_key *ret)
 {
 	unsigned char digest[DIGEST_OCTETS];
 	char text[sizeof(*file) + NAME_MAX];
@@ -74,20 +75,20 @@ int commit_key(const char *unique, size_t unique_octets, const struct commit_fil
 }
 
 /* For qsort(3) and bsearch(3). */
-static int compare_keys(const void *a, const void *b)
+static int compare_record_keys(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct commit_key));
+	return memcmp(a, b, sizeof(struct record_key));
 }
 
-bool commit_has(const struct commit_key *keys, size_t count, const struct commit_key *key)
+bool record_has_key(const struct record_key *keys, size_t count, const struct record_key *key)
 {
-	return bsearch(key, keys, count, sizeof(*keys), compare_keys) != NULL;
+	return bsearch(key, keys, count, sizeof(*keys), compare_record_keys) != NULL;
 }
 
 /* ---- Records ---- */
 
 /* What a record says of the mailbox that it is in. */
-static int place_record(int state_fd, int mailbox_fd, struct header *header)
+static int locate_record(int state_fd, int mailbox_fd, struct record_header *header)
 {
 	struct stat state, mailbox;
 
@@ -98,7 +99,7 @@ static int place_record(int state_fd, int mailbox_fd, struct header *header)
 	return 0;
 }
 
-static int make_record(int state_fd, int mailbox_fd, struct commit_key *keys, size_t count,
+static int make_record(int state_fd, int mailbox_fd, struct record_key *keys, size_t count,
 		       struct record **ret)
 {
 	auto_free struct record *record = malloc(record_octets(count));
@@ -106,18 +107,18 @@ static int make_record(int state_fd, int mailbox_fd, struct commit_key *keys, si
 
 	if (!record)
 		return -ENOMEM;
-	record->header = (struct header){ .magic = MAGIC, .count = count };
-	r = place_record(state_fd, mailbox_fd, &record->header);
+	record->header = (struct record_header){ .magic = MAGIC, .count = count };
+	r = locate_record(state_fd, mailbox_fd, &record->header);
 	if (r < 0)
 		return r;
-	qsort(keys, count, sizeof(*keys), compare_keys);
+	qsort(keys, count, sizeof(*keys), compare_record_keys);
 	memcpy(record->keys, keys, count * sizeof(*keys));
 	digest_seal(record, record_octets(count), record->header.seal);
 	*ret = take_ptr(record);
 	return 0;
 }
 
-bool commit_is_ours(int state_fd)
+bool record_is_ours(int state_fd)
 {
 	uint64_t magic = 0;
 	ssize_t n = util_pread(state_fd, &magic, sizeof(magic), 0);
@@ -125,15 +126,15 @@ bool commit_is_ours(int state_fd)
 	return n == 0 || (n == sizeof(magic) && (magic == 0 || magic == MAGIC));
 }
 
-int commit_clear(int state_fd)
+int record_clear(int state_fd)
 {
-	static const struct header none;
+	static const struct record_header none;
 
 	return util_pwrite(state_fd, &none, sizeof(none), 0);
 }
 
 /* Reads as many keys as the header says, if the file is long enough. */
-static int read_record(int state_fd, const struct header *header, struct record **ret)
+static int read_whole_record(int state_fd, const struct record_header *header, struct record **ret)
 {
 	auto_free struct record *record = NULL;
 	struct stat status;
@@ -141,7 +142,7 @@ static int read_record(int state_fd, const struct header *header, struct record 
 
 	if (fstat(state_fd, &status) < 0)
 		return -errno;
-	if (header->count > (uint64_t)status.st_size / sizeof(struct commit_key))
+	if (header->count > (uint64_t)status.st_size / sizeof(struct record_key))
 		return -EBADMSG;
 	record = malloc(record_octets(header->count));
 	if (!record)
@@ -159,8 +160,8 @@ static int read_record(int state_fd, const struct header *header, struct record 
 
 static int check_record(int state_fd, int mailbox_fd, struct record *record)
 {
-	struct header here = { 0 };
-	int r = place_record(state_fd, mailbox_fd, &here);
+	struct record_header here = { 0 };
+	int r = locate_record(state_fd, mailbox_fd, &here);
 
 	if (r < 0)
 		return r;
@@ -170,11 +171,11 @@ static int check_record(int state_fd, int mailbox_fd, struct record *record)
 	return digest_check_seal(record, record_octets(record->header.count), record->header.seal);
 }
 
-ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys)
+ssize_t record_read(int state_fd, int mailbox_fd, struct record_key **ret_keys)
 {
-	static const struct header none;
+	static const struct record_header none;
 	auto_free struct record *record = NULL;
-	struct header header = { 0 };
+	struct record_header header = { 0 };
 	ssize_t n = util_pread(state_fd, &header, sizeof(header), 0);
 	size_t count;
 	int r;
@@ -185,7 +186,7 @@ ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys)
 		return 0;
 	if (header.magic != MAGIC || header.count == 0)
 		return -EBADMSG;
-	r = read_record(state_fd, &header, &record);
+	r = read_whole_record(state_fd, &header, &record);
 	if (r < 0)
 		return r;
 	assert(record);
@@ -194,14 +195,14 @@ ssize_t commit_read(int state_fd, int mailbox_fd, struct commit_key **ret_keys)
 		return r;
 	count = record->header.count;
 	memmove(record, record->keys, count * sizeof(*record->keys));
-	*ret_keys = (struct commit_key *)take_ptr(record);
+	*ret_keys = (struct record_key *)take_ptr(record);
 	return (ssize_t)count;
 }
 
-int commit_write(int state_fd, int mailbox_fd, struct commit_key *keys, size_t count)
+int record_write(int state_fd, int mailbox_fd, struct record_key *keys, size_t count)
 {
 	auto_free struct record *record = NULL;
-	auto_free struct commit_key *found = NULL;
+	auto_free struct record_key *found = NULL;
 	int r = make_record(state_fd, mailbox_fd, keys, count, &record);
 
 	if (r < 0)
@@ -214,15 +215,15 @@ int commit_write(int state_fd, int mailbox_fd, struct commit_key *keys, size_t c
 	if (r == 0)
 		return 0;
 	/* Some of it may be there, or all. */
-	if (commit_clear(state_fd) == 0) {
+	if (record_clear(state_fd) == 0) {
 		(void)fdatasync(state_fd);
 		return r;
 	}
 	/* What every later session will go by, we must too. */
-	return commit_read(state_fd, mailbox_fd, &found) > 0 ? 0 : r;
+	return record_read(state_fd, mailbox_fd, &found) > 0 ? 0 : r;
 }
 
-int commit_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)
+int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)
 {
 	uint64_t blocks = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS;
 	auto_free char *nothing = NULL;

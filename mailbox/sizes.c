@@ -22,7 +22,7 @@
 #define CACHE_OCTETS_MAX (256 << 20)
 
 /* In the byte order of this machine. */
-struct header {
+struct sizes_header {
 	uint64_t magic;
 	uint64_t mailbox_inode;		   /* where it was written */
 	uint64_t octets;		   /* of the entries that follow */
@@ -31,20 +31,21 @@ struct header {
 
 #define MAGIC UINT64_C(0x317a697333706f70) /* "pop3siz1" */
 
-static_assert(sizeof(struct header) == 3 * sizeof(uint64_t) + DIGEST_OCTETS, "it has no holes");
+static_assert(sizeof(struct sizes_header) == 3 * sizeof(uint64_t) + DIGEST_OCTETS,
+	      "it has no holes");
 
 /* One message; its unique-id follows. */
-struct entry {
+struct size_entry {
 	uint64_t octets;
 	struct file_version version; /* of a folder's file */
 	uint64_t unique_id_octets;
 };
 
-static_assert(sizeof(struct entry) == 5 * sizeof(uint64_t), "it has no holes");
+static_assert(sizeof(struct size_entry) == 5 * sizeof(uint64_t), "it has no holes");
 
 /* A whole cache in memory. */
 struct cache {
-	struct header header;
+	struct sizes_header header;
 	char entries[];
 };
 
@@ -95,8 +96,8 @@ static bool has_unique_id(const struct message *message, const char *unique_id, 
 	return text_octets == octets && memcmp(text, unique_id, octets) == 0;
 }
 
-/* Finds an entry's message: most often the one at *guess, which then moves on. NULL: it is not in
- * the listing. */
+/* Finds an entry's message: most often the one at *guess, which then moves on. NULL: it is
+ * not in the listing. */
 static struct message *find_message(struct listing *listing, size_t *guess, const char *unique_id,
 				    size_t octets)
 {
@@ -116,14 +117,15 @@ static struct message *find_message(struct listing *listing, size_t *guess, cons
 }
 
 /* Takes over one entry. A size that the message cannot have is left. */
-static void use_entry(const struct entry *entry, struct listing *listing, struct message *message)
+static void use_entry(const struct size_entry *entry, struct listing *listing,
+		      struct message *message)
 {
 	static const struct file_version none;
 
 	if (memcmp(&entry->version, &none, sizeof(none)) != 0) {
 		if (listing_set_version(listing, message, &entry->version) < 0)
 			return;
-	} else if (!name_allows_octets(message->name, entry->octets)) {
+	} else if (!maildir_name_allows_octets(message->name, entry->octets)) {
 		return;
 	}
 	message->octets = entry->octets;
@@ -135,9 +137,9 @@ static void use_entries(const struct cache *cache, struct listing *listing)
 	const char *end = next + cache->header.octets;
 	size_t guess = 0;
 
-	while ((size_t)(end - next) > sizeof(struct entry)) {
+	while ((size_t)(end - next) > sizeof(struct size_entry)) {
 		struct message *message;
-		struct entry entry;
+		struct size_entry entry;
 
 		memcpy(&entry, next, sizeof(entry));
 		next += sizeof(entry);
@@ -170,12 +172,12 @@ static bool is_worth_keeping(const struct message *message, bool is_maildir)
 		return false;
 	if (!is_maildir)
 		return message->version && message->version->inode != 0;
-	return name_size_octets(message->name, &octets) < 0 || octets != message->octets;
+	return maildir_name_size_octets(message->name, &octets) < 0 || octets != message->octets;
 }
 
-static size_t add_entry(const struct message *message, char *room)
+static size_t add_entry(const struct message *message, char *space)
 {
-	struct entry entry = { .octets = message->octets };
+	struct size_entry entry = { .octets = message->octets };
 	const char *unique_id;
 	size_t octets;
 
@@ -183,21 +185,21 @@ static size_t add_entry(const struct message *message, char *room)
 	entry.unique_id_octets = octets;
 	if (message->version)
 		entry.version = *message->version;
-	memcpy(room, &entry, sizeof(entry));
-	memcpy(room + sizeof(entry), unique_id, octets);
+	memcpy(space, &entry, sizeof(entry));
+	memcpy(space + sizeof(entry), unique_id, octets);
 	return sizeof(entry) + octets;
 }
 
 /* NULL: no memory. */
 static struct cache *make_cache(int mailbox_fd, const struct listing *listing, bool is_maildir)
 {
-	size_t entry_octets_max = sizeof(struct entry) + WIRE_UNIQUE_ID_MAX;
+	size_t entry_octets_max = sizeof(struct size_entry) + WIRE_UNIQUE_ID_MAX;
 	auto_free struct cache *cache = malloc(sizeof(*cache) + listing->count * entry_octets_max);
 	struct stat mailbox;
 
 	if (!cache || fstat(mailbox_fd, &mailbox) < 0)
 		return NULL;
-	cache->header = (struct header){ .magic = MAGIC, .mailbox_inode = mailbox.st_ino };
+	cache->header = (struct sizes_header){ .magic = MAGIC, .mailbox_inode = mailbox.st_ino };
 	for (size_t i = 0; i < listing->count; i++) {
 		const struct message *message = &listing->messages[i];
 

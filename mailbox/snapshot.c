@@ -21,10 +21,10 @@
 #define SNAPSHOT_OCTETS_MAX (256 << 20)
 
 /* In the byte order of this machine. Entries follow it, then names, each ended by a NUL. */
-struct header {
+struct snapshot_header {
 	uint64_t magic;
 	uint64_t mailbox_inode; /* where it was written */
-	struct stamp stamps[PLACES];
+	struct file_stamp stamps[SUBDIRS];
 	uint64_t count;
 	uint64_t names_octets;
 	uint64_t checksum; /* of all of it, with 0 here */
@@ -33,29 +33,29 @@ struct header {
 #define MAGIC UINT64_C(0x32746e7333706f70) /* "pop3snt2" */
 
 /* One message, in the listing's order, as the names are. */
-struct entry {
+struct snapshot_entry {
 	uint64_t arrival_us;
 	uint64_t octets;
-	uint32_t place;
+	uint32_t subdir;
 	uint16_t name_octets;
 	uint16_t unique_octets;
 };
 
-static_assert(sizeof(struct stamp) == 6 * sizeof(uint64_t) &&
-		      sizeof(struct header) ==
-			      5 * sizeof(uint64_t) + sizeof(struct stamp[PLACES]) &&
-		      sizeof(struct entry) == 3 * sizeof(uint64_t),
+static_assert(sizeof(struct file_stamp) == 6 * sizeof(uint64_t) &&
+		      sizeof(struct snapshot_header) ==
+			      5 * sizeof(uint64_t) + sizeof(struct file_stamp[SUBDIRS]) &&
+		      sizeof(struct snapshot_entry) == 3 * sizeof(uint64_t),
 	      "they have no holes");
 
 /* A whole snapshot in memory. */
 struct snapshot {
-	struct header header;
-	struct entry entries[];
+	struct snapshot_header header;
+	struct snapshot_entry entries[];
 };
 
-static size_t snapshot_octets(const struct header *header)
+static size_t snapshot_octets(const struct snapshot_header *header)
 {
-	return sizeof(struct snapshot) + header->count * sizeof(struct entry) +
+	return sizeof(struct snapshot) + header->count * sizeof(struct snapshot_entry) +
 	       header->names_octets;
 }
 
@@ -80,17 +80,17 @@ static uint64_t make_checksum(struct snapshot *snapshot)
 
 /* Whether the header fits a file of so many octets, this mailbox, and the directories as they are
  * now. */
-static bool is_current(const struct header *header, uint64_t octets, int mailbox_fd,
-		       const struct places *places)
+static bool is_current(const struct snapshot_header *header, uint64_t octets, int mailbox_fd,
+		       const struct subdirs *subdirs)
 {
-	struct listing then = { .settled = true };
+	struct listing then = { .is_stable = true };
 	struct stat mailbox;
 
 	memcpy(then.stamps, header->stamps, sizeof(then.stamps));
-	return header->magic == MAGIC && header->count <= octets / sizeof(struct entry) &&
+	return header->magic == MAGIC && header->count <= octets / sizeof(struct snapshot_entry) &&
 	       header->names_octets <= octets && snapshot_octets(header) == octets &&
 	       fstat(mailbox_fd, &mailbox) == 0 && header->mailbox_inode == mailbox.st_ino &&
-	       listing_is_unchanged(&then, places) > 0;
+	       listing_is_unchanged(&then, subdirs) > 0;
 }
 
 /* Whether all names are such as listings in snapshots have. It has no branch: many octets at once
@@ -105,13 +105,13 @@ static bool has_good_names(const char *names, size_t octets)
 }
 
 /* Takes a message whose name is the first of so many octets of names. */
-static bool take_entry(const struct entry *entry, const char *names, size_t octets,
+static bool take_entry(const struct snapshot_entry *entry, const char *names, size_t octets,
 		       struct message *ret)
 {
 	const char *end = memchr(names, '\0', octets);
 
 	if (!end || (size_t)(end - names) != entry->name_octets || *names == '.' ||
-	    entry->place >= PLACES || entry->unique_octets == 0 ||
+	    entry->subdir >= SUBDIRS || entry->unique_octets == 0 ||
 	    entry->unique_octets > WIRE_UNIQUE_ID_MAX || entry->unique_octets > entry->name_octets)
 		return false;
 	*ret = (struct message){
@@ -120,13 +120,14 @@ static bool take_entry(const struct entry *entry, const char *names, size_t octe
 		.octets = entry->octets,
 		.name_octets = entry->name_octets,
 		.unique_octets = entry->unique_octets,
-		.place = (uint8_t)entry->place,
+		.subdir = (uint8_t)entry->subdir,
 	};
 	return true;
 }
 
 /* Reads and checks the whole file into the listing's memory. NULL: it is not what is there now. */
-static struct snapshot *read_snapshot(int fd, const struct header *header, struct listing *listing)
+static struct snapshot *read_snapshot(int fd, const struct snapshot_header *header,
+				      struct listing *listing)
 {
 	size_t octets = snapshot_octets(header);
 	struct snapshot *snapshot = listing_allocate(listing, octets);
@@ -141,15 +142,15 @@ static struct snapshot *read_snapshot(int fd, const struct header *header, struc
 
 static bool take_entries(struct snapshot *snapshot, struct listing *listing)
 {
-	const struct header *header = &snapshot->header;
+	const struct snapshot_header *header = &snapshot->header;
 	const char *names = snapshot_names(snapshot), *end = names + header->names_octets;
 
 	listing->messages = reallocarray(NULL, header->count, sizeof(*listing->messages));
 	if (!listing->messages)
 		return false;
-	listing->room = header->count;
+	listing->capacity = header->count;
 	for (size_t i = 0; i < header->count; i++) {
-		const struct entry *entry = &snapshot->entries[i];
+		const struct snapshot_entry *entry = &snapshot->entries[i];
 
 		if (!take_entry(entry, names, (size_t)(end - names), &listing->messages[i]))
 			return false;
@@ -157,23 +158,23 @@ static bool take_entries(struct snapshot *snapshot, struct listing *listing)
 	}
 	listing->count = header->count;
 	memcpy(listing->stamps, header->stamps, sizeof(listing->stamps));
-	listing->settled = true;
+	listing->is_stable = true;
 	return true;
 }
 
-bool snapshot_load(int mailbox_fd, const struct places *places, struct listing *ret)
+bool snapshot_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
 {
 	auto_listing struct listing listing = { 0 };
 	auto_fd int fd =
 		openat(mailbox_fd, SNAPSHOT_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct snapshot *snapshot;
-	struct header header;
+	struct snapshot_header header;
 	struct stat status;
 
 	if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
 	    status.st_size > SNAPSHOT_OCTETS_MAX ||
 	    util_pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
-	    !is_current(&header, (uint64_t)status.st_size, mailbox_fd, places))
+	    !is_current(&header, (uint64_t)status.st_size, mailbox_fd, subdirs))
 		return false;
 	snapshot = read_snapshot(fd, &header, &listing);
 	if (!snapshot || !take_entries(snapshot, &listing))
@@ -185,10 +186,10 @@ bool snapshot_load(int mailbox_fd, const struct places *places, struct listing *
 
 /* ---- Saving ---- */
 
-bool snapshot_is_worthwhile(const struct listing *listing, const struct places *places)
+bool snapshot_is_worthwhile(const struct listing *listing, const struct subdirs *subdirs)
 {
-	if (listing->count < MESSAGES_MIN || !places->is_maildir ||
-	    listing_is_unchanged(listing, places) <= 0)
+	if (listing->count < MESSAGES_MIN || !subdirs->is_maildir ||
+	    listing_is_unchanged(listing, subdirs) <= 0)
 		return false;
 	for (size_t i = 0; i < listing->count; i++) {
 		if (listing->messages[i].stand_in)
@@ -204,10 +205,10 @@ static void fill_snapshot(struct snapshot *snapshot, const struct listing *listi
 	for (size_t i = 0; i < listing->count; i++) {
 		const struct message *message = &listing->messages[i];
 
-		snapshot->entries[i] = (struct entry){
+		snapshot->entries[i] = (struct snapshot_entry){
 			.arrival_us = message->arrival_us,
 			.octets = message->octets,
-			.place = message->place,
+			.subdir = message->subdir,
 			.name_octets = message->name_octets,
 			.unique_octets = message->unique_octets,
 		};
@@ -219,7 +220,7 @@ static void fill_snapshot(struct snapshot *snapshot, const struct listing *listi
 /* NULL: no memory, or it would be too long, or has names that none may have. */
 static struct snapshot *make_snapshot(int mailbox_fd, const struct listing *listing)
 {
-	struct header header = { .magic = MAGIC, .count = listing->count };
+	struct snapshot_header header = { .magic = MAGIC, .count = listing->count };
 	auto_free struct snapshot *snapshot = NULL;
 	struct stat mailbox;
 

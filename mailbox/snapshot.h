@@ -10,10 +10,10 @@
 
 /* Fills an empty listing from the snapshot, sizes and all, if that is what the directories hold
  * now. Returns whether it is. */
-bool snapshot_load(int mailbox_fd, const struct places *places, struct listing *ret);
+bool snapshot_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret);
 
 /* Whether a listing is worth a snapshot, and fit for one. */
-bool snapshot_is_worthwhile(const struct listing *listing, const struct places *places);
+bool snapshot_is_worthwhile(const struct listing *listing, const struct subdirs *subdirs);
 
 /* Replaces the snapshot by one of the listing, or if that fails leaves none. The caller has the
  * lock. */

@@ -100,7 +100,7 @@ static int choose_architecture(scmp_filter_ctx filter, const char *name)
 }
 
 /* Writes the filter as the initialiser of an array. */
-static int print(scmp_filter_ctx filter)
+static int print_instructions(scmp_filter_ctx filter)
 {
 	struct sock_filter instruction;
 	FILE *file = tmpfile();
@@ -136,7 +136,7 @@ int main(int argc, char *argv[])
 	if (r == 0)
 		r = add_rules(filter);
 	if (r == 0)
-		r = print(filter);
+		r = print_instructions(filter);
 	seccomp_release(filter);
 	if (r < 0)
 		fprintf(stderr, "cannot make a filter for %s: %s\n", argv[1], strerror(-r));

@@ -222,7 +222,7 @@ static void test_again(void)
 
 	if (!write_users(before) || auth_login(users, "/m", "a", "x", &account, &report) < 0)
 		return (void)tap(false, "login");
-	(void)tap(account->read_only, "read-only=yes");
+	(void)tap(account->is_read_only, "read-only=yes");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		(void)tap(write_users(cases[i].text) &&
 				  auth_check_again(users, "/m", account, &report) ==
@@ -234,7 +234,7 @@ static void test_again(void)
 }
 
 /* Writes the file, and is back once a change that follows will show. */
-static bool write_settled_users(const char *text)
+static bool write_stable_users(const char *text)
 {
 	struct timespec now;
 	struct stat status;
@@ -242,8 +242,8 @@ static bool write_settled_users(const char *text)
 	if (!write_users(text) || stat(users, &status) < 0)
 		return false;
 	do {
-		now = stamp_now();
-	} while (!stamp_is_settled(&status.st_ctim, &now));
+		now = file_stamp_now();
+	} while (!file_stamp_is_stable(&status.st_ctim, &now));
 	return true;
 }
 
@@ -261,14 +261,14 @@ static void test_unchanged(void)
 	struct account *account = NULL;
 	struct auth_report report;
 
-	if (!write_settled_users("a:{PLAIN}x\n") ||
+	if (!write_stable_users("a:{PLAIN}x\n") ||
 	    auth_login(users, "/m", "a", "x", &account, &report) < 0)
 		return (void)tap(false, "login");
 	(void)tap(!is_read_again(account), "a file that has not changed is not read again");
-	(void)tap(write_settled_users("a:{PLAIN}y\n") && is_read_again(account) &&
+	(void)tap(write_stable_users("a:{PLAIN}y\n") && is_read_again(account) &&
 			  is_read_again(account),
 		  "one that was written over is, whenever it is asked for");
-	(void)tap(write_settled_users("a:{PLAIN}x\n") &&
+	(void)tap(write_stable_users("a:{PLAIN}x\n") &&
 			  auth_check_again(users, "/m", account, &report) == 0 &&
 			  !is_read_again(account),
 		  "until it says what it said at login");
@@ -293,8 +293,8 @@ static void test_changed_just_now(void)
 		if (!write_users("a:{PLAIN}x\n") || stat(users, &status) < 0 ||
 		    auth_login(users, "/m", "a", "x", &account, &report) < 0)
 			return (void)tap(false, "login");
-		now = stamp_now();
-	} while (stamp_is_settled(&status.st_ctim, &now));
+		now = file_stamp_now();
+	} while (file_stamp_is_stable(&status.st_ctim, &now));
 	(void)tap(is_read_again(account), "one that had changed just before the login is");
 	(void)auth_free(account);
 }

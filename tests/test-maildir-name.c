@@ -30,7 +30,7 @@ static void test_arrival(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		(void)tap(name_arrival_us(cases[i].name) == cases[i].us, "arrival of '%s'",
+		(void)tap(maildir_name_arrival_us(cases[i].name) == cases[i].us, "arrival of '%s'",
 			  cases[i].name);
 }
 
@@ -44,13 +44,16 @@ static void test_size(void)
 	uint64_t octets = 7;
 
 	for (size_t i = 0; i < ARRAY_SIZE(without); i++)
-		(void)tap(name_size_octets(without[i], &octets) == -ENOENT && octets == 7,
+		(void)tap(maildir_name_size_octets(without[i], &octets) == -ENOENT && octets == 7,
 			  "'%s' has no size", without[i]);
-	(void)tap(name_size_octets("1.M1.h,S=5,W=6", &octets) == 0 && octets == 6, "W= at the end");
-	(void)tap(name_size_octets("1.M1.h,W=7:2,S", &octets) == 0 && octets == 7,
+	(void)tap(maildir_name_size_octets("1.M1.h,S=5,W=6", &octets) == 0 && octets == 6,
+		  "W= at the end");
+	(void)tap(maildir_name_size_octets("1.M1.h,W=7:2,S", &octets) == 0 && octets == 7,
 		  "W= before info");
-	(void)tap(name_size_octets("1.M1.h,W=8,S=5", &octets) == 0 && octets == 8, "W= before S=");
-	(void)tap(name_size_octets("1.M1.h,W=5000000000:2,", &octets) == 0 && octets == 5000000000,
+	(void)tap(maildir_name_size_octets("1.M1.h,W=8,S=5", &octets) == 0 && octets == 8,
+		  "W= before S=");
+	(void)tap(maildir_name_size_octets("1.M1.h,W=5000000000:2,", &octets) == 0 &&
+			  octets == 5000000000,
 		  "W= over 4 GiB");
 }
 
@@ -74,10 +77,12 @@ static void test_plausible_size(void)
 	uint64_t octets;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		(void)tap(name_allows_octets(cases[i].name, cases[i].octets) == cases[i].allowed,
+		(void)tap(maildir_name_allows_octets(cases[i].name, cases[i].octets) ==
+				  cases[i].allowed,
 			  "'%s' and %" PRIu64 " octets", cases[i].name, cases[i].octets);
-	(void)tap(name_size_octets("1.M1.h,S=10,W=9", &octets) == -ENOENT, "W= below S=");
-	(void)tap(name_size_octets("1.M1.h,W=22,S=10", &octets) == -ENOENT, "W= far above S=");
+	(void)tap(maildir_name_size_octets("1.M1.h,S=10,W=9", &octets) == -ENOENT, "W= below S=");
+	(void)tap(maildir_name_size_octets("1.M1.h,W=22,S=10", &octets) == -ENOENT,
+		  "W= far above S=");
 }
 
 static void test_seen(void)
@@ -92,15 +97,16 @@ static void test_seen(void)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		auto_free char *name = NULL;
 
-		(void)tap(name_add_seen(cases[i][0], &name) == 0 && strcmp(name, cases[i][1]) == 0,
+		(void)tap(maildir_name_add_seen(cases[i][0], &name) == 0 &&
+				  strcmp(name, cases[i][1]) == 0,
 			  "'%s' seen is '%s'", cases[i][0], cases[i][1]);
 	}
 }
 
 int main(void)
 {
-	(void)tap(name_unique_octets("1.M1.h:2,S") == 6, "the unique part ends at ':'");
-	(void)tap(name_unique_octets("1.M1.h") == 6, "or with the name");
+	(void)tap(maildir_name_unique_octets("1.M1.h:2,S") == 6, "the unique part ends at ':'");
+	(void)tap(maildir_name_unique_octets("1.M1.h") == 6, "or with the name");
 	test_arrival();
 	test_size();
 	test_plausible_size();

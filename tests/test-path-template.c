@@ -27,7 +27,8 @@ static void test_paths(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		auto_free char *path = NULL;
-		int r = template_expand(cases[i].template, cases[i].user, cases[i].home, &path);
+		int r = path_template_expand(cases[i].template, cases[i].user, cases[i].home,
+					     &path);
 
 		(void)tap(r == 0 && strcmp(path, cases[i].path) == 0, "'%s' for '%s' is '%s'",
 			  cases[i].template, cases[i].user, cases[i].path);
@@ -57,7 +58,7 @@ static void test_escapes(void)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		auto_free char *path = NULL;
 
-		(void)tap(template_expand(cases[i][0], cases[i][1], "/home/", &path) ==
+		(void)tap(path_template_expand(cases[i][0], cases[i][1], "/home/", &path) ==
 					  -EKEYREJECTED &&
 				  !path,
 			  "'%s' refuses '%s'", cases[i][0], cases[i][1]);
@@ -70,10 +71,10 @@ int main(void)
 	auto_free char *path = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		(void)tap(template_check(bad[i]) == -EINVAL, "'%s' is no template", bad[i]);
-	(void)tap(template_check("/mail/%d/%n%u%h%%") == 0, "every letter that there is");
-	(void)tap(template_expand("%h/Maildir", "bob", NULL, &path) == -ENXIO, "no home");
-	(void)tap(template_expand("%h/Maildir", "bob", "", &path) == -ENXIO, "an empty home");
+		(void)tap(path_template_check(bad[i]) == -EINVAL, "'%s' is no template", bad[i]);
+	(void)tap(path_template_check("/mail/%d/%n%u%h%%") == 0, "every letter that there is");
+	(void)tap(path_template_expand("%h/Maildir", "bob", NULL, &path) == -ENXIO, "no home");
+	(void)tap(path_template_expand("%h/Maildir", "bob", "", &path) == -ENXIO, "an empty home");
 	test_paths();
 	test_escapes();
 	return tap_end();

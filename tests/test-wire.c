@@ -54,19 +54,19 @@ static size_t reference(const char *in, size_t octets, char *out, size_t *ret_si
 	return put;
 }
 
-/* The same with wire_convert(), in random pieces of input and of room. */
+/* The same with wire_convert(), in random pieces of input and of space. */
 static size_t convert(const char *in, size_t octets, char *out, size_t *ret_size)
 {
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	size_t used = 0, put = 0;
 
 	while (used < octets) {
-		size_t piece = 1 + random_below(8), room = random_below(12), piece_put;
+		size_t piece = 1 + random_below(8), space = random_below(12), piece_put;
 
 		if (piece > octets - used)
 			piece = octets - used;
-		used += wire_convert(&converter, in + used, piece, out + put, room, &piece_put);
-		if (piece_put > room)
+		used += wire_convert(&converter, in + used, piece, out + put, space, &piece_put);
+		if (piece_put > space)
 			return 0;
 		put += piece_put;
 	}
@@ -136,7 +136,7 @@ static void test_top(void)
 		size_t octets = random_message(message), lines = random_below(4), used = 0;
 		struct wire_top top = { .lines_left = lines };
 
-		while (used < octets && !top.done) {
+		while (used < octets && !top.is_done) {
 			size_t piece = 1 + random_below(8);
 
 			if (piece > octets - used)

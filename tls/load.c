@@ -101,9 +101,9 @@ const char *tls_session_version(const struct tls_session *session)
 	return functions->session_version(session);
 }
 
-ssize_t tls_session_read(struct tls_session *session, void *room, size_t octets)
+ssize_t tls_session_read(struct tls_session *session, void *space, size_t octets)
 {
-	return functions->session_read(session, room, octets);
+	return functions->session_read(session, space, octets);
 }
 
 bool tls_session_holds_octets(const struct tls_session *session)

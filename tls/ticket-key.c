@@ -24,7 +24,7 @@
 /* The file. The seal tells a key that is just being written from a whole one. */
 struct key_file {
 	int64_t made_s; /* since the epoch */
-	unsigned char key[TICKETS_KEY_OCTETS];
+	unsigned char key[TICKET_KEY_OCTETS];
 	unsigned char seal[DIGEST_OCTETS];
 };
 
@@ -41,13 +41,13 @@ static int check_owner(int fd, mode_t type, mode_t forbidden)
 	return 0;
 }
 
-void tickets_make_directory(void)
+void ticket_key_make_directory(void)
 {
 	if (!getenv("RUNTIME_DIRECTORY"))
 		(void)mkdir(DEFAULT_DIRECTORY, 0700); /* if it is not there, and we may */
 }
 
-int tickets_find_directory(char **ret_path)
+int ticket_key_find_directory(char **ret_path)
 {
 	const char *given = getenv("RUNTIME_DIRECTORY");
 
@@ -60,7 +60,7 @@ static int open_directory(int *ret_fd)
 {
 	auto_free char *path = NULL;
 	auto_fd int fd = -1;
-	int r = tickets_find_directory(&path);
+	int r = ticket_key_find_directory(&path);
 
 	if (r < 0)
 		return r;
@@ -112,7 +112,7 @@ static int replace_key(int fd, struct key_file *ret_file)
 	return r == -EBADMSG ? write_key(fd, ret_file) : r;
 }
 
-int tickets_find_key(unsigned char ret_key[TICKETS_KEY_OCTETS])
+int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS])
 {
 	auto_fd int directory = -1;
 	auto_fd int fd = -1;

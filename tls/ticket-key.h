@@ -4,15 +4,15 @@
  * resume with one process what it began with another (RFC 5077, RFC 8446 section 2.2). */
 #pragma once
 
-#define TICKETS_KEY_OCTETS 64
+#define TICKET_KEY_OCTETS 64
 
 /* Makes the directory of the key if nobody has given us one, none is there, and we may. A session
  * that is in the sandbox may not. */
-void tickets_make_directory(void);
+void ticket_key_make_directory(void);
 
 /* The path of that directory: the service's runtime directory, $RUNTIME_DIRECTORY, else
  * /run/pop3-handler. The caller frees it. Returns 0 or -ENOMEM. */
-int tickets_find_directory(char **ret_path);
+int ticket_key_find_directory(char **ret_path);
 
 /* Finds the key that is in use now, in the file `ticket-key` of that directory. Whoever comes
  * first, or finds it a day old, makes a new one; with it the tickets of the old one are void.
@@ -20,4 +20,4 @@ int tickets_find_directory(char **ret_path);
  *   -ENOENT  there is no such directory
  *   -EAGAIN  another process is just making the key
  *   -EPERM   the directory or the file is not ours alone */
-int tickets_find_key(unsigned char ret_key[TICKETS_KEY_OCTETS]);
+int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS]);
