@@ -9,6 +9,7 @@
 #include "log.h"
 #include "mailbox.h"
 #include "scoreboard.h"
+#include "session-log.h"
 #include "settings.h"
 
 #include <errno.h>
@@ -243,7 +244,7 @@ static int open_maildrop(struct session *session, struct account *account, const
 		(void)auth_free(account);
 		return r;
 	}
-	session_log_recovery(account->mailbox, mailbox_report(session->mailbox));
+	session_log_records(account->mailbox, mailbox_report(session->mailbox));
 	session->account = account;
 	session->failed_logins = 0;
 	scoreboard_note_login(session->slot_ref, account->user);

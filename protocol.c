@@ -12,6 +12,7 @@
 #include "login.h"
 #include "mailbox.h"
 #include "scoreboard.h"
+#include "session-log.h"
 #include "session.h"
 #include "settings.h"
 #include "transport.h"
@@ -343,7 +344,7 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 		return session_reply_message_failure(session, r, "delete the message",
 						     argument->index);
 	session->sums.deleted++;
-	session_log_removed(session);
+	session_log_deletions(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
@@ -364,13 +365,13 @@ static int commit(struct session *session, size_t *ret_deleted)
 	int r = mailbox_commit(session->mailbox, ret_deleted);
 
 	session->sums.deleted += *ret_deleted;
-	session_log_removed(session);
+	session_log_deletions(session);
 	if (r < 0) {
 		log_error("cannot delete the marked messages of '%s', %zu are gone: %s", mailbox,
 			  *ret_deleted, strerror(-r));
 		return r;
 	}
-	session_log_recovery(mailbox, mailbox_report(session->mailbox));
+	session_log_records(mailbox, mailbox_report(session->mailbox));
 	if (!session->settings->keep_new) {
 		int error = mailbox_mark_seen(session->mailbox);
 
@@ -456,7 +457,7 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
-	session_log_recovery(session->account->mailbox, mailbox_report(session->mailbox));
+	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
 	r = session_narrow(session, session->account);
 	if (r < 0) {
 		mailbox_sleep(session->mailbox);

@@ -19,9 +19,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* So much of what a client calls himself is logged, so that there is space for the reason. */
-#define USER_OCTETS_MAX 320
-
 const char *session_response_code(int error)
 {
 	switch (error) {
@@ -76,142 +73,6 @@ int session_reply_account_failure(struct session *session, int error, const char
 	return reply_err(session, "%s cannot look up the account", session_response_code(error));
 }
 
-/* ---- The log ---- */
-
-void session_log_begin(struct session *session)
-{
-	uint64_t id = 0;
-	char text[sizeof("0123456789abcdef")];
-
-	session->sums = (struct session_sums){ .start_ms = util_now_ms() };
-	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
-		id = (uint64_t)session->sums.start_ms; /* it is for the log only */
-	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
-	log_about(LOG_SUBJECT_SESSION, text);
-	log_about(LOG_SUBJECT_PEER, transport_peer(session->transport));
-}
-
-/* The version of TLS in words. */
-static const char *describe_tls(const struct session *session)
-{
-	const char *version = transport_tls_version(session->transport);
-
-	return version ? version : "no TLS";
-}
-
-void session_log_login(const struct session *session, const char *mechanism)
-{
-	const struct log_field fields[] = { { "POP3_MECHANISM", mechanism }, { 0 } };
-	const char *user = session->account->user;
-
-	log_about(LOG_SUBJECT_USER, user);
-	log_event(LOG_EVENT_LOGIN, fields, "login of '%s' from %s accepted: %s, %s, %zu messages",
-		  user, transport_peer(session->transport), mechanism, describe_tls(session),
-		  mailbox_count(session->mailbox));
-}
-
-void session_log_refusal(const struct session *session, const char *user, const char *reason)
-{
-	const struct log_field fields[] = { { "POP3_USER", user },
-					    { "POP3_REASON", reason },
-					    { 0 } };
-
-	log_event(LOG_EVENT_LOGIN_REFUSED, fields, "login of '%.*s' from %s refused: %s",
-		  USER_OCTETS_MAX, user, transport_peer(session->transport), reason);
-}
-
-void session_log_removed(const struct session *session)
-{
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-	const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
-
-	if (!session->settings->log_deletions)
-		return;
-	for (size_t i = 0; mailbox_next_removed(session->mailbox, &i); i++) {
-		mailbox_unique_id(session->mailbox, i, unique_id);
-		log_event(LOG_EVENT_DELETED, fields, "message '%s' deleted by '%s' from %s",
-			  unique_id, session->account->user, transport_peer(session->transport));
-	}
-}
-
-/* Why a session ended. */
-static const char *describe_end(int error)
-{
-	switch (error) {
-	case 0:
-		return "QUIT";
-	case -EPIPE:
-		return "the client closed the connection";
-	case -ECONNRESET:
-		return "the connection was reset";
-	case -ETIMEDOUT:
-		return "timed out";
-	case -EPROTO:
-		return "broken TLS";
-	case -ECANCELED:
-		return "the service stops";
-	default:
-		return strerror(-error);
-	}
-}
-
-void session_log_end(const struct session *session, int error)
-{
-	const struct session_sums *sums = &session->sums;
-	const char *reason = session->is_hung_up ? "too many mistakes" : describe_end(error);
-	const char *peer = transport_peer(session->transport);
-	int64_t ms = util_now_ms() - sums->start_ms;
-	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];
-	const struct log_field fields[] = {
-		{ "POP3_REASON", reason },
-		{ "POP3_RETRIEVED", retrieved },
-		{ "POP3_RETRIEVED_OCTETS", octets },
-		{ "POP3_DELETED", deleted },
-		{ "POP3_SLEEPS", sleeps },
-		{ "POP3_DURATION", duration },
-		{ 0 },
-	};
-
-	(void)snprintf(retrieved, sizeof(retrieved), "%" PRIu64, sums->retrieved);
-	(void)snprintf(octets, sizeof(octets), "%" PRIu64, sums->retrieved_octets);
-	(void)snprintf(deleted, sizeof(deleted), "%" PRIu64, sums->deleted);
-	(void)snprintf(sleeps, sizeof(sleeps), "%" PRIu64, sums->sleeps);
-	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
-	if (session->account)
-		log_event(LOG_EVENT_SESSION_ENDED, fields,
-			  "session of '%s' from %s ended: %s; %s, retrieved %s (%s octets), "
-			  "deleted %s, slept %s times, %s seconds",
-			  session->account->user, peer, reason, describe_tls(session), retrieved,
-			  octets, deleted, sleeps, duration);
-	else
-		log_event(LOG_EVENT_SESSION_ENDED, fields,
-			  "session from %s ended before login: %s; %s, %s seconds", peer, reason,
-			  describe_tls(session), duration);
-}
-
-void session_log_users(const struct session *session, const struct auth_report *report)
-{
-	if (report->malformed_lines > 0)
-		log_warning("malformed lines in '%s' are skipped: %u, the first is line %u",
-			    session->settings->users, report->malformed_lines,
-			    report->malformed_line);
-}
-
-void session_log_recovery(const char *path, const struct mailbox_report *report)
-{
-	if (report->has_bad_record)
-		log_warning("the commit record of '%s' is damaged or foreign: ignored", path);
-	if (report->completed > 0)
-		log_warning("an interrupted deletion in '%s' is finished: %zu messages", path,
-			    report->completed);
-	if (report->hidden > 0)
-		log_warning("%zu deleted messages of '%s' are hidden, but not yet removed: %s",
-			    report->hidden, path, strerror(-report->error));
-	else if (report->error < 0)
-		log_warning("cannot end the commit record of '%s': %s", path,
-			    strerror(-report->error));
-}
-
 bool session_is_read_only(const struct session *session, const struct account *account)
 {
 	return session->settings->read_only || account->is_read_only;
@@ -236,19 +97,6 @@ int session_narrow(struct session *session, const struct account *account)
 		r = sandbox_enter(set_fd);
 	session->is_confined = r == 0 && is_there;
 	return r;
-}
-
-void session_log_sandbox(void)
-{
-	int number = sandbox_take_refusal();
-
-	if (number < 0)
-		return;
-	log_event(LOG_EVENT_CALL_REFUSED, NULL, "the sandbox has refused the system call %d",
-		  number);
-	/* To say so may be what is refused: if the daemon of syslog is gone, it takes a new
-	 * socket. */
-	(void)sandbox_take_refusal();
 }
 
 /* ---- States ---- */

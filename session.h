@@ -10,8 +10,6 @@
 #include <stdint.h>
 
 struct account;
-struct auth_report;
-struct mailbox_report;
 struct scoreboard_slot_ref;
 struct tls;
 
@@ -75,28 +73,11 @@ int session_reply_message_failure(struct session *session, int error, const char
 				  size_t index);
 int session_reply_account_failure(struct session *session, int error, const char *user);
 
-/* These log the beginning of a session, a login with a mechanism, one that is refused (`user` is
- * what the client calls himself), the messages that have been deleted and not been logged yet, if
- * the administrator wants that, and how the session ended: 0, or as protocol_serve() says. */
-void session_log_begin(struct session *session);
-void session_log_login(const struct session *session, const char *mechanism);
-void session_log_refusal(const struct session *session, const char *user, const char *reason);
-void session_log_removed(const struct session *session);
-void session_log_end(const struct session *session, int error);
-
-/* These log what is worth it beside the reply: lines of the passwd-file that are skipped, what
- * happened to deletions in the mailbox. */
-void session_log_users(const struct session *session, const struct auth_report *report);
-void session_log_recovery(const char *path, const struct mailbox_report *report);
-
 bool session_is_read_only(const struct session *session, const struct account *account);
 
 /* Narrows the sandbox to this account's mailbox, if it is there: otherwise as near to it as can be,
  * and once more after a WAKE that has found it. Returns 0 or a negative errno. */
 int session_narrow(struct session *session, const struct account *account);
-
-/* Logs what the sandbox has refused. */
-void session_log_sandbox(void);
 
 /* Enters a state, after what it promises has happened. */
 void session_enter(struct session *session, enum session_state state);

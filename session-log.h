@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The log lines of a session that pop3-handler(8) documents, and those about what it found in the
+ * passwd-file, in the mailbox and in the sandbox. */
+#pragma once
+
+struct auth_report;
+struct mailbox_report;
+struct session;
+
+/* Begins to count what the session does, and gives it an id in the log. */
+void session_log_begin(struct session *session);
+
+/* A login with a mechanism; one that was refused, where `user` is the name that the client gave. */
+void session_log_login(const struct session *session, const char *mechanism);
+void session_log_refusal(const struct session *session, const char *user, const char *reason);
+
+/* The messages that this session has deleted since the last call, if log-deletions is set. */
+void session_log_deletions(const struct session *session);
+
+/* How the session ended: 0, or as protocol_serve() says. */
+void session_log_end(const struct session *session, int error);
+
+/* The lines of the passwd-file that were skipped. */
+void session_log_users(const struct session *session, const struct auth_report *report);
+
+/* What became of commit records that were found or left in the mailbox at `path`. */
+void session_log_records(const char *path, const struct mailbox_report *report);
+
+/* The system call that the sandbox has refused, if there is one. */
+void session_log_sandbox(void);
