@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What TLS is served with: priorities, certificates, private keys, authorities of clients, OCSP
+ * responses. The files are the administrator's: trusted, but not free of mistakes. */
+#include "tls/certificates.h"
+
+#include "lib/util.h"
+#include "tls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/ocsp.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* The administrator's or the distribution's choice, where the platform has one; never less than
+ * TLS 1.2. */
+#define SYSTEM_PRIORITY "@SYSTEM:-VERS-TLS1.1:-VERS-TLS1.0:-VERS-SSL3.0"
+/* Else forward secrecy and authenticated encryption only, which every client of the last ten years
+ * can do. */
+#define DEFAULT_PRIORITY                                                               \
+	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"   \
+	":-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-GCM:-MAC-ALL:+AEAD"     \
+	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1" \
+	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%SERVER_PRECEDENCE"
+
+#define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
+
+#define complain(certificates, ...)                             \
+	do {                                                    \
+		(certificates)->complaints++;                   \
+		(certificates)->options->complain(__VA_ARGS__); \
+	} while (0)
+
+/* Octets that may be a secret. */
+static void wipe_datum(gnutls_datum_t *datum)
+{
+	if (datum->data)
+		explicit_bzero(datum->data, datum->size);
+	free(datum->data);
+}
+
+#define auto_datum __attribute__((cleanup(wipe_datum)))
+
+static int read_open_file(int fd, gnutls_datum_t *ret_datum)
+{
+	auto_datum gnutls_datum_t datum = { 0 };
+	struct stat status;
+	ssize_t n;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (S_ISDIR(status.st_mode))
+		return -EISDIR;
+	if (!S_ISREG(status.st_mode))
+		return -EINVAL;
+	if (status.st_size > FILE_OCTETS_MAX)
+		return -EFBIG;
+	datum.data = calloc(1, (size_t)status.st_size + 1);
+	if (!datum.data)
+		return -ENOMEM;
+	datum.size = (unsigned)status.st_size;
+	n = util_pread(fd, datum.data, datum.size, 0);
+	if (n < 0)
+		return (int)n;
+	ret_datum->data = take_ptr(datum.data);
+	ret_datum->size = (unsigned)n;
+	return 0;
+}
+
+/* Reads a file that a setting names. Returns 0, or -EBADMSG after a complaint. */
+static int read_pem_file(struct certificates *certificates, const char *setting, const char *path,
+			 gnutls_datum_t *ret_datum)
+{
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int r = fd < 0 ? -errno : read_open_file(fd, ret_datum);
+
+	if (r < 0) {
+		complain(certificates, "cannot read %s = '%s': %s", setting, path, strerror(-r));
+		return -EBADMSG;
+	}
+	return 0;
+}
+
+int certificates_turn_error(int error)
+{
+	return error == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EBADMSG;
+}
+
+static int load_priority(struct certificates *certificates)
+{
+	const char *own = certificates->options->priority;
+	const char *bad = "";
+	int r = gnutls_priority_init(&certificates->priority, own ? own : SYSTEM_PRIORITY, &bad);
+
+	if (r < 0 && !own)
+		r = gnutls_priority_init(&certificates->priority, DEFAULT_PRIORITY, &bad);
+	if (r >= 0)
+		return 0;
+	certificates->priority = NULL;
+	complain(certificates, "tls-priority = '%s' is not a GnuTLS priority string, from '%s' on",
+		 own ? own : DEFAULT_PRIORITY, bad);
+	return certificates_turn_error(r);
+}
+
+/* A certificate whose time is over, or has not come, is served all the same: it is for the client
+ * to refuse it. */
+static void check_time(struct certificates *certificates, const char *path, gnutls_x509_crt_t crt)
+{
+	time_t now = time(NULL);
+	time_t from = gnutls_x509_crt_get_activation_time(crt);
+	time_t until = gnutls_x509_crt_get_expiration_time(crt);
+	time_t date = now < from ? from : until;
+	char text[sizeof("YYYY-MM-DD HH:MM UTC")] = "";
+	struct tm tm;
+
+	if (from <= now && now < until)
+		return;
+	if (gmtime_r(&date, &tm))
+		(void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &tm);
+	complain(certificates, "a certificate in tls-cert = '%s' %s %s", path,
+		 now < from ? "is not valid before" : "has expired on", text);
+}
+
+static int load_chain(struct certificates *certificates, struct certificate *certificate)
+{
+	const char *path = certificate->cert_path;
+	auto_datum gnutls_datum_t pem = { 0 };
+	int r = read_pem_file(certificates, "tls-cert", path, &pem);
+
+	if (r < 0)
+		return r;
+	r = gnutls_x509_crt_list_import2(&certificate->chain, &certificate->length, &pem,
+					 GNUTLS_X509_FMT_PEM, 0);
+	if (r < 0) {
+		certificate->chain = NULL;
+		complain(certificates, "cannot use the certificate in tls-cert = '%s': %s", path,
+			 gnutls_strerror(r));
+		return certificates_turn_error(r);
+	}
+	for (unsigned i = 0; i < certificate->length; i++)
+		check_time(certificates, path, certificate->chain[i]);
+	return 0;
+}
+
+/* Imports a private key. The PEM armour is taken off here, because GnuTLS 3.7 does not wipe what it
+ * decodes itself. */
+static int import_key(gnutls_x509_privkey_t key, const gnutls_datum_t *pem)
+{
+	static const char *const kinds[] = { "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY" };
+	int r = GNUTLS_E_BASE64_UNEXPECTED_HEADER_ERROR;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		gnutls_datum_t der = { 0 };
+
+		if (gnutls_pem_base64_decode2(kinds[i], pem, &der) < 0)
+			continue;
+		r = gnutls_x509_privkey_import2(key, &der, GNUTLS_X509_FMT_DER, NULL, 0);
+		explicit_bzero(der.data, der.size);
+		gnutls_free(der.data);
+		break;
+	}
+	if (r < 0 && memmem(pem->data, pem->size, "ENCRYPTED", strlen("ENCRYPTED")))
+		return GNUTLS_E_DECRYPTION_FAILED;
+	return r;
+}
+
+/* Complains of a private key that more than its owner and group can use. */
+static void check_mode(struct certificates *certificates, const char *path)
+{
+	struct stat status;
+
+	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
+		complain(certificates,
+			 "the private key in tls-key = '%s' is open to others (mode %04o)", path,
+			 status.st_mode & 07777);
+}
+
+static int load_key(struct certificates *certificates, struct certificate *certificate)
+{
+	const char *path = certificate->key_path;
+	auto_datum gnutls_datum_t pem = { 0 };
+	int r = read_pem_file(certificates, "tls-key", path, &pem);
+
+	if (r < 0)
+		return r;
+	check_mode(certificates, path);
+	r = gnutls_x509_privkey_init(&certificate->key);
+	if (r >= 0)
+		r = import_key(certificate->key, &pem);
+	if (r < 0) {
+		complain(certificates, "cannot use the private key in tls-key = '%s': %s", path,
+			 r == GNUTLS_E_DECRYPTION_FAILED ? "it is encrypted" : gnutls_strerror(r));
+		return certificates_turn_error(r);
+	}
+	return 0;
+}
+
+static int load_certificate(struct certificates *certificates, struct certificate *certificate)
+{
+	int r = load_chain(certificates, certificate);
+
+	return r == 0 ? load_key(certificates, certificate) : r;
+}
+
+/* Puts a certificate and its key into credentials. */
+static int add_certificate(struct certificates *certificates,
+			   gnutls_certificate_credentials_t credentials,
+			   const struct certificate *certificate)
+{
+	int r = gnutls_certificate_set_x509_key(credentials, certificate->chain,
+						(int)certificate->length, certificate->key);
+
+	if (r >= 0)
+		return 0;
+	if (r == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
+		complain(certificates, "tls-key = '%s' is not the key of tls-cert = '%s'",
+			 certificate->key_path, certificate->cert_path);
+	else
+		complain(certificates, "cannot use tls-cert = '%s' with tls-key = '%s': %s",
+			 certificate->cert_path, certificate->key_path, gnutls_strerror(r));
+	return certificates_turn_error(r);
+}
+
+static bool is_rsa(const struct certificate *certificate)
+{
+	return gnutls_x509_crt_get_pk_algorithm(certificate->chain[0], NULL) == GNUTLS_PK_RSA;
+}
+
+/* Whether `other` is good for every name that the certificate is good for. */
+static bool is_stand_in_for(const struct certificate *other, const struct certificate *certificate)
+{
+	char name[SERVER_NAME_OCTETS_MAX + 1];
+	bool has_name = false;
+
+	if (other == certificate)
+		return true;
+	for (unsigned i = 0;; i++) {
+		size_t size = sizeof(name);
+		int r = gnutls_x509_crt_get_subject_alt_name(certificate->chain[0], i, name, &size,
+							     NULL);
+
+		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+			return has_name;
+		if (r < 0)
+			return false;
+		if (r != GNUTLS_SAN_DNSNAME)
+			continue;
+		if (!gnutls_x509_crt_check_hostname(other->chain[0], name))
+			return false;
+		has_name = true;
+	}
+}
+
+/* GnuTLS takes the first that the client can use; RSA keys come last, since they cost most. */
+static int add_certificates(struct certificates *certificates, struct certificate *certificate)
+{
+	int r = 0;
+
+	for (int rsa = 0; rsa <= 1; rsa++) {
+		for (size_t i = 0; i < certificates->count && r == 0; i++) {
+			struct certificate *other = &certificates->list[i];
+
+			if (is_rsa(other) != rsa || !is_stand_in_for(other, certificate))
+				continue;
+			r = add_certificate(certificates, certificate->credentials, other);
+			certificate->in_credentials += r == 0;
+		}
+	}
+	return r;
+}
+
+/* Who vouches for clients. They see the names of these. */
+static int add_client_ca(struct certificates *certificates,
+			 gnutls_certificate_credentials_t credentials, const gnutls_datum_t *pem)
+{
+	int r;
+
+	if (!pem->data)
+		return 0;
+	r = gnutls_certificate_set_x509_trust_mem(credentials, pem, GNUTLS_X509_FMT_PEM);
+	if (r > 0)
+		return 0;
+	complain(certificates, "cannot use the certificates in tls-client-ca = '%s': %s",
+		 certificates->options->client_ca, r < 0 ? gnutls_strerror(r) : "there are none");
+	return certificates_turn_error(r);
+}
+
+static int make_credentials(struct certificates *certificates, struct certificate *certificate,
+			    const gnutls_datum_t *client_ca)
+{
+	int r = gnutls_certificate_allocate_credentials(&certificate->credentials);
+
+	if (r < 0)
+		return -ENOMEM;
+	gnutls_certificate_set_flags(certificate->credentials, GNUTLS_CERTIFICATE_API_V2);
+	r = add_certificates(certificates, certificate);
+	return r == 0 ? add_client_ca(certificates, certificate->credentials, client_ca) : r;
+}
+
+/* Offers a response to each certificate of each credentials; GnuTLS knows which it is about. */
+static int add_ocsp(struct certificates *certificates, const gnutls_datum_t *response)
+{
+	bool is_pem = response->size > 0 && response->data[0] == '-';
+	int added = GNUTLS_E_OCSP_MISMATCH_WITH_CERTS;
+
+	for (size_t i = 0; i < certificates->count; i++) {
+		const struct certificate *certificate = &certificates->list[i];
+
+		for (unsigned index = 0; index < certificate->in_credentials; index++) {
+			int r = gnutls_certificate_set_ocsp_status_request_mem(
+				certificate->credentials, response, index,
+				is_pem ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER);
+
+			if (added < 0 && r != GNUTLS_E_OCSP_MISMATCH_WITH_CERTS)
+				added = r;
+		}
+	}
+	return added;
+}
+
+/* A service without a stapled response is as good as one that never had any. */
+static void load_ocsp(struct certificates *certificates, const char *path)
+{
+	auto_datum gnutls_datum_t response = { 0 };
+	int r;
+
+	if (read_pem_file(certificates, "tls-ocsp", path, &response) < 0)
+		return;
+	r = add_ocsp(certificates, &response);
+	if (r < 0)
+		complain(certificates, "cannot use the OCSP response in tls-ocsp = '%s': %s", path,
+			 gnutls_strerror(r));
+}
+
+static int load_certificates(struct certificates *certificates)
+{
+	char *const *certs = certificates->options->certs;
+	int r = 0;
+
+	while (certs[certificates->count])
+		certificates->count++;
+	certificates->list = calloc(certificates->count, sizeof(*certificates->list));
+	if (!certificates->list) {
+		certificates->count = 0;
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < certificates->count && r == 0; i++) {
+		certificates->list[i].cert_path = certs[i];
+		certificates->list[i].key_path = certificates->options->keys[i];
+		r = load_certificate(certificates, &certificates->list[i]);
+	}
+	return r;
+}
+
+/* The credentials have copies. */
+static void forget_own_keys(struct certificates *certificates)
+{
+	for (size_t i = 0; i < certificates->count; i++) {
+		gnutls_x509_privkey_deinit(certificates->list[i].key);
+		certificates->list[i].key = NULL;
+	}
+}
+
+static int load_all(struct certificates *certificates)
+{
+	auto_datum gnutls_datum_t client_ca = { 0 };
+	const char *ca_path = certificates->options->client_ca;
+	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(certificates);
+
+	if (r == 0 && ca_path)
+		r = read_pem_file(certificates, "tls-client-ca", ca_path, &client_ca);
+	if (r == 0)
+		r = load_certificates(certificates);
+	for (size_t i = 0; i < certificates->count && r == 0; i++)
+		r = make_credentials(certificates, &certificates->list[i], &client_ca);
+	forget_own_keys(certificates);
+	for (char *const *path = certificates->options->ocsp; path && *path && r == 0; path++)
+		load_ocsp(certificates, *path);
+	return r;
+}
+
+void certificates_unload(struct certificates *certificates)
+{
+	for (size_t i = 0; i < certificates->count; i++) {
+		struct certificate *certificate = &certificates->list[i];
+
+		if (certificate->credentials)
+			gnutls_certificate_free_credentials(certificate->credentials);
+		gnutls_x509_privkey_deinit(certificate->key);
+		for (unsigned j = 0; j < certificate->length; j++)
+			gnutls_x509_crt_deinit(certificate->chain[j]);
+		gnutls_free(certificate->chain);
+	}
+	free(certificates->list);
+	gnutls_priority_deinit(certificates->priority);
+	*certificates = (struct certificates){ .options = certificates->options };
+}
+
+int certificates_load(struct certificates *certificates)
+{
+	int r;
+
+	if (certificates->is_loaded)
+		return certificates->complaints;
+	r = load_all(certificates);
+	if (r < 0) {
+		certificates_unload(certificates);
+		return r;
+	}
+	certificates->is_loaded = true;
+	return certificates->complaints;
+}
+
+const struct certificate *certificates_find(const struct certificates *certificates,
+					    const char *server_name)
+{
+	for (size_t i = 0; i < certificates->count; i++) {
+		if (gnutls_x509_crt_check_hostname(certificates->list[i].chain[0], server_name))
+			return &certificates->list[i];
+	}
+	return NULL;
+}
+
+void certificates_forget_keys(struct certificates *certificates)
+{
+	for (size_t i = 0; i < certificates->count; i++)
+		gnutls_certificate_free_keys(certificates->list[i].credentials);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * What TLS is served with, as the files that the settings name say. */
+#pragma once
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct tls_options;
+
+#define SERVER_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
+
+struct certificate {
+	const char *cert_path, *key_path;
+	gnutls_x509_crt_t *chain; /* its own certificate first */
+	unsigned length;
+	gnutls_x509_privkey_t key; /* NULL after certificates_load(): the credentials have a copy */
+	/* It, and those that can stand in for it: RSA and ECDSA side by side. */
+	gnutls_certificate_credentials_t credentials;
+	unsigned in_credentials; /* the number of certificates there */
+};
+
+/* All 0 but the options, which are borrowed, until certificates_load(). */
+struct certificates {
+	const struct tls_options *options;
+	bool is_loaded;
+	int complaints;
+	gnutls_priority_t priority;
+	struct certificate *list;
+	size_t count;
+};
+
+/* Reads the files, unless that has been done. Returns as `load` in tls.h says. */
+int certificates_load(struct certificates *certificates);
+
+/* Frees everything, wiping keys; the options stay. */
+void certificates_unload(struct certificates *certificates);
+
+/* The first certificate for a server name that a client has asked for; NULL: there is none. */
+const struct certificate *certificates_find(const struct certificates *certificates,
+					    const char *server_name);
+
+/* Wipes the private keys: no handshake can be done after that. */
+void certificates_forget_keys(struct certificates *certificates);
+
+/* What a failure of GnuTLS means that is not a client's: -ENOMEM or -EBADMSG. */
+int certificates_turn_error(int error);
