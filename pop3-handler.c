@@ -12,7 +12,6 @@
 #include "sandbox.h"
 #include "settings.h"
 #include "tls.h"
-#include "tls/ticket-key.h"
 #include "transport.h"
 
 #include <assert.h>
@@ -54,7 +53,7 @@ static int exit_status(int error)
 	case -ETIMEDOUT:
 	case -ECANCELED:
 		return EX_OK;
-	case -EBADMSG: /* of tls_load(), become_user() */
+	case -EBADMSG: /* of tls.h, become_user() */
 		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;
@@ -100,8 +99,9 @@ static int make_set(struct service *service)
 			    "or not as version 2 or later");
 		return 0;
 	}
-	return service->set_fd < 0 ? service->set_fd :
-				     reach_before_login(service->settings, service->set_fd);
+	return service->set_fd < 0 ?
+		       service->set_fd :
+		       reach_before_login(service->settings, service->tls, service->set_fd);
 }
 
 /* Makes the sandbox that each session begins in. Says so if this kernel lacks what it takes. */
@@ -143,7 +143,7 @@ static int serve_client(struct service *service, const struct listener_session *
 
 	/* STLS can be refused, but here there is no other way to speak. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
-		r = tls_load(service->tls);
+		r = service->tls->functions->load(service->tls);
 	if (r < 0)
 		return exit_status(r);
 	r = transport_new(STDIN_FILENO, STDOUT_FILENO, session ? &session->peer : NULL, &transport);
@@ -166,14 +166,15 @@ static int make_tls_and_sandbox(struct service *service)
 	int r = make_tls(service->settings, &service->tls);
 
 	if (r == 0 && service->tls)
-		ticket_key_make_directory();
+		service->tls->functions->make_ticket_directory();
 	return r == 0 ? make_sandbox(service) : r;
 }
 
 /* Frees the settings, and what was made for them. */
 static void service_done(struct service *service)
 {
-	(void)tls_free(service->tls);
+	if (service->tls)
+		service->tls->functions->free(service->tls);
 	util_close(&service->set_fd);
 	(void)settings_free(service->settings);
 }
@@ -185,7 +186,7 @@ static int preload(const struct service *service)
 	int r;
 
 	(void)mallopt(M_TOP_PAD, HEAP_OCTETS);
-	r = service->tls ? tls_load(service->tls) : 0;
+	r = service->tls ? service->tls->functions->load(service->tls) : 0;
 	return r < 0 && service->settings->tls == TLS_IMPLICIT ? r : 0;
 }
 
@@ -323,8 +324,9 @@ static int check_tls(const struct settings *settings)
 	int r = make_tls(settings, &tls);
 
 	if (r == 0 && tls)
-		r = tls_load(tls);
-	(void)tls_free(tls);
+		r = tls->functions->load(tls);
+	if (tls)
+		tls->functions->free(tls);
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 

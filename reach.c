@@ -9,7 +9,6 @@
 #include "sandbox.h"
 #include "settings.h"
 #include "tls.h"
-#include "tls/ticket-key.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -121,16 +120,16 @@ static int allow_files(int set_fd, char *const *paths)
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
-static int allow_tls(int set_fd, const struct settings *settings)
+static int allow_tls(int set_fd, const struct settings *settings, const struct tls *tls)
 {
 	const char *system_file;
 	auto_free char *directory = NULL;
 	int r;
 
-	if (settings->tls == TLS_OFF)
+	if (!tls)
 		return 0;
-	system_file = tls_system_file();
-	r = ticket_key_find_directory(&directory);
+	system_file = tls->functions->system_file();
+	r = tls->functions->find_ticket_directory(&directory);
 	if (r == 0)
 		r = allow_if_there(set_fd, directory, SANDBOX_CHANGE);
 	if (r == 0)
@@ -158,7 +157,7 @@ static int find_roots(const struct settings *settings, struct roots *roots)
 	return r == -ENOMEM ? r : 0;
 }
 
-int reach_before_login(const struct settings *settings, int set_fd)
+int reach_before_login(const struct settings *settings, const struct tls *tls, int set_fd)
 {
 	enum sandbox_access access = settings->read_only ? SANDBOX_READ : SANDBOX_CHANGE;
 	auto_roots struct roots roots = { 0 };
@@ -168,7 +167,7 @@ int reach_before_login(const struct settings *settings, int set_fd)
 		r = allow_if_there(set_fd, roots.paths[i], access);
 	if (r == 0)
 		r = allow_users(set_fd, settings->users);
-	return r == 0 ? allow_tls(set_fd, settings) : r;
+	return r == 0 ? allow_tls(set_fd, settings, tls) : r;
 }
 
 int reach_after_login(const struct settings *settings, const struct account *account,

@@ -9,9 +9,10 @@
 
 struct account;
 struct settings;
+struct tls;
 
 /* Before login: where mailboxes are, the passwd-file, and what TLS needs. */
-int reach_before_login(const struct settings *settings, int set_fd);
+int reach_before_login(const struct settings *settings, const struct tls *tls, int set_fd);
 
 /* After login: one mailbox, and the passwd-file for WAKE. A mailbox that does not exist yet cannot
  * be told from its neighbours: then the directory that it would be in, and *ret_is_there is false.

@@ -32,7 +32,7 @@ const char *session_response_code(int error)
 	case -EINVAL:
 	case -ENXIO:
 	case -ENAMETOOLONG:
-	case -EBADMSG: /* of tls_load() */
+	case -EBADMSG: /* of tls.h */
 		return "[SYS/PERM]";
 	default:
 		return "[SYS/TEMP]";

@@ -53,20 +53,25 @@ enum kind {
 	KIND_OTHER,
 };
 
-struct transport {
+/* Plain descriptors. */
+struct plain_stream {
+	struct stream stream;
 	int in_fd, out_fd;
 	enum kind in_kind, out_kind;
+};
+
+struct transport {
+	struct plain_stream plain;
+	struct stream *tls;	/* over it; until transport_prepare_tls() it is the plain one */
+	struct stream *current; /* the one that is in use */
 	bool has_deadline;
-	int64_t deadline_ms;	 /* monotonic, if has_deadline */
-	int64_t timeout_ms;	 /* of each wait, if not */
-	int error;		 /* the first failure, which every later call gets too */
-	struct tls_session *tls; /* NULL: none, or none any more */
-	bool agreed;		 /* its handshake is done */
-	bool encrypted;		 /* it is in use */
+	int64_t deadline_ms; /* monotonic, if has_deadline */
+	int64_t timeout_ms;  /* of each wait, if not */
+	int error;	     /* the first failure, which every later call gets too */
 
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
-	size_t out_limit; /* what goes out in one piece: a write to a pipe, a TLS record */
+	size_t out_limit; /* what goes out in one piece */
 	struct peer in_peer, out_peer;
 	sigset_t wait_mask; /* of signals, while we wait */
 
@@ -75,6 +80,87 @@ struct transport {
 	char *out;
 	size_t out_octets; /* its size, which grows to out_limit when there is use for it */
 };
+
+/* ---- Plain streams ---- */
+
+/* Whether the descriptor is ready now. */
+static bool is_ready(int fd, short events)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = events };
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
+static ssize_t read_plain(struct stream *stream, void *space, size_t octets)
+{
+	const struct plain_stream *plain = (const struct plain_stream *)stream;
+	int fd = plain->in_fd;
+	ssize_t n;
+
+	if (plain->in_kind == KIND_SOCKET)
+		n = recv(fd, space, octets, MSG_DONTWAIT);
+	else if (plain->in_kind == KIND_FILE || is_ready(fd, POLLIN))
+		n = read(fd, space, octets);
+	else
+		return -EAGAIN;
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t write_plain(struct stream *stream, const void *octets, size_t count)
+{
+	const struct plain_stream *plain = (const struct plain_stream *)stream;
+	int fd = plain->out_fd;
+	ssize_t n;
+
+	if (plain->out_kind == KIND_SOCKET)
+		n = send(fd, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+	else if (plain->out_kind == KIND_FILE)
+		n = write(fd, octets, count);
+	else if (is_ready(fd, POLLOUT))
+		n = write(fd, octets, count < PIPE_BUF ? count : PIPE_BUF);
+	else
+		return -EAGAIN;
+	return n < 0 ? -errno : n;
+}
+
+static bool is_never(const struct stream *stream)
+{
+	(void)stream;
+	return false;
+}
+
+static int do_nothing(struct stream *stream)
+{
+	(void)stream;
+	return 0;
+}
+
+/* It is a part of the transport. */
+static struct stream *forget_plain(struct stream *stream)
+{
+	(void)stream;
+	return NULL;
+}
+
+static const struct stream_functions plain_functions = {
+	.read = read_plain,
+	.write = write_plain,
+	.has_pending = is_never,
+	.wants_write = is_never,
+	.handshake = do_nothing,
+	.close = do_nothing,
+	.free = forget_plain,
+};
+
+static const char *const nobody[] = { NULL };
+
+static const struct stream plain_stream = {
+	.functions = &plain_functions,
+	.piece_octets = SIZE_MAX,
+	.client_names = nobody,
+};
+
+/* ---- The transport ---- */
 
 static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
 
@@ -150,30 +236,44 @@ static void tune_tcp(int fd)
 				 sizeof(options[i].value));
 }
 
+/* Puts a stream to use. A line, and what belongs to it, is never split over two pieces; unless the
+ * client wants pieces that are shorter than a line may be. */
+static void use_stream(struct transport *transport, struct stream *stream)
+{
+	size_t octets = stream->piece_octets;
+
+	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
+		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
+	transport->out_limit = octets < OUT_OCTETS_MAX ? octets : OUT_OCTETS_MAX;
+	transport->current = stream;
+}
+
 /* Finds out what it is that the client is on, and who he is unless that is known. */
 static int set_up_transport(struct transport *transport, int in_fd, int out_fd,
 			    const struct peer *peer)
 {
 	int r;
 
+	transport->plain.in_fd = in_fd;
+	transport->plain.out_fd = out_fd;
 	transport->in = malloc(IN_OCTETS);
 	transport->out = malloc(OUT_OCTETS_MIN);
 	if (!transport->in || !transport->out)
 		return -ENOMEM;
 	transport->out_octets = OUT_OCTETS_MIN;
-	transport->in_fd = in_fd;
-	transport->out_fd = out_fd;
-	r = find_kind(in_fd, &transport->in_kind);
+	r = find_kind(in_fd, &transport->plain.in_kind);
 	if (r == 0)
-		r = find_kind(out_fd, &transport->out_kind);
+		r = find_kind(out_fd, &transport->plain.out_kind);
 	if (r < 0)
 		return r;
-	transport->out_limit = transport->out_kind == KIND_PIPE ? PIPE_BUF : OUT_OCTETS_MAX;
+	if (transport->plain.out_kind == KIND_PIPE)
+		transport->plain.stream.piece_octets = PIPE_BUF;
+	use_stream(transport, &transport->plain.stream);
 	if (peer) {
 		transport->in_peer = transport->out_peer = *peer;
 	} else {
-		find_peer(in_fd, transport->in_kind, &transport->in_peer);
-		find_peer(out_fd, transport->out_kind, &transport->out_peer);
+		find_peer(in_fd, transport->plain.in_kind, &transport->in_peer);
+		find_peer(out_fd, transport->plain.out_kind, &transport->out_peer);
 	}
 	catch_sigterm(transport);
 	tune_tcp(out_fd);
@@ -183,8 +283,13 @@ static int set_up_transport(struct transport *transport, int in_fd, int out_fd,
 int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret)
 {
 	struct transport *transport = calloc(1, sizeof(*transport));
-	int r = transport ? set_up_transport(transport, in_fd, out_fd, peer) : -ENOMEM;
+	int r;
 
+	if (!transport)
+		return -ENOMEM;
+	transport->plain.stream = plain_stream;
+	transport->tls = &transport->plain.stream;
+	r = set_up_transport(transport, in_fd, out_fd, peer);
 	if (r < 0)
 		(void)transport_free(transport);
 	else
@@ -204,7 +309,7 @@ struct transport *transport_free(struct transport *transport)
 {
 	if (transport) {
 		discard_input(transport);
-		(void)tls_session_free(transport->tls);
+		(void)transport->tls->functions->free(transport->tls);
 		free(transport->in);
 		free(transport->out);
 	}
@@ -253,59 +358,17 @@ static int wait_ready(const struct transport *transport, int fd, short events, i
 	}
 }
 
-/* Whether the descriptor is ready now. */
-static bool is_ready(int fd, short events)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = events };
-
-	return poll(&poll_fd, 1, 0) > 0;
-}
-
-/* Reads or writes what can be had without waiting; the return value is tls.h's. */
-static ssize_t read_plain(void *context, void *space, size_t octets)
-{
-	const struct transport *transport = context;
-	int fd = transport->in_fd;
-	ssize_t n;
-
-	if (transport->in_kind == KIND_SOCKET)
-		n = recv(fd, space, octets, MSG_DONTWAIT);
-	else if (transport->in_kind == KIND_FILE || is_ready(fd, POLLIN))
-		n = read(fd, space, octets);
-	else
-		return -EAGAIN;
-	return n < 0 ? -errno : n;
-}
-
-static ssize_t write_plain(void *context, const void *octets, size_t count)
-{
-	const struct transport *transport = context;
-	int fd = transport->out_fd;
-	ssize_t n;
-
-	if (transport->out_kind == KIND_SOCKET)
-		n = send(fd, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL);
-	else if (transport->out_kind == KIND_FILE)
-		n = write(fd, octets, count);
-	else if (is_ready(fd, POLLOUT))
-		n = write(fd, octets, count < PIPE_BUF ? count : PIPE_BUF);
-	else
-		return -EAGAIN;
-	return n < 0 ? -errno : n;
-}
-
 /* Sends all but the last `kept` octets of the buffer. */
 static int send_buffer(struct transport *transport, size_t kept)
 {
 	while (transport->error == 0 && transport->out_end > kept) {
 		size_t octets = transport->out_end - kept;
-		ssize_t n = transport->encrypted ?
-				    tls_session_write(transport->tls, transport->out, octets) :
-				    write_plain(transport, transport->out, octets);
+		ssize_t n = transport->current->functions->write(transport->current, transport->out,
+								 octets);
 		int r = 0;
 
 		if (n == -EAGAIN)
-			r = wait_ready(transport, transport->out_fd, POLLOUT,
+			r = wait_ready(transport, transport->plain.out_fd, POLLOUT,
 				       wait_end_ms(transport));
 		else if (n < 0 && n != -EINTR)
 			r = (int)n;
@@ -329,16 +392,16 @@ static int read_some(struct transport *transport, int64_t end_ms)
 {
 	char *space = transport->in + transport->in_end;
 	size_t octets = IN_OCTETS - transport->in_end;
-	bool waits = !transport->encrypted || !tls_session_holds_octets(transport->tls);
+	struct stream *stream = transport->current;
+	bool waits = !stream->functions->has_pending(stream);
 	ssize_t n;
 
 	do {
-		int r = waits ? wait_ready(transport, transport->in_fd, POLLIN, end_ms) : 0;
+		int r = waits ? wait_ready(transport, transport->plain.in_fd, POLLIN, end_ms) : 0;
 
 		if (r < 0)
 			return fail(transport, r);
-		n = transport->encrypted ? tls_session_read(transport->tls, space, octets) :
-					   read_plain(transport, space, octets);
+		n = stream->functions->read(stream, space, octets);
 		waits = true;
 	} while (n == -EINTR || n == -EAGAIN);
 	if (n <= 0)
@@ -530,23 +593,24 @@ int transport_pause(struct transport *transport, int64_t ms)
 	if (r < 0)
 		return r;
 	/* Asked for no event, poll(2) tells only of errors and of hang-ups. */
-	r = wait_ready(transport, transport->out_fd, 0,
+	r = wait_ready(transport, transport->plain.out_fd, 0,
 		       is_too_long ? transport->deadline_ms : end_ms);
 	if (r == -ETIMEDOUT && !is_too_long)
 		return 0;
 	return fail(transport, r == 0 ? -EPIPE : r);
 }
 
-/* Does all of something that TLS may have to wait in the middle of. */
-static int complete(struct transport *transport, int (*step)(struct tls_session *session))
+/* Does all of something that a stream may have to wait in the middle of. */
+static int complete(struct transport *transport, struct stream *stream,
+		    int (*step)(struct stream *stream))
 {
 	int64_t end_ms = wait_end_ms(transport);
 	int r;
 
-	while ((r = step(transport->tls)) == -EAGAIN) {
-		bool writes = tls_session_wants_write(transport->tls);
+	while ((r = step(stream)) == -EAGAIN) {
+		bool writes = stream->functions->wants_write(stream);
 
-		r = wait_ready(transport, writes ? transport->out_fd : transport->in_fd,
+		r = wait_ready(transport, writes ? transport->plain.out_fd : transport->plain.in_fd,
 			       writes ? POLLOUT : POLLIN, end_ms);
 		if (r < 0)
 			break;
@@ -560,15 +624,15 @@ int transport_finish(struct transport *transport)
 	int64_t end_ms;
 	int r = transport_flush(transport);
 
-	if (r == 0 && transport->encrypted)
-		r = complete(transport, tls_session_close);
-	transport->encrypted = false; /* what still comes is for nobody */
-	if (r < 0 || transport->in_kind != KIND_SOCKET)
+	if (r == 0)
+		r = complete(transport, transport->current, transport->current->functions->close);
+	transport->current = &transport->plain.stream; /* what still comes is for nobody */
+	if (r < 0 || transport->plain.in_kind != KIND_SOCKET)
 		return r;
 	if (transport->in_start == transport->in_end &&
-	    (ioctl(transport->in_fd, FIONREAD, &unread) < 0 || unread == 0))
+	    (ioctl(transport->plain.in_fd, FIONREAD, &unread) < 0 || unread == 0))
 		return 0;
-	if (shutdown(transport->out_fd, SHUT_WR) < 0)
+	if (shutdown(transport->plain.out_fd, SHUT_WR) < 0)
 		return 0;
 	end_ms = util_now_ms() + FINISH_MS;
 	do {
@@ -581,26 +645,7 @@ int transport_finish(struct transport *transport)
 
 int transport_prepare_tls(struct transport *transport, struct tls *tls)
 {
-	const struct tls_io io = {
-		.context = transport,
-		.read_some = read_plain,
-		.write_some = write_plain,
-	};
-
-	return tls_session_new(tls, &io, &transport->tls);
-}
-
-/* A line, and what belongs to it, is never split over two records; unless the client wants records
- * that are shorter than a line may be. */
-static void use_tls(struct transport *transport)
-{
-	size_t octets = tls_session_record_octets(transport->tls);
-
-	transport->agreed = true;
-	transport->encrypted = true;
-	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
-		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
-	transport->out_limit = octets < OUT_OCTETS_MAX ? octets : OUT_OCTETS_MAX;
+	return tls->functions->new_stream(tls, &transport->plain.stream, &transport->tls);
 }
 
 int transport_start_tls(struct transport *transport)
@@ -610,32 +655,30 @@ int transport_start_tls(struct transport *transport)
 	if (r < 0)
 		return r;
 	discard_input(transport);
-	r = complete(transport, tls_session_handshake);
+	r = complete(transport, transport->tls, transport->tls->functions->handshake);
 	if (r == 0)
-		use_tls(transport);
+		use_stream(transport, transport->tls);
 	return r;
 }
 
 bool transport_is_encrypted(const struct transport *transport)
 {
-	return transport->encrypted;
+	return transport->current->tls_version != NULL;
 }
 
 const char *transport_tls_version(const struct transport *transport)
 {
-	return transport->agreed ? tls_session_version(transport->tls) : NULL;
+	return transport->tls->tls_version;
 }
 
 const char *transport_tls_problem(const struct transport *transport)
 {
-	return transport->tls ? tls_session_problem(transport->tls) : NULL;
+	return transport->tls->tls_problem;
 }
 
 const char *const *transport_client_names(const struct transport *transport)
 {
-	static const char *const none[] = { NULL };
-
-	return transport->tls ? tls_session_names(transport->tls) : none;
+	return transport->tls->client_names;
 }
 
 bool transport_is_local(const struct transport *transport)

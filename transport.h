@@ -36,7 +36,7 @@ void transport_set_deadline(struct transport *transport, unsigned seconds);
 void transport_set_timeout(struct transport *transport, unsigned seconds);
 
 /* Makes ready for TLS, with `tls`, which is borrowed until transport_start_tls(). Returns 0, or as
- * tls_load() says; the connection is as good as before then. */
+ * `load` in tls.h says; the connection is as good as before then. */
 int transport_prepare_tls(struct transport *transport, struct tls *tls);
 
 /* Sends what is in the buffer, forgets all that has been received (RFC 2595 section 4), and does
@@ -46,10 +46,10 @@ int transport_start_tls(struct transport *transport);
 /* Whether all goes through TLS. */
 bool transport_is_encrypted(const struct transport *transport);
 
-/* As tls_session_version(); NULL if there has been no handshake. */
+/* The version that was agreed on, "TLS1.3" for instance; NULL if there has been no handshake. */
 const char *transport_tls_version(const struct transport *transport);
 
-/* As tls_session_problem() and tls_session_names(): borrowed. Without TLS: NULL, an empty list. */
+/* As in struct stream: borrowed. Without TLS: NULL, an empty list. */
 const char *transport_tls_problem(const struct transport *transport);
 const char *const *transport_client_names(const struct transport *transport);
 

@@ -21,7 +21,8 @@ struct stream_functions {
 	/* Whether octets wait to be read that the descriptor does not show any more. */
 	bool (*has_pending)(const struct stream *stream);
 	bool (*wants_write)(const struct stream *stream);
-	/* Begins the stream, and tells the peer that nothing more will come. Return 0 or an errno. */
+	/* Begins the stream, and tells the peer that nothing more will come. Return 0 or an errno.
+	 */
 	int (*handshake)(struct stream *stream);
 	int (*close)(struct stream *stream);
 	/* Frees it, and returns NULL. */
