@@ -8,6 +8,7 @@
 #include "lib/wire.h"
 #include "log.h"
 #include "mailbox.h"
+#include "sandbox.h"
 #include "scoreboard.h"
 #include "session-log.h"
 #include "settings.h"
@@ -225,7 +226,8 @@ static int open_mailbox(struct session *session, const struct account *account)
 	int r = mailbox_open(account->mailbox, access, &session->mailbox);
 
 	if (r == 0)
-		r = session_narrow(session, account);
+		r = sandbox_after_login(session->settings, account, SANDBOX_AT_LOGIN,
+					&session->is_confined);
 	if (r < 0)
 		session->mailbox = mailbox_free(session->mailbox);
 	return r;

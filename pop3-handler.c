@@ -3,12 +3,12 @@
  * A POP3 server: for one connection on standard input and output, or for each connection to a
  * socket that it was handed. */
 #include "auth.h"
+#include "lib/instruments.h"
 #include "lib/proctitle.h"
 #include "lib/util.h"
 #include "listener.h"
 #include "log.h"
 #include "protocol.h"
-#include "reach.h"
 #include "sandbox.h"
 #include "settings.h"
 #include "tls.h"
@@ -37,8 +37,7 @@ struct service {
 	struct settings *settings;
 	struct listener *listener; /* NULL: there is one client, on 0 and 1 */
 	struct tls *tls;	   /* NULL: off */
-	int set_fd;		   /* of files that can be reached before login; -1: all */
-	bool refuses_calls;
+	struct sandbox sandbox;
 };
 
 /* The exit status for the end of a session, or why there was none. What a client does is no failure
@@ -53,7 +52,7 @@ static int exit_status(int error)
 	case -ETIMEDOUT:
 	case -ECANCELED:
 		return EX_OK;
-	case -EBADMSG: /* of tls.h, become_user() */
+	case -EBADMSG: /* of tls.h, sandbox_become_user() */
 		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;
@@ -90,56 +89,11 @@ static int make_tls(const struct settings *settings, struct tls **ret)
 	return settings->tls == TLS_OFF ? 0 : tls_new(&options, ret);
 }
 
-/* Makes the set of files that each session begins with, if this kernel can keep it from others. */
-static int make_set(struct service *service)
-{
-	service->set_fd = sandbox_new_set();
-	if (service->set_fd == -EOPNOTSUPP) {
-		log_warning("the sandbox is without Landlock, which this kernel does not have, "
-			    "or not as version 2 or later");
-		return 0;
-	}
-	return service->set_fd < 0 ?
-		       service->set_fd :
-		       reach_before_login(service->settings, service->tls, service->set_fd);
-}
-
-/* Makes the sandbox that each session begins in. Says so if this kernel lacks what it takes. */
-static int make_sandbox(struct service *service)
-{
-	int r;
-
-	if (service->settings->sandbox == SANDBOX_OFF)
-		return 0;
-	service->refuses_calls = sandbox_can_refuse_calls();
-	if (!service->refuses_calls)
-		log_warning("the sandbox is without seccomp, which this kernel does not have");
-	r = sandbox_prepare();
-	if (r == 0)
-		r = make_set(service);
-	if (r < 0)
-		log_error("cannot make the sandbox: %s", strerror(-r));
-	return r;
-}
-
-/* Gives up what no session needs before it has logged in. */
-static int enter_sandbox(struct service *service)
-{
-	int r = service->set_fd < 0 ? 0 : sandbox_enter(service->set_fd);
-
-	if (r == 0 && service->refuses_calls)
-		r = sandbox_refuse_calls();
-	util_drop(&service->set_fd);
-	if (r < 0)
-		log_error("cannot enter the sandbox: %s", strerror(-r));
-	return r;
-}
-
 /* Serves the client on standard input and output. `session` is NULL if there is no listener. */
 static int serve_client(struct service *service, const struct listener_session *session)
 {
 	struct transport *transport;
-	int r = enter_sandbox(service);
+	int r = sandbox_before_login(&service->sandbox);
 
 	/* STLS can be refused, but here there is no other way to speak. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
@@ -167,7 +121,7 @@ static int make_tls_and_sandbox(struct service *service)
 
 	if (r == 0 && service->tls)
 		service->tls->functions->make_ticket_directory();
-	return r == 0 ? make_sandbox(service) : r;
+	return r == 0 ? sandbox_prepare(service->settings, service->tls, &service->sandbox) : r;
 }
 
 /* Frees the settings, and what was made for them. */
@@ -175,7 +129,7 @@ static void service_done(struct service *service)
 {
 	if (service->tls)
 		service->tls->functions->free(service->tls);
-	util_close(&service->set_fd);
+	sandbox_close(&service->sandbox);
 	(void)settings_free(service->settings);
 }
 
@@ -198,7 +152,7 @@ static void reload(struct service *service)
 		.argc = service->argc,
 		.argv = service->argv,
 		.listener = service->listener,
-		.set_fd = -1,
+		.sandbox = SANDBOX_NONE,
 	};
 	enum settings_action action;
 	char *problem = NULL;
@@ -249,31 +203,14 @@ static int listen_for_clients(struct service *service)
 						     exit_status(r);
 }
 
-/* Says why if it fails. */
-static int become_user(const char *user)
-{
-	int r = sandbox_become_user(user);
-
-	if (r == -EACCES)
-		log_error("refusing to serve as root: set 'user' to whom to become");
-	else if (r == -ENOENT)
-		log_error("there is no user = '%s'", user);
-	else if (r < 0)
-		log_error("cannot become user = '%s': %s", user, strerror(-r));
-	return r < 0 ? -EBADMSG : 0;
-}
-
 static int serve(struct service *service)
 {
 	int r;
 
 	log_open(STDIN_FILENO, STDOUT_FILENO);
-	r = become_user(service->settings->user);
+	r = sandbox_become_user(service->settings->user);
 	if (r < 0)
 		return exit_status(r);
-	r = sandbox_limit();
-	if (r < 0)
-		log_warning("cannot bound what a session may use: %s", strerror(-r));
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
 	r = listener_inherit(&service->listener);
@@ -335,7 +272,7 @@ static int check(const struct settings *settings)
 {
 	int users, tls;
 
-	if (settings->user && become_user(settings->user) < 0)
+	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
 	check_timeout("idle-timeout", settings->idle_timeout_s);
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
@@ -371,14 +308,12 @@ static int run_action(enum settings_action action, struct service *service)
 	return serve(service);
 }
 
-/* Nothing is left to do at the end: what libraries would do, and freeing what was the listener's,
- * which first copies each of its pages, is a part of each session's time that shows. Instruments in
- * the program have their say. */
+/* Skips atexit handlers and frees: they would copy pages that are shared with the listener, which
+ * is a twentieth of a login. Instruments need both. */
 static int exit_process(struct service *service, int status)
 {
-#ifndef INSTRUMENTED
-	_exit(status);
-#endif
+	if (!instruments_report_at_exit())
+		_exit(status);
 	(void)listener_free(service->listener);
 	service_done(service);
 	return status;
@@ -386,7 +321,7 @@ static int exit_process(struct service *service, int status)
 
 int main(int argc, char *argv[])
 {
-	struct service service = { .argc = argc, .argv = argv, .set_fd = -1 };
+	struct service service = { .argc = argc, .argv = argv, .sandbox = SANDBOX_NONE };
 	enum settings_action action;
 	char *problem;
 	int r;

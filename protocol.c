@@ -11,6 +11,7 @@
 #include "log.h"
 #include "login.h"
 #include "mailbox.h"
+#include "sandbox.h"
 #include "scoreboard.h"
 #include "session-log.h"
 #include "session.h"
@@ -458,7 +459,7 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
 	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
-	r = session_narrow(session, session->account);
+	r = sandbox_after_login(settings, session->account, SANDBOX_AT_WAKE, &session->is_confined);
 	if (r < 0) {
 		mailbox_sleep(session->mailbox);
 		return session_reply_failure(session, r, "open the mailbox",

@@ -1,281 +1,274 @@
 /* SPDX-License-Identifier: ISC
  *
- * What the process gives up. All of this is for the day on which somebody finds a mistake in the
- * rest, or in a library, and makes the process do what he wants. */
+ * The sandbox: what the process gives up, and when. It limits what an attacker can do with a
+ * compromised process. The settings and the passwd-file are the administrator's. */
 #include "sandbox.h"
 
+#include "auth.h"
 #include "lib/util.h"
-#include "sandbox/filter.h"
+#include "log.h"
+#include "sandbox/landlock.h"
+#include "sandbox/limits.h"
+#include "sandbox/seccomp.h"
+#include "sandbox/user.h"
+#include "settings.h"
+#include "tls.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <linux/filter.h>
-#include <linux/landlock.h>
-#include <linux/seccomp.h>
-#include <pwd.h>
-#include <signal.h>
-#include <stdint.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <ucontext.h>
+#include <limits.h>
 
-/* ---- The user ---- */
+/* ---- Files ---- */
 
-static bool is_root(void)
-{
-	return getuid() == 0 || geteuid() == 0;
-}
+/* More directories than this are made fewer, by what they have in common. */
+#define ROOTS_MAX 16
 
-/* Whether the process is this user, and can be nobody else any more. */
-static bool is_user_for_good(const struct passwd *user)
-{
-	uid_t real, effective, saved;
-	gid_t real_group, effective_group, saved_group;
-
-	if (getresuid(&real, &effective, &saved) < 0 ||
-	    getresgid(&real_group, &effective_group, &saved_group) < 0)
-		return false;
-	if (real != user->pw_uid || effective != real || saved != real ||
-	    real_group != user->pw_gid || effective_group != real_group ||
-	    saved_group != real_group)
-		return false;
-	return real == 0 || (setuid(0) < 0 && seteuid(0) < 0);
-}
-
-int sandbox_become_user(const char *user)
-{
-	const struct passwd *entry;
-
-	if (!user)
-		return is_root() ? -EACCES : 0;
-	errno = 0;
-	entry = getpwnam(user);
-	if (!entry)
-		return errno == 0 ? -ENOENT : -errno;
-	/* Who is that user already keeps the groups that he was given. */
-	if (!is_root())
-		return getuid() == entry->pw_uid && geteuid() == entry->pw_uid ? 0 : -EPERM;
-	if (initgroups(user, entry->pw_gid) < 0 ||
-	    setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) < 0 ||
-	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) < 0)
-		return -errno;
-	return is_user_for_good(entry) ? 0 : -EPERM;
-}
-
-/* ---- Bounds ---- */
-
-/* Ten million messages take less; a password whose crypt(3) takes more is too much. */
-#define ADDRESS_SPACE_OCTETS (UINT64_C(2) << 30)
-
-/* The size cache is the largest file that is written, and is not larger than this. */
-#define FILE_OCTETS (UINT64_C(256) << 20)
-
-/* AddressSanitizer lives in an address space of its own making. */
-#ifdef __SANITIZE_ADDRESS__
-#define IS_SANITIZED true
-#else
-#define IS_SANITIZED false
-#endif
-
-/* Lowers a limit; one that is lower stays. */
-static int lower_limit(__rlimit_resource_t resource, rlim_t most)
-{
-	struct rlimit limit;
-
-	if (getrlimit(resource, &limit) < 0)
-		return -errno;
-	if (limit.rlim_max <= most)
-		return 0;
-	limit.rlim_max = most;
-	if (limit.rlim_cur > most)
-		limit.rlim_cur = most;
-	return setrlimit(resource, &limit) < 0 ? -errno : 0;
-}
-
-static bool is_regular_file(int fd)
-{
-	struct stat status;
-
-	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-}
-
-int sandbox_limit(void)
-{
-	int r = 0;
-
-	if (!IS_SANITIZED)
-		r = lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
-	/* What the session says, and its log, may go to files that are longer. */
-	if (r == 0 && !is_regular_file(STDOUT_FILENO) && !is_regular_file(STDERR_FILENO))
-		r = lower_limit(RLIMIT_FSIZE, FILE_OCTETS);
-	return r;
-}
-
-int sandbox_prepare(void)
-{
-	int r = lower_limit(RLIMIT_CORE, 0);
-
-	if (r == 0 &&
-	    (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
-		r = -errno;
-	return r;
-}
-
-/* ---- Files: Landlock ---- */
-
-/* The headers may be older than the kernel. Each comes with the version that has it first. */
-#define ACCESS_REFER (UINT64_C(1) << 13)     /* 2 */
-#define ACCESS_TRUNCATE (UINT64_C(1) << 14)  /* 3 */
-#define ACCESS_IOCTL_DEV (UINT64_C(1) << 15) /* 5 */
-#define ACCESS_NET (UINT64_C(3))	     /* 4: bind and connect TCP */
-#define SCOPED_ALL (UINT64_C(3))	     /* 6: abstract sockets, signals */
-
-/* The first that lets a file be renamed from new/ to cur/. */
-#define VERSION_MIN 2
-
-/* struct landlock_ruleset_attr, as long as it is in the last version. */
-struct ruleset {
-	uint64_t access_fs, access_net, scoped;
+struct roots {
+	char *paths[ROOTS_MAX];
+	size_t count;
 };
 
-#define ACCESS_READ_FILE (UINT64_C(0) + LANDLOCK_ACCESS_FS_READ_FILE)
-#define ACCESS_READ (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-/* Whoever may write a file may empty it as well. The kernel wants to know that of each file that is
- * opened, and without this would ask each directory up to the root. */
-#define ACCESS_WRITE_FILE (LANDLOCK_ACCESS_FS_WRITE_FILE | ACCESS_TRUNCATE)
-#define ACCESS_CHANGE                                                       \
-	(ACCESS_READ | ACCESS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
-	 LANDLOCK_ACCESS_FS_MAKE_REG | ACCESS_REFER)
-#define ACCESS_OF_FILES (ACCESS_READ_FILE | ACCESS_WRITE_FILE)
-
-/* All that the kernel can refuse. */
-static struct ruleset make_ruleset(long version)
+static void free_roots(struct roots *roots)
 {
-	struct ruleset ruleset = { .access_fs = ACCESS_REFER | (ACCESS_REFER - 1) };
-
-	if (version >= 3)
-		ruleset.access_fs |= ACCESS_TRUNCATE;
-	if (version >= 4)
-		ruleset.access_net = ACCESS_NET;
-	if (version >= 5)
-		ruleset.access_fs |= ACCESS_IOCTL_DEV;
-	if (version >= 6)
-		ruleset.scoped = SCOPED_ALL;
-	return ruleset;
+	for (size_t i = 0; i < roots->count; i++)
+		free(roots->paths[i]);
 }
 
-static long find_version(void)
+#define auto_roots __attribute__((cleanup(free_roots)))
+
+/* Whether a path is a directory's, or of something below it. */
+static bool is_below(const char *path, const char *directory)
 {
-	return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	size_t octets = strlen(directory);
+
+	return strncmp(path, directory, octets) == 0 &&
+	       (path[octets] == '\0' || path[octets] == '/' || strcmp(directory, "/") == 0);
 }
 
-int sandbox_new_set(void)
+/* For auth_find_roots(). */
+static int add_root(void *context, const char *path)
 {
-	long version = find_version();
-	struct ruleset ruleset = make_ruleset(version);
-	int set_fd;
+	struct roots *roots = context;
+	char *last;
 
-	/* EPERM: a container's filter does not know the call. */
-	if (version < VERSION_MIN)
-		return version >= 0 || errno == ENOSYS || errno == EPERM ? -EOPNOTSUPP : -errno;
-	/* It has O_CLOEXEC. */
-	set_fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
-	return set_fd < 0 ? -errno : set_fd;
+	for (size_t i = 0; i < roots->count; i++) {
+		if (is_below(path, roots->paths[i]))
+			return 0;
+	}
+	if (roots->count < ROOTS_MAX) {
+		roots->paths[roots->count] = strdup(path);
+		return roots->paths[roots->count++] ? 0 : -ENOMEM;
+	}
+	last = roots->paths[ROOTS_MAX - 1];
+	while (!is_below(path, last) && strcmp(last, ".") != 0)
+		util_cut_path(last);
+	return 0;
 }
 
-static int add_rule(int set_fd, const struct landlock_path_beneath_attr *rule)
+/* Adds a path, or what is nearest above it; in ret_is_there which it is. */
+static int allow_nearest(int set_fd, const char *path, enum landlock_access access,
+			 bool *ret_is_there)
 {
-	long r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, rule, 0);
-
-	return r < 0 ? -errno : 0;
-}
-
-int sandbox_allow(int set_fd, const char *path, enum sandbox_access access)
-{
-	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
-	struct landlock_path_beneath_attr rule = {
-		.allowed_access = access == SANDBOX_CHANGE ? ACCESS_CHANGE : ACCESS_READ,
-		.parent_fd = fd,
-	};
-	struct stat status;
+	auto_free char *nearest = strdup(path);
 	int r;
 
-	if (fd < 0 || fstat(fd, &status) < 0)
-		return -errno;
-	if (!S_ISDIR(status.st_mode))
-		rule.allowed_access &= ACCESS_OF_FILES;
-	r = add_rule(set_fd, &rule);
-	if (r == -EINVAL) { /* the kernel's version is 2, which cannot refuse that */
-		rule.allowed_access &= ~ACCESS_TRUNCATE;
-		r = add_rule(set_fd, &rule);
+	if (!nearest)
+		return -ENOMEM;
+	r = landlock_allow(set_fd, nearest, access);
+	*ret_is_there = r == 0;
+	while (r == -ENOENT || r == -ENOTDIR) {
+		util_cut_path(nearest);
+		r = landlock_allow(set_fd, nearest, access);
 	}
 	return r;
 }
 
-int sandbox_enter(int set_fd)
+/* What is not there, or not ours to see, cannot be reached anyway. */
+static int allow_if_there(int set_fd, const char *path, enum landlock_access access)
 {
-#ifdef SANDBOX_ALSO /* what instruments in the program need (meson.build) */
-	(void)sandbox_allow(set_fd, SANDBOX_ALSO, SANDBOX_CHANGE);
-#endif
-	return syscall(SYS_landlock_restrict_self, set_fd, 0) < 0 ? -errno : 0;
+	int r = landlock_allow(set_fd, path, access);
+
+	return r == -ENOENT || r == -ENOTDIR || r == -EACCES ? 0 : r;
 }
 
-/* ---- System calls: seccomp ---- */
-
-static volatile sig_atomic_t refused_call = -1;
-
-/* A refused call raises SIGSYS, so that we know of it; then it goes on as one that has failed. */
-static void note_refusal(int signal_number, siginfo_t *info, void *context)
+static int allow_directory_of(int set_fd, const char *path)
 {
-	ucontext_t *user = context;
+	auto_free char *copy = strdup(path);
 
-	(void)signal_number;
-	if (info->si_code <= 0)
-		return; /* not the kernel, but somebody has sent it */
-	/* What a tracer makes of a call that it lets fail, as the tests do; it sets the error. */
-	if (info->si_syscall == -1)
-		return;
-	refused_call = info->si_syscall;
-#if defined(__x86_64__)
-	user->uc_mcontext.gregs[REG_RAX] = -EPERM;
-#elif defined(__aarch64__)
-	user->uc_mcontext.regs[0] = (uint64_t)-EPERM;
-#else
-	(void)user; /* the filter lets it fail without a signal */
-#endif
+	if (!copy)
+		return -ENOMEM;
+	util_cut_path(copy);
+	return allow_if_there(set_fd, copy, LANDLOCK_READ);
 }
 
-bool sandbox_can_refuse_calls(void)
+/* The passwd-file is read again, and who changes it may put a new one in its place: so its
+ * directory, and if it is a symbolic link also the one that it leads to. */
+static int allow_users(int set_fd, const char *users)
 {
-	uint32_t action = SECCOMP_RET_TRAP;
+	auto_free char *real = NULL;
+	struct stat status;
+	int r = users ? allow_directory_of(set_fd, users) : 0;
 
-	return IS_SANITIZED || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode)) {
+		real = realpath(users, NULL);
+		r = real ? allow_directory_of(set_fd, real) : 0;
+	}
+	return r;
 }
 
-/* What only a process that was taken over would try is also in the kernel's log, which it cannot
- * keep from being written. */
-int sandbox_refuse_calls(void)
+static int allow_files(int set_fd, char *const *paths)
 {
-	struct sigaction action = { .sa_sigaction = note_refusal, .sa_flags = SA_SIGINFO };
-	struct sock_filter instructions[ARRAY_SIZE(sandbox_filter)];
-	const struct sock_fprog program = { ARRAY_SIZE(instructions), instructions };
+	int r = 0;
 
-	if (IS_SANITIZED)
+	for (size_t i = 0; paths && paths[i] && r == 0; i++)
+		r = allow_if_there(set_fd, paths[i], LANDLOCK_READ);
+	return r;
+}
+
+/* STLS may read certificates, and the key of tickets, at any time before login. */
+static int allow_tls(int set_fd, const struct settings *settings, const struct tls *tls)
+{
+	const char *system_file;
+	auto_free char *directory = NULL;
+	int r;
+
+	if (!tls)
 		return 0;
-	memcpy(instructions, sandbox_filter, sizeof(instructions));
-	if (sigaction(SIGSYS, &action, NULL) < 0 ||
-	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &program) < 0)
-		return -errno;
-	return 0;
+	system_file = tls->functions->system_file();
+	r = tls->functions->find_ticket_directory(&directory);
+	if (r == 0)
+		r = allow_if_there(set_fd, directory, LANDLOCK_CHANGE);
+	if (r == 0)
+		r = allow_files(set_fd, settings->tls_cert);
+	if (r == 0)
+		r = allow_files(set_fd, settings->tls_key);
+	if (r == 0)
+		r = allow_files(set_fd, settings->tls_ocsp);
+	if (r == 0 && settings->tls_client_ca)
+		r = allow_if_there(set_fd, settings->tls_client_ca, LANDLOCK_READ);
+	if (r == 0 && system_file)
+		r = allow_if_there(set_fd, system_file, LANDLOCK_READ);
+	return r;
+}
+
+/* Where mailboxes are. That the passwd-file cannot be read is for a login to say. */
+static int find_roots(const struct settings *settings, struct roots *roots)
+{
+	int r = 0;
+
+	for (size_t i = 0; settings->mail_root && settings->mail_root[i] && r == 0; i++)
+		r = add_root(roots, settings->mail_root[i]);
+	if (!settings->mail_root)
+		r = auth_find_roots(settings->users, settings->mailbox, add_root, roots);
+	return r == -ENOMEM ? r : 0;
+}
+
+/* Where mailboxes are, the passwd-file, and what TLS needs. */
+static int allow_before_login(int set_fd, const struct settings *settings, const struct tls *tls)
+{
+	enum landlock_access access = settings->read_only ? LANDLOCK_READ : LANDLOCK_CHANGE;
+	auto_roots struct roots roots = { 0 };
+	int r = find_roots(settings, &roots);
+
+	for (size_t i = 0; i < roots.count && r == 0; i++)
+		r = allow_if_there(set_fd, roots.paths[i], access);
+	if (r == 0)
+		r = allow_users(set_fd, settings->users);
+	return r == 0 ? allow_tls(set_fd, settings, tls) : r;
+}
+
+/* One mailbox, and the passwd-file for WAKE. */
+static int allow_after_login(int set_fd, const struct settings *settings,
+			     const struct account *account, bool *ret_is_there)
+{
+	bool is_read_only = settings->read_only || account->is_read_only;
+	int r = allow_nearest(set_fd, account->mailbox,
+			      is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE, ret_is_there);
+
+	return r == 0 ? allow_users(set_fd, settings->users) : r;
+}
+
+/* ---- The stages ---- */
+
+int sandbox_become_user(const char *user)
+{
+	int r = user_become(user);
+
+	if (r == -EACCES)
+		log_error("refusing to serve as root: set 'user' to whom to become");
+	else if (r == -ENOENT)
+		log_error("there is no user = '%s'", user);
+	else if (r < 0)
+		log_error("cannot become user = '%s': %s", user, strerror(-r));
+	return r < 0 ? -EBADMSG : 0;
+}
+
+/* Makes the set of files that each session begins with, if this kernel can keep it from others. */
+static int make_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
+{
+	*ret_set_fd = landlock_new();
+	if (*ret_set_fd == -EOPNOTSUPP) {
+		log_warning("the sandbox is without Landlock, which this kernel does not have, "
+			    "or not as version 2 or later");
+		return 0;
+	}
+	return *ret_set_fd < 0 ? *ret_set_fd : allow_before_login(*ret_set_fd, settings, tls);
+}
+
+int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret)
+{
+	int r = limits_lower();
+
+	if (r < 0)
+		log_warning("cannot bound what a session may use: %s", strerror(-r));
+	if (settings->sandbox == SANDBOX_OFF)
+		return 0;
+	ret->has_seccomp = seccomp_is_available();
+	if (!ret->has_seccomp)
+		log_warning("the sandbox is without seccomp, which this kernel does not have");
+	r = limits_harden();
+	if (r == 0)
+		r = make_set(settings, tls, &ret->set_fd);
+	if (r < 0)
+		log_error("cannot make the sandbox: %s", strerror(-r));
+	return r;
+}
+
+void sandbox_close(struct sandbox *sandbox)
+{
+	util_drop(&sandbox->set_fd);
+}
+
+int sandbox_before_login(struct sandbox *sandbox)
+{
+	int r = sandbox->set_fd < 0 ? 0 : landlock_enter(sandbox->set_fd);
+
+	if (r == 0 && sandbox->has_seccomp)
+		r = seccomp_enter();
+	sandbox_close(sandbox);
+	if (r < 0)
+		log_error("cannot enter the sandbox: %s", strerror(-r));
+	return r;
+}
+
+int sandbox_after_login(const struct settings *settings, const struct account *account,
+			enum sandbox_stage stage, bool *is_confined)
+{
+	auto_fd int set_fd = -1;
+	bool is_there;
+	int r;
+
+	if (settings->sandbox == SANDBOX_OFF || *is_confined)
+		return 0;
+	set_fd = landlock_new();
+	if (set_fd < 0)
+		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
+	r = allow_after_login(set_fd, settings, account, &is_there);
+	if (r == 0 && (stage == SANDBOX_AT_LOGIN || is_there))
+		r = landlock_enter(set_fd);
+	*is_confined = r == 0 && is_there;
+	return r;
 }
 
 int sandbox_take_refusal(void)
 {
-	int refused = refused_call;
-
-	refused_call = -1;
-	return refused;
+	return seccomp_take_refusal();
 }

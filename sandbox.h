@@ -1,55 +1,50 @@
 /* SPDX-License-Identifier: ISC
  *
- * What the process gives up: root, the files that it does not need (Landlock), the system calls
- * that it does not need (seccomp), and how much it may use. Descriptors that are open stay of use.
+ * What the process gives up, and when: root, how much it may use, the files that it does not need
+ * (Landlock) and the system calls that it does not need (seccomp). Descriptors that are open remain
+ * usable.
  *
  * Functions that return an int return 0 or a negative errno. */
 #pragma once
 
 #include <stdbool.h>
 
-/* Becomes the user of this name for good, with the groups that he is in; NULL: stays what it is.
- * Returns 0, or
- *   -EACCES  that would be root, and nobody has said that it may be
- *   -ENOENT  there is no such user
- *   -EPERM   this process may not become another user */
+struct account;
+struct settings;
+struct tls;
+
+/* Becomes the user of this name for good; NULL: stays what it is, unless that is root. Returns 0,
+ * or -EBADMSG after an error in the log. */
 int sandbox_become_user(const char *user);
 
-/* Bounds what the process may use, of whatever it is offered to: for a client that finds a way to
- * let it grow. */
-int sandbox_limit(void);
-
-/* Comes before all that follows, here or in the process that forks this one: no core dump from now
- * on, no debugger of the same user, and no program that is started has more rights. */
-int sandbox_prepare(void);
-
-/* ---- Files ---- */
-
-enum sandbox_access {
-	SANDBOX_READ,
-	SANDBOX_CHANGE, /* and create, rename, empty and delete files below it */
+/* What a session enters before it reads an octet. */
+struct sandbox {
+	int set_fd; /* of files that can be reached before login; -1: all */
+	bool has_seccomp;
 };
 
-/* Makes a set of files that may be reached, an empty one. Returns its descriptor, which the caller
- * closes, or what the system says, or
- *   -EOPNOTSUPP  this kernel cannot keep a process from files, or not so that we can live with it
- */
-int sandbox_new_set(void);
+#define SANDBOX_NONE ((struct sandbox){ .set_fd = -1 })
 
-/* Adds a file, or a directory with all below it, as it is now: what will stand there later under
- * its name is not meant. -ENOENT: there is nothing. */
-int sandbox_allow(int set_fd, const char *path, enum sandbox_access access);
+/* The first stage, in the process that will be a session or fork sessions: makes what a session
+ * enters; the caller closes it. `tls` is NULL if it is off. What goes wrong is in the log, also
+ * what this kernel lacks. */
+int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
+void sandbox_close(struct sandbox *sandbox);
 
-/* From now on nothing else can be opened. What an earlier set did not have stays out of reach. */
-int sandbox_enter(int set_fd);
+/* The second: gives up what no session needs before it has logged in, and closes the sandbox. A
+ * failure is in the log. */
+int sandbox_before_login(struct sandbox *sandbox);
 
-/* ---- System calls ---- */
+enum sandbox_stage {
+	SANDBOX_AT_LOGIN,
+	SANDBOX_AT_WAKE,
+};
 
-/* Whether this kernel can refuse system calls. */
-bool sandbox_can_refuse_calls(void);
+/* The third: gives up every mailbox but this account's. A mailbox that does not exist yet cannot be
+ * told from its neighbours: then a login gives up what is not as near to it as can be, and a WAKE
+ * that has found it gives up the rest. *is_confined says whether that is done, false at first. */
+int sandbox_after_login(const struct settings *settings, const struct account *account,
+			enum sandbox_stage stage, bool *is_confined);
 
-/* From now on system calls that no session needs fail with EPERM; for a kernel that can do that. */
-int sandbox_refuse_calls(void);
-
-/* The number of a system call that has been refused since this was asked last; -1: none. */
+/* The number of a system call that was refused since the last call of this; -1: none. */
 int sandbox_take_refusal(void);

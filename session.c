@@ -8,16 +8,10 @@
 #include "lib/util.h"
 #include "log.h"
 #include "mailbox.h"
-#include "reach.h"
-#include "sandbox.h"
-#include "scoreboard.h"
 #include "settings.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 const char *session_response_code(int error)
 {
@@ -76,27 +70,6 @@ int session_reply_account_failure(struct session *session, int error, const char
 bool session_is_read_only(const struct session *session, const struct account *account)
 {
 	return session->settings->read_only || account->is_read_only;
-}
-
-/* ---- The sandbox ---- */
-
-int session_narrow(struct session *session, const struct account *account)
-{
-	auto_fd int set_fd = -1;
-	bool is_first = !session->account, is_there;
-	int r;
-
-	if (session->settings->sandbox == SANDBOX_OFF || session->is_confined)
-		return 0;
-	set_fd = sandbox_new_set();
-	if (set_fd < 0)
-		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
-	r = reach_after_login(session->settings, account, session_is_read_only(session, account),
-			      set_fd, &is_there);
-	if (r == 0 && (is_first || is_there))
-		r = sandbox_enter(set_fd);
-	session->is_confined = r == 0 && is_there;
-	return r;
 }
 
 /* ---- States ---- */

@@ -75,10 +75,6 @@ int session_reply_account_failure(struct session *session, int error, const char
 
 bool session_is_read_only(const struct session *session, const struct account *account);
 
-/* Narrows the sandbox to this account's mailbox, if it is there: otherwise as near to it as can be,
- * and once more after a WAKE that has found it. Returns 0 or a negative errno. */
-int session_narrow(struct session *session, const struct account *account);
-
 /* Enters a state, after what it promises has happened. */
 void session_enter(struct session *session, enum session_state state);
 

@@ -111,7 +111,7 @@ static int print_instructions(scmp_filter_ctx filter)
 	r = seccomp_export_bpf(filter, fileno(file));
 	rewind(file);
 	printf("#include <linux/filter.h>\n\n"
-	       "static const struct sock_filter sandbox_filter[] = {\n");
+	       "static const struct sock_filter seccomp_filter[] = {\n");
 	while (r == 0 && fread(&instruction, sizeof(instruction), 1, file) == 1)
 		printf("\t{ 0x%x, %u, %u, 0x%x },\n", instruction.code, instruction.jt,
 		       instruction.jf, instruction.k);

@@ -9,9 +9,69 @@ setup() {
 	cd "$BATS_TEST_DIRNAME/.." || return 1
 }
 
+# The front modules. Each may include those after it.
+order='pop3-handler protocol login session-log session sandbox listener mailbox auth transport tls scoreboard settings log'
+
 # sources: the files of the program, as paths without `./`.
 sources() {
 	find . -name '*.[ch]' ! -path './.*' ! -path './build*' | sed 's|^\./||' | grep -vE '^(bench|fuzz|tests)/' | sort
+}
+
+# forbidden_includes: each include in the folder we are in that breaks one of these rules:
+# 1. An inner module (in a folder) is included only by its front module and its neighbours there.
+# 2. lib/ includes only lib/.
+# 3. The front modules, and the inner ones for theirs, include only those that come after them.
+forbidden_includes() {
+	sources | xargs grep -H '^#include "' | sed -E 's|\.[ch]:#include "(.*)\.h"| \1|' | awk -v "order=$order" '
+		function room(module) { sub("/.*", "", module); return module }
+		BEGIN { count = split(order, fronts); for (i = 1; i <= count; i++) rank[fronts[i]] = i }
+		{
+			from = room($1); to = room($2); is_inner = $2 ~ "/"
+			if (to == "lib") allowed = 1
+			else if (is_inner) allowed = from == to
+			else allowed = rank[from] && rank[to] && rank[from] <= rank[to]
+			if (!allowed) print $1, "includes", $2
+		}'
+}
+
+@test "modules include only what the architecture lets them" {
+	run -0 forbidden_includes
+	echo "$output"
+	[ -z "$output" ]
+	for module in $(sources | grep -v / | sed 's/\..*//' | uniq); do
+		[[ " $order " == *" $module "* ]]
+	done
+}
+
+@test "an include that the architecture forbids is found" {
+	mkdir "$BATS_TEST_TMPDIR/tree"
+	sources | xargs cp --parents -t "$BATS_TEST_TMPDIR/tree"
+	cd "$BATS_TEST_TMPDIR/tree"
+	while read -r module header; do
+		echo "$module $header"
+		cp "$module.c" whole.c.orig
+		echo "#include \"$header.h\"" >>"$module.c"
+		run -0 forbidden_includes
+		[ "$output" = "$module includes $header" ]
+		mv whole.c.orig "$module.c"
+	done <<-'END'
+		protocol mailbox/listing
+		transport tls/ticket-key
+		mailbox/record tls/ticket-key
+		lib/wire log
+		lib/wire mailbox/listing
+		settings auth
+		mailbox/listing session
+		log nowhere
+	END
+}
+
+@test "each static function and each struct has a name of its own in the whole program" {
+	sources | xargs grep -hoP '^(__attribute__.* )?static [^=;]*?\b\K[a-z0-9_]+(?=\([^;]*$)|^struct [a-z0-9_]+(?= \{)' | sort >"$BATS_TEST_TMPDIR/names"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/names")" -gt 300 ]
+	run -0 uniq -d "$BATS_TEST_TMPDIR/names"
+	echo "$output"
+	[ -z "$output" ]
 }
 
 # only PATTERN FILE...: no other file of the source has it.
@@ -29,7 +89,7 @@ only() {
 	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c lib/libsystemd.c
 	only '\b(v?syslog|openlog|sd_journal_[a-z]+)\(|fprintf\(stderr' log.c lib/libsystemd.c sandbox/make-filter.c
 	only '\bgetpeername\(' lib/peer.c
-	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox.c
+	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox/landlock.c sandbox/limits.c sandbox/seccomp.c sandbox/user.c
 	run ! grep -nE '\b(open|openat|fopen|unlinkat|renameat2)\(' protocol.c transport.c lib/wire.c mailbox/maildir-name.c
 	run ! grep -nE '\b(read|write|send|recv|poll)\(' protocol.c settings.c log.c auth.c
 	[ "$(grep -cE 'session->state = ' session.c)" -eq 1 ]

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Landlock: which files the process can reach. Descriptors that are open remain usable.
+ *
+ * Functions return 0 or a negative errno. */
+#pragma once
+
+enum landlock_access {
+	LANDLOCK_READ,
+	LANDLOCK_CHANGE, /* and create, rename, empty and delete files below it */
+};
+
+/* Makes an empty set of files. Returns its descriptor, which the caller closes, or
+ *   -EOPNOTSUPP  this kernel cannot keep a process from files, or not so that we can live with it
+ */
+int landlock_new(void);
+
+/* Adds a file, or a directory with all below it, as it is now: what stands there later under its
+ * name is not meant. -ENOENT: there is nothing. */
+int landlock_allow(int set_fd, const char *path, enum landlock_access access);
+
+/* From now on nothing else can be opened. What an earlier set did not have stays out of reach. */
+int landlock_enter(int set_fd);

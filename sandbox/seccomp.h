@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Seccomp: which system calls the process can make. */
+#pragma once
+
+#include <stdbool.h>
+
+/* Whether this kernel can refuse system calls. */
+bool seccomp_is_available(void);
+
+/* From now on system calls that no session needs fail with EPERM; for a kernel that can do that.
+ * Returns 0 or a negative errno. */
+int seccomp_enter(void);
+
+/* The number of a system call that was refused since the last call of this; -1: none. */
+int seccomp_take_refusal(void);
