@@ -8,6 +8,7 @@
 #include "lib/file-stamp.h"
 #include "lib/util.h"
 #include "lib/wire.h"
+#include "mailbox/deletion.h"
 #include "mailbox/listing.h"
 #include "mailbox/lock.h"
 #include "mailbox/maildir-name.h"
@@ -23,20 +24,7 @@
 
 static_assert(MAILBOX_UNIQUE_ID_MAX == WIRE_UNIQUE_ID_MAX, "they are the same thing");
 
-/* How often a message that is being renamed is looked for. */
-#define TRIES 5
-
 #define READ_OCTETS 65536
-
-enum mark {
-	MARK_DELETED = 1,   /* by DELE, until the commit */
-	MARK_RETRIEVED = 2, /* by RETR, in full */
-	MARK_GONE = 4,	    /* it is not there any more, or must not be seen any more */
-	MARK_EXPUNGED = 8,  /* because this session deleted it */
-	MARK_CHOSEN = 16,   /* it is in the set that is being deleted */
-	MARK_MEASURED = 32, /* its size has been found right in this session */
-	MARK_REMOVED = 64, /* this session removed it, and mailbox_next_removed() has not said so */
-};
 
 struct mailbox {
 	char *path;
@@ -46,12 +34,9 @@ struct mailbox {
 	struct lock lock;
 	struct listing listing;
 	struct mailbox_report report;
-	int record_error; /* why a record must stay: what it deletes is still there; 0: it need not
-			   */
 	bool has_loaded_sizes; /* from the size cache */
 	bool has_unsaved_sizes;
 	bool has_snapshot; /* of the listing as it is, or there need be none */
-	unsigned marks;	   /* that any message may have: others need not be looked for */
 };
 
 /* ---- A session's view of it ---- */
@@ -65,12 +50,6 @@ static struct message *message_at(const struct mailbox *mailbox, size_t index)
 {
 	assert(index < mailbox->listing.count);
 	return &mailbox->listing.messages[index];
-}
-
-static void set_mark(struct mailbox *mailbox, struct message *message, enum mark mark)
-{
-	message->marks |= (uint8_t)mark;
-	mailbox->marks |= mark;
 }
 
 bool mailbox_has(const struct mailbox *mailbox, size_t index)
@@ -106,54 +85,6 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 
 /* ---- Message files ---- */
 
-/* Finds the names that all messages have now, and marks those that are gone: one look for all,
- * since who renames one message often renames many. */
-static int look_again(struct mailbox *mailbox)
-{
-	auto_listing struct listing fresh = { 0 };
-	int r = listing_read(&mailbox->lock.subdirs, &fresh);
-
-	for (size_t i = 0; i < mailbox->listing.count && r == 0; i++) {
-		struct message *message = &mailbox->listing.messages[i];
-		struct message *found = listing_find_like(&fresh, message);
-
-		if (!found) {
-			message->marks |= MARK_GONE;
-			continue;
-		}
-		message->subdir = found->subdir;
-		if (strcmp(message->name, found->name) != 0)
-			r = listing_rename(&mailbox->listing, message, found->name);
-	}
-	return r;
-}
-
-/* Does something with a message's file, by its present name: `act` gets what `context` points to,
- * and returns 0 or more, -ENOENT if there is no such file, or another failure, which is passed on.
- * Returns -ENOENT if the message is gone, -EAGAIN if it is renamed faster than we can follow. */
-static int with_file(struct mailbox *mailbox, struct message *message,
-		     int (*act)(struct mailbox *mailbox, struct message *message, void *context),
-		     void *context)
-{
-	for (int i = 0; i < TRIES; i++) {
-		int r;
-
-		if (message->marks & MARK_GONE)
-			return -ENOENT;
-		r = act(mailbox, message, context);
-		if (r != -ENOENT)
-			return r;
-		/* In a folder the name is all there is to find a message by. */
-		if (!mailbox->lock.subdirs.is_maildir)
-			message->marks |= MARK_GONE;
-		else
-			r = look_again(mailbox);
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	return -EAGAIN;
-}
-
 /* When the file changed last; 0 if it might change again and that not show. */
 static int64_t stable_change_ns(const struct stat *status)
 {
@@ -165,10 +96,10 @@ static int64_t stable_change_ns(const struct stat *status)
 }
 
 /* Opens a message's file, only if it is a regular one; never waits. */
-static int open_file(struct mailbox *mailbox, struct message *message, void *context)
+static int open_file(const struct subdirs *subdirs, struct message *message, void *context)
 {
 	struct mailbox_message *ret = context;
-	auto_fd int fd = openat(mailbox->lock.subdirs.fds[message->subdir], message->name,
+	auto_fd int fd = openat(subdirs->fds[message->subdir], message->name,
 				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat status;
 
@@ -187,7 +118,8 @@ static int open_file(struct mailbox *mailbox, struct message *message, void *con
 
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
-	return with_file(mailbox, message_at(mailbox, index), open_file, ret);
+	return listing_with_file(&mailbox->listing, &mailbox->lock.subdirs,
+				 message_at(mailbox, index), open_file, ret);
 }
 
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
@@ -233,7 +165,7 @@ static void save_caches(struct mailbox *mailbox)
 		return;
 	if (mailbox->has_unsaved_sizes)
 		sizes_save(lock->root_fd, &mailbox->listing, lock->subdirs.is_maildir);
-	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) && mailbox->record_error == 0 &&
+	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) && lock->record_error == 0 &&
 	    snapshot_is_worthwhile(&mailbox->listing, &lock->subdirs)) {
 		load_sizes(mailbox);
 		snapshot_save(lock->root_fd, &mailbox->listing);
@@ -329,7 +261,7 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 	was_wrong = message->octets != octets && is_size_valid(mailbox, message);
 	mailbox->has_unsaved_sizes |= was_wrong;
 	note_size(mailbox, message, file, octets);
-	set_mark(mailbox, message, MARK_RETRIEVED);
+	listing_mark(&mailbox->listing, message, MARK_RETRIEVED);
 	return was_wrong;
 }
 
@@ -337,246 +269,33 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 
 void mailbox_mark(struct mailbox *mailbox, size_t index)
 {
-	set_mark(mailbox, message_at(mailbox, index), MARK_DELETED);
+	listing_mark(&mailbox->listing, message_at(mailbox, index), MARK_DELETED);
 }
 
 void mailbox_unmark_all(struct mailbox *mailbox)
 {
 	for (size_t i = 0; i < mailbox->listing.count; i++)
 		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_DELETED;
-	mailbox->marks &= ~(unsigned)MARK_DELETED;
-}
-
-/* What a deletion that is under way knows of its set: the messages with MARK_CHOSEN. */
-struct deletion {
-	size_t count;		       /* how many are to go */
-	size_t gone;		       /* how many went */
-	bool has_record;	       /* they are deleted, whatever happens: a record says so */
-	int error;		       /* the first failure to remove one that is */
-	const struct message *message; /* the one that was looked at last, */
-	struct record_file file;       /* and its file */
-	struct record_key *keys;
-	size_t key_count;
-};
-
-static void deletion_end(struct deletion *deletion)
-{
-	free(deletion->keys);
-}
-
-#define auto_deletion __attribute__((cleanup(deletion_end)))
-
-static int identify_file(struct mailbox *mailbox, struct message *message, void *context)
-{
-	struct deletion *deletion = context;
-
-	deletion->message = message;
-	return record_identify(mailbox->lock.subdirs.fds[message->subdir], message->name,
-			       &deletion->file);
-}
-
-/* The key of the message that was looked at last. */
-static int make_key(const struct deletion *deletion, struct record_key *ret)
-{
-	return record_make_key(deletion->message->name, deletion->message->unique_octets,
-			       &deletion->file, ret);
-}
-
-/* It is not in the listing any more, for the client and for us. */
-static void mark_expunged(struct message *message)
-{
-	message->marks |= MARK_GONE | MARK_EXPUNGED;
-	message->marks &= (uint8_t) ~(MARK_CHOSEN | MARK_DELETED);
-	message->octets = LISTING_SIZE_UNKNOWN;
-}
-
-/* Finds out what the chosen messages' files are. Those that are gone already count as deleted. */
-static int identify_chosen(struct mailbox *mailbox, struct deletion *deletion)
-{
-	deletion->keys = calloc(deletion->count, sizeof(*deletion->keys));
-	if (!deletion->keys)
-		return -ENOMEM;
-	for (size_t i = 0; i < mailbox->listing.count; i++) {
-		struct message *message = &mailbox->listing.messages[i];
-		int r;
-
-		if (!(message->marks & MARK_CHOSEN))
-			continue;
-		r = with_file(mailbox, message, identify_file, deletion);
-		if (r == -ENOENT) {
-			mark_expunged(message);
-			deletion->count--;
-			deletion->gone++;
-			continue;
-		}
-		if (r == 0 && deletion->count > 1)
-			r = make_key(deletion, &deletion->keys[deletion->key_count++]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Whether files can be removed from where the chosen messages are, as far as their permissions
- * and a read-only file system go: that is to be known before anything is certain. */
-static int check_subdirs(const struct mailbox *mailbox)
-{
-	bool is_checked[SUBDIRS] = { false };
-
-	for (size_t i = 0; i < mailbox->listing.count; i++) {
-		const struct message *message = &mailbox->listing.messages[i];
-
-		if (!(message->marks & MARK_CHOSEN) || is_checked[message->subdir])
-			continue;
-		is_checked[message->subdir] = true;
-		if (faccessat(mailbox->lock.subdirs.fds[message->subdir], ".", W_OK | X_OK, 0) < 0)
-			return -errno;
-	}
-	return 0;
-}
-
-/* Writes the record of the keys that have been collected; not over one that is still needed. */
-static int write_record(const struct mailbox *mailbox, struct deletion *deletion)
-{
-	const struct lock *lock = &mailbox->lock;
-	int r = mailbox->record_error ? mailbox->record_error : lock->state_error;
-
-	if (r == 0)
-		r = record_write(lock->state_fd, lock->root_fd, deletion->keys,
-				 deletion->key_count);
-	deletion->has_record = r == 0;
-	return r;
-}
-
-static int unlink_file(struct mailbox *mailbox, struct message *message, void *context)
-{
-	(void)context;
-	if (unlinkat(mailbox->lock.subdirs.fds[message->subdir], message->name, 0) < 0)
-		return -errno;
-	return 0;
-}
-
-/* Removes the chosen messages' files. Without a record it ends at the first that stays; with one,
- * that message is deleted all the same. */
-static int unlink_chosen(struct mailbox *mailbox, struct deletion *deletion)
-{
-	for (size_t i = 0; i < mailbox->listing.count; i++) {
-		struct message *message = &mailbox->listing.messages[i];
-		int r;
-
-		if (!(message->marks & MARK_CHOSEN))
-			continue;
-		r = with_file(mailbox, message, unlink_file, NULL);
-		if (r < 0 && r != -ENOENT && !deletion->has_record)
-			return r;
-		if (r < 0 && r != -ENOENT) {
-			mailbox->report.hidden++;
-			deletion->error = deletion->error ? deletion->error : r;
-		}
-		if (r != -ENOENT)
-			set_mark(mailbox, message, MARK_REMOVED);
-		mark_expunged(message);
-		deletion->gone++;
-	}
-	return 0;
-}
-
-/* A file that was removed stays so after a loss of power once its directory is on the disk. So must
- * be the other one, from which it may have been moved just before; and a session that was killed
- * may have removed files from either. */
-static int sync_subdirs(const struct mailbox *mailbox)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < SUBDIRS; i++) {
-		int fd = mailbox->lock.subdirs.fds[i];
-
-		/* EINVAL: this file system knows no such thing, and we none better. */
-		if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL)
-			r = -errno;
-	}
-	return r;
-}
-
-/* Ends a deletion that is certain, as far as it can be ended: the record goes when it is not needed
- * any more. Else it hides the messages until a session can remove their files. */
-static void complete_deletion(struct mailbox *mailbox, struct deletion *deletion)
-{
-	int r;
-
-	(void)unlink_chosen(mailbox, deletion);
-	r = sync_subdirs(mailbox);
-	if (deletion->error)
-		r = deletion->error;
-	if (r == 0)
-		r = record_clear(mailbox->lock.state_fd);
-	mailbox->record_error = r;
-	mailbox->report.error = r;
-}
-
-/* Removes messages without a record, and makes that last. If it cannot be made so, a record may. */
-static int delete_without_record(struct mailbox *mailbox, struct deletion *deletion)
-{
-	int r = unlink_chosen(mailbox, deletion);
-	int error = sync_subdirs(mailbox);
-
-	if (r < 0 || error == 0)
-		return r;
-	if (deletion->key_count == 0)
-		r = make_key(deletion, &deletion->keys[deletion->key_count++]);
-	return r == 0 && write_record(mailbox, deletion) == 0 ? 0 : error;
-}
-
-/* Deletes the chosen messages, all or none. If there are several, a record of all is written before
- * the first goes; for one, unlink(2) is atomic. If the disk has no space for a record they go one
- * by one: else nobody could ever free space. */
-static int delete_chosen(struct mailbox *mailbox, struct deletion *deletion)
-{
-	int r = identify_chosen(mailbox, deletion);
-
-	if (r < 0)
-		return r;
-	if (deletion->count == 0)
-		return sync_subdirs(mailbox); /* others removed them, but for good? */
-	if (deletion->count > 1) {
-		r = check_subdirs(mailbox);
-		if (r == 0)
-			r = write_record(mailbox, deletion);
-	}
-	if (deletion->has_record)
-		complete_deletion(mailbox, deletion);
-	else if (r == 0 || r == -ENOSPC || r == -EDQUOT)
-		r = delete_without_record(mailbox, deletion);
-	return r;
-}
-
-/* Deletes what has been chosen, or leaves it as it was. */
-static int delete_or_leave(struct mailbox *mailbox, size_t count, size_t *ret_deleted)
-{
-	auto_deletion struct deletion deletion = { .count = count };
-	int r = delete_chosen(mailbox, &deletion);
-
-	for (size_t i = 0; i < mailbox->listing.count && r < 0; i++)
-		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_CHOSEN;
-	*ret_deleted = deletion.gone;
-	return r;
+	mailbox->listing.marks &= ~(unsigned)MARK_DELETED;
 }
 
 int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
-	size_t deleted;
+	struct deletion_report report;
 
 	message_at(mailbox, index)->marks |= MARK_CHOSEN;
-	return delete_or_leave(mailbox, 1, &deleted);
+	return deletion_run(&mailbox->listing, &mailbox->lock, 1, &report);
 }
 
 int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
 {
+	struct deletion_report report = { 0 };
 	size_t count = 0;
+	int r = 0;
 
 	mailbox->report = (struct mailbox_report){ 0 };
-	*ret_deleted = 0;
-	for (size_t i = 0; (mailbox->marks & MARK_DELETED) && i < mailbox->listing.count; i++) {
+	for (size_t i = 0; (mailbox->listing.marks & MARK_DELETED) && i < mailbox->listing.count;
+	     i++) {
 		struct message *message = &mailbox->listing.messages[i];
 
 		if (!(message->marks & MARK_DELETED))
@@ -584,12 +303,18 @@ int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
 		message->marks |= MARK_CHOSEN;
 		count++;
 	}
-	return count > 0 ? delete_or_leave(mailbox, count, ret_deleted) : 0;
+	if (count > 0)
+		r = deletion_run(&mailbox->listing, &mailbox->lock, count, &report);
+	mailbox->report.hidden = report.hidden;
+	mailbox->report.error = report.error;
+	*ret_deleted = report.deleted;
+	return r;
 }
 
 bool mailbox_next_removed(struct mailbox *mailbox, size_t *index)
 {
-	for (; (mailbox->marks & MARK_REMOVED) && *index < mailbox->listing.count; (*index)++) {
+	for (; (mailbox->listing.marks & MARK_REMOVED) && *index < mailbox->listing.count;
+	     (*index)++) {
 		struct message *message = &mailbox->listing.messages[*index];
 
 		if (!(message->marks & MARK_REMOVED))
@@ -597,55 +322,11 @@ bool mailbox_next_removed(struct mailbox *mailbox, size_t *index)
 		message->marks &= (uint8_t)~MARK_REMOVED;
 		return true;
 	}
-	mailbox->marks &= ~(unsigned)MARK_REMOVED;
+	mailbox->listing.marks &= ~(unsigned)MARK_REMOVED;
 	return false;
 }
 
 /* ---- Deletions that were interrupted ---- */
-
-/* Chooses the messages that a record says are deleted. */
-static int choose_recorded(struct mailbox *mailbox, const struct record_key *keys, size_t count,
-			   struct deletion *deletion)
-{
-	for (size_t i = 0; i < mailbox->listing.count; i++) {
-		struct message *message = &mailbox->listing.messages[i];
-		struct record_key key;
-		int r = with_file(mailbox, message, identify_file, deletion);
-
-		if (r == -ENOENT)
-			continue;
-		if (r == 0)
-			r = make_key(deletion, &key);
-		if (r < 0)
-			return r;
-		if (!record_has_key(keys, count, &key))
-			continue;
-		message->marks |= MARK_CHOSEN;
-		deletion->count++;
-	}
-	return 0;
-}
-
-/* Finishes a deletion that a session before this one did not, or at least leaves its messages out
- * of the listing. */
-static int recover(struct mailbox *mailbox, const struct record_key *keys, size_t count)
-{
-	auto_deletion struct deletion deletion = { .has_record = true };
-	int r = choose_recorded(mailbox, keys, count, &deletion);
-
-	if (r < 0)
-		return r;
-	mailbox->record_error = mailbox->lock.state_error;
-	if (mailbox->record_error == 0) {
-		complete_deletion(mailbox, &deletion);
-	} else {
-		mailbox->report.hidden = deletion.count;
-		mailbox->report.error = mailbox->record_error;
-	}
-	mailbox->report.completed = deletion.count - mailbox->report.hidden;
-	listing_drop(&mailbox->listing, MARK_GONE | MARK_CHOSEN);
-	return 0;
-}
 
 /* Reads the record that a session before this one has left. Returns 0, in *ret_count how many
  * messages it has (0 also for what is no record of this mailbox), and their keys, or a failure. */
@@ -683,26 +364,25 @@ static int rename_file(int from_fd, const char *from, int to_fd, const char *to)
 	return 0;
 }
 
-static int mark_file_seen(struct mailbox *mailbox, struct message *message, void *context)
+static int mark_file_seen(const struct subdirs *subdirs, struct message *message, void *context)
 {
-	const int *fds = mailbox->lock.subdirs.fds;
+	const int *fds = subdirs->fds;
 	auto_free char *name = NULL;
 	int r = maildir_name_add_seen(message->name, &name);
 
-	(void)context;
 	if (r < 0 || (message->subdir == SUBDIR_CUR && strcmp(name, message->name) == 0))
 		return r;
 	r = rename_file(fds[message->subdir], message->name, fds[SUBDIR_CUR], name);
 	if (r < 0)
 		return r;
 	message->subdir = SUBDIR_CUR;
-	return listing_rename(&mailbox->listing, message, name);
+	return listing_rename(context, message, name);
 }
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
 	if (!mailbox->lock.subdirs.is_maildir || mailbox->access == MAILBOX_READ_ONLY ||
-	    !(mailbox->marks & MARK_RETRIEVED))
+	    !(mailbox->listing.marks & MARK_RETRIEVED))
 		return 0;
 	for (size_t i = 0; i < mailbox->listing.count; i++) {
 		struct message *message = &mailbox->listing.messages[i];
@@ -710,12 +390,13 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 		if (!(message->marks & MARK_RETRIEVED))
 			continue;
-		r = with_file(mailbox, message, mark_file_seen, NULL);
+		r = listing_with_file(&mailbox->listing, &mailbox->lock.subdirs, message,
+				      mark_file_seen, &mailbox->listing);
 		if (r < 0 && r != -ENOENT)
 			return r;
 		message->marks &= (uint8_t)~MARK_RETRIEVED;
 	}
-	mailbox->marks &= ~(unsigned)MARK_RETRIEVED;
+	mailbox->listing.marks &= ~(unsigned)MARK_RETRIEVED;
 	return 0;
 }
 
@@ -725,6 +406,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 static int read_listing(struct mailbox *mailbox, const struct record_key *keys, size_t key_count)
 {
 	const struct lock *lock = &mailbox->lock;
+	struct deletion_report report = { 0 };
 	int r = 0;
 
 	mailbox->has_snapshot = key_count == 0 && lock->root_fd >= 0 &&
@@ -732,8 +414,14 @@ static int read_listing(struct mailbox *mailbox, const struct record_key *keys, 
 	if (!mailbox->has_snapshot)
 		r = listing_read(&lock->subdirs, &mailbox->listing);
 	mailbox->has_loaded_sizes = mailbox->has_snapshot; /* it had all that was known */
-	mailbox->record_error = 0;
-	return r == 0 && key_count > 0 ? recover(mailbox, keys, key_count) : r;
+	mailbox->lock.record_error = 0;
+	if (r < 0 || key_count == 0)
+		return r;
+	r = deletion_recover(&mailbox->listing, &mailbox->lock, keys, key_count, &report);
+	mailbox->report.completed = report.deleted - report.hidden;
+	mailbox->report.hidden = report.hidden;
+	mailbox->report.error = report.error;
+	return r;
 }
 
 /* Sees to it that all that is there can be deleted, however full the disk will be. Without a word

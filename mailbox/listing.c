@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-/* How often a listing is begun again while others are busy in the mailbox. */
+/* How often a listing is begun again, and a message looked for, while others rename files. */
 #define TRIES 5
 
 #define ENTRIES_OCTETS 8192 /* of directory entries at once; little, for each session has it */
@@ -644,4 +644,56 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 			high = middle;
 	}
 	return -ENOENT;
+}
+
+/* ---- Message files ---- */
+
+/* Finds the names that all messages have now, and marks those that are gone: one look for all,
+ * since who renames one message often renames many. */
+static int look_again(struct listing *listing, const struct subdirs *subdirs)
+{
+	auto_listing struct listing fresh = { 0 };
+	int r = listing_read(subdirs, &fresh);
+
+	for (size_t i = 0; i < listing->count && r == 0; i++) {
+		struct message *message = &listing->messages[i];
+		struct message *found = listing_find_like(&fresh, message);
+
+		if (!found) {
+			message->marks |= MARK_GONE;
+			continue;
+		}
+		message->subdir = found->subdir;
+		if (strcmp(message->name, found->name) != 0)
+			r = listing_rename(listing, message, found->name);
+	}
+	return r;
+}
+
+int listing_with_file(struct listing *listing, const struct subdirs *subdirs,
+		      struct message *message, listing_file_handler *act, void *context)
+{
+	for (int i = 0; i < TRIES; i++) {
+		int r;
+
+		if (message->marks & MARK_GONE)
+			return -ENOENT;
+		r = act(subdirs, message, context);
+		if (r != -ENOENT)
+			return r;
+		/* In a folder the name is all there is to find a message by. */
+		if (!subdirs->is_maildir)
+			message->marks |= MARK_GONE;
+		else
+			r = look_again(listing, subdirs);
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	return -EAGAIN;
+}
+
+void listing_mark(struct listing *listing, struct message *message, enum mark mark)
+{
+	message->marks |= (uint8_t)mark;
+	listing->marks |= mark;
 }

@@ -36,6 +36,16 @@ struct file_version {
 	int64_t changed_ns; /* since the epoch */
 };
 
+enum mark {
+	MARK_DELETED = 1,   /* by DELE, until the commit */
+	MARK_RETRIEVED = 2, /* by RETR, in full */
+	MARK_GONE = 4,	    /* it is not there any more, or must not be seen any more */
+	MARK_EXPUNGED = 8,  /* because this session deleted it */
+	MARK_CHOSEN = 16,   /* it is in the set that is being deleted */
+	MARK_MEASURED = 32, /* its size has been found right in this session */
+	MARK_REMOVED = 64,  /* this session removed it, and that has not been reported */
+};
+
 struct message {
 	const char *name;     /* of its file */
 	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
@@ -46,7 +56,7 @@ struct message {
 	uint16_t name_octets;	/* of all of the name, */
 	uint16_t unique_octets; /* and of the part that never changes */
 	uint8_t subdir;
-	uint8_t marks; /* the caller's; 0 at first */
+	uint8_t marks; /* of enum mark; 0 at first */
 };
 
 /* Memory of a listing's. */
@@ -56,6 +66,7 @@ struct listing {
 	struct message *messages; /* in the order of arrival */
 	struct block *blocks;	  /* what messages point to */
 	size_t count, capacity;
+	unsigned marks;	      /* that any message may have: others need not be looked for */
 	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
 	struct file_stamp stamps[SUBDIRS]; /* all 0: there is no such directory */
 	bool is_stable;			   /* if the stamps are the same later, so is the listing */
@@ -102,5 +113,20 @@ void *listing_allocate(struct listing *listing, size_t octets);
 
 /* Gives a message another name, which is copied. */
 int listing_rename(struct listing *listing, struct message *message, const char *name);
+
+/* Marks a message. */
+void listing_mark(struct listing *listing, struct message *message, enum mark mark);
+
+/* Does something with a message's file, by its present name: returns 0 or more, -ENOENT if there is
+ * no such file, or another failure. */
+typedef int listing_file_handler(const struct subdirs *subdirs, struct message *message,
+				 void *context);
+
+/* Calls `act`, with `context`, for a message's file, which is looked for if it was renamed. Returns
+ * what `act` does, or
+ *   -ENOENT  the message is gone
+ *   -EAGAIN  it is renamed faster than we can follow */
+int listing_with_file(struct listing *listing, const struct subdirs *subdirs,
+		      struct message *message, listing_file_handler *act, void *context);
 
 #define auto_listing __attribute__((cleanup(listing_clear)))
