@@ -69,8 +69,8 @@ static int parse_line(char *line, struct passwd_line *ret_entry)
 	return 0;
 }
 
-/* The secret of a password field, after its scheme, and in *ret_is_plain whether it is the password
- * itself; NULL if the scheme is not one of ours. */
+/* What follows the scheme of a password field, and whether it is the password itself. NULL: the
+ * scheme is unknown. */
 static const char *skip_scheme(const char *field, bool *ret_is_plain)
 {
 	static const struct {
@@ -104,8 +104,7 @@ static bool is_crypt_string(const char *text)
 	return kind != CRYPT_SALT_INVALID && kind != CRYPT_SALT_METHOD_DISABLED;
 }
 
-/* Keeps what a failing check should cost: the first crypt(3) string of the file. The password field
- * is in what is left of a line. */
+/* Remembers the file's first hash as a decoy, so that an unknown user costs one crypt(3), too. */
 static int note_decoy(struct search *search, const char *password, size_t left)
 {
 	auto_wipe char *decoy = NULL;
@@ -465,6 +464,15 @@ static bool is_bad_name(const char *user)
 	return false;
 }
 
+/* Searches the passwd-file, if there is one, for a name that a client has given. */
+static int search_user(struct search *search, const char *users, const char *user,
+		       struct auth_report *ret_report)
+{
+	*ret_report = (struct auth_report){ 0 };
+	search->user = is_bad_name(user) ? NULL : user;
+	return users ? search_file(search, users, ret_report) : 0;
+}
+
 /* Why a search has found nobody. */
 static int refuse_unknown(const struct search *search, const char *users,
 			  struct auth_report *report)
@@ -477,12 +485,9 @@ static int refuse_unknown(const struct search *search, const char *users,
 int auth_login(const char *users, const char *template, const char *user, const char *password,
 	       struct account **ret, struct auth_report *ret_report)
 {
-	auto_search struct search search = { .user = is_bad_name(user) ? NULL : user };
-	int r = 0;
+	auto_search struct search search = { 0 };
+	int r = search_user(&search, users, user, ret_report);
 
-	*ret_report = (struct auth_report){ 0 };
-	if (users)
-		r = search_file(&search, users, ret_report);
 	if (r < 0)
 		return r;
 	r = check_password(&search, password);
@@ -498,14 +503,11 @@ int auth_login(const char *users, const char *template, const char *user, const 
 int auth_find(const char *users, const char *template, const char *user, struct account **ret,
 	      struct auth_report *ret_report)
 {
-	auto_search struct search search = { .user = is_bad_name(user) ? NULL : user };
+	auto_search struct search search = { 0 };
 	const char *secret;
 	bool is_plain;
-	int r = 0;
+	int r = search_user(&search, users, user, ret_report);
 
-	*ret_report = (struct auth_report){ 0 };
-	if (users)
-		r = search_file(&search, users, ret_report);
 	if (r < 0)
 		return r;
 	if (!search.line)
@@ -516,8 +518,7 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 	return make_account(&search, template, ret, ret_report);
 }
 
-/* Whether the passwd-file is the one that the account was made from. It is opened to see that: on
- * NFS only then its times are certain to be those of now. */
+/* Whether the passwd-file is unchanged. Opens it first: only then NFS tells its present times. */
 static bool is_unchanged(const char *users, const struct account *account)
 {
 	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
@@ -570,8 +571,8 @@ struct root_search {
 	void *context;
 };
 
-/* The directory that holds the mailboxes of this user and of others like him: the one of his home
- * directory, the common part of a template, the one that a path of his own is in. */
+/* The directory that holds this user's mailbox and others like it: the parent of the home
+ * directory, the constant part of a template, the parent of a path of its own. */
 static int find_root(const struct passwd_line *entry, const char *template, char **ret_path)
 {
 	auto_free char *own_template = NULL;

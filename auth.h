@@ -18,8 +18,7 @@ struct account {
 	char *mailbox; /* the path */
 	bool is_read_only;
 	char *password; /* the whole field of the passwd-file, a secret: kept to see it change */
-	struct file_stamp
-		users; /* the passwd-file that says so; all 0: it may change and that not show */
+	struct file_stamp users; /* of the passwd-file; all 0: a change might not show */
 };
 
 /* What an administrator should hear about, whatever the outcome. */
@@ -39,8 +38,7 @@ struct auth_report {
 int auth_login(const char *users, const char *template, const char *user, const char *password,
 	       struct account **ret, struct auth_report *ret_report);
 
-/* The same for a user that something else than a password has vouched for. One whose password is
- * empty may not log in so either. */
+/* The same for a user that is known without a password. An empty password still lets nobody in. */
 int auth_find(const char *users, const char *template, const char *user, struct account **ret,
 	      struct auth_report *ret_report);
 

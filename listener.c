@@ -25,7 +25,7 @@
 #define GROWTH 64
 /* inetd starts us again with the next client. */
 #define IDLE_MS 5000
-/* How long nobody is let in when the system is short of resources. */
+/* The pause after fork or accept has failed for lack of resources. */
 #define HOLD_MS 500
 /* How often systemd is told how many sessions there are: when that has changed (and at the end
  * sleeping ones are looked for as often), and when it has not. */
@@ -68,8 +68,7 @@ struct listener {
 
 /* ---- What was inherited ---- */
 
-/* Whether it is a stream socket that listens (1), one that is connected (0), or neither (negative).
- */
+/* Returns 1 for a stream socket that listens, 0 for a connected one, or a negative errno. */
 static int is_listening(int fd)
 {
 	int listening = 0, type = 0;
@@ -94,8 +93,7 @@ static int move_client(int fd)
 	return 0;
 }
 
-/* An accepted connection may be gone, or somebody else's, when we get there: accept4(2) must not
- * wait then. Those who share the socket have no reason to mind. */
+/* Non-blocking, since another process may take the connection between poll and accept. */
 static int add_socket(struct listener *listener, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -208,8 +206,8 @@ static bool is_forgettable(const struct listener *listener, size_t source)
 	       !scoreboard_has_failures(listener->scoreboard, source);
 }
 
-/* A place for a new source: of one that is not worth to be remembered, or a new one, or if too many
- * are remembered that of any. Each time another, so that nobody can choose which. */
+/* Finds an entry for a new source: one that can be forgotten, or a fresh one; else evicts
+ * round-robin, so that nobody can choose the victim. */
 static int find_source_entry(struct listener *listener, size_t *ret_source)
 {
 	size_t count = listener->source_count;
@@ -295,8 +293,8 @@ static void note_start(struct listener *listener, const struct child *child, siz
 	listener->has_changed = true;
 }
 
-/* A client that makes a session crash is more suspicious than one that guesses: all sessions have
- * the same addresses in memory, and he learns of them with each. */
+/* A client that makes sessions crash is more suspicious than one that guesses: all have the same
+ * addresses in memory, and each crash tells about them. */
 static void note_crash(struct listener *listener, const struct child *child, int signal_number)
 {
 	char number[12];
@@ -378,8 +376,8 @@ static const char *find_refusal(const struct listener *listener,
 	return NULL;
 }
 
-/* Nobody is let in for a while: memory, processes or descriptors are short, and trying at once
- * again would only take the processor as well. */
+/* Pauses after fork or accept has failed for lack of resources: a retry at once would cost CPU,
+ * too. */
 static void hold(struct listener *listener, const char *what, int error)
 {
 	log_error("cannot %s: %s", what, strerror(-error));
@@ -426,8 +424,7 @@ static int serve_connection(struct listener *listener, const struct listener_lim
 	return 1;
 }
 
-/* Whether accept4(2) tells of one connection that came to nothing, and not of the socket or of us.
- */
+/* Whether a failure of accept4(2) concerns one connection only. */
 static bool is_of_connection(int error)
 {
 	switch (error) {
@@ -512,8 +509,7 @@ static bool is_empty(const struct listener *listener)
 	return listener->sessions == 0 && listener->refusals == 0;
 }
 
-/* When the number of sessions is to be told next; that of those asleep changes without our doing.
- */
+/* When systemd is told the number of sessions next; sessions fall asleep without our doing. */
 static int64_t next_tell_ms(const struct listener *listener)
 {
 	if (listener->has_changed || listener->is_stopping)
@@ -578,8 +574,7 @@ static int wait_ms(const struct listener *listener)
 	return wait < 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
 }
 
-/* Accepts nothing more. Sockets that systemd has as well go on to collect connections, for whoever
- * is started next. */
+/* Accepts nothing more. Sockets that systemd holds collect connections for the next process. */
 static void stop(struct listener *listener)
 {
 	for (size_t i = 0; i < listener->socket_count; i++)
@@ -610,8 +605,7 @@ static bool handle_signal(struct listener *listener)
 	}
 }
 
-/* One round: waits, and does what has come up. Returns 1 if *ret_event is to be told, 0 if not, or
- * a failure. */
+/* Waits once, and does what has come up. Returns 1 if *ret_event is set, 0 if not, or a failure. */
 static int go_round(struct listener *listener, const struct listener_limits *limits,
 		    enum listener_event *ret_event, struct listener_session *ret_session)
 {

@@ -107,8 +107,7 @@ void log_about(enum log_subject subject, const char *text)
 	(void)snprintf(subjects[subject], sizeof(subjects[subject]), "%s", text ? text : "");
 }
 
-/* Copies a text so that the end of a line is ours, whatever is in it. What is too long is cut, and
- * shows it. */
+/* Copies a text so that it is one line, whatever is in it. A cut shows. */
 static void escape(const char *text, char ret_line[LINE_OCTETS_MAX + 1])
 {
 	static const char cut[] = "...";

@@ -28,8 +28,7 @@
 
 /* ---- What is offered ---- */
 
-/* Whether this client may log in with a password. */
-static bool is_plaintext_allowed(const struct session *session)
+bool login_is_plaintext_allowed(const struct session *session)
 {
 	if (transport_is_encrypted(session->transport))
 		return true;
@@ -43,7 +42,7 @@ static bool is_plaintext_allowed(const struct session *session)
 	}
 }
 
-static bool is_tls_offered(const struct session *session)
+bool login_is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
 	       !transport_is_encrypted(session->transport);
@@ -51,7 +50,7 @@ static bool is_tls_offered(const struct session *session)
 
 static bool is_external_allowed(const struct session *session)
 {
-	return *transport_client_names(session->transport) != NULL;
+	return *transport_tls(session->transport)->client_names != NULL;
 }
 
 static int refuse_plaintext(struct session *session, const char *user)
@@ -59,7 +58,7 @@ static int refuse_plaintext(struct session *session, const char *user)
 	if (user)
 		session_log_refusal(session, user, "a password without TLS");
 	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
-			 is_tls_offered(session) ? " (STLS)" : "");
+			 login_is_tls_offered(session) ? " (STLS)" : "");
 }
 
 static int refuse_external(struct session *session, const char *user)
@@ -84,12 +83,11 @@ static const struct mechanism {
 	int (*refuse)(struct session *session, const char *user); /* NULL: not known */
 	int (*login)(struct session *session, const struct response *response);
 } mechanisms[] = {
-	{ "PLAIN", is_plaintext_allowed, refuse_plaintext, login_plain },     /* RFC 4616 */
-	{ "EXTERNAL", is_external_allowed, refuse_external, login_external }, /* RFC 4422, A */
+	{ "PLAIN", login_is_plaintext_allowed, refuse_plaintext, login_plain }, /* RFC 4616 */
+	{ "EXTERNAL", is_external_allowed, refuse_external, login_external },	/* RFC 4422, A */
 };
 
-/* Puts the line `SASL` with the mechanisms that are allowed, if any is (RFC 5034 section 3). */
-static int put_sasl(struct session *session)
+int login_put_sasl(struct session *session)
 {
 	char names[sizeof(" PLAIN EXTERNAL")] = "";
 	size_t octets = 0;
@@ -102,24 +100,13 @@ static int put_sasl(struct session *session)
 	return octets > 0 ? transport_put_line(session->transport, "SASL%s", names) : 0;
 }
 
-int login_put_capabilities(struct session *session)
-{
-	int r = put_sasl(session);
-
-	if (r == 0 && is_plaintext_allowed(session))
-		r = transport_put_line(session->transport, "USER");
-	if (r == 0 && is_tls_offered(session))
-		r = transport_put_line(session->transport, "STLS");
-	return r;
-}
-
 /* ---- TLS ---- */
 
 static int start_tls(struct session *session)
 {
 	struct transport *transport = session->transport;
 	int r = transport_start_tls(transport);
-	const char *problem = transport_tls_problem(transport);
+	const char *problem = transport_tls(transport)->tls_problem;
 
 	if (r < 0) {
 		const char *reason = problem ? problem : strerror(-r);
@@ -129,7 +116,7 @@ static int start_tls(struct session *session)
 			  transport_peer(transport), reason);
 		return r;
 	}
-	log_about(LOG_SUBJECT_TLS, transport_tls_version(transport));
+	log_about(LOG_SUBJECT_TLS, transport_tls(transport)->tls_version);
 	if (problem)
 		log_warning("the client certificate of %s is not accepted: %s",
 			    transport_peer(transport), problem);
@@ -143,16 +130,15 @@ int login_start_implicit_tls(struct session *session)
 	return r < 0 ? r : start_tls(session);
 }
 
-/* STLS (RFC 2595 section 4). What has been said before does not count any more, for anyone on the
- * way could have said it. */
-int login_cmd_stls(struct session *session, const struct argument *argument)
+/* STLS (RFC 2595 section 4). Forgets what was said before: anyone on the way could have said it. */
+int login_stls(struct session *session, const struct argument *argument)
 {
 	int r;
 
 	(void)argument;
 	if (transport_is_encrypted(session->transport))
 		return reply_err(session, "TLS is active already");
-	if (!is_tls_offered(session))
+	if (!login_is_tls_offered(session))
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)
@@ -164,11 +150,11 @@ int login_cmd_stls(struct session *session, const struct argument *argument)
 
 /* ---- Passwords and certificates ---- */
 
-int login_cmd_user(struct session *session, const struct argument *argument)
+int login_user(struct session *session, const struct argument *argument)
 {
 	char *user;
 
-	if (!is_plaintext_allowed(session))
+	if (!login_is_plaintext_allowed(session))
 		return refuse_plaintext(session, argument->text);
 	user = strdup(argument->text);
 	if (!user)
@@ -179,8 +165,8 @@ int login_cmd_user(struct session *session, const struct argument *argument)
 	return reply_ok(session, "send PASS");
 }
 
-/* Lets a client wait before it may try to log in, if several have failed to from where it comes.
- * Before, because who only guesses would not wait for an answer that is late. */
+/* Delays a login if several from its source have failed; before the check, since a client that
+ * guesses would not wait for a late answer. */
 static int wait_for_source(struct session *session, const char *user)
 {
 	const struct settings *settings = session->settings;
@@ -284,11 +270,11 @@ static int login_with_password(struct session *session, const char *user, const 
 	return complete_login(session, r, user, account, &report, mechanism);
 }
 
-int login_cmd_pass(struct session *session, const struct argument *argument)
+int login_pass(struct session *session, const struct argument *argument)
 {
 	auto_free char *user = take_ptr(session->user); /* for this PASS only */
 
-	if (!is_plaintext_allowed(session))
+	if (!login_is_plaintext_allowed(session))
 		return refuse_plaintext(session, user);
 	if (!user)
 		return reply_err(session, "send USER first");
@@ -311,7 +297,7 @@ static int login_plain(struct session *session, const struct response *response)
 static int login_external(struct session *session, const struct response *response)
 {
 	const struct settings *settings = session->settings;
-	const char *const *name = transport_client_names(session->transport);
+	const char *const *name = transport_tls(session->transport)->client_names;
 	struct account *account = NULL;
 	struct auth_report report;
 	int r;
@@ -383,7 +369,7 @@ static int ask_for_response(struct session *session, const struct mechanism *mec
 	return answer_response(session, mechanism, text);
 }
 
-int login_cmd_auth(struct session *session, const struct argument *argument)
+int login_auth(struct session *session, const struct argument *argument)
 {
 	const struct mechanism *mechanism = find_mechanism(argument->text);
 

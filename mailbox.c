@@ -99,16 +99,12 @@ static int64_t stable_change_ns(const struct stat *status)
 static int open_file(const struct subdirs *subdirs, struct message *message, void *context)
 {
 	struct mailbox_message *ret = context;
-	auto_fd int fd = openat(subdirs->fds[message->subdir], message->name,
-				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	struct stat status;
+	struct stat status = { 0 };
+	auto_fd int fd = util_open_regular_file(subdirs->fds[message->subdir], message->name,
+						O_RDONLY, &status);
 
 	if (fd < 0)
-		return errno == ELOOP || errno == ENXIO ? -ENOENT : -errno;
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (!S_ISREG(status.st_mode))
-		return -ENOENT;
+		return fd == -ELOOP || fd == -EINVAL || fd == -ENXIO ? -ENOENT : fd;
 	ret->file_octets = ret->left_octets = (uint64_t)status.st_size;
 	ret->inode = status.st_ino;
 	ret->changed_ns = stable_change_ns(&status);
@@ -145,8 +141,7 @@ void mailbox_message_close(struct mailbox_message *message)
 
 /* ---- Sizes ---- */
 
-/* The cache is not read before it may be needed, and then before anything is found out, which is
- * as true or truer. */
+/* Reads the cache when it may be needed, before anything is measured. */
 static void load_sizes(struct mailbox *mailbox)
 {
 	if (mailbox->has_loaded_sizes || mailbox->lock.root_fd < 0)
@@ -155,8 +150,8 @@ static void load_sizes(struct mailbox *mailbox)
 	mailbox->has_loaded_sizes = true;
 }
 
-/* What is kept for the next session. Without a word if it fails: then sizes will be found out once
- * more. A listing that lacks what a record hides is none for later: the record may go. */
+/* Keeps sizes and listing for the next session; a failure costs it only time. A listing without the
+ * messages that a record hides is not saved: the record may go. */
 static void save_caches(struct mailbox *mailbox)
 {
 	const struct lock *lock = &mailbox->lock;
@@ -216,8 +211,7 @@ static int measure(struct mailbox *mailbox, size_t index)
 	return 0;
 }
 
-/* Whether the size that is known of a message still holds. A message in a Maildir never changes; a
- * folder's file is what its owner makes of it. */
+/* Whether the known size of a message holds. A Maildir's message never changes; a folder's may. */
 static bool is_size_valid(const struct mailbox *mailbox, const struct message *message)
 {
 	struct stat status;
@@ -424,8 +418,7 @@ static int read_listing(struct mailbox *mailbox, const struct record_key *keys, 
 	return r;
 }
 
-/* Sees to it that all that is there can be deleted, however full the disk will be. Without a word
- * if there is no space: perhaps the next session has more luck. */
+/* Reserves space for a record of all messages. If there is none, the next session tries again. */
 static void reserve_record(const struct mailbox *mailbox)
 {
 	const struct lock *lock = &mailbox->lock;
@@ -435,8 +428,7 @@ static void reserve_record(const struct mailbox *mailbox)
 				     mailbox->listing.count);
 }
 
-/* Whether a directory is the one that the session has had from the beginning. A symbolic link to
- * somebody else's mailbox, put in its place, must not lead us there. */
+/* Whether a directory is the session's own still, and not a link to another user's mailbox. */
 static int check_directory(struct mailbox *mailbox, const struct stat *status)
 {
 	if (mailbox->inode == 0) {
@@ -446,8 +438,8 @@ static int check_directory(struct mailbox *mailbox, const struct stat *status)
 	return mailbox->device == status->st_dev && mailbox->inode == status->st_ino ? 0 : -ESTALE;
 }
 
-/* Opens what is there, locks it, and reads the record. It is looked at before anything is made in
- * it, and once more when it cannot change any more. */
+/* Opens and locks the mailbox, and reads the record. Checks the directory before it makes a file in
+ * it, and again when it is open. */
 static int open_and_lock(struct mailbox *mailbox, struct record_key **ret_keys,
 			 size_t *ret_key_count)
 {
@@ -516,8 +508,7 @@ void mailbox_sleep(struct mailbox *mailbox)
 	lock_close(&mailbox->lock);
 }
 
-/* A folder's files may change, and its directory does not tell: their sizes are to be looked at
- * again. */
+/* A folder's files may change without a trace in its directory: their sizes are checked again. */
 static void remeasure_sizes(struct mailbox *mailbox)
 {
 	for (size_t i = 0; i < mailbox->listing.count; i++)

@@ -26,8 +26,7 @@ struct mailbox;
 
 /* What its administrator should know of a mailbox that was opened, woken or committed. */
 struct mailbox_report {
-	bool has_bad_record; /* a commit record was damaged, or another mailbox's: it means nothing
-			      */
+	bool has_bad_record; /* a commit record was damaged, or another mailbox's */
 	size_t completed;    /* messages of an interrupted deletion, now removed */
 	size_t hidden; /* messages that are deleted, but whose files could not be removed yet */
 	int error;     /* why (negative errno), or why else a record could not be ended; or 0 */
@@ -85,8 +84,8 @@ void mailbox_message_close(struct mailbox_message *message);
 
 #define auto_message __attribute__((cleanup(mailbox_message_close)))
 
-/* Notes that the client got all of a message, so many octets of it. Returns whether its size was
- * believed to be another; from now on it is this. */
+/* Notes that the client got all octets of a message. Returns whether its size was believed to be
+ * another; from now on it is this. */
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets);
 

@@ -3,7 +3,6 @@
  * A POP3 server: for one connection on standard input and output, or for each connection to a
  * socket that it was handed. */
 #include "auth.h"
-#include "lib/instruments.h"
 #include "lib/proctitle.h"
 #include "lib/util.h"
 #include "listener.h"
@@ -40,8 +39,7 @@ struct service {
 	struct sandbox sandbox;
 };
 
-/* The exit status for the end of a session, or why there was none. What a client does is no failure
- * of ours. */
+/* The exit status for the end of a session. What a client does is no failure of ours. */
 static int exit_status(int error)
 {
 	switch (error) {
@@ -133,8 +131,8 @@ static void service_done(struct service *service)
 	(void)settings_free(service->settings);
 }
 
-/* Reads what every session needs, so that none has to, and leaves space on the heap for it. Without
- * TLS from the first octet, a certificate that is of no use is no reason not to serve. */
+/* Reads what every session needs, so that none has to, and leaves space on the heap for it. Only
+ * implicit TLS cannot be served without a usable certificate. */
 static int preload(const struct service *service)
 {
 	int r;
@@ -144,8 +142,7 @@ static int preload(const struct service *service)
 	return r < 0 && service->settings->tls == TLS_IMPLICIT ? r : 0;
 }
 
-/* Reads the settings and all that they name again, for the sessions to come. If there is a mistake
- * in them, those of before are good enough. */
+/* Reads the settings and what they name again, for new sessions. After a mistake the old stay. */
 static void reload(struct service *service)
 {
 	struct service fresh = {
@@ -225,8 +222,7 @@ static int serve(struct service *service)
 	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
 }
 
-/* RFC 1939 lets a server end an idle session only after ten minutes; administrators may know
- * better. */
+/* RFC 1939 lets a server end an idle session after ten minutes; administrators may know better. */
 static void check_timeout(const char *name, unsigned seconds)
 {
 	if (seconds < SETTINGS_RFC_TIMEOUT_S)
@@ -281,25 +277,15 @@ static int check(const struct settings *settings)
 	return users != EX_OK ? users : tls;
 }
 
-static int print_version(void)
-{
-	(void)puts("pop3-handler " VERSION);
-	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
-}
-
-static int print_help(void)
-{
-	settings_print_help(stdout);
-	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
-}
-
 static int run_action(enum settings_action action, struct service *service)
 {
 	switch (action) {
 	case SETTINGS_HELP:
-		return print_help();
+		settings_print_help(stdout);
+		return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 	case SETTINGS_VERSION:
-		return print_version();
+		(void)puts("pop3-handler " VERSION);
+		return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 	case SETTINGS_CHECK:
 		return check(service->settings);
 	case SETTINGS_SERVE:
@@ -312,7 +298,7 @@ static int run_action(enum settings_action action, struct service *service)
  * is a twentieth of a login. Instruments need both. */
 static int exit_process(struct service *service, int status)
 {
-	if (!instruments_report_at_exit())
+	if (!util_reports_at_exit())
 		_exit(status);
 	(void)listener_free(service->listener);
 	service_done(service);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * One POP3 session. Everything that the client says is a stranger's until login, and an account's
- * owner's after it. Nothing that he says becomes a path: a unique-id is looked up in the listing
- * only. */
+ * One POP3 session. What the client says is a stranger's until login, and an account's owner's
+ * after it. It never becomes a path: a unique-id is looked up in the listing only. */
 #include "protocol.h"
 
 #include "auth.h"
@@ -49,41 +48,18 @@ struct command {
 	unsigned states;
 	enum argument_shape shape;
 	command_handler *handler;
+	const char *capability; /* that CAPA lists for it; NULL: none */
 	unsigned flags;
 };
 
 enum {
-	CMD_SECRET = 1,	 /* the argument must not stay in memory */
-	CMD_CHANGES = 2, /* refused if the mailbox is read-only */
+	CMD_SECRET = 1,	  /* the argument must not stay in memory */
+	CMD_CHANGES = 2,  /* refused if the mailbox is read-only */
+	CMD_IF_PLAIN = 4, /* CAPA lists it where the client may log in with a password, */
+	CMD_IF_STLS = 8,  /* or may begin TLS */
 };
 
 /* ---- Any state ---- */
-
-/* CAPA (RFC 2449 section 5), the same in all states. */
-static int cmd_capa(struct session *session, const struct argument *argument)
-{
-	static const char *const capabilities[] = {
-		"TOP",
-		"UIDL",
-		"RESP-CODES",
-		"AUTH-RESP-CODE",
-		"PIPELINING",
-		"EXPIRE NEVER",
-		"SLEE-WAKE",
-		"SLEEPING",
-		"UID-PARAM",
-		"DELI",
-		"IMPLEMENTATION pop3-handler",
-	};
-	int r = reply_ok(session, "capabilities follow");
-
-	(void)argument;
-	if (r == 0)
-		r = login_put_capabilities(session);
-	for (size_t i = 0; i < ARRAY_SIZE(capabilities) && r == 0; i++)
-		r = transport_put_line(session->transport, "%s", capabilities[i]);
-	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
-}
 
 static int cmd_noop(struct session *session, const struct argument *argument)
 {
@@ -260,15 +236,17 @@ static int break_off(struct session *session, int error, size_t index)
 	return -EIO;
 }
 
-/* Sends an open message, all of it or what `top` wants. Returns 1 and in ret_octets how many, as
- * sizes count; 0 if nothing was sent but an -ERR; or a failure. */
-static int send_message(struct session *session, size_t index, struct mailbox_message *message,
-			struct wire_top *top, uint64_t *ret_octets)
+/* Opens a message and sends it, all of it or what `top` wants. Returns 1 and in ret_octets how
+ * many, as sizes count; 0 if nothing was sent but an -ERR; or a failure. */
+static int open_and_send(struct session *session, size_t index, struct mailbox_message *message,
+			 struct wire_top *top, uint64_t *ret_octets)
 {
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	ssize_t n;
-	int r;
+	int r = mailbox_message_open(session->mailbox, index, message);
 
+	if (r < 0)
+		return session_reply_message_failure(session, r, "open the message", index);
 	if (!session->octets)
 		session->octets = malloc(SESSION_READ_OCTETS);
 	/* The first octets are read before anything is promised. */
@@ -297,24 +275,20 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 {
 	auto_message struct mailbox_message message = { .fd = -1 };
 	uint64_t octets;
-	int r = mailbox_message_open(session->mailbox, argument->index, &message);
+	int r = open_and_send(session, argument->index, &message, NULL, &octets);
 
-	if (r < 0)
-		return session_reply_message_failure(session, r, "open the message",
-						     argument->index);
-	r = send_message(session, argument->index, &message, NULL, &octets);
-	if (r == 1) {
-		session->sums.retrieved++;
-		session->sums.retrieved_octets += octets;
-	}
-	if (r == 1 && mailbox_note_retrieved(session->mailbox, argument->index, &message, octets)) {
+	if (r <= 0)
+		return r;
+	session->sums.retrieved++;
+	session->sums.retrieved_octets += octets;
+	if (mailbox_note_retrieved(session->mailbox, argument->index, &message, octets)) {
 		char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 		mailbox_unique_id(session->mailbox, argument->index, unique_id);
 		log_warning("the message '%s' has %" PRIu64 " octets, not as many as was believed",
 			    unique_id, octets);
 	}
-	return r < 0 ? r : 0;
+	return 0;
 }
 
 static int cmd_top(struct session *session, const struct argument *argument)
@@ -322,12 +296,8 @@ static int cmd_top(struct session *session, const struct argument *argument)
 	auto_message struct mailbox_message message = { .fd = -1 };
 	struct wire_top top = { .lines_left = argument->count };
 	uint64_t octets;
-	int r = mailbox_message_open(session->mailbox, argument->index, &message);
+	int r = open_and_send(session, argument->index, &message, &top, &octets);
 
-	if (r < 0)
-		return session_reply_message_failure(session, r, "open the message",
-						     argument->index);
-	r = send_message(session, argument->index, &message, &top, &octets);
 	return r < 0 ? r : 0;
 }
 
@@ -473,29 +443,62 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 
 /* ---- Commands ---- */
 
+static command_handler cmd_capa;
+
 /* clang-format off */
 static const struct command commands[] = {
-	/* name   valid in                   argument       handler         flags */
-	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,       0 },
-	{ "STLS", IN_AUTH,                   ARG_NONE,      login_cmd_stls, 0 },
-	{ "USER", IN_AUTH,                   ARG_WORD,      login_cmd_user, 0 },
-	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_cmd_pass, CMD_SECRET },
-	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_cmd_auth, 0 },
-	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,       0 },
-	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,       0 },
-	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,       0 },
-	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,       0 },
-	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_top,        0 },
-	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,       CMD_CHANGES },
-	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,       CMD_CHANGES },
-	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,       0 },
-	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,       0 },
-	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,       0 },
-	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,       0 },
-	{ "QUIT", IN_TRANSACTION,            ARG_NONE,      cmd_update,     0 },
-	{ "QUIT", IN_AUTH | IN_SLEEP,        ARG_NONE,      cmd_leave,      0 },
+	/* name   valid in                   argument       handler     capability   flags */
+	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   NULL,        0 },
+	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_auth, NULL,        0 },
+	{ "USER", IN_AUTH,                   ARG_WORD,      login_user, "USER",      CMD_IF_PLAIN },
+	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_pass, NULL,        CMD_SECRET },
+	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, "STLS",      CMD_IF_STLS },
+	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,        0 },
+	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   NULL,        0 },
+	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   NULL,        0 },
+	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_top,    "TOP",       0 },
+	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,   "UIDL",      0 },
+	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,   NULL,        CMD_CHANGES },
+	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   "DELI",      CMD_CHANGES },
+	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,   NULL,        0 },
+	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   NULL,        0 },
+	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   "SLEE-WAKE", 0 },
+	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   NULL,        0 },
+	{ "QUIT", IN_TRANSACTION,            ARG_NONE,      cmd_update, NULL,        0 },
+	{ "QUIT", IN_AUTH | IN_SLEEP,        ARG_NONE,      cmd_leave,  NULL,        0 },
 };
 /* clang-format on */
+
+static bool is_offered(const struct session *session, const struct command *command)
+{
+	return command->capability &&
+	       (!(command->flags & CMD_IF_PLAIN) || login_is_plaintext_allowed(session)) &&
+	       (!(command->flags & CMD_IF_STLS) || login_is_tls_offered(session));
+}
+
+/* CAPA (RFC 2449 section 5), the same in all states. */
+static int cmd_capa(struct session *session, const struct argument *argument)
+{
+	static const char *const others[] = { "RESP-CODES",
+					      "AUTH-RESP-CODE",
+					      "PIPELINING",
+					      "EXPIRE NEVER",
+					      "SLEEPING",
+					      "UID-PARAM",
+					      "IMPLEMENTATION pop3-handler" };
+	int r = reply_ok(session, "capabilities follow");
+
+	(void)argument;
+	if (r == 0)
+		r = login_put_sasl(session);
+	for (size_t i = 0; i < ARRAY_SIZE(commands) && r == 0; i++) {
+		if (is_offered(session, &commands[i]))
+			r = transport_put_line(session->transport, "%s", commands[i].capability);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(others) && r == 0; i++)
+		r = transport_put_line(session->transport, "%s", others[i]);
+	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+}
 
 /* Finds the row for a name in a state. In ret_is_known: whether any state has the name. */
 static const struct command *find_command(const char *name, enum session_state state,
@@ -550,6 +553,16 @@ static const char *read_message(struct session *session, const char *word,
 	return NULL;
 }
 
+/* Cuts blanks off both ends of a text, in place. */
+static char *trim_blanks(char *text)
+{
+	size_t octets = strlen(text);
+
+	while (octets > 0 && strchr(BLANKS, text[octets - 1]))
+		text[--octets] = '\0';
+	return text + strspn(text, BLANKS);
+}
+
 /* Reads an argument of the shape that the command wants. Returns NULL, or what to answer; in
  * ret_is_bad whether the command is no command at all, whatever the mailbox has. */
 static const char *read_argument(struct session *session, enum argument_shape shape, char *text,
@@ -557,6 +570,8 @@ static const char *read_argument(struct session *session, enum argument_shape sh
 {
 	char *rest;
 
+	if (shape != ARG_TEXT)
+		text = trim_blanks(text);
 	*ret = (struct argument){ .text = text };
 	*ret_is_bad = true;
 	if (shape == ARG_NONE)
@@ -585,19 +600,14 @@ static const char *read_argument(struct session *session, enum argument_shape sh
 	return shape == ARG_WORD ? NULL : read_message(session, text, ret);
 }
 
-/* Cuts the keyword off a line, and blanks off its end unless the argument is taken as it is.
- * Returns the argument. */
-static char *cut_keyword(char *line, size_t octets)
+/* Cuts the keyword off a line, and returns what follows the blank after it. */
+static char *cut_keyword(char *line)
 {
 	char *argument = line + strcspn(line, BLANKS);
 
 	if (*argument)
 		*argument++ = '\0';
-	if (strcasecmp(line, "PASS") == 0)
-		return argument;
-	while (octets > 0 && strchr(BLANKS, line[octets - 1]))
-		line[--octets] = '\0';
-	return argument + strspn(argument, BLANKS);
+	return argument;
 }
 
 /* Answers what is no command. */
@@ -620,7 +630,7 @@ static int refuse_command(struct session *session, const char *problem)
 /* Answers one line with exactly one reply. */
 static int serve_line(struct session *session, char *line, size_t octets)
 {
-	char *text = cut_keyword(line, octets);
+	char *text = cut_keyword(line);
 	struct argument argument;
 	bool is_known, is_bad;
 	const struct command *command = find_command(line, session->state, &is_known);
@@ -693,7 +703,7 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		r = reply_ok(&session, "pop3-handler ready");
 	while (r == 0 && session.state != IN_END) {
 		r = serve_command(&session);
-		session_log_sandbox();
+		sandbox_log_refusal();
 	}
 	session.mailbox = mailbox_free(session.mailbox);
 	if (r == 0)

@@ -8,9 +8,8 @@
 #include "lib/util.h"
 #include "log.h"
 #include "sandbox/landlock.h"
-#include "sandbox/limits.h"
+#include "sandbox/process.h"
 #include "sandbox/seccomp.h"
-#include "sandbox/user.h"
 #include "settings.h"
 #include "tls.h"
 
@@ -99,8 +98,8 @@ static int allow_directory_of(int set_fd, const char *path)
 	return allow_if_there(set_fd, copy, LANDLOCK_READ);
 }
 
-/* The passwd-file is read again, and who changes it may put a new one in its place: so its
- * directory, and if it is a symbolic link also the one that it leads to. */
+/* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a
+ * symbolic link also the directory that the link leads to. */
 static int allow_users(int set_fd, const char *users)
 {
 	auto_free char *real = NULL;
@@ -126,6 +125,7 @@ static int allow_files(int set_fd, char *const *paths)
 /* STLS may read certificates, and the key of tickets, at any time before login. */
 static int allow_tls(int set_fd, const struct settings *settings, const struct tls *tls)
 {
+	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp };
 	const char *system_file;
 	auto_free char *directory = NULL;
 	int r;
@@ -136,12 +136,8 @@ static int allow_tls(int set_fd, const struct settings *settings, const struct t
 	r = tls->functions->find_ticket_directory(&directory);
 	if (r == 0)
 		r = allow_if_there(set_fd, directory, LANDLOCK_CHANGE);
-	if (r == 0)
-		r = allow_files(set_fd, settings->tls_cert);
-	if (r == 0)
-		r = allow_files(set_fd, settings->tls_key);
-	if (r == 0)
-		r = allow_files(set_fd, settings->tls_ocsp);
+	for (size_t i = 0; i < ARRAY_SIZE(lists) && r == 0; i++)
+		r = allow_files(set_fd, lists[i]);
 	if (r == 0 && settings->tls_client_ca)
 		r = allow_if_there(set_fd, settings->tls_client_ca, LANDLOCK_READ);
 	if (r == 0 && system_file)
@@ -190,7 +186,7 @@ static int allow_after_login(int set_fd, const struct settings *settings,
 
 int sandbox_become_user(const char *user)
 {
-	int r = user_become(user);
+	int r = process_become_user(user);
 
 	if (r == -EACCES)
 		log_error("refusing to serve as root: set 'user' to whom to become");
@@ -215,7 +211,7 @@ static int make_set(const struct settings *settings, const struct tls *tls, int 
 
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret)
 {
-	int r = limits_lower();
+	int r = process_limit();
 
 	if (r < 0)
 		log_warning("cannot bound what a session may use: %s", strerror(-r));
@@ -224,7 +220,7 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	ret->has_seccomp = seccomp_is_available();
 	if (!ret->has_seccomp)
 		log_warning("the sandbox is without seccomp, which this kernel does not have");
-	r = limits_harden();
+	r = process_harden();
 	if (r == 0)
 		r = make_set(settings, tls, &ret->set_fd);
 	if (r < 0)
@@ -268,7 +264,14 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	return r;
 }
 
-int sandbox_take_refusal(void)
+void sandbox_log_refusal(void)
 {
-	return seccomp_take_refusal();
+	int number = seccomp_take_refusal();
+
+	if (number < 0)
+		return;
+	log_event(LOG_EVENT_CALL_REFUSED, NULL, "the sandbox has refused the system call %d",
+		  number);
+	/* The log line itself may be refused: without a syslog daemon it needs a new socket. */
+	(void)seccomp_take_refusal();
 }

@@ -46,5 +46,5 @@ enum sandbox_stage {
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			enum sandbox_stage stage, bool *is_confined);
 
-/* The number of a system call that was refused since the last call of this; -1: none. */
-int sandbox_take_refusal(void);
+/* Logs the last system call that was refused since the last call of this, if there is one. */
+void sandbox_log_refusal(void);

@@ -144,8 +144,7 @@ static unsigned count_sleeping(const struct scoreboard *scoreboard, uint64_t use
 	return count;
 }
 
-/* It is counted with itself asleep: of two that come at once both may be refused, but never both
- * let in. */
+/* Counts itself as asleep: of two that come at once both may be refused, but never both let in. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
 	struct scoreboard_slot *slot;

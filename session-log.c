@@ -8,7 +8,6 @@
 #include "lib/util.h"
 #include "log.h"
 #include "mailbox.h"
-#include "sandbox.h"
 #include "session.h"
 #include "settings.h"
 
@@ -35,7 +34,7 @@ void session_log_begin(struct session *session)
 /* The version of TLS in words. */
 static const char *describe_tls(const struct session *session)
 {
-	const char *version = transport_tls_version(session->transport);
+	const char *version = transport_tls(session->transport)->tls_version;
 
 	return version ? version : "no TLS";
 }
@@ -151,17 +150,4 @@ void session_log_records(const char *path, const struct mailbox_report *report)
 	else if (report->error < 0)
 		log_warning("cannot end the commit record of '%s': %s", path,
 			    strerror(-report->error));
-}
-
-void session_log_sandbox(void)
-{
-	int number = sandbox_take_refusal();
-
-	if (number < 0)
-		return;
-	log_event(LOG_EVENT_CALL_REFUSED, NULL, "the sandbox has refused the system call %d",
-		  number);
-	/* To say so may be what is refused: if the daemon of syslog is gone, it takes a new
-	 * socket. */
-	(void)sandbox_take_refusal();
 }

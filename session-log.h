@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * The log lines of a session that pop3-handler(8) documents, and those about what it found in the
- * passwd-file, in the mailbox and in the sandbox. */
+ * passwd-file and in the mailbox. */
 #pragma once
 
 struct auth_report;
@@ -26,6 +26,3 @@ void session_log_users(const struct session *session, const struct auth_report *
 
 /* What became of commit records that were found or left in the mailbox at `path`. */
 void session_log_records(const char *path, const struct mailbox_report *report);
-
-/* The system call that the sandbox has refused, if there is one. */
-void session_log_sandbox(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * What every command has to do with. A client is told what concerns him, the log all we know. */
+ * What every command has to do with. A client is told what concerns it, the log everything. */
 #include "session.h"
 
 #include "auth.h"

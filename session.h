@@ -66,8 +66,8 @@ typedef int command_handler(struct session *session, const struct argument *argu
 /* The response code of a failure (RFC 3206): whether trying again later may help. */
 const char *session_response_code(int error);
 
-/* These turn a failure below us into a log line with all we know, and a reply with what concerns
- * the client: "cannot WHAT". The last is for failures of the accounts that are not the client's. */
+/* These log a failure of a module below in full, and reply with what concerns the client: "cannot
+ * WHAT". The last is for failures of the accounts that are not the client's. */
 int session_reply_failure(struct session *session, int error, const char *what, const char *which);
 int session_reply_message_failure(struct session *session, int error, const char *what,
 				  size_t index);

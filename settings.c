@@ -125,80 +125,74 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 	return -EINVAL;
 }
 
-#define FIELD(member) offsetof(struct settings, member)
-#define EXPECTS_SECONDS "a number of seconds from 1 to 31536000"
-#define EXPECTS_SESSIONS "a number of sessions from 1 to 65536"
-#define EXPECTS_PATH "the path of a file"
+#define FIELD(member) .field = offsetof(struct settings, member)
+#define PATH_OF_FILE "the path of a file"
+/* clang-format off */
+#define TEXT(member, what) .parse = parse_text, FIELD(member), .expects = (what)
+#define PATHS(member, what) .parse = parse_paths, FIELD(member), .expects = (what)
+#define YES_NO(member, value) \
+	.initial = (value), .parse = parse_yes_no, FIELD(member), .expects = "yes or no"
+#define SECONDS(member, value) \
+	.initial = (value), .parse = parse_number, .min = 1, .max = SECONDS_MAX, FIELD(member), \
+	.expects = "a number of seconds from 1 to 31536000"
+#define SESSIONS(member, value) \
+	.initial = (value), .parse = parse_number, .min = 1, .max = SETTINGS_SESSIONS_MAX, FIELD(member), \
+	.expects = "a number of sessions from 1 to 65536"
+/* clang-format on */
 
 static const struct setting table[] = {
 	{ .name = "users",
-	  .parse = parse_text,
-	  .field = FIELD(users),
-	  .expects = EXPECTS_PATH,
+	  TEXT(users, PATH_OF_FILE),
 	  .shown = "the systemd credential users, else none",
 	  .help = "passwd-file with the accounts; without one nobody can log in" },
 	{ .name = "mailbox",
 	  .initial = "%h/Maildir",
 	  .parse = parse_template,
-	  .field = FIELD(mailbox),
+	  FIELD(mailbox),
 	  .expects = "a path, in which '%' is followed by u, n, d, h or %",
 	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
 		  "\tdomain after it, %h home directory, %% a percent sign" },
 	{ .name = "mail-root",
-	  .parse = parse_paths,
-	  .field = FIELD(mail_root),
-	  .expects = "the path of a directory",
+	  PATHS(mail_root, "the path of a directory"),
 	  .shown = "found out from mailbox and users",
 	  .help = "directory below which the mailboxes are: the sandbox lets nobody\n"
 		  "\tleave it; may be given several times" },
 	{ .name = "user",
-	  .parse = parse_text,
-	  .field = FIELD(user),
-	  .expects = "the name of a user",
+	  TEXT(user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
 	{ .name = "sandbox",
 	  .initial = "on",
 	  .parse = parse_word,
 	  .words = { [SANDBOX_OFF] = "off", [SANDBOX_ON] = "on" },
-	  .field = FIELD(sandbox),
+	  FIELD(sandbox),
 	  .expects = "on or off",
 	  .help = "on: give up all files and system calls that a session does not need" },
 	{ .name = "tls",
 	  .parse = parse_word,
 	  .words = { [TLS_OFF] = "off", [TLS_STARTTLS] = "starttls", [TLS_IMPLICIT] = "implicit" },
-	  .field = FIELD(tls),
+	  FIELD(tls),
 	  .expects = "off, starttls or implicit",
 	  .shown = "starttls with a certificate, else off",
 	  .help = "off, starttls (offered with STLS), implicit (from the first octet,\n"
 		  "\tport 995)" },
 	{ .name = "tls-cert",
-	  .parse = parse_paths,
-	  .field = FIELD(tls_cert),
-	  .expects = EXPECTS_PATH,
+	  PATHS(tls_cert, PATH_OF_FILE),
 	  .shown = "the systemd credential tls-cert, else none",
 	  .help = "PEM file with a certificate and its chain; may be given several\n"
 		  "\ttimes, the first is for clients that name no other" },
 	{ .name = "tls-key",
-	  .parse = parse_paths,
-	  .field = FIELD(tls_key),
-	  .expects = EXPECTS_PATH,
+	  PATHS(tls_key, PATH_OF_FILE),
 	  .shown = "the systemd credential tls-key, else tls-cert",
 	  .help = "PEM file with its private key; one for each tls-cert" },
 	{ .name = "tls-ocsp",
-	  .parse = parse_paths,
-	  .field = FIELD(tls_ocsp),
-	  .expects = EXPECTS_PATH,
+	  PATHS(tls_ocsp, PATH_OF_FILE),
 	  .help = "file with an OCSP response to be stapled; may be given several times" },
 	{ .name = "tls-client-ca",
-	  .parse = parse_text,
-	  .field = FIELD(tls_client_ca),
-	  .expects = EXPECTS_PATH,
+	  TEXT(tls_client_ca, PATH_OF_FILE),
 	  .help = "PEM file with the authorities of client certificates, for AUTH\n"
 		  "\tEXTERNAL" },
 	{ .name = "tls-priority",
-	  .parse = parse_text,
-	  .field = FIELD(tls_priority),
-	  .expects = "a GnuTLS priority string",
+	  TEXT(tls_priority, "a GnuTLS priority string"),
 	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
 	  .help = "versions and ciphers as a GnuTLS priority string" },
 	{ .name = "plaintext-auth",
@@ -207,82 +201,43 @@ static const struct setting table[] = {
 	  .words = { [PLAINTEXT_NEVER] = "never",
 		     [PLAINTEXT_LOCAL] = "local",
 		     [PLAINTEXT_ALWAYS] = "always" },
-	  .field = FIELD(plaintext_auth),
+	  FIELD(plaintext_auth),
 	  .expects = "never, local or always",
 	  .help = "where passwords may travel without TLS: never, local (not over a\n"
 		  "\tnetwork), always" },
 	{ .name = "read-only",
-	  .initial = "no",
-	  .parse = parse_yes_no,
-	  .field = FIELD(read_only),
-	  .expects = "yes or no",
+	  YES_NO(read_only, "no"),
 	  .help = "yes: nothing in a mailbox is created, changed or deleted" },
 	{ .name = "keep-new",
-	  .initial = "no",
-	  .parse = parse_yes_no,
-	  .field = FIELD(keep_new),
-	  .expects = "yes or no",
+	  YES_NO(keep_new, "no"),
 	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
 	{ .name = "log-deletions",
-	  .initial = "no",
-	  .parse = parse_yes_no,
-	  .field = FIELD(log_deletions),
-	  .expects = "yes or no",
+	  YES_NO(log_deletions, "no"),
 	  .help = "yes: the log names every message that is deleted" },
 	{ .name = "login-timeout",
-	  .initial = "60",
-	  .parse = parse_number,
-	  .min = 1,
-	  .max = SECONDS_MAX,
-	  .field = FIELD(login_timeout_s),
-	  .expects = EXPECTS_SECONDS,
+	  SECONDS(login_timeout_s, "60"),
 	  .help = "seconds from the start of a connection to a login, in all" },
 	{ .name = "idle-timeout",
-	  .initial = "600",
-	  .parse = parse_number,
-	  .min = 1,
-	  .max = SECONDS_MAX,
-	  .field = FIELD(idle_timeout_s),
-	  .expects = EXPECTS_SECONDS,
+	  SECONDS(idle_timeout_s, "600"),
 	  .help = "seconds without a complete command after which a session ends" },
 	{ .name = "sleep-timeout",
-	  .initial = "86400",
-	  .parse = parse_number,
-	  .min = 1,
-	  .max = SECONDS_MAX,
-	  .field = FIELD(sleep_timeout_s),
-	  .expects = EXPECTS_SECONDS,
+	  SECONDS(sleep_timeout_s, "86400"),
 	  .help = "the same while the session is asleep" },
 	{ .name = "login-penalty",
 	  .initial = "2",
 	  .parse = parse_number,
 	  .max = SECONDS_MAX,
-	  .field = FIELD(login_penalty_s),
+	  FIELD(login_penalty_s),
 	  .expects = "a number of seconds from 0 to 31536000",
 	  .help = "seconds that a failed login waits, doubling with each in a row" },
 	{ .name = "max-sessions",
-	  .initial = "1000",
-	  .parse = parse_number,
-	  .min = 1,
-	  .max = SETTINGS_SESSIONS_MAX,
-	  .field = FIELD(max_sessions),
-	  .expects = EXPECTS_SESSIONS,
+	  SESSIONS(max_sessions, "1000"),
 	  .help = "sessions that a listener serves at once" },
 	{ .name = "max-sessions-per-source",
-	  .initial = "50",
-	  .parse = parse_number,
-	  .min = 1,
-	  .max = SETTINGS_SESSIONS_MAX,
-	  .field = FIELD(max_sessions_per_source),
-	  .expects = EXPECTS_SESSIONS,
+	  SESSIONS(max_sessions_per_source, "50"),
 	  .help = "the same for one client address; IPv6: for one /64 network" },
 	{ .name = "max-sleeping-per-user",
-	  .initial = "10",
-	  .parse = parse_number,
-	  .min = 1,
-	  .max = SETTINGS_SESSIONS_MAX,
-	  .field = FIELD(max_sleeping_per_user),
-	  .expects = EXPECTS_SESSIONS,
+	  SESSIONS(max_sleeping_per_user, "10"),
 	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
 
@@ -339,8 +294,7 @@ static char *trim(char *text)
 	return text;
 }
 
-/* Cuts off a comment: a '#' at the start of the line or after a blank, so that a path may have
- * one. */
+/* Cuts off a comment: a '#' at the start of the line or after a blank; a path may have one. */
 static void cut_comment(char *line)
 {
 	for (size_t i = 0; line[i]; i++) {
@@ -455,9 +409,8 @@ static int read_option(struct settings *settings, const char *argument,
 		   "command line", -EINVAL, ret_problem);
 }
 
-/* The path of one of the credentials that systemd has put in a directory for us, NULL if it is not
- * there, or is but a line end (as a unit makes one that the administrator did not). The caller
- * frees it. */
+/* The path of a systemd credential, which the caller frees; NULL if it does not exist or is only a
+ * line end, which is what our units set as a default. */
 static int find_credential(const char *name, char **ret_path)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
@@ -492,8 +445,7 @@ static int copy_list(char *const *list, char ***ret_list)
 	return r;
 }
 
-/* Finds out what the settings of TLS mean together. A mistake in that is the file's if there is
- * one. */
+/* Completes the settings of TLS. A mistake is blamed on the file, if there is one. */
 static int resolve_tls(struct settings *settings, bool has_file, char **ret_problem)
 {
 	int error = has_file ? -EBADMSG : -EINVAL;
@@ -572,18 +524,15 @@ int settings_load(int argc, char *argv[], struct settings **ret, enum settings_a
 
 struct settings *settings_free(struct settings *settings)
 {
-	if (settings) {
-		free(settings->user);
-		free(settings->users);
-		free(settings->mailbox);
-		(void)free_list(settings->mail_root);
-		(void)free_list(settings->tls_cert);
-		(void)free_list(settings->tls_key);
-		(void)free_list(settings->tls_ocsp);
-		free(settings->tls_client_ca);
-		free(settings->tls_priority);
-		free(settings);
+	for (size_t i = 0; settings && i < ARRAY_SIZE(table); i++) {
+		void *field = (char *)settings + table[i].field;
+
+		if (table[i].parse == parse_paths)
+			(void)free_list(*(char ***)field);
+		else if (table[i].parse == parse_text || table[i].parse == parse_template)
+			free(*(char **)field);
 	}
+	free(settings);
 	return NULL;
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * TLS by GnuTLS: a module that tls/load.c loads. The files are the administrator's: trusted, but
- * not free of mistakes. All that comes from the client is a stranger's, and most of this runs
- * before login. */
+ * TLS by GnuTLS: a module that tls/load.c loads. Everything that comes from the client is a
+ * stranger's, and most of this runs before login. */
 #include "tls.h"
 
 #include "lib/util.h"
@@ -28,7 +27,6 @@ __attribute__((visibility("default"))) extern const struct tls_functions tls_fun
 
 struct tls_service {
 	struct tls tls;
-	struct tls_options options;
 	struct certificates certificates;
 };
 
@@ -105,8 +103,9 @@ static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int 
 }
 
 /* What a failure of GnuTLS means to our callers. */
-static int turn_error(const struct tls_stream *stream, int error)
+static int turn_error(struct tls_stream *stream, int error)
 {
+	stream->stream.wants_write = gnutls_record_get_direction(stream->gnutls) == 1;
 	switch (error) {
 	case GNUTLS_E_PULL_ERROR:
 	case GNUTLS_E_PUSH_ERROR:
@@ -116,8 +115,7 @@ static int turn_error(const struct tls_stream *stream, int error)
 	case GNUTLS_E_MEMORY_ERROR:
 		return -ENOMEM;
 	default:
-		/* Others that are not fatal, a warning for instance, are over with the next octets.
-		 */
+		/* Others that are not fatal, such as a warning, end with the next octets. */
 		return gnutls_error_is_fatal(error) ? -EPROTO : -EAGAIN;
 	}
 }
@@ -153,7 +151,7 @@ static int set_up_gnutls(struct tls_stream *stream)
 	/* A client that asks for another protocol has been led here by somebody. */
 	if (r >= 0)
 		r = gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
-	if (service->options.client_ca)
+	if (service->certificates.options.client_ca)
 		gnutls_certificate_server_set_request(gnutls, GNUTLS_CERT_REQUEST);
 	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
 	gnutls_session_set_ptr(gnutls, stream);
@@ -175,7 +173,7 @@ static int make_session(struct tls_stream *stream)
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
 	if (key_error < 0 && key_error != -ENOENT && key_error != -EAGAIN)
-		stream->service->options.complain(
+		stream->service->certificates.options.complain(
 			"no TLS session tickets, their key cannot be shared: %s",
 			strerror(-key_error));
 	if (r >= 0 && key_error == 0)
@@ -262,7 +260,7 @@ static int identify_client(struct tls_stream *stream)
 	gnutls_datum_t text = { 0 };
 	int r;
 
-	if (!stream->service->options.client_ca || !chain || count == 0)
+	if (!stream->service->certificates.options.client_ca || !chain || count == 0)
 		return 0;
 	r = gnutls_certificate_verify_peers(stream->gnutls, &data, 1, &status);
 	if (r >= 0 && status == 0)
@@ -276,8 +274,8 @@ static int identify_client(struct tls_stream *stream)
 	return 0;
 }
 
-/* The alert that the client gave up with, or -1. OpenSSL does not encrypt what it has to say of our
- * certificate when we expect it to, so that GnuTLS takes it for noise. */
+/* The alert that the client gave up with, or -1. OpenSSL sends those about our certificate without
+ * encryption where TLS 1.3 wants it, so GnuTLS takes them for noise. */
 static int client_alert(const struct tls_stream *stream, int error)
 {
 	const unsigned char *last = stream->last;
@@ -350,10 +348,11 @@ static void note_agreement(struct tls_stream *stream, int error)
 	if (error == 0)
 		stream->stream.tls_version = version ? version : "unknown";
 	stream->stream.piece_octets = gnutls_record_get_max_size(stream->gnutls);
+	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 }
 
-/* After the handshake nobody shall find the keys in this process. What else it needed stays: a
- * listener's session has it in common with others, and to free it would first copy it. */
+/* After the handshake the keys leave this process. The rest stays: its pages are shared with the
+ * listener, and freeing would copy them. */
 static void forget_keys(struct tls_stream *stream)
 {
 	gnutls_credentials_clear(stream->gnutls);
@@ -405,6 +404,7 @@ static ssize_t read_tls_record(struct stream *base, void *space, size_t octets)
 	ssize_t n = gnutls_record_recv(stream->gnutls, space, octets);
 	int error;
 
+	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 	if (n >= 0)
 		return n;
 	error = n == GNUTLS_E_REHANDSHAKE ? -EPROTO : turn_error(stream, (int)n);
@@ -419,16 +419,6 @@ static ssize_t write_tls_record(struct stream *base, const void *octets, size_t 
 	ssize_t n = gnutls_record_send(stream->gnutls, octets, count);
 
 	return n < 0 ? turn_error(stream, (int)n) : n;
-}
-
-static bool has_pending_octets(const struct stream *base)
-{
-	return gnutls_record_check_pending(((const struct tls_stream *)base)->gnutls) > 0;
-}
-
-static bool wants_write(const struct stream *base)
-{
-	return gnutls_record_get_direction(((const struct tls_stream *)base)->gnutls) == 1;
 }
 
 static int send_close_notify(struct stream *base)
@@ -455,8 +445,6 @@ static struct stream *free_stream(struct stream *base)
 static const struct stream_functions stream_functions = {
 	.read = read_tls_record,
 	.write = write_tls_record,
-	.has_pending = has_pending_octets,
-	.wants_write = wants_write,
 	.handshake = do_handshake,
 	.close = send_close_notify,
 	.free = free_stream,
@@ -510,8 +498,7 @@ static int new_service(const struct tls_options *options, struct tls **ret)
 	if (!service)
 		return -ENOMEM;
 	service->tls.functions = &tls_functions;
-	service->options = *options;
-	service->certificates.options = &service->options;
+	service->certificates.options = *options;
 	*ret = &service->tls;
 	return 0;
 }
@@ -527,8 +514,7 @@ const struct tls_functions tls_functions = {
 	.new_stream = new_stream,
 };
 
-/* The library would initialise itself when it is loaded; with STLS, few sessions need that. It
- * looks for this. */
+/* Keeps the library from initialising itself when it is loaded: few sessions need that. */
 __attribute__((visibility("default"))) int _gnutls_global_init_skip(void); /* NOLINT */
 
 int _gnutls_global_init_skip(void) /* NOLINT */

@@ -38,10 +38,8 @@
 #define KEPT_OCTETS 2
 /* How long transport_finish() waits for a client to close its end. */
 #define FINISH_MS 2000
-/* When a silent peer is asked whether it is there, how often, and when it is given up. RFC
- * 1939 lets a client be silent for ten minutes; a short failure of the network must not end a
- * session.
- */
+/* When a silent peer is probed, how often, and when it is given up. RFC 1939 lets a client be
+ * silent for ten minutes; a short failure of the network must not end a session. */
 #define KEEPALIVE_IDLE_S 300
 #define KEEPALIVE_INTERVAL_S 60
 #define PEER_TIMEOUT_MS 600000
@@ -123,12 +121,6 @@ static ssize_t write_plain(struct stream *stream, const void *octets, size_t cou
 	return n < 0 ? -errno : n;
 }
 
-static bool is_never(const struct stream *stream)
-{
-	(void)stream;
-	return false;
-}
-
 static int do_nothing(struct stream *stream)
 {
 	(void)stream;
@@ -145,8 +137,6 @@ static struct stream *forget_plain(struct stream *stream)
 static const struct stream_functions plain_functions = {
 	.read = read_plain,
 	.write = write_plain,
-	.has_pending = is_never,
-	.wants_write = is_never,
 	.handshake = do_nothing,
 	.close = do_nothing,
 	.free = forget_plain,
@@ -216,9 +206,8 @@ static void catch_sigterm(struct transport *transport)
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
-/* What only TCP knows; anything else says no. What we send is complete, the kernel need not wait
- * for more. A peer that is gone without a word, or that nothing gets through to, is found in ten
- * minutes, also while the session sleeps for a day. */
+/* For TCP; other kinds ignore it. A write is complete, so the kernel need not wait for more. A peer
+ * that has vanished is found in ten minutes, also while the session sleeps for a day. */
 static void tune_tcp(int fd)
 {
 	static const struct {
@@ -236,8 +225,8 @@ static void tune_tcp(int fd)
 				 sizeof(options[i].value));
 }
 
-/* Puts a stream to use. A line, and what belongs to it, is never split over two pieces; unless the
- * client wants pieces that are shorter than a line may be. */
+/* Switches to a stream. A line is never split over two pieces, unless the client wants shorter
+ * ones. */
 static void use_stream(struct transport *transport, struct stream *stream)
 {
 	size_t octets = stream->piece_octets;
@@ -393,7 +382,7 @@ static int read_some(struct transport *transport, int64_t end_ms)
 	char *space = transport->in + transport->in_end;
 	size_t octets = IN_OCTETS - transport->in_end;
 	struct stream *stream = transport->current;
-	bool waits = !stream->functions->has_pending(stream);
+	bool waits = !stream->has_pending;
 	ssize_t n;
 
 	do {
@@ -410,8 +399,7 @@ static int read_some(struct transport *transport, int64_t end_ms)
 	return 0;
 }
 
-/* Makes space at the end of the buffer by moving what has not been used to its beginning. What it
- * leaves behind may be a password. */
+/* Moves unused input to the beginning of the buffer, and wipes the rest: it may be a password. */
 static void compact_input(struct transport *transport)
 {
 	transport->in_end -= transport->in_start;
@@ -608,10 +596,10 @@ static int complete(struct transport *transport, struct stream *stream,
 	int r;
 
 	while ((r = step(stream)) == -EAGAIN) {
-		bool writes = stream->functions->wants_write(stream);
-
-		r = wait_ready(transport, writes ? transport->plain.out_fd : transport->plain.in_fd,
-			       writes ? POLLOUT : POLLIN, end_ms);
+		r = wait_ready(transport,
+			       stream->wants_write ? transport->plain.out_fd :
+						     transport->plain.in_fd,
+			       stream->wants_write ? POLLOUT : POLLIN, end_ms);
 		if (r < 0)
 			break;
 	}
@@ -666,19 +654,9 @@ bool transport_is_encrypted(const struct transport *transport)
 	return transport->current->tls_version != NULL;
 }
 
-const char *transport_tls_version(const struct transport *transport)
+const struct stream *transport_tls(const struct transport *transport)
 {
-	return transport->tls->tls_version;
-}
-
-const char *transport_tls_problem(const struct transport *transport)
-{
-	return transport->tls->tls_problem;
-}
-
-const char *const *transport_client_names(const struct transport *transport)
-{
-	return transport->tls->client_names;
+	return transport->tls;
 }
 
 bool transport_is_local(const struct transport *transport)

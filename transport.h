@@ -12,8 +12,8 @@
  *   others               from the system, as they are */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "lib/stream.h"
+
 #include <stdint.h>
 
 struct peer;
@@ -21,7 +21,7 @@ struct tls;
 struct transport;
 
 /* The descriptors are borrowed, and no flag of theirs is changed: others share them. `peer` is who
- * is at the other end, if that is known; NULL: he is looked for. From now on SIGTERM is caught, for
+ * is at the other end; NULL: it is looked for. From now on SIGTERM is caught, for
  * the process. Returns 0, -ENOMEM, or what fstat(2) says. */
 int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret);
 
@@ -35,8 +35,8 @@ void transport_set_deadline(struct transport *transport, unsigned seconds);
  * answered, and for each time that it takes some of our octets. */
 void transport_set_timeout(struct transport *transport, unsigned seconds);
 
-/* Makes ready for TLS, with `tls`, which is borrowed until transport_start_tls(). Returns 0, or as
- * `load` in tls.h says; the connection is as good as before then. */
+/* Makes a stream for transport_start_tls(), until which `tls` is borrowed. Returns 0, or as `load`
+ * in tls.h; the connection remains usable then. */
 int transport_prepare_tls(struct transport *transport, struct tls *tls);
 
 /* Sends what is in the buffer, forgets all that has been received (RFC 2595 section 4), and does
@@ -46,12 +46,8 @@ int transport_start_tls(struct transport *transport);
 /* Whether all goes through TLS. */
 bool transport_is_encrypted(const struct transport *transport);
 
-/* The version that was agreed on, "TLS1.3" for instance; NULL if there has been no handshake. */
-const char *transport_tls_version(const struct transport *transport);
-
-/* As in struct stream: borrowed. Without TLS: NULL, an empty list. */
-const char *transport_tls_problem(const struct transport *transport);
-const char *const *transport_client_names(const struct transport *transport);
+/* The stream that TLS is known from, borrowed; the plain one before transport_prepare_tls(). */
+const struct stream *transport_tls(const struct transport *transport);
 
 /* Reads a command line, to its LF or CRLF, which is not counted; before it waits for one it sends
  * what is in the buffer. The line ends in a NUL and is the transport's own, writable, and good
@@ -73,8 +69,8 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 /* The same for text that needs no formatting, and is no longer than that. */
 int transport_put_text(struct transport *transport, const char *text, size_t octets);
 
-/* The ".\r\n" that ends a multi-line answer, `before` (up to 2 octets) going first; it leaves in
- * one write with the line end before it. */
+/* The ".\r\n" that ends a multi-line answer, in one write with `before` (up to 2 octets) and the
+ * line end before it. */
 int transport_put_end(struct transport *transport, const char *before, size_t octets);
 
 /* Space in the buffer for some more octets of a message, at least 8, to be filled and then

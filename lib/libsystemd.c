@@ -28,8 +28,7 @@ static void *find(const char *name)
 #define find_if(variable, function) \
 	((__typeof__(function) *)(getenv(variable) ? find(#function) : NULL))
 
-/* If this is all that systemd wants, the library goes again: every page that a listener has costs
- * time in each session that it forks. */
+/* Unloads the library if systemd wants no more: each page of a listener costs its sessions time. */
 int libsystemd_listen_fds(void)
 {
 	void *library = getenv("LISTEN_FDS") ? dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL) : NULL;

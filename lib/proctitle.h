@@ -8,6 +8,5 @@
 void proctitle_open(int argc, char *argv[]);
 
 /* Shows a text after the program's name, as far as there is space; without proctitle_open()
- * nothing.
- */
+ * nothing. */
 void proctitle_set(const char *format, ...) __attribute__((format(printf, 1, 2)));

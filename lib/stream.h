@@ -11,18 +11,14 @@
 struct stream;
 
 /* No function waits. One that returns -EAGAIN is called again, with the same arguments, when the
- * descriptor can be read, or written if wants_write() says so. Other negative errnos end the
+ * descriptor can be read, or written if wants_write says so. Other negative errnos end the
  * stream. */
 struct stream_functions {
 	/* Returns how many octets were read; 0: the peer has ended the stream properly. */
 	ssize_t (*read)(struct stream *stream, void *space, size_t octets);
 	/* Returns how many octets were written. */
 	ssize_t (*write)(struct stream *stream, const void *octets, size_t count);
-	/* Whether octets wait to be read that the descriptor does not show any more. */
-	bool (*has_pending)(const struct stream *stream);
-	bool (*wants_write)(const struct stream *stream);
-	/* Begins the stream, and tells the peer that nothing more will come. Return 0 or an errno.
-	 */
+	/* Begin and end the stream. Return 0 or a negative errno. */
 	int (*handshake)(struct stream *stream);
 	int (*close)(struct stream *stream);
 	/* Frees it, and returns NULL. */
@@ -32,10 +28,11 @@ struct stream_functions {
 /* The common part of all kinds. The texts are borrowed from the stream. */
 struct stream {
 	const struct stream_functions *functions;
+	bool has_pending;    /* octets wait to be read that the descriptor does not show any more */
+	bool wants_write;    /* after -EAGAIN of handshake or close */
 	size_t piece_octets; /* a write of at most so many octets leaves in one piece */
 	/* Of TLS, after the handshake: */
 	const char *tls_version; /* "TLS1.3" for instance; NULL: this is not TLS, or not yet */
-	const char *tls_problem; /* why the handshake failed, or a client certificate was not
-				    accepted; NULL: neither */
+	const char *tls_problem; /* of the handshake or a client certificate; NULL: none */
 	const char *const *client_names; /* that a client certificate vouches for; ends in NULL */
 };

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC
  *
  * Who owns what: the cleanup attributes, and how ownership leaves them; files read and written
- * whole; the clock. No policy here. */
+ * whole; the clock; instruments. No policy here. */
 #pragma once
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,22 @@
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 #define UTIL_NS_PER_S INT64_C(1000000000)
+
+/* Symbols of instruments that some builds have. */
+extern void __asan_init(void) __attribute__((weak)); /* NOLINT */
+extern void __gcov_exit(void) __attribute__((weak)); /* NOLINT */
+
+/* Whether this build has AddressSanitizer, which needs more memory and system calls. */
+static inline bool util_has_asan(void)
+{
+	return __asan_init != NULL;
+}
+
+/* Whether instruments have something to do when the process exits. */
+static inline bool util_reports_at_exit(void)
+{
+	return util_has_asan() || __gcov_exit != NULL;
+}
 
 /* Milliseconds of a clock that nobody sets. */
 static inline int64_t util_now_ms(void)
@@ -80,8 +97,7 @@ static inline int take_fd(int *fd)
 	return taken;
 }
 
-/* Cuts the last component off a path that is not empty: what is left is the directory that it is
- * in. */
+/* Cuts the last component off a path that is not empty: what is left is its directory. */
 static inline void util_cut_path(char *path)
 {
 	const char *directory = dirname(path);
@@ -119,8 +135,7 @@ static inline ssize_t util_read(int fd, void *ret_octets, size_t count)
 	return n < 0 ? -errno : n;
 }
 
-/* Reads octets at an offset of a file, fewer only if it ends. Returns how many, or a negative
- * errno. */
+/* Reads octets at an offset of a file, fewer only if it ends. Returns how many, or an errno. */
 static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_t offset)
 {
 	size_t done = 0;
@@ -137,6 +152,20 @@ static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_
 			done += (size_t)n;
 	}
 	return (ssize_t)done;
+}
+
+/* Opens a file of a directory, if it is a regular one; never waits. Returns a descriptor, or an
+ * errno: -ELOOP           it is a symbolic link -EINVAL, -ENXIO  it is something else */
+static inline int util_open_regular_file(int directory_fd, const char *name, int flags,
+					 struct stat *ret_status)
+{
+	auto_fd int fd =
+		openat(directory_fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+		       S_IRUSR | S_IWUSR);
+
+	if (fd < 0 || fstat(fd, ret_status) < 0)
+		return -errno;
+	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -EINVAL;
 }
 
 /* Replaces a file in a directory by these octets, or leaves it as it was. Readers have no lock:

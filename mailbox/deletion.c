@@ -81,8 +81,8 @@ static int identify_chosen(struct deletion *deletion)
 	return 0;
 }
 
-/* Whether files can be removed from where the chosen messages are, as far as their permissions
- * and a read-only file system go: that is to be known before anything is certain. */
+/* Whether permissions and the file system let the chosen messages be removed: asked before the
+ * commit point. */
 static int check_subdirs(const struct deletion *deletion)
 {
 	bool is_checked[SUBDIRS] = { false };
@@ -121,8 +121,7 @@ static int unlink_file(const struct subdirs *subdirs, struct message *message, v
 	return 0;
 }
 
-/* Removes the chosen messages' files. Without a record it ends at the first that stays; with one,
- * that message is deleted all the same. */
+/* Removes the chosen messages' files. Without a record it ends at the first that stays. */
 static int unlink_chosen(struct deletion *deletion)
 {
 	for (size_t i = 0; i < deletion->listing->count; i++) {
@@ -148,9 +147,8 @@ static int unlink_chosen(struct deletion *deletion)
 	return 0;
 }
 
-/* A file that was removed stays so after a loss of power once its directory is on the disk. So must
- * be the other one, from which it may have been moved just before; and a session that was killed
- * may have removed files from either. */
+/* Makes removals outlast a loss of power. Both directories must be on the disk: a file may have
+ * been moved just before, and a session that was killed may have removed files from either. */
 static int sync_subdirs(const struct deletion *deletion)
 {
 	int r = 0;
@@ -165,8 +163,8 @@ static int sync_subdirs(const struct deletion *deletion)
 	return r;
 }
 
-/* Ends a deletion that is certain, as far as it can be ended: the record goes when it is not needed
- * any more. Else it hides the messages until a session can remove their files. */
+/* Completes a deletion after its commit point. While files cannot be removed, the record stays and
+ * hides their messages. */
 static void complete_deletion(struct deletion *deletion)
 {
 	int r;
@@ -193,9 +191,8 @@ static int delete_without_record(struct deletion *deletion)
 	return r == 0 && write_record(deletion) == 0 ? 0 : error;
 }
 
-/* Deletes the chosen messages, all or none. If there are several, a record of all is written before
- * the first goes; for one, unlink(2) is atomic. If the disk has no space for a record they go one
- * by one: else nobody could ever free space. */
+/* Deletes the chosen messages, all or none. One needs no record: unlink(2) is atomic. If the disk
+ * has no space for a record they go one by one: else nobody could ever free space. */
 static int delete_chosen(struct deletion *deletion)
 {
 	int r = identify_chosen(deletion);
@@ -219,11 +216,7 @@ static int delete_chosen(struct deletion *deletion)
 int deletion_run(struct listing *listing, struct lock *lock, size_t count,
 		 struct deletion_report *ret)
 {
-	auto_deletion struct deletion deletion = {
-		.listing = listing,
-		.lock = lock,
-		.count = count,
-	};
+	auto_deletion struct deletion deletion = { listing, lock, .count = count };
 	int r = delete_chosen(&deletion);
 
 	for (size_t i = 0; i < listing->count && r < 0; i++)
@@ -258,11 +251,7 @@ static int choose_recorded(struct deletion *deletion, const struct record_key *k
 int deletion_recover(struct listing *listing, struct lock *lock, const struct record_key *keys,
 		     size_t count, struct deletion_report *ret)
 {
-	auto_deletion struct deletion deletion = {
-		.listing = listing,
-		.lock = lock,
-		.has_record = true,
-	};
+	auto_deletion struct deletion deletion = { listing, lock, .has_record = true };
 	int r = choose_recorded(&deletion, keys, count);
 
 	if (r < 0)

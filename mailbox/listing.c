@@ -64,9 +64,8 @@ static bool are_stable(const struct file_stamp stamps[SUBDIRS], const struct tim
 	return true;
 }
 
-/* Takes stamps and says whether they are stable. If a directory has changed just now it waits
- * for the clock's next tick, which may be late: that is a few milliseconds, and saves the next WAKE
- * from reading it all. */
+/* Takes stamps. If a directory has changed just now, it waits some milliseconds for the clock's
+ * next tick, which saves the next WAKE from reading everything. */
 static int take_stable_stamps(const struct subdirs *subdirs, struct listing *listing)
 {
 	struct timespec tick;
@@ -155,8 +154,7 @@ static int compare_octets(const char *a, size_t a_octets, const char *b, size_t 
 	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
 }
 
-/* Whether a name could be taken for one of our stand-ins. It gets a stand-in then, and no two
- * unique-ids are ever the same by somebody's choice of names. */
+/* Whether a name could be taken for a stand-in. It gets one, so nobody can forge a unique-id. */
 static bool looks_like_stand_in(const char *text, size_t octets)
 {
 	size_t prefix = sizeof(STAND_IN_PREFIX) - 1;
@@ -272,8 +270,7 @@ static const char *copy_text(char **next, const char *text, size_t octets)
 	return copy;
 }
 
-/* Sorts messages, and what they point to along with them, into one block: whoever goes through them
- * later goes through memory. */
+/* Sorts messages, and what they point to, into one block: later passes read memory in order. */
 static int sort_messages(struct listing *listing)
 {
 	auto_free struct sort_key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
@@ -356,16 +353,6 @@ static bool is_message(int dir_fd, const struct dirent64 *entry)
 	       S_ISREG(status.st_mode);
 }
 
-int listing_open_directory(int parent_fd, const char *name, int *ret_fd)
-{
-	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd < 0)
-		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
-	*ret_fd = fd;
-	return 0;
-}
-
 static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const char *entries,
 		       size_t octets, struct listing *listing)
 {
@@ -435,9 +422,8 @@ static size_t drop_vanished(const struct subdirs *subdirs, struct message *messa
 	return left;
 }
 
-/* Gives a stand-in to one of several messages whose names have the same unique part. It comes from
- * the inode number, which a message keeps whatever it is renamed to; of hard links, which share
- * that too, the whole name must tell. */
+/* Gives a stand-in to one of several messages with the same unique part. It comes from the inode
+ * number, which survives a rename; hard links share that, so theirs comes from the name, too. */
 static int make_namesake_stand_in(const struct subdirs *subdirs, struct listing *listing,
 				  struct message *message)
 {
@@ -454,9 +440,8 @@ static int make_namesake_stand_in(const struct subdirs *subdirs, struct listing 
 	return make_stand_in(listing, message, detail);
 }
 
-/* Gives unique-ids to several messages whose names have the same unique part. All of them get a
- * stand-in: which of them kept the name as its unique-id would depend on the others, and a client
- * could delete a message that it has never seen. */
+/* Gives stand-ins to all messages with the same unique part: if one kept it as its unique-id, that
+ * one would depend on the others, and a client could delete a message that it has never seen. */
 static int dedupe_namesakes(const struct subdirs *subdirs, struct listing *listing,
 			    struct message *messages, size_t count)
 {
@@ -467,9 +452,8 @@ static int dedupe_namesakes(const struct subdirs *subdirs, struct listing *listi
 	return r;
 }
 
-/* Sees to it that no two messages of a sorted listing have the same unique-id. Of those that share
- * the unique part of their names some may be echoes: a file that was renamed while we read the
- * directories stands in the listing with both names. */
+/* Makes the unique-ids of a sorted listing differ. Messages that share a unique part may be one
+ * file, renamed while the directories were read, so that the listing has both names. */
 static int dedupe_unique_ids(const struct subdirs *subdirs, struct listing *listing)
 {
 	struct message *messages = listing->messages;
@@ -648,8 +632,7 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 
 /* ---- Message files ---- */
 
-/* Finds the names that all messages have now, and marks those that are gone: one look for all,
- * since who renames one message often renames many. */
+/* Finds the names that all messages have now, and marks those that are gone. */
 static int look_again(struct listing *listing, const struct subdirs *subdirs)
 {
 	auto_listing struct listing fresh = { 0 };

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: ISC
  *
  * What is in the directories of a mailbox: the messages in the order of their arrival, their
- * unique-ids, and whether all that is still so. mailbox.c's own business; nobody else calls it.
+ * unique-ids, and whether that has changed.
  *
- * Functions that return an int return 0, or a negative errno: what the system says of directories,
- * or -ENOMEM. */
+ * Functions that return an int return 0, or a negative errno of the system, or -ENOMEM. */
 #pragma once
 
 #include "lib/file-stamp.h"
@@ -47,14 +46,13 @@ enum mark {
 };
 
 struct message {
-	const char *name;     /* of its file */
-	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
-	uint64_t arrival_us;  /* 0 in a folder */
-	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
-	struct file_version
-		*version; /* of a folder's file: which has that size; NULL or inode 0: no telling */
-	uint16_t name_octets;	/* of all of the name, */
-	uint16_t unique_octets; /* and of the part that never changes */
+	const char *name;	      /* of its file */
+	const char *stand_in;	      /* the unique-id, if it is not the unique part of the name */
+	uint64_t arrival_us;	      /* 0 in a folder */
+	uint64_t octets;	      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
+	struct file_version *version; /* of a folder's file; NULL or inode 0: unknown */
+	uint16_t name_octets;	      /* of all of the name, */
+	uint16_t unique_octets;	      /* and of the part that never changes */
 	uint8_t subdir;
 	uint8_t marks; /* of enum mark; 0 at first */
 };
@@ -72,18 +70,13 @@ struct listing {
 	bool is_stable;			   /* if the stamps are the same later, so is the listing */
 };
 
-/* Opens the directory `name` below another. Nobody who owns a mailbox can lead us elsewhere by a
- * symbolic link. -ENOENT: there is no such directory, or it is something else. */
-int listing_open_directory(int parent_fd, const char *name, int *ret_fd);
-
 /* Lists what is there now; the caller clears it. */
 int listing_read(const struct subdirs *subdirs, struct listing *ret);
 
 /* Frees what a listing holds, and leaves it empty. */
 void listing_clear(struct listing *listing);
 
-/* Whether the listing still tells what is there, as far as the directories' times tell. Returns 1,
- * 0 or a failure. */
+/* Whether the directories' times show that nothing has changed. Returns 1, 0 or a failure. */
 int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs);
 
 /* The unique-id of a message, borrowed from it; no NUL ends it. */
@@ -92,8 +85,7 @@ void listing_unique_id(const struct message *message, const char **ret_text, siz
 /* Finds a message by its unique-id. -ENOENT: there is none. */
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);
 
-/* The message that is the same as `like`, which comes from another listing of the same mailbox;
- * NULL if there is none. */
+/* The message that `like`, of another listing of this mailbox, is; NULL if there is none. */
 struct message *listing_find_like(const struct listing *listing, const struct message *like);
 
 /* Whether a listing has a message that an older one has not. */
@@ -117,15 +109,12 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 /* Marks a message. */
 void listing_mark(struct listing *listing, struct message *message, enum mark mark);
 
-/* Does something with a message's file, by its present name: returns 0 or more, -ENOENT if there is
- * no such file, or another failure. */
+/* Acts on a message's file, by its present name. -ENOENT: there is no such file. */
 typedef int listing_file_handler(const struct subdirs *subdirs, struct message *message,
 				 void *context);
 
-/* Calls `act`, with `context`, for a message's file, which is looked for if it was renamed. Returns
- * what `act` does, or
- *   -ENOENT  the message is gone
- *   -EAGAIN  it is renamed faster than we can follow */
+/* Calls `act` for a message's file, which is looked for if it was renamed. Returns what `act` does,
+ * -ENOENT if the message is gone, or -EAGAIN if it is renamed faster than we can follow. */
 int listing_with_file(struct listing *listing, const struct subdirs *subdirs,
 		      struct message *message, listing_file_handler *act, void *context);
 

@@ -12,9 +12,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-/* The state file: it has the lock, and the record of a commit. It begins with a dot: in a folder it
- * must not be a message. It is never removed, so that nobody can hold the lock of a file that no
- * longer is in the mailbox. */
+/* Has the lock, and the record of a commit. The dot keeps it from being a message of a folder. It
+ * is never removed, so that nobody holds the lock of a file that is not in the mailbox any more. */
 #define STATE_NAME ".pop3-handler.state"
 
 void lock_close(struct lock *lock)
@@ -25,23 +24,34 @@ void lock_close(struct lock *lock)
 	util_drop(&lock->root_fd);
 }
 
+/* Opens a directory below another; no symbolic link can lead elsewhere. -ENOENT: there is none. */
+static int open_directory(int parent_fd, const char *name, int *ret_fd)
+{
+	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
 /* Finds out which layout it is, and opens where the messages are. */
 static int open_subdirs(int root_fd, struct subdirs *subdirs)
 {
-	int r = listing_open_directory(root_fd, "new", &subdirs->fds[SUBDIR_NEW]);
+	int r = open_directory(root_fd, "new", &subdirs->fds[SUBDIR_NEW]);
 
 	if (r == 0)
-		r = listing_open_directory(root_fd, "cur", &subdirs->fds[SUBDIR_CUR]);
+		r = open_directory(root_fd, "cur", &subdirs->fds[SUBDIR_CUR]);
 	subdirs->is_maildir = r == 0;
 	if (r != -ENOENT)
 		return r;
 	util_drop(&subdirs->fds[SUBDIR_NEW]);
-	return listing_open_directory(root_fd, ".", &subdirs->fds[SUBDIR_CUR]);
+	return open_directory(root_fd, ".", &subdirs->fds[SUBDIR_CUR]);
 }
 
-/* Locks the directory itself, for where no file can be made in it: its owner must still get at his
- * mail, and on a full disk delete some. It keeps out those who have the same trouble. Some shared
- * file systems have no such lock; there it is none. */
+/* Locks the directory itself, for a mailbox in which no file can be made (a full disk, for
+ * example): sessions with the same trouble exclude each other. Some shared file systems have no
+ * such lock. */
 static int lock_directory(int root_fd)
 {
 	if (flock(root_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
@@ -55,8 +65,7 @@ static bool is_unwritable(int error)
 	       error == EDQUOT;
 }
 
-/* An open file description lock: it is freed by any death of the process, and shared file systems
- * honour it. */
+/* An OFD lock: any death of the process frees it, and shared file systems honour it. */
 static int lock_state(int state_fd)
 {
 	struct flock whole_file = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -68,15 +77,13 @@ static int lock_state(int state_fd)
 
 static int open_state(struct lock *lock, int flags)
 {
-	auto_fd int fd = openat(lock->root_fd, STATE_NAME,
-				flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, S_IRUSR | S_IWUSR);
 	struct stat status;
+	auto_fd int fd = util_open_regular_file(lock->root_fd, STATE_NAME, flags, &status);
 
-	if (fd < 0 || fstat(fd, &status) < 0)
-		return -errno;
-	/* A file that has another name, too, may be somebody else's; or only be in a backup that is
-	 * made of links. */
-	if (!S_ISREG(status.st_mode) || (status.st_nlink > 1 && !record_is_ours(fd)))
+	if (fd < 0)
+		return fd;
+	/* A file with another name may be another owner's, or be in a backup made of links. */
+	if (status.st_nlink > 1 && !record_is_ours(fd))
 		return -EINVAL;
 	lock->state_octets = (uint64_t)status.st_size;
 	lock->state_fd = take_fd(&fd);

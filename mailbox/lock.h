@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * What is open while a session has a mailbox, and its lock. mailbox.c's own business; nobody else
- * calls it. */
+ * What is open while a session has a mailbox, and its lock. */
 #pragma once
 
 #include "mailbox/listing.h"

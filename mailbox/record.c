@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: ISC
  *
- * The record of a commit. Runs after login only. A record is believed only if all of it is as it
- * was written (a crash or a loss of power in the middle of writing leaves some of it), and if it
- * was written for this mailbox (a backup may have brought it here). That a record which has done
- * its work comes back, to files that came back too, is what the files' inodes are in the keys for.
- *
- * No later session must find a record that its writer has reported as failed. */
+ * The record of a commit. Runs after login only. A record counts only if it is whole (a crash or a
+ * loss of power may leave a part) and was written for this mailbox (a backup may have brought it
+ * here). Keys include inodes, so a record restored from a backup matches no restored file. No later
+ * session must find a record that its writer has reported as failed. */
 #include "mailbox/record.h"
 
 #include "lib/digest.h"
@@ -208,8 +206,8 @@ int record_write(int state_fd, int mailbox_fd, struct record_key *keys, size_t c
 	if (r < 0)
 		return r;
 	r = util_pwrite(state_fd, record, record_octets(count), 0);
-	/* The commit point: from here on the record outlasts a loss of power. That the file itself
-	 * does was seen to when it was made. */
+	/* The commit point: the record now outlasts a loss of power (record_reserve() synced the
+	 * name). */
 	if (r == 0 && fdatasync(state_fd) < 0)
 		r = -errno;
 	if (r == 0)
@@ -235,8 +233,7 @@ int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t c
 	nothing = calloc(1, missing);
 	if (!nothing)
 		return -ENOMEM;
-	/* A file that is longer than 0 has its name for good: the one commit that a loss of power
-	 * must not undo needs no more than to be written. */
+	/* Syncs the name of a new file, so that a commit needs only to be written. */
 	if (state_octets == 0 && fsync(mailbox_fd) < 0)
 		return -errno;
 	/* Octets, and not a hole: they have their place on the disk. */

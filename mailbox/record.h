@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * The record of a commit: which messages a session has deleted, written before the first of their
- * files goes. It stands at the beginning of the state file, which is in every mailbox, and is
- * overwritten in place. mailbox.c's own business; nobody else calls it.
+ * files goes. It stands at the beginning of the state file, and is overwritten in place.
  *
  * Functions that return an int return 0 or more, or a negative errno: what the system says of
  * files, or -ENOMEM. */
@@ -13,9 +12,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What tells a file from every other that has had its name, or will: the inode number, and when the
- * inode was made (nanoseconds since the epoch; 0 where the file system does not keep that). Both
- * survive a rename. */
+/* Tells a file from all others that have had its name, or will, also after a rename. `born_ns` is
+ * the inode's birth time in nanoseconds since the epoch; 0 if the file system does not keep it. */
 struct record_file {
 	uint64_t inode;
 	int64_t born_ns;
@@ -46,14 +44,11 @@ int record_write(int state_fd, int mailbox_fd, struct record_key *keys, size_t c
  *   -EBADMSG  what is there is no record, or one of another mailbox; it means nothing */
 ssize_t record_read(int state_fd, int mailbox_fd, struct record_key **ret_keys);
 
-/* Whether a file is one for records: it is empty, or begins with one, of whatever mailbox, or with
- * one that is void. */
+/* Whether a file is one for records: empty, or with a record, void or of another mailbox. */
 bool record_is_ours(int state_fd);
 
-/* Makes the record void. That need not outlast a loss of power once the messages are gone for good:
- * a record of them then does nothing. */
+/* Makes the record void. It is not synced: a record of messages that are gone does nothing. */
 int record_clear(int state_fd);
 
-/* Sees to it that a record of so many messages can be written without free space on the disk. The
- * state file has `state_octets` now. */
+/* Reserves disk space for a record of `count` messages. `state_octets`: the size of the file. */
 int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count);

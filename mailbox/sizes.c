@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The size cache. Runs after login only. A message is known by its unique-id here, as it is to
- * clients; the listing's order is the cache's, so that most of one is found in the other without a
- * search. */
+ * The size cache. Runs after login only. It names messages by unique-id, in the order of the
+ * listing, so that most are found without a search. */
 #include "mailbox/sizes.h"
 
 #include "lib/digest.h"
@@ -59,12 +58,11 @@ static size_t cache_octets(const struct cache *cache)
 /* Reads the file as it is. NULL: there is none that could be a cache. */
 static struct cache *read_cache(int mailbox_fd)
 {
-	auto_fd int fd =
-		openat(mailbox_fd, SIZES_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat status;
+	auto_fd int fd = util_open_regular_file(mailbox_fd, SIZES_NAME, O_RDONLY, &status);
 	struct cache *cache;
 
-	if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+	if (fd < 0)
 		return NULL;
 	if (status.st_size < (off_t)sizeof(*cache) || status.st_size > CACHE_OCTETS_MAX)
 		return NULL;
@@ -96,8 +94,7 @@ static bool has_unique_id(const struct message *message, const char *unique_id, 
 	return text_octets == octets && memcmp(text, unique_id, octets) == 0;
 }
 
-/* Finds an entry's message: most often the one at *guess, which then moves on. NULL: it is
- * not in the listing. */
+/* Finds an entry's message: most often the one at *guess, which then moves on. NULL: none. */
 static struct message *find_message(struct listing *listing, size_t *guess, const char *unique_id,
 				    size_t octets)
 {

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * The size cache: a file in the mailbox with the sizes that had to be found out by reading
- * messages. It is only ever a help: what is damaged, or is not this mailbox's, counts as nothing,
- * and nobody needs to know why it could not be read or written. mailbox.c's own business; nobody
- * else calls it. */
+ * messages. A cache that is damaged, or another mailbox's, is ignored; so are failures. */
 #pragma once
 
 #include "mailbox/listing.h"
@@ -12,6 +10,5 @@
  * each is the size of. */
 void sizes_load(int mailbox_fd, struct listing *listing);
 
-/* Replaces the cache by the sizes in the listing that names do not tell. The caller has the lock.
- */
+/* Replaces the cache by the sizes that names do not tell. The caller has the lock. */
 void sizes_save(int mailbox_fd, const struct listing *listing, bool is_maildir);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The snapshot. Runs after login only. Whoever owns the mailbox can write what he likes into the
- * file; so what he could not have got into a listing by naming files is refused. */
+ * The snapshot. Runs after login only. The mailbox's owner can write anything into the file; so
+ * what could not be in a listing of real files is refused. */
 #include "mailbox/snapshot.h"
 
 #include "lib/util.h"
@@ -64,8 +64,8 @@ static char *snapshot_names(struct snapshot *snapshot)
 	return (char *)(snapshot->entries + snapshot->header.count);
 }
 
-/* Of a whole snapshot. It is XXH3, for SHA-256 would take longer than all the rest: it need not
- * stand up to those who could write the whole file as well. */
+/* XXH3 of a whole snapshot: SHA-256 would take longer than all the rest, and would not stop an
+ * owner who can write the whole file. */
 static uint64_t make_checksum(struct snapshot *snapshot)
 {
 	uint64_t written = snapshot->header.checksum, checksum;
@@ -78,8 +78,7 @@ static uint64_t make_checksum(struct snapshot *snapshot)
 
 /* ---- Loading ---- */
 
-/* Whether the header fits a file of so many octets, this mailbox, and the directories as they are
- * now. */
+/* Whether the header fits the file's size, this mailbox, and its directories as they are now. */
 static bool is_current(const struct snapshot_header *header, uint64_t octets, int mailbox_fd,
 		       const struct subdirs *subdirs)
 {
@@ -93,8 +92,7 @@ static bool is_current(const struct snapshot_header *header, uint64_t octets, in
 	       listing_is_unchanged(&then, subdirs) > 0;
 }
 
-/* Whether all names are such as listings in snapshots have. It has no branch: many octets at once
- * can be looked at. */
+/* Whether all names are such as a snapshot may have. Without a branch, so that it is vectorised. */
 static bool has_good_names(const char *names, size_t octets)
 {
 	unsigned char bad = octets > 0 && names[octets - 1] != '\0';
@@ -165,14 +163,12 @@ static bool take_entries(struct snapshot *snapshot, struct listing *listing)
 bool snapshot_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
 {
 	auto_listing struct listing listing = { 0 };
-	auto_fd int fd =
-		openat(mailbox_fd, SNAPSHOT_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat status;
+	auto_fd int fd = util_open_regular_file(mailbox_fd, SNAPSHOT_NAME, O_RDONLY, &status);
 	struct snapshot *snapshot;
 	struct snapshot_header header;
-	struct stat status;
 
-	if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
-	    status.st_size > SNAPSHOT_OCTETS_MAX ||
+	if (fd < 0 || status.st_size > SNAPSHOT_OCTETS_MAX ||
 	    util_pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
 	    !is_current(&header, (uint64_t)status.st_size, mailbox_fd, subdirs))
 		return false;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
  * The snapshot: a file in a large Maildir with its whole listing, and when the directories had last
- * changed when it was made. As long as they have not changed since, nobody needs to read them. It
- * is only ever a help: what is damaged, or is not this mailbox's, counts as nothing. mailbox.c's
- * own business; nobody else calls it. */
+ * changed when it was made. While they have not changed since, nobody needs to read them. A
+ * snapshot that is damaged, or another mailbox's, is ignored. */
 #pragma once
 
 #include "mailbox/listing.h"

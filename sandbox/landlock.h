@@ -11,12 +11,10 @@ enum landlock_access {
 };
 
 /* Makes an empty set of files. Returns its descriptor, which the caller closes, or
- *   -EOPNOTSUPP  this kernel cannot keep a process from files, or not so that we can live with it
- */
+ *   -EOPNOTSUPP  this kernel has no Landlock, or a version without renames */
 int landlock_new(void);
 
-/* Adds a file, or a directory with all below it, as it is now: what stands there later under its
- * name is not meant. -ENOENT: there is nothing. */
+/* Adds a file, or a directory with all below it: the inode, not the name. -ENOENT: none. */
 int landlock_allow(int set_fd, const char *path, enum landlock_access access);
 
 /* From now on nothing else can be opened. What an earlier set did not have stays out of reach. */

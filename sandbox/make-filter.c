@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Writes sandbox-filter.h when the program is built: the system calls that a session may use, as a
+ * Writes filter.h when the program is built: the system calls that a session may use, as a
  * filter for seccomp. At run time it would cost each session a library and 0.15 milliseconds.
  *
  * make-filter ARCHITECTURE: as meson calls the one that the program is built for. */

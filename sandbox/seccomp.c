@@ -3,7 +3,6 @@
  * Seccomp: which system calls the process can make. */
 #include "sandbox/seccomp.h"
 
-#include "lib/instruments.h"
 #include "lib/util.h"
 #include "sandbox/filter.h"
 
@@ -40,19 +39,17 @@ bool seccomp_is_available(void)
 {
 	uint32_t action = SECCOMP_RET_TRAP;
 
-	return instruments_have_asan() ||
-	       syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+	return util_has_asan() || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-/* What only a process that was taken over would try is also in the kernel's log, which it cannot
- * keep from being written. */
+/* The kernel logs the calls that kill: a compromised process cannot suppress that. */
 int seccomp_enter(void)
 {
 	struct sigaction action = { .sa_sigaction = note_refusal, .sa_flags = SA_SIGINFO };
 	struct sock_filter instructions[ARRAY_SIZE(seccomp_filter)];
 	const struct sock_fprog program = { ARRAY_SIZE(instructions), instructions };
 
-	if (instruments_have_asan())
+	if (util_has_asan())
 		return 0;
 	memcpy(instructions, seccomp_filter, sizeof(instructions));
 	if (sigaction(SIGSYS, &action, NULL) < 0 ||

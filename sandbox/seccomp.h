@@ -8,8 +8,7 @@
 /* Whether this kernel can refuse system calls. */
 bool seccomp_is_available(void);
 
-/* From now on system calls that no session needs fail with EPERM; for a kernel that can do that.
- * Returns 0 or a negative errno. */
+/* Makes system calls that no session needs fail with EPERM. Returns 0 or a negative errno. */
 int seccomp_enter(void);
 
 /* The number of a system call that was refused since the last call of this; -1: none. */

@@ -5,7 +5,7 @@
 #include "tls/certificates.h"
 
 #include "lib/util.h"
-#include "tls.h"
+#include "tls/options.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,11 +14,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* The administrator's or the distribution's choice, where the platform has one; never less than
- * TLS 1.2. */
+/* The choice of the platform, if it has one; never less than TLS 1.2. */
 #define SYSTEM_PRIORITY "@SYSTEM:-VERS-TLS1.1:-VERS-TLS1.0:-VERS-SSL3.0"
-/* Else forward secrecy and authenticated encryption only, which every client of the last ten years
- * can do. */
+/* Else forward secrecy and authenticated encryption, which clients of the last ten years can do. */
 #define DEFAULT_PRIORITY                                                               \
 	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"   \
 	":-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-GCM:-MAC-ALL:+AEAD"     \
@@ -27,10 +25,10 @@
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 
-#define complain(certificates, ...)                             \
-	do {                                                    \
-		(certificates)->complaints++;                   \
-		(certificates)->options->complain(__VA_ARGS__); \
+#define complain(certificates, ...)                            \
+	do {                                                   \
+		(certificates)->complaints++;                  \
+		(certificates)->options.complain(__VA_ARGS__); \
 	} while (0)
 
 /* Octets that may be a secret. */
@@ -90,7 +88,7 @@ int certificates_turn_error(int error)
 
 static int load_priority(struct certificates *certificates)
 {
-	const char *own = certificates->options->priority;
+	const char *own = certificates->options.priority;
 	const char *bad = "";
 	int r = gnutls_priority_init(&certificates->priority, own ? own : SYSTEM_PRIORITY, &bad);
 
@@ -104,8 +102,7 @@ static int load_priority(struct certificates *certificates)
 	return certificates_turn_error(r);
 }
 
-/* A certificate whose time is over, or has not come, is served all the same: it is for the client
- * to refuse it. */
+/* An expired certificate is served all the same, and so is one that is not valid yet. */
 static void check_time(struct certificates *certificates, const char *path, gnutls_x509_crt_t crt)
 {
 	time_t now = time(NULL);
@@ -144,8 +141,7 @@ static int load_chain(struct certificates *certificates, struct certificate *cer
 	return 0;
 }
 
-/* Imports a private key. The PEM armour is taken off here, because GnuTLS 3.7 does not wipe what it
- * decodes itself. */
+/* Imports a private key. Decodes the PEM itself: GnuTLS 3.7 does not wipe what it decodes. */
 static int import_key(gnutls_x509_privkey_t key, const gnutls_datum_t *pem)
 {
 	static const char *const kinds[] = { "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY" };
@@ -283,7 +279,7 @@ static int add_client_ca(struct certificates *certificates,
 	if (r > 0)
 		return 0;
 	complain(certificates, "cannot use the certificates in tls-client-ca = '%s': %s",
-		 certificates->options->client_ca, r < 0 ? gnutls_strerror(r) : "there are none");
+		 certificates->options.client_ca, r < 0 ? gnutls_strerror(r) : "there are none");
 	return certificates_turn_error(r);
 }
 
@@ -336,7 +332,7 @@ static void load_ocsp(struct certificates *certificates, const char *path)
 
 static int load_certificates(struct certificates *certificates)
 {
-	char *const *certs = certificates->options->certs;
+	char *const *certs = certificates->options.certs;
 	int r = 0;
 
 	while (certs[certificates->count])
@@ -348,7 +344,7 @@ static int load_certificates(struct certificates *certificates)
 	}
 	for (size_t i = 0; i < certificates->count && r == 0; i++) {
 		certificates->list[i].cert_path = certs[i];
-		certificates->list[i].key_path = certificates->options->keys[i];
+		certificates->list[i].key_path = certificates->options.keys[i];
 		r = load_certificate(certificates, &certificates->list[i]);
 	}
 	return r;
@@ -366,7 +362,7 @@ static void forget_own_keys(struct certificates *certificates)
 static int load_all(struct certificates *certificates)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
-	const char *ca_path = certificates->options->client_ca;
+	const char *ca_path = certificates->options.client_ca;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(certificates);
 
 	if (r == 0 && ca_path)
@@ -376,7 +372,7 @@ static int load_all(struct certificates *certificates)
 	for (size_t i = 0; i < certificates->count && r == 0; i++)
 		r = make_credentials(certificates, &certificates->list[i], &client_ca);
 	forget_own_keys(certificates);
-	for (char *const *path = certificates->options->ocsp; path && *path && r == 0; path++)
+	for (char *const *path = certificates->options.ocsp; path && *path && r == 0; path++)
 		load_ocsp(certificates, *path);
 	return r;
 }

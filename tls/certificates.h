@@ -3,12 +3,12 @@
  * What TLS is served with, as the files that the settings name say. */
 #pragma once
 
+#include "tls/options.h"
+
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <stdbool.h>
 #include <stddef.h>
-
-struct tls_options;
 
 #define SERVER_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
 
@@ -22,9 +22,9 @@ struct certificate {
 	unsigned in_credentials; /* the number of certificates there */
 };
 
-/* All 0 but the options, which are borrowed, until certificates_load(). */
+/* All 0 but the options until certificates_load(). */
 struct certificates {
-	const struct tls_options *options;
+	struct tls_options options;
 	bool is_loaded;
 	int complaints;
 	gnutls_priority_t priority;
@@ -32,7 +32,8 @@ struct certificates {
 	size_t count;
 };
 
-/* Reads the files, unless that has been done. Returns as `load` in tls.h says. */
+/* Reads the files, unless that has been done. Each mistake in them is a complaint. Returns how many
+ * there were, -EBADMSG if TLS cannot be served with these files, or -ENOMEM. */
 int certificates_load(struct certificates *certificates);
 
 /* Frees everything, wiping keys; the options stay. */

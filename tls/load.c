@@ -10,8 +10,8 @@
 #include <limits.h>
 #include <stdio.h>
 
-/* The module's file: beside the program, where it is when it has just been built, or installed. The
- * linker could search for it, but then it searches there for everything, at each start. */
+/* The module's file: beside the program (in a build folder), else where it is installed. A search
+ * path of the linker would be searched for every library at each start. */
 static int find_module(char **ret_path)
 {
 	char program[PATH_MAX] = "";

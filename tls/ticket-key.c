@@ -56,7 +56,7 @@ int ticket_key_find_directory(char **ret_path)
 	return *ret_path ? 0 : -ENOMEM;
 }
 
-static int open_directory(int *ret_fd)
+static int open_key_directory(int *ret_fd)
 {
 	auto_free char *path = NULL;
 	auto_fd int fd = -1;
@@ -117,7 +117,7 @@ int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS])
 	auto_fd int directory = -1;
 	auto_fd int fd = -1;
 	struct key_file file;
-	int r = open_directory(&directory);
+	int r = open_key_directory(&directory);
 
 	if (r < 0)
 		return r;

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The process itself: its user, its limits, its privileges. */
+#include "sandbox/process.h"
+
+#include "lib/util.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+static bool is_root(void)
+{
+	return getuid() == 0 || geteuid() == 0;
+}
+
+/* Whether the process is this user, and can be nobody else any more. */
+static bool is_user_for_good(const struct passwd *user)
+{
+	uid_t real, effective, saved;
+	gid_t real_group, effective_group, saved_group;
+
+	if (getresuid(&real, &effective, &saved) < 0 ||
+	    getresgid(&real_group, &effective_group, &saved_group) < 0)
+		return false;
+	if (real != user->pw_uid || effective != real || saved != real ||
+	    real_group != user->pw_gid || effective_group != real_group ||
+	    saved_group != real_group)
+		return false;
+	return real == 0 || (setuid(0) < 0 && seteuid(0) < 0);
+}
+
+int process_become_user(const char *user)
+{
+	const struct passwd *entry;
+
+	if (!user)
+		return is_root() ? -EACCES : 0;
+	errno = 0;
+	entry = getpwnam(user);
+	if (!entry)
+		return errno == 0 ? -ENOENT : -errno;
+	/* Who is that user already keeps the groups that he was given. */
+	if (!is_root())
+		return getuid() == entry->pw_uid && geteuid() == entry->pw_uid ? 0 : -EPERM;
+	if (initgroups(user, entry->pw_gid) < 0 ||
+	    setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) < 0 ||
+	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) < 0)
+		return -errno;
+	return is_user_for_good(entry) ? 0 : -EPERM;
+}
+
+/* Ten million messages take less; a password whose crypt(3) takes more is too much. */
+#define ADDRESS_SPACE_OCTETS (UINT64_C(2) << 30)
+
+/* The size cache is the largest file that is written, and is not larger than this. */
+#define FILE_OCTETS (UINT64_C(256) << 20)
+
+/* Lowers a limit; one that is lower stays. */
+static int lower_limit(__rlimit_resource_t resource, rlim_t most)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) < 0)
+		return -errno;
+	if (limit.rlim_max <= most)
+		return 0;
+	limit.rlim_max = most;
+	if (limit.rlim_cur > most)
+		limit.rlim_cur = most;
+	return setrlimit(resource, &limit) < 0 ? -errno : 0;
+}
+
+static bool is_regular_file(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+int process_limit(void)
+{
+	int r = 0;
+
+	if (!util_has_asan())
+		r = lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
+	/* What the session says, and its log, may go to files that are longer. */
+	if (r == 0 && !is_regular_file(STDOUT_FILENO) && !is_regular_file(STDERR_FILENO))
+		r = lower_limit(RLIMIT_FSIZE, FILE_OCTETS);
+	return r;
+}
+
+int process_harden(void)
+{
+	int r = lower_limit(RLIMIT_CORE, 0);
+
+	if (r == 0 &&
+	    (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
+		r = -errno;
+	return r;
+}
