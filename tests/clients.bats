@@ -153,7 +153,7 @@ fetch() {
 @test "Python's poplib does it all" {
 	for way in plain starttls implicit; do
 		serve_way $way
-		python3 - "$port" "$way" <<-'END'
+		/usr/bin/python3 - "$port" "$way" <<-'END'
 			import poplib, ssl, sys
 			port, way = int(sys.argv[1]), sys.argv[2]
 			context = ssl.create_default_context(cafile='ca.pem')
@@ -230,7 +230,7 @@ fetch() {
 
 @test "a session on a socket sleeps and wakes" {
 	serve_way plain
-	start_session one python3 -c '
+	start_session one /usr/bin/python3 -c '
 import os, socket, sys, threading
 client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 def up():

@@ -141,7 +141,7 @@ broken() {
 		assert session(record).stdout.count(b'\n') == 6
 		assert len(os.listdir(mailbox + '/new')) == 1
 	END
-	ASAN_OPTIONS=exitcode=99 python3 damage.py "$state" "$mail/alice" "$HANDLER" "${options[@]}"
+	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$state" "$mail/alice" "$HANDLER" "${options[@]}"
 }
 
 @test "the record of another mailbox deletes nothing, nor does one that comes back" {

@@ -68,7 +68,7 @@ dovecot_imap() {
 }
 
 @test "beside an agent that delivers and a server that renames and expunges, no message is lost" {
-	python3 "$BATS_TEST_DIRNAME/stress.py" 10 renames "$HANDLER" "$mail" "${options[@]}"
+	/usr/bin/python3 "$BATS_TEST_DIRNAME/stress.py" 10 renames "$HANDLER" "$mail" "${options[@]}"
 }
 
 @test "beside an agent that delivers and a real Dovecot, no message is lost" {

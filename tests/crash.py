@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: ISC
 """crash.py kill|EIO|ENOSPC|EACCES|EROFS|short maildir|folder QUIT|SLEE|DELI|recovery
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: ISC
 """from-inside.py PID CALL...: makes a process that waits for its client do system calls, as somebody
 who has taken it over would, and prints what each returns: "NAME: NUMBER" or "NAME: ERROR". A CALL is

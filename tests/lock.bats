@@ -146,7 +146,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 		one.communicate(b'QUIT\r\n')
 		assert login()[1].startswith(b'+OK')
 	END
-	unshare --mount python3 scenario.py "$mail" "$HANDLER" "${options[@]}"
+	unshare --mount /usr/bin/python3 scenario.py "$mail" "$HANDLER" "${options[@]}"
 }
 
 @test "read-only sessions take no lock" {

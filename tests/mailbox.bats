@@ -77,7 +77,7 @@ show_ids() {
 		mkfifo "$mail/$place/5.M1P1.h"
 		mkdir "$mail/$place/6.M1P1.h"
 		mknod "$mail/$place/7.M1P1.h" c 1 3
-		python3 -c 'import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' \
+		/usr/bin/python3 -c 'import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' \
 			"$mail/$place/8.M1P1.h"
 		make_message "alice/tmp/9.M1P1.h"
 	done

@@ -240,7 +240,7 @@ valid_in() {
 	trace trace trace=write -s 70000 -xx "$HANDLER" "${options[@]}" <script | cat >out
 	trace trace-file trace=write -s 70000 -xx "$HANDLER" "${options[@]}" <script >out2
 	cmp out out2
-	python3 - trace trace-file <<-'END'
+	/usr/bin/python3 - trace trace-file <<-'END'
 		import re, sys
 		for name in sys.argv[1:]:
 		    writes = [bytes.fromhex(m.replace('\\x', '')) for m in

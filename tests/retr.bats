@@ -12,7 +12,7 @@ setup() {
 # unstuffed: the octets of the one multi-line answer in `out` after "message follows", without the
 # stuffing and the final ".", to standard output.
 unstuffed() {
-	python3 -c '
+	/usr/bin/python3 -c '
 import sys
 out = sys.stdin.buffer.read()
 body = out.split(b"message follows\r\n", 1)[1]
@@ -85,7 +85,7 @@ retrieves() {
 }
 
 @test "random messages arrive as Python would convert them" {
-	python3 - "$mail/alice/new" expected <<-'END'
+	/usr/bin/python3 - "$mail/alice/new" expected <<-'END'
 		import random, re, sys
 		random.seed(1)
 		expected = b''

@@ -60,7 +60,7 @@ has_only_alice() {
 # cannot_empty PID FILE: which the process can only read; if this kernel's Landlock knows that (its
 # version 3: Linux 6.2).
 cannot_empty() {
-	[ "$(python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')" -ge 3 ] || return 0
+	[ "$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')" -ge 3 ] || return 0
 	from_inside "$1" "openat -100 $2 0x200"
 	[ "${lines[*]}" = 'openat: EACCES' ]
 	[ -s "$2" ]

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: ISC
 """search-memory.py PID TEXT...: prints those of the texts that are in the memory of a process."""
 import sys

@@ -39,7 +39,7 @@ opened() {
 }
 
 @test "the second STAT of 100,000 messages opens none of them, and the first may" {
-	python3 -c "
+	/usr/bin/python3 -c "
 for i in range(100000):
     open(f'$mail/alice/cur/{1000000000 + i}.M{i}P1.h:2,S', 'w').write('x' * (i % 9))"
 	as_alice STAT QUIT
@@ -124,7 +124,7 @@ for i in range(100000):
 		    assert done.returncode == 0, (damaged, done)
 		    assert open(path, 'rb').read() == cache, damaged
 	END
-	ASAN_OPTIONS=exitcode=99 python3 damage.py "$cache" "$HANDLER" "${options[@]}"
+	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
 }
 
 @test "the cache of another mailbox is as none" {
@@ -262,8 +262,8 @@ for i in range(100000):
 		    os.pwrite(file.fileno(), b'abc\n', 0)
 		    assert ask(b'SLEE', b'WAKE', b'LIST 1') == b'+OK 1 5\r\n', i
 	END
-	unshare --mount python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
-	unshare --mount python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
+	unshare --mount /usr/bin/python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
+	unshare --mount /usr/bin/python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
 }
 
 @test "in a folder, too, sizes are not found out again over a sleep" {

@@ -104,8 +104,8 @@ setup() {
 		    deliver(2 * i + 1)
 		    assert ask(b'SLEE', b'WAKE').startswith(b'+OK [ACTIVITY/NEW]'), i
 	END
-	unshare --mount python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
-	unshare --mount python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
+	unshare --mount /usr/bin/python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
+	unshare --mount /usr/bin/python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
 }
 
 @test "a directory that has changed just now is read once, and not again at WAKE" {

@@ -14,7 +14,7 @@ setup() {
 # python SCRIPT: with `connect` (a TCP connection), `secure` (TLS on it) and `start` (all that a
 # client does until its session has begun).
 python() {
-	python3 - "$port" <<-END
+	/usr/bin/python3 - "$port" <<-END
 		import socket, ssl, struct, sys
 		def connect():
 		    return socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
@@ -152,7 +152,7 @@ if sys.argv[1] == "trickle":
         pass
 sys.exit(handler.wait(20))'
 	for how in silent trickle; do
-		timeout 30 python3 -c "$python_client" $how "$HANDLER" "${options[@]}" --tls=implicit \
+		timeout 30 /usr/bin/python3 -c "$python_client" $how "$HANDLER" "${options[@]}" --tls=implicit \
 			--login-timeout=1 2>log
 		grep -xF 'pop3-handler: TLS handshake with local failed: Connection timed out' log
 		[ "$(troubles | wc -l)" -eq 1 ]
@@ -401,7 +401,7 @@ assert answers == 2731 * b'+OK nothing done\r\n'"
 	# In TLS 1.2: its flight, the end with a ticket, the greeting. In TLS 1.3: its hello, which is
 	# not encrypted, the rest of the flight, a ticket, the greeting.
 	for case in TLSv1_2=3 TLSv1_3=4; do
-		ASAN_OPTIONS=detect_leaks=0 python3 client.py "${case%=*}" strace -qq -o inner \
+		ASAN_OPTIONS=detect_leaks=0 /usr/bin/python3 client.py "${case%=*}" strace -qq -o inner \
 			-e trace=sendto "$HANDLER" "${options[@]}" --tls=implicit
 		cat inner
 		[ "$(grep -c sendto inner)" -eq "${case#*=}" ]

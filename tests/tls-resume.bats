@@ -72,7 +72,7 @@ openssl_client() {
 	openssl_client -sess_out session
 	# age SECONDS: the key is as if it had been made then, with a good seal.
 	age() {
-		python3 - "$key" "$1" <<-'END'
+		/usr/bin/python3 - "$key" "$1" <<-'END'
 			import hashlib, struct, sys, time
 			octets = open(sys.argv[1], 'rb').read()
 			made = struct.pack('=q', int(time.time()) - int(sys.argv[2]))
@@ -158,7 +158,7 @@ openssl_client() {
 	cat >scenario <<-'END'
 		mount -t tmpfs tmpfs /run
 		unset RUNTIME_DIRECTORY
-		python3 - "$@" <<-'PYTHON'
+		/usr/bin/python3 - "$@" <<-'PYTHON'
 			import socket, ssl, subprocess, sys
 			ours, theirs = socket.socketpair()
 			handler = subprocess.Popen(sys.argv[1:], stdin=theirs, stdout=theirs)

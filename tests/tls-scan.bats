@@ -23,7 +23,7 @@ setup() {
 		[ $way = starttls ] && how=(--starttls-pop3) || how=()
 		sslscan --no-colour --xml=scan.xml "${how[@]}" "127.0.0.1:$port" >out
 		grep -xF 'Server supports TLS Fallback SCSV' out
-		python3 - <<-'END'
+		/usr/bin/python3 - <<-'END'
 			import xml.etree.ElementTree as tree
 			test = tree.parse('scan.xml').find('ssltest')
 			enabled = {(p.get('type') + p.get('version')) for p in test.findall('protocol') if p.get('enabled') == '1'}
@@ -61,7 +61,7 @@ testssl_finds_nothing() {
 	serve_port
 	testssl --quiet --color 0 --warnings off --ip one --add-ca ca.pem --starttls pop3 \
 		--jsonfile scan.json "${how[@]}" "127.0.0.1:$port" >out 2>&1 || true
-	python3 - "${@:2}" <<-'END'
+	/usr/bin/python3 - "${@:2}" <<-'END'
 		import json, sys
 		findings = json.load(open('scan.json'))
 		# No DNS here, and what testssl.sh says of itself: its client may leave before the ticket of

@@ -51,7 +51,7 @@ served_is() {
 }
 
 @test "a session over pipes can have TLS as well" {
-	python3 - "$HANDLER" "${options[@]}" <<-'END'
+	/usr/bin/python3 - "$HANDLER" "${options[@]}" <<-'END'
 		import ssl, subprocess, sys
 		handler = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 		assert handler.stdout.readline() == b'+OK pop3-handler ready\r\n'
@@ -105,7 +105,7 @@ served_is() {
 
 @test "STLS forgets what came before it: commands in the same packet, and a USER name" {
 	serve_port
-	python3 - "$port" <<-'END'
+	/usr/bin/python3 - "$port" <<-'END'
 		import socket, ssl, sys
 		plain = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
 		assert plain.recv(100) == b'+OK pop3-handler ready\r\n'
