@@ -119,7 +119,7 @@ only() {
 }
 
 @test "every file of source says its licence" {
-	for file in $(sources) man/* meson.build meson_options.txt bench/*.{build,c,py} bench/{compare,run,sandbox,sleepers} fuzz/*.* tests/* tools/* .ci/run systemd/*.* systemd/post-install systemd/listener/* examples/* fail2ban/*; do
+	for file in $(sources) man/* meson.build meson_options.txt bench/*.{build,c,py} bench/{compare,run,sandbox,sleepers} fuzz/*.* tests/* tools/* .ci/run systemd/*.* systemd/post-install examples/* fail2ban/*; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
 			echo "$file"
 			return 1
