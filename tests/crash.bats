@@ -8,7 +8,7 @@ load helpers
 # What goes on under the sanitizers is the same, and one kind of failure is enough to go through all
 # paths.
 plain_build() {
-	[ "${SANITIZED:-none}" = none ] || skip "the plain build does it"
+	[ "$SANITIZED" = none ] || skip "the plain build does it"
 }
 
 @test "killed at any system call, a session has deleted all or none" {

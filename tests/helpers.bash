@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash
-# What the bats files share. HANDLER is the program; meson sets it.
+# What the bats files share.
 
 bats_require_minimum_version 1.5.0
+
+# meson sets HANDLER, the program, and SANITIZED, its sanitizers. By default it is what the README
+# builds, so that `bats tests/retr.bats` works.
+HANDLER=$(realpath -m "${HANDLER:-${BASH_SOURCE[0]%/*}/../build/pop3-handler}")
+export HANDLER SANITIZED=${SANITIZED:-none}
+if [ ! -x "$HANDLER" ]; then
+	echo "there is no $HANDLER: build it first (meson setup build && meson compile -C build)" >&2
+	exit 1
+fi
 
 # A site for each test: a passwd-file with alice and bob, in a directory of its own, for what is
 # beside it is in reach of the sandbox, too; and their mailboxes, which do not exist yet. `options`
 # is what the handler is started with; a test may add to it.
 setup_site() {
 	cd "$BATS_TEST_TMPDIR" || return 1
-	: "${HANDLER:?is not set: run the tests with meson test}"
 	mail=$BATS_TEST_TMPDIR/mail
 	users=$BATS_TEST_TMPDIR/accounts/users
 	mkdir "$mail" accounts

@@ -54,7 +54,7 @@ peak_kib() {
 }
 
 @test "a session stays below 20 MB: a line of 100 MB, and a client that does not read" {
-	[ "${SANITIZED:-none}" = none ] || skip 'the sanitizers need more'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers need more'
 	make_messages 3
 	cat >scenario.py <<-'END'
 		import os, re, subprocess, sys, threading
@@ -96,7 +96,7 @@ peak_kib() {
 }
 
 @test "what a session may use is bounded, but not what a script's answer may be" {
-	[ "${SANITIZED:-none}" = none ] || skip 'the sanitizers live in an address space of their own'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers live in an address space of their own'
 	start_session one
 	grep -xE 'Max address space +2147483648 +2147483648 .*' "/proc/$pid_one/limits"
 	grep -xE 'Max file size +unlimited .*' "/proc/$pid_one/limits" # its log is a file
@@ -125,7 +125,7 @@ peak_kib() {
 # --- Secrets ---
 
 plain_build() {
-	[ "${SANITIZED:-none}" = none ] || skip 'the sanitizers keep what has been freed'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
 }
 
 @test "after login neither the password nor anybody else's is in memory" {
