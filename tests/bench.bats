@@ -20,7 +20,7 @@ bench() {
 	}
 }
 
-@test "bench/run goes through all of its rows, and reports them" {
+@test "bench/run measures all of its rows, and reports them" {
 	bench run --smoke --output="$BATS_TEST_TMPDIR"
 	/usr/bin/python3 - <<-'END'
 		import json
@@ -68,7 +68,7 @@ bench() {
 	[[ $output == *"no row has 'nothing' in its title"* ]]
 }
 
-@test "bench/compare tells what differs from what does not" {
+@test "bench/compare tells a difference from noise" {
 	PYTHONPATH=$BATS_TEST_DIRNAME/../bench PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - <<-'END'
 		import random
 		from verdict import CONFIRMED, Outcome

@@ -150,7 +150,7 @@ fetch() {
 	done
 }
 
-@test "Python's poplib does it all" {
+@test "Python's poplib lists, retrieves and deletes: without TLS, with STLS, on port 995" {
 	for way in plain starttls implicit; do
 		serve_way $way
 		/usr/bin/python3 - "$port" "$way" <<-'END'
@@ -188,7 +188,7 @@ fetch() {
 	done
 }
 
-@test "gnutls-cli speaks to it on both ports" {
+@test "gnutls-cli retrieves with STLS and on port 995" {
 	for way in starttls implicit; do
 		serve_way $way
 		[ "$way" = starttls ] && tls=(--starttls-proto=pop3) || tls=()
@@ -211,7 +211,7 @@ fetch() {
 	done
 }
 
-@test "Perl's Net::POP3 does it all" {
+@test "Perl's Net::POP3 lists, retrieves and deletes" {
 	serve_way plain
 	perl -MNet::POP3 -e '
 		my $pop = Net::POP3->new("127.0.0.1", Port => $ARGV[0], Timeout => 20) or die "connect";

@@ -27,7 +27,7 @@ broken() {
 	lines=("${lines[@]:3}")
 }
 
-@test "what a session could not finish is hidden from the next one, which finishes it" {
+@test "the next session hides the messages of an unfinished deletion, and finishes it" {
 	interrupted
 	[ "$(files alice | wc -l)" -eq 3 ]
 	as_alice UIDL STAT LIST 'RETR 1'
@@ -49,7 +49,7 @@ broken() {
 	[ "$(sed 's/(.*//' trace | tr '\n' ' ')" = 'unlinkat unlinkat fsync fsync pwrite64 ' ]
 }
 
-@test "what is deleted stays so if it was renamed in between, and what has come is left alone" {
+@test "a deletion is finished if messages were renamed in between, and new messages stay" {
 	interrupted
 	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,FS"
 	mv "$mail/alice/new/4.M1P1.h" "$mail/alice/cur/4.M1P1.h:2,S"
@@ -79,7 +79,7 @@ broken() {
 	grep -F "2 deleted messages of '$mail/alice' are hidden, but not yet removed: Read-only" log
 }
 
-@test "messages that cannot be removed are hidden, and +OK, until a session can" {
+@test "QUIT says +OK if messages cannot be removed: they stay hidden until a session can" {
 	broken unlinkat EIO 'DELE 1' 'DELE 3' SLEE WAKE UIDL SLEE WAKE QUIT
 	[ "${lines[*]:2:2}" = '+OK asleep +OK [ACTIVITY/NONE] 2 messages' ]
 	[ "${lines[*]:4:4}" = '+OK unique-ids follow 1 2.M1P1.h 2 4.M1P1.h .' ]
@@ -96,7 +96,7 @@ broken() {
 	[ "$(files alice | tr '\n' ' ')" = './new/2.M1P1.h ./new/4.M1P1.h ' ]
 }
 
-@test "where files cannot be removed by permission, it is -ERR and nothing is gone" {
+@test "QUIT says -ERR and nothing is gone where permissions forbid to remove files" {
 	chmod a-w "$mail/alice/new"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' SLEE STAT RSET STAT 'DELI 1' >script
 	as_nobody ./handler "${options[@]}" <script >out 2>log
@@ -144,7 +144,7 @@ broken() {
 	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$state" "$mail/alice" "$HANDLER" "${options[@]}"
 }
 
-@test "the record of another mailbox deletes nothing, nor does one that comes back" {
+@test "the record of another mailbox deletes nothing, nor does a record that comes back" {
 	cp -r "$mail/alice" "$mail/bob"
 	cp -a "$mail/alice" saved
 	talk 'USER bob' 'PASS banana split ' NOOP
@@ -197,7 +197,7 @@ broken() {
 	[ -e outside ]
 }
 
-@test "room for a record of all messages is ready before it is needed" {
+@test "space for a record of all messages is reserved before it is needed" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' QUIT >script
 	trace trace trace=pwrite64,fsync "$HANDLER" "${options[@]}" <script >out
 	# The file has its name for good before it has any octets.
@@ -227,7 +227,7 @@ broken() {
 	[ "$(cat order)" = 'unlinkat fsync fsync unlinkat fsync fsync write ' ]
 }
 
-@test "a record that failed is taken back, and if that fails too, it is carried out" {
+@test "a record that cannot be synced is taken back, or carried out if that fails too" {
 	for taken_back in yes no; do
 		as_alice QUIT
 		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
@@ -247,7 +247,7 @@ broken() {
 	done
 }
 
-@test "if its directory cannot be synced, a single deletion has a record; without one, it is no +OK" {
+@test "a single deletion whose directory cannot be synced has a record, or is answered with -ERR" {
 	as_alice QUIT
 	broken fsync EIO 'DELI 1' STAT
 	[ "${lines[0]}" = '+OK message 1 is deleted' ]
@@ -279,7 +279,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 	cat /dev/zero >"$mail/filler" 2>/dev/null
 	[ "$(stat -f -c %a "$mail")" -eq 0 ] && ! echo x 2>/dev/null >"$mail/more"'
 
-@test "on a full disk, a record finds the room that was kept ready" {
+@test "on a full disk, a record takes the space that was reserved for it" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' QUIT >script
 	# shellcheck disable=SC2016
 	full 'mkdir -p "$mail/alice/new" "$mail/alice/cur"'
@@ -294,7 +294,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 	grep -F 'finished: 2 messages' log
 }
 
-@test "on a full disk without that room, messages are deleted one by one" {
+@test "on a full disk without space for a record, messages are deleted one by one" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
 	# shellcheck disable=SC2016
 	full 'mkdir -p "$mail/alice/new" "$mail/alice/cur"'" && $fill"
@@ -305,7 +305,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 	[ "${lines[3]}" = '+OK 97 679' ]
 }
 
-@test "one by one, an -ERR says how many went" {
+@test "if a deletion without a record fails midway, -ERR says how many messages are gone" {
 	rm -f "$state"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' SLEE STAT SLEE >script
 	trace trace trace=pwrite64,unlinkat -e inject=pwrite64:error=EDQUOT \

@@ -10,7 +10,7 @@ dovecot_imap() {
 		'protocols = imap' "mail_location = maildir:$mail/alice" >"$mail/dovecot.conf"
 }
 
-@test "with a real Dovecot on the Maildir, flags survive, and what one deletes the other misses" {
+@test "beside a Dovecot on the same Maildir, flags survive, and what one deletes the other misses" {
 	make_maildir alice
 	for i in 1 2 3 4 5; do
 		make_message "alice/new/$i.M1P1.h" "Subject: $i\n\nHello\n"

@@ -171,7 +171,7 @@ mounted() {
 	[ "$(files alice | grep -c new)" -eq 4 ]
 }
 
-@test "retrieved messages that are deleted are just deleted" {
+@test "messages that were retrieved and are then deleted leave nothing in cur" {
 	as_alice 'RETR 1' 'DELE 1' 'RETR 2' 'DELI 2' QUIT
 	[ "$(files alice | tr '\n' ' ')" = './new/3.M1P1.h ./new/4.M1P1.h ' ]
 }
@@ -198,7 +198,7 @@ mounted() {
 	[ "$(files alice | wc -l)" -eq 4 ]
 }
 
-@test "in a folder nothing is renamed" {
+@test "messages of a folder that were retrieved keep their names" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message alice/a.eml

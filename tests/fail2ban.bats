@@ -18,7 +18,7 @@ banned() {
 	fail2ban-regex --config "$PWD/fail2ban" --out ip mail.log pop3-handler 2>&1
 }
 
-@test "the filter finds who guesses, and nobody else" {
+@test "the filter finds hosts that guess passwords, and no others" {
 	make_maildir alice
 	echo 'off:{PLAIN}x::::::nologin' >>"$users"
 	for user in alice nobody off; do
@@ -43,7 +43,7 @@ banned() {
 	[ -z "$(banned log)" ]
 }
 
-@test "nobody can get somebody else banned by what he calls himself" {
+@test "no user name that a client sends gets another host banned" {
 	options+=(--plaintext-auth=always)
 	for name in "x' from 203.0.113.9 refused: wrong password" "x' from 203.0.113.9 refused: no such user" \
 		"$(printf '%950s' '' | tr ' ' x)' from 203.0.113.9 refused: wrong password" \
@@ -57,7 +57,7 @@ banned() {
 	done
 }
 
-@test "fail2ban takes the jail" {
+@test "fail2ban accepts the jail" {
 	run -0 fail2ban-client -c fail2ban -t
 	fail2ban-client -c fail2ban -d >commands
 	grep -qF "['add', 'pop3-handler', 'systemd']" commands

@@ -24,7 +24,7 @@ bad() {
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "a good command in between, and what is only missing, are no bad commands" {
+@test "a good command resets the count of bad ones, and a missing message is no bad command" {
 	make_messages 1
 	mapfile -t commands < <(bad 19)
 	commands=("${commands[@]//STAT/WAKE}")
@@ -95,7 +95,7 @@ peak_kib() {
 	/usr/bin/python3 scenario.py "$HANDLER" "${options[@]}"
 }
 
-@test "what a session may use is bounded, but not what a script's answer may be" {
+@test "a session has a limit of its address space, and of file sizes unless it writes into a file" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers live in an address space of their own'
 	start_session one
 	grep -xE 'Max address space +2147483648 +2147483648 .*' "/proc/$pid_one/limits"
@@ -108,7 +108,7 @@ peak_kib() {
 	grep -xE 'Max address space +1073741824 +1073741824 .*' "/proc/$pid_three/limits"
 }
 
-@test "a peer that is gone without a word is found: keepalive, and TCP_USER_TIMEOUT" {
+@test "keepalive and TCP_USER_TIMEOUT find a peer that is gone" {
 	serve_port
 	exec {to}<>"/dev/tcp/127.0.0.1/$port"
 	from_one=$to
@@ -128,7 +128,7 @@ plain_build() {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
 }
 
-@test "after login neither the password nor anybody else's is in memory" {
+@test "after login, neither the user's password nor another one is in memory" {
 	plain_build
 	printf '%s\n' "alice:$(openssl passwd -5 -salt pepper correct-horse)" 'bob:{PLAIN}zebra-crossing' \
 		"carol:$(openssl passwd -5 -salt vinegar nothing)" >"$users"
@@ -157,7 +157,7 @@ plain_build() {
 	[ -z "$output" ]
 }
 
-@test "through TLS the password does not stay in memory, either" {
+@test "after a login through TLS the password is not in memory" {
 	plain_build
 	echo "alice:$(openssl passwd -5 -salt pepper correct-horse)" >"$users"
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 1 -subj /CN=localhost \

@@ -38,7 +38,7 @@ with_client() {
 	END
 }
 
-@test "connections that come to nothing, and a system without room, do not end it" {
+@test "the listener survives clients that leave at once, and failures of accept and fork" {
 	wrapper=(strace -f -qq -o trace -e 'trace=accept4,clone,clone3,fork' -e inject=accept4:error=EMFILE:when=1
 		-e inject=clone:error=EAGAIN:when=1)
 	export ASAN_OPTIONS=exitcode=99:detect_leaks=0
@@ -64,7 +64,7 @@ with_client() {
 	END
 }
 
-@test "a refused client that never begins TLS keeps nobody else out" {
+@test "refused clients that never begin TLS keep no other client out" {
 	setup_tls
 	listen_port --tls=implicit --max-sessions-per-source=1
 	with_client <<-'END'
@@ -86,7 +86,7 @@ with_client() {
 	END
 }
 
-@test "SIGHUP for all of its processes is for the listener" {
+@test "SIGHUP to the listener and all sessions makes the listener reload, and ends no session" {
 	listen_port
 	with_client <<-'END'
 		client = Client(port).login()

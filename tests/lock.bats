@@ -20,7 +20,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	[[ $reply == '+OK '* ]]
 }
 
-@test "the lock is there in a folder too, and not shared with other mailboxes" {
+@test "a folder has a lock as a Maildir has, and each mailbox its own" {
 	mkdir "$mail/alice" "$mail/bob"
 	start_session one
 	login one
@@ -48,7 +48,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	[ "$reply" = "$busy" ]
 }
 
-@test "QUIT has freed the lock when it answers" {
+@test "the lock is free when QUIT is answered" {
 	make_maildir alice
 	for _ in {1..30}; do
 		start_session one
@@ -64,7 +64,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	done
 }
 
-@test "any death frees the lock" {
+@test "the lock is free after a session ends, whatever ended it" {
 	make_maildir alice
 	for signal in KILL TERM HUP SEGV; do
 		start_session one
@@ -110,7 +110,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	done
 }
 
-@test "a lock file that a backup made of links has, too, is good" {
+@test "a lock file with a second hard link, from a backup made of links, is accepted" {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
 	make_message alice/new/2.M1P1.h
@@ -128,7 +128,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 	done
 }
 
-@test "where no lock file can be made, there is one session at a time all the same" {
+@test "on a read-only file system without a lock file there is still one session at a time" {
 	make_maildir alice
 	cat >scenario.py <<-'END'
 		import subprocess, sys

@@ -141,7 +141,7 @@ refused() {
 	run ! grep -x $'USER\r' out
 }
 
-@test "plaintext-auth: over a network a password is asked for only with always" {
+@test "plaintext-auth: peers in a network may send a password only with always" {
 	printf '%s\r\n' CAPA 'USER alice' 'PASS apple' QUIT >script
 	for address in 192.0.2.1 2001:db8::1 mapped:192.0.2.1; do
 		for policy in never local always; do
@@ -259,7 +259,7 @@ refused() {
 	[ "$(files alice | wc -l)" -eq 1 ]
 }
 
-@test "ps shows who is served, and whether he sleeps" {
+@test "ps shows which user is served, and whether the session sleeps" {
 	export PADDING=padding # the title may be longer than the command line
 	start_session one
 	title() {

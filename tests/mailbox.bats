@@ -194,7 +194,7 @@ show_ids() {
 	done
 }
 
-@test "messages with names of an enemy's can be read and deleted, and forge no line of the log" {
+@test "messages with hostile names can be read and deleted, and forge no line of the log" {
 	long=$(printf 'y%.0s' {1..254})
 	names=($'1\npop3-handler: login of \'bob\' from 1.2.3.4 refused: x.eml' $'\e[2J\e]0;title\a.eml' $'\xff\xfe.eml'
 		"$long" '..eml ..' '%s%n%s' "..." "-rf" "c:\\d" $'\r\n.\r\n' '~root')

@@ -66,7 +66,7 @@ cannot_empty() {
 	[ -s "$2" ]
 }
 
-@test "the debugger can do all that if the sandbox is off" {
+@test "with the sandbox off, a debugger makes the process read files and make sockets" {
 	start_session one "$HANDLER" "${options[@]}" --sandbox=off
 	login one
 	from_inside "$pid_one" 'openat -100 /etc/passwd 0' "openat -100 $mail/bob/new/1.M1P1.h 0" \
@@ -78,7 +78,7 @@ cannot_empty() {
 	grep -xE 'Seccomp:\s0' "/proc/$pid_one/status"
 }
 
-@test "before login there is mail and the passwd-file, and nothing else" {
+@test "before login a session reaches mail and the passwd-file, and nothing else" {
 	start_session one
 	is_closed "$pid_one"
 	from_inside "$pid_one" "openat -100 $mail/bob/new/1.M1P1.h 0" "openat -100 $users 0" "openat -100 $users 2"
@@ -86,7 +86,7 @@ cannot_empty() {
 	login one
 }
 
-@test "after login there is one mailbox and the passwd-file, and nothing else, also after WAKE" {
+@test "after login and after WAKE a session reaches its mailbox and the passwd-file, and nothing else" {
 	start_session one
 	login one
 	is_closed "$pid_one"
@@ -100,7 +100,7 @@ cannot_empty() {
 	[ -z "$(troubles one.log)" ]
 }
 
-@test "the same in a session that a listener forks" {
+@test "a session that a listener forks reaches mail before login, one mailbox after it" {
 	listen_port
 	listener=${background[-1]}
 	exec {to}<>"/dev/tcp/127.0.0.1/$port"
@@ -119,7 +119,7 @@ cannot_empty() {
 	exec {to}>&-
 }
 
-@test "who may only read can only read" {
+@test "a read-only session can only read" {
 	echo 'alice:{PLAIN}apple::::::read-only=yes' >"$users"
 	start_session one
 	login one
@@ -146,7 +146,7 @@ cannot_empty() {
 	has_only_alice "$pid_one"
 }
 
-@test "a home that is not there yet shows nobody else's" {
+@test "a session whose home does not exist yet reaches no other home" {
 	printf '%s\n' "alice:{PLAIN}apple::::$PWD/homes/alice" "bob:{PLAIN}b::::$PWD/homes/bob" >"$users"
 	mkdir -p homes/alice homes/bob/Maildir/{new,cur} homes/later
 	options=("$as_me" "--users=$users")
@@ -161,7 +161,7 @@ cannot_empty() {
 	[[ "${lines[*]}" =~ ^'openat: EACCES openat: '[0-9]+$ ]]
 }
 
-@test "mailboxes anywhere can be reached by their users, many of them, too" {
+@test "many mailboxes in many places are reached by their users" {
 	for i in {1..40}; do
 		mkdir -p "far/$i/box/new" "far/$i/box/cur"
 		echo "user$i:{PLAIN}p::::::userdb_mail=maildir:$PWD/far/$i/box"
@@ -206,7 +206,7 @@ cannot_empty() {
 	done
 }
 
-@test "a system call that is refused is in the log, and kills nobody" {
+@test "a system call that is refused is in the log, and ends no session" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
 	start_session one
 	login one
@@ -279,7 +279,7 @@ cannot_empty() {
 
 # --- Root ---
 
-@test "root is served by nobody: who serves is the user that the settings name" {
+@test "root serves no session: it becomes the user that the settings name, or ends" {
 	chown -R nobody "$mail"
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
 	options=("--users=$users" "--mailbox=$mail/%u")
@@ -309,7 +309,7 @@ cannot_empty() {
 	done
 }
 
-@test "who is not root is who he is, and becomes nobody else" {
+@test "a session that is not started as root stays the user that it is" {
 	chmod -R a+rX accounts
 	options=("--users=$users" "--mailbox=$mail/%u")
 	echo QUIT >script
@@ -325,7 +325,7 @@ cannot_empty() {
 	[ ! -s out ]
 }
 
-@test "a listener is not root, either" {
+@test "a listener that root starts becomes the user that the settings name" {
 	chown -R nobody "$mail"
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
 	options+=(--user=nobody)

@@ -105,7 +105,7 @@ not_base64='-ERR the response is not base64'
 	[ "${lines[5]}" = '+OK 0 messages' ]
 }
 
-@test "a client that leaves in the middle of an exchange is gone" {
+@test "a client that leaves in the middle of an exchange ends the session" {
 	for script in 'AUTH PLAIN\r\n' 'AUTH PLAIN\r\nAGFs'; do
 		printf '%b' "$script" >script
 		handle script
@@ -113,7 +113,7 @@ not_base64='-ERR the response is not base64'
 	done
 }
 
-@test "failed logins wait, whatever the command" {
+@test "a failed AUTH and a failed PASS wait twice as long each time" {
 	options+=(--login-penalty=1)
 	printf '%s\r\n' "AUTH PLAIN $(encode '\0alice\0x')" "AUTH PLAIN $(encode '\0alice\0x')" >script
 	trace trace trace=ppoll "$HANDLER" "${options[@]}" <script >out 2>log
@@ -248,7 +248,7 @@ as() {
 	[[ ${lines[0]} == -ERR* ]]
 }
 
-@test "a client certificate that is not good is as if there were none, and the log says why" {
+@test "a client certificate that is not valid counts as none, and the log says why" {
 	setup_external
 	make_certificate stranger ca /CN=alice $usage
 	days=-1 make_certificate late people /CN=alice $usage
@@ -271,7 +271,7 @@ as() {
 	[ "${lines[-2]}" = '+OK 0 messages' ]
 }
 
-@test "without tls-client-ca nobody is asked for a certificate" {
+@test "without tls-client-ca no client is asked for a certificate" {
 	setup_external
 	make_certificate name people /CN=alice $usage
 	serve_port --tls=implicit
@@ -311,7 +311,7 @@ as() {
 	done
 }
 
-@test "WAKE checks the account of a certificate, too" {
+@test "WAKE checks the account of a session that logged in with a certificate" {
 	setup_external
 	make_certificate name people /CN=alice $usage
 	start_session one openssl s_client -connect "127.0.0.1:$port" -brief -nocommands -cert name.pem \

@@ -55,7 +55,7 @@ for i in range(100000):
 	[ "$(awk '$NF == "openat" { print $4 }' calls)" -lt $most ]
 }
 
-@test "mailboxes that need no cache have none" {
+@test "mailboxes that need no size cache have none" {
 	rm "$mail"/alice/new/[123]*
 	as_alice STAT LIST 'RETR 1' QUIT
 	[ ! -e "$cache" ]
@@ -81,7 +81,7 @@ for i in range(100000):
 	[ ! -e "$cache" ]
 }
 
-@test "what another session has found out is known after WAKE" {
+@test "sizes that another session has found out are known after WAKE" {
 	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
 	login one
 	ask one STAT
@@ -95,7 +95,7 @@ for i in range(100000):
 	run ! grep '"5.M1P1.h"' trace
 }
 
-@test "a read-only session, which writes no cache, reads nothing twice either" {
+@test "a read-only session, which writes no size cache, opens no message twice for its size" {
 	options+=(--read-only=yes)
 	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
 	login one
@@ -109,7 +109,7 @@ for i in range(100000):
 	[ "$(grep -c '"1.M1P1.h"' trace)" -eq 1 ]
 }
 
-@test "a cache with any octet changed, or cut off anywhere, is as none" {
+@test "a size cache with any octet changed, or cut off anywhere, is as none" {
 	as_alice STAT QUIT
 	cat >damage.py <<-'END'
 		import os, subprocess, sys
@@ -127,7 +127,7 @@ for i in range(100000):
 	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
 }
 
-@test "the cache of another mailbox is as none" {
+@test "the size cache of another mailbox is as none" {
 	cp -r "$mail/alice" "$mail/bob"
 	as_alice STAT QUIT
 	echo "a longer message 1" >"$mail/bob/new/1.M1P1.h"
@@ -136,7 +136,7 @@ for i in range(100000):
 	[ "${lines[4]}" = '1 20' ]
 }
 
-@test "no cache, or no room for it, is never a reason to fail" {
+@test "no session fails because the size cache cannot be read or written" {
 	make_cache_unusable() {
 		case $1 in
 		directory) mkdir "$cache" "$cache.new" ;;
@@ -208,7 +208,7 @@ for i in range(100000):
 	[ "${lines[0]}" = '+OK 5 11' ]
 }
 
-@test "what a killed session has left of a new cache is in nobody's way" {
+@test "the unfinished new size cache of a killed session does no harm" {
 	echo rubbish >"$cache.new"
 	as_alice STAT QUIT
 	[ -s "$cache" ]
@@ -266,7 +266,7 @@ for i in range(100000):
 	unshare --mount /usr/bin/python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
 }
 
-@test "in a folder, too, sizes are not found out again over a sleep" {
+@test "sizes of a folder's files are not found out again after a sleep if nothing has changed" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message alice/a.eml

@@ -53,7 +53,7 @@ setup() {
 	[ "${lines[*]}" = '1 0.M1P1.h 2 1.M1P1.h 3 2.M1P1.h' ]
 }
 
-@test "a rename alone is not new mail" {
+@test "WAKE does not report a renamed message as new mail" {
 	start_session one
 	login one
 	ask one SLEE
@@ -224,7 +224,7 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
 }
 
-@test "a WAKE that fails in the middle of a directory keeps what was listed before, too" {
+@test "a WAKE that fails in the middle of a directory keeps what was listed before" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' SLEE WAKE WAKE QUIT >script
 	trace trace trace=getdents64 -e inject=getdents64:error=EIO:when=5 \
 		"$HANDLER" "${options[@]}" <script >out 2>log
@@ -245,7 +245,7 @@ setup() {
 	[ "$(tac trace | sed '/getdents64/q' | wc -l)" -lt 150 ]
 }
 
-@test "sizes of a folder's files are looked at again after a sleep" {
+@test "sizes of a folder's files that have changed are found out again after a sleep" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message alice/a.eml 'a\n'

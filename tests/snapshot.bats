@@ -38,7 +38,7 @@ opened_message() {
 	grep -q '"[0-9]*\.M1P1\.h.*O_NOCTTY' trace
 }
 
-@test "a session after one that has read the directories need not, and says the same" {
+@test "a session reads no directory that has a snapshot, and lists the same" {
 	listed UIDL LIST STAT QUIT
 	run ! took_snapshot
 	cp out first
@@ -65,7 +65,7 @@ opened_message() {
 	run ! opened_message
 }
 
-@test "any change of a directory is seen" {
+@test "any change of a directory makes its snapshot void" {
 	listed UIDL QUIT
 	changes=(
 		"touch $mail/alice/new/1.M1P1.h"
@@ -99,7 +99,7 @@ opened_message() {
 	grep -q '^2 1000600\.M1P1' out
 }
 
-@test "a size that RETR finds wrong is right in the snapshot, too" {
+@test "a size that RETR finds wrong is corrected in the snapshot" {
 	mv "$mail/alice/cur/1000000.M1P1.h:2,S" "$mail/alice/cur/1000000.M1P1.h,W=99:2,S"
 	listed 'LIST 1' QUIT
 	grep -q '^+OK 1 99' out
@@ -157,7 +157,7 @@ opened_message() {
 	cmp out first
 }
 
-@test "no snapshot, or no room for it, is never a reason to fail" {
+@test "no session fails because the snapshot cannot be read or written" {
 	listed UIDL QUIT
 	cp out first
 	rm "$snapshot"

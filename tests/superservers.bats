@@ -70,14 +70,14 @@ serves() {
 
 syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFIER=pop3-handler'
 
-@test "inetd, nowait" {
+@test "inetd with nowait starts a process for each connection, which knows its peer" {
 	echo '127.0.0.1:110 stream tcp nowait nobody /usr/local/sbin/pop3-handler pop3-handler --config=/srv/pop3.conf' |
 		inside tee /srv/inetd.conf
 	start inetd -i /srv/inetd.conf
 	serves "$syslog"
 }
 
-@test "inetd, wait: one listener for all, which ends when there is nothing to do" {
+@test "inetd with wait starts one listener for all, which ends when there is nothing to do" {
 	echo '127.0.0.1:110 stream tcp wait nobody /usr/local/sbin/pop3-handler pop3-handler --config=/srv/pop3.conf' |
 		inside tee /srv/inetd.conf
 	start inetd -i /srv/inetd.conf
@@ -94,7 +94,7 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	serves "$syslog | tail -n +$((before + 9))"
 }
 
-@test "xinetd" {
+@test "xinetd starts a process for each connection, which knows its peer" {
 	inside tee /srv/xinetd.conf <<-'END'
 		service pop3
 		{
@@ -113,21 +113,21 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	serves "$syslog | tail -n +$((before + 1))"
 }
 
-@test "tcpserver" {
+@test "tcpserver starts a process for each connection, which knows its peer" {
 	# shellcheck disable=SC2016
 	start bash -c 'exec tcpserver -R -H -l0 -u "$(id -u nobody)" -g "$(id -g nobody)" 0 110 \
 		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf 2>/srv/tcpserver.log'
 	serves 'cat /srv/tcpserver.log'
 }
 
-@test "tcpserver, with something between it and us: its word for the peer is taken" {
+@test "behind a pipe from tcpserver the peer is the one in the environment" {
 	# shellcheck disable=SC2016
 	start bash -c 'exec tcpserver -R -H -l0 0 110 sh -c \
 		"cat | /usr/local/sbin/pop3-handler --config=/srv/pop3.conf --plaintext-auth=always" 2>/srv/between.log'
 	serves 'cat /srv/between.log'
 }
 
-@test "a connection in LISTEN_FDS, and several sockets that listen" {
+@test "LISTEN_FDS may be a connection, or several listening sockets" {
 	# As root, who is refused unless the settings name another user.
 	start systemd-socket-activate -l 127.0.0.1:110 --accept \
 		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
@@ -140,7 +140,7 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	[ "$(inside pgrep -cf '^/usr/local/sbin/pop3-handler')" -eq 1 ]
 }
 
-@test "what is neither a connection nor listens is refused" {
+@test "LISTEN_FDS that is neither a connection nor a listening socket is refused" {
 	status=0
 	bash -c 'exec 3</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" --user=root' "$HANDLER" 2>log || status=$?
 	cat log

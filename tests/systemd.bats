@@ -85,7 +85,7 @@ entry() {
 	inside journalctl -b -o verbose -n 1 --no-pager -t pop3-handler "$@" | sed 's/^ *//'
 }
 
-@test "a unit for each connection: both ports serve mail to a real client, and the journal has its fields" {
+@test "units for each connection serve mail to curl on both ports, and the journal has its fields" {
 	inside systemctl --quiet enable --now pop3.socket pop3s.socket
 	for url in pop3://127.0.0.1 pop3s://127.0.0.1; do
 		inside curl -sS --ssl-reqd --cacert /etc/pop3-handler/tls/fullchain.pem --user alice:apple "$url/2" | grep -q 'Subject: 2'
@@ -170,7 +170,7 @@ entry() {
 	inside systemctl --quiet disable --now pop3.socket pop3s.socket
 }
 
-@test "one listener: one command switches to it, and reloads under load disturb nobody" {
+@test "one command switches to a listener, and reloads under load disturb no session" {
 	listen
 	with_client <<-'END'
 		assert run('systemctl show -P Type pop3.service') == 'notify'
@@ -228,7 +228,7 @@ entry() {
 	unlisten
 }
 
-@test "each limit is told to the client that exceeds it, in TLS too, and to the log" {
+@test "a client over a limit is told so, with and without TLS, and the log says it" {
 	listen 'max-sessions = 5' 'max-sessions-per-source = 3' 'max-sleeping-per-user = 2'
 	with_client <<-'END'
 		for port, tls in (110, False), (995, True):
@@ -298,7 +298,7 @@ entry() {
 	unlisten
 }
 
-@test "a source of failed logins waits, whatever the connection, until one succeeds" {
+@test "after failed logins all connections of the source wait, until one succeeds" {
 	listen 'login-penalty = 1' 'login-timeout = 4'
 	with_client <<-'END'
 		def fail(source):
@@ -322,7 +322,7 @@ entry() {
 	unlisten
 }
 
-@test "the watchdog is fed" {
+@test "the listener feeds systemd's watchdog" {
 	inside mkdir -p /run/systemd/system/pop3.service.d
 	printf '[Service]\nWatchdogSec=1\n' | inside tee /run/systemd/system/pop3.service.d/watchdog.conf
 	inside systemctl daemon-reload

@@ -66,7 +66,7 @@ except ConnectionResetError:
 	done
 }
 
-@test "after STLS there is no way back" {
+@test "after STLS, a client that does not begin TLS is cut off" {
 	serve_port
 	python "
 plain = connect()
@@ -373,7 +373,7 @@ for piece in pieces:
 	done
 }
 
-@test "a record that is larger than the room for it is read to its end" {
+@test "a TLS record that is larger than the buffer is read to its end" {
 	serve_port --tls=implicit
 	python "
 tls = start()

@@ -57,7 +57,7 @@ openssl_client() {
 	grep -F 'Server Temp Key: X25519' out
 }
 
-@test "the key is for its owner only, and is made once" {
+@test "the ticket key's file is readable by its owner only, and is made once" {
 	serve_port --tls=implicit
 	openssl_client
 	[ "$(stat -c '%a %s' "$key")" = '600 104' ]
@@ -67,7 +67,7 @@ openssl_client() {
 	[ "$(ls run)" = ticket-key ]
 }
 
-@test "a key that is a day old is replaced, and its tickets are void" {
+@test "a ticket key that is a day old is replaced, and its tickets are void" {
 	serve_port --tls=implicit
 	openssl_client -sess_out session
 	# age SECONDS: the key is as if it had been made then, with a good seal.
@@ -97,7 +97,7 @@ openssl_client() {
 	[ "$resumed" = Reused ]
 }
 
-@test "a damaged key file is made anew, whatever is in it" {
+@test "a damaged file of the ticket key is made anew" {
 	serve_port --tls=implicit
 	openssl_client
 	cp "$key" before
@@ -111,7 +111,7 @@ openssl_client() {
 	done
 }
 
-@test "a directory or a file that is not ours alone is not used, and the log says so" {
+@test "a ticket key that others can read or replace is not used, and the log says so" {
 	serve_port --tls=implicit
 	refused() {
 		openssl_client -sess_out session
@@ -149,7 +149,7 @@ openssl_client() {
 	refused 'Operation not permitted'
 }
 
-@test "without a runtime directory there are no tickets, and nothing is said of it" {
+@test "without a runtime directory there are no tickets, and no line in the log" {
 	RUNTIME_DIRECTORY=$PWD/none serve_port --tls=implicit
 	openssl_client
 	run ! grep -F 'TLS session ticket:' out
@@ -174,14 +174,14 @@ openssl_client() {
 	[ "$(cat modes)" = $'700 root\n600 root' ]
 }
 
-@test "of several runtime directories the first is taken" {
+@test "the ticket key is in the first of several runtime directories" {
 	export RUNTIME_DIRECTORY=$PWD/run:$PWD/other
 	serve_port --tls=implicit
 	openssl_client
 	[ -s "$key" ]
 }
 
-@test "twenty at once agree on one key" {
+@test "twenty sessions that start at once agree on one ticket key" {
 	serve_port --tls=implicit
 	for i in {1..20}; do
 		(printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "127.0.0.1:$port" -quiet -ign_eof \

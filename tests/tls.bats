@@ -122,7 +122,7 @@ served_is() {
 	END
 }
 
-@test "TLS sessions may always log in; others are told what to do" {
+@test "sessions in TLS may always log in, others are told to use STLS" {
 	options+=(--plaintext-auth=never)
 	serve_port
 	talk CAPA 'USER alice' 'PASS apple' 'AUTH PLAIN' 'AUTH PLAIN AGFsaWNlAGFwcGxl' AUTH
@@ -162,7 +162,7 @@ served_is() {
 	done
 }
 
-@test "tls-priority decides" {
+@test "tls-priority decides which versions are served" {
 	serve_port --tls=implicit '--tls-priority=NORMAL:-VERS-ALL:+VERS-TLS1.2'
 	tls_talk -tls1_3 QUIT
 	[ "$status" -ne 0 ]
@@ -170,7 +170,7 @@ served_is() {
 	grep -F 'Protocol version: TLSv1.2' client
 }
 
-@test "the system's priority is taken where there is one, but nothing below TLS 1.2" {
+@test "without tls-priority the system's priority is taken, but nothing below TLS 1.2" {
 	printf '[priorities]\nSYSTEM = NORMAL:-VERS-TLS1.3\n' >config
 	export GNUTLS_SYSTEM_PRIORITY_FILE=$PWD/config
 	serve_port --tls=implicit
@@ -210,7 +210,7 @@ served_is() {
 	served_is one -noservername
 }
 
-@test "RSA and ECDSA side by side: the client gets what it can use, ECDSA if both" {
+@test "of an RSA and an ECDSA certificate a client gets what it can use, ECDSA if both" {
 	make_key rsa.key rsa
 	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost,email:postmaster@localhost,IP:127.0.0.1
 	make_certificate other ca /CN=other subjectAltName=DNS:other.example.org
@@ -230,7 +230,7 @@ served_is() {
 	done
 }
 
-@test "twins with wildcards stand side by side, too, but one that is good for more does not come first" {
+@test "of two certificates with the same wildcards a client gets what it can use, and of others the first" {
 	make_key rsa.key rsa
 	make_certificate rsa ca /CN=rsa 'subjectAltName=DNS:*.example.org,DNS:example.org'
 	make_certificate ecdsa ca /CN=ecdsa 'subjectAltName=DNS:example.org,DNS:*.example.org'
@@ -287,7 +287,7 @@ served_is() {
 	[ "$(sed -n 's/^ *[0-9] s:CN = //p' out | tr '\n' ' ')" = 'leaf middle ca ' ]
 }
 
-@test "keys of all kinds and forms are taken" {
+@test "private keys of all kinds and forms are accepted" {
 	make_key rsa.key rsa
 	openssl rsa -in rsa.key -traditional -out rsa-traditional.key 2>/dev/null
 	openssl ecparam -name secp384r1 -genkey -out ec-traditional.key # with its parameters first
@@ -354,7 +354,7 @@ make_ocsp() {
 	[ -z "$(troubles)" ]
 }
 
-@test "a response that is of no use is a line in the log, and the certificate is served without" {
+@test "an OCSP response that is of no use is a line in the log, and the certificate is served without" {
 	make_certificate two ca /CN=two subjectAltName=DNS:two
 	make_ocsp two -ndays 2
 	faketime '3 days ago' bash -c "$(declare -f make_ocsp)"'; make_ocsp server -ndays 2'
@@ -443,13 +443,13 @@ stls_fails() {
 	one_line "$1"
 }
 
-@test "a session logs the same line; without TLS it can do only where that is allowed" {
+@test "a session with unusable TLS files logs why: it ends on port 995, and refuses STLS on port 110" {
 	umask 077
 	each_mistake implicit_fails
 	each_mistake stls_fails
 }
 
-@test "what a session can do with is a line all the same: a key open to others, a wrong time" {
+@test "a key open to others and a certificate out of date are lines in the log, and are served" {
 	days=-1 make_certificate old ca /CN=old subjectAltName=DNS:localhost
 	make_key young.key
 	faketime '10 days' bash -c "$(declare -f make_certificate)

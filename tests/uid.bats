@@ -21,7 +21,7 @@ setup() {
 	[ -z "$(files alice)" ]
 }
 
-@test "the prefix is good in any case, the unique-id exactly" {
+@test "the prefix UID: is accepted in any case, a unique-id only exactly" {
 	as_alice 'LIST uid:2.M1P1.h' 'LIST uId:2.M1P1.h' 'LIST UID:2.m1P1.h' 'LIST UID:2.M1P1' \
 		'LIST UID:2.M1P1.h:2,F' 'LIST UID:2.M1P1.hh' 'LIST UID: 2.M1P1.h' 'LIST UID2.M1P1.h'
 	[ "${lines[0]}" = '+OK 2 5' ]
@@ -58,7 +58,7 @@ setup() {
 	[ "$reply" = '+OK 3 24' ]
 }
 
-@test "a message that is deleted is no longer in the listing" {
+@test "a unique-id finds no message that is marked as deleted" {
 	as_alice 'DELE 1' 'RETR UID:1.M1P1.h' 'DELI 2' 'LIST UID:2.M1P1.h' RSET 'LIST UID:1.M1P1.h'
 	[[ ${lines[1]} == '-ERR [UID] '* ]]
 	[[ ${lines[3]} == '-ERR [UID] '* ]]
