@@ -274,14 +274,3 @@ show_ids() {
 	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
 	grep -xF "pop3-handler: cannot open the mailbox '$mail/alice': Not a directory" log
 }
-
-@test "100,000 messages are listed, and found by unique-id" {
-	make_maildir alice
-	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h,S=9,W=10:2,S' 1700000001 1700100000 | xargs touch)
-	printf '%s\r\n' 'USER alice' 'PASS apple' STAT UIDL 'UIDL UID:1700050000.M1P1.h,S=9,W=10' >script
-	handle script
-	[ "$(sed -n 4p out)" = $'+OK 100000 1000000\r' ]
-	tail -n 1 out | grep -F '+OK 50000 1700050000.M1P1.h'
-	sed -n '6,100005p' out | tr -d '\r' | cmp - <(seq -f '%.0f.M1P1.h,S=9,W=10' 1700000001 1700100000 |
-		cat -n | tr -s ' \t' ' ' | sed 's/^ //')
-}

@@ -112,26 +112,6 @@ retrieves() {
 	"$HANDLER" "${options[@]}" <script | tail -n +4 | cmp - expected
 }
 
-@test "over 4 GiB the numbers are still right" {
-	# Sparse: it takes no room, and 4 GiB of NULs are one line.
-	printf 'Subject: large\n\n' >"$mail/alice/new/1.M1P1.h"
-	truncate -s 4294967400 "$mail/alice/new/1.M1P1.h"
-	printf x >"$mail/alice/new/2.M1P1.h"
-	printf '%s\r\n' 'USER alice' 'PASS apple' STAT LIST 'LIST 1' >script
-	# It takes its time, the more so under a sanitizer.
-	[ "$SANITIZED" != none ] || printf '%s\r\n' 'RETR 1' >>script
-	"$HANDLER" "${options[@]}" <script | tee >(wc -c >octets) | tr -d '\0' >out
-	read_lines
-	lines=("${lines[@]:3}")
-	[ "${lines[0]}" = '+OK 2 4294967407' ]
-	[ "${lines[2]}" = '1 4294967404' ]
-	[ "${lines[5]}" = '+OK 1 4294967404' ]
-	[ "$SANITIZED" = none ] || return 0
-	# Ten lines of answers, the message, and its end.
-	[ "${lines[6]}" = '+OK message follows' ]
-	[ "$(cat octets)" -eq $(($(head -n 10 out | wc -c) + 4294967404 + 3)) ]
-}
-
 @test "TOP n is the header, the blank line and n lines of the body" {
 	printf 'a: 1\nb: 2\n 3\n\none\n.two\n\nfour' >"$mail/alice/new/1.M1P1.h"
 	header=('+OK message follows' 'a: 1' 'b: 2' ' 3' '')

@@ -38,23 +38,6 @@ opened() {
 	run ! grep -aq '4\.M1P1' "$cache" # its name tells
 }
 
-@test "the second STAT of 100,000 messages opens none of them, and the first may" {
-	/usr/bin/python3 -c "
-for i in range(100000):
-    open(f'$mail/alice/cur/{1000000000 + i}.M{i}P1.h:2,S', 'w').write('x' * (i % 9))"
-	as_alice STAT QUIT
-	first=${lines[0]}
-	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
-	ASAN_OPTIONS=detect_leaks=0 strace -qq -c -o calls "$HANDLER" "${options[@]}" <script >out
-	read_lines
-	[ "${lines[3]}" = "$first" ]
-	[[ $first == '+OK 100004 '* ]]
-	most=60
-	[ "$SANITIZED" = none ] || most=100 # for its libraries
-	# shellcheck disable=SC2016
-	[ "$(awk '$NF == "openat" { print $4 }' calls)" -lt $most ]
-}
-
 @test "mailboxes that need no size cache have none" {
 	rm "$mail"/alice/new/[123]*
 	as_alice STAT LIST 'RETR 1' QUIT
@@ -237,33 +220,6 @@ for i in range(100000):
 	opened 'LIST 3' STAT QUIT
 	[ "${opened[*]}" = c.eml ]
 	[ "${lines[*]:0:2}" = '+OK 3 18 +OK 3 42' ]
-}
-
-@test "a folder's file that changes in the same instant as it is read is not taken for unchanged" {
-	# As in sleep.bats: where two changes of a file can have the same time.
-	truncate -s 8M ext2.image
-	mke2fs -q -t ext2 -I 128 ext2.image 2>&1
-	cat >scenario.py <<-'END'
-		import os, subprocess, sys
-		mail = sys.argv[1]
-		subprocess.run(['mount', '-t', sys.argv[2], sys.argv[3], mail], check=True)
-		os.makedirs(mail + '/alice')
-		handler = subprocess.Popen(sys.argv[4:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-		file = open(mail + '/alice/a.eml', 'wb', buffering=0)
-		def ask(*lines):
-		    handler.stdin.write(b''.join(line + b'\r\n' for line in lines))
-		    handler.stdin.flush()
-		    return [handler.stdout.readline() for line in lines][-1]
-		handler.stdout.readline()
-		ask(b'USER alice', b'PASS apple')
-		for i in range(200):
-		    os.pwrite(file.fileno(), b'ab\n\n', 0)
-		    assert ask(b'SLEE', b'WAKE', b'LIST 1') == b'+OK 1 6\r\n', i
-		    os.pwrite(file.fileno(), b'abc\n', 0)
-		    assert ask(b'SLEE', b'WAKE', b'LIST 1') == b'+OK 1 5\r\n', i
-	END
-	unshare --mount /usr/bin/python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
-	unshare --mount /usr/bin/python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
 }
 
 @test "sizes of a folder's files are not found out again after a sleep if nothing has changed" {

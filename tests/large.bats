@@ -1,0 +1,72 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Mailboxes of 100,000 messages, and a message of 4 GiB.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+}
+
+@test "100,000 messages are listed, and found by unique-id" {
+	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h,S=9,W=10:2,S' 1700000001 1700100000 | xargs touch)
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT UIDL 'UIDL UID:1700050000.M1P1.h,S=9,W=10' >script
+	handle script
+	[ "$(sed -n 4p out)" = $'+OK 100000 1000000\r' ]
+	tail -n 1 out | grep -F '+OK 50000 1700050000.M1P1.h'
+	sed -n '6,100005p' out | tr -d '\r' | cmp - <(seq -f '%.0f.M1P1.h,S=9,W=10' 1700000001 1700100000 |
+		cat -n | tr -s ' \t' ' ' | sed 's/^ //')
+}
+
+@test "WAKE on 100,000 messages in which nothing changed reads no directory" {
+	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h:2,S' 1700000001 1700100000 | xargs touch)
+	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE SLEE WAKE SLEE WAKE QUIT >script
+	trace trace all "$HANDLER" "${options[@]}" <script >out
+	read_lines
+	[ "$(grep -cxF $'+OK [ACTIVITY/NONE] 100000 messages\r' out)" -eq 3 ]
+	# Each of new and cur is read to its end once: at login.
+	[ "$(grep -c 'getdents64.*= 0$' trace)" -eq 2 ]
+	# And what follows, two polls and more, is no more than a few system calls each.
+	[ "$(tac trace | sed '/getdents64/q' | wc -l)" -lt 150 ]
+}
+
+@test "the second STAT of 100,000 messages opens none of them" {
+	/usr/bin/python3 -c "
+for i in range(100000):
+    open(f'$mail/alice/cur/{1000000000 + i}.M{i}P1.h:2,S', 'w').write('x' * (i % 9))"
+	as_alice STAT QUIT
+	first=${lines[0]}
+	[[ $first == '+OK 100000 '* ]]
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	ASAN_OPTIONS=detect_leaks=0 strace -qq -c -o calls "$HANDLER" "${options[@]}" <script >out
+	read_lines
+	[ "${lines[3]}" = "$first" ]
+	most=60
+	[ "$SANITIZED" = none ] || most=100 # for its libraries
+	# shellcheck disable=SC2016
+	[ "$(awk '$NF == "openat" { print $4 }' calls)" -lt $most ]
+}
+
+@test "STAT, LIST and RETR are right about a message of more than 4 GiB" {
+	# A sparse file takes no space, and its 4 GiB of NULs are one line.
+	printf 'Subject: large\n\n' >"$mail/alice/new/1.M1P1.h"
+	truncate -s 4294967400 "$mail/alice/new/1.M1P1.h"
+	printf x >"$mail/alice/new/2.M1P1.h"
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT LIST 'LIST 1' >script
+	# RETR would take minutes under a sanitizer.
+	[ "$SANITIZED" != none ] || printf '%s\r\n' 'RETR 1' >>script
+	mkfifo copy
+	wc -c <copy >octets &
+	"$HANDLER" "${options[@]}" <script | tee copy | tr -d '\0' >out
+	wait $!
+	read_lines
+	lines=("${lines[@]:3}")
+	[ "${lines[0]}" = '+OK 2 4294967407' ]
+	[ "${lines[2]}" = '1 4294967404' ]
+	[ "${lines[5]}" = '+OK 1 4294967404' ]
+	[ "$SANITIZED" = none ] || return 0
+	# Ten lines of answers, the message, and its end.
+	[ "${lines[6]}" = '+OK message follows' ]
+	[ "$(cat octets)" -eq $(($(head -n 10 out | wc -c) + 4294967404 + 3)) ]
+}
