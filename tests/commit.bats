@@ -14,7 +14,7 @@ setup() {
 # them.
 interrupted() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
-	trace trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
+	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
 		"$HANDLER" "${options[@]}" <script >out 2>log || true
 	grep -q 'killed by SIGKILL' trace
 }
@@ -22,7 +22,7 @@ interrupted() {
 # broken CALL ERRNO LINE...: a session of alice in which that system call always fails.
 broken() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' "${@:3}" >script
-	trace trace "trace=$1" -e "inject=$1:error=$2" "$HANDLER" "${options[@]}" <script >out 2>log
+	trace_calls trace "trace=$1" -e "inject=$1:error=$2" "$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	lines=("${lines[@]:3}")
 }
@@ -45,7 +45,7 @@ broken() {
 	as_alice QUIT
 	interrupted
 	printf '%s\r\n' 'USER alice' 'PASS apple' >script
-	trace trace trace=unlinkat,fsync,pwrite64 "$HANDLER" "${options[@]}" <script >out 2>log
+	trace_calls trace trace=unlinkat,fsync,pwrite64 "$HANDLER" "${options[@]}" <script >out 2>log
 	[ "$(sed 's/(.*//' trace | tr '\n' ' ')" = 'unlinkat unlinkat fsync fsync pwrite64 ' ]
 }
 
@@ -69,6 +69,7 @@ broken() {
 }
 
 @test "on a file system that has become read-only, what is deleted stays hidden" {
+	needs_root
 	interrupted
 	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >script
 	# shellcheck disable=SC2016
@@ -97,6 +98,7 @@ broken() {
 }
 
 @test "QUIT says -ERR and nothing is gone where permissions forbid to remove files" {
+	needs_root
 	chmod a-w "$mail/alice/new"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' SLEE STAT RSET STAT 'DELI 1' >script
 	as_nobody ./handler "${options[@]}" <script >out 2>log
@@ -199,7 +201,7 @@ broken() {
 
 @test "space for a record of all messages is reserved before it is needed" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' QUIT >script
-	trace trace trace=pwrite64,fsync "$HANDLER" "${options[@]}" <script >out
+	trace_calls trace trace=pwrite64,fsync "$HANDLER" "${options[@]}" <script >out
 	# The file has its name for good before it has any octets.
 	[ "$(sed 's/(.*//' trace | tr '\n' ' ')" = 'fsync pwrite64 ' ]
 	[ "$(stat -c %s "$state")" -eq 4096 ]
@@ -212,7 +214,7 @@ broken() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' >script
 	printf 'DELE %d\r\n' {1..1004} >>script
 	echo QUIT >>script
-	trace trace trace=pwrite64,fdatasync,unlinkat,fsync "$HANDLER" "${options[@]}" <script >out
+	trace_calls trace trace=pwrite64,fdatasync,unlinkat,fsync "$HANDLER" "${options[@]}" <script >out
 	# The record is on the disk before the first file goes; the directory before it is void.
 	[ "$(sed 's/(.*//' trace | uniq | tr '\n' ' ')" = 'pwrite64 fdatasync unlinkat fsync pwrite64 ' ]
 	[ "$(stat -c %s "$state")" -eq 16384 ]
@@ -233,7 +235,7 @@ broken() {
 		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
 		faults=(-e inject=fdatasync:error=EIO)
 		[ $taken_back = yes ] || faults+=(-e inject=pwrite64:error=EIO:when=2)
-		trace trace trace=fdatasync,pwrite64,unlinkat "${faults[@]}" \
+		trace_calls trace trace=fdatasync,pwrite64,unlinkat "${faults[@]}" \
 			"$HANDLER" "${options[@]}" <script >out 2>log
 		read_lines
 		if [ $taken_back = yes ]; then
@@ -255,7 +257,7 @@ broken() {
 	as_alice UIDL
 	[ "${#lines[@]}" -eq 5 ]
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' STAT QUIT >script
-	trace trace trace=fsync,pwrite64 -e inject=fsync,pwrite64:error=EIO \
+	trace_calls trace trace=fsync,pwrite64 -e inject=fsync,pwrite64:error=EIO \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[ "${lines[3]}" = '-ERR [SYS/TEMP] cannot delete the message' ]
@@ -264,6 +266,7 @@ broken() {
 
 # full COMMAND: runs a session of `script` on a small ext4 that COMMAND has filled.
 full() {
+	needs_root
 	[ -e full.image ] || {
 		truncate -s 4M full.image
 		mke2fs -q -t ext4 -b 1024 -m 0 -O ^has_journal full.image
@@ -308,7 +311,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 @test "if a deletion without a record fails midway, -ERR says how many messages are gone" {
 	rm -f "$state"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' SLEE STAT SLEE >script
-	trace trace trace=pwrite64,unlinkat -e inject=pwrite64:error=EDQUOT \
+	trace_calls trace trace=pwrite64,unlinkat -e inject=pwrite64:error=EDQUOT \
 		-e inject=unlinkat:error=EIO:when=2 "$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[ "${lines[6]}" = '-ERR [SYS/TEMP] cannot delete all marked messages: 1 are gone' ]

@@ -44,11 +44,13 @@ plain_build() {
 
 # The power is cut on ext4; tests/power.py does it on xfs and btrfs too.
 @test "a loss of power at any write leaves all or none, and undoes nothing acknowledged: Maildir" {
+	needs_root
 	plain_build
 	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 maildir
 }
 
 @test "a loss of power at any write leaves all or none, and undoes nothing acknowledged: folder" {
+	needs_root
 	plain_build
 	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 folder
 }

@@ -79,7 +79,7 @@ setup() {
 
 @test "QUIT says -ERR if the deletion fails, nothing is gone, and why is in the log" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
-	trace trace trace=faccessat2 -e inject=faccessat2:error=EACCES \
+	trace_calls trace trace=faccessat2 -e inject=faccessat2:error=EACCES \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[ "${lines[6]}" = '-ERR [SYS/PERM] cannot delete the marked messages: none is gone' ]
@@ -90,7 +90,7 @@ setup() {
 
 @test "SLEE says -ERR if the deletion fails, and the session stays in TRANSACTION, marks kept" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 2' 'DELE 3' SLEE STAT RSET STAT 'DELI 1' SLEE >script
-	trace trace trace=fdatasync -e inject=fdatasync:error=EIO \
+	trace_calls trace trace=fdatasync -e inject=fdatasync:error=EIO \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none is gone' ]
@@ -103,7 +103,7 @@ setup() {
 
 @test "DELI says -ERR if the deletion fails, and the message is still there" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 2' STAT 'RETR 2' >script
-	trace trace trace=unlinkat -e inject=unlinkat:error=EROFS \
+	trace_calls trace trace=unlinkat -e inject=unlinkat:error=EROFS \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[ "${lines[3]}" = '-ERR [SYS/PERM] cannot delete the message' ]
@@ -115,6 +115,7 @@ setup() {
 # mounted SETUP OPTION...: a session of `script` in a mount namespace of its own, where SETUP has
 # been done to $mail.
 mounted() {
+	needs_root
 	# shellcheck disable=SC2016
 	unshare --mount env mail="$mail" sh -c 'eval "$1"; shift; exec "$@"' sh "$1" \
 		"$HANDLER" "${options[@]}" "${@:2}" <script >out 2>log
@@ -191,7 +192,7 @@ mounted() {
 
 @test "where the file system has no RENAME_NOREPLACE, messages are marked as seen all the same" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' QUIT >script
-	trace trace trace=renameat2 -e inject=renameat2:error=EINVAL \
+	trace_calls trace trace=renameat2 -e inject=renameat2:error=EINVAL \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	[ -z "$(troubles)" ]
 	[ "$(files alice | head -n 1)" = ./cur/1.M1P1.h:2,S ]

@@ -22,6 +22,7 @@ with_client() {
 }
 
 @test "a session has its connection and the log, and nothing of the listener" {
+	needs_root
 	listen_port
 	with_client <<-'END'
 		first, client = Client(port), Client(port)

@@ -129,6 +129,7 @@ busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
 }
 
 @test "on a read-only file system without a lock file there is still one session at a time" {
+	needs_root
 	make_maildir alice
 	cat >scenario.py <<-'END'
 		import subprocess, sys

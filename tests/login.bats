@@ -142,6 +142,7 @@ refused() {
 }
 
 @test "plaintext-auth: peers in a network may send a password only with always" {
+	needs_root
 	printf '%s\r\n' CAPA 'USER alice' 'PASS apple' QUIT >script
 	for address in 192.0.2.1 2001:db8::1 mapped:192.0.2.1; do
 		for policy in never local always; do

@@ -64,6 +64,7 @@ show_ids() {
 }
 
 @test "only regular files without a leading dot are messages, and nothing else is waited for" {
+	needs_root
 	for user in alice folder; do
 		make_maildir "$user"
 		place=$user/new

@@ -190,7 +190,7 @@ valid_in() {
 		commands+=(NOOP)
 	done
 	printf '%s\r\n' 'USER alice' 'PASS apple' "${commands[@]}" >script
-	trace trace trace=read,write,poll "$HANDLER" "${options[@]}" <script >out
+	trace_calls trace trace=read,write,poll "$HANDLER" "${options[@]}" <script >out
 	[ "$(grep -c '^+OK nothing done' out)" -eq 1000 ]
 	[ "$(grep -cE '(write\(1,|poll\()' trace)" -lt 50 ]
 }

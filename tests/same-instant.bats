@@ -7,6 +7,7 @@ load helpers
 # on_coarse_clocks: runs a Python script, from standard input, on each of them. It can `ask` a session
 # that alice has logged in to, and its mailboxes are in `mail`.
 on_coarse_clocks() {
+	needs_root
 	{
 		cat <<-'END'
 			import os, subprocess, sys

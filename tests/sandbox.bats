@@ -17,6 +17,7 @@ setup() {
 # from_inside PID CALL...: the calls, and what each returned, in `lines`.
 from_inside() {
 	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
+	needs_root
 	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$@"
 }
 
@@ -226,6 +227,7 @@ cannot_empty() {
 }
 
 @test "without a syslog daemon a session does not try to log that it cannot log" {
+	needs_root
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
 	printf '%s\r\n' 'USER alice' 'PASS apple' {,,,,}{NOOP,STAT,NOOP,STAT} QUIT >script
 	cat >scenario <<-'END'
@@ -280,6 +282,7 @@ cannot_empty() {
 # --- Root ---
 
 @test "root serves no session: it becomes the user that the settings name, or ends" {
+	needs_root
 	chown -R nobody "$mail"
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
 	options=("--users=$users" "--mailbox=$mail/%u")
@@ -326,6 +329,7 @@ cannot_empty() {
 }
 
 @test "a listener that root starts becomes the user that the settings name" {
+	needs_root
 	chown -R nobody "$mail"
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
 	options+=(--user=nobody)

@@ -128,6 +128,7 @@ not_base64='-ERR the response is not base64'
 }
 
 @test "a password is wiped from memory when it has been used" {
+	needs_root
 	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
 	printf 'alice:%s\n' "$(openssl passwd -6 -salt salt open-sesame)" >"$users"
 	search() {

@@ -65,6 +65,7 @@ opened() {
 }
 
 @test "sizes that another session has found out are known after WAKE" {
+	needs_root
 	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
 	login one
 	ask one STAT
@@ -79,6 +80,7 @@ opened() {
 }
 
 @test "a read-only session, which writes no size cache, opens no message twice for its size" {
+	needs_root
 	options+=(--read-only=yes)
 	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
 	login one

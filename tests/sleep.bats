@@ -78,7 +78,7 @@ setup() {
 	mkdir "$mail/bob"
 	make_message bob/a.eml
 	printf '%s\r\n' 'USER bob' 'PASS banana split ' SLEE WAKE SLEE WAKE QUIT >script
-	trace trace trace=getdents64 "$HANDLER" "${options[@]}" <script >out
+	trace_calls trace trace=getdents64 "$HANDLER" "${options[@]}" <script >out
 	grep -qx $'+OK \[ACTIVITY/NONE\] 1 messages\r' out
 	[ "$(grep -c '= 0$' trace)" -eq 1 ]
 }
@@ -191,7 +191,7 @@ setup() {
 
 @test "a WAKE that fails in the middle of a directory keeps what was listed before" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' SLEE WAKE WAKE QUIT >script
-	trace trace trace=getdents64 -e inject=getdents64:error=EIO:when=5 \
+	trace_calls trace trace=getdents64 -e inject=getdents64:error=EIO:when=5 \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot open the mailbox' ]

@@ -234,6 +234,7 @@ except ssl.SSLError as error:
 }
 
 @test "a message that cannot be read to its end does not end like a whole one" {
+	needs_root
 	seq 100000 >"$mail/alice/new/2.M1P1.h"
 	cat >broken <<-END
 		#!/bin/sh
@@ -420,6 +421,7 @@ assert answers == 2731 * b'+OK nothing done\r\n'"
 }
 
 @test "nothing of a private key is left when the session begins" {
+	needs_root
 	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
 	for how in 'serve_port ec' 'serve_port rsa' 'listen_port ec' 'listen_port rsa'; do
 		rm server.key

@@ -112,6 +112,7 @@ openssl_client() {
 }
 
 @test "a ticket key that others can read or replace is not used, and the log says so" {
+	needs_root
 	serve_port --tls=implicit
 	refused() {
 		openssl_client -sess_out session
@@ -150,6 +151,7 @@ openssl_client() {
 }
 
 @test "without a runtime directory there are no tickets, and no line in the log" {
+	needs_root
 	RUNTIME_DIRECTORY=$PWD/none serve_port --tls=implicit
 	openssl_client
 	run ! grep -F 'TLS session ticket:' out

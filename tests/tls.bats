@@ -503,6 +503,7 @@ stls_fails() {
 }
 
 @test "small responses do not wait for more: TCP_NODELAY" {
+	needs_root
 	printf 'QUIT\r\n' >script
 	ASAN_OPTIONS=detect_leaks=0 "$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 \
 		strace -qq -o trace -e trace=setsockopt "$HANDLER" "${options[@]}" <script >out
