@@ -3,7 +3,7 @@
 """crash.py kill|EIO|ENOSPC|EACCES|EROFS|short maildir|folder QUIT|SLEE|DELI|recovery
 
 Breaks a session that deletes messages at each of its system calls after login, one by one: kills
-it there, or lets the call fail; or (short) lets a file hold no more than so many octets, so that
+it there, or lets the call fail; or (short) limits the size of files, so that
 the call which goes beyond is a short write, and those after it fail. (recovery: the same to a
 session that finds the deletion of one that was killed.) After each the messages must be there all
 or none, as the reply said if there was one, to every session that follows; and the mailbox must be

@@ -70,7 +70,7 @@ make_message() {
 	printf "${2-Subject: test\n\nHello\n}" >"$mail/$1"
 }
 
-# make_messages COUNT: a Maildir of alice's with so many messages, `message NUMBER`.
+# make_messages COUNT: a Maildir of alice's with COUNT messages, `message NUMBER`.
 make_messages() {
 	local i
 	make_maildir alice

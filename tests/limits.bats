@@ -4,7 +4,7 @@
 
 load helpers
 
-# bad COUNT: so many bad commands, of all kinds.
+# bad COUNT: COUNT bad commands, of all kinds.
 bad() {
 	local i kinds=('' XTND 'CAPA x' STAT 'USER' "$(printf 'A%.0s' {1..600})" 'PASS')
 	for ((i = 0; i < $1; i++)); do

@@ -23,7 +23,7 @@ sys.stdout.buffer.write(b"\r\n".join(l[1:] if l.startswith(b".") else l for l in
 }
 
 # retrieves STORED EXPECTED: a message stored as STORED (for printf) arrives as EXPECTED, and STAT
-# and LIST have announced so many octets; in a Maildir and in a folder.
+# and LIST have announced its size; in a Maildir and in a folder.
 retrieves() {
 	local size place
 	# shellcheck disable=SC2059

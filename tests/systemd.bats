@@ -248,7 +248,7 @@ entry() {
 		logged('connection from 127.0.0.1 refused: max-sessions-per-source = 3')
 		logged('connection from 127.0.0.3 refused: max-sessions = 5')
 		wait_for(lambda: run('systemctl show -P StatusText pop3.service').startswith('0 '))
-		def enter(user): # who has quit counts until the listener has seen his process end
+		def enter(user): # a session counts until the listener has reaped its process
 		    while not (client := Client()).greeting.startswith('+OK'):
 		        pass
 		    return client.login(user)
@@ -266,7 +266,7 @@ entry() {
 		sleepers[0].expect('QUIT', '+OK')
 		more = enter('carol')
 		more.expect('SLEE', '+OK')
-		sleepers[1].close() # who leaves in his sleep makes room, too
+		sleepers[1].close() # a client that leaves during SLEEP frees its slot
 		def may_sleep():
 		    return enter('carol').ask('SLEE').startswith('+OK')
 		wait_for(may_sleep)
