@@ -443,7 +443,7 @@ start() {
 	serving=
 	echo 'tools/demo --serve' >>"$BATS_FILE_TMPDIR/tried"
 	try clone tools/check '^[1-9][0-9]* passed, 0 failed$'
-	try clone 'tools/check --coverage' '^wire\.c .*%' '^[1-9][0-9]* passed, 0 failed$'
+	try clone 'tools/check --coverage' '^lib/wire\.c .*%' '^[1-9][0-9]* passed, 0 failed$'
 	run -64 in_clone 'tools/check --coverage test-wire no-such-test'
 	try clone 'tools/fuzz NAME SECONDS' '^stat::number_of_executed_units: *[1-9]'
 }
