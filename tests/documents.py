@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: ISC
 """documents.py KIND FILE...
 
-Prints the parts of Markdown documents that are of one kind, each once:
-  command  commands to type, in code blocks and between backticks in the text
+Prints the parts of Markdown documents and of manuals (mdoc, in a directory named man) that are of one
+kind, each once:
+  command  commands to type, in code blocks and quoted in the text
   unknown  lines of code blocks that no rule recognises, with file and line
-  inetd, xinetd, script, session, log, output, other  the other contents of code blocks"""
+  inetd, xinetd, script, setting, session, log, output, other  the other contents of code blocks"""
 import re, sys
 
 # The words that a command begins with, after variables if there are any. Another word makes a line of a
@@ -21,12 +22,15 @@ BLOCKS = {
 }
 LINES = {
     'inetd': re.compile(r'\w+ stream tcp (no)?wait \w+ /'),
+    'setting': re.compile(r'[a-z-]+ = \S'),
     'session': re.compile(r'[CS]: |\.\.\.$'),
     'log': re.compile(r"(login of|message|session of) '|session from |TLS handshake with |connection from |"
                       r'settings and certificates are |reload failed, |the sandbox has refused '),
 }
 OTHERS = ['c', 'ini', 'text']  # languages of fenced blocks without commands
 FENCED = re.compile(r'^(?P<fence>```+|~~~+) *(?P<language>\w*)\n(?P<code>.*?)^(?P=fence)$', re.M | re.S)
+LITERAL = re.compile(r'^\.Bd -literal.*\n(?P<code>(.*\n)*?)\.Ed$', re.M)  # of a manual
+QUOTED = re.compile(r'^\.[DQ]l (.+?)( [.,:;)])*$', re.M)  # likewise
 INDENTED = re.compile(r'(?<=\n\n)(?P<code>( {4}.*\n+)+)')
 
 
@@ -78,6 +82,22 @@ def in_document(path):
                 yield 'command', words
 
 
+def in_manual(path):
+    """The same for a manual."""
+    text = open(path).read()
+    for match in LITERAL.finditer(text):
+        lines = match['code'].rstrip().replace('\\&', '').replace('\\e', '\\').split('\n')
+        begin = text.count('\n', 0, match.start('code')) + 1
+        yield from in_block(lines, lambda number: f'{path}:{begin + number}: ')
+    for span in QUOTED.finditer(LITERAL.sub('', text)):
+        if COMMAND.match(span[1]) and ' ' in span[1]:
+            yield 'command', fold(span[1])
+
+
+def parts(path):
+    return in_manual(path) if path.startswith('man/') else in_document(path)
+
+
 wanted, *paths = sys.argv[1:]
-for text in dict.fromkeys(text for path in paths for kind, text in in_document(path) if kind == wanted):
+for text in dict.fromkeys(text for path in paths for kind, text in parts(path) if kind == wanted):
     print(text)

@@ -172,14 +172,14 @@ teardown() {
 
 # --- The documents and the table ---
 
-# documents KIND: the parts of the documents that are of this kind (documents.py). NEWS.md is about
-# the past.
+# documents KIND: the parts of the documents and manuals that are of this kind (documents.py). NEWS.md
+# is about the past.
 documents() {
 	(
 		cd "$BATS_TEST_DIRNAME/.." || return 1
 		shopt -s nullglob
 		GLOBIGNORE=./NEWS.md
-		tests/documents.py "$1" ./*.md doc/*.md
+		tests/documents.py "$1" ./*.md doc/*.md man/*
 	)
 }
 
