@@ -15,8 +15,6 @@ table() {
 		# Try it
 		tools/demo
 		tools/demo --serve
-		tools/check
-		    tools/check test-wire
 
 		# Install
 		tools/packages build
@@ -36,7 +34,7 @@ table() {
 		systemd-analyze security
 		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --check-config
 
-		# Start it
+		# pop3-handler(8)
 		systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket
 		systemctl disable --now pop3s.socket pop3s.service
 		systemctl reload pop3s.service
@@ -47,8 +45,6 @@ table() {
 		    systemctl status pop3s.service
 		tcpserver -R -H -l0 -u $(id -u vmail) -g $(id -g vmail) 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
 		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo -u vmail pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
-
-		# The log
 		journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org
 		journalctl -x
 		    journalctl -x -t pop3-handler
@@ -85,13 +81,18 @@ table() {
 		tests/stress.py
 		    tests/stress.py 1 renames build/pop3-handler build/mail --user=root --users=build/users --mailbox=build/mail/%u
 
-		# Develop
+		# CONTRIBUTING
 		tools/packages build check
 		meson setup build -Dwerror=true
+		meson test -C build --suite quick
 		meson test -C build
 		    meson test -C build test-wire
 		meson test -C build retr --verbose
 		    meson test -C build uid --verbose
+		bats tests/retr.bats
+		    bats tests/uid.bats
+		tools/check
+		    tools/check test-wire
 		meson setup build-asan -Dwerror=true -Db_sanitize=address,undefined
 		tools/check --coverage
 		    tools/check --coverage test-wire
@@ -398,7 +399,9 @@ start() {
 	try clone 'tools/packages build check'
 	try clone 'meson setup build -Dwerror=true' 'werror *: true'
 	try clone 'meson test -C build' 'test-wire +OK'
+	try clone 'meson test -C build --suite quick' 'test-wire +OK'
 	try clone 'meson test -C build retr --verbose' 'RETR, TOP, LIST.* OK'
+	try clone 'bats tests/retr.bats' '^ok 1 RETR, TOP, LIST'
 	try clone 'meson test -C build --suite analysis' 'analysis-cppcheck +OK'
 	try clone 'meson setup build-asan -Dwerror=true -Db_sanitize=address,undefined' 'b_sanitize *: address,undefined'
 	# shellcheck disable=SC2016
