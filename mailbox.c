@@ -99,7 +99,7 @@ static int64_t stable_change_ns(const struct stat *status)
 static int open_file(const struct subdirs *subdirs, struct message *message, void *context)
 {
 	struct mailbox_message *ret = context;
-	struct stat status = { 0 };
+	struct stat status;
 	auto_fd int fd = util_open_regular_file(subdirs->fds[message->subdir], message->name,
 						O_RDONLY, &status);
 

@@ -163,6 +163,7 @@ static inline int util_open_regular_file(int directory_fd, const char *name, int
 		openat(directory_fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 		       S_IRUSR | S_IWUSR);
 
+	*ret_status = (struct stat){ 0 };
 	if (fd < 0 || fstat(fd, ret_status) < 0)
 		return -errno;
 	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -EINVAL;
