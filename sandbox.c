@@ -198,7 +198,7 @@ int sandbox_become_user(const char *user)
 }
 
 /* Makes the set of files that each session begins with, if this kernel can keep it from others. */
-static int make_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
+static int make_file_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
 {
 	*ret_set_fd = landlock_new();
 	if (*ret_set_fd == -EOPNOTSUPP) {
@@ -222,7 +222,7 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 		log_warning("the sandbox is without seccomp, which this kernel does not have");
 	r = process_harden();
 	if (r == 0)
-		r = make_set(settings, tls, &ret->set_fd);
+		r = make_file_set(settings, tls, &ret->set_fd);
 	if (r < 0)
 		log_error("cannot make the sandbox: %s", strerror(-r));
 	return r;

@@ -70,7 +70,8 @@ struct transport {
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
 	size_t out_limit; /* what goes out in one piece */
-	struct peer in_peer, out_peer;
+	struct peer peer;
+	bool is_local;	    /* in both directions */
 	sigset_t wait_mask; /* of signals, while we wait */
 
 	/* No page of them is touched before it is needed. */
@@ -241,6 +242,7 @@ static void use_stream(struct transport *transport, struct stream *stream)
 static int set_up_transport(struct transport *transport, int in_fd, int out_fd,
 			    const struct peer *peer)
 {
+	struct peer out_peer;
 	int r;
 
 	transport->plain.in_fd = in_fd;
@@ -259,11 +261,12 @@ static int set_up_transport(struct transport *transport, int in_fd, int out_fd,
 		transport->plain.stream.piece_octets = PIPE_BUF;
 	use_stream(transport, &transport->plain.stream);
 	if (peer) {
-		transport->in_peer = transport->out_peer = *peer;
+		transport->peer = out_peer = *peer;
 	} else {
-		find_peer(in_fd, transport->plain.in_kind, &transport->in_peer);
-		find_peer(out_fd, transport->plain.out_kind, &transport->out_peer);
+		find_peer(in_fd, transport->plain.in_kind, &transport->peer);
+		find_peer(out_fd, transport->plain.out_kind, &out_peer);
 	}
+	transport->is_local = transport->peer.is_local && out_peer.is_local;
 	catch_sigterm(transport);
 	tune_tcp(out_fd);
 	return 0;
@@ -661,10 +664,10 @@ const struct stream *transport_tls(const struct transport *transport)
 
 bool transport_is_local(const struct transport *transport)
 {
-	return transport->in_peer.is_local && transport->out_peer.is_local;
+	return transport->is_local;
 }
 
 const char *transport_peer(const struct transport *transport)
 {
-	return transport->in_peer.text;
+	return transport->peer.text;
 }

@@ -24,17 +24,19 @@
 extern void __asan_init(void) __attribute__((weak)); /* NOLINT */
 extern void __gcov_exit(void) __attribute__((weak)); /* NOLINT */
 
-/* Whether this build has AddressSanitizer, which needs more memory and system calls. */
-static inline bool util_has_asan(void)
-{
-	return __asan_init != NULL;
-}
-
-/* Whether instruments have something to do when the process exits. */
+/* Whether instruments have something to do when the process exits. Told at run time, so that all
+ * builds leave by the same code; no restriction may depend on what a preloaded library has. */
 static inline bool util_reports_at_exit(void)
 {
-	return util_has_asan() || __gcov_exit != NULL;
+	return __asan_init != NULL || __gcov_exit != NULL;
 }
+
+/* AddressSanitizer needs an address space of its own making, and more system calls. */
+#ifdef __SANITIZE_ADDRESS__
+#define UTIL_HAS_ASAN true
+#else
+#define UTIL_HAS_ASAN false
+#endif
 
 /* Milliseconds of a clock that nobody sets. */
 static inline int64_t util_now_ms(void)

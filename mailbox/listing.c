@@ -20,7 +20,7 @@
 /* How often a listing is begun again, and a message looked for, while others rename files. */
 #define TRIES 5
 
-#define ENTRIES_OCTETS 8192 /* of directory entries at once; little, for each session has it */
+#define ENTRIES_OCTETS 6144 /* of directory entries at once; little, for each session has it */
 
 /* How many ticks of the clock a listing waits for, at most, until a change of just now is past. */
 #define TICKS_MAX 5

@@ -83,7 +83,7 @@ int process_limit(void)
 {
 	int r = 0;
 
-	if (!util_has_asan())
+	if (!UTIL_HAS_ASAN)
 		r = lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
 	/* What the session says, and its log, may go to files that are longer. */
 	if (r == 0 && !is_regular_file(STDOUT_FILENO) && !is_regular_file(STDERR_FILENO))

@@ -39,7 +39,7 @@ bool seccomp_is_available(void)
 {
 	uint32_t action = SECCOMP_RET_TRAP;
 
-	return util_has_asan() || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+	return UTIL_HAS_ASAN || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
 /* The kernel logs the calls that kill: a compromised process cannot suppress that. */
@@ -49,7 +49,7 @@ int seccomp_enter(void)
 	struct sock_filter instructions[ARRAY_SIZE(seccomp_filter)];
 	const struct sock_fprog program = { ARRAY_SIZE(instructions), instructions };
 
-	if (util_has_asan())
+	if (UTIL_HAS_ASAN)
 		return 0;
 	memcpy(instructions, seccomp_filter, sizeof(instructions));
 	if (sigaction(SIGSYS, &action, NULL) < 0 ||

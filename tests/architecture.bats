@@ -43,6 +43,11 @@ forbidden_includes() {
 	done
 }
 
+@test "README has the front modules in the order of the architecture" {
+	modules=$(sed -nE 's/^\| `([a-z0-9-]+)\.c` \|.*/\1/p' README.md)
+	[ "$(tr '\n' ' ' <<<"$modules")" = "$order " ]
+}
+
 @test "an include that the architecture forbids is found" {
 	mkdir "$BATS_TEST_TMPDIR/tree"
 	sources | xargs cp --parents -t "$BATS_TEST_TMPDIR/tree"
