@@ -18,6 +18,7 @@
  * tables of private memory. A session reads a block of commands, collects pointers to the answers,
  * and writes them at once before it waits for more. */
 #include "lib/util.h"
+#include "tls/options.h"
 
 #include <err.h>
 #include <netinet/in.h>
@@ -71,14 +72,6 @@ static char marked[PIECES_MAX][MARKED_OCTETS]; /* the texts of pieces that answe
 /* ---- TLS ---- */
 
 #ifdef WITH_TLS
-/* As in tls.c. */
-#define SYSTEM_PRIORITY "@SYSTEM:-VERS-TLS1.1:-VERS-TLS1.0:-VERS-SSL3.0"
-#define DEFAULT_PRIORITY                                                               \
-	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"   \
-	":-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-GCM:-MAC-ALL:+AEAD"     \
-	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1" \
-	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%SERVER_PRECEDENCE"
-
 static gnutls_certificate_credentials_t credentials; /* NULL: no TLS */
 static gnutls_priority_t priority;
 static gnutls_datum_t ticket_key;
@@ -98,8 +91,9 @@ static void load_tls(const char *cert, const char *key, const char *tickets)
 	check(gnutls_certificate_allocate_credentials(&credentials), "allocate credentials");
 	check(gnutls_certificate_set_x509_key_file(credentials, cert, key, GNUTLS_X509_FMT_PEM),
 	      "load the certificate");
-	if (gnutls_priority_init(&priority, SYSTEM_PRIORITY, NULL) < 0)
-		check(gnutls_priority_init(&priority, DEFAULT_PRIORITY, NULL), "set priorities");
+	if (gnutls_priority_init(&priority, TLS_SYSTEM_PRIORITY, NULL) < 0)
+		check(gnutls_priority_init(&priority, TLS_DEFAULT_PRIORITY, NULL),
+		      "set priorities");
 	check(gnutls_load_file(tickets, &ticket_key), "load the ticket key");
 }
 

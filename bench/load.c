@@ -127,11 +127,11 @@ static bool fill(struct client *client)
 	if (client->end == IN_OCTETS)
 		die("a line is too long");
 	do {
-		char *room = client->in + client->end;
+		char *space = client->in + client->end;
 		size_t octets = IN_OCTETS - client->end;
 
-		n = client->tls ? gnutls_record_recv(client->tls, room, octets) :
-				  recv(client->fd, room, octets, 0);
+		n = client->tls ? gnutls_record_recv(client->tls, space, octets) :
+				  recv(client->fd, space, octets, 0);
 	} while (client->tls && n == GNUTLS_E_AGAIN);
 	if (n < 0)
 		die("cannot receive: %s", client->tls ? gnutls_strerror((int)n) : strerror(errno));

@@ -14,15 +14,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* The choice of the platform, if it has one; never less than TLS 1.2. */
-#define SYSTEM_PRIORITY "@SYSTEM:-VERS-TLS1.1:-VERS-TLS1.0:-VERS-SSL3.0"
-/* Else forward secrecy and authenticated encryption, which clients of the last ten years can do. */
-#define DEFAULT_PRIORITY                                                               \
-	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"   \
-	":-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-GCM:-MAC-ALL:+AEAD"     \
-	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1" \
-	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%SERVER_PRECEDENCE"
-
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 
 #define complain(certificates, ...)                            \
@@ -90,15 +81,16 @@ static int load_priority(struct certificates *certificates)
 {
 	const char *own = certificates->options.priority;
 	const char *bad = "";
-	int r = gnutls_priority_init(&certificates->priority, own ? own : SYSTEM_PRIORITY, &bad);
+	int r = gnutls_priority_init(&certificates->priority, own ? own : TLS_SYSTEM_PRIORITY,
+				     &bad);
 
 	if (r < 0 && !own)
-		r = gnutls_priority_init(&certificates->priority, DEFAULT_PRIORITY, &bad);
+		r = gnutls_priority_init(&certificates->priority, TLS_DEFAULT_PRIORITY, &bad);
 	if (r >= 0)
 		return 0;
 	certificates->priority = NULL;
 	complain(certificates, "tls-priority = '%s' is not a GnuTLS priority string, from '%s' on",
-		 own ? own : DEFAULT_PRIORITY, bad);
+		 own ? own : TLS_DEFAULT_PRIORITY, bad);
 	return certificates_turn_error(r);
 }
 
