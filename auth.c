@@ -452,7 +452,7 @@ static int make_account(const struct search *search, const char *template, struc
 	return r;
 }
 
-/* A name that could leave its place in a path, or forge a line of a log. */
+/* A name that could leave its component of a path, or forge a line of a log. */
 static bool is_bad_name(const char *user)
 {
 	if (*user == '\0')
@@ -592,7 +592,8 @@ static int find_root(const struct passwd_line *entry, const char *template, char
 	return *ret_path ? r : -ENOMEM;
 }
 
-/* Only an account with a home directory, or a place of its own, can be where others are not. */
+/* Only an account with a home directory, or a mailbox path of its own, can be where others are not.
+ */
 static int note_root(void *context, char *line, size_t octets)
 {
 	const struct root_search *search = context;

@@ -52,7 +52,7 @@ int auth_check_again(const char *users, const char *template, struct account *ac
 int auth_check_file(const char *users, struct auth_report *ret_report);
 
 /* Finds the directories below which all mailboxes are, by the template and by what the passwd-file
- * says of homes and places of their own. Each may be found more than once. What the handler returns
+ * says of homes and mailbox paths. Each may be found more than once. What the handler returns
  * below 0 ends the search. Returns 0, or that, or as auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 

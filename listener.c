@@ -20,7 +20,7 @@
 #include <systemd/sd-daemon.h>
 
 #define SOCKETS_MAX 16
-/* Sources that have no session are remembered for their failures, so many of them. */
+/* Sources without a session that are remembered for their failures. */
 #define REMEMBERED_MAX (SCOREBOARD_SOURCES - SCOREBOARD_SLOTS)
 #define GROWTH 64
 /* inetd starts us again with the next client. */

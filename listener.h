@@ -12,7 +12,7 @@
 
 struct listener;
 
-/* Connections that are refused, but in words, are served beside so many sessions. */
+/* Sessions reserved for telling clients why they are refused. */
 #define LISTENER_REFUSALS_MAX 64
 
 struct listener_limits {

@@ -94,7 +94,7 @@ void log_open(int in_fd, int out_fd)
 	struct stat ours;
 
 	if (isatty(STDERR_FILENO) || fstat(STDERR_FILENO, &ours) < 0)
-		return; /* who sits at a terminal may be the client, too */
+		return; /* whoever sits at a terminal may be the client, too */
 	if (is_journal(&ours))
 		target = TO_JOURNAL;
 	else if (S_ISCHR(ours.st_mode) || is_same(&ours, in_fd) || is_same(&ours, out_fd))

@@ -20,7 +20,7 @@
 /* The longest line of an AUTH exchange, without its line end (RFC 5034 section 4). */
 #define AUTH_OCTETS_MAX 12288
 
-/* So many failures in a row end a session. */
+/* Failures in a row that end a session. */
 #define FAILED_LOGINS_MAX 3
 
 /* How long failures of others from the same source let a login wait, at most. */
@@ -50,7 +50,7 @@ bool login_is_tls_offered(const struct session *session)
 
 static bool is_external_allowed(const struct session *session)
 {
-	return *transport_tls(session->transport)->client_names != NULL;
+	return *transport_tls_stream(session->transport)->client_names != NULL;
 }
 
 static int refuse_plaintext(struct session *session, const char *user)
@@ -73,54 +73,14 @@ struct response {
 	size_t octets;
 };
 
-static int login_plain(struct session *session, const struct response *response);
-static int login_external(struct session *session, const struct response *response);
-
-/* The SASL mechanisms. Each needs one response of the client's. */
-static const struct mechanism {
-	const char *name;
-	bool (*is_allowed)(const struct session *session);
-	int (*refuse)(struct session *session, const char *user); /* NULL: not known */
-	int (*login)(struct session *session, const struct response *response);
-} mechanisms[] = {
-	{ "PLAIN", login_is_plaintext_allowed, refuse_plaintext, login_plain }, /* RFC 4616 */
-	{ "EXTERNAL", is_external_allowed, refuse_external, login_external },	/* RFC 4422, A */
-};
-
-int login_put_sasl(struct session *session)
-{
-	char names[sizeof(" PLAIN EXTERNAL")] = "";
-	size_t octets = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
-		if (mechanisms[i].is_allowed(session))
-			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
-						   mechanisms[i].name);
-	}
-	return octets > 0 ? transport_put_line(session->transport, "SASL%s", names) : 0;
-}
-
 /* ---- TLS ---- */
 
 static int start_tls(struct session *session)
 {
-	struct transport *transport = session->transport;
-	int r = transport_start_tls(transport);
-	const char *problem = transport_tls(transport)->tls_problem;
+	int r = transport_start_tls(session->transport);
 
-	if (r < 0) {
-		const char *reason = problem ? problem : strerror(-r);
-		const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };
-
-		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s",
-			  transport_peer(transport), reason);
-		return r;
-	}
-	log_about(LOG_SUBJECT_TLS, transport_tls(transport)->tls_version);
-	if (problem)
-		log_warning("the client certificate of %s is not accepted: %s",
-			    transport_peer(transport), problem);
-	return 0;
+	session_log_tls(session, r);
+	return r;
 }
 
 int login_start_implicit_tls(struct session *session)
@@ -219,8 +179,9 @@ static int open_mailbox(struct session *session, const struct account *account)
 	return r;
 }
 
-/* Opens the account's mailbox; the session owns both from then on. */
-static int open_maildrop(struct session *session, struct account *account, const char *mechanism)
+/* Begins TRANSACTION with the account's mailbox; the session owns both from then on. */
+static int begin_transaction(struct session *session, struct account *account,
+			     const char *mechanism)
 {
 	int r = open_mailbox(session, account);
 
@@ -253,7 +214,7 @@ static int complete_login(struct session *session, int error, const char *user,
 		session_log_refusal(session, user, "the account cannot be looked up");
 		return session_reply_account_failure(session, error, user);
 	}
-	return open_maildrop(session, account, mechanism);
+	return begin_transaction(session, account, mechanism);
 }
 
 static int login_with_password(struct session *session, const char *user, const char *password,
@@ -297,7 +258,7 @@ static int login_plain(struct session *session, const struct response *response)
 static int login_external(struct session *session, const struct response *response)
 {
 	const struct settings *settings = session->settings;
-	const char *const *name = transport_tls(session->transport)->client_names;
+	const char *const *name = transport_tls_stream(session->transport)->client_names;
 	struct account *account = NULL;
 	struct auth_report report;
 	int r;
@@ -313,6 +274,30 @@ static int login_external(struct session *session, const struct response *respon
 }
 
 /* ---- SASL (RFC 5034) ---- */
+
+/* The SASL mechanisms. Each needs one response of the client's. */
+static const struct mechanism {
+	const char *name;
+	bool (*is_allowed)(const struct session *session);
+	int (*refuse)(struct session *session, const char *user); /* NULL: not known */
+	int (*login)(struct session *session, const struct response *response);
+} mechanisms[] = {
+	{ "PLAIN", login_is_plaintext_allowed, refuse_plaintext, login_plain }, /* RFC 4616 */
+	{ "EXTERNAL", is_external_allowed, refuse_external, login_external },	/* RFC 4422, A */
+};
+
+int login_put_sasl(struct session *session)
+{
+	char names[sizeof(" PLAIN EXTERNAL")] = "";
+	size_t octets = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
+		if (mechanisms[i].is_allowed(session))
+			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
+						   mechanisms[i].name);
+	}
+	return octets > 0 ? transport_put_line(session->transport, "SASL%s", names) : 0;
+}
 
 static int list_mechanisms(struct session *session)
 {

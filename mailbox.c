@@ -525,10 +525,10 @@ static int list_anew(struct mailbox *mailbox, const struct record_key *keys, siz
 	mailbox->listing = (struct listing){ 0 };
 	r = read_listing(mailbox, keys, key_count);
 	if (r < 0) {
-		struct listing failed = mailbox->listing;
+		struct listing partial = mailbox->listing;
 
 		mailbox->listing = older;
-		older = failed;
+		older = partial;
 		return r;
 	}
 	*ret_has_new = listing_has_new(&mailbox->listing, &older);

@@ -263,7 +263,7 @@ static int check_tls(const struct settings *settings)
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
-/* All is checked as the user who will serve. */
+/* Runs the checks as the service user. */
 static int check(const struct settings *settings)
 {
 	int users, tls;

@@ -27,10 +27,12 @@
  * with its CRLF be at most, and a little more. */
 #define COMMAND_OCTETS_MAX 512
 
-/* So many bad commands in a row end a session; before that, each waits longer than the one before
- * it, but for the first few: a client may try what we do not know. */
+/* Bad commands in a row that end a session; before that, each waits longer than the one before it,
+ * but for the first few: a client may try what we do not know. */
 #define BAD_COMMANDS_MAX 20
 #define BAD_COMMANDS_FREE 10
+
+#define MESSAGE_OCTETS 65536 /* of a message, read at once */
 
 /* What a command's argument looks like. */
 enum argument_shape {
@@ -224,8 +226,8 @@ static int put_message_end(struct session *session, struct wire_converter *conve
 }
 
 /* A message that cannot be read to its end: after +OK only the end of the connection can tell the
- * client so. What came before is still his. Returns -EIO, whatever the cause: a file system may
- * fail with what means something else of a connection. */
+ * client so. What came before belongs to the client. Returns -EIO, whatever the cause: a file
+ * system may fail with what means something else of a connection. */
 static int break_off(struct session *session, int error, size_t index)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
@@ -248,9 +250,9 @@ static int open_and_send(struct session *session, size_t index, struct mailbox_m
 	if (r < 0)
 		return session_reply_message_failure(session, r, "open the message", index);
 	if (!session->octets)
-		session->octets = malloc(SESSION_READ_OCTETS);
+		session->octets = malloc(MESSAGE_OCTETS);
 	/* The first octets are read before anything is promised. */
-	n = session->octets ? mailbox_message_read(message, session->octets, SESSION_READ_OCTETS) :
+	n = session->octets ? mailbox_message_read(message, session->octets, MESSAGE_OCTETS) :
 			      -ENOMEM;
 	if (n < 0)
 		return session_reply_message_failure(session, (int)n, "read the message", index);
@@ -261,7 +263,7 @@ static int open_and_send(struct session *session, size_t index, struct mailbox_m
 		r = put_octets(session, &converter, session->octets, count);
 		if (top && top->is_done)
 			break;
-		n = mailbox_message_read(message, session->octets, SESSION_READ_OCTETS);
+		n = mailbox_message_read(message, session->octets, MESSAGE_OCTETS);
 	}
 	if (r == 0 && n < 0)
 		r = break_off(session, (int)n, index);

@@ -10,9 +10,9 @@ struct tls;
 struct transport;
 
 /* Serves a session from the greeting, or the handshake before it, to its end. `tls` is NULL if
- * settings->tls is TLS_OFF, `slot_ref` if there is no listener. Returns 0 if it ended with QUIT,
- * and otherwise why it could not go on: as transport.h says, or -EIO if a message could not be read
- * to its end. It has been logged. */
+ * settings->tls is TLS_OFF, `slot_ref` if there is no listener. Returns 0 after QUIT or too many
+ * mistakes, and otherwise why it could not go on: as transport.h says, or -EIO if a message could
+ * not be read to its end. It has been logged. */
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
 		   const struct scoreboard_slot_ref *slot_ref);
 

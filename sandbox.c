@@ -13,8 +13,6 @@
 #include "settings.h"
 #include "tls.h"
 
-#include <limits.h>
-
 /* ---- Files ---- */
 
 /* More directories than this are made fewer, by what they have in common. */
@@ -145,7 +143,7 @@ static int allow_tls(int set_fd, const struct settings *settings, const struct t
 	return r;
 }
 
-/* Where mailboxes are. That the passwd-file cannot be read is for a login to say. */
+/* Where mailboxes are. A login reports a passwd-file that cannot be read. */
 static int find_roots(const struct settings *settings, struct roots *roots)
 {
 	int r = 0;
@@ -213,6 +211,7 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 {
 	int r = process_limit();
 
+	*ret = SANDBOX_NONE;
 	if (r < 0)
 		log_warning("cannot bound what a session may use: %s", strerror(-r));
 	if (settings->sandbox == SANDBOX_OFF)
@@ -246,7 +245,7 @@ int sandbox_before_login(struct sandbox *sandbox)
 }
 
 int sandbox_after_login(const struct settings *settings, const struct account *account,
-			enum sandbox_stage stage, bool *is_confined)
+			enum sandbox_moment moment, bool *is_confined)
 {
 	auto_fd int set_fd = -1;
 	bool is_there;
@@ -258,7 +257,7 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
 	r = allow_after_login(set_fd, settings, account, &is_there);
-	if (r == 0 && (stage == SANDBOX_AT_LOGIN || is_there))
+	if (r == 0 && (moment == SANDBOX_AT_LOGIN || is_there))
 		r = landlock_enter(set_fd);
 	*is_confined = r == 0 && is_there;
 	return r;

@@ -25,26 +25,27 @@ struct sandbox {
 
 #define SANDBOX_NONE ((struct sandbox){ .set_fd = -1 })
 
-/* The first stage, in the process that will be a session or fork sessions: makes what a session
+/* The first call, in the process that will be a session or fork sessions: makes what a session
  * enters; the caller closes it. `tls` is NULL if it is off. What goes wrong is in the log, also
  * what this kernel lacks. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
 void sandbox_close(struct sandbox *sandbox);
 
-/* The second: gives up what no session needs before it has logged in, and closes the sandbox. A
- * failure is in the log. */
+/* The second call, the stage before login: gives up what no session needs before it has logged in,
+ * and closes the sandbox. A failure is in the log. */
 int sandbox_before_login(struct sandbox *sandbox);
 
-enum sandbox_stage {
+enum sandbox_moment {
 	SANDBOX_AT_LOGIN,
 	SANDBOX_AT_WAKE,
 };
 
-/* The third: gives up every mailbox but this account's. A mailbox that does not exist yet cannot be
- * told from its neighbours: then a login gives up what is not as near to it as can be, and a WAKE
- * that has found it gives up the rest. *is_confined says whether that is done, false at first. */
+/* The third call, the stage after login: gives up every mailbox but this account's. A mailbox that
+ * does not exist yet cannot be told from its neighbours: then a login gives up what is not as near
+ * to it as can be, and a WAKE that has found it gives up the rest. *is_confined says whether that
+ * is done, false at first. */
 int sandbox_after_login(const struct settings *settings, const struct account *account,
-			enum sandbox_stage stage, bool *is_confined);
+			enum sandbox_moment moment, bool *is_confined);
 
 /* Logs the last system call that was refused since the last call of this, if there is one. */
 void sandbox_log_refusal(void);

@@ -13,7 +13,7 @@
 /* As many may be connected, and some more are remembered for their failures. */
 #define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4096)
 
-/* So many failures in a row are a user's who tries his passwords. */
+/* Failures in a row that a user trying passwords may make. */
 #define SCOREBOARD_FREE_FAILURES 3
 
 enum scoreboard_state {
@@ -47,7 +47,7 @@ void scoreboard_forget(struct scoreboard *scoreboard, size_t source);
 
 /* ---- For a session ---- */
 
-/* A session's place on the scoreboard; without one (NULL) nothing below does anything. */
+/* A session's slot on the scoreboard; without one (NULL) nothing below does anything. */
 struct scoreboard_slot_ref {
 	struct scoreboard *scoreboard;
 	size_t slot, source;

@@ -31,10 +31,29 @@ void session_log_begin(struct session *session)
 	log_about(LOG_SUBJECT_PEER, transport_peer(session->transport));
 }
 
+void session_log_tls(const struct session *session, int error)
+{
+	const struct stream *tls = transport_tls_stream(session->transport);
+	const char *peer = transport_peer(session->transport);
+
+	if (error < 0) {
+		const char *reason = tls->tls_problem ? tls->tls_problem : strerror(-error);
+		const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };
+
+		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s", peer,
+			  reason);
+		return;
+	}
+	log_about(LOG_SUBJECT_TLS, tls->tls_version);
+	if (tls->tls_problem)
+		log_warning("the client certificate of %s is not accepted: %s", peer,
+			    tls->tls_problem);
+}
+
 /* The version of TLS in words. */
 static const char *describe_tls(const struct session *session)
 {
-	const char *version = transport_tls(session->transport)->tls_version;
+	const char *version = transport_tls_stream(session->transport)->tls_version;
 
 	return version ? version : "no TLS";
 }

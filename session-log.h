@@ -11,6 +11,9 @@ struct session;
 /* Begins to count what the session does, and gives it an id in the log. */
 void session_log_begin(struct session *session);
 
+/* A handshake, with what transport_start_tls() returned. */
+void session_log_tls(const struct session *session, int error);
+
 /* A login with a mechanism; one that was refused, where `user` is the name that the client gave. */
 void session_log_login(const struct session *session, const char *mechanism);
 void session_log_refusal(const struct session *session, const char *user, const char *reason);

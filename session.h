@@ -13,8 +13,6 @@ struct account;
 struct scoreboard_slot_ref;
 struct tls;
 
-#define SESSION_READ_OCTETS 65536
-
 /* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
  * cmd_update() does on its way from TRANSACTION to the end. */
 enum session_state {
@@ -40,11 +38,11 @@ struct session {
 	char *user;		  /* that USER named; NULL: none */
 	unsigned failed_logins;	  /* in a row */
 	unsigned bad_commands;	  /* likewise */
-	bool is_hung_up;	  /* by us: it has had enough of both */
+	bool is_hung_up;	  /* by us: after too many of either */
 	struct account *account;  /* from login on */
 	struct mailbox *mailbox;  /* likewise */
 	bool is_confined;	  /* the sandbox has no more than that mailbox */
-	char *octets;		  /* of a message that is being sent, SESSION_READ_OCTETS */
+	char *octets;		  /* a buffer for a message that is being sent */
 };
 
 /* An argument that has been checked. */

@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
-#include <malloc.h>
-#include <stdint.h>
 #include <stdio.h>
 
 #define NAME_OCTETS_MAX 320 /* of a client's name: an e-mail address (RFC 3696 errata) */
@@ -125,7 +123,7 @@ static int choose_certificate(gnutls_session_t gnutls)
 {
 	const struct tls_stream *stream = gnutls_session_get_ptr(gnutls);
 	const struct certificate *certificate;
-	char name[SERVER_NAME_OCTETS_MAX + 1];
+	char name[CERTIFICATES_NAME_OCTETS_MAX + 1];
 	size_t size = sizeof(name);
 	unsigned type;
 
@@ -339,8 +337,7 @@ static void note_problem(struct tls_stream *stream, int error)
 	stream->stream.tls_problem = stream->problem;
 }
 
-/* Tells what was agreed on, if the stream can be used (error 0), and what is wrong with a client
- * certificate that was not accepted. */
+/* Tells what was agreed on; the version only if the stream can be used (error 0). */
 static void note_agreement(struct tls_stream *stream, int error)
 {
 	const char *version = gnutls_protocol_get_name(gnutls_protocol_get_version(stream->gnutls));

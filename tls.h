@@ -32,17 +32,17 @@ struct tls_functions {
 	 * there. Borrowed; NULL: the library has none. */
 	const char *(*system_file)(void);
 
-	/* The directory of the key that encrypts session tickets, see tls/ticket-key.h. */
+	/* The directory of the key that encrypts session tickets (tls/ticket-key.h). The caller
+	 * frees its path. Returns 0 or -ENOMEM. */
 	void (*make_ticket_directory)(void);
 	int (*find_ticket_directory)(char **ret_path);
 
-	/* Loads `tls` if need be and makes a stream over `below`, which is borrowed. `tls` is
-	 * borrowed until the handshake is over. A successful handshake wipes the private keys of
-	 * `tls`, so it is the only one in this process. Returns 0, or as `load`. The functions of
-	 * the stream return what those of `below` return, and
+	/* Loads `tls` if need be and makes a stream over `below`. Both are borrowed, `tls` until
+	 * the handshake is over: a successful one wipes its private keys, so it is the only one in
+	 * this process. Returns 0, -EBADMSG or -ENOMEM. The stream fails as `below` does, and with:
 	 *   -ECONNRESET  it ended without close_notify, which anyone on the way could have done
-	 *   -EPROTO      the client broke the protocol, refused something, or asked to negotiate
-	 * again -ENOMEM */
+	 *   -EPROTO      the client broke the protocol, refused something, or renegotiated
+	 *   -ENOMEM */
 	int (*new_stream)(struct tls *tls, struct stream *below, struct stream **ret);
 };
 

@@ -145,7 +145,7 @@ static const struct stream_functions plain_functions = {
 
 static const char *const nobody[] = { NULL };
 
-static const struct stream plain_stream = {
+static const struct stream new_plain_stream = {
 	.functions = &plain_functions,
 	.piece_octets = SIZE_MAX,
 	.client_names = nobody,
@@ -238,7 +238,7 @@ static void use_stream(struct transport *transport, struct stream *stream)
 	transport->current = stream;
 }
 
-/* Finds out what it is that the client is on, and who he is unless that is known. */
+/* Finds out what the client is on, and its address unless that is known. */
 static int set_up_transport(struct transport *transport, int in_fd, int out_fd,
 			    const struct peer *peer)
 {
@@ -279,7 +279,7 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 
 	if (!transport)
 		return -ENOMEM;
-	transport->plain.stream = plain_stream;
+	transport->plain.stream = new_plain_stream;
 	transport->tls = &transport->plain.stream;
 	r = set_up_transport(transport, in_fd, out_fd, peer);
 	if (r < 0)
@@ -657,7 +657,7 @@ bool transport_is_encrypted(const struct transport *transport)
 	return transport->current->tls_version != NULL;
 }
 
-const struct stream *transport_tls(const struct transport *transport)
+const struct stream *transport_tls_stream(const struct transport *transport)
 {
 	return transport->tls;
 }

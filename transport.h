@@ -35,8 +35,8 @@ void transport_set_deadline(struct transport *transport, unsigned seconds);
  * answered, and for each time that it takes some of our octets. */
 void transport_set_timeout(struct transport *transport, unsigned seconds);
 
-/* Makes a stream for transport_start_tls(), until which `tls` is borrowed. Returns 0, or as `load`
- * in tls.h; the connection remains usable then. */
+/* Makes a stream for transport_start_tls(), until which `tls` is borrowed. Returns 0, -EBADMSG
+ * or -ENOMEM; the connection remains usable. */
 int transport_prepare_tls(struct transport *transport, struct tls *tls);
 
 /* Sends what is in the buffer, forgets all that has been received (RFC 2595 section 4), and does
@@ -47,7 +47,7 @@ int transport_start_tls(struct transport *transport);
 bool transport_is_encrypted(const struct transport *transport);
 
 /* The stream that TLS is known from, borrowed; the plain one before transport_prepare_tls(). */
-const struct stream *transport_tls(const struct transport *transport);
+const struct stream *transport_tls_stream(const struct transport *transport);
 
 /* Reads a command line, to its LF or CRLF, which is not counted; before it waits for one it sends
  * what is in the buffer. The line ends in a NUL and is the transport's own, writable, and good
@@ -81,7 +81,7 @@ void transport_filled(struct transport *transport, size_t octets);
 /* Sends what is in the buffer. */
 int transport_flush(struct transport *transport);
 
-/* Sends what is in the buffer, and waits for so many milliseconds. Ends early only if the client is
+/* Sends what is in the buffer, and waits for `ms` milliseconds. Ends early only if the client is
  * gone or the deadline comes first. */
 int transport_pause(struct transport *transport, int64_t ms);
 

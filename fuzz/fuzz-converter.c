@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-/* A piece is this many octets at most: little room, and many pieces. */
+/* A piece is this many octets at most: little space, and many pieces. */
 #define PIECE_OCTETS_MAX 16
 
 struct text {
@@ -75,7 +75,8 @@ static uint64_t count_only(const char *in, size_t octets)
 	return converter.octets;
 }
 
-/* How many octets of the message TOP sends: up to the blank line, and so many lines more. */
+/* How many octets of the message TOP sends: up to the blank line, and the lines that are asked for.
+ */
 static size_t cut_plainly(const uint8_t *in, size_t octets, uint64_t lines)
 {
 	size_t start = 0;

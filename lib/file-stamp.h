@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Which file it is, and when it last changed: if that is the same later, so is what it says. */
+ * Identity and change time of a file; equal stamps mean unchanged content. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Who is at the other end of a connection. */
+ * The other end of a connection. */
 #pragma once
 
 #include <netinet/in.h>
@@ -17,6 +17,6 @@ struct peer {
 /* The peer of a connected socket. If that has no internet address: peer_from_environment(). */
 void peer_of_socket(int fd, struct peer *ret);
 
-/* The peer that those tell us of who have accepted the connection and are between it and us, in the
- * variables that tcpserver(1) and systemd.exec(5) have for it; else somebody local. */
+/* The client as reported by a superserver in the environment, in the variables of tcpserver(1) and
+ * systemd.exec(5); else a local one. */
 void peer_from_environment(struct peer *ret);

@@ -30,7 +30,7 @@ struct stream {
 	const struct stream_functions *functions;
 	bool has_pending;    /* octets wait to be read that the descriptor does not show any more */
 	bool wants_write;    /* after -EAGAIN of handshake or close */
-	size_t piece_octets; /* a write of at most so many octets leaves in one piece */
+	size_t piece_octets; /* a write of at most this many octets leaves in one piece */
 	/* Of TLS, after the handshake: */
 	const char *tls_version; /* "TLS1.3" for instance; NULL: this is not TLS, or not yet */
 	const char *tls_problem; /* of the handshake or a client certificate; NULL: none */

@@ -137,7 +137,7 @@ static inline ssize_t util_read(int fd, void *ret_octets, size_t count)
 	return n < 0 ? -errno : n;
 }
 
-/* Reads octets at an offset of a file, fewer only if it ends. Returns how many, or an errno. */
+/* Reads octets at an offset of a file, fewer only if it ends. Returns how many, or errno < 0. */
 static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_t offset)
 {
 	size_t done = 0;
@@ -156,8 +156,10 @@ static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_
 	return (ssize_t)done;
 }
 
-/* Opens a file of a directory, if it is a regular one; never waits. Returns a descriptor, or an
- * errno: -ELOOP           it is a symbolic link -EINVAL, -ENXIO  it is something else */
+/* Opens a file of a directory, if it is a regular one; never waits. Returns a descriptor, or what
+ * openat(2) says:
+ *   -ELOOP           it is a symbolic link
+ *   -EINVAL, -ENXIO  it is something else */
 static inline int util_open_regular_file(int directory_fd, const char *name, int flags,
 					 struct stat *ret_status)
 {

@@ -43,7 +43,7 @@ struct wire_plain {
 	const char *password;
 };
 
-/* Takes apart a message of so many octets that a NUL follows. Returns 0, or -EINVAL if it does not
+/* Takes apart a message of `octets` octets that a NUL follows. Returns 0, or -EINVAL if it does not
  * have these three parts. */
 int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_plain);
 
@@ -67,7 +67,7 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
  * 2) it counted and, unless `out` is NULL, put there. */
 size_t wire_convert_end(struct wire_converter *converter, char out[2]);
 
-/* Where TOP's answer ends: after the header, the blank line, and so many lines of the body
+/* Where TOP's answer ends: after the header, the blank line, and `lines_left` lines of the body
  * (RFC 1939 section 7). */
 struct wire_top {
 	uint64_t lines_left; /* set by the caller: lines of the body still to come */
@@ -77,6 +77,6 @@ struct wire_top {
 	bool is_done; /* everything that TOP sends has been seen */
 };
 
-/* How many of these octets of a file belong to the answer. Once fewer than all do, or `done`
+/* How many of these octets of a file belong to the answer. Once fewer than all do, or `is_done`
  * is set, nothing that follows does. */
 size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets);

@@ -106,7 +106,7 @@ struct block {
 	_Alignas(max_align_t) char octets[];
 };
 
-/* Adds a block with so much capacity before the others. */
+/* Adds a block before the others. */
 static struct block *add_block(struct listing *listing, size_t capacity)
 {
 	struct block *block = malloc(sizeof(*block) + capacity);
@@ -654,14 +654,14 @@ static int look_again(struct listing *listing, const struct subdirs *subdirs)
 }
 
 int listing_with_file(struct listing *listing, const struct subdirs *subdirs,
-		      struct message *message, listing_file_handler *act, void *context)
+		      struct message *message, listing_file_handler *handle, void *context)
 {
 	for (int i = 0; i < TRIES; i++) {
 		int r;
 
 		if (message->marks & MARK_GONE)
 			return -ENOENT;
-		r = act(subdirs, message, context);
+		r = handle(subdirs, message, context);
 		if (r != -ENOENT)
 			return r;
 		/* In a folder the name is all there is to find a message by. */

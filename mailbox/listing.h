@@ -97,10 +97,11 @@ void listing_take_sizes(struct listing *listing, const struct listing *older);
 /* Leaves out the messages that have one of these marks; those after them get a lower index. */
 void listing_drop(struct listing *listing, unsigned marks);
 
+/* Keeps the version of a folder's file that has the size of `message`. */
 int listing_set_version(struct listing *listing, struct message *message,
 			const struct file_version *version);
 
-/* So much memory, for as long as the listing is there. NULL: there is none. */
+/* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets);
 
 /* Gives a message another name, which is copied. */
@@ -113,9 +114,9 @@ void listing_mark(struct listing *listing, struct message *message, enum mark ma
 typedef int listing_file_handler(const struct subdirs *subdirs, struct message *message,
 				 void *context);
 
-/* Calls `act` for a message's file, which is looked for if it was renamed. Returns what `act` does,
+/* Calls `handle` for a message's file, which is looked for if it was renamed. Returns what it does,
  * -ENOENT if the message is gone, or -EAGAIN if it is renamed faster than we can follow. */
 int listing_with_file(struct listing *listing, const struct subdirs *subdirs,
-		      struct message *message, listing_file_handler *act, void *context);
+		      struct message *message, listing_file_handler *handle, void *context);
 
 #define auto_listing __attribute__((cleanup(listing_clear)))

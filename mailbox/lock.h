@@ -19,8 +19,9 @@ struct lock {
 
 /* Opens what is at `path`, and takes the lock. If there is nothing, nothing is open. Returns 0, or
  * a negative errno; besides what the system says of directories and files:
- *   -EBUSY    another session has the lock
- *   -ENOTDIR  `path` is something else than a directory */
+ *   -EBUSY           another session has the lock
+ *   -ENOTDIR         `path` is something else than a directory
+ *   -EINVAL, -ELOOP  the state file is no regular file, or another file by a hard link */
 int lock_open(const char *path, struct lock *ret);
 
 /* The same, but takes no lock, and creates nothing. */

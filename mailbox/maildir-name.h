@@ -24,8 +24,8 @@ uint64_t maildir_name_arrival_us(const char *name);
  * maildir_name_allows_octets() does not allow. */
 int maildir_name_size_octets(const char *name, uint64_t *ret_octets);
 
-/* Whether a message can have so many octets with CRLF line ends, as far as its Maildir name tells
- * by `,S=`, the octets of its file: they are not fewer, and not more than line ends can add. */
+/* Whether a message can have this size with CRLF line ends, as far as its Maildir name tells by
+ * `,S=`, the octets of its file: they are not fewer, and not more than line ends can add. */
 bool maildir_name_allows_octets(const char *name, uint64_t octets);
 
 /* A Maildir name with the flag S (seen) added, the others kept. The caller frees it. If there is

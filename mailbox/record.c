@@ -236,6 +236,6 @@ int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t c
 	/* Syncs the name of a new file, so that a commit needs only to be written. */
 	if (state_octets == 0 && fsync(mailbox_fd) < 0)
 		return -errno;
-	/* Octets, and not a hole: they have their place on the disk. */
+	/* Octets, and not a hole: they have blocks on the disk. */
 	return util_pwrite(state_fd, nothing, missing, state_octets);
 }

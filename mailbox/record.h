@@ -3,8 +3,8 @@
  * The record of a commit: which messages a session has deleted, written before the first of their
  * files goes. It stands at the beginning of the state file, and is overwritten in place.
  *
- * Functions that return an int return 0 or more, or a negative errno: what the system says of
- * files, or -ENOMEM. */
+ * Functions that return an int return 0 or a negative errno: of the system, -ENOMEM, or
+ * -ENAMETOOLONG for a name that no file has. */
 #pragma once
 
 #include <stdbool.h>
@@ -41,7 +41,7 @@ int record_write(int state_fd, int mailbox_fd, struct record_key *keys, size_t c
 
 /* Reads the record. Returns how many messages it has (0: there is no record) and their keys, which
  * the caller frees; or
- *   -EBADMSG  what is there is no record, or one of another mailbox; it means nothing */
+ *   -EBADMSG  it is damaged, or another mailbox's */
 ssize_t record_read(int state_fd, int mailbox_fd, struct record_key **ret_keys);
 
 /* Whether a file is one for records: empty, or with a record, void or of another mailbox. */

@@ -102,7 +102,7 @@ static bool has_good_names(const char *names, size_t octets)
 	return bad == 0;
 }
 
-/* Takes a message whose name is the first of so many octets of names. */
+/* Takes a message whose name is the first in `names`. */
 static bool take_entry(const struct snapshot_entry *entry, const char *names, size_t octets,
 		       struct message *ret)
 {

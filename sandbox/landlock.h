@@ -2,7 +2,7 @@
  *
  * Landlock: which files the process can reach. Descriptors that are open remain usable.
  *
- * Functions return 0 or a negative errno. */
+ * Functions return 0 or more, or a negative errno. */
 #pragma once
 
 enum landlock_access {

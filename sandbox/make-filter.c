@@ -36,7 +36,7 @@ static const char *const calls[] = {
 	"time",
 	/* who am I, and how much memory is there: qsort(3) asks */
 	"geteuid", "getpid", "sysinfo",
-	/* the second step of the sandbox */
+	/* the stage after login */
 	"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self",
 };
 /* clang-format on */
@@ -122,7 +122,7 @@ static int print_instructions(scmp_filter_ctx filter)
 
 int main(int argc, char *argv[])
 {
-	/* Where sandbox.c can go on after a signal, a refused call raises one. */
+	/* Where sandbox/seccomp.c can go on after a signal, a refused call raises one. */
 	bool can_trap =
 		argc > 1 && (strcmp(argv[1], "x86_64") == 0 || strcmp(argv[1], "aarch64") == 0);
 	scmp_filter_ctx filter = seccomp_init(can_trap ? SCMP_ACT_TRAP : SCMP_ACT_ERRNO(EPERM));

@@ -41,7 +41,7 @@ int process_become_user(const char *user)
 	entry = getpwnam(user);
 	if (!entry)
 		return errno == 0 ? -ENOENT : -errno;
-	/* Who is that user already keeps the groups that he was given. */
+	/* A process that is that user already keeps its groups. */
 	if (!is_root())
 		return getuid() == entry->pw_uid && geteuid() == entry->pw_uid ? 0 : -EPERM;
 	if (initgroups(user, entry->pw_gid) < 0 ||

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What the house's rooms may know of each other, and how the code looks.
+# What modules may include of each other, and how the code looks.
 
 load helpers
 
@@ -23,10 +23,10 @@ sources() {
 # 3. The front modules, and the inner ones for theirs, include only those that come after them.
 forbidden_includes() {
 	sources | xargs grep -H '^#include "' | sed -E 's|\.[ch]:#include "(.*)\.h"| \1|' | awk -v "order=$order" '
-		function room(module) { sub("/.*", "", module); return module }
+		function folder(module) { sub("/.*", "", module); return module }
 		BEGIN { count = split(order, fronts); for (i = 1; i <= count; i++) rank[fronts[i]] = i }
 		{
-			from = room($1); to = room($2); is_inner = $2 ~ "/"
+			from = folder($1); to = folder($2); is_inner = $2 ~ "/"
 			if (to == "lib") allowed = 1
 			else if (is_inner) allowed = from == to
 			else allowed = rank[from] && rank[to] && rank[from] <= rank[to]

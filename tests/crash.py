@@ -36,10 +36,10 @@ elif command == 'recovery':
 
 def make_mailbox():
     shutil.rmtree(here + '/mail', ignore_errors=True)
-    for place in ['new', 'cur', 'tmp'] if layout == 'maildir' else ['.']:
-        os.makedirs(f'{mailbox}/{place}')
-    for unique, place in messages.items():
-        path = {'folder': unique, 'maildir': f'{place}/{unique}' + (place == 'cur') * ':2,F'}
+    for subdir in ['new', 'cur', 'tmp'] if layout == 'maildir' else ['.']:
+        os.makedirs(f'{mailbox}/{subdir}')
+    for unique, subdir in messages.items():
+        path = {'folder': unique, 'maildir': f'{subdir}/{unique}' + (subdir == 'cur') * ':2,F'}
         open(f'{mailbox}/{path[layout]}', 'w').write(f'Subject: {unique}\n\nHello\n')
 
 
@@ -134,8 +134,8 @@ fault = 'signal=KILL' if how == 'kill' else 'error=' + how
 def break_at(point):
     make_victim()
     if how == 'short':
-        limit, has_room = divmod(point, 2)
-        if has_room:  # that the session before this one has kept ready
+        limit, has_space = divmod(point, 2)
+        if has_space:  # that the session before this one has kept ready
             talk(login)
         return talk(script, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
                                                                   (limit, limit)))

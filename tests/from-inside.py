@@ -41,15 +41,15 @@ def set_registers(registers):
 def make_ready(text, memory, before):
     """Lets the call be what the process does next. Returns its name."""
     name, *words = text.split(' ')
-    arguments, room = [], before['rsp'] - 4096
+    arguments, space = [], before['rsp'] - 4096
     for word in words:
         try:
             arguments.append(int(word, 0) & (2 ** 64 - 1))
         except ValueError:
-            memory.seek(room)
+            memory.seek(space)
             memory.write(word.encode() + b'\0')
-            arguments.append(room)
-            room += len(word.encode()) + 1
+            arguments.append(space)
+            space += len(word.encode()) + 1
     registers = dict(before, rip=before['rip'] - 2, rax=numbers[name], orig_rax=2 ** 64 - 1,
                      **dict(zip(['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'], arguments)))
     set_registers(registers)

@@ -47,7 +47,7 @@ static void test_sleep(struct scoreboard *scoreboard)
 	(void)tap(scoreboard_state(scoreboard, 200) == SCOREBOARD_AWAKE, "and stays awake");
 	(void)tap(scoreboard_note_sleep(&refs[2], 1) == 0, "another user's may");
 	scoreboard_note_wake(&refs[0]);
-	(void)tap(scoreboard_note_sleep(&refs[1], 1) == 0, "who wakes up gives the place back");
+	(void)tap(scoreboard_note_sleep(&refs[1], 1) == 0, "who wakes up gives the slot back");
 	scoreboard_end(scoreboard, 200);
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "and so does who ends");
 }

@@ -185,13 +185,6 @@ static int load_key(struct certificates *certificates, struct certificate *certi
 	return 0;
 }
 
-static int load_certificate(struct certificates *certificates, struct certificate *certificate)
-{
-	int r = load_chain(certificates, certificate);
-
-	return r == 0 ? load_key(certificates, certificate) : r;
-}
-
 /* Puts a certificate and its key into credentials. */
 static int add_certificate(struct certificates *certificates,
 			   gnutls_certificate_credentials_t credentials,
@@ -219,7 +212,7 @@ static bool is_rsa(const struct certificate *certificate)
 /* Whether `other` is good for every name that the certificate is good for. */
 static bool is_stand_in_for(const struct certificate *other, const struct certificate *certificate)
 {
-	char name[SERVER_NAME_OCTETS_MAX + 1];
+	char name[CERTIFICATES_NAME_OCTETS_MAX + 1];
 	bool has_name = false;
 
 	if (other == certificate)
@@ -259,7 +252,7 @@ static int add_certificates(struct certificates *certificates, struct certificat
 	return r;
 }
 
-/* Who vouches for clients. They see the names of these. */
+/* The authorities that vouch for clients, to which their names are shown. */
 static int add_client_ca(struct certificates *certificates,
 			 gnutls_certificate_credentials_t credentials, const gnutls_datum_t *pem)
 {
@@ -337,7 +330,9 @@ static int load_certificates(struct certificates *certificates)
 	for (size_t i = 0; i < certificates->count && r == 0; i++) {
 		certificates->list[i].cert_path = certs[i];
 		certificates->list[i].key_path = certificates->options.keys[i];
-		r = load_certificate(certificates, &certificates->list[i]);
+		r = load_chain(certificates, &certificates->list[i]);
+		if (r == 0)
+			r = load_key(certificates, &certificates->list[i]);
 	}
 	return r;
 }

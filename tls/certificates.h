@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SERVER_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
+#define CERTIFICATES_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
 
 struct certificate {
 	const char *cert_path, *key_path;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The key of TLS session tickets. Who has it can read what the clients of a day have sent and
+ * The key of TLS session tickets. Whoever has it can read what the clients of a day have sent and
  * received in resumed TLS 1.2 sessions, and can pretend to have shown a client certificate: so
  * nobody else may read the file or put another in its place. All of this runs before login. */
 #include "tls/ticket-key.h"
@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/file.h>
 #include <sys/random.h>
