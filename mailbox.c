@@ -104,7 +104,7 @@ static int open_file(const struct subdirs *subdirs, struct message *message, voi
 						O_RDONLY, &status);
 
 	if (fd < 0)
-		return fd == -ELOOP || fd == -EINVAL || fd == -ENXIO ? -ENOENT : fd;
+		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
 	ret->file_octets = ret->left_octets = (uint64_t)status.st_size;
 	ret->inode = status.st_ino;
 	ret->changed_ns = stable_change_ns(&status);
@@ -150,8 +150,7 @@ static void load_sizes(struct mailbox *mailbox)
 	mailbox->has_loaded_sizes = true;
 }
 
-/* Keeps sizes and listing for the next session; a failure costs it only time. A listing without the
- * messages that a record hides is not saved: the record may go. */
+/* Keeps sizes and listing for the next session; a failure costs it only time. */
 static void save_caches(struct mailbox *mailbox)
 {
 	const struct lock *lock = &mailbox->lock;
@@ -160,7 +159,7 @@ static void save_caches(struct mailbox *mailbox)
 		return;
 	if (mailbox->has_unsaved_sizes)
 		sizes_save(lock->root_fd, &mailbox->listing, lock->subdirs.is_maildir);
-	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) && lock->record_error == 0 &&
+	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) &&
 	    snapshot_is_worthwhile(&mailbox->listing, &lock->subdirs)) {
 		load_sizes(mailbox);
 		snapshot_save(lock->root_fd, &mailbox->listing);
@@ -408,7 +407,6 @@ static int read_listing(struct mailbox *mailbox, const struct record_key *keys, 
 	if (!mailbox->has_snapshot)
 		r = listing_read(&lock->subdirs, &mailbox->listing);
 	mailbox->has_loaded_sizes = mailbox->has_snapshot; /* it had all that was known */
-	mailbox->lock.record_error = 0;
 	if (r < 0 || key_count == 0)
 		return r;
 	r = deletion_recover(&mailbox->listing, &mailbox->lock, keys, key_count, &report);

@@ -21,14 +21,14 @@
 #define UTIL_NS_PER_S INT64_C(1000000000)
 
 /* Symbols of instruments that some builds have. */
-extern void __asan_init(void) __attribute__((weak)); /* NOLINT */
-extern void __gcov_exit(void) __attribute__((weak)); /* NOLINT */
+extern void __lsan_do_leak_check(void) __attribute__((weak)); /* NOLINT */
+extern void __gcov_exit(void) __attribute__((weak));	      /* NOLINT */
 
 /* Whether instruments have something to do when the process exits. Told at run time, so that all
  * builds leave by the same code; no restriction may depend on what a preloaded library has. */
 static inline bool util_reports_at_exit(void)
 {
-	return __asan_init != NULL || __gcov_exit != NULL;
+	return __lsan_do_leak_check != NULL || __gcov_exit != NULL;
 }
 
 /* AddressSanitizer needs an address space of its own making, and more system calls. */
@@ -157,9 +157,7 @@ static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_
 }
 
 /* Opens a file of a directory, if it is a regular one; never waits. Returns a descriptor, or what
- * openat(2) says:
- *   -ELOOP           it is a symbolic link
- *   -EINVAL, -ENXIO  it is something else */
+ * openat(2) says: -ELOOP for a symbolic link, -ENXIO for anything else. */
 static inline int util_open_regular_file(int directory_fd, const char *name, int flags,
 					 struct stat *ret_status)
 {
@@ -170,7 +168,7 @@ static inline int util_open_regular_file(int directory_fd, const char *name, int
 	*ret_status = (struct stat){ 0 };
 	if (fd < 0 || fstat(fd, ret_status) < 0)
 		return -errno;
-	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -EINVAL;
+	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -ENXIO;
 }
 
 /* Replaces a file in a directory by these octets, or leaves it as it was. Readers have no lock:

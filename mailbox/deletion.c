@@ -104,7 +104,7 @@ static int check_subdirs(const struct deletion *deletion)
 static int write_record(struct deletion *deletion)
 {
 	const struct lock *lock = deletion->lock;
-	int r = lock->record_error ? lock->record_error : lock->state_error;
+	int r = deletion->listing->record_error ?: lock->state_error;
 
 	if (r == 0)
 		r = record_write(lock->state_fd, lock->root_fd, deletion->keys,
@@ -175,7 +175,7 @@ static void complete_deletion(struct deletion *deletion)
 		r = deletion->report.error;
 	if (r == 0)
 		r = record_clear(deletion->lock->state_fd);
-	deletion->lock->record_error = deletion->report.error = r;
+	deletion->listing->record_error = deletion->report.error = r;
 }
 
 /* Removes messages without a record, and makes that last. If it cannot be made so, a record may. */
@@ -256,12 +256,12 @@ int deletion_recover(struct listing *listing, struct lock *lock, const struct re
 
 	if (r < 0)
 		return r;
-	lock->record_error = lock->state_error;
-	if (lock->record_error == 0)
+	listing->record_error = lock->state_error;
+	if (listing->record_error == 0)
 		complete_deletion(&deletion);
 	else
 		deletion.report = (struct deletion_report){ deletion.count, deletion.count,
-							    lock->record_error };
+							    listing->record_error };
 	listing_drop(listing, MARK_GONE | MARK_CHOSEN);
 	*ret = deletion.report;
 	return 0;

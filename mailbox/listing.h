@@ -64,7 +64,9 @@ struct listing {
 	struct message *messages; /* in the order of arrival */
 	struct block *blocks;	  /* what messages point to */
 	size_t count, capacity;
-	unsigned marks;	      /* that any message may have: others need not be looked for */
+	int record_error; /* why the record of messages that are not listed must stay; 0: none is
+			     left */
+	unsigned marks;	  /* that any message may have: others need not be looked for */
 	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
 	struct file_stamp stamps[SUBDIRS]; /* all 0: there is no such directory */
 	bool is_stable;			   /* if the stamps are the same later, so is the listing */

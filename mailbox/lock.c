@@ -81,7 +81,7 @@ static int open_state(struct lock *lock, int flags)
 	auto_fd int fd = util_open_regular_file(lock->root_fd, STATE_NAME, flags, &status);
 
 	if (fd < 0)
-		return fd;
+		return fd == -ENXIO ? -EINVAL : fd;
 	/* A file with another name may be another owner's, or be in a backup made of links. */
 	if (status.st_nlink > 1 && !record_is_ours(fd))
 		return -EINVAL;

@@ -11,7 +11,6 @@ struct lock {
 	int state_fd;	       /* the state file, for reading at least */
 	int state_error;       /* why nothing can be written to it (negative errno); 0: it can */
 	uint64_t state_octets; /* of that file when it was opened */
-	int record_error;      /* why the record there must stay (negative errno); 0: it need not */
 	struct subdirs subdirs;
 };
 

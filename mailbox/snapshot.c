@@ -184,7 +184,8 @@ bool snapshot_load(int mailbox_fd, const struct subdirs *subdirs, struct listing
 
 bool snapshot_is_worthwhile(const struct listing *listing, const struct subdirs *subdirs)
 {
-	if (listing->count < MESSAGES_MIN || !subdirs->is_maildir ||
+	/* A record that hides messages may go. */
+	if (listing->count < MESSAGES_MIN || !subdirs->is_maildir || listing->record_error ||
 	    listing_is_unchanged(listing, subdirs) <= 0)
 		return false;
 	for (size_t i = 0; i < listing->count; i++) {

@@ -175,3 +175,28 @@ opened_message() {
 	listed UIDL QUIT
 	[ ! -e "$snapshot" ]
 }
+
+# A file that is root's in a sticky directory cannot be removed: its message is deleted by a record.
+@test "a snapshot hides no message after the record that deleted it is gone" {
+	needs_root
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	chown -R nobody "$mail"
+	chown root "$mail/alice/cur" "$mail"/alice/cur/100{00,02}00.M1P1.h:2,S
+	chmod 1777 "$mail/alice/cur"
+	options+=(--user=nobody)
+	as_alice 'DELE 1' 'DELE 2' QUIT
+	[ "${lines[2]}" = '+OK goodbye' ]
+	grep -q '2 deleted messages of .* are hidden' log
+	rm "$mail"/alice/.pop3-handler.{listing,sizes} 2>/dev/null || true
+	start_session sleeper
+	login sleeper
+	ask sleeper SLEE
+	rm "$mail/alice/.pop3-handler.state"
+	ask sleeper WAKE
+	[[ $reply == '+OK [ACTIVITY/NONE] 1498 messages' ]]
+	ask sleeper STAT # so that there is something to save
+	ask sleeper QUIT
+	hang_up sleeper
+	as_alice
+	[[ $(cat out) == *'+OK 1500 messages'* ]]
+}

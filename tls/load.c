@@ -32,15 +32,15 @@ static int find_module(char **ret_path)
 
 int tls_new(const struct tls_options *options, struct tls **ret)
 {
-	const struct tls_functions *functions = NULL;
+	/* Loaded once: at a reload there may be a module of another version. */
+	static const struct tls_functions *functions;
 	auto_free char *path = NULL;
 	void *module;
 
-	if (find_module(&path) < 0)
+	if (!functions && find_module(&path) < 0)
 		return -ENOMEM;
-	module = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* it stays */
-	if (module)
-		functions = dlsym(module, TLS_FUNCTIONS);
+	module = functions ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL); /* it stays */
+	functions = module ? dlsym(module, TLS_FUNCTIONS) : functions;
 	if (functions)
 		return functions->new (options, ret);
 	options->complain("cannot load TLS: %s", dlerror());
