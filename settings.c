@@ -25,6 +25,7 @@ struct setting {
 	const char *shown;   /* what --help calls a default that depends */
 	/* Reads `value` into the field. Returns 0, -EINVAL or -ENOMEM. */
 	int (*parse)(const struct setting *setting, const char *value, void *field);
+	void (*release)(void *field); /* frees the value; NULL: there is nothing to free */
 	size_t field;
 	unsigned min, max;	      /* of a number */
 	const char *words[WORDS_MAX]; /* those that parse_word() takes */
@@ -59,12 +60,13 @@ static size_t list_length(char *const *list)
 	return count;
 }
 
-static char **free_list(char **list)
+static void free_list(void *field)
 {
-	for (size_t i = 0; list && list[i]; i++)
-		free(list[i]);
-	free(list);
-	return NULL;
+	char ***list = field;
+
+	for (size_t i = 0; *list && (*list)[i]; i++)
+		free((*list)[i]);
+	free(take_ptr(*list));
 }
 
 /* One more path of a setting that may be given several times. */
@@ -128,8 +130,10 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 #define FIELD(member) .field = offsetof(struct settings, member)
 #define PATH_OF_FILE "the path of a file"
 /* clang-format off */
-#define TEXT(member, what) .parse = parse_text, FIELD(member), .expects = (what)
-#define PATHS(member, what) .parse = parse_paths, FIELD(member), .expects = (what)
+#define TEXT(member, what) \
+	.parse = parse_text, .release = util_free, FIELD(member), .expects = (what)
+#define PATHS(member, what) \
+	.parse = parse_paths, .release = free_list, FIELD(member), .expects = (what)
 #define YES_NO(member, value) \
 	.initial = (value), .parse = parse_yes_no, FIELD(member), .expects = "yes or no"
 #define SECONDS(member, value) \
@@ -148,6 +152,7 @@ static const struct setting table[] = {
 	{ .name = "mailbox",
 	  .initial = "%h/Maildir",
 	  .parse = parse_template,
+	  .release = util_free,
 	  FIELD(mailbox),
 	  .expects = "a path, in which '%' is followed by u, n, d, h or %",
 	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
@@ -472,11 +477,9 @@ static int resolve_tls(struct settings *settings, bool has_file, char **ret_prob
 static void forget_list(struct settings *settings, const char *argument)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		char ***list = (void *)((char *)settings + table[i].field);
-
-		if (table[i].parse == parse_paths && strncmp(argument, "--", 2) == 0 &&
+		if (table[i].release == free_list && strncmp(argument, "--", 2) == 0 &&
 		    option_value(argument + 2, table[i].name))
-			*list = free_list(*list);
+			free_list((char *)settings + table[i].field);
 	}
 }
 
@@ -525,12 +528,8 @@ int settings_load(int argc, char *argv[], struct settings **ret, enum settings_a
 struct settings *settings_free(struct settings *settings)
 {
 	for (size_t i = 0; settings && i < ARRAY_SIZE(table); i++) {
-		void *field = (char *)settings + table[i].field;
-
-		if (table[i].parse == parse_paths)
-			(void)free_list(*(char ***)field);
-		else if (table[i].parse == parse_text || table[i].parse == parse_template)
-			free(*(char **)field);
+		if (table[i].release)
+			table[i].release((char *)settings + table[i].field);
 	}
 	free(settings);
 	return NULL;
