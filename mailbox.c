@@ -277,27 +277,22 @@ int mailbox_delete(struct mailbox *mailbox, size_t index)
 	struct deletion_report report;
 
 	message_at(mailbox, index)->marks |= MARK_CHOSEN;
-	return deletion_run(&mailbox->listing, &mailbox->lock, 1, &report);
+	return deletion_run(&mailbox->listing, &mailbox->lock, &report);
 }
 
 int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
 {
 	struct deletion_report report = { 0 };
-	size_t count = 0;
 	int r = 0;
 
 	mailbox->report = (struct mailbox_report){ 0 };
-	for (size_t i = 0; (mailbox->listing.marks & MARK_DELETED) && i < mailbox->listing.count;
-	     i++) {
-		struct message *message = &mailbox->listing.messages[i];
-
-		if (!(message->marks & MARK_DELETED))
-			continue;
-		message->marks |= MARK_CHOSEN;
-		count++;
+	if (mailbox->listing.marks & MARK_DELETED) {
+		for (size_t i = 0; i < mailbox->listing.count; i++) {
+			if (mailbox->listing.messages[i].marks & MARK_DELETED)
+				mailbox->listing.messages[i].marks |= MARK_CHOSEN;
+		}
+		r = deletion_run(&mailbox->listing, &mailbox->lock, &report);
 	}
-	if (count > 0)
-		r = deletion_run(&mailbox->listing, &mailbox->lock, count, &report);
 	mailbox->report.hidden = report.hidden;
 	mailbox->report.error = report.error;
 	*ret_deleted = report.deleted;

@@ -213,12 +213,15 @@ static int delete_chosen(struct deletion *deletion)
 	return r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, size_t count,
-		 struct deletion_report *ret)
+int deletion_run(struct listing *listing, struct lock *lock, struct deletion_report *ret)
 {
-	auto_deletion struct deletion deletion = { listing, lock, .count = count };
-	int r = delete_chosen(&deletion);
+	auto_deletion struct deletion deletion = { .listing = listing, .lock = lock };
+	int r = 0;
 
+	for (size_t i = 0; i < listing->count; i++)
+		deletion.count += (listing->messages[i].marks & MARK_CHOSEN) != 0;
+	if (deletion.count > 0)
+		r = delete_chosen(&deletion);
 	for (size_t i = 0; i < listing->count && r < 0; i++)
 		listing->messages[i].marks &= (uint8_t)~MARK_CHOSEN;
 	*ret = deletion.report;
@@ -251,7 +254,11 @@ static int choose_recorded(struct deletion *deletion, const struct record_key *k
 int deletion_recover(struct listing *listing, struct lock *lock, const struct record_key *keys,
 		     size_t count, struct deletion_report *ret)
 {
-	auto_deletion struct deletion deletion = { listing, lock, .has_record = true };
+	auto_deletion struct deletion deletion = {
+		.listing = listing,
+		.lock = lock,
+		.has_record = true,
+	};
 	int r = choose_recorded(&deletion, keys, count);
 
 	if (r < 0)

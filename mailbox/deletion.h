@@ -17,14 +17,13 @@ struct deletion_report {
 	int error;	/* why (negative errno), or why else the record could not be cleared; 0 */
 };
 
-/* Deletes the `count` messages with MARK_CHOSEN, and takes this mark from all. Returns 0 when that
+/* Deletes the messages with MARK_CHOSEN, and takes this mark from all. Returns 0 when that
  * is certain, whatever happens. On failure ret->deleted messages are gone; that is 0, unless the
  * disk had no space for a record and they were deleted one by one:
  *   -EROFS, -EACCES  the mailbox cannot be written
  *   -EAGAIN          others rename a message faster than we can follow
  *   -EIO, -ENOMEM    and others of the system */
-int deletion_run(struct listing *listing, struct lock *lock, size_t count,
-		 struct deletion_report *ret);
+int deletion_run(struct listing *listing, struct lock *lock, struct deletion_report *ret);
 
 /* Completes the deletion of the messages in a record that an earlier session has left, or leaves
  * them out of the listing at least. *ret is written on success only. */
