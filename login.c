@@ -167,12 +167,13 @@ static int refuse_login(struct session *session, const char *user, const char *r
 /* Opens the account's mailbox, and gives up everybody else's. */
 static int open_mailbox(struct session *session, const struct account *account)
 {
-	enum mailbox_access access =
-		session_is_read_only(session, account) ? MAILBOX_READ_ONLY : MAILBOX_READ_WRITE;
-	int r = mailbox_open(account->mailbox, access, &session->mailbox);
+	bool is_read_only = session_is_read_only(session, account);
+	int r = mailbox_open(account->mailbox,
+			     is_read_only ? MAILBOX_READ_ONLY : MAILBOX_READ_WRITE,
+			     &session->mailbox);
 
 	if (r == 0)
-		r = sandbox_after_login(session->settings, account, SANDBOX_AT_LOGIN,
+		r = sandbox_after_login(session->settings, account, is_read_only, SANDBOX_AT_LOGIN,
 					&session->is_confined);
 	if (r < 0)
 		session->mailbox = mailbox_free(session->mailbox);

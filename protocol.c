@@ -431,7 +431,9 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
 	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
-	r = sandbox_after_login(settings, session->account, SANDBOX_AT_WAKE, &session->is_confined);
+	r = sandbox_after_login(settings, session->account,
+				session_is_read_only(session, session->account), SANDBOX_AT_WAKE,
+				&session->is_confined);
 	if (r < 0) {
 		mailbox_sleep(session->mailbox);
 		return session_reply_failure(session, r, "open the mailbox",

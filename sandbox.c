@@ -171,9 +171,8 @@ static int allow_before_login(int set_fd, const struct settings *settings, const
 
 /* One mailbox, and the passwd-file for WAKE. */
 static int allow_after_login(int set_fd, const struct settings *settings,
-			     const struct account *account, bool *ret_is_there)
+			     const struct account *account, bool is_read_only, bool *ret_is_there)
 {
-	bool is_read_only = settings->read_only || account->is_read_only;
 	int r = allow_nearest(set_fd, account->mailbox,
 			      is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE, ret_is_there);
 
@@ -245,7 +244,7 @@ int sandbox_before_login(struct sandbox *sandbox)
 }
 
 int sandbox_after_login(const struct settings *settings, const struct account *account,
-			enum sandbox_moment moment, bool *is_confined)
+			bool is_read_only, enum sandbox_moment moment, bool *is_confined)
 {
 	auto_fd int set_fd = -1;
 	bool is_there;
@@ -256,7 +255,7 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	set_fd = landlock_new();
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
-	r = allow_after_login(set_fd, settings, account, &is_there);
+	r = allow_after_login(set_fd, settings, account, is_read_only, &is_there);
 	if (r == 0 && (moment == SANDBOX_AT_LOGIN || is_there))
 		r = landlock_enter(set_fd);
 	*is_confined = r == 0 && is_there;

@@ -45,7 +45,7 @@ enum sandbox_moment {
  * to it as can be, and a WAKE that has found it gives up the rest. *is_confined says whether that
  * is done, false at first. */
 int sandbox_after_login(const struct settings *settings, const struct account *account,
-			enum sandbox_moment moment, bool *is_confined);
+			bool is_read_only, enum sandbox_moment moment, bool *is_confined);
 
 /* Logs the last system call that was refused since the last call of this, if there is one. */
 void sandbox_log_refusal(void);
