@@ -428,7 +428,7 @@ static int send_close_notify(struct stream *base)
 
 /* ---- Beginning and end ---- */
 
-static struct stream *free_stream(struct stream *base)
+static void free_stream(struct stream *base)
 {
 	struct tls_stream *stream = (struct tls_stream *)base;
 
@@ -436,7 +436,6 @@ static struct stream *free_stream(struct stream *base)
 		free(stream->names[i]);
 	gnutls_deinit(stream->gnutls);
 	free(stream);
-	return NULL;
 }
 
 static const struct stream_functions stream_functions = {
@@ -468,7 +467,7 @@ static int new_stream(struct tls *tls, struct stream *below, struct stream **ret
 	stream->service = (struct tls_service *)tls;
 	r = make_session(stream);
 	if (r < 0)
-		(void)free_stream(&stream->stream);
+		free_stream(&stream->stream);
 	else
 		*ret = &stream->stream;
 	return r;

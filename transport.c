@@ -129,10 +129,9 @@ static int do_nothing(struct stream *stream)
 }
 
 /* It is a part of the transport. */
-static struct stream *forget_plain(struct stream *stream)
+static void forget_plain(struct stream *stream)
 {
 	(void)stream;
-	return NULL;
 }
 
 static const struct stream_functions plain_functions = {
@@ -301,7 +300,7 @@ struct transport *transport_free(struct transport *transport)
 {
 	if (transport) {
 		discard_input(transport);
-		(void)transport->tls->functions->free(transport->tls);
+		transport->tls->functions->free(transport->tls);
 		free(transport->in);
 		free(transport->out);
 	}

@@ -21,8 +21,7 @@ struct stream_functions {
 	/* Begin and end the stream. Return 0 or a negative errno. */
 	int (*handshake)(struct stream *stream);
 	int (*close)(struct stream *stream);
-	/* Frees it, and returns NULL. */
-	struct stream *(*free)(struct stream *stream);
+	void (*free)(struct stream *stream);
 };
 
 /* The common part of all kinds. The texts are borrowed from the stream. */

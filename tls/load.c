@@ -37,10 +37,12 @@ int tls_new(const struct tls_options *options, struct tls **ret)
 	auto_free char *path = NULL;
 	void *module;
 
-	if (!functions && find_module(&path) < 0)
-		return -ENOMEM;
-	module = functions ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL); /* it stays */
-	functions = module ? dlsym(module, TLS_FUNCTIONS) : functions;
+	if (!functions) {
+		if (find_module(&path) < 0)
+			return -ENOMEM;
+		module = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* it stays */
+		functions = module ? dlsym(module, TLS_FUNCTIONS) : NULL;
+	}
 	if (functions)
 		return functions->new (options, ret);
 	options->complain("cannot load TLS: %s", dlerror());
