@@ -44,34 +44,27 @@
 #define KEEPALIVE_INTERVAL_S 60
 #define PEER_TIMEOUT_MS 600000
 
-enum kind {
-	KIND_SOCKET,
-	KIND_PIPE, /* poll(2) promises PIPE_BUF octets */
-	KIND_FILE, /* never waits */
-	KIND_OTHER,
-};
+#define NO_DEADLINE INT64_MAX
 
-/* Plain descriptors. */
+/* Plain descriptors, and what kind of file each is on. */
 struct plain_stream {
 	struct stream stream;
 	int in_fd, out_fd;
-	enum kind in_kind, out_kind;
+	mode_t in_mode, out_mode;
 };
 
 struct transport {
 	struct plain_stream plain;
 	struct stream *tls;	/* over it; until transport_prepare_tls() it is the plain one */
 	struct stream *current; /* the one that is in use */
-	bool has_deadline;
-	int64_t deadline_ms; /* monotonic, if has_deadline */
-	int64_t timeout_ms;  /* of each wait, if not */
-	int error;	     /* the first failure, which every later call gets too */
+	int64_t deadline_ms;	/* monotonic, or NO_DEADLINE */
+	int64_t timeout_ms;	/* of each wait, if there is no deadline */
+	int error;		/* the first failure, which every later call gets too */
 
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
-	size_t out_limit; /* what goes out in one piece */
-	struct peer peer;
-	bool is_local;	    /* in both directions */
+	size_t out_limit;   /* what goes out in one piece */
+	struct peer peer;   /* local only if it is so in both directions */
 	sigset_t wait_mask; /* of signals, while we wait */
 
 	/* No page of them is touched before it is needed. */
@@ -96,9 +89,9 @@ static ssize_t read_plain(struct stream *stream, void *space, size_t octets)
 	int fd = plain->in_fd;
 	ssize_t n;
 
-	if (plain->in_kind == KIND_SOCKET)
+	if (S_ISSOCK(plain->in_mode))
 		n = recv(fd, space, octets, MSG_DONTWAIT);
-	else if (plain->in_kind == KIND_FILE || is_ready(fd, POLLIN))
+	else if (S_ISREG(plain->in_mode) || is_ready(fd, POLLIN))
 		n = read(fd, space, octets);
 	else
 		return -EAGAIN;
@@ -111,11 +104,11 @@ static ssize_t write_plain(struct stream *stream, const void *octets, size_t cou
 	int fd = plain->out_fd;
 	ssize_t n;
 
-	if (plain->out_kind == KIND_SOCKET)
+	if (S_ISSOCK(plain->out_mode))
 		n = send(fd, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL);
-	else if (plain->out_kind == KIND_FILE)
+	else if (S_ISREG(plain->out_mode))
 		n = write(fd, octets, count);
-	else if (is_ready(fd, POLLOUT))
+	else if (is_ready(fd, POLLOUT)) /* a pipe then has space for PIPE_BUF octets */
 		n = write(fd, octets, count < PIPE_BUF ? count : PIPE_BUF);
 	else
 		return -EAGAIN;
@@ -142,14 +135,6 @@ static const struct stream_functions plain_functions = {
 	.free = forget_plain,
 };
 
-static const char *const nobody[] = { NULL };
-
-static const struct stream new_plain_stream = {
-	.functions = &plain_functions,
-	.piece_octets = SIZE_MAX,
-	.client_names = nobody,
-};
-
 /* ---- The transport ---- */
 
 static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
@@ -161,27 +146,10 @@ static int fail(struct transport *transport, int error)
 	return transport->error;
 }
 
-static int find_kind(int fd, enum kind *ret_kind)
-{
-	struct stat status;
-
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (S_ISSOCK(status.st_mode))
-		*ret_kind = KIND_SOCKET;
-	else if (S_ISFIFO(status.st_mode))
-		*ret_kind = KIND_PIPE;
-	else if (S_ISREG(status.st_mode))
-		*ret_kind = KIND_FILE;
-	else
-		*ret_kind = KIND_OTHER;
-	return 0;
-}
-
 /* The peer of a descriptor. */
-static void find_peer(int fd, enum kind kind, struct peer *ret)
+static void find_peer(int fd, mode_t mode, struct peer *ret)
 {
-	if (kind == KIND_SOCKET)
+	if (S_ISSOCK(mode))
 		peer_of_socket(fd, ret);
 	else
 		peer_from_environment(ret);
@@ -238,49 +206,49 @@ static void use_stream(struct transport *transport, struct stream *stream)
 }
 
 /* Finds out what the client is on, and its address unless that is known. */
-static int set_up_transport(struct transport *transport, int in_fd, int out_fd,
-			    const struct peer *peer)
+static int set_up_transport(struct transport *transport, const struct peer *peer)
 {
+	struct plain_stream *plain = &transport->plain;
+	struct stat in_status, out_status;
 	struct peer out_peer;
-	int r;
 
-	transport->plain.in_fd = in_fd;
-	transport->plain.out_fd = out_fd;
 	transport->in = malloc(IN_OCTETS);
 	transport->out = malloc(OUT_OCTETS_MIN);
+	transport->out_octets = OUT_OCTETS_MIN;
 	if (!transport->in || !transport->out)
 		return -ENOMEM;
-	transport->out_octets = OUT_OCTETS_MIN;
-	r = find_kind(in_fd, &transport->plain.in_kind);
-	if (r == 0)
-		r = find_kind(out_fd, &transport->plain.out_kind);
-	if (r < 0)
-		return r;
-	if (transport->plain.out_kind == KIND_PIPE)
-		transport->plain.stream.piece_octets = PIPE_BUF;
-	use_stream(transport, &transport->plain.stream);
+	if (fstat(plain->in_fd, &in_status) < 0 || fstat(plain->out_fd, &out_status) < 0)
+		return -errno;
+	plain->in_mode = in_status.st_mode;
+	plain->out_mode = out_status.st_mode;
+	plain->stream.piece_octets = S_ISFIFO(plain->out_mode) ? PIPE_BUF : SIZE_MAX;
+	use_stream(transport, &plain->stream);
 	if (peer) {
-		transport->peer = out_peer = *peer;
+		transport->peer = *peer;
 	} else {
-		find_peer(in_fd, transport->plain.in_kind, &transport->peer);
-		find_peer(out_fd, transport->plain.out_kind, &out_peer);
+		find_peer(plain->in_fd, plain->in_mode, &transport->peer);
+		find_peer(plain->out_fd, plain->out_mode, &out_peer);
+		transport->peer.is_local &= out_peer.is_local;
 	}
-	transport->is_local = transport->peer.is_local && out_peer.is_local;
 	catch_sigterm(transport);
-	tune_tcp(out_fd);
+	tune_tcp(plain->out_fd);
 	return 0;
 }
 
 int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret)
 {
+	static const char *const nobody[] = { NULL };
 	struct transport *transport = calloc(1, sizeof(*transport));
 	int r;
 
 	if (!transport)
 		return -ENOMEM;
-	transport->plain.stream = new_plain_stream;
+	transport->plain.stream.functions = &plain_functions;
+	transport->plain.stream.client_names = nobody;
+	transport->plain.in_fd = in_fd;
+	transport->plain.out_fd = out_fd;
 	transport->tls = &transport->plain.stream;
-	r = set_up_transport(transport, in_fd, out_fd, peer);
+	r = set_up_transport(transport, peer);
 	if (r < 0)
 		(void)transport_free(transport);
 	else
@@ -310,26 +278,29 @@ struct transport *transport_free(struct transport *transport)
 
 void transport_set_deadline(struct transport *transport, unsigned seconds)
 {
-	transport->has_deadline = true;
 	transport->deadline_ms = util_now_ms() + (int64_t)seconds * 1000;
 }
 
 void transport_set_timeout(struct transport *transport, unsigned seconds)
 {
-	transport->has_deadline = false;
+	transport->deadline_ms = NO_DEADLINE;
 	transport->timeout_ms = (int64_t)seconds * 1000;
 }
 
 /* When a wait that begins now must be over. */
 static int64_t wait_end_ms(const struct transport *transport)
 {
-	return transport->has_deadline ? transport->deadline_ms :
-					 util_now_ms() + transport->timeout_ms;
+	if (transport->deadline_ms != NO_DEADLINE)
+		return transport->deadline_ms;
+	return util_now_ms() + transport->timeout_ms;
 }
 
-/* Waits until `fd` is ready. A client that keeps it ready does not outlive `end_ms` either. */
-static int wait_ready(const struct transport *transport, int fd, short events, int64_t end_ms)
+/* Waits until the client has sent something (POLLIN), can take something (POLLOUT) or, asked for
+ * neither, hangs up. A client that keeps a descriptor ready does not outlive `end_ms` either. */
+static int wait_ready(const struct transport *transport, short events, int64_t end_ms)
 {
+	int fd = events == POLLIN ? transport->plain.in_fd : transport->plain.out_fd;
+
 	for (;;) {
 		struct pollfd poll_fd = { .fd = fd, .events = events };
 		int64_t left_ms = end_ms - util_now_ms();
@@ -356,15 +327,11 @@ static int send_buffer(struct transport *transport, size_t kept)
 		size_t octets = transport->out_end - kept;
 		ssize_t n = transport->current->functions->write(transport->current, transport->out,
 								 octets);
-		int r = 0;
 
 		if (n == -EAGAIN)
-			r = wait_ready(transport, transport->plain.out_fd, POLLOUT,
-				       wait_end_ms(transport));
-		else if (n < 0 && n != -EINTR)
-			r = (int)n;
-		if (r < 0)
-			return fail(transport, r);
+			n = wait_ready(transport, POLLOUT, wait_end_ms(transport));
+		if (n < 0 && n != -EINTR)
+			return fail(transport, (int)n);
 		if (n > 0) {
 			transport->out_end -= (size_t)n;
 			memmove(transport->out, transport->out + n, transport->out_end);
@@ -388,11 +355,9 @@ static int read_some(struct transport *transport, int64_t end_ms)
 	ssize_t n;
 
 	do {
-		int r = waits ? wait_ready(transport, transport->plain.in_fd, POLLIN, end_ms) : 0;
-
-		if (r < 0)
-			return fail(transport, r);
-		n = stream->functions->read(stream, space, octets);
+		n = waits ? wait_ready(transport, POLLIN, end_ms) : 0;
+		if (n == 0)
+			n = stream->functions->read(stream, space, octets);
 		waits = true;
 	} while (n == -EINTR || n == -EAGAIN);
 	if (n <= 0)
@@ -452,8 +417,8 @@ static int take_line(struct transport *transport, const char *lf, size_t max_oct
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
 			size_t *ret_octets)
 {
-	bool is_skipping = false, has_waited = false;
-	int64_t end_ms = 0;
+	bool is_skipping = false;
+	int64_t end_ms = 0; /* not known before the first wait */
 
 	for (;;) {
 		size_t octets = transport->in_end - transport->in_start;
@@ -468,12 +433,10 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 			is_skipping = true;
 			discard_input(transport);
 		}
-		if (!has_waited) {
-			r = transport_flush(transport);
-			if (r < 0)
-				return r;
+		if (end_ms == 0) {
+			if (transport_flush(transport) < 0)
+				return transport->error;
 			end_ms = wait_end_ms(transport);
-			has_waited = true;
 		}
 		compact_input(transport);
 		r = read_some(transport, end_ms);
@@ -484,10 +447,9 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 
 static size_t space_left(const struct transport *transport)
 {
-	size_t octets = transport->out_limit;
+	size_t octets = transport->out_limit < transport->out_octets ? transport->out_limit :
+								       transport->out_octets;
 
-	if (octets > transport->out_octets)
-		octets = transport->out_octets;
 	return octets - transport->out_end;
 }
 
@@ -512,12 +474,8 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
 
 	if (space_left(transport) < needed)
 		grow(transport);
-	if (space_left(transport) < needed) {
-		int r = transport_flush(transport);
-
-		if (r < 0)
-			return r;
-	}
+	if (space_left(transport) < needed && transport_flush(transport) < 0)
+		return transport->error;
 	end = transport->out + transport->out_end;
 	memcpy(end, text, octets);
 	memcpy(end + octets, "\r\n", 2);
@@ -544,12 +502,8 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets)
 {
 	grow(transport);
-	if (space_left(transport) < SPACE_OCTETS_MIN) {
-		int r = send_buffer(transport, KEPT_OCTETS);
-
-		if (r < 0)
-			return r;
-	}
+	if (space_left(transport) < SPACE_OCTETS_MIN)
+		(void)send_buffer(transport, KEPT_OCTETS); /* transport->error knows */
 	*ret_space = transport->out + transport->out_end;
 	*ret_octets = space_left(transport);
 	return transport->error;
@@ -577,14 +531,12 @@ int transport_put_end(struct transport *transport, const char *before, size_t oc
 int transport_pause(struct transport *transport, int64_t ms)
 {
 	int64_t end_ms = util_now_ms() + ms;
-	bool is_too_long = transport->has_deadline && transport->deadline_ms <= end_ms;
+	bool is_too_long = transport->deadline_ms <= end_ms;
 	int r = transport_flush(transport);
 
 	if (r < 0)
 		return r;
-	/* Asked for no event, poll(2) tells only of errors and of hang-ups. */
-	r = wait_ready(transport, transport->plain.out_fd, 0,
-		       is_too_long ? transport->deadline_ms : end_ms);
+	r = wait_ready(transport, 0, is_too_long ? transport->deadline_ms : end_ms);
 	if (r == -ETIMEDOUT && !is_too_long)
 		return 0;
 	return fail(transport, r == 0 ? -EPIPE : r);
@@ -598,10 +550,7 @@ static int complete(struct transport *transport, struct stream *stream,
 	int r;
 
 	while ((r = step(stream)) == -EAGAIN) {
-		r = wait_ready(transport,
-			       stream->wants_write ? transport->plain.out_fd :
-						     transport->plain.in_fd,
-			       stream->wants_write ? POLLOUT : POLLIN, end_ms);
+		r = wait_ready(transport, stream->wants_write ? POLLOUT : POLLIN, end_ms);
 		if (r < 0)
 			break;
 	}
@@ -617,7 +566,7 @@ int transport_finish(struct transport *transport)
 	if (r == 0)
 		r = complete(transport, transport->current, transport->current->functions->close);
 	transport->current = &transport->plain.stream; /* what still comes is for nobody */
-	if (r < 0 || transport->plain.in_kind != KIND_SOCKET)
+	if (r < 0 || !S_ISSOCK(transport->plain.in_mode))
 		return r;
 	if (transport->in_start == transport->in_end &&
 	    (ioctl(transport->plain.in_fd, FIONREAD, &unread) < 0 || unread == 0))
@@ -663,7 +612,7 @@ const struct stream *transport_tls_stream(const struct transport *transport)
 
 bool transport_is_local(const struct transport *transport)
 {
-	return transport->is_local;
+	return transport->peer.is_local;
 }
 
 const char *transport_peer(const struct transport *transport)
