@@ -27,12 +27,12 @@ struct key_file {
 	unsigned char seal[DIGEST_OCTETS];
 };
 
-/* Whether it is ours, and nobody else can do to it what `forbidden` says. */
+/* Whether what has just been opened is ours, and nobody else can do to it what `forbidden` says. */
 static int check_owner(int fd, mode_t type, mode_t forbidden)
 {
 	struct stat status;
 
-	if (fstat(fd, &status) < 0)
+	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
 	if ((status.st_mode & S_IFMT) != type || status.st_uid != geteuid() ||
 	    (status.st_mode & forbidden) || (type == S_IFREG && status.st_nlink != 1))
@@ -64,8 +64,6 @@ static int open_key_directory(int *ret_fd)
 	if (r < 0)
 		return r;
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
 	r = check_owner(fd, S_IFDIR, S_IWGRP | S_IWOTH);
 	if (r == 0)
 		*ret_fd = take_fd(&fd);
@@ -77,15 +75,12 @@ static int read_key(int fd, struct key_file *ret_file)
 {
 	ssize_t n = util_pread(fd, ret_file, sizeof(*ret_file), 0);
 	int64_t age_s;
-	int r;
 
 	if (n < 0)
 		return (int)n;
-	if (n != sizeof(*ret_file))
+	if (n != sizeof(*ret_file) ||
+	    digest_check_seal(ret_file, sizeof(*ret_file), ret_file->seal) < 0)
 		return -EBADMSG;
-	r = digest_check_seal(ret_file, sizeof(*ret_file), ret_file->seal);
-	if (r < 0)
-		return r;
 	age_s = (int64_t)time(NULL) - ret_file->made_s;
 	return age_s < 0 || age_s >= KEY_LIFETIME_S ? -EBADMSG : 0;
 }
@@ -122,8 +117,6 @@ int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS])
 		return r;
 	fd = openat(directory, KEY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 		    0600);
-	if (fd < 0)
-		return -errno;
 	r = check_owner(fd, S_IFREG, S_IRWXG | S_IRWXO);
 	if (r == 0)
 		r = read_key(fd, &file);
