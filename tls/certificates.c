@@ -337,15 +337,6 @@ static int load_certificates(struct certificates *certificates)
 	return r;
 }
 
-/* The credentials have copies. */
-static void forget_own_keys(struct certificates *certificates)
-{
-	for (size_t i = 0; i < certificates->count; i++) {
-		gnutls_x509_privkey_deinit(certificates->list[i].key);
-		certificates->list[i].key = NULL;
-	}
-}
-
 static int load_all(struct certificates *certificates)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
@@ -358,7 +349,10 @@ static int load_all(struct certificates *certificates)
 		r = load_certificates(certificates);
 	for (size_t i = 0; i < certificates->count && r == 0; i++)
 		r = make_credentials(certificates, &certificates->list[i], &client_ca);
-	forget_own_keys(certificates);
+	for (size_t i = 0; i < certificates->count; i++) { /* the credentials have copies */
+		gnutls_x509_privkey_deinit(certificates->list[i].key);
+		certificates->list[i].key = NULL;
+	}
 	for (char *const *path = certificates->options.ocsp; path && *path && r == 0; path++)
 		load_ocsp(certificates, *path);
 	return r;
@@ -383,17 +377,12 @@ void certificates_unload(struct certificates *certificates)
 
 int certificates_load(struct certificates *certificates)
 {
-	int r;
+	int r = certificates->list ? 0 : load_all(certificates);
 
-	if (certificates->is_loaded)
+	if (r == 0)
 		return certificates->complaints;
-	r = load_all(certificates);
-	if (r < 0) {
-		certificates_unload(certificates);
-		return r;
-	}
-	certificates->is_loaded = true;
-	return certificates->complaints;
+	certificates_unload(certificates);
+	return r;
 }
 
 const struct certificate *certificates_find(const struct certificates *certificates,

@@ -7,7 +7,6 @@
 
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
-#include <stdbool.h>
 #include <stddef.h>
 
 #define CERTIFICATES_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
@@ -25,7 +24,6 @@ struct certificate {
 /* All 0 but the options until certificates_load(). */
 struct certificates {
 	struct tls_options options;
-	bool is_loaded;
 	int complaints;
 	gnutls_priority_t priority;
 	struct certificate *list;
