@@ -197,39 +197,30 @@ static int add_name(struct tls_stream *stream, const char *name, size_t octets)
 	return stream->names[count] ? 0 : -ENOMEM;
 }
 
-/* Takes the e-mail addresses. In ret_has_any: whether there are any, be they of use or not. */
-static int find_mail_addresses(struct tls_stream *stream, gnutls_x509_crt_t crt, bool *ret_has_any)
-{
-	int r = 0;
-
-	*ret_has_any = false;
-	for (unsigned i = 0; r == 0; i++) {
-		char name[NAME_OCTETS_MAX + 1];
-		size_t octets = sizeof(name);
-		int type = gnutls_x509_crt_get_subject_alt_name(crt, i, name, &octets, NULL);
-
-		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
-			break;
-		if (type == GNUTLS_SAN_RFC822NAME)
-			r = add_name(stream, name, octets);
-		if (type == GNUTLS_SAN_RFC822NAME || type < 0) /* or one that is too long */
-			*ret_has_any = true;
-	}
-	return r;
-}
-
+/* Takes the e-mail addresses; only where there are none, be they of use or not, the common name. */
 static int find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
 {
 	char name[NAME_OCTETS_MAX + 1];
-	size_t octets = sizeof(name);
-	bool has_any;
-	int r = find_mail_addresses(stream, crt, &has_any);
+	size_t octets;
+	bool has_address = false;
 
-	if (r == 0 && !has_any &&
-	    gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &octets) ==
-		    0)
-		r = add_name(stream, name, octets);
-	return r;
+	for (unsigned i = 0;; i++) {
+		int type;
+
+		octets = sizeof(name);
+		type = gnutls_x509_crt_get_subject_alt_name(crt, i, name, &octets, NULL);
+		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+			break;
+		if (type == GNUTLS_SAN_RFC822NAME && add_name(stream, name, octets) < 0)
+			return -ENOMEM;
+		/* Less than 0: one that is too long. */
+		has_address |= type == GNUTLS_SAN_RFC822NAME || type < 0;
+	}
+	octets = sizeof(name);
+	if (!has_address && gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0,
+							  name, &octets) == 0)
+		return add_name(stream, name, octets);
+	return 0;
 }
 
 static int find_peer_names(struct tls_stream *stream, const gnutls_datum_t *der)
@@ -296,6 +287,8 @@ static const char *describe_alert(int alert)
 
 static const char *describe_error(const struct tls_stream *stream, int error)
 {
+	if (stream->has_read && !stream->is_tls)
+		return "what the client sent is not TLS";
 	switch (error) {
 	case GNUTLS_E_PREMATURE_TERMINATION:
 	case GNUTLS_E_SESSION_EOF:
@@ -325,10 +318,7 @@ static void note_problem(struct tls_stream *stream, int error)
 	int alert = client_alert(stream, error);
 	const char *name = alert < 0 ? NULL : gnutls_alert_get_name((unsigned)alert);
 
-	if (stream->has_read && !stream->is_tls)
-		(void)snprintf(stream->problem, sizeof(stream->problem),
-			       "what the client sent is not TLS");
-	else if (alert >= 0)
+	if (stream->is_tls && alert >= 0)
 		(void)snprintf(stream->problem, sizeof(stream->problem), "%s: %s (alert %d)",
 			       describe_alert(alert), name ? name : "unknown alert", alert);
 	else
