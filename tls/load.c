@@ -11,8 +11,8 @@
 #include <stdio.h>
 
 /* The module's file: beside the program (in a build folder), else where it is installed. A search
- * path of the linker would be searched for every library at each start. */
-static int find_module(char **ret_path)
+ * path of the linker would be searched for every library at each start. NULL: no memory. */
+static char *find_module(void)
 {
 	char program[PATH_MAX] = "";
 	ssize_t octets = readlink("/proc/self/exe", program, sizeof(program) - 1);
@@ -21,13 +21,11 @@ static int find_module(char **ret_path)
 	if (octets > 0) {
 		util_cut_path(program);
 		if (asprintf(&beside, "%s/%s", program, TLS_MODULE) < 0)
-			return -ENOMEM;
+			return NULL;
 	}
 	if (beside && access(beside, F_OK) == 0)
-		*ret_path = take_ptr(beside);
-	else
-		*ret_path = strdup(TLS_DIRECTORY "/" TLS_MODULE);
-	return *ret_path ? 0 : -ENOMEM;
+		return take_ptr(beside);
+	return strdup(TLS_DIRECTORY "/" TLS_MODULE);
 }
 
 int tls_new(const struct tls_options *options, struct tls **ret)
@@ -38,7 +36,8 @@ int tls_new(const struct tls_options *options, struct tls **ret)
 	void *module;
 
 	if (!functions) {
-		if (find_module(&path) < 0)
+		path = find_module();
+		if (!path)
 			return -ENOMEM;
 		module = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* it stays */
 		functions = module ? dlsym(module, TLS_FUNCTIONS) : NULL;
