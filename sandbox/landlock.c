@@ -33,38 +33,25 @@ struct ruleset {
 	 LANDLOCK_ACCESS_FS_MAKE_REG | ACCESS_REFER)
 #define ACCESS_OF_FILES (ACCESS_READ_FILE | ACCESS_WRITE_FILE)
 
-/* All that the kernel can refuse. */
-static struct ruleset make_ruleset(long version)
-{
-	struct ruleset ruleset = { .access_fs = ACCESS_REFER | (ACCESS_REFER - 1) };
-
-	if (version >= 3)
-		ruleset.access_fs |= ACCESS_TRUNCATE;
-	if (version >= 4)
-		ruleset.access_net = ACCESS_NET;
-	if (version >= 5)
-		ruleset.access_fs |= ACCESS_IOCTL_DEV;
-	if (version >= 6)
-		ruleset.scoped = SCOPED_ALL;
-	return ruleset;
-}
-
-static long find_landlock_version(void)
-{
-	return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-}
-
 int landlock_new(void)
 {
-	long version = find_landlock_version();
-	struct ruleset ruleset = make_ruleset(version);
+	long version =
+		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	/* All that the kernel can refuse. */
+	const struct ruleset all = {
+		.access_fs = ACCESS_REFER | (ACCESS_REFER - 1) |
+			     (version >= 3 ? ACCESS_TRUNCATE : 0) |
+			     (version >= 5 ? ACCESS_IOCTL_DEV : 0),
+		.access_net = version >= 4 ? ACCESS_NET : 0,
+		.scoped = version >= 6 ? SCOPED_ALL : 0,
+	};
 	int set_fd;
 
 	/* EPERM: a container's filter does not know the call. */
 	if (version < VERSION_MIN)
 		return version >= 0 || errno == ENOSYS || errno == EPERM ? -EOPNOTSUPP : -errno;
 	/* It has O_CLOEXEC. */
-	set_fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
+	set_fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
 	return set_fd < 0 ? -errno : set_fd;
 }
 
