@@ -20,10 +20,9 @@ static void note_refusal(int signal_number, siginfo_t *info, void *context)
 	ucontext_t *user = context;
 
 	(void)signal_number;
-	if (info->si_code <= 0)
-		return; /* not the kernel, but somebody has sent it */
-	/* What a tracer makes of a call that it lets fail, as the tests do; it sets the error. */
-	if (info->si_syscall == -1)
+	/* Not what somebody has sent; nor what a tracer makes of a call that it lets fail, as the
+	 * tests do: it sets the error. */
+	if (info->si_code <= 0 || info->si_syscall == -1)
 		return;
 	refused_call = info->si_syscall;
 #if defined(__x86_64__)
