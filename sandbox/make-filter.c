@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 /* What the session itself does, the C library, GnuTLS, libcrypt and libsystemd for it. Which files
  * can be opened, changed and deleted is for Landlock to say. */
@@ -41,61 +40,44 @@ static const char *const calls[] = {
 };
 /* clang-format on */
 
-/* A call is allowed if one argument is this, as far as the mask goes. */
+/* Calls that are allowed if one argument has a value, as far as a mask goes. */
 static const struct {
 	const char *name;
-	unsigned argument;
-	uint64_t mask, value;
+	struct scmp_arg_cmp condition;
 } conditions[] = {
-	{ "ioctl", 1, UINT32_MAX, FIONREAD }, { "ioctl", 1, UINT32_MAX, TCGETS },
-	{ "mmap", 2, PROT_EXEC, 0 },	      { "mmap2", 2, PROT_EXEC, 0 },
-	{ "mprotect", 2, PROT_EXEC, 0 },
+	{ "ioctl", { 1, SCMP_CMP_MASKED_EQ, UINT32_MAX, FIONREAD } },
+	{ "ioctl", { 1, SCMP_CMP_MASKED_EQ, UINT32_MAX, TCGETS } },
+	{ "mmap", { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 } },
+	{ "mmap2", { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 } },
+	{ "mprotect", { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 } },
 };
 
-/* A call that another architecture does not have is none of its programs'. */
-static int allow(scmp_filter_ctx filter, const char *name, unsigned conditions_count,
-		 const struct scmp_arg_cmp *condition)
+/* `condition` may be NULL. A call that another architecture lacks is none of its programs'. */
+static int allow(scmp_filter_ctx filter, const char *name, const struct scmp_arg_cmp *condition)
 {
 	int number = seccomp_syscall_resolve_name(name);
 
 	if (number == __NR_SCMP_ERROR)
 		return -EINVAL;
-	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, conditions_count, condition);
+	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, condition ? 1 : 0, condition);
 }
 
 static int add_rules(scmp_filter_ctx filter)
 {
-	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
-		int r = allow(filter, calls[i], 0, NULL);
+	int r = 0;
 
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < sizeof(conditions) / sizeof(*conditions); i++) {
-		const struct scmp_arg_cmp condition = {
-			.arg = conditions[i].argument,
-			.op = SCMP_CMP_MASKED_EQ,
-			.datum_a = conditions[i].mask,
-			.datum_b = conditions[i].value,
-		};
-		int r = allow(filter, conditions[i].name, 1, &condition);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls) && r == 0; i++)
+		r = allow(filter, calls[i], NULL);
+	for (size_t i = 0; i < sizeof(conditions) / sizeof(*conditions) && r == 0; i++)
+		r = allow(filter, conditions[i].name, &conditions[i].condition);
+	return r;
 }
 
 static int choose_architecture(scmp_filter_ctx filter, const char *name)
 {
 	uint32_t wanted = seccomp_arch_resolve_name(name);
-	int r;
+	int r = wanted == 0 ? -EINVAL : seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
 
-	if (wanted == 0)
-		return -EINVAL;
-	if (wanted == seccomp_arch_native())
-		return 0;
-	r = seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
 	return r == 0 ? seccomp_arch_add(filter, wanted) : r;
 }
 
