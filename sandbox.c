@@ -69,19 +69,18 @@ static int allow_nearest(int set_fd, const char *path, enum landlock_access acce
 
 	if (!nearest)
 		return -ENOMEM;
-	r = landlock_allow(set_fd, nearest, access);
-	*ret_is_there = r == 0;
-	while (r == -ENOENT || r == -ENOTDIR) {
+	*ret_is_there = true;
+	while ((r = landlock_allow(set_fd, nearest, access)) == -ENOENT || r == -ENOTDIR) {
+		*ret_is_there = false;
 		util_cut_path(nearest);
-		r = landlock_allow(set_fd, nearest, access);
 	}
 	return r;
 }
 
-/* What is not there, or not ours to see, cannot be reached anyway. */
+/* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. */
 static int allow_if_there(int set_fd, const char *path, enum landlock_access access)
 {
-	int r = landlock_allow(set_fd, path, access);
+	int r = path ? landlock_allow(set_fd, path, access) : 0;
 
 	return r == -ENOENT || r == -ENOTDIR || r == -EACCES ? 0 : r;
 }
@@ -104,42 +103,31 @@ static int allow_users(int set_fd, const char *users)
 	struct stat status;
 	int r = users ? allow_directory_of(set_fd, users) : 0;
 
-	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode)) {
+	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode))
 		real = realpath(users, NULL);
-		r = real ? allow_directory_of(set_fd, real) : 0;
-	}
-	return r;
-}
-
-static int allow_files(int set_fd, char *const *paths)
-{
-	int r = 0;
-
-	for (size_t i = 0; paths && paths[i] && r == 0; i++)
-		r = allow_if_there(set_fd, paths[i], LANDLOCK_READ);
-	return r;
+	return real ? allow_directory_of(set_fd, real) : r;
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
 static int allow_tls(int set_fd, const struct settings *settings, const struct tls *tls)
 {
 	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp };
-	const char *system_file;
 	auto_free char *directory = NULL;
 	int r;
 
 	if (!tls)
 		return 0;
-	system_file = tls->functions->system_file();
 	r = tls->functions->find_ticket_directory(&directory);
 	if (r == 0)
 		r = allow_if_there(set_fd, directory, LANDLOCK_CHANGE);
-	for (size_t i = 0; i < ARRAY_SIZE(lists) && r == 0; i++)
-		r = allow_files(set_fd, lists[i]);
-	if (r == 0 && settings->tls_client_ca)
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		for (char *const *path = lists[i]; path && *path && r == 0; path++)
+			r = allow_if_there(set_fd, *path, LANDLOCK_READ);
+	}
+	if (r == 0)
 		r = allow_if_there(set_fd, settings->tls_client_ca, LANDLOCK_READ);
-	if (r == 0 && system_file)
-		r = allow_if_there(set_fd, system_file, LANDLOCK_READ);
+	if (r == 0)
+		r = allow_if_there(set_fd, tls->functions->system_file(), LANDLOCK_READ);
 	return r;
 }
 
@@ -167,16 +155,6 @@ static int allow_before_login(int set_fd, const struct settings *settings, const
 	if (r == 0)
 		r = allow_users(set_fd, settings->users);
 	return r == 0 ? allow_tls(set_fd, settings, tls) : r;
-}
-
-/* One mailbox, and the passwd-file for WAKE. */
-static int allow_after_login(int set_fd, const struct settings *settings,
-			     const struct account *account, bool is_read_only, bool *ret_is_there)
-{
-	int r = allow_nearest(set_fd, account->mailbox,
-			      is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE, ret_is_there);
-
-	return r == 0 ? allow_users(set_fd, settings->users) : r;
 }
 
 /* ---- The stages ---- */
@@ -246,8 +224,9 @@ int sandbox_before_login(struct sandbox *sandbox)
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only, enum sandbox_moment moment, bool *is_confined)
 {
+	enum landlock_access access = is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE;
 	auto_fd int set_fd = -1;
-	bool is_there;
+	bool is_there = false;
 	int r;
 
 	if (settings->sandbox == SANDBOX_OFF || *is_confined)
@@ -255,7 +234,9 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	set_fd = landlock_new();
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
-	r = allow_after_login(set_fd, settings, account, is_read_only, &is_there);
+	r = allow_nearest(set_fd, account->mailbox, access, &is_there);
+	if (r == 0) /* for WAKE */
+		r = allow_users(set_fd, settings->users);
 	if (r == 0 && (moment == SANDBOX_AT_LOGIN || is_there))
 		r = landlock_enter(set_fd);
 	*is_confined = r == 0 && is_there;
