@@ -80,9 +80,8 @@ static int cmd_leave(struct session *session, const struct argument *argument)
 /* ---- TRANSACTION: what is there ---- */
 
 /* Learns all sizes, so that nothing can fail when they are told; a message that turns out to be
- * gone is no longer there. Returns 0, or a failure after it has been answered in *ret_reply. */
-static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets,
-		       int *ret_reply)
+ * gone is no longer there. Returns 1; or, if a failure was answered, 0 or less, as the reply. */
+static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
 	*ret_octets = 0;
@@ -95,63 +94,53 @@ static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret
 		r = mailbox_size(session->mailbox, i, &octets);
 		if (r == -ENOENT)
 			continue;
-		if (r < 0) {
-			*ret_reply =
-				session_reply_message_failure(session, r, "read the message", i);
-			return r;
-		}
+		if (r < 0)
+			return session_reply_message_failure(session, r, "read the message", i);
 		(*ret_count)++;
 		*ret_octets += octets;
 	}
-	return 0;
+	return 1;
 }
 
 static int cmd_stat(struct session *session, const struct argument *argument)
 {
 	size_t count;
 	uint64_t octets;
-	int r;
+	int r = measure_all(session, &count, &octets);
 
 	(void)argument;
-	if (measure_all(session, &count, &octets, &r) < 0)
-		return r;
-	return reply_ok(session, "%zu %" PRIu64, count, octets);
+	return r > 0 ? reply_ok(session, "%zu %" PRIu64, count, octets) : r;
 }
 
-/* The end of a multi-line answer, one line for each message that is there. */
-static int list_messages(struct session *session, int (*put)(struct session *session, size_t index))
+/* Writes what a listing says of a message after its number. Returns how many octets; 0: it is not
+ * listed. */
+typedef size_t listed_text(struct mailbox *mailbox, size_t index, char *ret_text);
+
+/* The end of a multi-line answer, one line for each message that is there. There may be many, and
+ * printf(3) takes its time. */
+static int list_messages(struct session *session, listed_text *put_text)
 {
+	char line[WIRE_NUMBER_OCTETS_MAX + 1 + MAILBOX_UNIQUE_ID_MAX + 1];
 	int r = 0;
 
 	for (size_t i = 0; i < mailbox_count(session->mailbox) && r == 0; i++) {
+		size_t start = wire_put_number(i + 1, line), octets = 0;
+
+		line[start++] = ' ';
 		if (mailbox_has(session->mailbox, i))
-			r = put(session, i);
+			octets = put_text(session->mailbox, i, line + start);
+		if (octets > 0)
+			r = transport_put_text(session->transport, line, start + octets);
 	}
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
 }
 
-/* A line of a listing: there may be many, and printf(3) takes its time. */
-static int put_listed(struct session *session, size_t index, const char *text, size_t octets)
+static size_t put_size(struct mailbox *mailbox, size_t index, char *ret_text)
 {
-	char line[WIRE_NUMBER_OCTETS_MAX + 1 + MAILBOX_UNIQUE_ID_MAX];
-	size_t number_octets = wire_put_number(index + 1, line);
-
-	line[number_octets++] = ' ';
-	memcpy(line + number_octets, text, octets);
-	return transport_put_text(session->transport, line, number_octets + octets);
-}
-
-static int put_size(struct session *session, size_t index)
-{
-	char text[WIRE_NUMBER_OCTETS_MAX];
-	size_t text_octets;
 	uint64_t octets;
 
 	/* measure_all() has seen to it that it is known. */
-	if (mailbox_size(session->mailbox, index, &octets) < 0)
-		return 0;
-	text_octets = wire_put_number(octets, text);
-	return put_listed(session, index, text, text_octets);
+	return mailbox_size(mailbox, index, &octets) < 0 ? 0 : wire_put_number(octets, ret_text);
 }
 
 static int cmd_list(struct session *session, const struct argument *argument)
@@ -167,18 +156,17 @@ static int cmd_list(struct session *session, const struct argument *argument)
 							     argument->index);
 		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
 	}
-	if (measure_all(session, &count, &octets, &r) < 0)
+	r = measure_all(session, &count, &octets);
+	if (r <= 0)
 		return r;
 	r = reply_ok(session, "%zu messages (%" PRIu64 " octets)", count, octets);
 	return r == 0 ? list_messages(session, put_size) : r;
 }
 
-static int put_unique_id(struct session *session, size_t index)
+static size_t put_unique_id(struct mailbox *mailbox, size_t index, char *ret_text)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	return put_listed(session, index, unique_id, strlen(unique_id));
+	mailbox_unique_id(mailbox, index, ret_text);
+	return strlen(ret_text);
 }
 
 static int cmd_uidl(struct session *session, const struct argument *argument)
@@ -504,16 +492,11 @@ static int cmd_capa(struct session *session, const struct argument *argument)
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
 }
 
-/* Finds the row for a name in a state. In ret_is_known: whether any state has the name. */
-static const struct command *find_command(const char *name, enum session_state state,
-					  bool *ret_is_known)
+/* Finds the row for a name that is valid in one of some states. */
+static const struct command *find_command(const char *name, unsigned states)
 {
-	*ret_is_known = false;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (strcasecmp(commands[i].name, name) != 0)
-			continue;
-		*ret_is_known = true;
-		if (commands[i].states & state)
+		if ((commands[i].states & states) && strcasecmp(commands[i].name, name) == 0)
 			return &commands[i];
 	}
 	return NULL;
@@ -521,29 +504,36 @@ static const struct command *find_command(const char *name, enum session_state s
 
 #define BLANKS " \t"
 
-/* Cuts the first word off a text, in place, and returns what follows the blanks after it. */
+/* Cuts the keyword off a line, in place, and returns what follows the blank after it. */
+static char *cut_keyword(char *line)
+{
+	char *argument = line + strcspn(line, BLANKS);
+
+	if (*argument)
+		*argument++ = '\0';
+	return argument;
+}
+
+/* The same for the first word of a text, and all blanks after it. */
 static char *cut_word(char *text)
 {
-	text += strcspn(text, BLANKS);
-	if (*text == '\0')
-		return text;
-	*text++ = '\0';
-	return text + strspn(text, BLANKS);
+	char *rest = cut_keyword(text);
+
+	return rest + strspn(rest, BLANKS);
 }
 
 /* Reads the argument that names a message, the only place where numbers and indices meet. Returns
  * NULL, or what to answer. */
-static const char *read_message(struct session *session, const char *word,
-				struct argument *argument)
+static const char *read_message(struct session *session, struct argument *argument)
 {
-	const char *unique_id = wire_skip_uid_prefix(word);
+	const char *unique_id = wire_skip_uid_prefix(argument->text);
 	size_t count = mailbox_count(session->mailbox);
 	uint64_t number = 0;
 	int r = 0;
 
 	if (unique_id)
 		r = mailbox_find(session->mailbox, unique_id, &argument->index);
-	else if (wire_parse_number(word, count, &number) < 0 || number == 0)
+	else if (wire_parse_number(argument->text, count, &number) < 0 || number == 0)
 		return "there is no such message";
 	else
 		argument->index = (size_t)number - 1;
@@ -553,7 +543,6 @@ static const char *read_message(struct session *session, const char *word,
 		return "[SYS/TEMP] cannot look up the message";
 	if (mailbox_is_deleted(session->mailbox, argument->index))
 		return unique_id ? "[UID] the message is deleted" : "the message is deleted";
-	argument->has_message = true;
 	return NULL;
 }
 
@@ -567,51 +556,31 @@ static char *trim_blanks(char *text)
 	return text + strspn(text, BLANKS);
 }
 
-/* Reads an argument of the shape that the command wants. Returns NULL, or what to answer; in
- * ret_is_bad whether the command is no command at all, whatever the mailbox has. */
-static const char *read_argument(struct session *session, enum argument_shape shape, char *text,
-				 struct argument *ret, bool *ret_is_bad)
+/* Reads an argument of the shape that the command wants, but for the index of a message. Returns
+ * NULL, or what to answer: it is no command at all, whatever the mailbox has. */
+static const char *read_argument(enum argument_shape shape, char *text, struct argument *ret)
 {
-	char *rest;
-
 	if (shape != ARG_TEXT)
 		text = trim_blanks(text);
 	*ret = (struct argument){ .text = text };
-	*ret_is_bad = true;
 	if (shape == ARG_NONE)
 		return *text ? "this command takes no argument" : NULL;
-	if (shape == ARG_OPT_MSG && !*text)
-		return NULL;
-	if (shape == ARG_MECHANISM) {
-		ret->rest = cut_word(text);
-		return NULL;
-	}
-	if (!*text)
+	if (!*text && shape != ARG_OPT_MSG && shape != ARG_MECHANISM)
 		return "this command needs an argument";
 	if (shape == ARG_TEXT)
 		return NULL;
-	rest = cut_word(text);
+	ret->rest = cut_word(text);
+	if (!*text || shape == ARG_MECHANISM)
+		return NULL;
 	if (shape == ARG_MSG_COUNT) {
-		char *count = rest;
+		char *count = ret->rest;
 
-		rest = cut_word(rest);
+		ret->rest = cut_word(count);
 		if (wire_parse_number(count, UINT64_MAX, &ret->count) < 0)
 			return "this command needs a message and a number of lines";
 	}
-	if (*rest)
-		return "too many arguments";
-	*ret_is_bad = false;
-	return shape == ARG_WORD ? NULL : read_message(session, text, ret);
-}
-
-/* Cuts the keyword off a line, and returns what follows the blank after it. */
-static char *cut_keyword(char *line)
-{
-	char *argument = line + strcspn(line, BLANKS);
-
-	if (*argument)
-		*argument++ = '\0';
-	return argument;
+	ret->has_message = shape != ARG_WORD;
+	return *ret->rest ? "too many arguments" : NULL;
 }
 
 /* Answers what is no command. */
@@ -636,12 +605,13 @@ static int serve_line(struct session *session, char *line, size_t octets)
 {
 	char *text = cut_keyword(line);
 	struct argument argument;
-	bool is_known, is_bad;
-	const struct command *command = find_command(line, session->state, &is_known);
+	const struct command *command = find_command(line, session->state);
 	const char *problem;
 	int r;
 
 	if (!command) {
+		bool is_known = find_command(line, IN_AUTH | IN_TRANSACTION | IN_SLEEP) != NULL;
+
 		r = refuse_command(session, is_known ? "this command is not valid in this state" :
 						       "unknown command");
 		explicit_bzero(line, octets); /* it may be a PASS, too */
@@ -649,10 +619,12 @@ static int serve_line(struct session *session, char *line, size_t octets)
 	}
 	if ((command->flags & CMD_CHANGES) && session_is_read_only(session, session->account))
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
-	problem = read_argument(session, command->shape, text, &argument, &is_bad);
-	if (problem && is_bad)
+	problem = read_argument(command->shape, text, &argument);
+	if (problem)
 		return refuse_command(session, problem);
 	session->bad_commands = 0;
+	if (argument.has_message)
+		problem = read_message(session, &argument);
 	r = problem ? reply_err(session, "%s", problem) : command->handler(session, &argument);
 	if (command->flags & CMD_SECRET)
 		explicit_bzero(line, octets);
