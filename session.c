@@ -74,37 +74,22 @@ bool session_is_read_only(const struct session *session, const struct account *a
 
 /* ---- States ---- */
 
-/* For ps(1). */
-static void show_title(const struct session *session)
-{
-	const char *peer = transport_peer(session->transport);
-
-	if (session->account)
-		proctitle_set("%s %s%s", session->account->user, peer,
-			      session->state == IN_SLEEP ? " asleep" : "");
-	else
-		proctitle_set("%s before login", peer);
-}
-
 void session_enter(struct session *session, enum session_state state)
 {
 	const struct settings *settings = session->settings;
+	const char *peer = transport_peer(session->transport);
+	bool is_asleep = state == IN_SLEEP;
 
-	switch (state) {
-	case IN_AUTH:
+	if (state == IN_AUTH)
 		transport_set_deadline(session->transport, settings->login_timeout_s);
-		break;
-	case IN_TRANSACTION:
-		transport_set_timeout(session->transport, settings->idle_timeout_s);
-		break;
-	case IN_SLEEP:
-		transport_set_timeout(session->transport, settings->sleep_timeout_s);
-		break;
-	case IN_END:
-		break;
-	}
+	else if (state != IN_END)
+		transport_set_timeout(session->transport, is_asleep ? settings->sleep_timeout_s :
+								      settings->idle_timeout_s);
 	session->state = state;
-	show_title(session);
+	if (session->account) /* for ps(1) */
+		proctitle_set("%s %s%s", session->account->user, peer, is_asleep ? " asleep" : "");
+	else
+		proctitle_set("%s before login", peer);
 }
 
 void session_hang_up(struct session *session)
