@@ -12,9 +12,7 @@ int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number)
 {
 	uint64_t number = 0;
 
-	if (*text == '\0')
-		return -EINVAL;
-	if (text[strspn(text, "0123456789")] != '\0')
+	if (*text == '\0' || text[strspn(text, "0123456789")] != '\0')
 		return -EINVAL;
 	for (; *text; text++) {
 		if (__builtin_mul_overflow(number, 10, &number) ||
@@ -42,10 +40,9 @@ size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX])
 const char *wire_skip_uid_prefix(const char *argument)
 {
 	static const char prefix[] = "UID:";
+	size_t octets = sizeof(prefix) - 1;
 
-	if (strncasecmp(argument, prefix, sizeof(prefix) - 1) != 0)
-		return NULL;
-	return argument + sizeof(prefix) - 1;
+	return strncasecmp(argument, prefix, octets) == 0 ? argument + octets : NULL;
 }
 
 bool wire_is_unique_id(const char *text, size_t octets)
