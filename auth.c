@@ -17,6 +17,8 @@
 #define LINE_OCTETS_MAX 4096 /* of the passwd-file */
 #define READ_OCTETS 6144     /* at once; more than a line */
 
+#define BLANKS " \t" /* between the words of `extra` */
+
 /* One line of the passwd-file. The fields point into it. */
 struct passwd_line {
 	const char *user;
@@ -36,35 +38,22 @@ struct search {
 	char *decoy;		  /* a crypt(3) string that costs what checking a password costs */
 };
 
-/* The number of fields that are there; at most `max`, and the last keeps the rest of the line. */
-static size_t split(char *line, char *fields[], size_t max)
-{
-	size_t count = 0;
-
-	while (count < max) {
-		fields[count++] = line;
-		line = count < max ? strchr(line, ':') : NULL;
-		if (!line)
-			break;
-		*line++ = '\0';
-	}
-	return count;
-}
-
 /* Takes a line apart, in place. Returns 0, or -EINVAL if it is no account. */
 static int parse_line(char *line, struct passwd_line *ret_entry)
 {
 	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA, FIELDS };
-	char *fields[FIELDS];
-	size_t count = split(line, fields, FIELDS);
+	char *fields[FIELDS]; /* NULL: left out */
 
-	if (count <= PASSWORD || *fields[USER] == '\0')
+	for (size_t i = 0; i < EXTRA; i++)
+		fields[i] = strsep(&line, ":");
+	fields[EXTRA] = line; /* the rest, whatever is in it */
+	if (!fields[PASSWORD] || *fields[USER] == '\0')
 		return -EINVAL;
 	*ret_entry = (struct passwd_line){
 		.user = fields[USER],
 		.password = fields[PASSWORD],
-		.home = count > HOME ? fields[HOME] : "",
-		.extra = count > EXTRA ? fields[EXTRA] : "",
+		.home = fields[HOME] ? fields[HOME] : "",
+		.extra = fields[EXTRA] ? fields[EXTRA] : "",
 	};
 	return 0;
 }
@@ -73,25 +62,19 @@ static int parse_line(char *line, struct passwd_line *ret_entry)
  * scheme is unknown. */
 static const char *skip_scheme(const char *field, bool *ret_is_plain)
 {
-	static const struct {
-		const char *name;
-		bool is_plain;
-	} schemes[] = {
-		{ "{PLAIN}", true },	     { "{CRYPT}", false },     { "{SHA512-CRYPT}", false },
-		{ "{SHA256-CRYPT}", false }, { "{BLF-CRYPT}", false }, { "{ARGON2I}", false },
-		{ "{ARGON2ID}", false },
+	static const char *const schemes[] = {
+		"{PLAIN}",     "{CRYPT}",   "{SHA512-CRYPT}", "{SHA256-CRYPT}",
+		"{BLF-CRYPT}", "{ARGON2I}", "{ARGON2ID}",
 	};
 
-	*ret_is_plain = false;
+	*ret_is_plain = strncasecmp(field, "{PLAIN}", strlen("{PLAIN}")) == 0;
 	if (*field != '{')
 		return field;
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
-		size_t octets = strlen(schemes[i].name);
+		size_t octets = strlen(schemes[i]);
 
-		if (strncasecmp(field, schemes[i].name, octets) == 0) {
-			*ret_is_plain = schemes[i].is_plain;
+		if (strncasecmp(field, schemes[i], octets) == 0)
 			return field + octets;
-		}
 	}
 	return NULL;
 }
@@ -105,10 +88,10 @@ static bool is_crypt_string(const char *text)
 }
 
 /* Remembers the file's first hash as a decoy, so that an unknown user costs one crypt(3), too. */
-static int note_decoy(struct search *search, const char *password, size_t left)
+static int note_decoy(struct search *search, const char *password)
 {
 	auto_wipe char *decoy = NULL;
-	const char *secret, *end;
+	const char *secret;
 	bool is_plain;
 
 	if (search->decoy)
@@ -116,9 +99,7 @@ static int note_decoy(struct search *search, const char *password, size_t left)
 	secret = skip_scheme(password, &is_plain);
 	if (!secret || is_plain)
 		return 0;
-	left -= (size_t)(secret - password);
-	end = memchr(secret, ':', left);
-	decoy = strndup(secret, end ? (size_t)(end - secret) : left);
+	decoy = strndup(secret, strcspn(secret, ":"));
 	if (!decoy)
 		return -ENOMEM;
 	if (*decoy && is_crypt_string(decoy))
@@ -127,33 +108,30 @@ static int note_decoy(struct search *search, const char *password, size_t left)
 }
 
 /* Keeps a copy of the line that is the user's. The first one counts. */
-static int note_user(struct search *search, const char *line, size_t octets)
+static int note_user(struct search *search, const char *line)
 {
 	size_t name_octets = search->user_octets;
 
-	if (name_octets == 0 || search->line || octets <= name_octets || line[name_octets] != ':' ||
-	    memcmp(line, search->user, name_octets) != 0)
+	if (name_octets == 0 || search->line || strncmp(line, search->user, name_octets) != 0 ||
+	    line[name_octets] != ':')
 		return 0;
-	search->line = strndup(line, octets);
+	search->line = strdup(line);
 	if (!search->line)
 		return -ENOMEM;
-	search->line_octets = octets;
+	search->line_octets = strlen(line);
 	return parse_line(search->line, &search->entry);
 }
 
 /* Looks at one line, of which most often nothing but the name counts. */
-static int search_line(void *context, char *line, size_t octets)
+static int search_line(void *context, char *line)
 {
-	struct search *search = context;
-	const char *name_end = memchr(line, ':', octets);
+	const char *name_end = strchr(line, ':');
 	int r;
 
 	if (!name_end || name_end == line)
 		return -EINVAL;
-	r = note_user(search, line, octets);
-	if (r == 0)
-		r = note_decoy(search, name_end + 1, (size_t)(line + octets - name_end - 1));
-	return r;
+	r = note_user(context, line);
+	return r == 0 ? note_decoy(context, name_end + 1) : r;
 }
 
 /* The passwd-file that is being read. */
@@ -201,9 +179,9 @@ static char *find_line_end(struct reader *reader, bool *ret_is_long)
 	}
 }
 
-/* Finds the next line, without its line end: no NUL ends it, but there is space for one. Returns 1,
- * 0 when there is no more, or -EINVAL for a line that is too long or has a NUL. */
-static int next_line(struct reader *reader, char **ret_line, size_t *ret_octets)
+/* Finds the next line, and puts a NUL in the place of its line end. Returns 1, 0 when there is no
+ * more, or -EINVAL for a line that is too long or has a NUL. */
+static int next_line(struct reader *reader, char **ret_line)
 {
 	bool is_long;
 	char *end = find_line_end(reader, &is_long);
@@ -218,27 +196,26 @@ static int next_line(struct reader *reader, char **ret_line, size_t *ret_octets)
 		return -EINVAL;
 	if (octets > 0 && line[octets - 1] == '\r')
 		octets--;
+	line[octets] = '\0';
 	*ret_line = line;
-	*ret_octets = octets;
 	return 1;
 }
 
-/* What is done with each line of the file: it may take it apart, and put a NUL behind it. Returns
- * 0, -EINVAL for one that is no account, or what ends the reading. */
-typedef int line_handler(void *context, char *line, size_t octets);
+/* What is done with each line of the file: it may take it apart. Returns 0, -EINVAL for one that
+ * is no account, or what ends the reading. */
+typedef int line_handler(void *context, char *line);
 
 static int read_each_line(struct reader *reader, line_handler *handle, void *context,
 			  struct auth_report *report)
 {
 	for (unsigned number = 1;; number++) {
-		size_t octets;
 		char *line;
-		int r = next_line(reader, &line, &octets);
+		int r = next_line(reader, &line);
 
 		if (r == 0)
 			return reader->error;
-		if (r == 1 && octets > 0 && *line != '#')
-			r = handle(context, line, octets);
+		if (r == 1 && *line != '\0' && *line != '#')
+			r = handle(context, line);
 		if (r == -EINVAL && report->malformed_lines++ == 0)
 			report->malformed_line = number;
 		if (r < 0 && r != -EINVAL)
@@ -264,7 +241,6 @@ static int read_passwd_file(const char *users, line_handler *handle, void *conte
 	struct reader *reader = calloc(1, sizeof(*reader));
 	int r;
 
-	*report = (struct auth_report){ 0 };
 	if (!reader)
 		return -ENOMEM;
 	reader->fd = open(users, O_RDONLY | O_CLOEXEC);
@@ -278,13 +254,6 @@ static int read_passwd_file(const char *users, line_handler *handle, void *conte
 	explicit_bzero(reader, sizeof(*reader));
 	free(reader);
 	return r;
-}
-
-/* Goes on after the user is found: so it takes the same time for everybody. */
-static int search_file(struct search *search, const char *users, struct auth_report *report)
-{
-	search->user_octets = search->user ? strlen(search->user) : 0;
-	return read_passwd_file(users, search_line, search, report, &search->stamp);
 }
 
 static void search_end(struct search *search)
@@ -344,58 +313,44 @@ static int check_password(const struct search *search, const char *password)
 	return r < 0 ? r : 0;
 }
 
-/* The value of `name` or `name=value` in the blank-separated words of `extra`, copied; "" if it
- * has none, NULL if it is not there. Returns 0 or -ENOMEM. */
-static int find_extra(const char *extra, const char *name, char **ret_value)
+/* The value of `name` or `name=value` in the words of `extra`, up to the next blank; NULL: it is
+ * not there. */
+static const char *find_extra(const char *extra, const char *name)
 {
 	size_t name_octets = strlen(name);
 
-	*ret_value = NULL;
-	for (;;) {
-		size_t octets;
+	for (extra += strspn(extra, BLANKS); *extra; extra += strspn(extra, BLANKS)) {
+		size_t octets = strcspn(extra, BLANKS "=");
 
-		extra += strspn(extra, " \t");
-		octets = strcspn(extra, " \t");
-		if (octets == 0)
-			return 0;
-		if (strncmp(extra, name, name_octets) == 0 &&
-		    (octets == name_octets || extra[name_octets] == '='))
-			break;
-		extra += octets;
+		if (octets == name_octets && strncmp(extra, name, octets) == 0)
+			return extra + octets + (extra[octets] == '=');
+		extra += strcspn(extra, BLANKS);
 	}
-	extra += name_octets;
-	extra += *extra == '=';
-	*ret_value = strndup(extra, strcspn(extra, " \t"));
-	return *ret_value ? 0 : -ENOMEM;
+	return NULL;
 }
 
-/* Makes a template of a userdb_mail value: `maildir:PATH[:OPTIONS]` or just a path, in which "~/"
- * is the home directory. -ENXIO: it is some other kind of mailbox. */
-static int mail_template(char *mail, char **ret_template)
+/* The account's own template, of userdb_mail; NULL: it has none. It is `maildir:PATH[:OPTIONS]` or
+ * just a path, in which "~/" is the home directory. -ENXIO: it is some other kind of mailbox. */
+static int find_own_template(const struct passwd_line *entry, char **ret)
 {
-	static const char prefix[] = "maildir:";
-	size_t letters = strspn(mail, "abcdefghijklmnopqrstuvwxyz");
+	static const char prefix[] = "maildir:", letters[] = "abcdefghijklmnopqrstuvwxyz";
+	const char *mail = find_extra(entry->extra, "userdb_mail");
+	size_t octets;
 
+	*ret = NULL;
+	if (!mail)
+		return 0;
+	octets = strcspn(mail, BLANKS);
 	if (strncmp(mail, prefix, sizeof(prefix) - 1) == 0) {
 		mail += sizeof(prefix) - 1;
-		mail[strcspn(mail, ":")] = '\0';
-	} else if (letters > 0 && mail[letters] == ':') {
+		octets = strcspn(mail, BLANKS ":");
+	} else if (*mail != ':' && mail[strspn(mail, letters)] == ':') {
 		return -ENXIO;
 	}
 	if (strncmp(mail, "~/", 2) == 0)
-		return asprintf(ret_template, "%%h%s", mail + 1) < 0 ? -ENOMEM : 0;
-	*ret_template = strdup(mail);
-	return *ret_template ? 0 : -ENOMEM;
-}
-
-/* The account's own template; NULL: it has none. */
-static int find_own_template(const struct passwd_line *entry, char **ret_template)
-{
-	auto_free char *mail = NULL;
-	int r = find_extra(entry->extra, "userdb_mail", &mail);
-
-	*ret_template = NULL;
-	return r == 0 && mail ? mail_template(mail, ret_template) : r;
+		return asprintf(ret, "%%h%.*s", (int)octets - 1, mail + 1) < 0 ? -ENOMEM : 0;
+	*ret = strndup(mail, octets);
+	return *ret ? 0 : -ENOMEM;
 }
 
 static int find_mailbox(const struct passwd_line *entry, const char *template, char **ret_path)
@@ -416,63 +371,6 @@ static int refuse(struct auth_report *report, const char *reason)
 	return -EKEYREJECTED;
 }
 
-/* Makes the account of a line. -EKEYREJECTED: it may not log in. */
-static int make_account(const struct search *search, const char *template, struct account **ret,
-			struct auth_report *report)
-{
-	const struct passwd_line *entry = &search->entry;
-	auto_free char *nologin = NULL;
-	auto_free char *read_only = NULL;
-	struct account *account;
-	int r = find_extra(entry->extra, "nologin", &nologin);
-
-	if (r == 0 && nologin)
-		r = refuse(report, "the account has nologin");
-	if (r == 0)
-		r = find_extra(entry->extra, "read-only", &read_only);
-	if (r < 0)
-		return r;
-	account = calloc(1, sizeof(*account));
-	if (!account)
-		return -ENOMEM;
-	account->user = strdup(entry->user);
-	account->password = strdup(entry->password);
-	/* Whatever is not a clear "no" protects the mailbox. */
-	account->is_read_only = read_only && strcmp(read_only, "no") != 0;
-	account->users = search->stamp;
-	r = account->user && account->password ? 0 : -ENOMEM;
-	if (r == 0)
-		r = find_mailbox(entry, template, &account->mailbox);
-	if (r == -EKEYREJECTED)
-		r = refuse(report, "a bad user name");
-	if (r < 0)
-		(void)auth_free(account);
-	else
-		*ret = account;
-	return r;
-}
-
-/* A name that could leave its component of a path, or forge a line of a log. */
-static bool is_bad_name(const char *user)
-{
-	if (*user == '\0')
-		return true;
-	for (; *user; user++) {
-		if (*user == '/' || (unsigned char)*user < ' ' || *user == 0x7f)
-			return true;
-	}
-	return false;
-}
-
-/* Searches the passwd-file, if there is one, for a name that a client has given. */
-static int search_user(struct search *search, const char *users, const char *user,
-		       struct auth_report *ret_report)
-{
-	*ret_report = (struct auth_report){ 0 };
-	search->user = is_bad_name(user) ? NULL : user;
-	return users ? search_file(search, users, ret_report) : 0;
-}
-
 /* Why a search has found nobody. */
 static int refuse_unknown(const struct search *search, const char *users,
 			  struct auth_report *report)
@@ -482,40 +380,99 @@ static int refuse_unknown(const struct search *search, const char *users,
 	return refuse(report, search->user ? "no such user" : "a bad user name");
 }
 
+static void free_account(struct account **account)
+{
+	(void)auth_free(*account);
+}
+
+#define auto_account __attribute__((cleanup(free_account)))
+
+/* Makes the account that was found. -EKEYREJECTED: there is none, or it may not log in. */
+static int make_account(const struct search *search, const char *users, const char *template,
+			struct account **ret, struct auth_report *report)
+{
+	const struct passwd_line *entry = &search->entry;
+	const char *read_only;
+	auto_account struct account *account = NULL;
+	int r;
+
+	if (!search->line)
+		return refuse_unknown(search, users, report);
+	if (find_extra(entry->extra, "nologin"))
+		return refuse(report, "the account has nologin");
+	read_only = find_extra(entry->extra, "read-only");
+	account = calloc(1, sizeof(*account));
+	if (!account)
+		return -ENOMEM;
+	account->user = strdup(entry->user);
+	account->password = strdup(entry->password);
+	if (!account->user || !account->password)
+		return -ENOMEM;
+	/* Whatever is not a clear "no" protects the mailbox. */
+	account->is_read_only =
+		read_only && (strncmp(read_only, "no", 2) != 0 || strcspn(read_only, BLANKS) != 2);
+	account->users = search->stamp;
+	r = find_mailbox(entry, template, &account->mailbox);
+	if (r == -EKEYREJECTED)
+		return refuse(report, "a bad user name");
+	if (r == 0)
+		*ret = take_ptr(account);
+	return r;
+}
+
+/* A name that could leave its component of a path, or forge a line of a log. */
+static bool is_bad_name(const char *user)
+{
+	for (const char *c = user; *c; c++) {
+		if (*c == '/' || (unsigned char)*c < ' ' || *c == 0x7f)
+			return true;
+	}
+	return *user == '\0';
+}
+
+/* Searches the passwd-file, if there is one; nobody has a bad name. Goes on after the user is
+ * found: so it takes the same time for everybody. */
+static int search_user(struct search *search, const char *users, const char *user,
+		       struct auth_report *ret_report)
+{
+	*ret_report = (struct auth_report){ 0 };
+	if (!is_bad_name(user)) {
+		search->user = user;
+		search->user_octets = strlen(user);
+	}
+	return users ? read_passwd_file(users, search_line, search, ret_report, &search->stamp) : 0;
+}
+
 int auth_login(const char *users, const char *template, const char *user, const char *password,
 	       struct account **ret, struct auth_report *ret_report)
 {
 	auto_search struct search search = { 0 };
 	int r = search_user(&search, users, user, ret_report);
 
-	if (r < 0)
-		return r;
-	r = check_password(&search, password);
-	if (r < 0)
-		return r;
-	if (!search.line)
-		return refuse_unknown(&search, users, ret_report);
 	if (r == 0)
+		r = check_password(&search, password);
+	if (r < 0)
+		return r;
+	if (search.line && r == 0)
 		return refuse(ret_report, "wrong password");
-	return make_account(&search, template, ret, ret_report);
+	return make_account(&search, users, template, ret, ret_report);
 }
 
 int auth_find(const char *users, const char *template, const char *user, struct account **ret,
 	      struct auth_report *ret_report)
 {
 	auto_search struct search search = { 0 };
-	const char *secret;
+	const char *secret = NULL;
 	bool is_plain;
 	int r = search_user(&search, users, user, ret_report);
 
 	if (r < 0)
 		return r;
-	if (!search.line)
-		return refuse_unknown(&search, users, ret_report);
-	secret = skip_scheme(search.entry.password, &is_plain);
+	if (search.line)
+		secret = skip_scheme(search.entry.password, &is_plain);
 	if (secret && !*secret)
 		return refuse(ret_report, "the account has no password");
-	return make_account(&search, template, ret, ret_report);
+	return make_account(&search, users, template, ret, ret_report);
 }
 
 /* Whether the passwd-file is unchanged. Opens it first: only then NFS tells its present times. */
@@ -531,36 +488,31 @@ static bool is_unchanged(const char *users, const struct account *account)
 int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report)
 {
-	auto_search struct search search = { .user = account->user };
-	struct account *now;
-	bool is_same_account;
+	auto_search struct search search = { 0 };
+	auto_account struct account *now = NULL;
 	int r;
 
 	*ret_report = (struct auth_report){ 0 };
 	if (is_unchanged(users, account))
 		return 0;
-	r = search_file(&search, users, ret_report);
+	r = search_user(&search, users, account->user, ret_report);
 	if (r == 0)
-		r = search.line ? make_account(&search, template, &now, ret_report) :
-				  refuse(ret_report, "no such user");
+		r = make_account(&search, users, template, &now, ret_report);
 	if (r < 0)
 		return r;
-	is_same_account = strcmp(now->password, account->password) == 0 &&
-			  strcmp(now->mailbox, account->mailbox) == 0 &&
-			  now->is_read_only == account->is_read_only;
-	if (is_same_account)
-		account->users = now->users;
-	(void)auth_free(now);
-	return is_same_account ?
-		       0 :
-		       refuse(ret_report, "password, mailbox or rights are not as they were");
+	if (strcmp(now->password, account->password) != 0 ||
+	    strcmp(now->mailbox, account->mailbox) != 0 ||
+	    now->is_read_only != account->is_read_only)
+		return refuse(ret_report, "password, mailbox or rights are not as they were");
+	account->users = now->users;
+	return 0;
 }
 
 int auth_check_file(const char *users, struct auth_report *ret_report)
 {
 	auto_search struct search search = { 0 };
 
-	return search_file(&search, users, ret_report);
+	return search_user(&search, users, "", ret_report);
 }
 
 /* ---- Where mailboxes are ---- */
@@ -594,14 +546,13 @@ static int find_root(const struct passwd_line *entry, const char *template, char
 
 /* Only an account with a home directory, or a mailbox path of its own, can be where others are not.
  */
-static int note_root(void *context, char *line, size_t octets)
+static int note_root(void *context, char *line)
 {
 	const struct root_search *search = context;
 	auto_free char *root = NULL;
 	struct passwd_line entry;
 	int r;
 
-	line[octets] = '\0';
 	r = parse_line(line, &entry);
 	if (r < 0 || (strncmp(search->template, "%h", 2) != 0 && *entry.extra == '\0'))
 		return 0;
@@ -616,7 +567,7 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 {
 	struct root_search search = { template, handle, context };
 	auto_free char *root = NULL;
-	struct auth_report report;
+	struct auth_report report = { 0 };
 	struct file_stamp stamp;
 	int r = 0;
 
