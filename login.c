@@ -53,25 +53,16 @@ static bool is_external_allowed(const struct session *session)
 	return *transport_tls_stream(session->transport)->client_names != NULL;
 }
 
-static int refuse_plaintext(struct session *session, const char *user)
+static int refuse_plaintext(struct session *session)
 {
-	if (user)
-		session_log_refusal(session, user, "a password without TLS");
 	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
 			 login_is_tls_offered(session) ? " (STLS)" : "");
 }
 
-static int refuse_external(struct session *session, const char *user)
+static int refuse_external(struct session *session)
 {
-	(void)user;
 	return reply_err(session, "AUTH EXTERNAL needs a client certificate that is accepted here");
 }
-
-/* The client's response in a SASL exchange, to be wiped. */
-struct response {
-	char *text; /* it is good until the next line is read */
-	size_t octets;
-};
 
 /* ---- TLS ---- */
 
@@ -114,8 +105,10 @@ int login_user(struct session *session, const struct argument *argument)
 {
 	char *user;
 
-	if (!login_is_plaintext_allowed(session))
-		return refuse_plaintext(session, argument->text);
+	if (!login_is_plaintext_allowed(session)) {
+		session_log_refusal(session, argument->text, "a password without TLS");
+		return refuse_plaintext(session);
+	}
 	user = strdup(argument->text);
 	if (!user)
 		return session_reply_account_failure(session, -ENOMEM, argument->text);
@@ -237,18 +230,18 @@ int login_pass(struct session *session, const struct argument *argument)
 	auto_free char *user = take_ptr(session->user); /* for this PASS only */
 
 	if (!login_is_plaintext_allowed(session))
-		return refuse_plaintext(session, user);
+		return refuse_plaintext(session);
 	if (!user)
 		return reply_err(session, "send USER first");
 	return login_with_password(session, user, argument->text, "PASS");
 }
 
 /* A mailbox of somebody else's is nobody's to open. */
-static int login_plain(struct session *session, const struct response *response)
+static int login_plain(struct session *session, const char *response, size_t octets)
 {
 	struct wire_plain plain;
 
-	if (wire_parse_plain(response->text, response->octets, &plain) < 0)
+	if (wire_parse_plain(response, octets, &plain) < 0)
 		return reply_err(session, "the response is no PLAIN message");
 	if (*plain.authorization && strcmp(plain.authorization, plain.user) != 0)
 		return refuse_login(session, plain.user, "the mailbox of somebody else");
@@ -256,7 +249,7 @@ static int login_plain(struct session *session, const struct response *response)
 }
 
 /* The client is one of the names in its certificate: the one that it asks for, or the first. */
-static int login_external(struct session *session, const struct response *response)
+static int login_external(struct session *session, const char *response, size_t octets)
 {
 	const struct settings *settings = session->settings;
 	const char *const *name = transport_tls_stream(session->transport)->client_names;
@@ -264,12 +257,12 @@ static int login_external(struct session *session, const struct response *respon
 	struct auth_report report;
 	int r;
 
-	if (memchr(response->text, '\0', response->octets))
+	if (memchr(response, '\0', octets))
 		return reply_err(session, "the response is no user name");
-	while (response->octets > 0 && *name && strcmp(*name, response->text) != 0)
+	while (octets > 0 && *name && strcmp(*name, response) != 0)
 		name++;
 	if (!*name)
-		return refuse_login(session, response->text, "the certificate is somebody else's");
+		return refuse_login(session, response, "the certificate is somebody else's");
 	r = auth_find(settings->users, settings->mailbox, *name, &account, &report);
 	return complete_login(session, r, *name, account, &report, "EXTERNAL");
 }
@@ -280,8 +273,8 @@ static int login_external(struct session *session, const struct response *respon
 static const struct mechanism {
 	const char *name;
 	bool (*is_allowed)(const struct session *session);
-	int (*refuse)(struct session *session, const char *user); /* NULL: not known */
-	int (*login)(struct session *session, const struct response *response);
+	int (*refuse)(struct session *session);
+	int (*login)(struct session *session, const char *response, size_t octets);
 } mechanisms[] = {
 	{ "PLAIN", login_is_plaintext_allowed, refuse_plaintext, login_plain }, /* RFC 4616 */
 	{ "EXTERNAL", is_external_allowed, refuse_external, login_external },	/* RFC 4422, A */
@@ -330,7 +323,7 @@ static int answer_response(struct session *session, const struct mechanism *mech
 	if (octets < 0)
 		r = reply_err(session, "the response is not base64");
 	else
-		r = mechanism->login(session, &(struct response){ text, (size_t)octets });
+		r = mechanism->login(session, text, (size_t)octets);
 	explicit_bzero(text, text_octets);
 	return r;
 }
@@ -364,7 +357,7 @@ int login_auth(struct session *session, const struct argument *argument)
 	if (!mechanism)
 		return reply_err(session, "this mechanism is unknown here");
 	if (!mechanism->is_allowed(session))
-		return mechanism->refuse(session, NULL);
+		return mechanism->refuse(session);
 	if (*argument->rest == '\0')
 		return ask_for_response(session, mechanism);
 	if (strcmp(argument->rest, "=") == 0) /* an empty one */
