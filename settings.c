@@ -33,10 +33,14 @@ struct setting {
 	const char *help;
 };
 
-static int replace_text(const char *value, char **text)
+static int parse_text(const struct setting *setting, const char *value, void *field)
 {
-	char *copy = strdup(value);
+	char **text = field, *copy;
 
+	(void)setting;
+	if (!*value)
+		return -EINVAL;
+	copy = strdup(value);
 	if (!copy)
 		return -ENOMEM;
 	free(*text);
@@ -44,10 +48,9 @@ static int replace_text(const char *value, char **text)
 	return 0;
 }
 
-static int parse_text(const struct setting *setting, const char *value, void *field)
+static int parse_template(const struct setting *setting, const char *value, void *field)
 {
-	(void)setting;
-	return *value ? replace_text(value, field) : -EINVAL;
+	return path_template_check(value) == 0 ? parse_text(setting, value, field) : -EINVAL;
 }
 
 /* The number of texts in a list; NULL has none. */
@@ -88,12 +91,6 @@ static int parse_paths(const struct setting *setting, const char *value, void *f
 	return longer[count] ? 0 : -ENOMEM;
 }
 
-static int parse_template(const struct setting *setting, const char *value, void *field)
-{
-	(void)setting;
-	return path_template_check(value) == 0 ? replace_text(value, field) : -EINVAL;
-}
-
 static int parse_number(const struct setting *setting, const char *value, void *field)
 {
 	uint64_t number;
@@ -127,122 +124,86 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 	return -EINVAL;
 }
 
-#define FIELD(member) .field = offsetof(struct settings, member)
+#define FIELD(title, member) .name = (title), .field = offsetof(struct settings, member)
 #define PATH_OF_FILE "the path of a file"
 /* clang-format off */
-#define TEXT(member, what) \
-	.parse = parse_text, .release = util_free, FIELD(member), .expects = (what)
-#define PATHS(member, what) \
-	.parse = parse_paths, .release = free_list, FIELD(member), .expects = (what)
-#define YES_NO(member, value) \
-	.initial = (value), .parse = parse_yes_no, FIELD(member), .expects = "yes or no"
-#define SECONDS(member, value) \
-	.initial = (value), .parse = parse_number, .min = 1, .max = SECONDS_MAX, FIELD(member), \
-	.expects = "a number of seconds from 1 to 31536000"
-#define SESSIONS(member, value) \
-	.initial = (value), .parse = parse_number, .min = 1, .max = SETTINGS_SESSIONS_MAX, FIELD(member), \
-	.expects = "a number of sessions from 1 to 65536"
+#define TEXT(title, member, what) \
+	FIELD(title, member), .parse = parse_text, .release = util_free, .expects = (what)
+#define PATHS(title, member, what) \
+	FIELD(title, member), .parse = parse_paths, .release = free_list, .expects = (what)
+#define WORD(title, member, what) \
+	FIELD(title, member), .parse = parse_word, .expects = (what)
+#define YES_NO(title, member, value) \
+	FIELD(title, member), .initial = (value), .parse = parse_yes_no, .expects = "yes or no"
+#define SECONDS(title, member, value, least) \
+	FIELD(title, member), .initial = (value), .parse = parse_number, .min = (least), \
+	.max = SECONDS_MAX, .expects = "a number of seconds from " #least " to 31536000"
+#define SESSIONS(title, member, value) \
+	FIELD(title, member), .initial = (value), .parse = parse_number, .min = 1, \
+	.max = SETTINGS_SESSIONS_MAX, .expects = "a number of sessions from 1 to 65536"
 /* clang-format on */
 
 static const struct setting table[] = {
-	{ .name = "users",
-	  TEXT(users, PATH_OF_FILE),
-	  .shown = "the systemd credential users, else none",
+	{ TEXT("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
 	  .help = "passwd-file with the accounts; without one nobody can log in" },
-	{ .name = "mailbox",
-	  .initial = "%h/Maildir",
-	  .parse = parse_template,
-	  .release = util_free,
-	  FIELD(mailbox),
-	  .expects = "a path, in which '%' is followed by u, n, d, h or %",
+	{ FIELD("mailbox", mailbox), .initial = "%h/Maildir", .parse = parse_template,
+	  .release = util_free, .expects = "a path, in which '%' is followed by u, n, d, h or %",
 	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
 		  "\tdomain after it, %h home directory, %% a percent sign" },
-	{ .name = "mail-root",
-	  PATHS(mail_root, "the path of a directory"),
+	{ PATHS("mail-root", mail_root, "the path of a directory"),
 	  .shown = "found out from mailbox and users",
 	  .help = "directory below which the mailboxes are: the sandbox lets nobody\n"
 		  "\tleave it; may be given several times" },
-	{ .name = "user",
-	  TEXT(user, "the name of a user"),
+	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
-	{ .name = "sandbox",
-	  .initial = "on",
-	  .parse = parse_word,
+	{ WORD("sandbox", sandbox, "on or off"), .initial = "on",
 	  .words = { [SANDBOX_OFF] = "off", [SANDBOX_ON] = "on" },
-	  FIELD(sandbox),
-	  .expects = "on or off",
 	  .help = "on: give up all files and system calls that a session does not need" },
-	{ .name = "tls",
-	  .parse = parse_word,
+	{ WORD("tls", tls, "off, starttls or implicit"),
 	  .words = { [TLS_OFF] = "off", [TLS_STARTTLS] = "starttls", [TLS_IMPLICIT] = "implicit" },
-	  FIELD(tls),
-	  .expects = "off, starttls or implicit",
 	  .shown = "starttls with a certificate, else off",
 	  .help = "off, starttls (offered with STLS), implicit (from the first octet,\n"
 		  "\tport 995)" },
-	{ .name = "tls-cert",
-	  PATHS(tls_cert, PATH_OF_FILE),
+	{ PATHS("tls-cert", tls_cert, PATH_OF_FILE),
 	  .shown = "the systemd credential tls-cert, else none",
 	  .help = "PEM file with a certificate and its chain; may be given several\n"
 		  "\ttimes, the first is for clients that name no other" },
-	{ .name = "tls-key",
-	  PATHS(tls_key, PATH_OF_FILE),
+	{ PATHS("tls-key", tls_key, PATH_OF_FILE),
 	  .shown = "the systemd credential tls-key, else tls-cert",
 	  .help = "PEM file with its private key; one for each tls-cert" },
-	{ .name = "tls-ocsp",
-	  PATHS(tls_ocsp, PATH_OF_FILE),
+	{ PATHS("tls-ocsp", tls_ocsp, PATH_OF_FILE),
 	  .help = "file with an OCSP response to be stapled; may be given several times" },
-	{ .name = "tls-client-ca",
-	  TEXT(tls_client_ca, PATH_OF_FILE),
+	{ TEXT("tls-client-ca", tls_client_ca, PATH_OF_FILE),
 	  .help = "PEM file with the authorities of client certificates, for AUTH\n"
 		  "\tEXTERNAL" },
-	{ .name = "tls-priority",
-	  TEXT(tls_priority, "a GnuTLS priority string"),
+	{ TEXT("tls-priority", tls_priority, "a GnuTLS priority string"),
 	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
 	  .help = "versions and ciphers as a GnuTLS priority string" },
-	{ .name = "plaintext-auth",
-	  .initial = "local",
-	  .parse = parse_word,
+	{ WORD("plaintext-auth", plaintext_auth, "never, local or always"), .initial = "local",
 	  .words = { [PLAINTEXT_NEVER] = "never",
 		     [PLAINTEXT_LOCAL] = "local",
 		     [PLAINTEXT_ALWAYS] = "always" },
-	  FIELD(plaintext_auth),
-	  .expects = "never, local or always",
 	  .help = "where passwords may travel without TLS: never, local (not over a\n"
 		  "\tnetwork), always" },
-	{ .name = "read-only",
-	  YES_NO(read_only, "no"),
+	{ YES_NO("read-only", read_only, "no"),
 	  .help = "yes: nothing in a mailbox is created, changed or deleted" },
-	{ .name = "keep-new",
-	  YES_NO(keep_new, "no"),
+	{ YES_NO("keep-new", keep_new, "no"),
 	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
-	{ .name = "log-deletions",
-	  YES_NO(log_deletions, "no"),
+	{ YES_NO("log-deletions", log_deletions, "no"),
 	  .help = "yes: the log names every message that is deleted" },
-	{ .name = "login-timeout",
-	  SECONDS(login_timeout_s, "60"),
+	{ SECONDS("login-timeout", login_timeout_s, "60", 1),
 	  .help = "seconds from the start of a connection to a login, in all" },
-	{ .name = "idle-timeout",
-	  SECONDS(idle_timeout_s, "600"),
+	{ SECONDS("idle-timeout", idle_timeout_s, "600", 1),
 	  .help = "seconds without a complete command after which a session ends" },
-	{ .name = "sleep-timeout",
-	  SECONDS(sleep_timeout_s, "86400"),
+	{ SECONDS("sleep-timeout", sleep_timeout_s, "86400", 1),
 	  .help = "the same while the session is asleep" },
-	{ .name = "login-penalty",
-	  .initial = "2",
-	  .parse = parse_number,
-	  .max = SECONDS_MAX,
-	  FIELD(login_penalty_s),
-	  .expects = "a number of seconds from 0 to 31536000",
+	{ SECONDS("login-penalty", login_penalty_s, "2", 0),
 	  .help = "seconds that a failed login waits, doubling with each in a row" },
-	{ .name = "max-sessions",
-	  SESSIONS(max_sessions, "1000"),
+	{ SESSIONS("max-sessions", max_sessions, "1000"),
 	  .help = "sessions that a listener serves at once" },
-	{ .name = "max-sessions-per-source",
-	  SESSIONS(max_sessions_per_source, "50"),
+	{ SESSIONS("max-sessions-per-source", max_sessions_per_source, "50"),
 	  .help = "the same for one client address; IPv6: for one /64 network" },
-	{ .name = "max-sleeping-per-user",
-	  SESSIONS(max_sleeping_per_user, "10"),
+	{ SESSIONS("max-sleeping-per-user", max_sleeping_per_user, "10"),
 	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
 
@@ -345,47 +306,41 @@ static int parse_lines(struct settings *settings, FILE *file, const char *path, 
 				       LINE_OCTETS_MAX);
 		r = parse_line_of_file(settings, line, where, ret_problem);
 	}
-	if (r == 0 && ferror(file))
-		return problem(ret_problem, -EBADMSG, "cannot read the settings file '%s': %s",
-			       path, strerror(errno));
 	return r;
 }
 
 static int read_settings_file(struct settings *settings, const char *path, char **ret_problem)
 {
 	FILE *file = fopen(path, "re");
-	int r;
+	int r = file ? parse_lines(settings, file, path, ret_problem) : 0;
 
-	if (!file)
-		return problem(ret_problem, -EBADMSG, "cannot read the settings file '%s': %s",
-			       path, strerror(errno));
-	r = parse_lines(settings, file, path, ret_problem);
-	(void)fclose(file);
+	if (!file || (r == 0 && ferror(file)))
+		r = problem(ret_problem, -EBADMSG, "cannot read the settings file '%s': %s", path,
+			    strerror(errno));
+	if (file)
+		(void)fclose(file);
 	return r;
 }
 
 static int set_defaults(struct settings *settings)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		int r = 0;
+	int r = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(table) && r == 0; i++) {
 		if (table[i].initial)
 			r = table[i].parse(&table[i], table[i].initial,
 					   (char *)settings + table[i].field);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
-/* The value of `--NAME=VALUE` for this name; NULL if the argument is something else. */
-static const char *option_value(const char *argument, const char *name)
+/* The path in `--config=PATH`; NULL if the argument is something else. */
+static const char *config_path(const char *argument)
 {
-	size_t octets = strlen(name);
+	static const char option[] = "--config=";
+	size_t octets = sizeof(option) - 1;
 
-	if (strncmp(argument, name, octets) != 0 || argument[octets] != '=')
-		return NULL;
-	return argument + octets + 1;
+	return strncmp(argument, option, octets) == 0 ? argument + octets : NULL;
 }
 
 /* An argument without a value: one of the actions. */
@@ -476,11 +431,12 @@ static int resolve_tls(struct settings *settings, bool has_file, char **ret_prob
 /* A list on the command line replaces the file's. */
 static void forget_list(struct settings *settings, const char *argument)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		if (table[i].release == free_list && strncmp(argument, "--", 2) == 0 &&
-		    option_value(argument + 2, table[i].name))
-			free_list((char *)settings + table[i].field);
-	}
+	const struct setting *setting = NULL;
+
+	if (strncmp(argument, "--", 2) == 0)
+		setting = find_setting(argument + 2, strcspn(argument + 2, "="));
+	if (setting && setting->release == free_list)
+		free_list((char *)settings + setting->field);
 }
 
 /* The file comes first, whatever the order: the command line wins. */
@@ -491,7 +447,7 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 	int r = set_defaults(settings);
 
 	for (int i = 1; i < argc && r == 0; i++) {
-		const char *path = option_value(argv[i], "--config");
+		const char *path = config_path(argv[i]);
 
 		if (path)
 			r = read_settings_file(settings, path, ret_problem);
@@ -500,7 +456,7 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 	for (int i = 1; i < argc && r == 0; i++)
 		forget_list(settings, argv[i]);
 	for (int i = 1; i < argc && r == 0; i++) {
-		if (!option_value(argv[i], "--config"))
+		if (!config_path(argv[i]))
 			r = read_option(settings, argv[i], ret_action, ret_problem);
 	}
 	if (r == 0 && !settings->users)
