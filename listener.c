@@ -22,7 +22,7 @@
 #define SOCKETS_MAX 16
 /* Sources without a session that are remembered for their failures. */
 #define REMEMBERED_MAX (SCOREBOARD_SOURCES - SCOREBOARD_SLOTS)
-#define GROWTH 64
+#define GROWTH 64 /* of arrays, whose new elements are all 0 */
 /* inetd starts us again with the next client. */
 #define IDLE_MS 5000
 /* The pause after fork or accept has failed for lack of resources. */
@@ -32,6 +32,8 @@
 #define TELL_MS 1000
 #define TELL_AGAIN_MS 10000
 #define NEVER INT64_MAX
+
+static_assert(REMEMBERED_MAX % GROWTH == 0, "sources grow up to the last that is remembered");
 
 struct child {
 	pid_t pid;     /* 0: the slot is free */
@@ -58,12 +60,13 @@ struct listener {
 	struct child *children; /* the index is the slot on the scoreboard */
 	size_t slots;
 	struct listener_source *sources; /* the index is that on the scoreboard */
-	size_t source_count, source_capacity, next_victim;
+	size_t source_count, next_victim;
 	unsigned sessions, refusals;
 
-	int64_t held_until_ms, idle_since_ms, told_ms, watched_ms; /* monotonic */
-	int64_t watch_every_ms;					   /* NEVER: no watchdog */
-	bool has_changed;					   /* since told_ms */
+	int64_t held_until_ms, idle_since_ms, told_ms; /* monotonic */
+	int64_t next_watch_ms;			       /* likewise; NEVER: no watchdog */
+	int64_t watch_every_ms;
+	bool has_changed; /* since told_ms */
 };
 
 /* ---- What was inherited ---- */
@@ -156,7 +159,8 @@ static int open_listener(struct listener *listener, int passed)
 		r = scoreboard_new(&listener->scoreboard);
 	if (r == 0)
 		r = catch_signals(listener);
-	listener->watch_every_ms = watchdog_us > 0 ? (int64_t)(watchdog_us / 2000) : NEVER;
+	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
+	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
 	return r;
 }
@@ -210,31 +214,26 @@ static bool is_forgettable(const struct listener *listener, size_t source)
  * round-robin, so that nobody can choose the victim. */
 static int find_source_entry(struct listener *listener, size_t *ret_source)
 {
-	size_t count = listener->source_count;
-	struct listener_source *more;
+	size_t count = listener->source_count, source = 0;
+	struct listener_source *longer;
 
-	for (size_t i = 0; i < count; i++) {
-		if (is_forgettable(listener, i)) {
-			*ret_source = i;
-			return 0;
-		}
-	}
-	if (count >= listener->slots + REMEMBERED_MAX) {
+	while (source < count && !is_forgettable(listener, source))
+		source++;
+	if (source == count && count >= listener->slots + REMEMBERED_MAX) {
 		assert(count > listener->sessions);
 		do
 			listener->next_victim = (listener->next_victim + 1) % count;
 		while (listener->sources[listener->next_victim].sessions > 0);
-		*ret_source = listener->next_victim;
-		return 0;
-	}
-	if (count == listener->source_capacity) {
-		more = reallocarray(listener->sources, count + GROWTH, sizeof(*more));
-		if (!more)
+		source = listener->next_victim;
+	} else if (source == count) {
+		longer = reallocarray(listener->sources, count + GROWTH, sizeof(*longer));
+		if (!longer)
 			return -ENOMEM;
-		listener->sources = more;
-		listener->source_capacity = count + GROWTH;
+		memset(longer + count, 0, GROWTH * sizeof(*longer));
+		listener->sources = longer;
+		listener->source_count += GROWTH;
 	}
-	*ret_source = listener->source_count++;
+	*ret_source = source;
 	return 0;
 }
 
@@ -261,23 +260,22 @@ static int find_source(struct listener *listener, const struct in6_addr *address
 
 static int find_slot(struct listener *listener, size_t *ret_slot)
 {
-	struct child *more;
+	size_t slot = 0;
+	struct child *longer;
 
-	for (size_t i = 0; i < listener->slots; i++) {
-		if (listener->children[i].pid == 0) {
-			*ret_slot = i;
-			return 0;
-		}
+	while (slot < listener->slots && listener->children[slot].pid != 0)
+		slot++;
+	if (slot == listener->slots) {
+		if (slot + GROWTH > SCOREBOARD_SLOTS)
+			return -EAGAIN;
+		longer = reallocarray(listener->children, slot + GROWTH, sizeof(*longer));
+		if (!longer)
+			return -ENOMEM;
+		memset(longer + slot, 0, GROWTH * sizeof(*longer));
+		listener->children = longer;
+		listener->slots += GROWTH;
 	}
-	if (listener->slots + GROWTH > SCOREBOARD_SLOTS)
-		return -EAGAIN;
-	more = reallocarray(listener->children, listener->slots + GROWTH, sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	memset(more + listener->slots, 0, GROWTH * sizeof(*more));
-	listener->children = more;
-	*ret_slot = listener->slots;
-	listener->slots += GROWTH;
+	*ret_slot = slot;
 	return 0;
 }
 
@@ -517,12 +515,6 @@ static int64_t next_tell_ms(const struct listener *listener)
 	return listener->sessions > 0 ? listener->told_ms + TELL_AGAIN_MS : NEVER;
 }
 
-static int64_t next_watch_ms(const struct listener *listener)
-{
-	return listener->watch_every_ms == NEVER ? NEVER :
-						   listener->watched_ms + listener->watch_every_ms;
-}
-
 static int64_t next_end_ms(const struct listener *listener)
 {
 	return listener->is_inetd && is_empty(listener) ? listener->idle_since_ms + IDLE_MS : NEVER;
@@ -544,9 +536,9 @@ static void do_what_is_due(struct listener *listener)
 {
 	int64_t now = util_now_ms();
 
-	if (now >= next_watch_ms(listener)) {
+	if (now >= listener->next_watch_ms) {
 		libsystemd_notify("WATCHDOG=1");
-		listener->watched_ms = now;
+		listener->next_watch_ms = now + listener->watch_every_ms;
 	}
 	if (now >= next_tell_ms(listener)) {
 		if (listener->is_stopping)
@@ -559,7 +551,7 @@ static void do_what_is_due(struct listener *listener)
 static int wait_ms(const struct listener *listener)
 {
 	const int64_t times[] = {
-		next_watch_ms(listener),
+		listener->next_watch_ms,
 		next_tell_ms(listener),
 		next_end_ms(listener),
 		is_held(listener) ? listener->held_until_ms : NEVER,
@@ -593,16 +585,13 @@ static bool handle_signal(struct listener *listener)
 
 	if (read(listener->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return false;
-	switch (info.ssi_signo) {
-	case SIGCHLD:
+	if (info.ssi_signo == SIGCHLD)
 		reap(listener);
-		return false;
-	case SIGHUP:
-		return true;
-	default:
+	else if (info.ssi_signo == SIGHUP)
+		tell_reload(listener);
+	else
 		stop(listener);
-		return false;
-	}
+	return info.ssi_signo == SIGHUP;
 }
 
 /* Waits once, and does what has come up. Returns 1 if *ret_event is set, 0 if not, or a failure. */
@@ -618,7 +607,6 @@ static int go_round(struct listener *listener, const struct listener_limits *lim
 		return errno == EINTR ? 0 : -errno;
 	do_what_is_due(listener);
 	if (polled[0].revents && handle_signal(listener)) {
-		tell_reload(listener);
 		*ret_event = LISTENER_RELOAD;
 		return 1;
 	}
