@@ -20,9 +20,7 @@
 #define SUBJECT_OCTETS_MAX 500
 #define FIELDS_MAX 16 /* of a journal entry */
 
-enum { SUBJECTS = LOG_SUBJECT_TLS + 1 };
-
-static const char *const subject_names[SUBJECTS] = {
+static const char *const subject_names[] = {
 	[LOG_SUBJECT_SESSION] = "POP3_SESSION",
 	[LOG_SUBJECT_PEER] = "POP3_PEER",
 	[LOG_SUBJECT_USER] = "POP3_USER",
@@ -52,7 +50,7 @@ static enum {
 	TO_JOURNAL,
 } target; /* set once, by log_open() */
 
-static char subjects[SUBJECTS][SUBJECT_OCTETS_MAX + 1]; /* empty: none */
+static char subjects[ARRAY_SIZE(subject_names)][SUBJECT_OCTETS_MAX + 1]; /* empty: none */
 
 /* Whether two descriptors lead to the same file. */
 static bool is_same(const struct stat *ours, int fd)
@@ -74,32 +72,24 @@ static bool is_journal(const struct stat *ours)
 	return stream && strcmp(stream, wanted) == 0;
 }
 
-/* What libraries would open with the first line, when the sandbox may be closed already. The
- * journal ignores an entry that has only a field with such a name. */
-static void open_early(void)
+void log_open(int in_fd, int out_fd)
 {
 	char nothing[] = "_=";
 	const struct iovec field = { .iov_base = nothing, .iov_len = sizeof(nothing) - 1 };
-
-	if (target == TO_SYSLOG) {
-		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
-		tzset(); /* the time zone */
-	} else if (target == TO_JOURNAL) {
-		libsystemd_journal_send(&field, 1);
-	}
-}
-
-void log_open(int in_fd, int out_fd)
-{
 	struct stat ours;
 
 	if (isatty(STDERR_FILENO) || fstat(STDERR_FILENO, &ours) < 0)
 		return; /* whoever sits at a terminal may be the client, too */
-	if (is_journal(&ours))
+	/* What libraries would open with the first line, when the sandbox may be closed already,
+	 * is opened now. */
+	if (is_journal(&ours)) {
 		target = TO_JOURNAL;
-	else if (S_ISCHR(ours.st_mode) || is_same(&ours, in_fd) || is_same(&ours, out_fd))
-		target = TO_SYSLOG; /* it is /dev/null, or the client's */
-	open_early();
+		libsystemd_journal_send(&field, 1); /* a field of this name alone is ignored */
+	} else if (S_ISCHR(ours.st_mode) || is_same(&ours, in_fd) || is_same(&ours, out_fd)) {
+		target = TO_SYSLOG; /* standard error is /dev/null, or the client's */
+		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
+		tzset(); /* the time zone */
+	}
 }
 
 void log_about(enum log_subject subject, const char *text)
@@ -148,12 +138,6 @@ static void add_field(struct journal_entry *entry, const char *name, const char 
 	entry->fields[entry->count++] = (struct iovec){ .iov_base = text, .iov_len = strlen(text) };
 }
 
-static void add_fields(struct journal_entry *entry, const struct log_field *fields)
-{
-	for (; fields && fields->name; fields++)
-		add_field(entry, fields->name, fields->value);
-}
-
 static void send_to_journal(int priority, const char *message_id, const struct log_field *fields,
 			    const char *line)
 {
@@ -165,9 +149,10 @@ static void send_to_journal(int priority, const char *message_id, const struct l
 	add_field(&entry, "SYSLOG_IDENTIFIER", IDENTIFIER);
 	add_field(&entry, "SYSLOG_FACILITY", "2"); /* mail */
 	add_field(&entry, "MESSAGE_ID", message_id);
-	for (size_t i = 0; i < SUBJECTS; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(subject_names); i++)
 		add_field(&entry, subject_names[i], subjects[i]);
-	add_fields(&entry, fields);
+	for (; fields && fields->name; fields++)
+		add_field(&entry, fields->name, fields->value);
 	libsystemd_journal_send(entry.fields, entry.count);
 	for (int i = 0; i < entry.count; i++)
 		free(entry.fields[i].iov_base);
