@@ -11,12 +11,6 @@
 
 #define NETWORK_OCTETS 8 /* of an IPv6 address: its /64 is one customer's */
 
-static void map(const struct in_addr *address, struct in6_addr *ret)
-{
-	*ret = (struct in6_addr){ .s6_addr = { [10] = 0xff, [11] = 0xff } };
-	memcpy(ret->s6_addr + 12, address, sizeof(*address));
-}
-
 static void note_address(const struct in6_addr *address, struct peer *ret)
 {
 	*ret = (struct peer){ .source = *address };
@@ -31,6 +25,14 @@ static void note_address(const struct in6_addr *address, struct peer *ret)
 	}
 }
 
+static void note_address4(const struct in_addr *address, struct peer *ret)
+{
+	struct in6_addr mapped = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
+
+	memcpy(mapped.s6_addr + 12, address, sizeof(*address));
+	note_address(&mapped, ret);
+}
+
 void peer_from_environment(struct peer *ret)
 {
 	static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR" };
@@ -41,8 +43,7 @@ void peer_from_environment(struct peer *ret)
 		const char *text = getenv(names[i]);
 
 		if (text && inet_pton(AF_INET, text, &address4) == 1) {
-			map(&address4, &address6);
-			note_address(&address6, ret);
+			note_address4(&address4, ret);
 			return;
 		}
 		if (text && inet_pton(AF_INET6, text, &address6) == 1) {
@@ -61,24 +62,15 @@ void peer_of_socket(int fd, struct peer *ret)
 		struct sockaddr_in6 in6;
 		struct sockaddr_storage storage;
 	} address = { 0 };
-	struct in6_addr mapped;
 	socklen_t size = sizeof(address);
 
 	*ret = (struct peer){ .text = "unknown" };
 	if (getpeername(fd, &address.any, &size) < 0)
 		return;
-	switch (address.any.sa_family) {
-	case AF_UNIX:
+	if (address.any.sa_family == AF_UNIX)
 		peer_from_environment(ret);
-		break;
-	case AF_INET:
-		map(&address.in.sin_addr, &mapped);
-		note_address(&mapped, ret);
-		break;
-	case AF_INET6:
+	else if (address.any.sa_family == AF_INET)
+		note_address4(&address.in.sin_addr, ret);
+	else if (address.any.sa_family == AF_INET6)
 		note_address(&address.in6.sin6_addr, ret);
-		break;
-	default:
-		break;
-	}
 }
