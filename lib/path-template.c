@@ -20,28 +20,24 @@ static int part_for(char letter, const char *user, const char *home, struct part
 {
 	size_t local = strcspn(user, "@");
 	const char *domain = user[local] ? user + local + 1 : "";
+	const struct {
+		char letter;
+		struct part part;
+	} parts[] = {
+		{ 'u', { user, strlen(user), true } },
+		{ 'n', { user, local, true } },
+		{ 'd', { domain, strlen(domain), true } },
+		{ 'h', { home, home ? strlen(home) : 0, false } },
+		{ '%', { "%", 1, false } },
+	};
 
-	switch (letter) {
-	case 'u':
-		*ret_part = (struct part){ user, strlen(user), true };
-		return 0;
-	case 'n':
-		*ret_part = (struct part){ user, local, true };
-		return 0;
-	case 'd':
-		*ret_part = (struct part){ domain, strlen(domain), true };
-		return 0;
-	case 'h':
-		if (!home || !*home)
-			return -ENXIO;
-		*ret_part = (struct part){ home, strlen(home), false };
-		return 0;
-	case '%':
-		*ret_part = (struct part){ "%", 1, false };
-		return 0;
-	default:
-		return -EINVAL;
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (parts[i].letter != letter)
+			continue;
+		*ret_part = parts[i].part;
+		return letter == 'h' && ret_part->octets == 0 ? -ENXIO : 0;
 	}
+	return -EINVAL;
 }
 
 int path_template_check(const char *template)
@@ -103,15 +99,14 @@ static size_t path_bound(const char *template, const char *user, const char *hom
 
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path)
 {
-	struct path path = { 0 };
 	auto_free char *text = malloc(path_bound(template, user, home));
+	struct path path = { .text = text };
 	int r = path_template_check(template);
 
 	if (r < 0)
 		return r;
 	if (!text)
 		return -ENOMEM;
-	path.text = text;
 	for (; *template; template ++) {
 		struct part part = { template, 1, false };
 
@@ -132,7 +127,6 @@ int path_template_expand(const char *template, const char *user, const char *hom
 int path_template_root(const char *template, char **ret_path)
 {
 	size_t octets = strcspn(template, "%");
-	bool is_absolute = *template == '/';
 
 	if (template[octets] == '%') {
 		while (octets > 0 && template[octets - 1] != '/')
@@ -140,9 +134,6 @@ int path_template_root(const char *template, char **ret_path)
 		while (octets > 0 && template[octets - 1] == '/')
 			octets--;
 	}
-	if (octets == 0)
-		*ret_path = strdup(is_absolute ? "/" : ".");
-	else
-		*ret_path = strndup(template, octets);
+	*ret_path = octets > 0 ? strndup(template, octets) : strdup(*template == '/' ? "/" : ".");
 	return *ret_path ? 0 : -ENOMEM;
 }
