@@ -30,16 +30,10 @@
 
 bool login_is_plaintext_allowed(const struct session *session)
 {
-	if (transport_is_encrypted(session->transport))
-		return true;
-	switch (session->settings->plaintext_auth) {
-	case PLAINTEXT_ALWAYS:
-		return true;
-	case PLAINTEXT_LOCAL:
-		return transport_is_local(session->transport);
-	default:
-		return false;
-	}
+	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
+
+	return transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
+	       (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport));
 }
 
 bool login_is_tls_offered(const struct session *session)
