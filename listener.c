@@ -204,12 +204,6 @@ struct listener *listener_free(struct listener *listener)
 
 /* ---- Sources ---- */
 
-static bool is_forgettable(const struct listener *listener, size_t source)
-{
-	return listener->sources[source].sessions == 0 &&
-	       !scoreboard_has_failures(listener->scoreboard, source);
-}
-
 /* Finds an entry for a new source: one that can be forgotten, or a fresh one; else evicts
  * round-robin, so that nobody can choose the victim. */
 static int find_source_entry(struct listener *listener, size_t *ret_source)
@@ -217,7 +211,8 @@ static int find_source_entry(struct listener *listener, size_t *ret_source)
 	size_t count = listener->source_count, source = 0;
 	struct listener_source *longer;
 
-	while (source < count && !is_forgettable(listener, source))
+	while (source < count && (listener->sources[source].sessions > 0 ||
+				  scoreboard_has_failures(listener->scoreboard, source)))
 		source++;
 	if (source == count && count >= listener->slots + REMEMBERED_MAX) {
 		assert(count > listener->sessions);
@@ -480,15 +475,6 @@ static void tell_sessions(struct listener *listener)
 	listener->has_changed = false;
 }
 
-static void tell_ready(struct listener *listener)
-{
-	if (listener->is_ready)
-		return;
-	libsystemd_notify("READY=1");
-	listener->is_ready = true;
-	tell_sessions(listener);
-}
-
 static void tell_reload(struct listener *listener)
 {
 	libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
@@ -630,7 +616,11 @@ int listener_next(struct listener *listener, const struct listener_limits *limit
 {
 	int r = 0;
 
-	tell_ready(listener);
+	if (!listener->is_ready) {
+		libsystemd_notify("READY=1");
+		listener->is_ready = true;
+		tell_sessions(listener);
+	}
 	while (r == 0)
 		r = go_round(listener, limits, ret_event, ret_session);
 	return r < 0 ? r : 0;
