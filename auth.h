@@ -48,7 +48,7 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report);
 
-/* Reads all of the passwd-file, for --check-config. Returns 0, or as auth_login(). */
+/* Reads all of the passwd-file (NULL: none), for --check-config. Returns 0, or as auth_login(). */
 int auth_check_file(const char *users, struct auth_report *ret_report);
 
 /* Finds the directories below which all mailboxes are, by the template and by what the passwd-file

@@ -97,11 +97,11 @@ static int serve_client(struct service *service, const struct listener_session *
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
 	if (r < 0)
-		return exit_status(r);
+		return r;
 	r = transport_new(STDIN_FILENO, STDOUT_FILENO, session ? &session->peer : NULL, &transport);
 	if (r < 0) {
 		log_error("cannot use standard input and output: %s", strerror(-r));
-		return exit_status(r);
+		return r;
 	}
 	if (session && session->refusal)
 		r = protocol_refuse(service->settings, service->tls, transport, session->refusal);
@@ -109,7 +109,7 @@ static int serve_client(struct service *service, const struct listener_session *
 		r = protocol_serve(service->settings, service->tls, transport,
 				   session ? &session->slot_ref : NULL);
 	(void)transport_free(transport);
-	return exit_status(r);
+	return r;
 }
 
 /* Makes what a service needs besides settings. */
@@ -196,8 +196,7 @@ static int listen_for_clients(struct service *service)
 			break;
 		reload(service);
 	}
-	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) :
-						     exit_status(r);
+	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) : r;
 }
 
 static int serve(struct service *service)
@@ -207,18 +206,18 @@ static int serve(struct service *service)
 	log_open(STDIN_FILENO, STDOUT_FILENO);
 	r = sandbox_become_user(service->settings->user);
 	if (r < 0)
-		return exit_status(r);
+		return r;
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
 	r = listener_inherit(&service->listener);
 	if (r < 0) {
 		log_error("cannot use the sockets that were passed: %s", strerror(-r));
-		return exit_status(r);
+		return r;
 	}
 	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
 	r = make_tls_and_sandbox(service);
 	if (r < 0)
-		return exit_status(r);
+		return r;
 	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
 }
 
@@ -232,22 +231,17 @@ static void check_timeout(const char *name, unsigned seconds)
 
 static int check_users(const char *users)
 {
-	struct auth_report report = { 0 };
-	int r;
+	struct auth_report report;
+	int r = auth_check_file(users, &report);
 
-	if (!users) {
+	if (!users)
 		log_warning("users is not set: nobody can log in");
-		return EX_OK;
-	}
-	r = auth_check_file(users, &report);
-	if (r < 0) {
+	else if (r < 0)
 		log_error("cannot read users = '%s': %s", users, strerror(-r));
-		return EX_CONFIG;
-	}
-	if (report.malformed_lines > 0)
+	else if (report.malformed_lines > 0)
 		log_warning("%s:%u: malformed line (%u of them in all)", users,
 			    report.malformed_line, report.malformed_lines);
-	return EX_OK;
+	return r < 0 ? EX_CONFIG : EX_OK;
 }
 
 /* Here a mistake is one even if a session could do with it. */
@@ -291,18 +285,7 @@ static int run_action(enum settings_action action, struct service *service)
 	case SETTINGS_SERVE:
 		break;
 	}
-	return serve(service);
-}
-
-/* Skips atexit handlers and frees: they would copy pages that are shared with the listener, which
- * is a twentieth of a login. Instruments need both. */
-static int exit_process(struct service *service, int status)
-{
-	if (!util_reports_at_exit())
-		_exit(status);
-	(void)listener_free(service->listener);
-	service_done(service);
-	return status;
+	return exit_status(serve(service));
 }
 
 int main(int argc, char *argv[])
@@ -310,7 +293,7 @@ int main(int argc, char *argv[])
 	struct service service = { .argc = argc, .argv = argv, .sandbox = SANDBOX_NONE };
 	enum settings_action action;
 	char *problem;
-	int r;
+	int r, status;
 
 	if (check_descriptors() < 0)
 		return EX_IOERR;
@@ -321,5 +304,12 @@ int main(int argc, char *argv[])
 		free(problem);
 		return r == -EINVAL ? EX_USAGE : r == -EBADMSG ? EX_CONFIG : EX_TEMPFAIL;
 	}
-	return exit_process(&service, run_action(action, &service));
+	status = run_action(action, &service);
+	/* Skips atexit handlers and frees: they would copy pages that are shared with the listener,
+	 * which is a twentieth of a login. Instruments need both. */
+	if (!util_reports_at_exit())
+		_exit(status);
+	(void)listener_free(service.listener);
+	service_done(&service);
+	return status;
 }
