@@ -382,7 +382,7 @@ static int refuse_unknown(const struct search *search, const char *users,
 
 static void free_account(struct account **account)
 {
-	(void)auth_free(*account);
+	auth_free(*account);
 }
 
 #define auto_account __attribute__((cleanup(free_account)))
@@ -579,7 +579,7 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 	return r == 0 && users ? read_passwd_file(users, note_root, &search, &report, &stamp) : r;
 }
 
-struct account *auth_free(struct account *account)
+void auth_free(struct account *account)
 {
 	if (account) {
 		free(account->user);
@@ -587,5 +587,4 @@ struct account *auth_free(struct account *account)
 		util_wipe(account->password);
 		free(account);
 	}
-	return NULL;
 }

@@ -59,5 +59,5 @@ typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
 		    void *context);
 
-/* Wipes and frees it, and returns NULL. Takes NULL. */
-struct account *auth_free(struct account *account);
+/* Wipes and frees it. Takes NULL. */
+void auth_free(struct account *account);

@@ -184,22 +184,21 @@ int listener_inherit(struct listener **ret)
 	listener->signal_fd = -1;
 	r = open_listener(listener, passed);
 	if (r < 0)
-		(void)listener_free(listener);
+		listener_free(listener);
 	else
 		*ret = listener;
 	return r;
 }
 
-struct listener *listener_free(struct listener *listener)
+void listener_free(struct listener *listener)
 {
 	if (listener) {
 		util_close(&listener->signal_fd);
-		(void)scoreboard_free(listener->scoreboard);
+		scoreboard_free(listener->scoreboard);
 		free(listener->children);
 		free(listener->sources);
 		free(listener);
 	}
-	return NULL;
 }
 
 /* ---- Sources ---- */

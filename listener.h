@@ -44,5 +44,5 @@ int listener_inherit(struct listener **ret);
 int listener_next(struct listener *listener, const struct listener_limits *limits,
 		  enum listener_event *ret_event, struct listener_session *ret_session);
 
-/* Frees it, and returns NULL. Takes NULL. */
-struct listener *listener_free(struct listener *listener);
+/* Frees it. Takes NULL. */
+void listener_free(struct listener *listener);

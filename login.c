@@ -178,7 +178,7 @@ static int begin_transaction(struct session *session, struct account *account,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
 		r = session_reply_failure(session, r, "open the mailbox", account->mailbox);
-		(void)auth_free(account);
+		auth_free(account);
 		return r;
 	}
 	session_log_records(account->mailbox, mailbox_report(session->mailbox));

@@ -128,7 +128,7 @@ static void service_done(struct service *service)
 	if (service->tls)
 		service->tls->functions->free(service->tls);
 	sandbox_close(&service->sandbox);
-	(void)settings_free(service->settings);
+	settings_free(service->settings);
 }
 
 /* Reads what every session needs, so that none has to, and leaves space on the heap for it. Only
@@ -309,7 +309,7 @@ int main(int argc, char *argv[])
 	 * which is a twentieth of a login. Instruments need both. */
 	if (!util_reports_at_exit())
 		_exit(status);
-	(void)listener_free(service.listener);
+	listener_free(service.listener);
 	service_done(&service);
 	return status;
 }

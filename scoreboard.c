@@ -47,11 +47,10 @@ int scoreboard_new(struct scoreboard **ret)
 	return 0;
 }
 
-struct scoreboard *scoreboard_free(struct scoreboard *scoreboard)
+void scoreboard_free(struct scoreboard *scoreboard)
 {
 	if (scoreboard)
 		(void)munmap(scoreboard, sizeof(*scoreboard));
-	return NULL;
 }
 
 void scoreboard_begin(struct scoreboard *scoreboard, size_t slot)

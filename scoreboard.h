@@ -30,8 +30,8 @@ struct scoreboard;
 /* Memory is used as slots are. Returns 0, or what mmap(2) says. */
 int scoreboard_new(struct scoreboard **ret);
 
-/* Unmaps it here, and returns NULL. Takes NULL. */
-struct scoreboard *scoreboard_free(struct scoreboard *scoreboard);
+/* Unmaps it here. Takes NULL. */
+void scoreboard_free(struct scoreboard *scoreboard);
 
 /* Begins and ends the use of a slot. */
 void scoreboard_begin(struct scoreboard *scoreboard, size_t slot);

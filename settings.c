@@ -475,20 +475,20 @@ int settings_load(int argc, char *argv[], struct settings **ret, enum settings_a
 	if (!settings)
 		return -ENOMEM;
 	r = read_all(settings, argc, argv, ret_action, ret_problem);
-	if (r < 0)
-		settings = settings_free(settings);
-	*ret = settings;
+	if (r == 0)
+		*ret = settings;
+	else
+		settings_free(settings);
 	return r;
 }
 
-struct settings *settings_free(struct settings *settings)
+void settings_free(struct settings *settings)
 {
 	for (size_t i = 0; settings && i < ARRAY_SIZE(table); i++) {
 		if (table[i].release)
 			table[i].release((char *)settings + table[i].field);
 	}
 	free(settings);
-	return NULL;
 }
 
 void settings_print_help(FILE *stream)

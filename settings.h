@@ -72,8 +72,8 @@ enum settings_action {
 int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
 		  char **ret_problem);
 
-/* Frees the settings, and returns NULL. Takes NULL. */
-struct settings *settings_free(struct settings *settings);
+/* Frees the settings. Takes NULL. */
+void settings_free(struct settings *settings);
 
 /* Prints how the program is called, with every setting and its default. */
 void settings_print_help(FILE *stream);

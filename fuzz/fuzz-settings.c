@@ -24,7 +24,7 @@ static void load(char *argument)
 		FUZZ_CHECK(path_template_check(settings->mailbox) == 0);
 	}
 	free(problem);
-	(void)settings_free(settings);
+	settings_free(settings);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)

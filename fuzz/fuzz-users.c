@@ -25,12 +25,12 @@ static void try_user(const char *users, const char *user, const char *password)
 	if (r == 0) {
 		check_account(account, user);
 		FUZZ_CHECK(auth_check_again(users, "/mail/%d/%n", account, &report) == 0);
-		(void)auth_free(account);
+		auth_free(account);
 	}
 	account = NULL;
 	r = password ? auth_login(users, "%h/Maildir", user, password, &account, &report) : -ENXIO;
 	FUZZ_CHECK(r == 0 || r == -EKEYREJECTED || r == -ENXIO);
-	(void)auth_free(account);
+	auth_free(account);
 }
 
 static int check_root(void *context, const char *path)

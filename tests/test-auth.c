@@ -37,7 +37,7 @@ static void test_login(const char *text, const char *user, const char *password,
 		good &= strcmp(account->mailbox, mailbox) == 0;
 	if (!tap(good, "%s", title))
 		(void)printf("# got %d, mailbox %s\n", r, account ? account->mailbox : "none");
-	(void)auth_free(account);
+	auth_free(account);
 }
 
 static void test_passwords(void)
@@ -137,7 +137,7 @@ static void test_malformed(void)
 	(void)tap(report.malformed_lines == 3 && report.malformed_line == 3,
 		  "and reported: %u, the first is line %u", report.malformed_lines,
 		  report.malformed_line);
-	(void)auth_free(account);
+	auth_free(account);
 }
 
 /* A first line of each length: it, and the user's behind it, end everywhere in what is read at
@@ -161,7 +161,7 @@ static void test_line_lengths(void)
 		       report.malformed_lines == (octets > 4096);
 		if (!good)
 			(void)printf("# a line of %zu octets\n", octets);
-		(void)auth_free(account);
+		auth_free(account);
 	}
 	(void)tap(good, "lines of every length are one line, and up to 4096 octets an account");
 }
@@ -179,7 +179,7 @@ static void test_long_last_line(void)
 			  auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
 			  report.malformed_lines == 1,
 		  "a last line that is too long is reported, whatever its length");
-	(void)auth_free(account);
+	auth_free(account);
 }
 
 /* However much of the line with it is in what is read at once. */
@@ -197,7 +197,7 @@ static void test_nul(void)
 		good = good && fclose(file) == 0 &&
 		       auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
 		       report.malformed_lines == 1;
-		(void)auth_free(account);
+		auth_free(account);
 	}
 	(void)tap(good, "a line with a NUL is none");
 }
@@ -230,7 +230,7 @@ static void test_again(void)
 			  "checked again: case %zu", i);
 	(void)unlink(users);
 	(void)tap(auth_check_again(users, "/m", account, &report) == -ENOENT, "the file is gone");
-	(void)auth_free(account);
+	auth_free(account);
 }
 
 /* Writes the file, and is back once a change that follows will show. */
@@ -272,12 +272,12 @@ static void test_unchanged(void)
 			  auth_check_again(users, "/m", account, &report) == 0 &&
 			  !is_read_again(account),
 		  "until it says what it said at login");
-	(void)auth_free(take_ptr(account));
+	auth_free(take_ptr(account));
 
 	if (auth_login(users, "/m", "a", "x", &account, &report) < 0 || chmod(users, 0640) < 0)
 		return (void)tap(false, "login");
 	(void)tap(is_read_again(account), "one whose mode has changed is");
-	(void)auth_free(account);
+	auth_free(account);
 }
 
 /* A login in the clock's tick in which the file has changed. */
@@ -289,14 +289,14 @@ static void test_changed_just_now(void)
 	struct stat status;
 
 	do {
-		(void)auth_free(take_ptr(account));
+		auth_free(take_ptr(account));
 		if (!write_users("a:{PLAIN}x\n") || stat(users, &status) < 0 ||
 		    auth_login(users, "/m", "a", "x", &account, &report) < 0)
 			return (void)tap(false, "login");
 		now = file_stamp_now();
 	} while (file_stamp_is_stable(&status.st_ctim, &now));
 	(void)tap(is_read_again(account), "one that had changed just before the login is");
-	(void)auth_free(account);
+	auth_free(account);
 }
 
 /* Accounts that a certificate vouches for. */
@@ -329,7 +329,7 @@ static void test_find(void)
 		(void)tap(r == cases[i].expected &&
 				  (r < 0 || strcmp(account->mailbox, "/mail/a") == 0),
 			  "found without a password: case %zu", i);
-		(void)auth_free(account);
+		auth_free(account);
 	}
 }
 

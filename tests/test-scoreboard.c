@@ -60,6 +60,6 @@ int main(void)
 		return 1;
 	test_waits(scoreboard);
 	test_sleep(scoreboard);
-	(void)scoreboard_free(scoreboard);
+	scoreboard_free(scoreboard);
 	return tap_end();
 }
