@@ -108,12 +108,10 @@ static int note_decoy(struct search *search, const char *password)
 }
 
 /* Keeps a copy of the line that is the user's. The first one counts. */
-static int note_user(struct search *search, const char *line)
+static int note_user(struct search *search, const char *line, size_t name_octets)
 {
-	size_t name_octets = search->user_octets;
-
-	if (name_octets == 0 || search->line || strncmp(line, search->user, name_octets) != 0 ||
-	    line[name_octets] != ':')
+	if (!search->user || search->line || name_octets != search->user_octets ||
+	    memcmp(line, search->user, name_octets) != 0)
 		return 0;
 	search->line = strdup(line);
 	if (!search->line)
@@ -130,7 +128,7 @@ static int search_line(void *context, char *line)
 
 	if (!name_end || name_end == line)
 		return -EINVAL;
-	r = note_user(context, line);
+	r = note_user(context, line, (size_t)(name_end - line));
 	return r == 0 ? note_decoy(context, name_end + 1) : r;
 }
 

@@ -99,6 +99,7 @@ static void test_names(void)
 	test_login(":{PLAIN}x\n", "", "x", -EKEYREJECTED, NULL, "the empty name");
 	test_login("a\033b:{PLAIN}x\n", "a\033b", "x", -EKEYREJECTED, NULL, "a control character");
 	test_login("%h:{PLAIN}x::::/h\n", "%h", "x", 0, "/mail/%h", "the name '%h'");
+	test_login("a:{PLAIN}x:1\n", "a:{PLAIN}x", "x", -EKEYREJECTED, NULL, "a name with ':'");
 	test_login("a@b:{PLAIN}x\n", "a@b", "x", 0, "/mail/a@b", "a name with '@'");
 }
 
@@ -314,6 +315,7 @@ static void test_find(void)
 		{ "a:!::::::nologin\n", "a", -EKEYREJECTED },
 		{ "a:!\n", "b", -EKEYREJECTED },
 		{ "a/b:!\n", "a/b", -EKEYREJECTED },
+		{ "a:!:1\n", "a:!", -EKEYREJECTED },
 		{ "..:!\n", "..", -EKEYREJECTED },
 		{ ":!\n", "", -EKEYREJECTED },
 		{ "a:!::::::userdb_mail=mbox:/m\n", "a", -ENXIO },
