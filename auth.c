@@ -224,10 +224,10 @@ static int read_each_line(struct reader *reader, line_handler *handle, void *con
 /* The stamp of what is going to be read; all 0 if a change after that might not show. */
 static struct file_stamp stable_stamp(int fd)
 {
-	struct timespec now = file_stamp_now();
+	int64_t now_ns = file_stamp_now_ns();
 	struct file_stamp stamp;
 
-	if (file_stamp_take(fd, &stamp) < 0 || !file_stamp_is_stable(&stamp.changed, &now))
+	if (file_stamp_take(fd, &stamp) < 0 || !file_stamp_is_stable(&stamp, now_ns))
 		stamp = (struct file_stamp){ 0 };
 	return stamp;
 }

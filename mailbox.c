@@ -5,38 +5,37 @@
  * was is looked for once more: others rename files at any moment. */
 #include "mailbox.h"
 
-#include "lib/file-stamp.h"
 #include "lib/util.h"
 #include "lib/wire.h"
+#include "mailbox/cache.h"
 #include "mailbox/deletion.h"
 #include "mailbox/listing.h"
 #include "mailbox/lock.h"
 #include "mailbox/maildir-name.h"
 #include "mailbox/record.h"
-#include "mailbox/sizes.h"
-#include "mailbox/snapshot.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
 
 static_assert(MAILBOX_UNIQUE_ID_MAX == WIRE_UNIQUE_ID_MAX, "they are the same thing");
 
 #define READ_OCTETS 65536
 
+/* The whole listing of fewer messages is not worth a cache: it is read in no time. */
+#define CACHED_MESSAGES_MIN 1000
+
 struct mailbox {
 	char *path;
-	dev_t device; /* of the directory that it was when it was there first; inode 0: never yet */
-	ino_t inode;
 	enum mailbox_access access;
 	struct lock lock;
 	struct listing listing;
+	struct selection marked, retrieved;
+	struct record_keys left; /* of messages that are deleted, but whose files may be there */
+	struct deletion_report deletion; /* the last */
 	struct mailbox_report report;
-	bool has_loaded_sizes; /* from the size cache */
-	bool has_unsaved_sizes;
-	bool has_snapshot; /* of the listing as it is, or there need be none */
+	struct listing_renamed renamed; /* the report points to it */
+	bool has_unsaved;		/* something that the cache should have */
+	bool is_cached;			/* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -54,12 +53,14 @@ static struct message *message_at(const struct mailbox *mailbox, size_t index)
 
 bool mailbox_has(const struct mailbox *mailbox, size_t index)
 {
-	return (message_at(mailbox, index)->marks & (MARK_DELETED | MARK_GONE)) == 0;
+	return message_at(mailbox, index)->life == LIFE_PRESENT;
 }
 
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index)
 {
-	return (message_at(mailbox, index)->marks & (MARK_DELETED | MARK_EXPUNGED)) != 0;
+	enum life life = message_at(mailbox, index)->life;
+
+	return life == LIFE_MARKED || life == LIFE_EXPUNGED;
 }
 
 void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
@@ -85,16 +86,6 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 
 /* ---- Message files ---- */
 
-/* When the file changed last; 0 if it might change again and that not show. */
-static int64_t stable_change_ns(const struct stat *status)
-{
-	struct timespec now = file_stamp_now();
-
-	if (!file_stamp_is_stable(&status->st_ctim, &now))
-		return 0;
-	return status->st_ctim.tv_sec * UTIL_NS_PER_S + status->st_ctim.tv_nsec;
-}
-
 /* Opens a message's file, only if it is a regular one; never waits. */
 static int open_file(const struct subdirs *subdirs, struct message *message, void *context)
 {
@@ -105,17 +96,18 @@ static int open_file(const struct subdirs *subdirs, struct message *message, voi
 
 	if (fd < 0)
 		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
-	ret->file_octets = ret->left_octets = (uint64_t)status.st_size;
-	ret->inode = status.st_ino;
-	ret->changed_ns = stable_change_ns(&status);
+	ret->left_octets = (uint64_t)status.st_size;
+	ret->version = file_stamp_of(&status);
+	if (!file_stamp_is_stable(&ret->version, file_stamp_now_ns()))
+		ret->version = (struct file_stamp){ 0 };
 	ret->fd = take_fd(&fd);
 	return 0;
 }
 
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
-	return listing_with_file(&mailbox->listing, &mailbox->lock.subdirs,
-				 message_at(mailbox, index), open_file, ret);
+	(void)message_at(mailbox, index);
+	return listing_with_file(&mailbox->listing, &mailbox->lock.subdirs, index, open_file, ret);
 }
 
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
@@ -141,48 +133,16 @@ void mailbox_message_close(struct mailbox_message *message)
 
 /* ---- Sizes ---- */
 
-/* Reads the cache when it may be needed, before anything is measured. */
-static void load_sizes(struct mailbox *mailbox)
-{
-	if (mailbox->has_loaded_sizes || mailbox->lock.root_fd < 0)
-		return;
-	sizes_load(mailbox->lock.root_fd, &mailbox->listing);
-	mailbox->has_loaded_sizes = true;
-}
-
-/* Keeps sizes and listing for the next session; a failure costs it only time. */
-static void save_caches(struct mailbox *mailbox)
-{
-	const struct lock *lock = &mailbox->lock;
-
-	if (lock->root_fd < 0 || lock->state_error != 0)
-		return;
-	if (mailbox->has_unsaved_sizes)
-		sizes_save(lock->root_fd, &mailbox->listing, lock->subdirs.is_maildir);
-	if ((mailbox->has_unsaved_sizes || !mailbox->has_snapshot) &&
-	    snapshot_is_worthwhile(&mailbox->listing, &lock->subdirs)) {
-		load_sizes(mailbox);
-		snapshot_save(lock->root_fd, &mailbox->listing);
-	}
-	mailbox->has_snapshot = true;
-	mailbox->has_unsaved_sizes = false;
-}
-
 /* Takes down what reading a message has shown to be its size. */
 static void note_size(struct mailbox *mailbox, struct message *message,
 		      const struct mailbox_message *file, uint64_t octets)
 {
-	struct file_version version = { .inode = file->inode,
-					.octets = file->file_octets,
-					.changed_ns = file->changed_ns };
-
 	message->octets = octets;
-	message->marks |= MARK_MEASURED;
+	message->is_measured = true;
 	if (mailbox->lock.subdirs.is_maildir)
 		return;
-	if (version.changed_ns == 0)
-		version.inode = 0;
-	if (listing_set_version(&mailbox->listing, message, &version) < 0)
+	if (file->version.inode == 0 ||
+	    listing_set_version(&mailbox->listing, message, &file->version) < 0)
 		message->version = NULL;
 }
 
@@ -206,25 +166,25 @@ static int measure(struct mailbox *mailbox, size_t index)
 		return (int)n;
 	(void)wire_convert_end(&converter, NULL);
 	note_size(mailbox, message_at(mailbox, index), &file, converter.octets);
-	mailbox->has_unsaved_sizes = true;
+	mailbox->has_unsaved = true;
 	return 0;
 }
 
 /* Whether the known size of a message holds. A Maildir's message never changes; a folder's may. */
 static bool is_size_valid(const struct mailbox *mailbox, const struct message *message)
 {
+	struct file_stamp version;
 	struct stat status;
 
 	if (message->octets == LISTING_SIZE_UNKNOWN)
 		return false;
-	if (mailbox->lock.subdirs.is_maildir || (message->marks & MARK_MEASURED))
+	if (mailbox->lock.subdirs.is_maildir || message->is_measured)
 		return true;
-	return message->version && message->version->inode != 0 &&
-	       fstatat(mailbox->lock.subdirs.fds[message->subdir], message->name, &status,
-		       AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISREG(status.st_mode) && status.st_ino == message->version->inode &&
-	       (uint64_t)status.st_size == message->version->octets &&
-	       stable_change_ns(&status) == message->version->changed_ns;
+	if (!message->version || fstatat(mailbox->lock.subdirs.fds[message->subdir], message->name,
+					 &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	version = file_stamp_of(&status);
+	return S_ISREG(status.st_mode) && file_stamp_is_same(&version, message->version);
 }
 
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
@@ -232,11 +192,10 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	struct message *message = message_at(mailbox, index);
 	int r = 0;
 
-	if (message->marks & MARK_GONE)
+	if (message->life == LIFE_EXPUNGED || message->life == LIFE_VANISHED)
 		return -ENOENT;
-	load_sizes(mailbox);
 	if (is_size_valid(mailbox, message))
-		message->marks |= MARK_MEASURED;
+		message->is_measured = true;
 	else
 		r = measure(mailbox, index);
 	if (r == 0)
@@ -248,109 +207,80 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets)
 {
 	struct message *message = message_at(mailbox, index);
-	bool was_wrong;
+	bool was_wrong = message->octets != octets && is_size_valid(mailbox, message);
 
-	load_sizes(mailbox);
-	was_wrong = message->octets != octets && is_size_valid(mailbox, message);
-	mailbox->has_unsaved_sizes |= was_wrong;
+	mailbox->has_unsaved |= was_wrong;
 	note_size(mailbox, message, file, octets);
-	listing_mark(&mailbox->listing, message, MARK_RETRIEVED);
+	/* Without memory it is not marked as seen. */
+	if (!message->is_retrieved && selection_add(&mailbox->retrieved, index) == 0)
+		message->is_retrieved = true;
 	return was_wrong;
 }
 
 /* ---- Deletion ---- */
 
-void mailbox_mark(struct mailbox *mailbox, size_t index)
+int mailbox_mark(struct mailbox *mailbox, size_t index)
 {
-	listing_mark(&mailbox->listing, message_at(mailbox, index), MARK_DELETED);
+	int r = selection_add(&mailbox->marked, index);
+
+	if (r == 0)
+		listing_set_life(message_at(mailbox, index), LIFE_MARKED);
+	return r;
 }
 
 void mailbox_unmark_all(struct mailbox *mailbox)
 {
-	for (size_t i = 0; i < mailbox->listing.count; i++)
-		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_DELETED;
-	mailbox->listing.marks &= ~(unsigned)MARK_DELETED;
+	for (size_t i = 0; i < mailbox->marked.count; i++) {
+		struct message *message = message_at(mailbox, mailbox->marked.indices[i]);
+
+		if (message->life == LIFE_MARKED)
+			listing_set_life(message, LIFE_PRESENT);
+	}
+	mailbox->marked.count = 0;
 }
 
 int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
-	struct deletion_report report;
+	const struct selection one = { .indices = &index, .count = 1 };
 
-	message_at(mailbox, index)->marks |= MARK_CHOSEN;
-	return deletion_run(&mailbox->listing, &mailbox->lock, &report);
+	return deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->left, &one,
+			    &mailbox->deletion);
 }
 
-int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted)
+/* For qsort(3). */
+static int compare_marked(const void *left, const void *right)
 {
-	struct deletion_report report = { 0 };
+	size_t a = *(const size_t *)left, b = *(const size_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+int mailbox_commit(struct mailbox *mailbox)
+{
+	struct selection *marked = &mailbox->marked;
 	int r = 0;
 
 	mailbox->report = (struct mailbox_report){ 0 };
-	if (mailbox->listing.marks & MARK_DELETED) {
-		for (size_t i = 0; i < mailbox->listing.count; i++) {
-			if (mailbox->listing.messages[i].marks & MARK_DELETED)
-				mailbox->listing.messages[i].marks |= MARK_CHOSEN;
-		}
-		r = deletion_run(&mailbox->listing, &mailbox->lock, &report);
-	}
-	mailbox->report.hidden = report.hidden;
-	mailbox->report.error = report.error;
-	*ret_deleted = report.deleted;
+	mailbox->deletion.removed.count = 0;
+	if (marked->count == 0)
+		return 0;
+	qsort(marked->indices, marked->count, sizeof(*marked->indices), compare_marked);
+	r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->left, marked,
+			 &mailbox->deletion);
+	mailbox->report.hidden = mailbox->deletion.hidden;
+	mailbox->report.error = mailbox->deletion.error;
+	if (r == 0)
+		marked->count = 0;
 	return r;
 }
 
-bool mailbox_next_removed(struct mailbox *mailbox, size_t *index)
+size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices)
 {
-	for (; (mailbox->listing.marks & MARK_REMOVED) && *index < mailbox->listing.count;
-	     (*index)++) {
-		struct message *message = &mailbox->listing.messages[*index];
-
-		if (!(message->marks & MARK_REMOVED))
-			continue;
-		message->marks &= (uint8_t)~MARK_REMOVED;
-		return true;
-	}
-	mailbox->listing.marks &= ~(unsigned)MARK_REMOVED;
-	return false;
-}
-
-/* ---- Deletions that were interrupted ---- */
-
-/* Reads the record that a session before this one has left. Returns 0, in *ret_count how many
- * messages it has (0 also for what is no record of this mailbox), and their keys, or a failure. */
-static int read_record(struct mailbox *mailbox, struct record_key **ret_keys, size_t *ret_count)
-{
-	const struct lock *lock = &mailbox->lock;
-	ssize_t count = 0;
-
-	if (lock->state_fd >= 0)
-		count = record_read(lock->state_fd, lock->root_fd, ret_keys);
-	if (count == -EBADMSG) {
-		mailbox->report.has_bad_record = true;
-		if (lock->state_error == 0) /* reported once is enough */
-			(void)record_clear(lock->state_fd);
-		count = 0;
-	}
-	if (count < 0)
-		return (int)count;
-	*ret_count = (size_t)count;
-	return 0;
+	*ret_indices = mailbox->deletion.removed.indices;
+	return mailbox->deletion.removed.count;
 }
 
 /* ---- Flags ---- */
-
-/* Renames, but never onto another message. */
-static int rename_file(int from_fd, const char *from, int to_fd, const char *to)
-{
-	if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL)
-		return -errno;
-	/* Some file systems, NFS among them, do not know RENAME_NOREPLACE. */
-	if (linkat(from_fd, from, to_fd, to, 0) < 0 || unlinkat(from_fd, from, 0) < 0)
-		return -errno;
-	return 0;
-}
 
 static int mark_file_seen(const struct subdirs *subdirs, struct message *message, void *context)
 {
@@ -360,7 +290,9 @@ static int mark_file_seen(const struct subdirs *subdirs, struct message *message
 
 	if (r < 0 || (message->subdir == SUBDIR_CUR && strcmp(name, message->name) == 0))
 		return r;
-	r = rename_file(fds[message->subdir], message->name, fds[SUBDIR_CUR], name);
+	r = listing_rename_file(fds[message->subdir], message->name, fds[SUBDIR_CUR], name);
+	if (r == -EEXIST && message->others) /* that is another name of this very file */
+		return 0;
 	if (r < 0)
 		return r;
 	message->subdir = SUBDIR_CUR;
@@ -369,45 +301,113 @@ static int mark_file_seen(const struct subdirs *subdirs, struct message *message
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	if (!mailbox->lock.subdirs.is_maildir || mailbox->access == MAILBOX_READ_ONLY ||
-	    !(mailbox->listing.marks & MARK_RETRIEVED))
-		return 0;
-	for (size_t i = 0; i < mailbox->listing.count; i++) {
-		struct message *message = &mailbox->listing.messages[i];
-		int r;
+	struct listing *listing = &mailbox->listing;
+	int error = 0;
 
-		if (!(message->marks & MARK_RETRIEVED))
-			continue;
-		r = listing_with_file(&mailbox->listing, &mailbox->lock.subdirs, message,
-				      mark_file_seen, &mailbox->listing);
-		if (r < 0 && r != -ENOENT)
-			return r;
-		message->marks &= (uint8_t)~MARK_RETRIEVED;
+	if (!mailbox->lock.subdirs.is_maildir || mailbox->access == MAILBOX_READ_ONLY)
+		return 0;
+	for (size_t i = 0; i < mailbox->retrieved.count; i++) {
+		size_t index = mailbox->retrieved.indices[i];
+		int r = listing_with_file(listing, &mailbox->lock.subdirs, index, mark_file_seen,
+					  listing);
+
+		message_at(mailbox, index)->is_retrieved = false;
+		if (error == 0 && r != -ENOENT)
+			error = r;
 	}
-	mailbox->listing.marks &= ~(unsigned)MARK_RETRIEVED;
-	return 0;
+	mailbox->retrieved.count = 0;
+	return error;
 }
 
 /* ---- Beginning and end ---- */
 
-/* Lists what is there, without what an earlier session has deleted. */
-static int read_listing(struct mailbox *mailbox, const struct record_key *keys, size_t key_count)
+/* Reads the record that a session before this one has left, for the listing to go by. */
+static int read_record(struct mailbox *mailbox)
 {
-	const struct lock *lock = &mailbox->lock;
-	struct deletion_report report = { 0 };
+	struct lock *lock = &mailbox->lock;
 	int r = 0;
 
-	mailbox->has_snapshot = key_count == 0 && lock->root_fd >= 0 &&
-				snapshot_load(lock->root_fd, &lock->subdirs, &mailbox->listing);
-	if (!mailbox->has_snapshot)
-		r = listing_read(&lock->subdirs, &mailbox->listing);
-	mailbox->has_loaded_sizes = mailbox->has_snapshot; /* it had all that was known */
-	if (r < 0 || key_count == 0)
+	record_free_keys(&mailbox->left);
+	if (lock->state_fd >= 0)
+		r = record_read(lock->state_fd, lock->root_fd, &mailbox->left);
+	lock->is_record_kept = mailbox->left.count > 0 || r == -EMLINK;
+	if (r != -EBADMSG && r != -EMLINK)
 		return r;
-	r = deletion_recover(&mailbox->listing, &mailbox->lock, keys, key_count, &report);
-	mailbox->report.completed = report.deleted - report.hidden;
-	mailbox->report.hidden = report.hidden;
-	mailbox->report.error = report.error;
+	mailbox->report.has_bad_record = true;
+	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
+		(void)record_clear(lock->state_fd);
+	return 0;
+}
+
+/* Removes or hides what an earlier session has deleted, in a listing that has just been read. */
+static int recover(struct mailbox *mailbox, int64_t deadline_ms)
+{
+	struct deletion_report *report = &mailbox->deletion;
+	int r;
+
+	if (mailbox->left.count == 0)
+		return 0;
+	*report = (struct deletion_report){ 0 };
+	r = deletion_recover(&mailbox->listing, &mailbox->lock, deadline_ms, &mailbox->left,
+			     report);
+	mailbox->report.completed = report->removed.count - report->hidden;
+	mailbox->report.hidden = report->hidden;
+	mailbox->report.error = report->error;
+	selection_clear(&report->removed);
+	return r;
+}
+
+/* Reads the directories, and takes over what the cache and the older listing know. */
+static int read_directories(struct mailbox *mailbox, const struct listing *older)
+{
+	const struct lock *lock = &mailbox->lock;
+	auto_listing struct listing cached = { 0 };
+	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
+	int r = listing_read(&lock->subdirs, deadline_ms, &mailbox->listing);
+
+	if (r == 0)
+		r = recover(mailbox, deadline_ms);
+	if (r == 0 && cache_load_older(lock->root_fd, lock->subdirs.is_maildir, &cached))
+		r = listing_merge(&mailbox->listing, &cached, &lock->subdirs);
+	else if (lock->state_error == 0)
+		cache_remove_old(lock->root_fd);
+	if (r == 0)
+		r = listing_merge(&mailbox->listing, older, &lock->subdirs);
+	return r;
+}
+
+/* Gives messages that share a unique part one of their own. Returns whether there were any. */
+static bool rename_namesakes(struct mailbox *mailbox)
+{
+	struct listing_renamed *renamed = &mailbox->renamed;
+	struct mailbox_report *report = &mailbox->report;
+
+	if (mailbox->listing.namesakes == 0 || mailbox->listing.is_torn ||
+	    mailbox->left.count > 0 || mailbox->lock.state_error != 0)
+		return false;
+	mailbox->has_unsaved = true; /* their unique-ids, until they are renamed */
+	report->rename_error =
+		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.subdirs, renamed);
+	report->renamed = renamed->count;
+	report->renamed_from = renamed->from;
+	report->renamed_to = renamed->to;
+	return renamed->count > 0;
+}
+
+/* Lists what is there, without what an earlier session has deleted. `older`: the listing before. */
+static int read_listing(struct mailbox *mailbox, const struct listing *older)
+{
+	const struct lock *lock = &mailbox->lock;
+	int r;
+
+	mailbox->is_cached = mailbox->left.count == 0 && lock->root_fd >= 0 &&
+			     cache_load_current(lock->root_fd, &lock->subdirs, &mailbox->listing);
+	r = mailbox->is_cached ? 0 : read_directories(mailbox, older);
+	if (r == 0 && rename_namesakes(mailbox)) {
+		listing_clear(&mailbox->listing);
+		mailbox->is_cached = false;
+		r = read_directories(mailbox, older);
+	}
 	return r;
 }
 
@@ -416,57 +416,27 @@ static void reserve_record(const struct mailbox *mailbox)
 {
 	const struct lock *lock = &mailbox->lock;
 
-	if (lock->state_fd >= 0 && lock->state_error == 0)
+	if (lock->state_fd >= 0 && lock->state_error == 0 && !lock->is_record_kept)
 		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
 				     mailbox->listing.count);
 }
 
-/* Whether a directory is the session's own still, and not a link to another user's mailbox. */
-static int check_directory(struct mailbox *mailbox, const struct stat *status)
+static int open_and_lock(struct mailbox *mailbox)
 {
-	if (mailbox->inode == 0) {
-		mailbox->device = status->st_dev;
-		mailbox->inode = status->st_ino;
-	}
-	return mailbox->device == status->st_dev && mailbox->inode == status->st_ino ? 0 : -ESTALE;
-}
+	struct lock *lock = &mailbox->lock;
+	int r;
 
-/* Opens and locks the mailbox, and reads the record. Checks the directory before it makes a file in
- * it, and again when it is open. */
-static int open_and_lock(struct mailbox *mailbox, struct record_key **ret_keys,
-			 size_t *ret_key_count)
-{
-	struct stat status;
-	int r = 0;
-
-	if (stat(mailbox->path, &status) == 0)
-		r = check_directory(mailbox, &status);
-	if (r < 0)
-		return r;
 	if (mailbox->access == MAILBOX_READ_ONLY)
-		r = lock_open_read_only(mailbox->path, &mailbox->lock);
+		r = lock_open_read_only(mailbox->path, lock);
 	else
-		r = lock_open(mailbox->path, &mailbox->lock);
-	if (r == 0 && mailbox->lock.root_fd >= 0 && fstat(mailbox->lock.root_fd, &status) == 0)
-		r = check_directory(mailbox, &status);
-	return r == 0 ? read_record(mailbox, ret_keys, ret_key_count) : r;
-}
-
-static int open_lock_and_list(struct mailbox *mailbox)
-{
-	auto_free struct record_key *keys = NULL;
-	size_t key_count;
-	int r = open_and_lock(mailbox, &keys, &key_count);
-
-	if (r == 0)
-		r = read_listing(mailbox, keys, key_count);
-	if (r == 0)
-		reserve_record(mailbox);
-	return r;
+		r = lock_open(mailbox->path, lock);
+	mailbox->report.has_bad_state = lock->has_bad_state;
+	return r == 0 ? read_record(mailbox) : r;
 }
 
 int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret)
 {
+	static const struct listing none = { 0 };
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
 	int r;
 
@@ -475,29 +445,53 @@ int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **
 	mailbox->lock = LOCK_NONE;
 	mailbox->access = access;
 	mailbox->path = strdup(path);
-	r = mailbox->path ? open_lock_and_list(mailbox) : -ENOMEM;
-	if (r < 0)
+	r = mailbox->path ? open_and_lock(mailbox) : -ENOMEM;
+	if (r == 0)
+		r = read_listing(mailbox, &none);
+	if (r < 0) {
 		(void)mailbox_free(mailbox);
-	else
-		*ret = mailbox;
-	return r;
+		return r;
+	}
+	reserve_record(mailbox);
+	*ret = mailbox;
+	return 0;
 }
 
 struct mailbox *mailbox_free(struct mailbox *mailbox)
 {
 	if (mailbox) {
-		save_caches(mailbox);
 		lock_close(&mailbox->lock);
 		listing_clear(&mailbox->listing);
+		selection_clear(&mailbox->marked);
+		selection_clear(&mailbox->retrieved);
+		selection_clear(&mailbox->deletion.removed);
+		record_free_keys(&mailbox->left);
 		free(mailbox->path);
 		free(mailbox);
 	}
 	return NULL;
 }
 
-void mailbox_sleep(struct mailbox *mailbox)
+/* Keeps what is known for the next session; a failure costs it only time. */
+static void save_cache(struct mailbox *mailbox)
 {
-	save_caches(mailbox);
+	const struct lock *lock = &mailbox->lock;
+	bool is_whole;
+
+	if (lock->root_fd < 0 || lock->state_error != 0)
+		return;
+	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
+		   !mailbox->listing.hides && /* the record may go */
+		   listing_is_unchanged(&mailbox->listing, &lock->subdirs) > 0;
+	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached))
+		cache_save(lock->root_fd, &lock->subdirs, &mailbox->listing, is_whole);
+	mailbox->is_cached = true;
+	mailbox->has_unsaved = false;
+}
+
+void mailbox_close(struct mailbox *mailbox)
+{
+	save_cache(mailbox);
 	lock_close(&mailbox->lock);
 }
 
@@ -505,18 +499,18 @@ void mailbox_sleep(struct mailbox *mailbox)
 static void remeasure_sizes(struct mailbox *mailbox)
 {
 	for (size_t i = 0; i < mailbox->listing.count; i++)
-		mailbox->listing.messages[i].marks &= (uint8_t)~MARK_MEASURED;
+		mailbox->listing.messages[i].is_measured = false;
 }
 
 /* Replaces the listing by what is there now; on failure it stays. */
-static int list_anew(struct mailbox *mailbox, const struct record_key *keys, size_t key_count,
-		     bool *ret_has_new)
+static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 {
 	auto_listing struct listing older = mailbox->listing;
 	int r;
 
 	mailbox->listing = (struct listing){ 0 };
-	r = read_listing(mailbox, keys, key_count);
+	listing_drop(&older, LIFE_EXPUNGED); /* if one is there again, it is new */
+	r = read_listing(mailbox, &older);
 	if (r < 0) {
 		struct listing partial = mailbox->listing;
 
@@ -524,22 +518,20 @@ static int list_anew(struct mailbox *mailbox, const struct record_key *keys, siz
 		older = partial;
 		return r;
 	}
-	*ret_has_new = listing_has_new(&mailbox->listing, &older);
-	listing_take_sizes(&mailbox->listing, &older);
+	mailbox->marked.count = mailbox->retrieved.count = mailbox->deletion.removed.count = 0;
+	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
 	return 0;
 }
 
 static int wake(struct mailbox *mailbox, bool *ret_has_new)
 {
-	auto_free struct record_key *keys = NULL;
-	size_t key_count;
-	int r = open_and_lock(mailbox, &keys, &key_count);
+	int r = open_and_lock(mailbox);
 
 	*ret_has_new = false;
-	if (r == 0 && key_count == 0)
+	if (r == 0 && mailbox->left.count == 0)
 		r = listing_is_unchanged(&mailbox->listing, &mailbox->lock.subdirs);
 	if (r == 0)
-		r = list_anew(mailbox, keys, key_count, ret_has_new);
+		r = list_anew(mailbox, ret_has_new);
 	else if (r > 0 && !mailbox->lock.subdirs.is_maildir)
 		remeasure_sizes(mailbox);
 	if (r < 0)

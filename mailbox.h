@@ -10,6 +10,8 @@
  *   -ENOMEM */
 #pragma once
 
+#include "lib/file-stamp.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,9 +29,13 @@ struct mailbox;
 /* What its administrator should know of a mailbox that was opened, woken or committed. */
 struct mailbox_report {
 	bool has_bad_record; /* a commit record was damaged, or another mailbox's */
+	bool has_bad_state;  /* the state file is another owner's, or is none */
 	size_t completed;    /* messages of an interrupted deletion, now removed */
-	size_t hidden; /* messages that are deleted, but whose files could not be removed yet */
-	int error;     /* why (negative errno), or why else a record could not be ended; or 0 */
+	size_t hidden;	/* messages that are deleted, but whose files could not be removed yet */
+	int error;	/* why (negative errno), or why else a record could not be ended; or 0 */
+	size_t renamed; /* messages that had the unique part of another; of the first, the names */
+	const char *renamed_from, *renamed_to;
+	int rename_error; /* why not all of these (negative errno), or 0 */
 };
 
 /* Opens, locks and lists the mailbox at `path`; the caller frees it. One that does not exist is
@@ -38,7 +44,11 @@ struct mailbox_report {
  *   -ENOTDIR  `path` is something else than a directory */
 int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret);
 
-/* Drops the lock, closes and frees it, commits nothing, and returns NULL. Takes NULL. */
+/* Keeps what is known for the next session, drops the lock and closes every file; commits nothing.
+ * The listing stays for mailbox_wake(); until then only that and mailbox_free() may be called. */
+void mailbox_close(struct mailbox *mailbox);
+
+/* Frees it, and closes it if nobody has, without keeping anything. Returns NULL, and takes NULL. */
 struct mailbox *mailbox_free(struct mailbox *mailbox);
 
 /* Borrowed until the next such call. */
@@ -69,8 +79,7 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets);
 struct mailbox_message {
 	int fd;
 	uint64_t left_octets;
-	uint64_t inode, file_octets; /* the file as it was when it was opened */
-	int64_t changed_ns;	     /* since the epoch; 0: not to be relied on */
+	struct file_stamp version; /* as it was opened; all 0: a change might not show */
 };
 
 /* Opens a message; it is closed with mailbox_message_close(). */
@@ -89,8 +98,8 @@ void mailbox_message_close(struct mailbox_message *message);
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets);
 
-/* Marks a message as deleted; unmarks all. */
-void mailbox_mark(struct mailbox *mailbox, size_t index);
+/* Marks a message as deleted (-ENOMEM: it is not); unmarks all. */
+int mailbox_mark(struct mailbox *mailbox, size_t index);
 void mailbox_unmark_all(struct mailbox *mailbox);
 
 /* Deletes one message at once and for good. One that is gone already counts as deleted. Returns 0
@@ -100,28 +109,25 @@ void mailbox_unmark_all(struct mailbox *mailbox);
 int mailbox_delete(struct mailbox *mailbox, size_t index);
 
 /* Deletes the marked messages, all or none (RFC 1939 section 6). Returns 0 when that is certain,
- * whatever happens; files that could not be removed yet are in the report. On failure *ret_deleted
- * messages are gone; that is 0, unless the disk had no space for the record of a commit and they
- * were deleted one by one, and the others are still there and marked:
- *   -EROFS, -EACCES  the mailbox cannot be written
- *   -EIO             the disk failed before anything was certain
+ * whatever happens; files that could not be removed yet are in the report. On failure no message is
+ * gone, unless the disk had no space for the record of a commit and they were deleted one by one;
+ * mailbox_removed() tells. The others are still there and marked:
+ *   -EROFS, -EACCES, -EPERM  the files cannot be removed
+ *   -ESTALE                  the state file, and with it the lock, was removed
+ *   -EIO                     the disk failed before anything was certain
  * and what mailbox_delete() says. */
-int mailbox_commit(struct mailbox *mailbox, size_t *ret_deleted);
+int mailbox_commit(struct mailbox *mailbox);
 
-/* Finds the first message from *index on that this session has deleted and that has not been found
- * before; not those that somebody else was quicker to remove. Returns whether there is one. */
-bool mailbox_next_removed(struct mailbox *mailbox, size_t *index);
+/* The messages that the last mailbox_delete() or mailbox_commit() removed, and not somebody else.
+ * Returns how many, and their indices, borrowed until the next of these calls. */
+size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices);
 
 /* Gives the messages of a Maildir that the client got the flag S, and moves them to cur/. Returns
- * 0, or why the first that could not be changed was not. */
+ * 0, or why the first that could not be changed was not; the others are. */
 int mailbox_mark_seen(struct mailbox *mailbox);
-
-/* Drops the lock and closes every file, but keeps the listing for mailbox_wake(). Until then only
- * that and mailbox_free() may be called. */
-void mailbox_sleep(struct mailbox *mailbox);
 
 /* Locks the mailbox again and lists it anew, with new indices; if nothing has changed, which the
  * directories' times tell, without reading it. Returns 0, and whether there is a message that was
- * not listed before; or as mailbox_open(), and the mailbox is still asleep:
+ * not listed before, or may be; or as mailbox_open(), and the mailbox is still asleep:
  *   -ESTALE  another directory, or a link to one, is where it was */
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);

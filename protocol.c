@@ -293,7 +293,11 @@ static int cmd_top(struct session *session, const struct argument *argument)
 
 static int cmd_dele(struct session *session, const struct argument *argument)
 {
-	mailbox_mark(session->mailbox, argument->index);
+	int r = mailbox_mark(session->mailbox, argument->index);
+
+	if (r < 0)
+		return session_reply_message_failure(session, r, "mark the message",
+						     argument->index);
 	return reply_ok(session, "message %zu is marked as deleted", argument->index + 1);
 }
 
@@ -304,8 +308,7 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_message_failure(session, r, "delete the message",
 						     argument->index);
-	session->sums.deleted++;
-	session_log_deletions(session);
+	session->sums.deleted += session_log_deletions(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
@@ -323,10 +326,10 @@ static int cmd_rset(struct session *session, const struct argument *argument)
 static int commit(struct session *session, size_t *ret_deleted)
 {
 	const char *mailbox = session->account->mailbox;
-	int r = mailbox_commit(session->mailbox, ret_deleted);
+	int r = mailbox_commit(session->mailbox);
 
+	*ret_deleted = session_log_deletions(session);
 	session->sums.deleted += *ret_deleted;
-	session_log_deletions(session);
 	if (r < 0) {
 		log_error("cannot delete the marked messages of '%s', %zu are gone: %s", mailbox,
 			  *ret_deleted, strerror(-r));
@@ -361,7 +364,7 @@ static int cmd_update(struct session *session, const struct argument *argument)
 	int r = commit(session, &deleted);
 
 	(void)argument;
-	session->mailbox = mailbox_free(session->mailbox);
+	mailbox_close(session->mailbox);
 	session_enter(session, IN_END);
 	return reply_commit(session, r, deleted, "goodbye");
 }
@@ -391,7 +394,7 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 	}
 	r = commit(session, &deleted);
 	if (r == 0) {
-		mailbox_sleep(session->mailbox);
+		mailbox_close(session->mailbox);
 		shrink(session);
 		session->sums.sleeps++;
 		session_enter(session, IN_SLEEP);
@@ -423,7 +426,7 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 				session_is_read_only(session, session->account), SANDBOX_AT_WAKE,
 				&session->is_confined);
 	if (r < 0) {
-		mailbox_sleep(session->mailbox);
+		mailbox_close(session->mailbox);
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
 	}
@@ -681,6 +684,8 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		r = serve_command(&session);
 		sandbox_log_refusal();
 	}
+	if (session.mailbox)
+		mailbox_close(session.mailbox);
 	session.mailbox = mailbox_free(session.mailbox);
 	if (r == 0)
 		r = transport_finish(transport);

@@ -79,18 +79,19 @@ void session_log_refusal(const struct session *session, const char *user, const 
 		  USER_OCTETS_MAX, user, transport_peer(session->transport), reason);
 }
 
-void session_log_deletions(const struct session *session)
+size_t session_log_deletions(const struct session *session)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 	const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
+	const size_t *indices;
+	size_t count = mailbox_removed(session->mailbox, &indices);
 
-	if (!session->settings->log_deletions)
-		return;
-	for (size_t i = 0; mailbox_next_removed(session->mailbox, &i); i++) {
-		mailbox_unique_id(session->mailbox, i, unique_id);
+	for (size_t i = 0; i < count && session->settings->log_deletions; i++) {
+		mailbox_unique_id(session->mailbox, indices[i], unique_id);
 		log_event(LOG_EVENT_DELETED, fields, "message '%s' deleted by '%s' from %s",
 			  unique_id, session->account->user, transport_peer(session->transport));
 	}
+	return count;
 }
 
 /* Why a session ended. */
@@ -160,6 +161,10 @@ void session_log_records(const char *path, const struct mailbox_report *report)
 {
 	if (report->has_bad_record)
 		log_warning("the commit record of '%s' is damaged or foreign: ignored", path);
+	if (report->has_bad_state)
+		log_warning("the state file '%s/.pop3-handler.state' cannot be used: no more than "
+			    "one message can be deleted at once",
+			    path);
 	if (report->completed > 0)
 		log_warning("an interrupted deletion in '%s' is finished: %zu messages", path,
 			    report->completed);
@@ -169,4 +174,12 @@ void session_log_records(const char *path, const struct mailbox_report *report)
 	else if (report->error < 0)
 		log_warning("cannot end the commit record of '%s': %s", path,
 			    strerror(-report->error));
+	if (report->renamed > 0)
+		log_warning("%zu messages of '%s' that had the unique part of another are renamed, "
+			    "the first from '%s' to '%s'",
+			    report->renamed, path, report->renamed_from, report->renamed_to);
+	if (report->rename_error < 0)
+		log_warning(
+			"cannot rename messages of '%s' that have the unique part of another: %s",
+			path, strerror(-report->rename_error));
 }

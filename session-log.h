@@ -4,6 +4,8 @@
  * passwd-file and in the mailbox. */
 #pragma once
 
+#include <stddef.h>
+
 struct auth_report;
 struct mailbox_report;
 struct session;
@@ -18,8 +20,8 @@ void session_log_tls(const struct session *session, int error);
 void session_log_login(const struct session *session, const char *mechanism);
 void session_log_refusal(const struct session *session, const char *user, const char *reason);
 
-/* The messages that this session has deleted since the last call, if log-deletions is set. */
-void session_log_deletions(const struct session *session);
+/* The messages that the last deletion removed, if log-deletions is set. Returns how many. */
+size_t session_log_deletions(const struct session *session);
 
 /* How the session ended: 0, or as protocol_serve() says. */
 void session_log_end(const struct session *session, int error);

@@ -30,9 +30,9 @@ static void make_genuine(struct record *record, size_t octets)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
 	auto_free struct record *record = calloc(1, octets + sizeof(*record));
-	auto_free struct record_key *keys = NULL;
+	auto_keys struct record_keys keys = { 0 };
 	bool genuine;
-	ssize_t count;
+	int r;
 
 	if (octets == 0)
 		return 0;
@@ -47,21 +47,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 		make_genuine(record, octets);
 	FUZZ_CHECK(ftruncate(state_fd, 0) == 0);
 	FUZZ_CHECK(pwrite(state_fd, record, octets, 0) == (ssize_t)octets);
-	count = record_read(state_fd, mailbox_fd, &keys);
-	FUZZ_CHECK(count >= 0 || count == -EBADMSG);
-	for (ssize_t i = 0; i < count; i++)
-		(void)record_has_key(keys, (size_t)count, &keys[i]);
-	if (count > 0) { /* what is written can be read */
-		size_t written = (size_t)count;
+	r = record_read(state_fd, mailbox_fd, &keys);
+	FUZZ_CHECK(r == 0 || ((r == -EBADMSG || r == -EMLINK) && keys.count == 0));
+	for (size_t i = 0; i < keys.count; i++)
+		(void)record_has_key(&keys, &keys.keys[i]);
+	if (keys.count > 0) { /* what is written can be read */
+		auto_keys struct record_keys again = { 0 };
 
-		FUZZ_CHECK(record_write(state_fd, mailbox_fd, keys, written) == 0);
-		free(take_ptr(keys));
-		FUZZ_CHECK(record_read(state_fd, mailbox_fd, &keys) == count);
-		for (size_t i = 0; i < written; i++)
-			FUZZ_CHECK(record_has_key(keys, written, &keys[i]));
+		FUZZ_CHECK(record_write(state_fd, mailbox_fd, &keys) == 0);
+		FUZZ_CHECK(record_read(state_fd, mailbox_fd, &again) == 0);
+		FUZZ_CHECK(again.count == keys.count);
+		for (size_t i = 0; i < keys.count; i++)
+			FUZZ_CHECK(record_has_key(&again, &keys.keys[i]));
 	}
 	FUZZ_CHECK(record_clear(state_fd) == 0);
-	free(take_ptr(keys));
-	FUZZ_CHECK(record_read(state_fd, mailbox_fd, &keys) == 0);
+	record_free_keys(&keys);
+	FUZZ_CHECK(record_read(state_fd, mailbox_fd, &keys) == 0 && keys.count == 0);
 	return 0;
 }

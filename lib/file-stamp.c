@@ -4,7 +4,25 @@
 #include "lib/file-stamp.h"
 
 #include <errno.h>
-#include <sys/stat.h>
+#include <time.h>
+
+#define NS_PER_S UINT64_C(1000000000)
+
+int64_t file_stamp_ns(const struct timespec *time)
+{
+	/* Anybody can set a time of modification that is out of range: it wraps. */
+	return (int64_t)((uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec);
+}
+
+struct file_stamp file_stamp_of(const struct stat *status)
+{
+	return (struct file_stamp){
+		.inode = status->st_ino,
+		.octets = S_ISDIR(status->st_mode) ? 0 : (uint64_t)status->st_size,
+		.modified_ns = file_stamp_ns(&status->st_mtim),
+		.changed_ns = file_stamp_ns(&status->st_ctim),
+	};
+}
 
 int file_stamp_take(int fd, struct file_stamp *ret)
 {
@@ -12,39 +30,31 @@ int file_stamp_take(int fd, struct file_stamp *ret)
 
 	if (fstat(fd, &status) < 0)
 		return -errno;
-	*ret = (struct file_stamp){ .device = status.st_dev,
-				    .inode = status.st_ino,
-				    .modified = status.st_mtim,
-				    .changed = status.st_ctim };
+	*ret = file_stamp_of(&status);
 	return 0;
-}
-
-static bool is_same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
 bool file_stamp_is_same(const struct file_stamp *a, const struct file_stamp *b)
 {
-	return a->device == b->device && a->inode == b->inode &&
-	       is_same_time(&a->modified, &b->modified) && is_same_time(&a->changed, &b->changed);
+	return a->inode == b->inode && a->octets == b->octets && a->modified_ns == b->modified_ns &&
+	       a->changed_ns == b->changed_ns;
 }
 
-struct timespec file_stamp_now(void)
+int64_t file_stamp_now_ns(void)
 {
 	struct timespec now;
 
 	(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return now;
+	return file_stamp_ns(&now);
 }
 
-/* The kernel stamps a change with the clock that `now` is read from, which stands still for some
- * milliseconds: only a stamp from before `now` differs from all that are still to come. A file
+/* The kernel stamps a change with the clock that `now_ns` is read from, which stands still for some
+ * milliseconds: only a stamp from before `now_ns` differs from all that are still to come. A file
  * system that keeps whole seconds (or two of them, FAT) makes stamps older than they are. Nobody
  * can set the change time, as they can the time of modification. */
-bool file_stamp_is_stable(const struct timespec *changed, const struct timespec *now)
+bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns)
 {
-	time_t seconds = changed->tv_sec + (changed->tv_nsec == 0 ? 2 : 0);
+	bool has_seconds_only = stamp->changed_ns % (int64_t)NS_PER_S == 0;
 
-	return seconds < now->tv_sec || (seconds == now->tv_sec && changed->tv_nsec < now->tv_nsec);
+	return stamp->changed_ns < now_ns - (has_seconds_only ? 2 * (int64_t)NS_PER_S : 0);
 }

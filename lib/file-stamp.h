@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: ISC
  *
- * Identity and change time of a file; equal stamps mean unchanged content. */
+ * Which file, and which version of it: equal stamps mean unchanged content. */
 #pragma once
 
 #include <stdbool.h>
-#include <sys/types.h>
-#include <time.h>
+#include <stdint.h>
+#include <sys/stat.h>
 
-/* All 0: no file. */
+/* All 0: no file. Times are in nanoseconds since the epoch. It has no device number: on a shared
+ * file system, that is another on each host. */
 struct file_stamp {
-	dev_t device;
-	ino_t inode;
-	struct timespec modified, changed;
+	uint64_t inode;
+	uint64_t octets; /* 0 for a directory */
+	int64_t modified_ns, changed_ns;
 };
+
+struct file_stamp file_stamp_of(const struct stat *status);
 
 /* Takes the stamp of an open file or directory. Returns 0, or what fstat(2) says. */
 int file_stamp_take(int fd, struct file_stamp *ret);
 
 bool file_stamp_is_same(const struct file_stamp *a, const struct file_stamp *b);
 
-/* Whether every change after `now` will show: that what has changed at `changed`, and changes
- * again, will have another time of change. */
-bool file_stamp_is_stable(const struct timespec *changed, const struct timespec *now);
+/* Whether every change after `now_ns` will show: a file with this stamp that changes again will
+ * have another time of change. */
+bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns);
 
-/* The time to compare with. */
-struct timespec file_stamp_now(void);
+/* The time to compare with; of a time of the system. */
+int64_t file_stamp_now_ns(void);
+int64_t file_stamp_ns(const struct timespec *time);

@@ -6,91 +6,79 @@
 #include "mailbox/deletion.h"
 
 #include "lib/util.h"
-#include "mailbox/listing.h"
 #include "mailbox/lock.h"
 #include "mailbox/record.h"
 
-/* What a deletion that is under way knows of its set: the messages with MARK_CHOSEN. */
+/* What a deletion that is under way knows of its set. */
 struct deletion {
 	struct listing *listing;
 	struct lock *lock;
-	size_t count;	 /* how many are to go */
-	bool has_record; /* they are deleted, whatever happens: a record says so */
-	struct deletion_report report;
-	const struct message *message; /* the one that was looked at last, */
-	struct record_file file;       /* and its file */
-	struct record_key *keys;
-	size_t key_count;
+	struct record_keys *left; /* of a record that is carried along */
+	const struct selection *set;
+	int64_t deadline_ms;
+	bool has_record;	 /* they are deleted, whatever happens: a record says so */
+	bool can_withdraw;	 /* while nothing has gone */
+	bool may_reuse_inodes;	 /* the file system does not tell a new file from an old one */
+	struct record_keys keys; /* of the messages of the set that were there */
+	const struct record_keys *recorded; /* what an earlier session has deleted, */
+	struct selection found;		    /* and the messages that are still there */
+	struct deletion_report *report;
 };
 
-static void free_keys(struct deletion *deletion)
+static void clear_deletion(struct deletion *deletion)
 {
-	free(deletion->keys);
+	record_free_keys(&deletion->keys);
+	selection_clear(&deletion->found);
 }
 
-#define auto_deletion __attribute__((cleanup(free_keys)))
+#define auto_deletion __attribute__((cleanup(clear_deletion)))
 
-static int identify_file(const struct subdirs *subdirs, struct message *message, void *context)
+static int make_key(struct deletion *deletion, const struct message *message,
+		    struct record_key *ret)
+{
+	struct record_file file;
+	int r = record_identify(deletion->lock->subdirs.fds[message->subdir], message->name, &file);
+
+	if (r < 0)
+		return r;
+	deletion->may_reuse_inodes |= file.born_ns == 0;
+	return record_make_key(message->name, message->unique_octets, &file, ret);
+}
+
+static int for_each_file(struct deletion *deletion, const struct selection *set,
+			 listing_file_handler *handle)
+{
+	return listing_with_files(deletion->listing, &deletion->lock->subdirs, set,
+				  deletion->deadline_ms, handle, deletion);
+}
+
+static size_t index_of(const struct deletion *deletion, const struct message *message)
+{
+	return (size_t)(message - deletion->listing->messages);
+}
+
+/* ---- Before the commit point ---- */
+
+static int collect_key(const struct subdirs *subdirs, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
+	struct record_key key;
+	int r = make_key(deletion, message, &key);
 
-	deletion->message = message;
-	return record_identify(subdirs->fds[message->subdir], message->name, &deletion->file);
+	(void)subdirs;
+	return r == 0 ? record_add_key(&deletion->keys, &key) : r;
 }
 
-/* The key of the message that was looked at last. */
-static int make_key(const struct deletion *deletion, struct record_key *ret)
-{
-	return record_make_key(deletion->message->name, deletion->message->unique_octets,
-			       &deletion->file, ret);
-}
-
-/* It is not in the listing any more, for the client and for us. */
-static void mark_expunged(struct message *message)
-{
-	message->marks |= MARK_GONE | MARK_EXPUNGED;
-	message->marks &= (uint8_t) ~(MARK_CHOSEN | MARK_DELETED);
-	message->octets = LISTING_SIZE_UNKNOWN;
-}
-
-/* Finds out what the chosen messages' files are. Those that are gone already count as deleted. */
-static int identify_chosen(struct deletion *deletion)
-{
-	deletion->keys = calloc(deletion->count, sizeof(*deletion->keys));
-	if (!deletion->keys)
-		return -ENOMEM;
-	for (size_t i = 0; i < deletion->listing->count; i++) {
-		struct message *message = &deletion->listing->messages[i];
-		int r;
-
-		if (!(message->marks & MARK_CHOSEN))
-			continue;
-		r = listing_with_file(deletion->listing, &deletion->lock->subdirs, message,
-				      identify_file, deletion);
-		if (r == -ENOENT) {
-			mark_expunged(message);
-			deletion->count--;
-			deletion->report.deleted++;
-			continue;
-		}
-		if (r == 0 && deletion->count > 1)
-			r = make_key(deletion, &deletion->keys[deletion->key_count++]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Whether permissions and the file system let the chosen messages be removed: asked before the
- * commit point. */
+/* Whether permissions and the file system let the messages be removed. */
 static int check_subdirs(const struct deletion *deletion)
 {
 	bool is_checked[SUBDIRS] = { false };
 
-	for (size_t i = 0; i < deletion->listing->count; i++) {
-		const struct message *message = &deletion->listing->messages[i];
+	for (size_t i = 0; i < deletion->set->count; i++) {
+		const struct message *message =
+			&deletion->listing->messages[deletion->set->indices[i]];
 
-		if (!(message->marks & MARK_CHOSEN) || is_checked[message->subdir])
+		if (is_checked[message->subdir])
 			continue;
 		is_checked[message->subdir] = true;
 		if (faccessat(deletion->lock->subdirs.fds[message->subdir], ".", W_OK | X_OK, 0) <
@@ -100,50 +88,78 @@ static int check_subdirs(const struct deletion *deletion)
 	return 0;
 }
 
-/* Writes the record of the keys that have been collected; not over one that is still needed. */
+/* Writes the record of the keys that have been collected, and of those that are carried along. */
 static int write_record(struct deletion *deletion)
 {
-	const struct lock *lock = deletion->lock;
-	int r = deletion->listing->record_error ?: lock->state_error;
+	struct lock *lock = deletion->lock;
+	int r = lock->state_error;
 
+	for (size_t i = 0; i < deletion->left->count && r == 0; i++)
+		r = record_add_key(&deletion->keys, &deletion->left->keys[i]);
 	if (r == 0)
-		r = record_write(lock->state_fd, lock->root_fd, deletion->keys,
-				 deletion->key_count);
+		r = lock_write_record(lock, &deletion->keys);
 	deletion->has_record = r == 0;
 	return r;
 }
 
-static int unlink_file(const struct subdirs *subdirs, struct message *message, void *context)
+/* Takes the record back while nothing has gone. */
+static int withdraw_record(const struct deletion *deletion)
 {
-	(void)context;
-	if (unlinkat(subdirs->fds[message->subdir], message->name, 0) < 0)
-		return -errno;
-	return 0;
+	struct lock *lock = deletion->lock;
+	int r;
+
+	if (deletion->left->count > 0)
+		return lock_write_record(lock, deletion->left);
+	r = record_clear(lock->state_fd);
+	if (r == 0)
+		(void)fdatasync(lock->state_fd);
+	return r;
 }
 
-/* Removes the chosen messages' files. Without a record it ends at the first that stays. */
-static int unlink_chosen(struct deletion *deletion)
-{
-	for (size_t i = 0; i < deletion->listing->count; i++) {
-		struct message *message = &deletion->listing->messages[i];
-		int r;
+/* ---- Removing files ---- */
 
-		if (!(message->marks & MARK_CHOSEN))
-			continue;
-		r = listing_with_file(deletion->listing, &deletion->lock->subdirs, message,
-				      unlink_file, NULL);
-		if (r < 0 && r != -ENOENT && !deletion->has_record)
-			return r;
-		if (r < 0 && r != -ENOENT) {
-			deletion->report.hidden++;
-			deletion->report.error =
-				deletion->report.error ? deletion->report.error : r;
-		}
-		if (r != -ENOENT)
-			listing_mark(deletion->listing, message, MARK_REMOVED);
-		mark_expunged(message);
-		deletion->report.deleted++;
-	}
+/* Whether it is in vain to try again: neither the disk nor a neighbour is to blame. */
+static bool is_permanent(int error)
+{
+	return error == -EPERM || error == -EACCES || error == -EROFS;
+}
+
+static void note_removed(struct deletion *deletion, struct message *message)
+{
+	listing_set_life(message, LIFE_EXPUNGED);
+	/* selection_reserve() made the space. */
+	(void)selection_add(&deletion->report->removed, index_of(deletion, message));
+	deletion->can_withdraw = false;
+}
+
+/* Notes that a message is deleted, though its file is still there. */
+static void hide(struct deletion *deletion, struct message *message, int error)
+{
+	note_removed(deletion, message);
+	deletion->listing->hides = true;
+	deletion->report->hidden++;
+	if (deletion->report->error == 0)
+		deletion->report->error = error;
+}
+
+/* Removes a message's file, with all its names. Without a record, the first that stays ends it;
+ * with one, only the first of all does, if it will stay for good. */
+static int unlink_file(const struct subdirs *subdirs, struct message *message, void *context)
+{
+	struct deletion *deletion = context;
+	int r;
+
+	do {
+		r = unlinkat(subdirs->fds[message->subdir], message->name, 0) < 0 ? -errno : 0;
+	} while (r == 0 && listing_next_name(subdirs, message));
+	if (r == -ENOENT)
+		return r;
+	if (r < 0 && (!deletion->has_record || (deletion->can_withdraw && is_permanent(r))))
+		return r;
+	if (r < 0)
+		hide(deletion, message, r);
+	else
+		note_removed(deletion, message);
 	return 0;
 }
 
@@ -163,113 +179,163 @@ static int sync_subdirs(const struct deletion *deletion)
 	return r;
 }
 
-/* Completes a deletion after its commit point. While files cannot be removed, the record stays and
- * hides their messages. */
-static void complete_deletion(struct deletion *deletion)
+/* Removes the files of a set that has a record. Returns 0, or why nothing is gone: then the record
+ * could be withdrawn. Else, what cannot be removed is hidden. */
+static int unlink_recorded(struct deletion *deletion, const struct selection *set)
 {
-	int r;
+	int r = for_each_file(deletion, set, unlink_file);
 
-	(void)unlink_chosen(deletion);
+	if (r < 0 && deletion->can_withdraw && is_permanent(r) && withdraw_record(deletion) == 0)
+		return r;
+	for (size_t i = 0; i < set->count && r < 0; i++) {
+		struct message *message = &deletion->listing->messages[set->indices[i]];
+
+		if (message->life == LIFE_PRESENT || message->life == LIFE_MARKED)
+			hide(deletion, message, r);
+	}
 	r = sync_subdirs(deletion);
-	if (deletion->report.error)
-		r = deletion->report.error;
-	if (r == 0)
-		r = record_clear(deletion->lock->state_fd);
-	deletion->listing->record_error = deletion->report.error = r;
+	if (deletion->report->error == 0)
+		deletion->report->error = r;
+	return 0;
+}
+
+/* Makes the record void when nothing needs it any more. */
+static int end_record(const struct deletion *deletion)
+{
+	int r = record_clear(deletion->lock->state_fd);
+
+	/* A record that comes back could name a new file. */
+	if (r == 0 && deletion->may_reuse_inodes && fdatasync(deletion->lock->state_fd) < 0)
+		r = -errno;
+	return r;
 }
 
 /* Removes messages without a record, and makes that last. If it cannot be made so, a record may. */
 static int delete_without_record(struct deletion *deletion)
 {
-	int r = unlink_chosen(deletion);
+	int r = for_each_file(deletion, deletion->set, unlink_file);
 	int error = sync_subdirs(deletion);
 
 	if (r < 0 || error == 0)
 		return r;
-	if (deletion->key_count == 0)
-		r = make_key(deletion, &deletion->keys[deletion->key_count++]);
-	return r == 0 && write_record(deletion) == 0 ? 0 : error;
+	return write_record(deletion) == 0 ? 0 : error;
 }
 
-/* Deletes the chosen messages, all or none. One needs no record: unlink(2) is atomic. If the disk
- * has no space for a record they go one by one: else nobody could ever free space. */
-static int delete_chosen(struct deletion *deletion)
+/* Deletes the messages that were found, all or none. One needs no record: unlink(2) is atomic. If
+ * the disk has no space for a record they go one by one: else nobody could ever free space. */
+static int delete_found(struct deletion *deletion)
 {
-	int r = identify_chosen(deletion);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	if (deletion->count == 0)
-		return sync_subdirs(deletion); /* others removed them, but for good? */
-	if (deletion->count > 1) {
+	if (deletion->keys.count > 1) {
 		r = check_subdirs(deletion);
 		if (r == 0)
 			r = write_record(deletion);
 	}
-	if (deletion->has_record)
-		complete_deletion(deletion);
-	else if (r == 0 || r == -ENOSPC || r == -EDQUOT)
-		r = delete_without_record(deletion);
+	if (!deletion->has_record)
+		return r == 0 || r == -ENOSPC || r == -EDQUOT ? delete_without_record(deletion) : r;
+	deletion->can_withdraw = true;
+	r = unlink_recorded(deletion, deletion->set);
+	if (r == 0 && deletion->report->error == 0 && deletion->left->count == 0)
+		deletion->report->error = end_record(deletion);
 	return r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, struct deletion_report *ret)
-{
-	auto_deletion struct deletion deletion = { .listing = listing, .lock = lock };
-	int r = 0;
-
-	for (size_t i = 0; i < listing->count; i++)
-		deletion.count += (listing->messages[i].marks & MARK_CHOSEN) != 0;
-	if (deletion.count > 0)
-		r = delete_chosen(&deletion);
-	for (size_t i = 0; i < listing->count && r < 0; i++)
-		listing->messages[i].marks &= (uint8_t)~MARK_CHOSEN;
-	*ret = deletion.report;
-	return r;
-}
-
-/* Chooses the messages that a record says are deleted. */
-static int choose_recorded(struct deletion *deletion, const struct record_key *keys, size_t count)
-{
-	for (size_t i = 0; i < deletion->listing->count; i++) {
-		struct message *message = &deletion->listing->messages[i];
-		struct record_key key;
-		int r = listing_with_file(deletion->listing, &deletion->lock->subdirs, message,
-					  identify_file, deletion);
-
-		if (r == -ENOENT)
-			continue;
-		if (r == 0)
-			r = make_key(deletion, &key);
-		if (r < 0)
-			return r;
-		if (!record_has_key(keys, count, &key))
-			continue;
-		message->marks |= MARK_CHOSEN;
-		deletion->count++;
-	}
-	return 0;
-}
-
-int deletion_recover(struct listing *listing, struct lock *lock, const struct record_key *keys,
-		     size_t count, struct deletion_report *ret)
+int deletion_run(struct listing *listing, struct lock *lock, struct record_keys *left,
+		 const struct selection *set, struct deletion_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
-		.has_record = true,
+		.left = left,
+		.set = set,
+		.deadline_ms = util_now_ms() + LISTING_PATIENCE_MS,
+		.report = report,
 	};
-	int r = choose_recorded(&deletion, keys, count);
+	int r = lock->state_error == 0 ? lock_check(lock) : 0;
+
+	selection_clear(&report->removed);
+	report->hidden = 0;
+	report->error = 0;
+	if (r == 0)
+		r = selection_reserve(&report->removed, set->count);
+	if (r == 0)
+		r = for_each_file(&deletion, set, collect_key);
+	if (r == 0 && deletion.keys.count == 0)
+		r = sync_subdirs(&deletion); /* others removed them, but for good? */
+	else if (r == 0)
+		r = delete_found(&deletion);
+	for (size_t i = 0; i < set->count && r == 0; i++)
+		listing_set_life(&listing->messages[set->indices[i]], LIFE_EXPUNGED);
+	return r;
+}
+
+/* ---- What an earlier session has left ---- */
+
+/* Takes a message into the set if a record says that it is deleted. */
+static int choose_recorded(const struct subdirs *subdirs, struct message *message, void *context)
+{
+	struct deletion *deletion = context;
+	struct record_key key;
+	int r = make_key(deletion, message, &key);
+
+	(void)subdirs;
+	if (r < 0 || !record_has_key(deletion->recorded, &key))
+		return r;
+	r = record_add_key(&deletion->keys, &key);
+	return r == 0 ? selection_add(&deletion->found, index_of(deletion, message)) : r;
+}
+
+/* Looks at all messages. Returns 1 if none that a record names can have been missed, else 0 or a
+ * failure. */
+static int choose_all_recorded(struct deletion *deletion)
+{
+	auto_selection struct selection all = { 0 };
+	int r = selection_reserve(&all, deletion->listing->count);
+
+	for (size_t i = 0; i < deletion->listing->count && r == 0; i++)
+		r = selection_add(&all, i);
+	if (r == 0)
+		r = for_each_file(deletion, &all, choose_recorded);
+	if (r == -EAGAIN)
+		return 0;
+	return r == 0 ? !deletion->listing->is_torn : r;
+}
+
+int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
+		     struct record_keys *keys, struct deletion_report *report)
+{
+	auto_deletion struct deletion deletion = {
+		.listing = listing,
+		.lock = lock,
+		.deadline_ms = deadline_ms,
+		.has_record = true,
+		.may_reuse_inodes = true, /* for all that is known of files that are gone */
+		.recorded = keys,
+		.report = report,
+	};
+	int is_complete = choose_all_recorded(&deletion);
+	int r = is_complete < 0 ? is_complete :
+				  selection_reserve(&report->removed, deletion.found.count);
 
 	if (r < 0)
 		return r;
-	listing->record_error = lock->state_error;
-	if (listing->record_error == 0)
-		complete_deletion(&deletion);
-	else
-		deletion.report = (struct deletion_report){ deletion.count, deletion.count,
-							    listing->record_error };
-	listing_drop(listing, MARK_GONE | MARK_CHOSEN);
-	*ret = deletion.report;
+	if (lock->state_error == 0)
+		(void)unlink_recorded(&deletion, &deletion.found);
+	for (size_t i = 0; i < deletion.found.count && lock->state_error < 0; i++)
+		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
+	if (!is_complete && report->error == 0)
+		report->error = -EAGAIN;
+	if (is_complete) { /* the others' files are known to be gone */
+		record_free_keys(keys);
+		*keys = deletion.keys;
+		deletion.keys = (struct record_keys){ 0 };
+	}
+	if (report->error == 0) {
+		report->error = end_record(&deletion);
+		keys->count = report->error == 0 ? 0 : keys->count;
+	}
+	listing_drop(listing, LIFE_EXPUNGED);
+	listing_drop(listing, LIFE_VANISHED);
 	return 0;
 }

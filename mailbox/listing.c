@@ -9,21 +9,33 @@
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "mailbox/maildir-name.h"
+#include "mailbox/record.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
-
-/* How often a listing is begun again, and a message looked for, while others rename files. */
-#define TRIES 5
 
 #define ENTRIES_OCTETS 6144 /* of directory entries at once; little, for each session has it */
 
 /* How many ticks of the clock a listing waits for, at most, until a change of just now is past. */
 #define TICKS_MAX 5
+
+/* A server of files may stamp changes with a clock that ticks this slowly, and where its time
+ * cannot be known, or hosts with clocks of their own stamp them, a stamp is trusted when it is this
+ * old. */
+#define REMOTE_TICK_NS (20 * INT64_C(1000000))
+#define REMOTE_MARGIN_NS (2 * UTIL_NS_PER_S)
+
+/* A stamp that is so far ahead was made before the clock was set back. */
+#define FUTURE_NS (10 * UTIL_NS_PER_S)
+
+/* A message with the unique part of another is renamed when it has not changed for this long: what
+ * made it may still be at work on it before. */
+#define NAMESAKE_QUIET_NS (30 * UTIL_NS_PER_S)
 
 /* What a unique-id that stands in for a name begins with, before the digest. */
 #define STAND_IN_PREFIX "sha256"
@@ -55,33 +67,66 @@ static bool are_same_stamps(const struct file_stamp a[SUBDIRS], const struct fil
 	return true;
 }
 
-static bool are_stable(const struct file_stamp stamps[SUBDIRS], const struct timespec *now)
+/* Whether the next change of a directory will show, if it happens after `now_ns`. */
+static bool are_stable(const struct file_stamp stamps[SUBDIRS], int64_t now_ns)
 {
 	for (size_t i = 0; i < SUBDIRS; i++) {
-		if (!file_stamp_is_stable(&stamps[i].changed, now))
+		if (!file_stamp_is_stable(&stamps[i], now_ns) &&
+		    stamps[i].changed_ns < now_ns + FUTURE_NS)
 			return false;
 	}
 	return true;
 }
 
-/* Takes stamps. If a directory has changed just now, it waits some milliseconds for the clock's
- * next tick, which saves the next WAKE from reading everything. */
-static int take_stable_stamps(const struct subdirs *subdirs, struct listing *listing)
+/* The time that a change would be stamped with now. A server of files has a clock of its own, which
+ * shows only when a file is touched. */
+static int64_t now_on_disk_ns(const struct subdirs *subdirs)
+{
+	static const struct timespec now[] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_NOW } };
+	struct stat status;
+
+	if (subdirs->clock_fd >= 0 && futimens(subdirs->clock_fd, now) == 0 &&
+	    fstat(subdirs->clock_fd, &status) == 0)
+		return file_stamp_ns(&status.st_mtim);
+	return file_stamp_now_ns();
+}
+
+/* Begins a read: takes the stamps, and the time before. If a directory has changed just now, it
+ * waits some milliseconds for the clock's next tick, which saves reading everything again. */
+static int begin_read(const struct subdirs *subdirs, struct listing *listing, int64_t *ret_now_ns)
 {
 	struct timespec tick;
-	int r = 0;
 
-	for (int i = 0; i <= TICKS_MAX && r == 0; i++) {
-		struct timespec now = file_stamp_now();
+	for (int i = 0;; i++) {
+		int r;
 
+		*ret_now_ns = now_on_disk_ns(subdirs);
 		r = take_stamps(subdirs, listing->stamps);
-		listing->is_stable = are_stable(listing->stamps, &now);
-		if (i == TICKS_MAX || listing->is_stable)
-			break;
+		if (r < 0 || !subdirs->is_local || i == TICKS_MAX ||
+		    are_stable(listing->stamps, *ret_now_ns))
+			return r;
 		(void)clock_getres(CLOCK_REALTIME_COARSE, &tick);
 		(void)nanosleep(&tick, NULL);
 	}
-	return r;
+}
+
+/* Ends a read that began at `now_ns`: tells what it is worth. `ret_is_sure`: whether stamps that
+ * are the same prove that nothing has changed. */
+static int end_read(const struct subdirs *subdirs, struct listing *listing, int64_t now_ns,
+		    bool *ret_is_sure)
+{
+	bool has_clock = subdirs->clock_fd >= 0;
+	int64_t tick_ns = subdirs->is_local ? 0 : REMOTE_TICK_NS;
+	int64_t margin_ns = subdirs->is_local && has_clock ? 0 : REMOTE_MARGIN_NS;
+	struct file_stamp stamps[SUBDIRS];
+	int r = take_stamps(subdirs, stamps);
+
+	if (r < 0)
+		return r;
+	*ret_is_sure = (subdirs->is_local || has_clock) && are_stable(stamps, now_ns - tick_ns);
+	listing->is_torn = !are_same_stamps(stamps, listing->stamps);
+	listing->is_stable = !listing->is_torn && are_stable(stamps, now_ns - margin_ns);
+	return 0;
 }
 
 int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs)
@@ -154,6 +199,16 @@ static int compare_octets(const char *a, size_t a_octets, const char *b, size_t 
 	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
 }
 
+static int compare_unique_ids(const struct message *a, const struct message *b)
+{
+	const char *a_text, *b_text;
+	size_t a_octets, b_octets;
+
+	listing_unique_id(a, &a_text, &a_octets);
+	listing_unique_id(b, &b_text, &b_octets);
+	return compare_octets(a_text, a_octets, b_text, b_octets);
+}
+
 /* Whether a name could be taken for a stand-in. It gets one, so nobody can forge a unique-id. */
 static bool looks_like_stand_in(const char *text, size_t octets)
 {
@@ -164,31 +219,39 @@ static bool looks_like_stand_in(const char *text, size_t octets)
 }
 
 /* A lone "_" is not used, though RFC 1939 would allow it. */
-static bool is_good_unique_id(const char *text, size_t octets)
+bool listing_is_good_unique_id(const char *text, size_t octets)
 {
 	return wire_is_unique_id(text, octets) && !(octets == 1 && *text == '_') &&
 	       !looks_like_stand_in(text, octets);
 }
 
-/* Gives a message a stand-in for its unique part. `detail` tells apart messages that share it:
- * it is "" or begins with "/", which no name has. */
-static int make_stand_in(struct listing *listing, struct message *message, const char *detail)
+/* Makes a stand-in from the unique part of a name and a detail that no name has. */
+static int make_stand_in(const struct message *message, const char *detail,
+			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
 	auto_free char *text = NULL;
-	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
 	int octets = asprintf(&text, "%.*s%s", message->unique_octets, message->name, detail);
 
 	if (octets < 0)
 		text = NULL;
-	if (!text || !stand_in)
+	if (!text)
 		return -ENOMEM;
-	memcpy(stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
-	digest_make_hex(text, (size_t)octets, stand_in + sizeof(STAND_IN_PREFIX) - 1);
-	message->stand_in = stand_in;
+	memcpy(ret_stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
+	digest_make_hex(text, (size_t)octets, ret_stand_in + sizeof(STAND_IN_PREFIX) - 1);
 	return 0;
 }
 
-/* ---- The listing ---- */
+static int give_stand_in(struct listing *listing, struct message *message, const char *detail)
+{
+	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
+
+	if (!stand_in)
+		return -ENOMEM;
+	message->stand_in = stand_in;
+	return make_stand_in(message, detail, stand_in);
+}
+
+/* ---- Messages ---- */
 
 int listing_rename(struct listing *listing, struct message *message, const char *name)
 {
@@ -203,7 +266,7 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 }
 
 int listing_set_version(struct listing *listing, struct message *message,
-			const struct file_version *version)
+			const struct file_stamp *version)
 {
 	if (!message->version)
 		message->version = listing_allocate(listing, sizeof(*message->version));
@@ -212,6 +275,35 @@ int listing_set_version(struct listing *listing, struct message *message,
 	*message->version = *version;
 	return 0;
 }
+
+void listing_set_life(struct message *message, enum life life)
+{
+	if ((message->life == LIFE_MARKED && life == LIFE_VANISHED) ||
+	    (message->life == LIFE_VANISHED && life == LIFE_MARKED))
+		life = LIFE_EXPUNGED;
+	message->life = life & 3;
+}
+
+static bool is_there(const struct message *message)
+{
+	return message->life == LIFE_PRESENT || message->life == LIFE_MARKED;
+}
+
+int listing_add_name(struct listing *listing, struct message *message, const char *name,
+		     enum subdir subdir)
+{
+	struct other_name *other = listing_allocate(listing, sizeof(*other));
+	size_t octets = strlen(name) + 1;
+	char *copy = listing_allocate(listing, octets);
+
+	if (!other || !copy)
+		return -ENOMEM;
+	*other = (struct other_name){ message->others, memcpy(copy, name, octets), subdir };
+	message->others = other;
+	return 0;
+}
+
+/* ---- Memory and order ---- */
 
 void listing_clear(struct listing *listing)
 {
@@ -233,7 +325,7 @@ static int compare_unique_parts(const struct message *a, const struct message *b
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
-/* The order of arrival. */
+/* The order of arrival; 0: the same file name. */
 static int compare_messages(const struct message *a, const struct message *b)
 {
 	int order = compare_unique_parts(a, b);
@@ -270,8 +362,9 @@ static const char *copy_text(char **next, const char *text, size_t octets)
 	return copy;
 }
 
-/* Sorts messages, and what they point to, into one block: later passes read memory in order. */
-static int sort_messages(struct listing *listing)
+/* Sorts the names that have been read, and what they point to, into one block: later passes read
+ * memory in order. Of a name that was read several times, one is kept. */
+static int sort_names(struct listing *listing)
 {
 	auto_free struct sort_key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
 	auto_listing struct listing sorted = *listing;
@@ -280,8 +373,9 @@ static int sort_messages(struct listing *listing)
 	char *next;
 
 	sorted.blocks = NULL;
-	sorted.capacity = sorted.count;
+	sorted.capacity = listing->count;
 	sorted.messages = reallocarray(NULL, sorted.capacity, sizeof(*sorted.messages));
+	sorted.count = 0;
 	if (!keys || !sorted.messages)
 		return -ENOMEM;
 	for (size_t i = 0; i < listing->count; i++) {
@@ -295,22 +389,39 @@ static int sort_messages(struct listing *listing)
 	if (!next)
 		return -ENOMEM;
 	qsort_r(keys, listing->count, sizeof(*keys), compare_sort_keys, listing->messages);
-	for (size_t i = 0; i < sorted.count; i++) {
-		struct message *message = &sorted.messages[i];
+	for (size_t i = 0; i < listing->count; i++) {
+		struct message *message = &sorted.messages[sorted.count];
 
 		*message = listing->messages[keys[i].index];
+		if (i > 0 && compare_messages(message, message - 1) == 0)
+			continue;
 		message->name = copy_text(&next, message->name, message->name_octets);
 		if (message->stand_in)
 			message->stand_in = copy_text(&next, message->stand_in, WIRE_UNIQUE_ID_MAX);
+		sorted.count++;
 	}
 	*listing = sorted;
 	sorted = unsorted; /* to be cleared */
 	return 0;
 }
 
+void listing_drop(struct listing *listing, enum life life)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < listing->count; i++) {
+		if (listing->messages[i].life != life)
+			listing->messages[left++] = listing->messages[i];
+	}
+	listing->count = left;
+	free(take_ptr(listing->by_unique_id));
+}
+
+/* ---- Reading the directories ---- */
+
 /* A message as its name tells; the listing owns what it holds. */
-static int listing_add(struct listing *listing, const char *name, enum subdir subdir,
-		       bool is_maildir)
+static int add_message(struct listing *listing, const char *name, enum subdir subdir,
+		       uint16_t inode_tag, bool is_maildir)
 {
 	struct message *message;
 
@@ -325,7 +436,9 @@ static int listing_add(struct listing *listing, const char *name, enum subdir su
 		listing->capacity = capacity;
 	}
 	message = &listing->messages[listing->count];
-	*message = (struct message){ .octets = LISTING_SIZE_UNKNOWN, .subdir = (uint8_t)subdir };
+	*message = (struct message){ .octets = LISTING_SIZE_UNKNOWN,
+				     .inode_tag = inode_tag,
+				     .subdir = (uint8_t)subdir };
 	if (listing_rename(listing, message, name) < 0)
 		return -ENOMEM;
 	listing->count++;
@@ -335,8 +448,8 @@ static int listing_add(struct listing *listing, const char *name, enum subdir su
 		message->arrival_us = maildir_name_arrival_us(name);
 		(void)maildir_name_size_octets(name, &message->octets);
 	}
-	if (!is_good_unique_id(message->name, message->unique_octets))
-		return make_stand_in(listing, message, "");
+	if (!listing_is_good_unique_id(message->name, message->unique_octets))
+		return give_stand_in(listing, message, "");
 	return 0;
 }
 
@@ -353,6 +466,12 @@ static bool is_message(int dir_fd, const struct dirent64 *entry)
 	       S_ISREG(status.st_mode);
 }
 
+/* Others' file systems may number an inode anew whenever they show it. */
+static uint16_t make_tag(const struct subdirs *subdirs, const struct dirent64 *entry)
+{
+	return subdirs->is_local ? (uint16_t)(entry->d_ino % UINT16_MAX + 1) : 0;
+}
+
 static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const char *entries,
 		       size_t octets, struct listing *listing)
 {
@@ -363,7 +482,8 @@ static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const 
 		const struct dirent64 *entry = (const void *)entries;
 
 		if (is_message(subdirs->fds[subdir], entry))
-			r = listing_add(listing, entry->d_name, subdir, subdirs->is_maildir);
+			r = add_message(listing, entry->d_name, subdir, make_tag(subdirs, entry),
+					subdirs->is_maildir);
 		entries += entry->d_reclen;
 	}
 	return r;
@@ -388,203 +508,360 @@ static int read_subdir(const struct subdirs *subdirs, enum subdir subdir, char *
 	return r;
 }
 
-static int read_subdirs(const struct subdirs *subdirs, struct listing *listing)
+/* Reads the directories once, in the order in which a file moves, from new to cur. A file that is
+ * renamed meanwhile may be read under both of its names, or under none. */
+static int read_names(const struct subdirs *subdirs, struct listing *listing, bool *ret_is_sure)
 {
 	auto_free char *buffer = malloc(ENTRIES_OCTETS);
-	int r = buffer ? 0 : -ENOMEM;
+	int64_t now_ns;
+	int r = buffer ? begin_read(subdirs, listing, &now_ns) : -ENOMEM;
 
-	/* A file moves from new to cur: in this order it is seen at least once. */
 	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++)
 		r = read_subdir(subdirs, subdir, buffer, listing);
-	return r;
+	if (r == 0)
+		r = end_read(subdirs, listing, now_ns, ret_is_sure);
+	return r == 0 && listing->count > 0 ? sort_names(listing) : r;
 }
 
-static int stat_message(const struct subdirs *subdirs, const struct message *message,
-			struct stat *ret_status)
+/* Adds the names of an earlier read: a torn one may lack them. */
+static int add_names(struct listing *listing, const struct listing *earlier, bool is_maildir)
 {
-	if (fstatat(subdirs->fds[message->subdir], message->name, ret_status, AT_SYMLINK_NOFOLLOW) <
-	    0)
-		return -errno;
-	return 0;
-}
+	for (size_t i = 0; i < earlier->count; i++) {
+		const struct message *message = &earlier->messages[i];
+		int r = add_message(listing, message->name, message->subdir, message->inode_tag,
+				    is_maildir);
 
-/* Drops those of some messages that are not there any more, and returns how many are left. */
-static size_t drop_vanished(const struct subdirs *subdirs, struct message *messages, size_t count)
-{
-	size_t left = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		struct stat status;
-
-		if (stat_message(subdirs, &messages[i], &status) != -ENOENT)
-			messages[left++] = messages[i];
+		if (r < 0)
+			return r;
 	}
-	return left;
+	return listing->count > 0 ? sort_names(listing) : 0;
 }
 
-/* Gives a stand-in to one of several messages with the same unique part. It comes from the inode
- * number, which survives a rename; hard links share that, so theirs comes from the name, too. */
-static int make_namesake_stand_in(const struct subdirs *subdirs, struct listing *listing,
-				  struct message *message)
-{
-	auto_free char *detail = NULL;
-	struct stat status;
-	int r = stat_message(subdirs, message, &status);
+/* ---- Namesakes: messages with one unique part ---- */
 
-	if (r < 0)
-		return r;
-	if (asprintf(&detail, "/%ju/%d/%s", (uintmax_t)status.st_ino,
-		     status.st_nlink > 1 ? message->subdir : 0,
-		     status.st_nlink > 1 ? message->name : "") < 0)
+/* A file name with a unique part that others have, too. */
+struct namesake {
+	struct message message;
+	struct record_file file;
+};
+
+/* For qsort(3): the message that was here first comes first. */
+static int compare_namesakes(const void *left, const void *right)
+{
+	const struct record_file *a = &((const struct namesake *)left)->file;
+	const struct record_file *b = &((const struct namesake *)right)->file;
+
+	if (a->born_ns != b->born_ns)
+		return a->born_ns < b->born_ns ? -1 : 1;
+	if (a->modified_ns != b->modified_ns)
+		return a->modified_ns < b->modified_ns ? -1 : 1;
+	return (a->inode > b->inode) - (a->inode < b->inode);
+}
+
+static int make_namesake_stand_in(const struct message *message, const struct record_file *file,
+				  char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
+{
+	char detail[24];
+
+	(void)snprintf(detail, sizeof(detail), "/%ju", (uintmax_t)file->inode);
+	return make_stand_in(message, detail, ret_stand_in);
+}
+
+static int become_namesake(struct listing *listing, struct message *message,
+			   const struct record_file *file)
+{
+	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
+
+	if (!stand_in)
 		return -ENOMEM;
-	return make_stand_in(listing, message, detail);
+	message->stand_in = stand_in;
+	message->is_namesake = true;
+	listing->namesakes++;
+	return make_namesake_stand_in(message, file, stand_in);
 }
 
-/* Gives stand-ins to all messages with the same unique part: if one kept it as its unique-id, that
- * one would depend on the others, and a client could delete a message that it has never seen. */
-static int dedupe_namesakes(const struct subdirs *subdirs, struct listing *listing,
-			    struct message *messages, size_t count)
+static int identify(const struct subdirs *subdirs, const struct message *message,
+		    struct record_file *ret)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < count && r == 0; i++)
-		r = make_namesake_stand_in(subdirs, listing, &messages[i]);
-	return r;
+	return record_identify(subdirs->fds[message->subdir], message->name, ret);
 }
 
-/* Makes the unique-ids of a sorted listing differ. Messages that share a unique part may be one
- * file, renamed while the directories were read, so that the listing has both names. */
-static int dedupe_unique_ids(const struct subdirs *subdirs, struct listing *listing)
+/* Tells the files behind several names with one unique part from each other: the names of one file
+ * become one message; of several files the first keeps its unique-id, and the others get stand-ins
+ * made from their inodes, which outlast a rename. Returns how many messages are left. */
+static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing,
+			  struct message *messages, size_t count)
+{
+	auto_free struct namesake *found = calloc(count, sizeof(*found));
+	size_t found_count = 0, left = 0;
+	int r = found ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < count && r == 0; i++) {
+		found[found_count].message = messages[i];
+		r = identify(subdirs, &messages[i], &found[found_count].file);
+		if (r == 0)
+			found_count++;
+		else if (r == -ENOENT) /* renamed since it was read */
+			r = 0;
+	}
+	if (r < 0 || found_count == 0)
+		return r < 0 ? r : 1; /* none is known to be gone: one stands for the file */
+	qsort(found, found_count, sizeof(*found), compare_namesakes);
+	for (size_t i = 0; i < found_count && r == 0; i++) {
+		const struct message *message = &found[i].message;
+
+		if (i > 0 && found[i].file.inode == found[i - 1].file.inode) {
+			r = listing_add_name(listing, &messages[left - 1], message->name,
+					     message->subdir);
+			continue;
+		}
+		messages[left] = *message;
+		if (left > 0)
+			r = become_namesake(listing, &messages[left], &found[i].file);
+		left++;
+	}
+	return r < 0 ? r : (ssize_t)left;
+}
+
+/* Makes the unique-ids of a sorted listing differ. */
+static int resolve_namesakes(const struct subdirs *subdirs, struct listing *listing)
 {
 	struct message *messages = listing->messages;
 	size_t left = 0, count = listing->count, same;
-	int r = 0;
 
 	for (size_t i = 0; i < count; i += same) {
-		size_t kept;
+		ssize_t kept = 1;
 
 		for (same = 1; i + same < count; same++) {
 			if (compare_unique_parts(&messages[i], &messages[i + same]) != 0)
 				break;
 		}
-		kept = same > 1 ? drop_vanished(subdirs, messages + i, same) : same;
-		memmove(messages + left, messages + i, kept * sizeof(*messages));
-		if (r == 0 && kept > 1)
-			r = dedupe_namesakes(subdirs, listing, messages + left, kept);
-		left += kept;
+		if (same > 1)
+			kept = tell_apart(subdirs, listing, messages + i, same);
+		if (kept < 0)
+			return (int)kept;
+		memmove(messages + left, messages + i, (size_t)kept * sizeof(*messages));
+		left += (size_t)kept;
 	}
 	listing->count = left;
+	return 0;
+}
+
+int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to)
+{
+	struct stat status;
+
+	if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	/* Shared file systems do not know RENAME_NOREPLACE. A second link that replaces it would be
+	 * left by a crash, and then the message is there twice. */
+	if (fstatat(to_fd, to, &status, AT_SYMLINK_NOFOLLOW) == 0)
+		return -EEXIST;
+	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
+}
+
+/* Renames all names of a message's file, if that has not changed for a while. Returns 1, 0 or a
+ * failure. */
+static int rename_namesake(const struct subdirs *subdirs, struct message message,
+			   struct listing_renamed *renamed)
+{
+	struct record_file file;
+	uint64_t random;
+	int r = identify(subdirs, &message, &file);
+
+	if (r < 0 || now_on_disk_ns(subdirs) - file.changed_ns <= NAMESAKE_QUIET_NS)
+		return r == -ENOENT ? 0 : r;
+	if (getrandom(&random, sizeof(random), 0) < 0)
+		return -errno;
+	do {
+		auto_free char *name = NULL;
+		int fd = subdirs->fds[message.subdir];
+
+		r = maildir_name_make_unique(message.name, random, &name);
+		if (r == 0)
+			r = listing_rename_file(fd, message.name, fd, name);
+		if (r == 0 && renamed->count == 0) {
+			(void)snprintf(renamed->from, sizeof(renamed->from), "%s", message.name);
+			(void)snprintf(renamed->to, sizeof(renamed->to), "%s", name);
+		}
+	} while (r == 0 && listing_next_name(subdirs, &message));
+	return r == 0 ? 1 : r;
+}
+
+int listing_rename_namesakes(const struct listing *listing, const struct subdirs *subdirs,
+			     struct listing_renamed *ret)
+{
+	ret->count = 0;
+	for (size_t i = 0; i < listing->count; i++) {
+		int r = 0;
+
+		if (listing->messages[i].is_namesake)
+			r = rename_namesake(subdirs, listing->messages[i], ret);
+		if (r < 0)
+			return r;
+		ret->count += (size_t)r;
+	}
+	return 0;
+}
+
+/* ---- Listings ---- */
+
+/* Reads once more, and adds what earlier reads have shown unless that is gone: if the directories
+ * have not changed during this read; where stamps are too coarse to prove that, if two reads in a
+ * row have shown the same. */
+static int read_again(const struct subdirs *subdirs, struct listing *listing)
+{
+	auto_listing struct listing earlier = *listing;
+	bool is_sure = false;
+	size_t count;
+	int r;
+
+	*listing = (struct listing){ 0 };
+	r = read_names(subdirs, listing, &is_sure);
+	if (r < 0 || (is_sure && !listing->is_torn))
+		return r;
+	count = listing->count;
+	r = add_names(listing, &earlier, subdirs->is_maildir);
+	listing->is_torn |= !are_same_stamps(listing->stamps, earlier.stamps) ||
+			    count != earlier.count || count != listing->count;
 	return r;
 }
 
-/* Lists what is there now, once. -ENOENT: a file was renamed under our hands. */
-static int listing_read_once(const struct subdirs *subdirs, struct listing *listing)
+int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, struct listing *ret)
 {
-	int r = take_stable_stamps(subdirs, listing);
+	auto_listing struct listing listing = { 0 };
+	int r = read_again(subdirs, &listing);
 
+	do {
+		if (r == 0 && listing.is_torn)
+			r = read_again(subdirs, &listing);
+	} while (r == 0 && listing.is_torn && util_now_ms() < deadline_ms);
 	if (r == 0)
-		r = read_subdirs(subdirs, listing);
-	if (r < 0 || listing->count == 0)
+		r = resolve_namesakes(subdirs, &listing);
+	if (r < 0)
 		return r;
-	r = sort_messages(listing);
-	return r == 0 ? dedupe_unique_ids(subdirs, listing) : r;
+	*ret = listing;
+	listing = (struct listing){ 0 };
+	return 0;
 }
 
-/* A directory that is changed while it is read may show a file under both of its names, or under
- * none: so it is read again, within reason. */
-int listing_read(const struct subdirs *subdirs, struct listing *ret)
-{
-	for (int i = 1;; i++) {
-		auto_listing struct listing listing = { 0 };
-		struct file_stamp stamps[SUBDIRS];
-		int r = listing_read_once(subdirs, &listing);
-
-		if (r == 0)
-			r = take_stamps(subdirs, stamps);
-		if (r < 0 && (r != -ENOENT || i == TRIES))
-			return r;
-		if (r == 0 && (i == TRIES || are_same_stamps(stamps, listing.stamps))) {
-			listing.is_stable &= i < TRIES;
-			*ret = listing;
-			listing = (struct listing){ 0 };
-			return 0;
-		}
-	}
-}
-
-struct message *listing_find_like(const struct listing *listing, const struct message *like)
+/* The first message that is not before `key` in an order, which is the listing's own or that of
+ * these indices. */
+static size_t find_first(const struct listing *listing, const size_t *indices,
+			 const struct message *key,
+			 int (*compare)(const struct message *, const struct message *))
 {
 	size_t low = 0, high = listing->count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
+		size_t index = indices ? indices[middle] : middle;
 
-		if (compare_unique_parts(&listing->messages[middle], like) < 0)
+		if (compare(&listing->messages[index], key) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	for (; low < listing->count; low++) {
-		struct message *found = &listing->messages[low];
+	return low;
+}
 
-		if (compare_unique_parts(found, like) != 0)
+/* The next message with the unique part of `like`, which may be of another listing of this mailbox,
+ * after `message`, or the first. NULL: there is none. */
+static struct message *next_namesake(const struct listing *listing, const struct message *like,
+				     struct message *message)
+{
+	struct message *end = listing->messages + listing->count;
+
+	if (message)
+		message++;
+	else
+		message = listing->messages + find_first(listing, NULL, like, compare_unique_parts);
+	return message < end && compare_unique_parts(message, like) == 0 ? message : NULL;
+}
+
+/* The message that has the unique part, the unique-id and the file of `like`; NULL: there is none.
+ */
+static struct message *find_like(const struct listing *listing, const struct message *like)
+{
+	struct message *found = NULL;
+
+	while ((found = next_namesake(listing, like, found))) {
+		bool may_be_same = found->inode_tag == 0 || like->inode_tag == 0 ||
+				   found->inode_tag == like->inode_tag;
+
+		if (may_be_same && compare_unique_ids(found, like) == 0)
 			break;
-		if (!found->stand_in == !like->stand_in &&
-		    (!found->stand_in || strcmp(found->stand_in, like->stand_in) == 0))
-			return found;
-		if (found->subdir == like->subdir && strcmp(found->name, like->name) == 0)
-			return found;
 	}
-	return NULL;
+	return found;
 }
 
 bool listing_has_new(const struct listing *listing, const struct listing *older)
 {
 	for (size_t i = 0; i < listing->count; i++) {
-		if (!listing_find_like(older, &listing->messages[i]))
+		if (!find_like(older, &listing->messages[i]))
 			return true;
 	}
 	return false;
 }
 
-void listing_take_sizes(struct listing *listing, const struct listing *older)
+/* Gives the unique-id of a message that had a namesake back to it: when that one is gone, its
+ * unique-id must not become another message's. */
+static int keep_stand_in(struct listing *listing, const struct message *known,
+			 const struct subdirs *subdirs)
+{
+	struct message *message = NULL;
+
+	while ((message = next_namesake(listing, known, message))) {
+		char stand_in[WIRE_UNIQUE_ID_MAX + 1];
+		struct record_file file;
+		int r;
+
+		if (identify(subdirs, message, &file) < 0)
+			continue;
+		r = make_namesake_stand_in(message, &file, stand_in);
+		if (r == 0 && strcmp(stand_in, known->stand_in) == 0)
+			r = become_namesake(listing, message, &file);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int listing_merge(struct listing *listing, const struct listing *older,
+		  const struct subdirs *subdirs)
 {
 	for (size_t i = 0; i < older->count; i++) {
 		const struct message *known = &older->messages[i];
-		struct message *message;
+		struct message *message = find_like(listing, known);
+		int r = 0;
 
-		if (known->octets == LISTING_SIZE_UNKNOWN)
+		if (!message && known->is_namesake) {
+			r = keep_stand_in(listing, known, subdirs);
+			message = find_like(listing, known);
+		}
+		if (r < 0)
+			return r;
+		if (!message || known->octets == LISTING_SIZE_UNKNOWN)
 			continue;
-		message = listing_find_like(listing, known);
-		if (!message)
+		if (subdirs->is_maildir &&
+		    !maildir_name_allows_octets(message->name, known->octets))
 			continue;
-		if (!known->version || listing_set_version(listing, message, known->version) == 0)
-			message->octets = known->octets;
+		if (!subdirs->is_maildir && known->version)
+			r = listing_set_version(listing, message, known->version);
+		if (r < 0)
+			return r;
+		message->octets = known->octets;
 	}
-}
-
-void listing_drop(struct listing *listing, unsigned marks)
-{
-	size_t left = 0;
-
-	for (size_t i = 0; i < listing->count; i++) {
-		if (!(listing->messages[i].marks & marks))
-			listing->messages[left++] = listing->messages[i];
-	}
-	listing->count = left;
-	free(listing->by_unique_id);
-	listing->by_unique_id = NULL;
+	return 0;
 }
 
 /* For qsort_r(3): compares the unique-ids of two indices. */
-static int compare_unique_ids(const void *left, const void *right, void *messages)
+static int compare_indices(const void *left, const void *right, void *messages)
 {
-	const char *a, *b;
-	size_t a_octets, b_octets;
-
-	listing_unique_id((const struct message *)messages + *(const size_t *)left, &a, &a_octets);
-	listing_unique_id((const struct message *)messages + *(const size_t *)right, &b, &b_octets);
-	return compare_octets(a, a_octets, b, b_octets);
+	return compare_unique_ids((const struct message *)messages + *(const size_t *)left,
+				  (const struct message *)messages + *(const size_t *)right);
 }
 
 static int index_unique_ids(struct listing *listing)
@@ -596,87 +873,186 @@ static int index_unique_ids(struct listing *listing)
 		return -ENOMEM;
 	for (size_t i = 0; i < listing->count; i++)
 		listing->by_unique_id[i] = i;
-	qsort_r(listing->by_unique_id, listing->count, sizeof(size_t), compare_unique_ids,
+	qsort_r(listing->by_unique_id, listing->count, sizeof(size_t), compare_indices,
 		listing->messages);
 	return 0;
 }
 
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index)
 {
-	size_t low = 0, high = listing->count;
-	size_t octets = strlen(unique_id);
+	const struct message key = { .name = unique_id,
+				     .unique_octets = (uint16_t)strlen(unique_id) };
 	int r = index_unique_ids(listing);
+	size_t i;
 
 	if (r < 0)
 		return r;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		size_t index = listing->by_unique_id[middle];
-		const char *text;
-		size_t text_octets;
-		int order;
-
-		listing_unique_id(&listing->messages[index], &text, &text_octets);
-		order = compare_octets(text, text_octets, unique_id, octets);
-		if (order == 0) {
-			*ret_index = index;
-			return 0;
-		}
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return -ENOENT;
+	i = find_first(listing, listing->by_unique_id, &key, compare_unique_ids);
+	if (i == listing->count ||
+	    compare_unique_ids(&listing->messages[listing->by_unique_id[i]], &key) != 0)
+		return -ENOENT;
+	*ret_index = listing->by_unique_id[i];
+	return 0;
 }
 
 /* ---- Message files ---- */
 
-/* Finds the names that all messages have now, and marks those that are gone. */
+bool listing_next_name(const struct subdirs *subdirs, struct message *message)
+{
+	const struct other_name *other = subdirs->is_maildir ? message->others : NULL;
+
+	if (!other)
+		return false;
+	message->name = other->name;
+	message->name_octets = (uint16_t)strlen(other->name);
+	message->subdir = (uint8_t)other->subdir;
+	message->others = other->next;
+	return true;
+}
+
+/* Moves what a message points to from its listing to a newer one, which may have found it. */
+static int move_texts(struct message *message, const struct message *found, struct listing *newer)
+{
+	char *stand_in;
+
+	if (found) {
+		message->name = found->name;
+		message->name_octets = found->name_octets;
+		message->stand_in = found->stand_in;
+		message->others = found->others;
+		message->subdir = found->subdir;
+		return 0;
+	}
+	message->others = NULL;
+	if (message->stand_in) {
+		stand_in = listing_allocate(newer, WIRE_UNIQUE_ID_MAX + 1);
+		if (!stand_in)
+			return -ENOMEM;
+		message->stand_in = memcpy(stand_in, message->stand_in, WIRE_UNIQUE_ID_MAX + 1);
+	}
+	return listing_rename(newer, message, message->name);
+}
+
+/* Finds the names that all messages of a Maildir have now. Only an undisturbed read shows which are
+ * gone. However often it is called, the listing holds no memory of names that are no more. */
 static int look_again(struct listing *listing, const struct subdirs *subdirs)
 {
 	auto_listing struct listing fresh = { 0 };
-	int r = listing_read(subdirs, &fresh);
+	struct block *blocks = listing->blocks, **end = &fresh.blocks;
+	int r = listing_read(subdirs, 0, &fresh);
 
+	if (r == 0 && listing->namesakes > 0)
+		r = listing_merge(&fresh, listing, subdirs);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < listing->count && r == 0; i++) {
 		struct message *message = &listing->messages[i];
-		struct message *found = listing_find_like(&fresh, message);
+		const struct message *found = is_there(message) ? find_like(&fresh, message) : NULL;
 
-		if (!found) {
-			message->marks |= MARK_GONE;
-			continue;
+		if (is_there(message) && !found && !fresh.is_torn)
+			listing_set_life(message, LIFE_VANISHED);
+		r = move_texts(message, found, &fresh);
+	}
+	if (r < 0) { /* some still point there */
+		while (*end)
+			end = &(*end)->next;
+		*end = take_ptr(blocks);
+	}
+	listing->blocks = fresh.blocks;
+	fresh.blocks = blocks;
+	return r;
+}
+
+/* Calls `handle` for the files of some messages, and leaves those that it does not find. */
+static int handle_files(struct listing *listing, const struct subdirs *subdirs,
+			struct selection *left, listing_file_handler *handle, void *context)
+{
+	size_t count = left->count;
+
+	left->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct message *message = &listing->messages[left->indices[i]];
+		int r = 0;
+
+		while (is_there(message)) {
+			r = handle(subdirs, message, context);
+			if (r != -ENOENT || !listing_next_name(subdirs, message))
+				break;
 		}
-		message->subdir = found->subdir;
-		if (strcmp(message->name, found->name) != 0)
-			r = listing_rename(listing, message, found->name);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		/* In a folder the name is all there is to find a message by. */
+		if (r == -ENOENT && !subdirs->is_maildir)
+			listing_set_life(message, LIFE_VANISHED);
+		else if (r == -ENOENT)
+			left->indices[left->count++] = left->indices[i];
+	}
+	return 0;
+}
+
+int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
+		       const struct selection *selection, int64_t deadline_ms,
+		       listing_file_handler *handle, void *context)
+{
+	auto_selection struct selection left = { 0 };
+	bool is_late = false;
+	int r;
+
+	r = selection_reserve(&left, selection->count);
+	for (size_t i = 0; i < selection->count && r == 0; i++)
+		r = selection_add(&left, selection->indices[i]);
+	while (r == 0) {
+		r = handle_files(listing, subdirs, &left, handle, context);
+		if (r < 0 || left.count == 0)
+			break;
+		if (is_late)
+			return -EAGAIN;
+		is_late = util_now_ms() >= deadline_ms;
+		r = look_again(listing, subdirs);
 	}
 	return r;
 }
 
-int listing_with_file(struct listing *listing, const struct subdirs *subdirs,
-		      struct message *message, listing_file_handler *handle, void *context)
+int listing_with_file(struct listing *listing, const struct subdirs *subdirs, size_t index,
+		      listing_file_handler *handle, void *context)
 {
-	for (int i = 0; i < TRIES; i++) {
-		int r;
+	const struct selection one = { .indices = &index, .count = 1 };
+	int r = listing_with_files(listing, subdirs, &one, util_now_ms() + LISTING_PATIENCE_MS,
+				   handle, context);
 
-		if (message->marks & MARK_GONE)
-			return -ENOENT;
-		r = handle(subdirs, message, context);
-		if (r != -ENOENT)
-			return r;
-		/* In a folder the name is all there is to find a message by. */
-		if (!subdirs->is_maildir)
-			message->marks |= MARK_GONE;
-		else
-			r = look_again(listing, subdirs);
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	return -EAGAIN;
+	return r == 0 && !is_there(&listing->messages[index]) ? -ENOENT : r;
 }
 
-void listing_mark(struct listing *listing, struct message *message, enum mark mark)
+/* ---- Selections ---- */
+
+int selection_reserve(struct selection *selection, size_t count)
 {
-	message->marks |= (uint8_t)mark;
-	listing->marks |= mark;
+	size_t *indices;
+
+	if (count <= selection->capacity)
+		return 0;
+	indices = reallocarray(selection->indices, count, sizeof(*indices));
+	if (!indices)
+		return -ENOMEM;
+	selection->indices = indices;
+	selection->capacity = count;
+	return 0;
+}
+
+int selection_add(struct selection *selection, size_t index)
+{
+	if (selection->count == selection->capacity) {
+		int r = selection_reserve(selection, 2 * selection->capacity + 8);
+
+		if (r < 0)
+			return r;
+	}
+	selection->indices[selection->count++] = index;
+	return 0;
+}
+
+void selection_clear(struct selection *selection)
+{
+	free(selection->indices);
+	*selection = (struct selection){ 0 };
 }

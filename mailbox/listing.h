@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: ISC
  *
- * What is in the directories of a mailbox: the messages in the order of their arrival, their
- * unique-ids, and whether that has changed.
+ * The messages of a mailbox in the order of their arrival, their unique-ids, and whether the
+ * directories have changed. Not seen does not mean gone: a read of a directory that others change
+ * meanwhile (a torn read) may miss files that are there all the time.
  *
  * Functions that return an int return 0, or a negative errno of the system, or -ENOMEM. */
 #pragma once
 
 #include "lib/file-stamp.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #define LISTING_SIZE_UNKNOWN UINT64_MAX
+
+/* How long a listing and a search for files go on while others change the directories. */
+#define LISTING_PATIENCE_MS 2000
 
 /* Where messages are. Those of a folder are all in its one directory, which stands as cur. */
 enum subdir {
@@ -25,36 +29,42 @@ enum subdir {
 /* The open directories; -1: there is none. */
 struct subdirs {
 	int fds[SUBDIRS];
+	int clock_fd; /* a file beside them, borrowed: touching it tells the time there; or -1 */
 	bool is_maildir;
+	bool is_local; /* no other host changes the file system */
 };
 
-/* What changes when a file does. */
-struct file_version {
-	uint64_t inode;
-	uint64_t octets;
-	int64_t changed_ns; /* since the epoch */
+enum life {
+	LIFE_PRESENT,
+	LIFE_MARKED,   /* by DELE, until the commit */
+	LIFE_EXPUNGED, /* this session deleted it */
+	LIFE_VANISHED, /* somebody else did */
 };
 
-enum mark {
-	MARK_DELETED = 1,   /* by DELE, until the commit */
-	MARK_RETRIEVED = 2, /* by RETR, in full */
-	MARK_GONE = 4,	    /* it is not there any more, or must not be seen any more */
-	MARK_EXPUNGED = 8,  /* because this session deleted it */
-	MARK_CHOSEN = 16,   /* it is in the set that is being deleted */
-	MARK_MEASURED = 32, /* its size has been found right in this session */
-	MARK_REMOVED = 64,  /* this session removed it, and that has not been reported */
+/* One more name of a message's file, with the same unique part. */
+struct other_name {
+	struct other_name *next;
+	const char *name;
+	enum subdir subdir;
 };
 
 struct message {
-	const char *name;	      /* of its file */
-	const char *stand_in;	      /* the unique-id, if it is not the unique part of the name */
-	uint64_t arrival_us;	      /* 0 in a folder */
-	uint64_t octets;	      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
-	struct file_version *version; /* of a folder's file; NULL or inode 0: unknown */
-	uint16_t name_octets;	      /* of all of the name, */
-	uint16_t unique_octets;	      /* and of the part that never changes */
-	uint8_t subdir;
-	uint8_t marks; /* of enum mark; 0 at first */
+	const char *name;     /* of its file */
+	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
+	uint64_t arrival_us;  /* 0 in a folder */
+	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
+	union {
+		struct file_stamp *version; /* in a folder: what has this size; NULL: unknown */
+		struct other_name *others;  /* in a Maildir */
+	};
+	uint16_t name_octets;	/* of all of the name, */
+	uint16_t unique_octets; /* and of the part that never changes */
+	uint16_t inode_tag;	/* differs for most other inodes; 0: not known */
+	uint8_t subdir;		/* of enum subdir */
+	uint8_t life : 2;	/* of enum life; see listing_set_life() */
+	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
+	bool is_measured : 1;	/* its size has been found right in this session */
+	bool is_retrieved : 1;	/* by RETR, in full */
 };
 
 /* Memory of a listing's. */
@@ -64,61 +74,116 @@ struct listing {
 	struct message *messages; /* in the order of arrival */
 	struct block *blocks;	  /* what messages point to */
 	size_t count, capacity;
-	int record_error; /* why the record of messages that are not listed must stay; 0: none is
-			     left */
-	unsigned marks;	  /* that any message may have: others need not be looked for */
+	size_t namesakes;     /* messages with is_namesake */
 	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
 	struct file_stamp stamps[SUBDIRS]; /* all 0: there is no such directory */
+	bool is_torn;			   /* it may lack messages, */
+	bool hides;			   /* and does: those that a record deletes */
 	bool is_stable;			   /* if the stamps are the same later, so is the listing */
 };
 
-/* Lists what is there now; the caller clears it. */
-int listing_read(const struct subdirs *subdirs, struct listing *ret);
+/* Some messages of a listing, by their indices. */
+struct selection {
+	size_t *indices;
+	size_t count, capacity;
+};
+
+/* ---- Listings ---- */
+
+/* Lists what is there now; the caller clears it. If no read is undisturbed until `deadline_ms` (of
+ * util_now_ms()), it lists what any read has shown, and is torn. */
+int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, struct listing *ret);
 
 /* Frees what a listing holds, and leaves it empty. */
 void listing_clear(struct listing *listing);
 
+#define auto_listing __attribute__((cleanup(listing_clear)))
+
 /* Whether the directories' times show that nothing has changed. Returns 1, 0 or a failure. */
 int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs);
-
-/* The unique-id of a message, borrowed from it; no NUL ends it. */
-void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets);
-
-/* Finds a message by its unique-id. -ENOENT: there is none. */
-int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);
-
-/* The message that `like`, of another listing of this mailbox, is; NULL if there is none. */
-struct message *listing_find_like(const struct listing *listing, const struct message *like);
 
 /* Whether a listing has a message that an older one has not. */
 bool listing_has_new(const struct listing *listing, const struct listing *older);
 
-/* Takes over the sizes that an older listing of the same mailbox knows. */
-void listing_take_sizes(struct listing *listing, const struct listing *older);
+/* Takes over what an older listing of the same mailbox knows: sizes, and the unique-ids of
+ * messages that had a namesake. */
+int listing_merge(struct listing *listing, const struct listing *older,
+		  const struct subdirs *subdirs);
 
-/* Leaves out the messages that have one of these marks; those after them get a lower index. */
-void listing_drop(struct listing *listing, unsigned marks);
+/* What listing_rename_namesakes() has done. */
+struct listing_renamed {
+	size_t count;				   /* messages */
+	char from[NAME_MAX + 1], to[NAME_MAX + 1]; /* the file of the first, cut if need be */
+};
 
-/* Keeps the version of a folder's file that has the size of `message`. */
-int listing_set_version(struct listing *listing, struct message *message,
-			const struct file_version *version);
+/* Renames the files of messages that have a namesake and have not changed for a while, so that each
+ * has a unique part of its own; needs the lock. Then the listing must be read again. */
+int listing_rename_namesakes(const struct listing *listing, const struct subdirs *subdirs,
+			     struct listing_renamed *ret);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets);
 
+/* ---- Messages ---- */
+
+/* The unique-id of a message, borrowed from it; no NUL ends it. */
+void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets);
+
+/* Whether a text can be a unique-id, and is not like a stand-in. */
+bool listing_is_good_unique_id(const char *text, size_t octets);
+
+/* Finds a message by its unique-id. -ENOENT: there is none. */
+int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);
+
+/* Leaves out the messages with this life; those after them get a lower index. */
+void listing_drop(struct listing *listing, enum life life);
+
+/* Keeps the version of a folder's file that has the size of `message`. */
+int listing_set_version(struct listing *listing, struct message *message,
+			const struct file_stamp *version);
+
 /* Gives a message another name, which is copied. */
 int listing_rename(struct listing *listing, struct message *message, const char *name);
 
-/* Marks a message. */
-void listing_mark(struct listing *listing, struct message *message, enum mark mark);
+/* Notes one more name of a message's file. */
+int listing_add_name(struct listing *listing, struct message *message, const char *name,
+		     enum subdir subdir);
+
+/* The one place where a message's life changes. One that has vanished counts as deleted at once
+ * when it is marked, and so does one that is marked when it vanishes. */
+void listing_set_life(struct message *message, enum life life);
+
+/* ---- Message files ---- */
+
+/* Renames, but never onto another file. */
+int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to);
+
+/* Goes on to another name of a message's file. Returns whether there is one. */
+bool listing_next_name(const struct subdirs *subdirs, struct message *message);
 
 /* Acts on a message's file, by its present name. -ENOENT: there is no such file. */
 typedef int listing_file_handler(const struct subdirs *subdirs, struct message *message,
 				 void *context);
 
-/* Calls `handle` for a message's file, which is looked for if it was renamed. Returns what it does,
- * -ENOENT if the message is gone, or -EAGAIN if it is renamed faster than we can follow. */
-int listing_with_file(struct listing *listing, const struct subdirs *subdirs,
-		      struct message *message, listing_file_handler *handle, void *context);
+/* Calls `handle` for the file of each message; files that were renamed are looked for. Returns 0
+ * when each message has been handled or is known to be gone, what `handle` returned if that is a
+ * failure, or -EAGAIN: at `deadline_ms`, some files were neither found nor known to be gone. */
+int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
+		       const struct selection *selection, int64_t deadline_ms,
+		       listing_file_handler *handle, void *context);
 
-#define auto_listing __attribute__((cleanup(listing_clear)))
+/* The same for one message. -ENOENT: it is gone. */
+int listing_with_file(struct listing *listing, const struct subdirs *subdirs, size_t index,
+		      listing_file_handler *handle, void *context);
+
+/* ---- Selections ---- */
+
+int selection_add(struct selection *selection, size_t index);
+
+/* Makes space, so that the next selection_add() cannot fail until there are `count`. */
+int selection_reserve(struct selection *selection, size_t count);
+
+/* Frees what a selection holds, and leaves it empty. */
+void selection_clear(struct selection *selection);
+
+#define auto_selection __attribute__((cleanup(selection_clear)))

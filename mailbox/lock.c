@@ -9,12 +9,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 /* Has the lock, and the record of a commit. The dot keeps it from being a message of a folder. It
  * is never removed, so that nobody holds the lock of a file that is not in the mailbox any more. */
 #define STATE_NAME ".pop3-handler.state"
+
+#define STATE_NEW_NAME ".pop3-handler.state.new"
+
+#define BLOCK_OCTETS 512 /* of those in st_blocks */
+
+#define ZFS_SUPER_MAGIC 0x2fc12fc1
 
 void lock_close(struct lock *lock)
 {
@@ -22,6 +30,9 @@ void lock_close(struct lock *lock)
 	for (size_t i = 0; i < SUBDIRS; i++)
 		util_drop(&lock->subdirs.fds[i]);
 	util_drop(&lock->root_fd);
+	lock->subdirs.clock_fd = -1;
+	lock->state_error = 0;
+	lock->has_bad_state = lock->is_record_kept = false;
 }
 
 /* Opens a directory below another; no symbolic link can lead elsewhere. -ENOENT: there is none. */
@@ -86,6 +97,8 @@ static int open_state(struct lock *lock, int flags)
 	if (status.st_nlink > 1 && !record_is_ours(fd))
 		return -EINVAL;
 	lock->state_octets = (uint64_t)status.st_size;
+	if ((uint64_t)status.st_blocks * BLOCK_OCTETS < lock->state_octets)
+		lock->state_octets = 0;
 	lock->state_fd = take_fd(&fd);
 	return 0;
 }
@@ -95,48 +108,168 @@ static int read_state(struct lock *lock)
 {
 	int r = open_state(lock, O_RDONLY);
 
-	return r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM ? r : 0;
+	if (r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM)
+		return r;
+	lock->has_bad_state |= r < 0 && r != -ENOENT;
+	return 0;
+}
+
+int lock_check(const struct lock *lock)
+{
+	struct stat ours, there;
+
+	if (fstat(lock->state_fd, &ours) < 0)
+		return -errno;
+	if (fstatat(lock->root_fd, STATE_NAME, &there, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? -ESTALE : -errno;
+	return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino ? 0 : -ESTALE;
+}
+
+/* Drops what a shared file system keeps of a file, though another host has written it meanwhile:
+ * the kernel's pages, and what a client of GlusterFS read with the name (its quick-read), which
+ * only a change ends. This one changes nothing. */
+static void drop_cached(int fd)
+{
+	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 static int take_lock(struct lock *lock)
 {
 	int r = open_state(lock, O_RDWR | O_CREAT);
 
-	if (r == 0)
-		return lock_state(lock->state_fd);
+	if (r == 0) {
+		lock->subdirs.clock_fd = lock->state_fd;
+		r = lock_state(lock->state_fd);
+		if (r == 0 && lock_check(lock) < 0) /* its session has just replaced it */
+			r = -EBUSY;
+		if (r == 0 && !lock->subdirs.is_local)
+			drop_cached(lock->state_fd);
+		return r;
+	}
 	if (!is_unwritable(-r))
 		return r;
 	lock->state_error = r;
 	r = lock_directory(lock->root_fd);
-	return r == 0 ? read_state(lock) : r;
+	if (r == 0)
+		r = read_state(lock);
+	/* A file of another owner, while others can be made beside it. */
+	lock->has_bad_state |= lock->state_fd >= 0 && lock->state_error != -EROFS;
+	return r;
+}
+
+/* Whether only this host can change what is on a file system; of one that is unknown, it is not
+ * believed. */
+static bool is_local(int fd)
+{
+	static const uint32_t types[] = {
+		EXT4_SUPER_MAGIC,  XFS_SUPER_MAGIC,   BTRFS_SUPER_MAGIC, TMPFS_MAGIC,
+		RAMFS_MAGIC,	   F2FS_SUPER_MAGIC,  NILFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
+		MSDOS_SUPER_MAGIC, EXFAT_SUPER_MAGIC, ZFS_SUPER_MAGIC,
+	};
+	struct statfs status;
+
+	for (size_t i = 0; fstatfs(fd, &status) == 0 && i < ARRAY_SIZE(types); i++) {
+		if ((uint32_t)status.f_type == types[i])
+			return true;
+	}
+	return false;
+}
+
+/* Opens the directory at `path`, if it is the one that it was before. */
+static int open_root(const char *path, struct lock *lock)
+{
+	struct stat status;
+	int r;
+
+	lock->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = lock->root_fd < 0 ? -errno : 0;
+	/* What it was replaced by, the sandbox may deny. */
+	if ((r == 0 ? fstat(lock->root_fd, &status) : stat(path, &status)) < 0)
+		return -errno;
+	if (r == 0 && lock->inode == 0) {
+		lock->device = status.st_dev;
+		lock->inode = status.st_ino;
+	}
+	if (lock->inode != 0 && (lock->device != status.st_dev || lock->inode != status.st_ino))
+		return -ESTALE;
+	return r;
 }
 
 /* Opens what is at `path`, and then the state file as `open_its_state` does. */
-static int open_with(const char *path, int (*open_its_state)(struct lock *lock), struct lock *ret)
+static int open_once(const char *path, int (*open_its_state)(struct lock *lock), struct lock *lock)
 {
+	int r = open_root(path, lock);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0) {
+		lock->subdirs.is_local = is_local(lock->root_fd);
+		r = open_subdirs(lock->root_fd, &lock->subdirs);
+	}
+	if (r == 0)
+		r = open_its_state(lock);
+	if (r < 0)
+		lock_close(lock);
+	return r;
+}
+
+/* When another host has replaced something, a shared file system knows only the second time. */
+static int open_with(const char *path, int (*open_its_state)(struct lock *lock), struct lock *lock)
+{
+	int r = open_once(path, open_its_state, lock);
+
+	return r == -ESTALE ? open_once(path, open_its_state, lock) : r;
+}
+
+int lock_open(const char *path, struct lock *lock)
+{
+	return open_with(path, take_lock, lock);
+}
+
+int lock_open_read_only(const char *path, struct lock *lock)
+{
+	int r = open_with(path, read_state, lock);
+
+	lock->state_error = -EROFS;
+	return r;
+}
+
+/* Makes a state file with a record, and locks it before anybody can see it. Returns its descriptor.
+ */
+static int make_state(const struct lock *lock, struct record_keys *keys)
+{
+	auto_fd int fd = -1;
 	int r;
 
-	*ret = LOCK_NONE;
-	ret->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (ret->root_fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	r = open_subdirs(ret->root_fd, &ret->subdirs);
+	(void)unlinkat(lock->root_fd, STATE_NEW_NAME, 0); /* a process that was killed left it */
+	fd = openat(lock->root_fd, STATE_NEW_NAME, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		    S_IRUSR | S_IWUSR);
+	if (fd < 0)
+		return -errno;
+	r = lock_state(fd);
 	if (r == 0)
-		r = open_its_state(ret);
-	if (r < 0)
-		lock_close(ret);
+		r = record_write(fd, lock->root_fd, keys);
+	if (r == 0 && renameat(lock->root_fd, STATE_NEW_NAME, lock->root_fd, STATE_NAME) < 0)
+		r = -errno;
+	if (r == 0)
+		return take_fd(&fd);
+	(void)unlinkat(lock->root_fd, STATE_NEW_NAME, 0);
 	return r;
 }
 
-int lock_open(const char *path, struct lock *ret)
+int lock_write_record(struct lock *lock, struct record_keys *keys)
 {
-	return open_with(path, take_lock, ret);
-}
+	int fd;
 
-int lock_open_read_only(const char *path, struct lock *ret)
-{
-	int r = open_with(path, read_state, ret);
-
-	ret->state_error = -EROFS;
-	return r;
+	if (!lock->is_record_kept)
+		return record_write(lock->state_fd, lock->root_fd, keys);
+	fd = make_state(lock, keys);
+	if (fd < 0)
+		return fd;
+	util_drop(&lock->state_fd);
+	lock->state_fd = lock->subdirs.clock_fd = fd;
+	/* If this fails, it is there all the same, and what every later session will go by. */
+	(void)fsync(lock->root_fd);
+	return 0;
 }

@@ -5,6 +5,7 @@
 #include "mailbox/maildir-name.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,5 +121,16 @@ int maildir_name_add_seen(const char *name, char **ret_name)
 		memcpy(seen + before + 1, name + before, octets - before + 1);
 	}
 	*ret_name = seen;
+	return 0;
+}
+
+int maildir_name_make_unique(const char *name, uint64_t random, char **ret_name)
+{
+	uint64_t us = maildir_name_arrival_us(name);
+	const char *info = name + maildir_name_unique_octets(name);
+
+	if (asprintf(ret_name, "%ju.M%juR%016jx.pop3-handler%s", (uintmax_t)(us / US_PER_S),
+		     (uintmax_t)(us % US_PER_S), (uintmax_t)random, info) < 0)
+		return -ENOMEM;
 	return 0;
 }

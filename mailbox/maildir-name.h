@@ -31,3 +31,7 @@ bool maildir_name_allows_octets(const char *name, uint64_t octets);
 /* A Maildir name with the flag S (seen) added, the others kept. The caller frees it. If there is
  * an info part that is not of the `2,FLAGS` form, the name stays as it is. Returns 0 or -ENOMEM. */
 int maildir_name_add_seen(const char *name, char **ret_name);
+
+/* A Maildir name with the same time of arrival and flags, and with a unique part that no other name
+ * has: `random` makes it so. The caller frees it. Returns 0 or -ENOMEM. */
+int maildir_name_make_unique(const char *name, uint64_t random, char **ret_name);

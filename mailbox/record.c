@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stddef.h>
 #include <sys/stat.h>
 
 /* The state file grows by this: what file systems allocate. */
@@ -45,15 +46,28 @@ static size_t record_octets(size_t count)
 
 /* ---- Keys ---- */
 
+/* What a key is made of is what stands before the times that may change. */
+#define IDENTITY_OCTETS offsetof(struct record_file, modified_ns)
+
+static int64_t to_ns(const struct statx_timestamp *time)
+{
+	/* Anybody can set a time of modification that is out of range: it wraps. */
+	return (int64_t)((uint64_t)time->tv_sec * UTIL_NS_PER_S + time->tv_nsec);
+}
+
 int record_identify(int dir_fd, const char *name, struct record_file *ret)
 {
 	struct statx status;
 
-	if (statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &status) < 0)
+	if (statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &status) < 0)
 		return -errno;
-	*ret = (struct record_file){ .inode = status.stx_ino };
+	*ret = (struct record_file){
+		.inode = status.stx_ino,
+		.modified_ns = to_ns(&status.stx_mtime),
+		.changed_ns = to_ns(&status.stx_ctime),
+	};
 	if (status.stx_mask & STATX_BTIME)
-		ret->born_ns = status.stx_btime.tv_sec * UTIL_NS_PER_S + status.stx_btime.tv_nsec;
+		ret->born_ns = to_ns(&status.stx_btime);
 	return 0;
 }
 
@@ -61,15 +75,36 @@ int record_make_key(const char *unique, size_t unique_octets, const struct recor
 		    struct record_key *ret)
 {
 	unsigned char digest[DIGEST_OCTETS];
-	char text[sizeof(*file) + NAME_MAX];
+	char text[IDENTITY_OCTETS + NAME_MAX];
 
 	if (unique_octets > NAME_MAX)
 		return -ENAMETOOLONG;
-	memcpy(text, file, sizeof(*file));
-	memcpy(text + sizeof(*file), unique, unique_octets);
-	digest_make(text, sizeof(*file) + unique_octets, digest);
+	memcpy(text, file, IDENTITY_OCTETS);
+	memcpy(text + IDENTITY_OCTETS, unique, unique_octets);
+	digest_make(text, IDENTITY_OCTETS + unique_octets, digest);
 	memcpy(ret->octets, digest, sizeof(ret->octets));
 	return 0;
+}
+
+int record_add_key(struct record_keys *keys, const struct record_key *key)
+{
+	if (keys->count == keys->capacity) {
+		size_t capacity = keys->capacity ? 2 * keys->capacity : 16;
+		struct record_key *more = reallocarray(keys->keys, capacity, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		keys->keys = more;
+		keys->capacity = capacity;
+	}
+	keys->keys[keys->count++] = *key;
+	return 0;
+}
+
+void record_free_keys(struct record_keys *keys)
+{
+	free(keys->keys);
+	*keys = (struct record_keys){ 0 };
 }
 
 /* For qsort(3) and bsearch(3). */
@@ -78,9 +113,9 @@ static int compare_record_keys(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct record_key));
 }
 
-bool record_has_key(const struct record_key *keys, size_t count, const struct record_key *key)
+bool record_has_key(const struct record_keys *keys, const struct record_key *key)
 {
-	return bsearch(key, keys, count, sizeof(*keys), compare_record_keys) != NULL;
+	return bsearch(key, keys->keys, keys->count, sizeof(*key), compare_record_keys) != NULL;
 }
 
 /* ---- Records ---- */
@@ -97,21 +132,20 @@ static int locate_record(int state_fd, int mailbox_fd, struct record_header *hea
 	return 0;
 }
 
-static int make_record(int state_fd, int mailbox_fd, struct record_key *keys, size_t count,
-		       struct record **ret)
+static int make_record(int state_fd, int mailbox_fd, struct record_keys *keys, struct record **ret)
 {
-	auto_free struct record *record = malloc(record_octets(count));
+	auto_free struct record *record = malloc(record_octets(keys->count));
 	int r;
 
 	if (!record)
 		return -ENOMEM;
-	record->header = (struct record_header){ .magic = MAGIC, .count = count };
+	record->header = (struct record_header){ .magic = MAGIC, .count = keys->count };
 	r = locate_record(state_fd, mailbox_fd, &record->header);
 	if (r < 0)
 		return r;
-	qsort(keys, count, sizeof(*keys), compare_record_keys);
-	memcpy(record->keys, keys, count * sizeof(*keys));
-	digest_seal(record, record_octets(count), record->header.seal);
+	qsort(keys->keys, keys->count, sizeof(*keys->keys), compare_record_keys);
+	memcpy(record->keys, keys->keys, keys->count * sizeof(*keys->keys));
+	digest_seal(record, record_octets(keys->count), record->header.seal);
 	*ret = take_ptr(record);
 	return 0;
 }
@@ -158,18 +192,21 @@ static int read_whole_record(int state_fd, const struct record_header *header, s
 
 static int check_record(int state_fd, int mailbox_fd, struct record *record)
 {
+	const struct record_header *header = &record->header;
 	struct record_header here = { 0 };
 	int r = locate_record(state_fd, mailbox_fd, &here);
 
+	if (r == 0)
+		r = digest_check_seal(record, record_octets(header->count), record->header.seal);
 	if (r < 0)
 		return r;
-	if (record->header.state_inode != here.state_inode ||
-	    record->header.mailbox_inode != here.mailbox_inode)
+	if (header->state_inode != here.state_inode)
 		return -EBADMSG;
-	return digest_check_seal(record, record_octets(record->header.count), record->header.seal);
+	/* A copy made of hard links has the very state file of the other mailbox. */
+	return header->mailbox_inode != here.mailbox_inode ? -EMLINK : 0;
 }
 
-ssize_t record_read(int state_fd, int mailbox_fd, struct record_key **ret_keys)
+int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
 {
 	static const struct record_header none;
 	auto_free struct record *record = NULL;
@@ -179,7 +216,7 @@ ssize_t record_read(int state_fd, int mailbox_fd, struct record_key **ret_keys)
 	int r;
 
 	if (n < 0)
-		return n;
+		return (int)n;
 	if (memcmp(&header, &none, sizeof(none)) == 0)
 		return 0;
 	if (header.magic != MAGIC || header.count == 0)
@@ -193,19 +230,19 @@ ssize_t record_read(int state_fd, int mailbox_fd, struct record_key **ret_keys)
 		return r;
 	count = record->header.count;
 	memmove(record, record->keys, count * sizeof(*record->keys));
-	*ret_keys = (struct record_key *)take_ptr(record);
-	return (ssize_t)count;
+	*ret_keys = (struct record_keys){ (struct record_key *)take_ptr(record), count, count };
+	return 0;
 }
 
-int record_write(int state_fd, int mailbox_fd, struct record_key *keys, size_t count)
+int record_write(int state_fd, int mailbox_fd, struct record_keys *keys)
 {
 	auto_free struct record *record = NULL;
-	auto_free struct record_key *found = NULL;
-	int r = make_record(state_fd, mailbox_fd, keys, count, &record);
+	auto_keys struct record_keys found = { 0 };
+	int r = make_record(state_fd, mailbox_fd, keys, &record);
 
 	if (r < 0)
 		return r;
-	r = util_pwrite(state_fd, record, record_octets(count), 0);
+	r = util_pwrite(state_fd, record, record_octets(keys->count), 0);
 	/* The commit point: the record now outlasts a loss of power (record_reserve() synced the
 	 * name). */
 	if (r == 0 && fdatasync(state_fd) < 0)
@@ -218,7 +255,7 @@ int record_write(int state_fd, int mailbox_fd, struct record_key *keys, size_t c
 		return r;
 	}
 	/* What every later session will go by, we must too. */
-	return record_read(state_fd, mailbox_fd, &found) > 0 ? 0 : r;
+	return record_read(state_fd, mailbox_fd, &found) == 0 && found.count > 0 ? 0 : r;
 }
 
 int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)

@@ -12,11 +12,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Tells a file from all others that have had its name, or will, also after a rename. `born_ns` is
- * the inode's birth time in nanoseconds since the epoch; 0 if the file system does not keep it. */
+/* What is known of a message's file. Inode and birth time tell it from all others that have had its
+ * name, or will, also after a rename. Times are in nanoseconds since the epoch. */
 struct record_file {
 	uint64_t inode;
-	int64_t born_ns;
+	int64_t born_ns; /* 0: the file system does not keep it */
+	int64_t modified_ns, changed_ns;
 };
 
 /* Names a message in a record: a digest, from which no path can be made. */
@@ -30,19 +31,32 @@ int record_identify(int dir_fd, const char *name, struct record_file *ret);
 int record_make_key(const char *unique, size_t unique_octets, const struct record_file *file,
 		    struct record_key *ret);
 
-/* Whether sorted keys, as record_read() returns them, hold this one. */
-bool record_has_key(const struct record_key *keys, size_t count, const struct record_key *key);
+/* The keys of a record. */
+struct record_keys {
+	struct record_key *keys;
+	size_t count, capacity;
+};
 
-/* Writes a record of these messages, and sorts the keys. When it returns 0, the messages are
- * deleted, whatever happens to us. On failure there is no record:
+int record_add_key(struct record_keys *keys, const struct record_key *key);
+
+/* Frees keys, and leaves none. */
+void record_free_keys(struct record_keys *keys);
+
+#define auto_keys __attribute__((cleanup(record_free_keys)))
+
+/* Whether keys as record_read() returns them, which are sorted, hold this one. */
+bool record_has_key(const struct record_keys *keys, const struct record_key *key);
+
+/* Writes a record of these messages into the state file, and sorts the keys. When it returns 0, the
+ * messages are deleted, whatever happens to us. On failure there is no record:
  *   -ENOSPC, -EDQUOT  no space
  *   -EIO and others   the disk failed */
-int record_write(int state_fd, int mailbox_fd, struct record_key *keys, size_t count);
+int record_write(int state_fd, int mailbox_fd, struct record_keys *keys);
 
-/* Reads the record. Returns how many messages it has (0: there is no record) and their keys, which
- * the caller frees; or
- *   -EBADMSG  it is damaged, or another mailbox's */
-ssize_t record_read(int state_fd, int mailbox_fd, struct record_key **ret_keys);
+/* Reads the keys of the record, if there is one; the caller frees them. Returns 0, or
+ *   -EBADMSG  it is damaged, or was written elsewhere and came here
+ *   -EMLINK   it is another mailbox's that has the same state file: it must not be changed */
+int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys);
 
 /* Whether a file is one for records: empty, or with a record, void or of another mailbox. */
 bool record_is_ours(int state_fd);
@@ -50,5 +64,5 @@ bool record_is_ours(int state_fd);
 /* Makes the record void. It is not synced: a record of messages that are gone does nothing. */
 int record_clear(int state_fd);
 
-/* Reserves disk space for a record of `count` messages. `state_octets`: the size of the file. */
+/* Reserves disk space for a record of `count` messages. `state_octets`: what is allocated. */
 int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count);

@@ -24,9 +24,9 @@ static const char *const calls[] = {
 	"getpeername", "getsockopt", "poll", "ppoll", "read", "recvfrom", "sendmsg", "sendto",
 	"setsockopt", "shutdown", "write", "writev",
 	/* files */
-	"close", "faccessat", "faccessat2", "fcntl", "fdatasync", "flock", "fstat", "fsync",
-	"getcwd", "getdents64", "linkat", "lseek", "newfstatat", "openat", "pread64", "pwrite64",
-	"readlink", "renameat", "renameat2", "statx", "unlinkat",
+	"close", "faccessat", "faccessat2", "fadvise64", "fallocate", "fcntl", "fdatasync", "flock",
+	"fstat", "fstatfs", "fsync", "getcwd", "getdents64", "lseek", "newfstatat", "openat", "pread64",
+	"pwrite64", "readlink", "renameat", "renameat2", "statx", "unlinkat", "utimensat",
 	/* memory */
 	"brk", "futex", "madvise", "mremap", "munmap",
 	/* clocks, chance, signals, the end */

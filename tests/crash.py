@@ -59,7 +59,7 @@ def files():
     return sorted(found)
 
 
-ours = ['.pop3-handler.state', '.pop3-handler.sizes']
+ours = ['.pop3-handler.state', '.pop3-handler.cache']
 
 
 def talk(lines, prefix=(), **more):

@@ -9,7 +9,7 @@ setup() {
 	setup_site
 	make_messages 3
 	make_message alice/new/4.M1P1.h,S=5,W=6 '1234\n'
-	cache=$mail/alice/.pop3-handler.sizes
+	cache=$mail/alice/.pop3-handler.cache
 }
 
 # opened LINE...: a session of alice; the names of the messages that it opens are in `opened`.

@@ -237,14 +237,14 @@ static void test_again(void)
 /* Writes the file, and is back once a change that follows will show. */
 static bool write_stable_users(const char *text)
 {
-	struct timespec now;
+	struct file_stamp stamp;
 	struct stat status;
 
 	if (!write_users(text) || stat(users, &status) < 0)
 		return false;
-	do {
-		now = file_stamp_now();
-	} while (!file_stamp_is_stable(&status.st_ctim, &now));
+	stamp = file_stamp_of(&status);
+	while (!file_stamp_is_stable(&stamp, file_stamp_now_ns()))
+		;
 	return true;
 }
 
@@ -286,7 +286,7 @@ static void test_changed_just_now(void)
 {
 	struct account *account = NULL;
 	struct auth_report report;
-	struct timespec now;
+	struct file_stamp stamp;
 	struct stat status;
 
 	do {
@@ -294,8 +294,8 @@ static void test_changed_just_now(void)
 		if (!write_users("a:{PLAIN}x\n") || stat(users, &status) < 0 ||
 		    auth_login(users, "/m", "a", "x", &account, &report) < 0)
 			return (void)tap(false, "login");
-		now = file_stamp_now();
-	} while (file_stamp_is_stable(&status.st_ctim, &now));
+		stamp = file_stamp_of(&status);
+	} while (file_stamp_is_stable(&stamp, file_stamp_now_ns()));
 	(void)tap(is_read_again(account), "one that had changed just before the login is");
 	auth_free(account);
 }

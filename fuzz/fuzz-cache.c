@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The cache of a Maildir (a first octet that is even) and of a folder. If the second octet is odd,
+ * the rest is made what was written here and now: with magic, inode, times, length and checksum. */
+#include "mailbox/cache.c"
+
+#include "tmpdir.h"
+
+static const char *const names[] = {
+	"1.M1P1.h:2,", "2.M2P2.h,S=20", "3.M3P3.h,S=20,W=22", "4.M4P4.h", "with blanks in it.eml",
+};
+
+static struct subdirs mailboxes[] = {
+	{ .fds = { -1, -1 }, .clock_fd = -1, .is_local = true, .is_maildir = true },
+	{ .fds = { -1, -1 }, .clock_fd = -1, .is_local = true },
+};
+
+static void make_mailboxes(void)
+{
+	static const char *const folders[] = { "cur", "folder" };
+
+	tmpdir_make();
+	for (size_t i = 0; i < ARRAY_SIZE(mailboxes); i++) {
+		char path[128];
+		int fd;
+
+		(void)snprintf(path, sizeof(path), "%s/%s", tmpdir_path, folders[i]);
+		FUZZ_CHECK(mkdir(path, 0700) == 0);
+		fd = mailboxes[i].fds[SUBDIR_CUR] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		for (size_t j = 0; j < ARRAY_SIZE(names); j++)
+			tmpdir_write(fd, names[j], "letter\n", 7);
+	}
+}
+
+static void make_genuine(const struct subdirs *subdirs, struct cache *cache, size_t octets)
+{
+	size_t entry_octets =
+		sizeof(struct cache_entry) + (subdirs->is_maildir ? 0 : sizeof(struct file_stamp));
+	struct cache_header *header = &cache->header;
+	struct stat status;
+
+	FUZZ_CHECK(fstat(subdirs->fds[SUBDIR_CUR], &status) == 0);
+	header->magic = MAGIC;
+	header->mailbox_inode = status.st_ino;
+	memset(header->stamps, 0, sizeof(header->stamps));
+	header->stamps[SUBDIR_CUR] = file_stamp_of(&status);
+	header->count %= (octets - sizeof(*cache)) / entry_octets + 1;
+	header->texts_octets = octets - sizeof(*cache) - header->count * entry_octets;
+	header->checksum = make_checksum(cache, octets);
+}
+
+static void check_listing(struct listing *listing)
+{
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct message *message = &listing->messages[i];
+		const char *text;
+		size_t octets, index;
+		char unique_id[WIRE_UNIQUE_ID_MAX + 1];
+
+		FUZZ_CHECK(*message->name != '.' && !strchr(message->name, '/'));
+		FUZZ_CHECK(message->subdir < SUBDIRS);
+		FUZZ_CHECK(strlen(message->name) == message->name_octets &&
+			   message->name_octets >= message->unique_octets);
+		listing_unique_id(message, &text, &octets);
+		FUZZ_CHECK(wire_is_unique_id(text, octets));
+		memcpy(unique_id, text, octets);
+		unique_id[octets] = '\0';
+		(void)listing_find(listing, unique_id, &index);
+	}
+}
+
+/* What is saved is loaded. */
+static void check_saving(int fd, const struct subdirs *subdirs, const struct listing *listing)
+{
+	auto_listing struct listing again = { 0 };
+
+	cache_save(fd, subdirs, listing, true);
+	if (listing->count == 0)
+		return;
+	FUZZ_CHECK(cache_load_older(fd, subdirs->is_maildir, &again));
+	FUZZ_CHECK(again.count == listing->count && again.namesakes == listing->namesakes);
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct message *a = &listing->messages[i], *b = &again.messages[i];
+
+		FUZZ_CHECK(strcmp(a->name, b->name) == 0 && a->octets == b->octets &&
+			   a->arrival_us == b->arrival_us && a->is_namesake == b->is_namesake &&
+			   !a->stand_in == !b->stand_in && !a->others == !b->others);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
+{
+	auto_free struct cache *cache = calloc(1, octets + sizeof(*cache));
+	auto_listing struct listing current = { 0 }, older = { 0 }, listing = { 0 };
+	const struct subdirs *subdirs;
+	int fd;
+
+	if (octets < 2)
+		return 0;
+	if (mailboxes[0].fds[SUBDIR_CUR] < 0)
+		make_mailboxes();
+	FUZZ_CHECK(cache);
+	subdirs = &mailboxes[data[0] & 1];
+	fd = subdirs->fds[SUBDIR_CUR];
+	memcpy(cache, data + 2, octets - 2);
+	octets -= 2;
+	/* Its own file changes the directory. */
+	tmpdir_write(fd, CACHE_NAME, cache, octets);
+	if ((data[1] & 1) && octets >= sizeof(*cache))
+		make_genuine(subdirs, cache, octets);
+	tmpdir_write(fd, CACHE_NAME, cache, octets);
+	if (cache_load_current(fd, subdirs, &current)) {
+		check_listing(&current);
+		check_saving(fd, subdirs, &current);
+		tmpdir_write(fd, CACHE_NAME, cache, octets);
+	}
+	FUZZ_CHECK(listing_read(subdirs, 0, &listing) == 0 && listing.count == ARRAY_SIZE(names));
+	if (cache_load_older(fd, subdirs->is_maildir, &older)) {
+		check_listing(&older);
+		FUZZ_CHECK(listing_merge(&listing, &older, subdirs) == 0);
+		check_listing(&listing);
+	}
+	check_saving(fd, subdirs, &listing);
+	return 0;
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The cache. Runs after login only. The mailbox's owner can write anything into the file; so what
+ * could not be in a listing of real files is refused. */
+#include "mailbox/cache.h"
+
+#include "lib/util.h"
+#include "lib/wire.h"
+#include "mailbox/maildir-name.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#define CACHE_NAME ".pop3-handler.cache"
+#define CACHE_NEW_NAME ".pop3-handler.cache.new"
+
+/* Enough for some millions of messages; whatever is longer was not written here. */
+#define CACHE_OCTETS_MAX (512 << 20)
+
+/* In the byte order of this machine. Entries follow it; in a folder, as many stamps; then texts,
+ * each ended by a NUL. */
+struct cache_header {
+	uint64_t magic;
+	uint64_t mailbox_inode; /* where it was written */
+	struct file_stamp stamps[SUBDIRS];
+	uint64_t is_whole; /* 0, 1: it has all messages that there were at these stamps */
+	uint64_t count;
+	uint64_t texts_octets;
+	uint64_t checksum; /* of all of it, with 0 here */
+};
+
+#define MAGIC UINT64_C(0x3163616333706f70) /* "pop3cac1" */
+
+enum cache_flag {
+	CACHE_OTHER_NAME = 1, /* one more name of the message before it */
+	CACHE_STAND_IN = 2,   /* a stand-in follows the name */
+	CACHE_NAMESAKE = 4,
+	CACHE_VERSION = 8, /* its stamp is that of the file with this size */
+};
+
+/* One file name, in the listing's order, as the texts are. */
+struct cache_entry {
+	uint64_t arrival_us;
+	uint64_t octets;
+	uint16_t name_octets, unique_octets;
+	uint16_t inode_tag;
+	uint8_t subdir;
+	uint8_t flags; /* of enum cache_flag */
+};
+
+static_assert(sizeof(struct file_stamp) == 4 * sizeof(uint64_t) &&
+		      sizeof(struct cache_header) ==
+			      6 * sizeof(uint64_t) + sizeof(struct file_stamp[SUBDIRS]) &&
+		      sizeof(struct cache_entry) == 3 * sizeof(uint64_t),
+	      "they have no holes");
+
+/* A whole cache in memory. */
+struct cache {
+	struct cache_header header;
+	struct cache_entry entries[];
+};
+
+static size_t cache_octets(const struct cache_header *header, bool is_maildir)
+{
+	size_t stamp_octets = is_maildir ? 0 : sizeof(struct file_stamp);
+
+	return sizeof(struct cache) + header->count * (sizeof(struct cache_entry) + stamp_octets) +
+	       header->texts_octets;
+}
+
+static struct file_stamp *cache_stamps(struct cache *cache)
+{
+	return (struct file_stamp *)(cache->entries + cache->header.count);
+}
+
+/* XXH3 of a whole cache: SHA-256 would take longer than all the rest, and would not stop an owner
+ * who can write the whole file. */
+static uint64_t make_checksum(struct cache *cache, size_t octets)
+{
+	uint64_t written = cache->header.checksum, checksum;
+
+	cache->header.checksum = 0;
+	checksum = XXH3_64bits(cache, octets);
+	cache->header.checksum = written;
+	return checksum;
+}
+
+/* ---- Loading ---- */
+
+/* What is being read from the texts. */
+struct texts {
+	const char *next, *end;
+	bool has_odd; /* octets that no unique-id has, and so no name of most mailboxes */
+};
+
+/* Whether a text has octets that a unique-id cannot have. Without a branch, so that it is
+ * vectorised. */
+static bool has_odd_octets(const char *text, size_t octets)
+{
+	unsigned char odd = 0;
+
+	for (size_t i = 0; i < octets; i++)
+		odd |= text[i] != '\0' && (text[i] <= ' ' || text[i] > '~' || text[i] == '/');
+	return odd != 0;
+}
+
+/* The next text, which has this many octets. NULL: there is no such one. */
+static const char *next_text(struct texts *texts, size_t octets)
+{
+	const char *text = texts->next;
+
+	if ((size_t)(texts->end - text) <= octets ||
+	    memchr(text, '\0', octets + 1) != text + octets)
+		return NULL;
+	texts->next += octets + 1;
+	return text;
+}
+
+static bool is_good_entry(const struct cache_entry *entry, const struct texts *texts,
+			  const char *name)
+{
+	bool is_unique_id = !(entry->flags & (CACHE_STAND_IN | CACHE_OTHER_NAME));
+
+	if (*name == '.' || entry->subdir >= SUBDIRS || entry->unique_octets == 0 ||
+	    entry->unique_octets > entry->name_octets ||
+	    (is_unique_id && entry->unique_octets > WIRE_UNIQUE_ID_MAX))
+		return false;
+	return !texts->has_odd ||
+	       (!memchr(name, '/', entry->name_octets) &&
+		(!is_unique_id || wire_is_unique_id(name, entry->unique_octets)));
+}
+
+/* Takes a message, or one more name of the last. */
+static bool take_entry(const struct cache_entry *entry, struct file_stamp *version,
+		       struct texts *texts, struct listing *listing)
+{
+	struct message *message = &listing->messages[listing->count];
+	const char *name = next_text(texts, entry->name_octets), *stand_in = NULL;
+
+	if (!name || !is_good_entry(entry, texts, name))
+		return false;
+	if (entry->flags & CACHE_OTHER_NAME)
+		return listing->count > 0 && !version &&
+		       listing_add_name(listing, message - 1, name, entry->subdir) == 0;
+	if (entry->flags & CACHE_STAND_IN) {
+		stand_in = next_text(texts, WIRE_UNIQUE_ID_MAX);
+		if (!stand_in || !wire_is_unique_id(stand_in, WIRE_UNIQUE_ID_MAX))
+			return false;
+	}
+	*message = (struct message){
+		.name = name,
+		.stand_in = stand_in,
+		.arrival_us = entry->arrival_us,
+		.octets = entry->octets,
+		.version = entry->flags & CACHE_VERSION ? version : NULL,
+		.name_octets = entry->name_octets,
+		.unique_octets = entry->unique_octets,
+		.inode_tag = entry->inode_tag,
+		.subdir = entry->subdir,
+		.is_namesake = stand_in && (entry->flags & CACHE_NAMESAKE),
+	};
+	listing->namesakes += message->is_namesake;
+	listing->count++;
+	return true;
+}
+
+/* Reads and checks the whole file into the listing's memory. NULL: it is damaged. */
+static struct cache *read_cache(int fd, const struct cache_header *header, size_t octets,
+				struct listing *listing)
+{
+	struct cache *cache = listing_allocate(listing, octets);
+
+	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
+	    memcmp(&cache->header, header, sizeof(*header)) != 0 ||
+	    make_checksum(cache, octets) != header->checksum)
+		return NULL;
+	return cache;
+}
+
+static bool take_entries(struct cache *cache, size_t octets, bool is_maildir,
+			 struct listing *listing)
+{
+	const struct cache_header *header = &cache->header;
+	struct file_stamp *versions = is_maildir ? NULL : cache_stamps(cache);
+	struct texts texts = { .end = (const char *)cache + octets };
+
+	texts.next = texts.end - header->texts_octets;
+	texts.has_odd = has_odd_octets(texts.next, header->texts_octets);
+	listing->messages = reallocarray(NULL, header->count, sizeof(*listing->messages));
+	if (!listing->messages)
+		return false;
+	listing->capacity = header->count;
+	for (size_t i = 0; i < header->count; i++) {
+		if (!take_entry(&cache->entries[i], versions ? &versions[i] : NULL, &texts,
+				listing))
+			return false;
+	}
+	memcpy(listing->stamps, header->stamps, sizeof(listing->stamps));
+	listing->is_stable = header->is_whole;
+	return true;
+}
+
+/* Whether a header fits the file's size and this mailbox. */
+static bool is_ours(const struct cache_header *header, uint64_t octets, int mailbox_fd,
+		    bool is_maildir)
+{
+	struct stat mailbox;
+
+	return header->magic == MAGIC && header->count > 0 &&
+	       header->count <= octets / sizeof(struct cache_entry) &&
+	       header->texts_octets <= octets && cache_octets(header, is_maildir) == octets &&
+	       fstat(mailbox_fd, &mailbox) == 0 && header->mailbox_inode == mailbox.st_ino;
+}
+
+/* `subdirs`: as they must still be; NULL: it does not matter. */
+static bool load(int mailbox_fd, const struct subdirs *subdirs, bool is_maildir,
+		 struct listing *ret)
+{
+	auto_listing struct listing listing = { 0 };
+	struct stat status;
+	auto_fd int fd = util_open_regular_file(mailbox_fd, CACHE_NAME, O_RDONLY, &status);
+	struct cache_header header;
+	struct cache *cache;
+
+	if (fd < 0 || status.st_size > CACHE_OCTETS_MAX ||
+	    util_pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
+	    !is_ours(&header, (uint64_t)status.st_size, mailbox_fd, is_maildir))
+		return false;
+	memcpy(listing.stamps, header.stamps, sizeof(listing.stamps));
+	listing.is_stable = header.is_whole;
+	if (subdirs && listing_is_unchanged(&listing, subdirs) <= 0)
+		return false;
+	cache = read_cache(fd, &header, (size_t)status.st_size, &listing);
+	if (!cache || !take_entries(cache, (size_t)status.st_size, is_maildir, &listing))
+		return false;
+	*ret = listing;
+	listing = (struct listing){ 0 };
+	return true;
+}
+
+bool cache_load_current(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
+{
+	return load(mailbox_fd, subdirs, subdirs->is_maildir, ret);
+}
+
+bool cache_load_older(int mailbox_fd, bool is_maildir, struct listing *ret)
+{
+	return load(mailbox_fd, NULL, is_maildir, ret);
+}
+
+/* ---- Saving ---- */
+
+/* Whether something is known of a message that neither its name nor its file tells at once. */
+static bool is_worth_keeping(const struct message *message, bool is_maildir)
+{
+	uint64_t octets;
+
+	if (message->is_namesake)
+		return true;
+	if (message->octets == LISTING_SIZE_UNKNOWN)
+		return false;
+	if (!is_maildir)
+		return message->version != NULL;
+	return maildir_name_size_octets(message->name, &octets) < 0 || octets != message->octets;
+}
+
+/* What is being written. */
+struct saver {
+	struct cache *cache; /* NULL: it is only counted */
+	bool is_maildir;
+	bool is_whole;
+	uint64_t count;
+	char *text; /* where the next goes */
+	uint64_t texts_octets;
+};
+
+static void put_text(struct saver *saver, const char *text, size_t octets)
+{
+	saver->texts_octets += octets + 1;
+	if (!saver->cache)
+		return;
+	memcpy(saver->text, text, octets);
+	saver->text[octets] = '\0';
+	saver->text += octets + 1;
+}
+
+static void put_entry(struct saver *saver, const struct message *message, const char *name,
+		      size_t name_octets, enum subdir subdir, unsigned flags)
+{
+	size_t index = saver->count++;
+
+	put_text(saver, name, name_octets);
+	if (flags & CACHE_STAND_IN)
+		put_text(saver, message->stand_in, WIRE_UNIQUE_ID_MAX);
+	if (!saver->cache)
+		return;
+	saver->cache->entries[index] = (struct cache_entry){
+		.arrival_us = message->arrival_us,
+		.octets = message->octets,
+		.name_octets = (uint16_t)name_octets,
+		.unique_octets = message->unique_octets,
+		.inode_tag = message->inode_tag,
+		.subdir = (uint8_t)subdir,
+		.flags = (uint8_t)flags,
+	};
+	if (!saver->is_maildir)
+		cache_stamps(saver->cache)[index] =
+			message->version ? *message->version : (struct file_stamp){ 0 };
+}
+
+static void put_message(struct saver *saver, const struct message *message)
+{
+	unsigned flags = (message->stand_in ? CACHE_STAND_IN : 0) |
+			 (message->is_namesake ? CACHE_NAMESAKE : 0) |
+			 (!saver->is_maildir && message->version ? CACHE_VERSION : 0);
+
+	put_entry(saver, message, message->name, message->name_octets, message->subdir, flags);
+	if (!saver->is_maildir)
+		return;
+	for (const struct other_name *other = message->others; other; other = other->next)
+		put_entry(saver, message, other->name, strlen(other->name), other->subdir,
+			  CACHE_OTHER_NAME);
+}
+
+static void put_messages(struct saver *saver, const struct listing *listing)
+{
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct message *message = &listing->messages[i];
+
+		if (message->life != LIFE_EXPUNGED && message->life != LIFE_VANISHED &&
+		    (saver->is_whole || is_worth_keeping(message, saver->is_maildir)))
+			put_message(saver, message);
+	}
+}
+
+/* NULL: no memory, or it would be too long, or be empty. */
+static struct cache *make_cache(int mailbox_fd, struct saver *saver, const struct listing *listing,
+				size_t *ret_octets)
+{
+	struct cache_header header = { .magic = MAGIC, .is_whole = saver->is_whole };
+	auto_free struct cache *cache = NULL;
+	struct stat mailbox;
+
+	put_messages(saver, listing);
+	header.count = saver->count;
+	header.texts_octets = saver->texts_octets;
+	*ret_octets = cache_octets(&header, saver->is_maildir);
+	if (header.count == 0 || *ret_octets > CACHE_OCTETS_MAX || fstat(mailbox_fd, &mailbox) < 0)
+		return NULL;
+	header.mailbox_inode = mailbox.st_ino;
+	memcpy(header.stamps, listing->stamps, sizeof(header.stamps));
+	cache = malloc(*ret_octets);
+	if (!cache)
+		return NULL;
+	cache->header = header;
+	saver->cache = cache;
+	saver->count = 0;
+	saver->text = (char *)cache + *ret_octets - header.texts_octets;
+	put_messages(saver, listing);
+	cache->header.checksum = make_checksum(cache, *ret_octets);
+	return take_ptr(cache);
+}
+
+void cache_save(int mailbox_fd, const struct subdirs *subdirs, const struct listing *listing,
+		bool is_whole)
+{
+	struct saver saver = { .is_maildir = subdirs->is_maildir, .is_whole = is_whole };
+	size_t octets;
+	auto_free struct cache *cache = make_cache(mailbox_fd, &saver, listing, &octets);
+
+	if (!cache || util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, cache, octets) < 0)
+		(void)unlinkat(mailbox_fd, CACHE_NAME, 0);
+}
+
+void cache_remove_old(int mailbox_fd)
+{
+	static const char *const names[] = {
+		".pop3-handler.sizes",
+		".pop3-handler.sizes.new",
+		".pop3-handler.listing",
+		".pop3-handler.listing.new",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (faccessat(mailbox_fd, names[i], F_OK, 0) == 0)
+			(void)unlinkat(mailbox_fd, names[i], 0);
+	}
+}
