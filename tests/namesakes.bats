@@ -1,0 +1,375 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Messages of a Maildir whose names have the same unique part (the name up to the colon), and files
+# with two names.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	make_message alice/cur/1.M1P1.h:2,S 'first\n'
+}
+
+# unique_ids: the unique-ids of alice's mailbox, in order, in `ids`.
+unique_ids() {
+	as_alice UIDL QUIT
+	take_ids
+}
+
+# take_ids: the same from the replies to UIDL and QUIT in `lines`.
+take_ids() {
+	show
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	mapfile -t ids < <(printf '%s\n' "${lines[@]:1}" | sed '/^\.$/,$d' | cut -d ' ' -f 2)
+}
+
+# is_stand_in TEXT: whether it is a unique-id that stands in for the unique part of a name.
+is_stand_in() {
+	[[ $1 =~ ^sha256[0-9a-f]{64}$ ]]
+}
+
+# born FILE: when it was made.
+born() {
+	stat -c %.9W "$mail/$1"
+}
+
+# make_later FILE OLDER TEXT: a message, in a file that is younger than another: the clock of file
+# systems stands still for some milliseconds.
+make_later() {
+	[[ $(born "$2") != [0-]* ]] || skip 'this file system keeps no birth times'
+	until make_message "$1" "$3" && [[ $(born "$1") > $(born "$2") ]]; do
+		rm "$mail/$1"
+	done
+}
+
+# make_namesake: a second message with the unique part of the first, made later.
+make_namesake() {
+	make_later alice/cur/1.M1P1.h:2,F alice/cur/1.M1P1.h:2,S 'second\n'
+}
+
+@test "two names of one file with one unique part are one message" {
+	ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,FS"
+	make_message alice/new/2.M1P1.h
+	as_alice UIDL LIST STAT 'RETR UID:1.M1P1.h'
+	show
+	[ "${lines[*]:0:4}" = '+OK unique-ids follow 1 1.M1P1.h 2 2.M1P1.h .' ]
+	[ "${lines[*]:5:3}" = '1 7 2 24 .' ]
+	[ "${lines[8]}" = '+OK 2 31' ]
+	[ "${lines[10]}" = first ]
+	# Also if one is in new and the other in cur: an agent that died between link and unlink.
+	ln "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,"
+	unique_ids
+	[ "${ids[*]}" = '1.M1P1.h 2.M1P1.h' ]
+}
+
+@test "deleting a message removes each of its names, and nothing else" {
+	for how in DELE DELI; do
+		make_message alice/cur/1.M1P1.h:2,S 'first\n'
+		make_message alice/new/2.M1P1.h
+		ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,FS"
+		ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/new/1.M1P1.h"
+		as_alice "$how UID:1.M1P1.h" QUIT
+		show
+		[[ ${lines[0]} == +OK* ]]
+		[ "${lines[1]}" = '+OK goodbye' ]
+		[ "$(files alice)" = ./new/2.M1P1.h ]
+		[ -z "$(troubles)" ]
+	done
+}
+
+@test "a set of messages some of which have two names is deleted, and nothing else" {
+	for i in 2 3 4; do
+		make_message "alice/new/$i.M1P1.h"
+		ln "$mail/alice/new/$i.M1P1.h" "$mail/alice/cur/$i.M1P1.h:2,F"
+	done
+	as_alice 'DELE UID:1.M1P1.h' 'DELE UID:2.M1P1.h' 'DELE UID:4.M1P1.h' QUIT
+	show
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ "$(files alice | tr '\n' ' ')" = './cur/3.M1P1.h:2,F ./new/3.M1P1.h ' ]
+	unique_ids
+	[ "${ids[*]}" = 3.M1P1.h ]
+}
+
+@test "a message with two names that could lose only one of them is deleted by the next session" {
+	for i in 2 3; do
+		make_message "alice/new/$i.M1P1.h"
+	done
+	ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,FS"
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE UID:1.M1P1.h' 'DELE UID:2.M1P1.h' QUIT >script
+	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
+		"$HANDLER" "${options[@]}" <script >out 2>log || true
+	grep -q 'killed by SIGKILL' trace
+	unique_ids
+	[ "${ids[*]}" = 3.M1P1.h ]
+	[ "$(files alice)" = ./new/3.M1P1.h ]
+}
+
+@test "two names of one file with different unique parts are two messages" {
+	ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P2.h:2,S"
+	unique_ids
+	[ "${ids[*]}" = '1.M1P1.h 1.M1P2.h' ]
+	as_alice 'DELE UID:1.M1P1.h' QUIT
+	[ "$(files alice)" = ./cur/1.M1P2.h:2,S ]
+	ln "$mail/alice/cur/1.M1P2.h:2,S" "$mail/alice/cur/1.M1P3.h:2,S"
+	make_message alice/cur/2.M1P1.h:2,
+	as_alice 'DELE UID:1.M1P3.h' 'DELE UID:2.M1P1.h' QUIT
+	[ "$(files alice)" = ./cur/1.M1P2.h:2,S ]
+	[ "$(cat "$mail/alice/cur/1.M1P2.h:2,S")" = first ]
+	unique_ids
+	[ "${ids[*]}" = 1.M1P2.h ]
+}
+
+@test "a backup of the mailbox that is made of hard links changes no unique-id" {
+	make_namesake
+	make_message 'alice/cur/2.M1P1.with blanks:2,S'
+	make_message "alice/cur/3.M1P1.$(printf 'x%.0s' {1..70}):2,S"
+	ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,RS"
+	make_message alice/new/4.M1P1.h
+	unique_ids
+	before=("${ids[@]}")
+	cp -al "$mail/alice" backup
+	unique_ids
+	[ "${ids[*]}" = "${before[*]}" ]
+	rm -r backup
+	unique_ids
+	[ "${ids[*]}" = "${before[*]}" ]
+}
+
+@test "the first of two files with one unique part keeps its unique-id while the other comes and goes" {
+	unique_ids
+	[ "${ids[*]}" = 1.M1P1.h ]
+	make_namesake
+	unique_ids
+	[ "${#ids[@]}" -eq 2 ]
+	as_alice 'RETR UID:1.M1P1.h' UIDL QUIT
+	[ "${lines[1]}" = first ]
+	for id in "${ids[@]}"; do
+		[ "$id" = 1.M1P1.h ] || is_stand_in "$id"
+	done
+	rm "$mail/alice/cur/1.M1P1.h:2,F"
+	unique_ids
+	[ "${ids[*]}" = 1.M1P1.h ]
+}
+
+@test "the later of two files with one unique part keeps its unique-id whatever its flags are" {
+	make_namesake
+	other() {
+		unique_ids
+		[ "${#ids[@]}" -eq 2 ]
+		printf '%s\n' "${ids[@]}" | grep -vxF 1.M1P1.h
+	}
+	first=$(other)
+	is_stand_in "$first"
+	mv "$mail/alice/cur/1.M1P1.h:2,F" "$mail/alice/cur/1.M1P1.h:2,FRS"
+	[ "$(other)" = "$first" ]
+	mv "$mail/alice/cur/1.M1P1.h:2,FRS" "$mail/alice/new/1.M1P1.h"
+	[ "$(other)" = "$first" ]
+	as_alice "RETR UID:$first" 'RETR UID:1.M1P1.h'
+	[ "${lines[1]}" = second ]
+	[ "${lines[4]}" = first ]
+	as_alice "DELE UID:$first" QUIT
+	[ "$(files alice)" = ./cur/1.M1P1.h:2,S ]
+}
+
+@test "deleting one of two files with one unique part leaves the other, in a set as well" {
+	make_namesake
+	make_message alice/new/2.M1P1.h
+	as_alice 'DELE UID:1.M1P1.h' 'DELE UID:2.M1P1.h' QUIT
+	[ "${lines[2]}" = '+OK goodbye' ]
+	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]
+	[ "$(cat "$mail/alice/cur/1.M1P1.h:2,F")" = second ]
+}
+
+@test "a pending DELE never hits a message that has got the unique part of another since" {
+	make_message alice/new/2.M1P1.h
+	for set in 'UID:1.M1P1.h' 'UID:1.M1P1.h UID:2.M1P1.h'; do
+		rm -f "$mail/alice/cur/"*
+		make_message alice/cur/1.M1P1.h:2,S 'first\n'
+		start_session one
+		login one
+		for uid in $set; do
+			ask one "DELE $uid"
+			[[ $reply == +OK* ]]
+		done
+		# Made before the first one goes: it cannot have the same inode.
+		make_message alice/cur/1.M1P1.h:2,F 'second\n'
+		rm "$mail/alice/cur/1.M1P1.h:2,S"
+		ask one QUIT
+		[ "$reply" = '+OK goodbye' ]
+		hang_up one
+		rm one.*
+		[ "$(cat "$mail/alice/cur/1.M1P1.h:2,F")" = second ]
+	done
+	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]
+}
+
+@test "DELI and RETR never hit a message that has got the unique part of another since" {
+	start_session one
+	login one
+	make_message alice/cur/1.M1P1.h:2,F 'second\n'
+	rm "$mail/alice/cur/1.M1P1.h:2,S"
+	ask one 'RETR UID:1.M1P1.h'
+	[ "$reply" = '-ERR message 1 is gone' ]
+	ask one 'DELI 1'
+	ask one QUIT
+	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]
+}
+
+@test "the other of two files with one unique part is deleted by its own unique-id only, over SLEE and WAKE" {
+	make_namesake
+	start_session one
+	login one
+	ask one SLEE
+	rm "$mail/alice/cur/1.M1P1.h:2,S"
+	ask one WAKE
+	[[ $reply == '+OK [ACTIVITY/NONE] 1 messages' ]]
+	ask one 'DELE UID:1.M1P1.h'
+	[[ $reply == -ERR* ]]
+	ask one 'UIDL 1'
+	is_stand_in "${reply##* }"
+	ask one QUIT
+	hang_up one
+	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]
+}
+
+@test "the stand-in for a long or odd name depends on its unique part alone" {
+	long=3.M1P1.$(printf 'x%.0s' {1..70})
+	for name in '2.M1P1.with blanks' "$long"; do
+		rm "$mail"/alice/*/*
+		make_message "alice/new/$name"
+		unique_ids
+		id=${ids[0]}
+		is_stand_in "$id"
+		mv "$mail/alice/new/$name" "$mail/alice/cur/$name:2,FS"
+		unique_ids
+		[ "${ids[*]}" = "$id" ]
+		ln "$mail/alice/cur/$name:2,FS" kept
+		unique_ids
+		[ "${ids[*]}" = "$id" ]
+		ln "$mail/alice/cur/$name:2,FS" "$mail/alice/cur/$name:2,S"
+		unique_ids
+		[ "${ids[*]}" = "$id" ]
+		# The same unique part in another file, when this one is gone.
+		rm kept "$mail"/alice/*/*
+		make_message "alice/new/$name" 'another\n'
+		unique_ids
+		[ "${ids[*]}" = "$id" ]
+		make_later "alice/cur/$name:2,F" "alice/new/$name" 'later\n'
+		unique_ids
+		[ "${#ids[@]}" -eq 2 ]
+		[[ " ${ids[*]} " == *" $id "* ]]
+		is_stand_in "${ids[0]}"
+		is_stand_in "${ids[1]}"
+	done
+}
+
+# --- Renaming: on a file system whose files can be made older than they are ---
+
+# on_disk COMMAND...: runs a command while the file system of the file `disk` is mounted.
+on_disk() {
+	needs_root
+	# shellcheck disable=SC2016
+	unshare --mount bash -c 'mount -o loop disk "$1" || exit
+		"${@:2}"
+		status=$?
+		umount "$1" && exit "$status"' bash "$mail" "$@"
+}
+
+# talk_on_disk LINE...: a session of alice there; what is listed is in `ids`, after QUIT.
+talk_on_disk() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
+	on_disk "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	lines=("${lines[@]:3}")
+}
+
+# files_on_disk: the messages there, in `found`.
+files_on_disk() {
+	mapfile -t found < <(on_disk find "$mail/alice" -type f ! -name '.pop3-handler.*' -printf '%P\n' | LC_ALL=C sort)
+}
+
+# make_disk: a disk on which alice has two files with one unique part, and `long ago` as their times.
+make_disk() {
+	needs_root
+	truncate -s 8M disk
+	mkfs.ext4 -q disk
+	# shellcheck disable=SC2016
+	inodes=$(on_disk sh -c 'mkdir -p "$1/alice/cur" "$1/alice/new" "$1/alice/tmp" && cd "$1/alice/cur" &&
+		echo first >1700000000.M1P1.h:2,S && echo second >1700000000.M1P1.h:2,FR &&
+		chmod -R a+rwX "$1" && stat -c %i 1700000000.M1P1.h:2,S 1700000000.M1P1.h:2,FR' sh "$mail")
+	mapfile -t inodes <<<"$inodes"
+	make_old "${inodes[0]}" crtime # so that this one is the first
+}
+
+# make_old INODE FIELD...: sets times of a file to the year 2020.
+make_old() {
+	for field in "${@:2}"; do
+		debugfs -w -R "set_inode_field <$1> $field @1600000000" disk
+		debugfs -w -R "set_inode_field <$1> ${field}_extra 0" disk
+	done
+}
+
+@test "the later of two files with one unique part is renamed when it has not changed for 30 seconds" {
+	make_disk
+	talk_on_disk UIDL QUIT
+	take_ids
+	[ "${#ids[@]}" -eq 2 ]
+	run -0 grep -cxF 1700000000.M1P1.h <(printf '%s\n' "${ids[@]}")
+	files_on_disk
+	[ "${found[*]}" = 'cur/1700000000.M1P1.h:2,FR cur/1700000000.M1P1.h:2,S' ]
+	[ -z "$(troubles)" ]
+	make_old "${inodes[1]}" ctime
+	talk_on_disk UIDL 'RETR UID:1700000000.M1P1.h'
+	files_on_disk
+	printf '%s\n' "${found[@]}"
+	# The first is what it was; the other has a fresh name with the same second and flags.
+	[ "${#found[@]}" -eq 2 ]
+	printf '%s\n' "${found[@]}" | grep -xF 'cur/1700000000.M1P1.h:2,S'
+	renamed=$(printf '%s\n' "${found[@]}" | grep -vxF 'cur/1700000000.M1P1.h:2,S')
+	[[ $renamed =~ ^cur/1700000000\.[^:]+:2,FR$ ]]
+	unique=${renamed#cur/}
+	unique=${unique%:*}
+	[ "${#unique}" -le 70 ]
+	# Its name is its unique-id from then on, also in this session.
+	mapfile -t ids < <(printf '%s\n' "${lines[@]:1:2}" | cut -d ' ' -f 2 | sort)
+	[ "${ids[*]}" = "$(printf '%s\n' 1700000000.M1P1.h "$unique" | sort | tr '\n' ' ' | sed 's/ $//')" ]
+	[ "${lines[5]}" = first ]
+	[ "$(grep -c 'renamed' log)" -eq 1 ]
+	grep 'renamed' log | grep -F '1700000000.M1P1.h'
+	grep 'renamed' log | grep -F "$unique"
+	talk_on_disk UIDL "RETR UID:$unique" "DELE UID:$unique" QUIT
+	[ "${lines[5]}" = second ]
+	[ -z "$(troubles)" ]
+	files_on_disk
+	[ "${found[*]}" = cur/1700000000.M1P1.h:2,S ]
+}
+
+@test "the first of two files with one unique part is renamed by nobody, however old it is" {
+	make_disk
+	make_old "${inodes[0]}" ctime
+	talk_on_disk UIDL QUIT
+	files_on_disk
+	[ "${found[*]}" = 'cur/1700000000.M1P1.h:2,FR cur/1700000000.M1P1.h:2,S' ]
+	take_ids
+	run -0 grep -cxF 1700000000.M1P1.h <(printf '%s\n' "${ids[@]}")
+}
+
+@test "no file is renamed because it has two names, or if the mailbox is read-only" {
+	make_disk
+	make_old "${inodes[1]}" ctime
+	options+=(--read-only=yes)
+	talk_on_disk UIDL 'RETR UID:1700000000.M1P1.h' QUIT
+	[ "${lines[5]}" = first ]
+	files_on_disk
+	[ "${found[*]}" = 'cur/1700000000.M1P1.h:2,FR cur/1700000000.M1P1.h:2,S' ]
+	# shellcheck disable=SC2016
+	on_disk sh -c 'cd "$1/alice/cur" && rm *FR && ln *S 1700000000.M1P1.h:2,F' sh "$mail"
+	make_old "${inodes[0]}" ctime
+	options=("${options[@]:0:${#options[@]}-1}")
+	talk_on_disk UIDL QUIT
+	[ "${lines[1]}" = '1 1700000000.M1P1.h' ]
+	[ "${lines[2]}" = . ]
+	files_on_disk
+	[ "${found[*]}" = 'cur/1700000000.M1P1.h:2,F cur/1700000000.M1P1.h:2,S' ]
+}
