@@ -54,7 +54,7 @@ teardown() {
 # The pids that teardown is to kill.
 background=()
 
-# What listen_port runs the handler under.
+# What listen_port and talk_on_disk run the handler under.
 wrapper=()
 
 # --- Mailboxes ---
@@ -262,6 +262,28 @@ sweep() {
 			"$BATS_TEST_DIRNAME/crash.py" "$1" $layout $command
 		done
 	done
+}
+
+# --- A file system of its own, for what an administrator may do to one, or a disk ---
+
+# on_disk COMMAND...: runs a command while the file system in the file `disk` is where the mailboxes
+# are. Nobody else sees it.
+on_disk() {
+	needs_root
+	# shellcheck disable=SC2016
+	unshare --mount bash -c 'mount -o loop disk "$1" || exit
+		"${@:2}"
+		status=$?
+		umount "$1" && exit "$status"' bash "$mail" "$@"
+}
+
+# talk_on_disk LINE...: a session of alice there; the replies after its login are in `lines`.
+talk_on_disk() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
+	on_disk "${wrapper[@]}" "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[[ ${lines[2]} == +OK* ]]
+	lines=("${lines[@]:3}")
 }
 
 # --- Sockets ---

@@ -266,24 +266,6 @@ make_namesake() {
 
 # --- Renaming: on a file system whose files can be made older than they are ---
 
-# on_disk COMMAND...: runs a command while the file system of the file `disk` is mounted.
-on_disk() {
-	needs_root
-	# shellcheck disable=SC2016
-	unshare --mount bash -c 'mount -o loop disk "$1" || exit
-		"${@:2}"
-		status=$?
-		umount "$1" && exit "$status"' bash "$mail" "$@"
-}
-
-# talk_on_disk LINE...: a session of alice there; what is listed is in `ids`, after QUIT.
-talk_on_disk() {
-	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
-	on_disk "$HANDLER" "${options[@]}" <script >out 2>log
-	read_lines
-	lines=("${lines[@]:3}")
-}
-
 # files_on_disk: the messages there, in `found`.
 files_on_disk() {
 	mapfile -t found < <(on_disk find "$mail/alice" -type f ! -name '.pop3-handler.*' -printf '%P\n' | LC_ALL=C sort)
