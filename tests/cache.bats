@@ -1,0 +1,164 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# The cache of a mailbox: one file, for names of every kind.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	cache=$mail/alice/.pop3-handler.cache
+}
+
+# make_large: 1,505 messages, in 1,506 files. Beside ordinary ones there are a unique part of more than 70 octets, one
+# with a blank, a file with two names, and two files with one unique part. No name tells a size.
+make_large() {
+	/usr/bin/python3 - "$mail/alice" <<-'END'
+		import os, sys
+		folder = sys.argv[1]
+		def make(name, text):
+		    with open(f'{folder}/{name}', 'w') as file:
+		        file.write(text)
+		for i in range(1500):
+		    make(f'new/{i + 1000}.M1P1.h' if i % 3 else f'cur/{i + 1000}.M1P1.h:2,S', 'message\n' * (i % 9))
+		make(f'cur/1100.M2P1.{"x" * 70}:2,S', 'long\n')
+		make('new/1200.M2P1.with a blank', 'odd\n')
+		make('new/1300.M2P1.h', 'two names\n')
+		os.link(f'{folder}/new/1300.M2P1.h', f'{folder}/cur/1300.M2P1.h:2,F')
+		make('cur/1400.M2P1.h:2,', 'first\n')
+	END
+	until echo second >"$mail/alice/cur/1400.M2P1.h:2,F" &&
+		[[ $(stat -c %.9W "$mail/alice/cur/1400.M2P1.h:2,") != "$(stat -c %.9W "$mail/alice/cur/1400.M2P1.h:2,F")" ]]; do
+		rm "$mail/alice/cur/1400.M2P1.h:2,F"
+	done
+}
+
+# listed LINE...: what alice's session says to LINEs is in the file `out`, what it opened in `trace`.
+listed() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
+	trace trace trace=getdents64,openat "$HANDLER" "${options[@]}" <script >out 2>log
+}
+
+# took_cache: whether the last session did without the directories and the messages.
+took_cache() {
+	! grep -qE 'getdents64|"[0-9]+\.M[12]P1\.' trace
+}
+
+@test "a session reads no directory and no message if there is a cache, whatever the names are" {
+	make_large
+	listed UIDL LIST STAT QUIT
+	run ! took_cache
+	cp out first
+	grep '^+OK 1505 ' out
+	[ "$(tr -d '\r' <out | grep -cE '^[0-9]+ sha256[0-9a-f]{64}$')" -eq 3 ]
+	for id in 1300.M2P1.h 1400.M2P1.h; do
+		[ "$(tr -d '\r' <out | grep -cE "^[0-9]+ $id\$")" -eq 1 ]
+	done
+	[ "$(stat -c %a "$cache")" = 600 ]
+	for _ in 1 2; do
+		listed UIDL LIST STAT QUIT
+		took_cache
+		cmp out first
+	done
+	# And a read-only session.
+	options+=(--read-only=yes)
+	listed UIDL LIST STAT QUIT
+	took_cache
+	cmp out first
+}
+
+@test "what comes from the cache can be retrieved and deleted" {
+	make_large
+	listed UIDL QUIT
+	tr -d '\r' <out | sed -nE 's/^[0-9]+ (1300.M2P1.h|1400.M2P1.h|sha256.*)$/\1/p' >ids
+	mapfile -t ids <ids
+	[ "${#ids[@]}" -eq 5 ]
+	listed NOOP
+	took_cache
+	for id in "${ids[@]}"; do
+		as_alice "RETR UID:$id"
+		echo "${lines[1]}"
+	done | sort | tr '\n' ' ' | grep -xF 'first long odd second two names '
+	as_alice "${ids[@]/#/DELE UID:}" QUIT
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ "$(files alice | wc -l)" -eq 1500 ]
+	run ! grep -F M2P1 <(files alice)
+}
+
+@test "unique-ids are the same when a large mailbox has no cache any more" {
+	make_large
+	listed UIDL QUIT
+	cp out first
+	rm "$cache"
+	listed UIDL QUIT
+	run ! took_cache
+	cmp out first
+}
+
+@test "a cache that is damaged or cut off is as none" {
+	make_large
+	listed UIDL LIST QUIT
+	cp out first
+	listed UIDL LIST QUIT
+	took_cache
+	cp "$cache" good
+	cat >damage.py <<-'END'
+		import subprocess, sys
+		path, *command = sys.argv[1:]
+		good = open('good', 'rb').read()
+		places = [*range(0, 300, 2), *range(300, len(good), 1999), len(good) - 1]
+		for damaged in ([good[:i] + bytes([good[i] ^ 1]) + good[i + 1:] for i in places] +
+		                [good[:i] for i in places[::7]] + [good + b'x', b'', good * 2]):
+		    open(path, 'wb').write(damaged)
+		    done = subprocess.run(command, input=b'USER alice\nPASS apple\nUIDL\nLIST\nQUIT\n', capture_output=True)
+		    assert done.stdout == open('first', 'rb').read(), done
+		    assert done.returncode == 0, done
+		    assert open(path, 'rb').read() != damaged
+	END
+	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
+	listed UIDL LIST QUIT
+	took_cache
+	cmp out first
+	# One of another mailbox with the same names and times.
+	cp -a "$mail/alice" "$mail/bob"
+	rm -r "$mail/alice"
+	mv "$mail/bob" "$mail/alice"
+	listed QUIT
+	run ! took_cache
+}
+
+@test "the caches of 0.1.0 are removed by a session that may write, and by no other" {
+	make_message alice/new/1.M1P1.h
+	mkdir "$mail/bob"
+	make_message bob/a.eml
+	for user in alice bob; do
+		touch "$mail/$user"/.pop3-handler.{sizes,listing}{,.new}
+		find "$mail/$user" -printf '%P %T@ %C@ %s\n' | sort >before
+		password=$(sed -n "s/^$user:{PLAIN}//p" "$users")
+		printf '%s\r\n' "USER $user" "PASS $password" STAT 'RETR 1' QUIT >script
+		handle script --read-only=yes
+		find "$mail/$user" -printf '%P %T@ %C@ %s\n' | sort | cmp before -
+		handle script
+		read_lines
+		[ "${lines[-1]}" = '+OK goodbye' ]
+		[ -z "$(troubles)" ]
+		find "$mail/$user" -name '.pop3-handler.*' | sort
+		[ -z "$(find "$mail/$user" -name '.pop3-handler.sizes*' -o -name '.pop3-handler.listing*')" ]
+		# The state file is the only one that must stay.
+		[ -e "$mail/$user/.pop3-handler.state" ]
+	done
+}
+
+@test "the caches of 0.1.0 are removed from a large mailbox as well, and what is no file does no harm" {
+	make_large
+	touch "$mail"/alice/.pop3-handler.{sizes,listing}
+	listed UIDL LIST STAT QUIT
+	cp out first
+	[ -z "$(find "$mail/alice" -name '.pop3-handler.sizes*' -o -name '.pop3-handler.listing*')" ]
+	mkdir "$mail"/alice/.pop3-handler.{sizes,listing}
+	touch "$mail"/alice/.pop3-handler.{sizes,listing}/file
+	listed UIDL LIST STAT QUIT
+	cmp out first
+	took_cache
+	[ -z "$(troubles)" ]
+}
