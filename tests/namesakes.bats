@@ -97,7 +97,7 @@ make_namesake() {
 	done
 	ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,FS"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE UID:1.M1P1.h' 'DELE UID:2.M1P1.h' QUIT >script
-	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
+	trace trace trace=unlinkat -P "$mail/alice/new" -P "$mail/alice/cur" -e inject=unlinkat:signal=KILL:when=2 \
 		"$HANDLER" "${options[@]}" <script >out 2>log || true
 	grep -q 'killed by SIGKILL' trace
 	unique_ids

@@ -11,6 +11,15 @@ setup() {
 	state=$mail/alice/.pop3-handler.state
 }
 
+# killed_at WHEN: a session of alice that deletes 1, 2 and 3 of her new messages, and is killed when it
+# removes one of them.
+killed_at() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
+	trace trace trace=unlinkat -P "$mail/alice/new" -e "inject=unlinkat:signal=KILL:when=$1" \
+		"$HANDLER" "${options[@]}" <script >out 2>log || true
+	grep -q 'killed by SIGKILL' trace
+}
+
 # serve_nobody: sessions run as nobody, whose the mailbox is; only root can give a file to others.
 serve_nobody() {
 	needs_root
@@ -55,10 +64,7 @@ serve_nobody() {
 
 @test "a record in a state file of another owner still hides its messages if it can be read" {
 	serve_nobody
-	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
-	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
-		"$HANDLER" "${options[@]}" <script >out 2>log || true
-	grep -q 'killed by SIGKILL' trace
+	killed_at 2
 	[ "$(files alice | wc -l)" -eq 3 ]
 	chown root "$state"
 	chmod 644 "$state"
@@ -167,4 +173,73 @@ replace() {
 	ask one QUIT
 	[ "$reply" = '+OK goodbye' ]
 	[ "$(files alice | wc -l)" -eq 2 ]
+}
+
+@test "the record of a mailbox is left alone in a copy that is made of hard links" {
+	echo 'carol:{PLAIN}cherry' >>"$users"
+	for when in 1 2; do
+		make_messages 4
+		killed_at $when
+		left=$((5 - when))
+		[ "$(files alice | wc -l)" -eq $left ]
+		rm -rf "$mail/carol"
+		cp -al "$mail/alice" "$mail/carol"
+		cp "$state" before
+		# Its messages are those of no record, and none is deleted together with another.
+		talk 'USER carol' 'PASS cherry' UIDL 'DELE 1' 'DELE 2' QUIT
+		[ "$(grep -c 'M1P1' out)" -eq $left ]
+		[[ ${lines[-1]} == '-ERR '*': none is gone' ]]
+		cmp "$state" before
+		talk 'USER carol' 'PASS cherry' 'DELE 1' 'DELE 2' SLEE RSET SLEE WAKE STAT QUIT
+		[[ ${lines[5]} == '-ERR '*': none is gone' ]]
+		[ "${lines[9]}" = "+OK $left $((11 * left))" ]
+		[ "${lines[10]}" = '+OK goodbye' ]
+		cmp "$state" before
+		[ "$(files carol | wc -l)" -eq $left ]
+		# One alone needs no record.
+		talk 'USER carol' 'PASS cherry' 'DELI 1' 'DELE 2' QUIT
+		[[ ${lines[3]} == +OK* ]]
+		[ "${lines[5]}" = '+OK goodbye' ]
+		[ "$(files carol | wc -l)" -eq $((left - 2)) ]
+		cmp "$state" before
+		options+=(--read-only=yes)
+		talk 'USER carol' 'PASS cherry' STAT QUIT
+		[ "${lines[3]}" = "+OK $((left - 2)) $((11 * (left - 2)))" ]
+		cmp "$state" before
+		unset 'options[-1]'
+		# In the mailbox itself it is carried out.
+		as_alice UIDL QUIT
+		[ "${lines[*]:0:3}" = '+OK unique-ids follow 1 4.M1P1.h .' ]
+		[ "$(files alice)" = ./new/4.M1P1.h ]
+		[ "$(files carol | wc -l)" -eq $((left - 2)) ]
+		rm "$mail"/alice/new/*
+	done
+}
+
+@test "a record that 0.1.0 has written is carried out" {
+	as_alice QUIT
+	# A mailbox in which it was killed after it had removed the first of three messages.
+	/usr/bin/python3 - "$mail/alice" "$state" <<-'END'
+		import hashlib, os, struct, subprocess, sys
+		mailbox, state = sys.argv[1:]
+		def key(unique):
+		    inode, born = subprocess.check_output(['stat', '-c', '%i %.9W', f'{mailbox}/new/{unique}'], text=True).split()
+		    born = 0 if born.startswith(('0', '-')) else int(born.replace('.', ''))
+		    return hashlib.sha256(struct.pack('=Qq', int(inode), born) + unique.encode()).digest()[:16]
+		keys = sorted(key(f'{i}.M1P1.h') for i in (1, 2, 3))
+		numbers = struct.pack('=QQQQ', 0x316d6d6f63336f70, os.stat(mailbox).st_ino, os.stat(state).st_ino, len(keys))
+		seal = hashlib.sha256(numbers + bytes(32) + b''.join(keys)).digest()
+		with open(state, 'r+b') as file:
+		    file.write(numbers + seal + b''.join(keys))
+	END
+	rm "$mail/alice/new/1.M1P1.h"
+	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,F"
+	touch "$mail"/alice/.pop3-handler.{sizes,listing}
+	as_alice UIDL QUIT
+	[ "${lines[*]:0:3}" = '+OK unique-ids follow 1 4.M1P1.h .' ]
+	[ "$(files alice)" = ./new/4.M1P1.h ]
+	troubles | grep -E '\b2\b'
+	cmp -n 64 "$state" /dev/zero
+	as_alice UIDL
+	[ -z "$(troubles)" ]
 }

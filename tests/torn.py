@@ -253,7 +253,7 @@ def commit(mode):
 def recovery(mode):
     ids = fill()
     chosen = choose_half(ids)
-    when = random.randrange(2, len(chosen))
+    when = random.randrange(10, len(chosen))
     session = Session(['strace', '-qq', '-o', here + '/trace', '-e', 'trace=unlinkat',
                        '-e', f'inject=unlinkat:signal=KILL:when={when}'])
     session.mark(session.unique_ids(), chosen)
