@@ -70,3 +70,19 @@ for i in range(100000):
 	[ "${lines[6]}" = '+OK message follows' ]
 	[ "$(cat octets)" -eq $(($(head -n 10 out | wc -c) + 4294967404 + 3)) ]
 }
+
+@test "DELI takes as many system calls in a mailbox of 2,000 messages as in one of ten" {
+	for count in 10 2000; do
+		rm -rf "$mail/alice"
+		make_messages $count
+		ln "$mail/alice/new/6.M1P1.h" "$mail/alice/cur/6.M1P1.h:2,S"
+		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 4' 'RETR 3' 'DELI 5' 'DELI 6' 'DELI UID:8.M1P1.h' >script
+		trace_calls trace trace=all "$HANDLER" "${options[@]}" <script >out 2>log
+		[ "$(grep -c 'is deleted' out)" -eq 4 ]
+		# From the first deletion to the last one.
+		sed -n '/^unlinkat/,$p' trace | tac | sed -n '/^unlinkat/,$p' | tac | sed -E 's/\(.*//' >"calls.$count"
+		[ "$(grep -c unlinkat "calls.$count")" -eq 5 ] # one of the messages has two names
+		run ! grep getdents64 "calls.$count"
+	done
+	diff calls.10 calls.2000
+}

@@ -1,0 +1,88 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What shared file systems need, and those that keep less of a file than others. It can be seen on local
+# ones, too.
+
+load helpers
+
+setup() {
+	setup_site
+	make_messages 4
+	state=$mail/alice/.pop3-handler.state
+}
+
+@test "after the state file is locked, what is cached of it is dropped, and then the record is read" {
+	as_alice QUIT
+	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE QUIT >script
+	trace trace trace=fcntl,fadvise64,pread64 -P "$state" "$HANDLER" "${options[@]}" <script >out 2>log
+	grep -E 'F_OFD_SETLK|fadvise64|pread64' trace | sed -E 's/\(.*//' | uniq | tr '\n' ' ' >order
+	cat trace order
+	[ "$(cat order)" = 'fcntl fadvise64 pread64 fcntl fadvise64 pread64 ' ]
+	[ "$(grep -c 'fadvise64(.*POSIX_FADV_DONTNEED) = 0' trace)" -eq 2 ]
+}
+
+# opening FAULT: a session of alice; FAULT is for strace's `inject=openat:`, and counts what is opened
+# in her mailbox, the directory itself first.
+opening() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	trace trace trace=openat -P "$mail/alice" -e "inject=openat:$1" "$HANDLER" "${options[@]}" <script >out 2>log
+	cat trace
+	grep -q INJECTED trace
+	read_lines
+}
+
+@test "a mailbox whose handle is stale is opened again" {
+	opening error=ESTALE:when=1
+	[ "${lines[*]:2}" = '+OK 4 messages +OK 4 44 +OK goodbye' ]
+	[ -z "$(troubles)" ]
+}
+
+@test "a directory or a state file whose handle is stale is opened again" {
+	as_alice QUIT
+	for name in new cur .pop3-handler.state; do
+		opening error=ENOENT:when=100 || true
+		when=$(grep -n "\"$name\"" trace | head -n 1 | cut -d : -f 1)
+		[ "$when" -gt 1 ]
+		opening "error=ESTALE:when=$when"
+		[ "${lines[*]:2}" = '+OK 4 messages +OK 4 44 +OK goodbye' ]
+		[ -z "$(troubles)" ]
+	done
+}
+
+@test "a mailbox that stays stale is a clear error" {
+	opening error=ESTALE
+	[[ ${lines[2]} == -ERR* ]]
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	grep -F 'Stale file handle' log
+	[ "$(grep -c openat trace)" -le 4 ]
+}
+
+# Without a birth time, a file whose inode number is used again can have the key of one that is gone.
+@test "where files have no birth time, a record that has been cleared is synced" {
+	needs_root
+	truncate -s 8M disk
+	mkfs.ext4 -q -I 128 disk
+	# shellcheck disable=SC2016
+	on_disk sh -c 'mkdir -p "$1/alice/new" "$1/alice/cur" "$1/alice/tmp" && cd "$1/alice/new" &&
+		for i in 1 2 3 4 5 6 7; do echo "message $i" >"$i.M1P1.h"; done; stat -c %W 1.M1P1.h' sh "$mail" >born
+	[ "$(cat born)" -eq 0 ]
+	talk_on_disk QUIT
+	wrapper=(env ASAN_OPTIONS=exitcode=99:detect_leaks=0 strace -qq -o trace)
+	filter=(-e 'trace=pwrite64,fdatasync,unlinkat,fsync' -P "$state" -P "$mail/alice/new" -P "$mail/alice/cur")
+	order() {
+		sed -E 's/\(.*//' trace | grep -E '^[a-z]' | uniq | tr '\n' ' '
+	}
+	wrapper+=("${filter[@]}")
+	talk_on_disk 'DELE 1' 'DELE 2' 'DELE 3' QUIT
+	cat trace
+	[ "$(order)" = 'pwrite64 fdatasync unlinkat fsync pwrite64 fdatasync ' ]
+	# And by a session that completes a deletion.
+	wrapper+=(-e 'inject=unlinkat:signal=KILL:when=2')
+	talk_on_disk 'DELE 1' 'DELE 2' 'DELE 3' QUIT || true
+	grep -q 'killed by SIGKILL' trace
+	wrapper=("${wrapper[@]:0:${#wrapper[@]}-2}")
+	talk_on_disk UIDL
+	cat trace
+	[ "${lines[1]}" = '1 7.M1P1.h' ]
+	[ "$(order)" = 'unlinkat fsync pwrite64 fdatasync ' ]
+}
