@@ -81,12 +81,14 @@ class Neighbour:
     """Renames from when `with` begins until it ends, or all are renamed. After that it says in
     `expunged`, `moved` and `arrived` what else it has done."""
 
-    def __init__(self, mode):
-        self.mode = mode
+    def __init__(self, mode, arrivals=100, favourite=None):
+        self.mode, self.arrivals, self.favourite = mode, arrivals, favourite
         self.begun, self.stopped = (multiprocessing.RawValue(ctypes.c_bool) for _ in range(2))
         self.end, far_end = multiprocessing.Pipe()
         self.process = multiprocessing.Process(target=self.run, args=(far_end,), daemon=True)
         self.paths = list(read_disk().items())
+        self.favourite_path = dict(self.paths).get(favourite)  # renamed between those of others
+        self.paths = [entry for entry in self.paths if entry[0] != favourite]
         random.shuffle(self.paths)
         some = max(len(self.paths) // 50, 2)
         self.leaving = [unique for unique, _ in self.paths[:some]]
@@ -124,13 +126,20 @@ class Neighbour:
                         self.paths[i] = unique, renamed
                 except FileNotFoundError:
                     pass  # the session was quicker
+                if self.favourite and i % 20 == 0:
+                    renamed = f'cur/{self.favourite}:2,{flags}'
+                    os.rename(f'{mailbox}/{self.favourite_path}', f'{mailbox}/{renamed}')
+                    self.favourite_path = renamed
                 if i % 100 == 50:
                     self.begun.value = True
-                    if len(arrived) < 100:
+                    if len(arrived) < self.arrivals:
                         arrived.add(deliver())
                 if self.stopped.value and (self.mode == 'over' or turn > 0):
                     break
             leaving = set()
+            known = {unique for unique, _ in self.paths}  # what has come since is renamed as well
+            self.paths += [(name, f'new/{name}') for name in os.listdir(f'{mailbox}/new')
+                           if name not in known | {self.favourite}]
             self.paths = [entry for entry in self.paths if entry[0] not in expunged | moved]
             if self.mode == 'once' or self.stopped.value:
                 break
@@ -288,8 +297,9 @@ def wakes(mode):
     session = Session()
     session.ask('SLEE')
     none = 0
-    with Neighbour(mode) as neighbour:
-        arrived = deliver()
+    arrived = deliver()
+    # It delivers nothing: or WAKE would say NEW because of that.
+    with Neighbour(mode, arrivals=0, favourite=arrived) as neighbour:
         answer = session.ask('WAKE')
         if not answer.startswith('+OK'):
             raise Failure('WAKE: ' + answer)
