@@ -14,8 +14,10 @@ setup() {
 @test "after the state file is locked, what is cached of it is dropped, and then the record is read" {
 	as_alice QUIT
 	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE QUIT >script
-	trace trace trace=fcntl,fadvise64,pread64 -P "$state" "$HANDLER" "${options[@]}" <script >out 2>log
-	grep -E 'F_OFD_SETLK|fadvise64|pread64' trace | sed -E 's/\(.*//' | uniq | tr '\n' ' ' >order
+	# What kind of file system it is, is unknown: it may be a shared one.
+	trace trace trace=fcntl,fadvise64,pread64,fstatfs -e inject=fstatfs:error=ENOSYS -P "$mail/alice" -P "$state" \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	grep -E 'F_OFD_SETLK|^fadvise64|^pread64' trace | sed -E 's/\(.*//' | uniq | tr '\n' ' ' >order
 	cat trace order
 	[ "$(cat order)" = 'fcntl fadvise64 pread64 fcntl fadvise64 pread64 ' ]
 	[ "$(grep -c 'fadvise64(.*POSIX_FADV_DONTNEED) = 0' trace)" -eq 2 ]
@@ -35,18 +37,6 @@ opening() {
 	opening error=ESTALE:when=1
 	[ "${lines[*]:2}" = '+OK 4 messages +OK 4 44 +OK goodbye' ]
 	[ -z "$(troubles)" ]
-}
-
-@test "a directory or a state file whose handle is stale is opened again" {
-	as_alice QUIT
-	for name in new cur .pop3-handler.state; do
-		opening error=ENOENT:when=100 || true
-		when=$(grep -n "\"$name\"" trace | head -n 1 | cut -d : -f 1)
-		[ "$when" -gt 1 ]
-		opening "error=ESTALE:when=$when"
-		[ "${lines[*]:2}" = '+OK 4 messages +OK 4 44 +OK goodbye' ]
-		[ -z "$(troubles)" ]
-	done
 }
 
 @test "a mailbox that stays stale is a clear error" {
@@ -81,6 +71,12 @@ opening() {
 	talk_on_disk 'DELE 1' 'DELE 2' 'DELE 3' QUIT || true
 	grep -q 'killed by SIGKILL' trace
 	wrapper=("${wrapper[@]:0:${#wrapper[@]}-2}")
+	# Times are whole seconds there, and what has changed just now may change again unseen.
+	for folder in new cur; do
+		for field in ctime mtime; do
+			debugfs -w -R "set_inode_field /alice/$folder $field @1600000000" disk
+		done
+	done
 	talk_on_disk UIDL
 	cat trace
 	[ "${lines[1]}" = '1 7.M1P1.h' ]
