@@ -94,6 +94,8 @@ table() {
 		tools/check
 		    tools/check test-wire
 		meson setup build-asan -Dwerror=true -Db_sanitize=address,undefined
+		tests/glusterfs.py
+		    not run: it needs GlusterFS, and takes minutes
 		tools/check --coverage
 		    tools/check --coverage test-wire
 		meson test -C build --suite analysis
