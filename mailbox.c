@@ -357,22 +357,20 @@ static int recover(struct mailbox *mailbox, int64_t deadline_ms)
 	return r;
 }
 
-/* Reads the directories, and takes over what the cache and the older listing know. */
-static int read_directories(struct mailbox *mailbox, const struct listing *older)
+/* Reads the directories, and takes over what the cache and the listing before know. */
+static int read_directories(struct mailbox *mailbox, const struct listing *cached,
+			    const struct listing *older)
 {
-	const struct lock *lock = &mailbox->lock;
-	auto_listing struct listing cached = { 0 };
+	const struct subdirs *subdirs = &mailbox->lock.subdirs;
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
-	int r = listing_read(&lock->subdirs, deadline_ms, &mailbox->listing);
+	int r = listing_read(subdirs, deadline_ms, &mailbox->listing);
 
 	if (r == 0)
 		r = recover(mailbox, deadline_ms);
-	if (r == 0 && cache_load_older(lock->root_fd, lock->subdirs.is_maildir, &cached))
-		r = listing_merge(&mailbox->listing, &cached, &lock->subdirs);
-	else if (lock->state_error == 0)
-		cache_remove_old(lock->root_fd);
 	if (r == 0)
-		r = listing_merge(&mailbox->listing, older, &lock->subdirs);
+		r = listing_merge(&mailbox->listing, cached, subdirs);
+	if (r == 0)
+		r = listing_merge(&mailbox->listing, older, subdirs);
 	return r;
 }
 
@@ -398,15 +396,23 @@ static bool rename_namesakes(struct mailbox *mailbox)
 static int read_listing(struct mailbox *mailbox, const struct listing *older)
 {
 	const struct lock *lock = &mailbox->lock;
-	int r;
+	auto_listing struct listing cached = { 0 };
+	int r = 0;
 
-	mailbox->is_cached = mailbox->left.count == 0 && lock->root_fd >= 0 &&
-			     cache_load_current(lock->root_fd, &lock->subdirs, &mailbox->listing);
-	r = mailbox->is_cached ? 0 : read_directories(mailbox, older);
+	if (!cache_load(lock->root_fd, lock->subdirs.is_maildir, &cached) && lock->state_error == 0)
+		cache_remove_old(lock->root_fd);
+	mailbox->is_cached =
+		mailbox->left.count == 0 && listing_is_unchanged(&cached, &lock->subdirs) > 0;
+	if (mailbox->is_cached) {
+		mailbox->listing = cached;
+		cached = (struct listing){ 0 };
+	} else {
+		r = read_directories(mailbox, &cached, older);
+	}
 	if (r == 0 && rename_namesakes(mailbox)) {
 		listing_clear(&mailbox->listing);
 		mailbox->is_cached = false;
-		r = read_directories(mailbox, older);
+		r = read_directories(mailbox, &cached, older);
 	}
 	return r;
 }

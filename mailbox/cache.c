@@ -20,8 +20,8 @@
 /* Enough for some millions of messages; whatever is longer was not written here. */
 #define CACHE_OCTETS_MAX (512 << 20)
 
-/* In the byte order of this machine. Entries follow it; in a folder, as many stamps; then texts,
- * each ended by a NUL. */
+/* In the byte order of this machine. Entries follow it; in a folder, as many stamps of the files
+ * that have these sizes, all 0 if unknown; then texts, each ended by a NUL. */
 struct cache_header {
 	uint64_t magic;
 	uint64_t mailbox_inode; /* where it was written */
@@ -38,7 +38,6 @@ enum cache_flag {
 	CACHE_OTHER_NAME = 1, /* one more name of the message before it */
 	CACHE_STAND_IN = 2,   /* a stand-in follows the name */
 	CACHE_NAMESAKE = 4,
-	CACHE_VERSION = 8, /* its stamp is that of the file with this size */
 };
 
 /* One file name, in the listing's order, as the texts are. */
@@ -155,7 +154,7 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 		.stand_in = stand_in,
 		.arrival_us = entry->arrival_us,
 		.octets = entry->octets,
-		.version = entry->flags & CACHE_VERSION ? version : NULL,
+		.version = version && version->inode != 0 ? version : NULL,
 		.name_octets = entry->name_octets,
 		.unique_octets = entry->unique_octets,
 		.inode_tag = entry->inode_tag,
@@ -215,9 +214,7 @@ static bool is_ours(const struct cache_header *header, uint64_t octets, int mail
 	       fstat(mailbox_fd, &mailbox) == 0 && header->mailbox_inode == mailbox.st_ino;
 }
 
-/* `subdirs`: as they must still be; NULL: it does not matter. */
-static bool load(int mailbox_fd, const struct subdirs *subdirs, bool is_maildir,
-		 struct listing *ret)
+bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret)
 {
 	auto_listing struct listing listing = { 0 };
 	struct stat status;
@@ -229,26 +226,12 @@ static bool load(int mailbox_fd, const struct subdirs *subdirs, bool is_maildir,
 	    util_pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
 	    !is_ours(&header, (uint64_t)status.st_size, mailbox_fd, is_maildir))
 		return false;
-	memcpy(listing.stamps, header.stamps, sizeof(listing.stamps));
-	listing.is_stable = header.is_whole;
-	if (subdirs && listing_is_unchanged(&listing, subdirs) <= 0)
-		return false;
 	cache = read_cache(fd, &header, (size_t)status.st_size, &listing);
 	if (!cache || !take_entries(cache, (size_t)status.st_size, is_maildir, &listing))
 		return false;
 	*ret = listing;
 	listing = (struct listing){ 0 };
 	return true;
-}
-
-bool cache_load_current(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
-{
-	return load(mailbox_fd, subdirs, subdirs->is_maildir, ret);
-}
-
-bool cache_load_older(int mailbox_fd, bool is_maildir, struct listing *ret)
-{
-	return load(mailbox_fd, NULL, is_maildir, ret);
 }
 
 /* ---- Saving ---- */
@@ -314,8 +297,7 @@ static void put_entry(struct saver *saver, const struct message *message, const 
 static void put_message(struct saver *saver, const struct message *message)
 {
 	unsigned flags = (message->stand_in ? CACHE_STAND_IN : 0) |
-			 (message->is_namesake ? CACHE_NAMESAKE : 0) |
-			 (!saver->is_maildir && message->version ? CACHE_VERSION : 0);
+			 (message->is_namesake ? CACHE_NAMESAKE : 0);
 
 	put_entry(saver, message, message->name, message->name_octets, message->subdir, flags);
 	if (!saver->is_maildir)

@@ -7,12 +7,9 @@
 
 #include "mailbox/listing.h"
 
-/* Fills an empty listing from the cache, if that is what the directories hold now. Returns whether
- * it is. */
-bool cache_load_current(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret);
-
-/* Fills an empty listing with what is known of messages. Returns whether there is anything. */
-bool cache_load_older(int mailbox_fd, bool is_maildir, struct listing *ret);
+/* Reads the cache. Returns whether there is one; then *ret is the older listing, which the caller
+ * clears: of all messages if it is stable, else of some. */
+bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret);
 
 /* Replaces the cache: by the whole listing if `is_whole`, else by what would be lost. The caller
  * has the lock. */

@@ -18,6 +18,7 @@ struct deletion {
 	int64_t deadline_ms;
 	bool has_record;	 /* they are deleted, whatever happens: a record says so */
 	bool can_withdraw;	 /* while nothing has gone */
+	bool has_more_links;	 /* a file of the set may have names that are not known */
 	bool may_reuse_inodes;	 /* the file system does not tell a new file from an old one */
 	struct record_keys keys; /* of the messages of the set that were there */
 	const struct record_keys *recorded; /* what an earlier session has deleted, */
@@ -33,14 +34,20 @@ static void clear_deletion(struct deletion *deletion)
 
 #define auto_deletion __attribute__((cleanup(clear_deletion)))
 
+/* Makes the key of a message, and notes what is special about its file. */
 static int make_key(struct deletion *deletion, const struct message *message,
 		    struct record_key *ret)
 {
+	const struct subdirs *subdirs = &deletion->lock->subdirs;
+	const struct other_name *other = subdirs->is_maildir ? message->others : NULL;
 	struct record_file file;
-	int r = record_identify(deletion->lock->subdirs.fds[message->subdir], message->name, &file);
+	int r = record_identify(subdirs->fds[message->subdir], message->name, &file);
 
 	if (r < 0)
 		return r;
+	for (; other; other = other->next)
+		file.links--;
+	deletion->has_more_links |= file.links > 1 && subdirs->is_maildir;
 	deletion->may_reuse_inodes |= file.born_ns == 0;
 	return record_make_key(message->name, message->unique_octets, &file, ret);
 }
@@ -50,6 +57,15 @@ static int for_each_file(struct deletion *deletion, const struct selection *set,
 {
 	return listing_with_files(deletion->listing, &deletion->lock->subdirs, set,
 				  deletion->deadline_ms, handle, deletion);
+}
+
+/* Finds the other names of files that have more links than names are known: a neighbour may be
+ * renaming one by link(2) and unlink(2). */
+static int find_more_names(const struct deletion *deletion)
+{
+	return deletion->has_more_links ?
+		       listing_look_again(deletion->listing, &deletion->lock->subdirs) :
+		       0;
 }
 
 static size_t index_of(const struct deletion *deletion, const struct message *message)
@@ -261,6 +277,8 @@ int deletion_run(struct listing *listing, struct lock *lock, struct record_keys 
 		r = selection_reserve(&report->removed, set->count);
 	if (r == 0)
 		r = for_each_file(&deletion, set, collect_key);
+	if (r == 0)
+		r = find_more_names(&deletion);
 	if (r == 0 && deletion.keys.count == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
@@ -286,22 +304,6 @@ static int choose_recorded(const struct subdirs *subdirs, struct message *messag
 	return r == 0 ? selection_add(&deletion->found, index_of(deletion, message)) : r;
 }
 
-/* Looks at all messages. Returns 1 if none that a record names can have been missed, else 0 or a
- * failure. */
-static int choose_all_recorded(struct deletion *deletion)
-{
-	auto_selection struct selection all = { 0 };
-	int r = selection_reserve(&all, deletion->listing->count);
-
-	for (size_t i = 0; i < deletion->listing->count && r == 0; i++)
-		r = selection_add(&all, i);
-	if (r == 0)
-		r = for_each_file(deletion, &all, choose_recorded);
-	if (r == -EAGAIN)
-		return 0;
-	return r == 0 ? !deletion->listing->is_torn : r;
-}
-
 int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
 		     struct record_keys *keys, struct deletion_report *report)
 {
@@ -314,10 +316,13 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		.recorded = keys,
 		.report = report,
 	};
-	int is_complete = choose_all_recorded(&deletion);
-	int r = is_complete < 0 ? is_complete :
-				  selection_reserve(&report->removed, deletion.found.count);
+	int r = for_each_file(&deletion, NULL, choose_recorded);
+	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
 
+	if (r == 0 || r == -EAGAIN)
+		r = find_more_names(&deletion);
+	if (r == 0)
+		r = selection_reserve(&report->removed, deletion.found.count);
 	if (r < 0)
 		return r;
 	if (lock->state_error == 0)

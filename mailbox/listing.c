@@ -132,7 +132,7 @@ static int end_read(const struct subdirs *subdirs, struct listing *listing, int6
 int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs)
 {
 	struct file_stamp stamps[SUBDIRS];
-	int r = take_stamps(subdirs, stamps);
+	int r = listing->is_stable ? take_stamps(subdirs, stamps) : 0;
 
 	if (r < 0)
 		return r;
@@ -225,13 +225,18 @@ bool listing_is_good_unique_id(const char *text, size_t octets)
 	       !looks_like_stand_in(text, octets);
 }
 
-/* Makes a stand-in from the unique part of a name and a detail that no name has. */
-static int make_stand_in(const struct message *message, const char *detail,
+/* Makes a stand-in from the unique part of a name, and of a namesake also from its inode, which
+ * outlasts a rename; 0: it is none. */
+static int make_stand_in(const struct message *message, uint64_t inode,
 			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
 	auto_free char *text = NULL;
-	int octets = asprintf(&text, "%.*s%s", message->unique_octets, message->name, detail);
+	char detail[24] = "";
+	int octets;
 
+	if (inode != 0)
+		(void)snprintf(detail, sizeof(detail), "/%ju", (uintmax_t)inode);
+	octets = asprintf(&text, "%.*s%s", message->unique_octets, message->name, detail);
 	if (octets < 0)
 		text = NULL;
 	if (!text)
@@ -241,14 +246,16 @@ static int make_stand_in(const struct message *message, const char *detail,
 	return 0;
 }
 
-static int give_stand_in(struct listing *listing, struct message *message, const char *detail)
+static int give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
 {
 	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
 
 	if (!stand_in)
 		return -ENOMEM;
 	message->stand_in = stand_in;
-	return make_stand_in(message, detail, stand_in);
+	message->is_namesake = inode != 0;
+	listing->namesakes += message->is_namesake;
+	return make_stand_in(message, inode, stand_in);
 }
 
 /* ---- Messages ---- */
@@ -449,7 +456,7 @@ static int add_message(struct listing *listing, const char *name, enum subdir su
 		(void)maildir_name_size_octets(name, &message->octets);
 	}
 	if (!listing_is_good_unique_id(message->name, message->unique_octets))
-		return give_stand_in(listing, message, "");
+		return give_stand_in(listing, message, 0);
 	return 0;
 }
 
@@ -466,10 +473,13 @@ static bool is_message(int dir_fd, const struct dirent64 *entry)
 	       S_ISREG(status.st_mode);
 }
 
-/* Others' file systems may number an inode anew whenever they show it. */
+/* In a folder the name says all. Others' file systems may number an inode anew when they show it.
+ */
 static uint16_t make_tag(const struct subdirs *subdirs, const struct dirent64 *entry)
 {
-	return subdirs->is_local ? (uint16_t)(entry->d_ino % UINT16_MAX + 1) : 0;
+	return subdirs->is_local && subdirs->is_maildir ?
+		       (uint16_t)(entry->d_ino % UINT16_MAX + 1) :
+		       0;
 }
 
 static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const char *entries,
@@ -558,28 +568,6 @@ static int compare_namesakes(const void *left, const void *right)
 	return (a->inode > b->inode) - (a->inode < b->inode);
 }
 
-static int make_namesake_stand_in(const struct message *message, const struct record_file *file,
-				  char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
-{
-	char detail[24];
-
-	(void)snprintf(detail, sizeof(detail), "/%ju", (uintmax_t)file->inode);
-	return make_stand_in(message, detail, ret_stand_in);
-}
-
-static int become_namesake(struct listing *listing, struct message *message,
-			   const struct record_file *file)
-{
-	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
-
-	if (!stand_in)
-		return -ENOMEM;
-	message->stand_in = stand_in;
-	message->is_namesake = true;
-	listing->namesakes++;
-	return make_namesake_stand_in(message, file, stand_in);
-}
-
 static int identify(const struct subdirs *subdirs, const struct message *message,
 		    struct record_file *ret)
 {
@@ -587,8 +575,8 @@ static int identify(const struct subdirs *subdirs, const struct message *message
 }
 
 /* Tells the files behind several names with one unique part from each other: the names of one file
- * become one message; of several files the first keeps its unique-id, and the others get stand-ins
- * made from their inodes, which outlast a rename. Returns how many messages are left. */
+ * become one message; of several files the first keeps its unique-id, and the others get stand-ins.
+ * Returns how many messages are left. */
 static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing,
 			  struct message *messages, size_t count)
 {
@@ -617,7 +605,7 @@ static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing
 		}
 		messages[left] = *message;
 		if (left > 0)
-			r = become_namesake(listing, &messages[left], &found[i].file);
+			r = give_stand_in(listing, &messages[left], found[i].file.inode);
 		left++;
 	}
 	return r < 0 ? r : (ssize_t)left;
@@ -820,9 +808,9 @@ static int keep_stand_in(struct listing *listing, const struct message *known,
 
 		if (identify(subdirs, message, &file) < 0)
 			continue;
-		r = make_namesake_stand_in(message, &file, stand_in);
+		r = make_stand_in(message, file.inode, stand_in);
 		if (r == 0 && strcmp(stand_in, known->stand_in) == 0)
-			r = become_namesake(listing, message, &file);
+			r = give_stand_in(listing, message, file.inode);
 		if (r < 0)
 			return r;
 	}
@@ -933,9 +921,9 @@ static int move_texts(struct message *message, const struct message *found, stru
 	return listing_rename(newer, message, message->name);
 }
 
-/* Finds the names that all messages of a Maildir have now. Only an undisturbed read shows which are
- * gone. However often it is called, the listing holds no memory of names that are no more. */
-static int look_again(struct listing *listing, const struct subdirs *subdirs)
+/* Only an undisturbed read shows which messages are gone. However often it is called, the listing
+ * holds no memory of names that are no more. */
+int listing_look_again(struct listing *listing, const struct subdirs *subdirs)
 {
 	auto_listing struct listing fresh = { 0 };
 	struct block *blocks = listing->blocks, **end = &fresh.blocks;
@@ -995,12 +983,13 @@ int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
 		       listing_file_handler *handle, void *context)
 {
 	auto_selection struct selection left = { 0 };
+	size_t count = selection ? selection->count : listing->count;
 	bool is_late = false;
 	int r;
 
-	r = selection_reserve(&left, selection->count);
-	for (size_t i = 0; i < selection->count && r == 0; i++)
-		r = selection_add(&left, selection->indices[i]);
+	r = selection_reserve(&left, count);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = selection_add(&left, selection ? selection->indices[i] : i);
 	while (r == 0) {
 		r = handle_files(listing, subdirs, &left, handle, context);
 		if (r < 0 || left.count == 0)
@@ -1008,7 +997,7 @@ int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
 		if (is_late)
 			return -EAGAIN;
 		is_late = util_now_ms() >= deadline_ms;
-		r = look_again(listing, subdirs);
+		r = listing_look_again(listing, subdirs);
 	}
 	return r;
 }

@@ -165,8 +165,8 @@ bool listing_next_name(const struct subdirs *subdirs, struct message *message);
 typedef int listing_file_handler(const struct subdirs *subdirs, struct message *message,
 				 void *context);
 
-/* Calls `handle` for the file of each message; files that were renamed are looked for. Returns 0
- * when each message has been handled or is known to be gone, what `handle` returned if that is a
+/* Calls `handle` for the file of each message (NULL: of all); renamed files are looked for. Returns
+ * 0 when each message has been handled or is known to be gone, what `handle` returned if that is a
  * failure, or -EAGAIN: at `deadline_ms`, some files were neither found nor known to be gone. */
 int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
 		       const struct selection *selection, int64_t deadline_ms,
@@ -175,6 +175,9 @@ int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
 /* The same for one message. -ENOENT: it is gone. */
 int listing_with_file(struct listing *listing, const struct subdirs *subdirs, size_t index,
 		      listing_file_handler *handle, void *context);
+
+/* Finds all names that the messages of a Maildir have now, and notes which messages are gone. */
+int listing_look_again(struct listing *listing, const struct subdirs *subdirs);
 
 /* ---- Selections ---- */
 

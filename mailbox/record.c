@@ -65,6 +65,7 @@ int record_identify(int dir_fd, const char *name, struct record_file *ret)
 		.inode = status.stx_ino,
 		.modified_ns = to_ns(&status.stx_mtime),
 		.changed_ns = to_ns(&status.stx_ctime),
+		.links = status.stx_nlink,
 	};
 	if (status.stx_mask & STATX_BTIME)
 		ret->born_ns = to_ns(&status.stx_btime);
