@@ -1,0 +1,1050 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: ISC
+"""differential.py [--checks=N] [--seconds=N] [--seed=N] [--no-namesakes]
+
+Compares the program with a model that keeps its own books of a mailbox. Random steps of a neighbour
+(deliveries, flags, removals, second names, copies, damaged caches) and of sessions (all commands,
+sleep, read-only sessions, lost connections, kills in the middle of a commit), on Maildirs and
+folders of some or of more than 1,000 messages. After each step the model says what the session must
+answer and what must be on the disk. Ends after so many checks (100,000, unless it ends after
+seconds), or at the first that fails: then it prints the last steps and what was expected, keeps the
+mailbox, and exits with 1. The seed repeats a run, but not the moment of a kill. Without namesakes, a
+unique part belongs to one file at a time, with one name, and does not come back."""
+import argparse, collections, hashlib, os, pwd, random, re, shutil, signal, subprocess, sys, tempfile, time
+import traceback
+
+parser = argparse.ArgumentParser(usage=__doc__.split('\n')[0])
+parser.add_argument('--checks', type=int)
+parser.add_argument('--seconds', type=float)
+parser.add_argument('--seed', type=int, default=random.SystemRandom().randrange(10 ** 9))
+parser.add_argument('--no-namesakes', action='store_true')
+arguments = parser.parse_args()
+checks_max = arguments.checks or (sys.maxsize if arguments.seconds else 100_000)
+end = time.monotonic() + (arguments.seconds or 10 ** 9)
+handler = os.environ.get('HANDLER') or os.path.realpath(__file__ + '/../../build/pop3-handler')
+if not os.access(handler, os.X_OK):
+    sys.exit(f'there is no {handler}: build it first')
+
+TICK_S = 0.02  # the clock of birth times moves at least this often
+COPY_S = 12  # after this a copy is removed: when it is 30 s old, a session gives it another name
+STALE_S = 25  # a mailbox with an older copy is given up
+ANSWER_S = 120  # for the answers of one step
+COPIES_MAX = 200  # in a mailbox: each has an open descriptor
+SESSIONS_MAX = 3
+DIGEST = re.compile('sha256[0-9a-f]{64}')
+OURS = '.pop3-handler.'
+
+counts = collections.Counter()
+durations = collections.defaultdict(lambda: 0.005)  # of commands: a kill comes at any moment of one
+
+
+class Mismatch(Exception):
+    """What was compared, what the model expects, what was seen."""
+
+
+def require(is_good, what, expected, seen):
+    """Part of another check, which is counted."""
+    if not is_good:
+        raise Mismatch(what, expected, seen)
+
+
+def check(is_good, what, expected, seen):
+    counts['checks'] += 1
+    require(is_good, what, expected, seen)
+
+
+def same(what, expected, seen):
+    """Compares; of containers that differ only the difference is of interest."""
+    counts['checks'] += 1
+    if expected == seen:
+        return
+    if isinstance(expected, dict):
+        expected, seen = ({key: value for key, value in one.items() if other.get(key) != value}
+                          for one, other in ((expected, seen), (seen, expected)))
+    elif isinstance(expected, list):
+        first = next((i for i, pair in enumerate(zip(expected, seen)) if pair[0] != pair[1]),
+                     min(len(expected), len(seen)))
+        what += f', from position {first} of {len(expected)}'
+        expected, seen = expected[first:first + 5], seen[first:first + 5]
+    raise Mismatch(what, expected, seen)
+
+
+# --- What a message is ---
+
+def to_wire(content):
+    """A message as RETR sends it, before dot-stuffing."""
+    lines = re.sub(rb'(?<!\r)\n', b'\r\n', content)
+    return lines if not lines or lines.endswith(b'\n') else lines + b'\r\n'
+
+
+def top_of(wire, count):
+    """What TOP sends of it."""
+    lines = wire.split(b'\r\n')[:-1]
+    body = lines.index(b'') + 1 if b'' in lines else len(lines)
+    return b''.join(line + b'\r\n' for line in lines[:body + count])
+
+
+def plain_id(unique):
+    """The unique-id of a message that has no namesakes."""
+    octets = os.fsencode(unique)
+    if re.fullmatch(rb'[!-~]{1,70}', octets) and unique != '_' and not DIGEST.fullmatch(unique):
+        return unique
+    return 'sha256' + hashlib.sha256(octets).hexdigest()
+
+
+def arrival(unique):
+    """Seconds and microseconds of a Maildir's name."""
+    seconds = re.match('[0-9]*', unique)[0]
+    fraction = re.match(r'\.[^.]*?M([0-9]+)', unique[len(seconds):])
+    microseconds = int(fraction[1]) if fraction else 0
+    return int(seconds or 0), microseconds if microseconds < 10 ** 6 else 0
+
+
+def add_seen(name):
+    unique, colon, info = name.partition(':')
+    if not colon:
+        return name + ':2,S'
+    return unique + ':2,' + ''.join(sorted({*info[2:], 'S'})) if info.startswith('2,') else name
+
+
+class Message:
+    """`names`: the paths below the mailbox that its file has with this unique part; `past`: all that
+    it ever had."""
+
+    def __init__(self, unique, inode, names, content, is_maildir):
+        self.unique, self.inode, self.names, self.past = unique, inode, set(names), set(names)
+        self.set_content(content)
+        self.plain = plain_id(unique)
+        self.digest = None  # its unique-id as a namesake, when that has been seen
+        self.was_unseen = False  # somebody took the flag S away; a session may not have noticed
+        self.order = (arrival(unique) if is_maildir else (), os.fsencode(unique))
+        self.born = time.time()
+
+    def set_names(self, names):
+        self.names = set(names)
+        self.past |= self.names
+
+    def set_content(self, content):
+        self.content, self.wire = content, to_wire(content)
+
+    def __repr__(self):
+        return f'{sorted(self.names) or self.unique} ({self.inode})'
+
+
+# --- The mailbox, and its neighbour ---
+
+class Mailbox:
+    """The books, and the files. `alive` are the messages that are there. If a session was killed
+    while it deleted some, these are `pending` until a listing shows which it is, all or none; if
+    they are deleted they are `hidden` until a session that may write has removed their files."""
+
+    def __init__(self, here, seed):
+        self.seed, self.random = seed, random.Random(seed)
+        self.steps = collections.deque(maxlen=40)
+        self.here, self.path = here, here + '/mail/alice'
+        self.is_maildir = self.random.random() < 0.65
+        self.is_large = self.random.random() < 0.25
+        self.has_odd_names = self.random.random() < 0.5
+        self.alive, self.pending, self.hidden = {}, {}, {}  # as keys: in an order of their own
+        self.groups = {}    # unique part -> its messages, in the order of birth
+        self.owners = {}    # unique-id -> the first message that had it
+        self.deleted = []   # by sessions, with +OK
+        self.fds = []       # of namesakes: none gets the inode number of another
+        self.caches = {}    # as they were at some time
+        self.sessions = []
+        self.serial = 0
+        self.fill()
+
+    def fill(self):
+        for subdir in ['new', 'cur', 'tmp'] if self.is_maildir else ['']:
+            os.makedirs(f'{self.path}/{subdir}')
+        self.extras = ['cur/.dot', 'tmp/1.M1P1.h'] if self.is_maildir else ['.dot', 'directory/message']
+        for path in self.extras:
+            os.makedirs(os.path.dirname(f'{self.path}/{path}'), exist_ok=True)
+            self.write(path, b'no message\n')
+        link = 'new/link' if self.is_maildir else 'link'
+        os.symlink(self.extras[0], f'{self.path}/{link}')
+        self.extras.append(link)
+        for _ in range(self.random.randrange(950, 1300) if self.is_large else self.random.randrange(40)):
+            self.deliver(1)
+        self.note(f'a {"Maildir" if self.is_maildir else "folder"} of {len(self.alive)} messages')
+
+    def note(self, text):
+        self.steps.append(text)
+
+    def write(self, path, content):
+        with open(f'{self.path}/{path}', 'wb') as file:
+            file.write(content)
+            return os.fstat(file.fileno()).st_ino
+
+    def exists(self, path):
+        return os.path.lexists(f'{self.path}/{path}')
+
+    def rename(self, path, target):
+        os.rename(f'{self.path}/{path}', f'{self.path}/{target}')
+
+    def unique_of(self, path):
+        return path.split('/')[1].partition(':')[0] if self.is_maildir else path
+
+    def some(self, messages, most=1):
+        """Some messages, at random; sometimes those that a session is at work on."""
+        if self.random.random() < 0.3:
+            busy = {entry.message for session in self.sessions for entry in session.entries
+                    if entry.is_marked or entry.is_retrieved}
+            messages = [message for message in messages if message in busy] or messages
+        return self.random.sample(messages, min(len(messages), self.random.randint(1, most)))
+
+    # --- What is on the disk ---
+
+    def scan(self):
+        """Path below the mailbox -> inode, of all files that could be messages."""
+        found = {}
+        for subdir in ['new/', 'cur/'] if self.is_maildir else ['']:
+            with os.scandir(f'{self.path}/{subdir}') as entries:
+                found.update((subdir + entry.name, entry.inode()) for entry in entries
+                             if entry.name[0] != '.' and entry.is_file(follow_symlinks=False))
+        return found
+
+    def our_files(self):
+        with os.scandir(self.path) as entries:
+            files = [entry for entry in entries if entry.name.startswith(OURS)]
+            return {file.name: (file.inode(), file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+
+    def check_disk(self, retrieved=(), is_certain=True):
+        """What is on the disk is what the books say. `retrieved`: messages that may just have been
+        marked as seen, or (is_certain) must have been."""
+        found = self.scan()
+        paths = collections.defaultdict(set)
+        for path, inode in found.items():
+            paths[inode, self.unique_of(path)].add(path)
+        for message in [*self.pending, *self.hidden]:
+            message.set_names(paths[message.inode, message.unique])
+        for message in retrieved:
+            if message in self.alive and message not in self.pending and self.is_maildir:
+                self.check_seen(message, paths[message.inode, message.unique], is_certain)
+        if any(not message.names for message in self.pending):
+            counts['kills: between two files'] += any(message.names for message in self.pending)
+            self.decide(True)
+        expected = {path: message.inode for message in [*self.alive, *self.hidden] for path in message.names}
+        same('the files on the disk', expected, found)
+        missing = [path for path in self.extras if not self.exists(path)]
+        same('other files on the disk that are gone', [], missing)
+
+    def check_seen(self, message, names, is_certain):
+        seen = {'cur/' + add_seen(path.split('/')[1]) for path in message.names}
+        is_alone = len(message.names) == 1 and len(self.groups[message.unique]) == 1
+        if is_certain and is_alone and not message.was_unseen:
+            same('the name of a message that was retrieved', seen, names)
+        check(len(names) == len(message.names) and names <= seen | message.names,
+              'the names of a message that was retrieved', message.names | seen, names)
+        message.set_names(names)
+
+    def decide(self, is_gone):
+        """How the commit of a session that was killed ended."""
+        self.note(f'books: of {list(self.pending)} {"all are" if is_gone else "none is"} gone')
+        counts['kills: ' + ('all' if is_gone else 'none')] += 1
+        if is_gone:
+            self.hidden.update(self.pending)
+            for message in self.pending:
+                del self.alive[message]
+        self.pending = {}
+
+    def settle(self, count, is_read_only):
+        """A session has found so many messages."""
+        if self.pending:
+            self.decide(count == len(self.alive) - len(self.pending))
+        same('the number of messages', len(self.alive), count)
+        if not is_read_only:
+            self.hidden = {}
+        self.check_disk()
+
+    def commit(self, messages):
+        """A session has deleted these, and said so."""
+        for message in messages:
+            if message in self.alive:
+                del self.alive[message]
+                self.deleted.append(message)
+
+    # --- Unique-ids ---
+
+    def note_id(self, message, unique_id, previous):
+        """A listing has this unique-id; previous: those of the listing before it in this session."""
+        group = self.groups[message.unique]
+        # The first keeps it. If that is gone, another may have it in a later session.
+        if message in previous:
+            expected = [previous[message]]
+        elif len(group) == 1 or message is group[0]:
+            expected = [message.plain]
+        elif group[0] in self.alive:
+            expected = [message.digest]
+        else:
+            expected = [message.digest, message.plain]
+        if message.digest is None and unique_id != message.plain and DIGEST.fullmatch(unique_id):
+            message.digest = unique_id
+        expected = [known or message.digest or 'a digest' for known in expected]
+        require(unique_id in expected, f'the unique-id of {message}, of {group}', expected, unique_id)
+        owner = self.owners.setdefault(unique_id, message)
+        require(owner.unique == message.unique, f'the message with the unique-id {unique_id}', owner, message)
+
+    # --- The steps of the neighbour ---
+
+    def new_content(self):
+        self.serial += 1
+        random, line_end = self.random, self.random.choice([b'\n', b'\n', b'\n', b'\r\n'])
+        if random.random() < 0.03:
+            return random.choice([b'', b'\n', b'\r', b'.', b'.\n', b'\n\n.\n', b'a\r', b'\r\n\r\n'])
+        lines = [b'Subject: %08d' % self.serial, b''][:random.choice([2, 2, 2, 1])]
+        lines += [random.choice([b'', b'.', b'..', b'. ', b'text', b'caf\xe9', b'a\rb', b'\0', b'x' * 300])
+                  for _ in range(random.choice([0, 1, 2, 3, 5, 8, 13, 400]))]
+        content = line_end.join(lines) + line_end * random.choice([0, 1, 1, 1, 2])
+        return content.replace(b'\r\n', b'\n', 1) if random.random() < 0.1 else content
+
+    def new_unique(self, content):
+        """A unique part, or a folder's name, that was never there before."""
+        random = self.random
+        while True:
+            number, micro = random.randrange(10 ** 5), random.choice([0, 5, random.randrange(10 ** 6), 1234567])
+            forms = [f'{1_700_000_000 + number % 20}.M{micro}P{number}.host',
+                     f'{1_700_000_000 + number % 20}.P{number}M{micro}Q1.host',
+                     f'{1_700_000_000 + number}.{number}_1.host',
+                     f'{1_700_000_000 + number}.M{micro}P1.h,S={len(content)},W={len(to_wire(content))}',
+                     f'{1_700_000_000 + number}.M{micro}P1.h,S={len(content)},W={3 * len(content) + 9}',
+                     f'm{number}', f'{number}.eml', f'a.M{micro}P{number}']
+            if self.has_odd_names:
+                forms += [f'{1_700_000_000 + number}.M{micro}P1.{"h" * 70}', f'{number} odd name',
+                          f'{number}.caf\u00e9', f'sha256{hashlib.sha256(b"%d" % number).hexdigest()}']
+            unique = random.choice(forms) if random.random() < 0.5 else forms[0]
+            if unique not in self.groups:
+                return unique
+
+    def new_path(self, unique, message=None):
+        """A path for a message; None: it is taken, or was a namesake's, which a session could look for."""
+        if not self.is_maildir:
+            return unique
+        flags = ''.join(sorted(self.random.sample('DFPRSTab', self.random.choice([0, 0, 1, 2, 3]))))
+        path = self.random.choice([f'new/{unique}', f'cur/{unique}:2,{flags}', f'cur/{unique}:2,{flags}'])
+        is_past = any(path in other.past for other in self.groups.get(unique, []) if other is not message)
+        return None if is_past or self.exists(path) else path
+
+    def put(self, unique, path, content):
+        """Delivers a message."""
+        if self.is_maildir:
+            inode = self.write(f'tmp/{unique}', content)
+            if self.random.random() < 0.2:
+                os.link(f'{self.path}/tmp/{unique}', f'{self.path}/{path}')
+                os.unlink(f'{self.path}/tmp/{unique}')
+            else:
+                self.rename(f'tmp/{unique}', path)
+        else:
+            inode = self.write(path, content)
+        message = Message(unique, inode, [path], content, self.is_maildir)
+        self.alive[message] = None
+        return message
+
+    def deliver(self, most=3):
+        for _ in range(self.random.randint(1, most)):
+            content = self.new_content()
+            unique = self.new_unique(content)
+            path = f'new/{unique}' if self.random.random() < 0.7 and self.is_maildir else self.new_path(unique)
+            message = self.put(unique, path, content)
+            self.groups[unique] = [message]
+            self.note(f'neighbour: delivers {message}')
+
+    def flag(self):
+        """Other flags for some messages or all, as an IMAP server gives them."""
+        if not self.is_maildir:
+            return
+        messages = list(self.alive)
+        for message in messages if self.random.random() < 0.05 else self.some(messages, 4):
+            path, target = min(message.names, default=None), self.new_path(message.unique, message)
+            if path and target and target.startswith('cur/'):
+                self.rename(path, target)
+                message.set_names(message.names - {path} | {target})
+                message.was_unseen |= 'S' in path.partition(':')[2] and 'S' not in target.partition(':')[2]
+                self.note(f'neighbour: renames {path} to {target}')
+
+    def may_remove(self, message):
+        """Whether no session would then find, by the unique part, a namesake that it has not listed."""
+        return not any(session.is_writing() and session.has_unlisted_namesake(message) for session in self.sessions)
+
+    def remove(self, messages=None):
+        for message in messages or self.some(list(self.alive), self.random.choice([1, 1, 3])):
+            names = sorted(message.names)
+            if messages is None and len(names) > 1 and self.random.random() < 0.5:
+                names = names[:1]
+            if len(names) == len(message.names) and not self.may_remove(message):
+                continue
+            for path in names:
+                os.unlink(f'{self.path}/{path}')
+                message.names.remove(path)
+            if not message.names:
+                del self.alive[message]
+                self.pending.pop(message, None)
+            self.note(f'neighbour: removes {names} of {message}')
+
+    def firm(self):
+        """The messages that no session was killed over."""
+        return [message for message in self.alive if message not in self.pending]
+
+    def link_other(self):
+        """Another message, whose file is that of one that is there."""
+        for message in self.some(self.firm()):
+            unique = self.new_unique(message.content)
+            path = self.new_path(unique)
+            os.link(f'{self.path}/{min(message.names)}', f'{self.path}/{path}')
+            other = Message(unique, message.inode, [path], message.content, self.is_maildir)
+            self.alive[other] = None
+            self.groups[unique] = [other]
+            self.note(f'neighbour: links {message} to {path}')
+
+    def link_same(self):
+        """A second name for a message."""
+        for message in self.some(self.firm()) if self.is_maildir else []:
+            path = self.new_path(message.unique, message)
+            if path and len(message.names) < 3:
+                os.link(f'{self.path}/{min(message.names)}', f'{self.path}/{path}')
+                message.set_names(message.names | {path})
+                self.note(f'neighbour: links {message} to {path}, too')
+
+    def add_namesake(self, message, content):
+        """Another file with the unique part of a message. Its birth is later."""
+        group = self.groups[message.unique]
+        path = self.new_path(message.unique, None if message in self.alive else message)
+        if not path or self.exists(path) or len(self.fds) > COPIES_MAX:
+            return
+        while time.time() <= max(other.born for other in group) + TICK_S:
+            time.sleep(TICK_S / 4)
+        other = self.put(message.unique, path, content)
+        if len(group) == 1 and message not in self.alive:
+            self.groups[message.unique] = [other]  # it is the one that was there before
+        else:
+            group.append(other)
+            self.fds.append(os.open(f'{self.path}/{path}', os.O_RDONLY))
+        self.note(f'neighbour: delivers {other}, a namesake of {message}')
+
+    def copy(self):
+        """A message with the unique part of another, but not with its content."""
+        for message in self.some(self.firm()) if self.is_maildir else []:
+            group = self.groups[message.unique]
+            serial = re.search(rb'\d{8}', message.content)
+            content = self.new_content()
+            if serial and (',S=' in message.unique or self.random.random() < 0.5):
+                content = message.content.replace(serial[0], b'%08d' % self.serial)
+            if all(other.content != content for other in group) and (serial or ',S=' not in message.unique):
+                self.fds.append(os.open(f'{self.path}/{min(message.names)}', os.O_RDONLY))
+                self.add_namesake(message, content)
+
+    def restore(self):
+        """A deleted message comes back, as from a backup. A session that has listed it and may
+        write could not tell which is which."""
+        for message in self.some(self.deleted):
+            if not any(session.is_writing() and message in session.messages() for session in self.sessions):
+                self.deleted.remove(message)
+                self.add_namesake(message, message.content)
+
+    def edit(self):
+        """A folder's file changes: in place, or it is replaced."""
+        if self.is_maildir or any(session.state == 'transaction' for session in self.sessions):
+            return
+        for message in self.some(self.firm(), 2):
+            content = self.random.choice([self.new_content(), message.content + b'more\n',
+                                          message.content.replace(b'x\n', b'\nx', 1)])
+            if self.random.random() < 0.5 or os.stat(f'{self.path}/{message.unique}').st_nlink > 1:
+                self.write('.new', content)
+                self.rename('.new', message.unique)
+            else:
+                self.write(message.unique, content)
+            message.inode = os.stat(f'{self.path}/{message.unique}').st_ino
+            message.set_content(content)
+            self.note(f'neighbour: edits {message}')
+
+    def move(self):
+        """A folder's file with another name is another message."""
+        for message in [] if self.is_maildir else self.some(self.firm()):
+            unique = self.new_unique(message.content)
+            self.rename(message.unique, unique)
+            del self.alive[message]
+            other = Message(unique, message.inode, [unique], message.content, False)
+            self.alive[other] = None
+            self.groups[unique] = [other]
+            self.note(f'neighbour: renames {message} to {unique}')
+
+    def damage(self):
+        """A cache is lost, damaged, or put back as it was."""
+        names = sorted(name for name in self.our_files() if 'state' not in name)
+        if not names:
+            return
+        name = self.random.choice(names)
+        content = bytearray(open(f'{self.path}/{name}', 'rb').read())
+        how = self.random.choice(['lose', 'octet', 'octet', 'octet', 'octet', 'cut', 'garbage', 'keep', 'old', 'old'])
+        if how == 'keep':
+            self.caches[name] = content
+            return
+        if how == 'octet' and content:
+            content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+        elif how == 'cut':
+            del content[self.random.randrange(len(content) + 1):]
+        elif how == 'garbage':
+            content = self.random.randbytes(self.random.randrange(3000))
+        elif how == 'old':
+            content = self.caches.get(name, content)
+        if how == 'lose':
+            os.unlink(f'{self.path}/{name}')
+        else:
+            self.write(name, content)
+        self.note(f'neighbour: damages {name}: {how}')
+
+    def test_caches(self):
+        """Sessions between which nothing changes take all from the caches, which may be damaged."""
+        if any(session.is_writing() for session in self.sessions):
+            return
+        for _ in range(self.random.choice([2, 2, 5])):
+            session = Session(self, False)
+            session.login()
+            session.list()
+            session.quit()
+            if self.random.random() < 0.7:
+                self.damage()
+
+    def neighbour(self):
+        steps = [self.deliver, self.deliver, self.flag, self.flag, self.remove, self.damage, self.edit, self.move,
+                 self.link_other, self.test_caches]
+        if not arguments.no_namesakes:
+            steps += [self.link_same, self.copy, self.restore]
+        self.random.choice(steps)()
+
+    def copies(self, age_s):
+        now = time.time()
+        return [message for message in self.alive
+                if message is not self.groups[message.unique][0] and message.born + age_s < now]
+
+    # --- One step, and the end ---
+
+    def step(self):
+        old = self.copies(COPY_S)
+        if not all(self.may_remove(message) for message in old):
+            for session in list(self.sessions):
+                session.drop()
+        if old:
+            self.remove(old)
+        kind = self.random.random()
+        if kind < 0.35:
+            self.neighbour()
+        elif not self.sessions or (kind < 0.4 and len(self.sessions) < SESSIONS_MAX):
+            Session(self).login()
+        else:
+            self.random.choice(self.sessions).step()
+        if not self.is_large or self.random.random() < 0.2:
+            self.check_disk()
+
+    def finish(self):
+        """A last session finds everything that must be there."""
+        for session in list(self.sessions):
+            session.drop()
+        session = Session(self, False)
+        session.login()
+        session.list()
+        session.some(session.entries, session.retrieve)
+        session.quit()
+
+    def close(self):
+        for session in list(self.sessions):
+            session.process.kill()
+            session.end()
+        for fd in self.fds:
+            os.close(fd)
+
+
+# --- A session ---
+
+class Entry:
+    """A message of a listing."""
+
+    def __init__(self, message):
+        self.message, self.unique_id = message, message.plain
+        self.is_marked = self.was_marked = self.is_deleted = self.is_retrieved = False
+
+
+class Session:
+    number = 0
+
+    def __init__(self, mailbox, read_only=None):
+        Session.number += 1
+        self.number, self.mailbox, self.random = Session.number, mailbox, mailbox.random
+        self.is_read_only = self.random.random() < 0.2 if read_only is None else read_only
+        self.entries = []
+        self.state = 'authorization'
+        with open(mailbox.here + '/log', 'ab') as log:
+            self.process = subprocess.Popen([handler, *mailbox_options(mailbox.here),
+                                             *['--read-only=yes'] * self.is_read_only],
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        mailbox.sessions.append(self)
+        self.expect(self.hear(), '+OK', 'the greeting')
+
+    # --- Lines ---
+
+    def hear(self):
+        line = self.process.stdout.readline()
+        require(line.endswith(b'\r\n'), f'a line of session {self.number}', 'a line', line)
+        return line
+
+    def say(self, line):
+        try:
+            self.process.stdin.write(line.encode() + b'\r\n')
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and there is no answer
+
+    def ask(self, line):
+        begin = time.monotonic()
+        self.say(line)
+        answer = self.hear()
+        durations[self.kind_of(line)] += (time.monotonic() - begin - durations[self.kind_of(line)]) / 5
+        self.note(line, answer)
+        return answer.decode()[:-2]
+
+    def kind_of(self, line):
+        """Commands that take about the same time."""
+        return line[:4], min(2, sum(entry.is_marked for entry in self.entries)), self.mailbox.is_large
+
+    def ask_all(self, line):
+        """The first line of the answer, and the others, without the stuffing."""
+        answer, lines = self.ask(line), []
+        while answer.startswith('+OK'):
+            line = self.hear()
+            if line == b'.\r\n':
+                break
+            lines.append(line.removeprefix(b'.'))
+        return answer, lines
+
+    def ask_table(self, line):
+        """The first line of the answer to LIST or UIDL, and number -> size or unique-id."""
+        answer, lines = self.ask_all(line)
+        self.expect(answer, '+OK', line)
+        table = {}
+        for text in lines:
+            parts = re.fullmatch(rb'([1-9][0-9]*) ([!-~]{1,70})\r\n', text)
+            require(parts, f'a line of {line}', 'a number and what it has', text)
+            table[int(parts[1])] = parts[2].decode()
+        same(f'the order of {line}', sorted(table), list(table))
+        return answer, table
+
+    def note(self, line, answer):
+        kind = 'read-only session' if self.is_read_only else 'session'
+        self.mailbox.note(f'{kind} {self.number}: {line} -> {answer.decode(errors="replace").strip()}')
+
+    def expect(self, answer, begin, what):
+        answer = answer if isinstance(answer, str) else answer.decode()
+        check(answer.startswith(begin), f'session {self.number}: the answer to {what}', begin, answer)
+
+    # --- Entries ---
+
+    def messages(self):
+        return {entry.message: entry for entry in self.entries}
+
+    def is_writing(self):
+        return self.state == 'transaction' and not self.is_read_only
+
+    def has_unlisted_namesake(self, message):
+        listed = self.messages()
+        return any(other is not message and other in self.mailbox.alive and other not in listed
+                   for other in self.mailbox.groups[message.unique])
+
+    def is_there(self, entry):
+        """Whether its file is there: True, False, or None if nobody knows."""
+        if entry.message in self.mailbox.pending or entry.message in self.mailbox.hidden:
+            return None
+        if any(self.is_in_place_of(other, entry.message) for other in self.mailbox.groups[entry.message.unique]):
+            return None
+        if entry.message in self.mailbox.alive:
+            return True
+        return None if self.has_unlisted_namesake(entry.message) else False
+
+    def is_in_place_of(self, other, message):
+        """Whether a namesake has a path that the session may know as the message's."""
+        return other is not message and other in self.mailbox.alive and not other.names.isdisjoint(message.past)
+
+    def sizes(self, entry):
+        """The sizes that it may be listed with. One that has taken over a unique-id may be taken for
+        the message that had it, until it is retrieved."""
+        message = entry.message
+        group = self.mailbox.groups[message.unique]
+        if message is group[0] or entry.unique_id != message.plain or entry.is_retrieved:
+            return [len(message.wire)]
+        return [len(message.wire), *(len(other.wire) for other in group)]
+
+    def show(self, entry):
+        """How a command names it."""
+        if self.random.random() < 0.5:
+            return str(self.entries.index(entry) + 1)
+        return self.random.choice(['UID:', 'UID:', 'uid:']) + entry.unique_id
+
+    def left(self):
+        return [entry for entry in self.entries if not entry.is_marked and not entry.is_deleted]
+
+    # --- Logging in, waking up ---
+
+    def login(self):
+        self.ask('USER alice')
+        self.open('PASS apple')
+
+    def open(self, command):
+        before = self.mailbox.our_files()
+        answer = self.ask(command)
+        if not self.is_read_only and any(session.is_writing() for session in self.mailbox.sessions):
+            self.expect(answer, '-ERR [IN-USE]', command)
+            return
+        parts = re.fullmatch(r'\+OK (?:\[ACTIVITY/(NEW|NONE)\] )?([0-9]+) messages', answer)
+        check(parts, f'the answer to {command}', 'a number of messages', answer)
+        self.mailbox.settle(int(parts[2]), self.is_read_only)
+        self.check_read_only(before)
+        self.state = 'transaction'
+        older, self.entries = self.entries, [Entry(message) for message in sorted(
+            self.mailbox.alive, key=lambda message: message.order)]
+        if self.random.random() < 0.8 or not arguments.no_namesakes:
+            self.learn({entry.message: entry.unique_id for entry in older})
+        if command == 'WAKE':
+            self.check_news(parts[1], older)
+
+    def check_read_only(self, before):
+        if self.is_read_only:
+            same('the files of ours that a read-only session finds and leaves', before, self.mailbox.our_files())
+
+    def learn(self, previous):
+        """Checks order and unique-ids of a new listing."""
+        lines = self.ask_table('UIDL')[1]
+        same('the numbers of UIDL', list(range(1, len(self.entries) + 1)), list(lines))
+        ids = list(lines.values())
+        same('the number of different unique-ids', len(ids), len(set(ids)))
+        namesakes = collections.Counter(entry.message.unique for entry in self.entries)
+        for i, unique_id in enumerate(ids):
+            if namesakes[self.entries[i].message.unique] > 1:
+                self.find_namesake(i, unique_id)
+            self.entries[i].unique_id = unique_id
+            self.mailbox.note_id(self.entries[i].message, unique_id, previous)
+        counts['checks'] += 1
+
+    def find_namesake(self, i, unique_id):
+        """Finds the namesake that is at position i by its content: namesakes have no order."""
+        unique = self.entries[i].message.unique
+        content = b''.join(self.ask_all(f'TOP UID:{unique_id} 1000000')[1])
+        found = [j for j in range(i, len(self.entries))
+                 if self.entries[j].message.unique == unique and self.entries[j].message.wire == content]
+        check(len(found) == 1, f'the content of {unique_id}',
+              [entry.message.content for entry in self.entries[i:] if entry.message.unique == unique], content)
+        self.entries[i], self.entries[found[0]] = self.entries[found[0]], self.entries[i]
+
+    def check_news(self, news, older):
+        """A message is new if it was not listed before, or if this session had deleted it."""
+        messages = {entry.message for entry in older}
+        holders = {entry.unique_id: entry for entry in older}
+        unlisted = [entry for entry in self.entries if entry.message not in messages]
+        new = [entry for entry in unlisted
+               if entry.unique_id not in holders or holders[entry.unique_id].is_deleted]
+        if new or not unlisted:
+            same(f'whether WAKE finds new messages ({[entry.message for entry in new]})',
+                 'NEW' if new else 'NONE', news)
+
+    # --- What is there ---
+
+    def list(self):
+        answer, lines = self.ask_table('LIST')
+        seen = {number: int(octets) for number, octets in lines.items()}
+        expected = {i: seen[i] if seen.get(i) in self.sizes(entry) else len(entry.message.wire)
+                    for i, entry in enumerate(self.entries, 1)
+                    if not entry.is_marked and not entry.is_deleted and (self.is_there(entry) or i in seen)}
+        others = [self.entries[i - 1].message for i in expected if expected[i] != seen.get(i)]
+        same(f'LIST, of {others}', expected, seen)
+        # What is found to be gone after it was counted is in the sums, and not in the lines.
+        if all(self.is_there(entry) for entry in self.left()):
+            same('the sums of LIST', f'+OK {len(seen)} messages ({sum(seen.values())} octets)', answer)
+
+    def stat(self):
+        answer = self.ask('STAT')
+        sizes = [(self.is_there(entry), self.sizes(entry)) for entry in self.left()]
+        parts = re.fullmatch(r'\+OK ([0-9]+) ([0-9]+)', answer)
+        require(parts, 'the answer to STAT', 'two numbers', answer)
+        count, octets = int(parts[1]), int(parts[2])
+        least = [min(some) for is_there, some in sizes if is_there]
+        most = [max(some) for _, some in sizes]
+        is_good = len(least) <= count <= len(most) and sum(least) <= octets <= sum(most)
+        if not is_good:
+            self.list()  # which may tell more
+        check(is_good, 'STAT, at least', (len(least), sum(least)), answer)
+
+    def uidl(self):
+        seen = self.ask_table('UIDL')[1]
+        expected = {i: entry.unique_id for i, entry in enumerate(self.entries, 1)
+                    if not entry.is_marked and not entry.is_deleted
+                    and (self.is_there(entry) or i in seen)}
+        same('UIDL', expected, seen)
+
+    def one(self, entry):
+        """LIST or UIDL of one message."""
+        number = self.entries.index(entry) + 1
+        for command, values in ('LIST', self.sizes(entry)), ('UIDL', [entry.unique_id]):
+            answer = self.ask(f'{command} {self.show(entry)}')
+            if self.is_there(entry) or answer.startswith('+OK'):
+                expected = [f'+OK {number} {value}' for value in values]
+                check(answer in expected, f'{command} of {entry.message}', expected, answer)
+
+    def nonsense(self):
+        """What is not there, or not any more."""
+        listed = {entry.unique_id for entry in self.entries}
+        others = ['0', str(len(self.entries) + 1), '4294967297', 'UID:no-such-message', 'UID:']
+        others += ['UID:' + message.plain for message in self.mailbox.alive if message.plain not in listed][:3]
+        others += [self.show(entry) for entry in self.entries if entry.is_marked or entry.is_deleted][:3]
+        command = self.random.choice(['RETR', 'LIST', 'UIDL'])
+        other = self.random.choice(others)
+        self.expect(self.ask(f'{command} {other}'), '-ERR', f'{command} {other}')
+
+    # --- Messages ---
+
+    def check_text(self, entry, command, expected):
+        answer, lines = self.ask_all(command)
+        is_there = self.is_there(entry)
+        if is_there is not None:
+            self.expect(answer, '+OK' if is_there else '-ERR', f'{command} of {entry.message}')
+        if is_there and answer.startswith('+OK'):
+            same(f'the octets of {command}', expected.splitlines(True),
+                 b''.join(lines).splitlines(True))
+        return answer.startswith('+OK')
+
+    def retrieve(self, entry):
+        entry.is_retrieved |= self.check_text(entry, f'RETR {self.show(entry)}', entry.message.wire)
+
+    def top(self, entry):
+        count = self.random.choice([0, 0, 1, 5, 1000])
+        self.check_text(entry, f'TOP {self.show(entry)} {count}', top_of(entry.message.wire, count))
+
+    def ask_deletion(self, command, entry):
+        """The answer to DELE or DELI. Returns whether it was done. A message that is gone counts as
+        deleted when it has been marked, perhaps after RSET, too."""
+        answer = self.ask(f'{command} {self.show(entry)}')
+        if self.is_read_only:
+            self.expect(answer, '-ERR [READ-ONLY]', command)
+        elif entry.was_marked and not self.is_there(entry) and answer.startswith('-ERR'):
+            entry.is_deleted = True
+        else:
+            self.expect(answer, '+OK', f'{command} of {entry.message}')
+            return True
+        return False
+
+    def mark(self, entry):
+        if self.ask_deletion('DELE', entry):
+            entry.is_marked = entry.was_marked = True
+
+    def unmark(self):
+        self.expect(self.ask('RSET'), '+OK', 'RSET')
+        for entry in self.entries:
+            entry.is_marked = False
+
+    def delete(self, entry):
+        if not self.ask_deletion('DELI', entry):
+            return
+        counts['deleted'] += entry.message in self.mailbox.alive
+        entry.is_deleted = True
+        self.mailbox.commit([entry.message])
+        self.mailbox.check_disk()
+
+    # --- Commits ---
+
+    def commit(self, command):
+        before = self.mailbox.our_files()
+        answer = self.ask(command)
+        self.expect(answer, '+OK', command)
+        self.committed(True)
+        self.check_read_only(before)
+
+    def committed(self, is_certain):
+        """All marked messages are gone, or (not is_certain) nobody knows."""
+        for entry in self.entries:
+            if entry.is_marked:
+                entry.is_marked, entry.is_deleted = False, True
+                if not is_certain and entry.message in self.mailbox.alive:
+                    self.mailbox.pending[entry.message] = None
+                elif is_certain:
+                    counts['deleted'] += entry.message in self.mailbox.alive
+                    self.mailbox.commit([entry.message])
+        retrieved = [] if self.is_read_only else [entry.message for entry in self.entries if entry.is_retrieved]
+        self.mailbox.check_disk(retrieved, is_certain)
+        if is_certain:
+            for entry in self.entries:
+                entry.is_retrieved = False
+
+    def sleep(self):
+        self.commit('SLEE')
+        self.state = 'sleep'
+
+    def quit(self):
+        if self.state == 'transaction':
+            self.commit('QUIT')
+        else:
+            self.expect(self.ask('QUIT'), '+OK', 'QUIT')
+        self.end([0])
+
+    def end(self, statuses=None):
+        """Waits for the process."""
+        self.process.stdin.close()
+        self.process.stdout.close()
+        status = self.process.wait()
+        self.mailbox.sessions.remove(self)
+        check(not statuses or status in statuses, f'the exit status of session {self.number}', statuses, status)
+
+    def drop(self):
+        """The connection breaks, and nothing is deleted."""
+        self.note('the connection breaks', b'')
+        if self.random.random() < 0.5:
+            self.process.kill()
+            self.end([-signal.SIGKILL])
+        else:
+            self.end([0])
+        self.mailbox.check_disk()
+
+    def kill(self):
+        """Kills the process, or closes the connection, in the middle of a command."""
+        left = self.left()
+        command = self.random.choice({
+            'authorization': ['PASS apple'], 'sleep': ['WAKE'],
+            'transaction': ['QUIT', 'QUIT', 'SLEE'] + ['DELI'] * bool(left and not self.is_read_only)}[self.state])
+        if command == 'PASS apple':
+            self.ask('USER alice')
+        if self.is_writing() and command != 'DELI':
+            for entry in self.random.sample(left, min(len(left), self.random.choice([0, 1, 3, 10, 30]))):
+                self.mark(entry)
+        if command == 'DELI':
+            for entry in self.entries:
+                entry.is_marked = False
+            chosen = self.random.choice(left)
+            command = f'DELI {self.show(chosen)}'
+            chosen.is_marked = True
+        self.say(command)
+        self.wait_for_moment(command)
+        answer = b''
+        if self.random.random() < 0.9:
+            self.process.kill()
+            answer = self.process.stdout.readline()
+            self.note(command + ', and is killed', answer)
+            self.end()
+        else:
+            self.note(command + ', and the client is gone', answer)
+            self.end([0, 74])
+        counts['kills'] += 1
+        if self.state == 'transaction':
+            is_refused = answer.startswith(b'-ERR')
+            if command.startswith('DELI'):
+                is_refused &= not chosen.was_marked or self.is_there(chosen) is True
+                for entry in self.entries:
+                    entry.is_retrieved = False
+            check(not is_refused, f'the answer to {command}', '+OK or nothing', answer)
+            self.committed(answer.startswith(b'+OK'))
+        self.mailbox.check_disk()
+
+    def wait_for_moment(self, command):
+        """Of a command that is under way: its beginning, any, or just after it has removed a file."""
+        paths = [f'{self.mailbox.path}/{path}' for entry in self.entries if entry.is_marked
+                 for path in entry.message.names]
+        how = self.random.choice(['now', 'any', 'any', 'file', 'file', 'file'])
+        if how == 'file' and paths:
+            path = self.random.choice(paths[:3])
+            deadline = time.monotonic() + 0.1
+            while os.path.lexists(path) and time.monotonic() < deadline:
+                pass
+        elif how != 'now':
+            time.sleep(self.random.random() * 1.2 * durations[self.kind_of(command)])
+
+    def step(self):
+        random = self.random
+        if self.state == 'authorization':
+            random.choice([self.login, self.login, self.quit, self.drop, self.kill])()
+            return
+        if self.state == 'sleep':
+            kind = random.random()
+            if kind < 0.8:
+                self.open('WAKE')
+            elif kind < 0.9:
+                self.expect(self.ask('NOOP'), '+OK', 'NOOP')
+                self.expect(self.ask('STAT'), '-ERR', 'STAT')
+            else:
+                random.choice([self.quit, self.drop, self.kill])()
+            return
+        left = self.left()
+        kinds = [self.sleep, self.sleep, self.quit, self.list, self.list, self.stat, self.uidl, self.nonsense]
+        kinds += [self.drop, self.kill, self.unmark] if random.random() < 0.6 else []
+        if left:
+            kinds += [lambda: self.some(left, self.retrieve), lambda: self.some(left, self.top),
+                      lambda: self.one(random.choice(left)), lambda: self.some(left, self.mark),
+                      lambda: self.some(left, self.mark), lambda: self.delete(random.choice(left))]
+        random.choice(kinds)()
+
+    def some(self, entries, action):
+        for entry in self.random.sample(entries, min(len(entries), self.random.choice([1, 1, 2, 5]))):
+            action(entry)
+
+
+# --- The run ---
+
+def mailbox_options(here):
+    user = pwd.getpwuid(os.getuid()).pw_name
+    return [f'--user={user}', f'--users={here}/accounts/users', f'--mailbox={here}/mail/%u', '--login-penalty=0']
+
+
+def give_up(*_):
+    raise Mismatch('an answer', f'one within {ANSWER_S} s', 'none')
+
+
+def report(mailbox, what, expected, seen):
+    print('The last steps:', *mailbox.steps, 'The end of the log:', sep='\n')
+    log = open(mailbox.here + '/log', errors='replace').read().splitlines()
+    print(*log[-5:], f'{what}:', f'  expected: {expected}', f'  seen:     {seen}', sep='\n')
+    print(f'The mailbox is kept: {mailbox.path}')
+    print(f'Again: tests/differential.py --seed={mailbox.seed}' + ' --no-namesakes' * arguments.no_namesakes)
+
+
+def run(here, seed):
+    """All steps of one mailbox. Returns whether all was well."""
+    mailbox = Mailbox(here, seed)
+    counts['mailboxes'] += 1
+    try:
+        for _ in range(mailbox.random.randrange(100, 300)):
+            signal.alarm(ANSWER_S)
+            mailbox.step()
+            counts['steps'] += 1
+            if counts['checks'] >= checks_max or time.monotonic() > end:
+                break
+        signal.alarm(ANSWER_S)
+        mailbox.finish()
+    except Mismatch as mismatch:
+        if mailbox.copies(STALE_S):
+            counts['given up: the machine is too slow'] += 1
+            return True
+        report(mailbox, *mismatch.args)
+        return False
+    except Exception:
+        report(mailbox, 'an exception', 'none', traceback.format_exc())
+        return False
+    finally:
+        signal.alarm(0)
+        mailbox.close()
+    return True
+
+
+here = tempfile.mkdtemp(prefix='differential.')
+os.environ['RUNTIME_DIRECTORY'] = here + '/run'
+os.environ['GCOV_PREFIX'] = here  # a killed process writes half of what gcc counts
+for folder in ['accounts', 'run', 'mail']:
+    os.mkdir(f'{here}/{folder}', 0o700)
+with open(here + '/accounts/users', 'w') as users:
+    users.write('alice:{PLAIN}apple\n')
+signal.signal(signal.SIGALRM, give_up)
+print(f'seed {arguments.seed}', flush=True)
+seed, is_good = arguments.seed, True
+while is_good and counts['checks'] < checks_max and time.monotonic() < end:
+    is_good = run(here, seed)
+    seed += 1
+    if is_good:
+        shutil.rmtree(here + '/mail/alice')
+print(', '.join(f'{name}: {count}' for name, count in sorted(counts.items())))
+if is_good:
+    shutil.rmtree(here)
+sys.exit(not is_good)
