@@ -100,6 +100,8 @@ table() {
 		    tools/check --coverage test-wire
 		meson test -C build --suite analysis
 		    meson test -C build --suite analysis analysis-cppcheck
+		tests/differential.py
+		    tests/differential.py --seconds=2 --no-namesakes
 		HANDLER=$PWD/tests/valgrind SANITIZED=none bats tests/retr.bats
 		    HANDLER=$PWD/tests/valgrind SANITIZED=none bats --filter 'a first octet' tests/retr.bats
 		tools/fuzz NAME SECONDS
@@ -429,6 +431,7 @@ start() {
 	touch "$clone/build/mail/log"
 	echo 'alice:{PLAIN}apple' >"$clone/build/users"
 	try clone tests/stress.py "'sessions': [1-9]"
+	try clone tests/differential.py '^checks: [1-9]'
 	try clone 'tests/crash.py kill' '^kill folder DELI: [1-9][0-9]* points$'
 	try clone 'tests/crash.py EIO' '^EIO folder DELI: [1-9][0-9]* points$'
 	try clone tests/power.py '^power ext4 folder: [1-9][0-9]* disks$'
