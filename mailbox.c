@@ -247,14 +247,6 @@ int mailbox_delete(struct mailbox *mailbox, size_t index)
 			    &mailbox->deletion);
 }
 
-/* For qsort(3). */
-static int compare_marked(const void *left, const void *right)
-{
-	size_t a = *(const size_t *)left, b = *(const size_t *)right;
-
-	return (a > b) - (a < b);
-}
-
 int mailbox_commit(struct mailbox *mailbox)
 {
 	struct selection *marked = &mailbox->marked;
@@ -264,7 +256,6 @@ int mailbox_commit(struct mailbox *mailbox)
 	mailbox->deletion.removed.count = 0;
 	if (marked->count == 0)
 		return 0;
-	qsort(marked->indices, marked->count, sizeof(*marked->indices), compare_marked);
 	r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->left, marked,
 			 &mailbox->deletion);
 	mailbox->report.hidden = mailbox->deletion.hidden;
@@ -347,7 +338,6 @@ static int recover(struct mailbox *mailbox, int64_t deadline_ms)
 
 	if (mailbox->left.count == 0)
 		return 0;
-	*report = (struct deletion_report){ 0 };
 	r = deletion_recover(&mailbox->listing, &mailbox->lock, deadline_ms, &mailbox->left,
 			     report);
 	mailbox->report.completed = report->removed.count - report->hidden;
@@ -410,7 +400,9 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 		r = read_directories(mailbox, &cached, older);
 	}
 	if (r == 0 && rename_namesakes(mailbox)) {
-		listing_clear(&mailbox->listing);
+		listing_clear(&cached);
+		cached = mailbox->listing;
+		mailbox->listing = (struct listing){ 0 };
 		mailbox->is_cached = false;
 		r = read_directories(mailbox, &cached, older);
 	}
@@ -442,7 +434,6 @@ static int open_and_lock(struct mailbox *mailbox)
 
 int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret)
 {
-	static const struct listing none = { 0 };
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
 	int r;
 
@@ -453,7 +444,7 @@ int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **
 	mailbox->path = strdup(path);
 	r = mailbox->path ? open_and_lock(mailbox) : -ENOMEM;
 	if (r == 0)
-		r = read_listing(mailbox, &none);
+		r = read_listing(mailbox, &(struct listing){ 0 });
 	if (r < 0) {
 		(void)mailbox_free(mailbox);
 		return r;
@@ -534,7 +525,8 @@ static int wake(struct mailbox *mailbox, bool *ret_has_new)
 	int r = open_and_lock(mailbox);
 
 	*ret_has_new = false;
-	if (r == 0 && mailbox->left.count == 0)
+	/* Namesakes may be old enough now to be renamed. */
+	if (r == 0 && mailbox->left.count == 0 && mailbox->listing.namesakes == 0)
 		r = listing_is_unchanged(&mailbox->listing, &mailbox->lock.subdirs);
 	if (r == 0)
 		r = list_anew(mailbox, ret_has_new);

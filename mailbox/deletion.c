@@ -26,6 +26,12 @@ struct deletion {
 	struct deletion_report *report;
 };
 
+static void clear_report(struct deletion_report *report)
+{
+	selection_clear(&report->removed);
+	*report = (struct deletion_report){ 0 };
+}
+
 static void clear_deletion(struct deletion *deletion)
 {
 	record_free_keys(&deletion->keys);
@@ -270,9 +276,7 @@ int deletion_run(struct listing *listing, struct lock *lock, struct record_keys 
 	};
 	int r = lock->state_error == 0 ? lock_check(lock) : 0;
 
-	selection_clear(&report->removed);
-	report->hidden = 0;
-	report->error = 0;
+	clear_report(report);
 	if (r == 0)
 		r = selection_reserve(&report->removed, set->count);
 	if (r == 0)
@@ -319,6 +323,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	int r = for_each_file(&deletion, NULL, choose_recorded);
 	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
 
+	clear_report(report);
 	if (r == 0 || r == -EAGAIN)
 		r = find_more_names(&deletion);
 	if (r == 0)

@@ -352,11 +352,13 @@ struct sort_key {
 static int compare_sort_keys(const void *left, const void *right, void *messages)
 {
 	const struct sort_key *a = left, *b = right;
+	int order;
 
 	if (a->arrival_us != b->arrival_us)
 		return a->arrival_us < b->arrival_us ? -1 : 1;
-	return compare_messages((const struct message *)messages + a->index,
-				(const struct message *)messages + b->index);
+	order = compare_messages((const struct message *)messages + a->index,
+				 (const struct message *)messages + b->index);
+	return order != 0 ? order : (a->index > b->index) - (a->index < b->index);
 }
 
 /* Copies a text to where *next points, and moves that behind it. */
