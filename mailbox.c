@@ -273,8 +273,15 @@ size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices
 
 /* ---- Flags ---- */
 
+/* What is left of marking messages as seen. */
+struct seen {
+	struct listing *listing;
+	int error; /* of the first that could not be changed */
+};
+
 static int mark_file_seen(const struct subdirs *subdirs, struct message *message, void *context)
 {
+	struct seen *seen = context;
 	const int *fds = subdirs->fds;
 	auto_free char *name = NULL;
 	int r = maildir_name_add_seen(message->name, &name);
@@ -282,32 +289,31 @@ static int mark_file_seen(const struct subdirs *subdirs, struct message *message
 	if (r < 0 || (message->subdir == SUBDIR_CUR && strcmp(name, message->name) == 0))
 		return r;
 	r = listing_rename_file(fds[message->subdir], message->name, fds[SUBDIR_CUR], name);
-	if (r == -EEXIST && message->others) /* that is another name of this very file */
-		return 0;
-	if (r < 0)
+	if (r == -ENOENT)
 		return r;
-	message->subdir = SUBDIR_CUR;
-	return listing_rename(context, message, name);
+	if (r == 0) {
+		message->subdir = SUBDIR_CUR;
+		r = listing_rename(seen->listing, message, name);
+	}
+	/* -EEXIST: it may be another name of this very file. */
+	if (seen->error == 0 && !(r == -EEXIST && message->others))
+		seen->error = r;
+	return 0;
 }
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	struct listing *listing = &mailbox->listing;
-	int error = 0;
+	struct seen seen = { .listing = &mailbox->listing };
+	int r;
 
 	if (!mailbox->lock.subdirs.is_maildir || mailbox->access == MAILBOX_READ_ONLY)
 		return 0;
-	for (size_t i = 0; i < mailbox->retrieved.count; i++) {
-		size_t index = mailbox->retrieved.indices[i];
-		int r = listing_with_file(listing, &mailbox->lock.subdirs, index, mark_file_seen,
-					  listing);
-
-		message_at(mailbox, index)->is_retrieved = false;
-		if (error == 0 && r != -ENOENT)
-			error = r;
-	}
+	r = listing_with_files(seen.listing, &mailbox->lock.subdirs, &mailbox->retrieved,
+			       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &seen);
+	for (size_t i = 0; i < mailbox->retrieved.count; i++)
+		message_at(mailbox, mailbox->retrieved.indices[i])->is_retrieved = false;
 	mailbox->retrieved.count = 0;
-	return error;
+	return seen.error ? seen.error : r;
 }
 
 /* ---- Beginning and end ---- */
@@ -520,11 +526,13 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 	return 0;
 }
 
-static int wake(struct mailbox *mailbox, bool *ret_has_new)
+int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 {
-	int r = open_and_lock(mailbox);
+	int r;
 
+	mailbox->report = (struct mailbox_report){ 0 };
 	*ret_has_new = false;
+	r = open_and_lock(mailbox);
 	/* Namesakes may be old enough now to be renamed. */
 	if (r == 0 && mailbox->left.count == 0 && mailbox->listing.namesakes == 0)
 		r = listing_is_unchanged(&mailbox->listing, &mailbox->lock.subdirs);
@@ -532,19 +540,10 @@ static int wake(struct mailbox *mailbox, bool *ret_has_new)
 		r = list_anew(mailbox, ret_has_new);
 	else if (r > 0 && !mailbox->lock.subdirs.is_maildir)
 		remeasure_sizes(mailbox);
-	if (r < 0)
+	if (r < 0) {
+		lock_close(&mailbox->lock);
 		return r;
+	}
 	reserve_record(mailbox);
 	return 0;
-}
-
-int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
-{
-	int r;
-
-	mailbox->report = (struct mailbox_report){ 0 };
-	r = wake(mailbox, ret_has_new);
-	if (r < 0)
-		lock_close(&mailbox->lock);
-	return r;
 }
