@@ -44,6 +44,26 @@ took_cache() {
 	! grep -qE 'getdents64|"[0-9]+\.M[12]P1\.' trace
 }
 
+# fill FROM TO: ordinary messages, five for each number, whose names tell no size.
+fill() {
+	/usr/bin/python3 - "$mail/alice/cur" "$@" <<-'END'
+		import sys
+		path, first, last = sys.argv[1], *map(int, sys.argv[2:])
+		for i in range(first * 1000, last * 1000, 200):
+		    open(f'{path}/{i}.M1P1.h:2,S', 'w').write('message\n' * (i % 9))
+	END
+}
+
+# read_no_directory: whether the last session did without the directories.
+read_no_directory() {
+	! grep -q getdents64 trace
+}
+
+# opened_message: whether the last session opened the file of a message.
+opened_message() {
+	grep -q '"[0-9]*\.M1P1\.h.*O_NOCTTY' trace
+}
+
 @test "a session reads no directory and no message if there is a cache, whatever the names are" {
 	make_large
 	listed UIDL LIST STAT QUIT
@@ -161,4 +181,153 @@ took_cache() {
 	cmp out first
 	took_cache
 	[ -z "$(troubles)" ]
+}
+
+@test "a session whose directories have not changed since the cache was made lists the same without them" {
+	fill 1000 1300
+	listed UIDL LIST STAT QUIT
+	run ! read_no_directory
+	cp out first
+	listed UIDL LIST STAT QUIT
+	read_no_directory
+	cmp out first
+	[ "$(stat -c %a "$cache")" = 600 ]
+	run ! opened_message
+}
+
+@test "a session that asks for no sizes leaves those that are known in the cache" {
+	fill 1000 1300
+	listed STAT QUIT
+	touch "$mail/alice/new/1.M1P1.h,W=0"
+	listed UIDL QUIT
+	run ! read_no_directory
+	rm "$mail/alice/new/1.M1P1.h,W=0"
+	listed STAT QUIT
+	cp out first
+	listed STAT QUIT
+	read_no_directory
+	cmp out first
+	run ! opened_message
+}
+
+@test "after any change of a directory it is read" {
+	fill 1000 1300
+	listed UIDL QUIT
+	changes=(
+		"touch $mail/alice/new/1.M1P1.h"
+		"mv $mail/alice/new/1.M1P1.h $mail/alice/cur/1.M1P1.h:2,"
+		"mv $mail/alice/cur/1.M1P1.h:2, $mail/alice/cur/1.M1P1.h:2,F"
+		"rm $mail/alice/cur/1.M1P1.h:2,F"
+	)
+	for change in "${changes[@]}"; do
+		$change
+		listed UIDL QUIT
+		run ! read_no_directory
+		cp out with
+		rm "$cache"
+		listed UIDL QUIT
+		cmp out with
+		listed UIDL QUIT
+		read_no_directory
+		cmp out with
+	done
+}
+
+@test "what a session deletes is not in the cache" {
+	fill 1000 1300
+	listed UIDL QUIT
+	listed 'DELE 1' 'DELE 3' 'RETR 2' QUIT
+	listed UIDL QUIT
+	run ! read_no_directory
+	grep -q '^1 1000200\.M1P1' out
+	listed UIDL QUIT
+	read_no_directory
+	grep -q '^1 1000200\.M1P1' out
+	grep -q '^2 1000600\.M1P1' out
+}
+
+@test "a size that RETR finds wrong is corrected in the cache of all messages" {
+	fill 1000 1300
+	mv "$mail/alice/cur/1000000.M1P1.h:2,S" "$mail/alice/cur/1000000.M1P1.h,W=99:2,S"
+	listed 'LIST 1' QUIT
+	grep -q '^+OK 1 99' out
+	right=$(sed 's/$/\r/' "$mail/alice/cur/1000000.M1P1.h,W=99:2,S" | wc -c)
+	listed 'RETR 1'
+	read_no_directory
+	listed 'LIST 1'
+	read_no_directory
+	grep -q "^+OK 1 $right" out
+}
+
+@test "a cache of all messages that is damaged, cut off or a copy is as none" {
+	fill 1000 1300
+	listed UIDL QUIT
+	cp out first
+	cp "$cache" good
+	cat >damage.py <<-'END'
+		import subprocess, sys
+		path, *command = sys.argv[1:]
+		good = open('good', 'rb').read()
+		places = [*range(0, 260), *range(260, len(good), 997), len(good) - 1]
+		for damaged in ([good[:i] + bytes([good[i] ^ 1]) + good[i + 1:] for i in places] +
+		                [good[:i] for i in places[::7]] + [good + b'x', b'', good * 2]):
+		    open(path, 'wb').write(damaged)
+		    done = subprocess.run(command, input=b'USER alice\nPASS apple\nUIDL\nQUIT\n', capture_output=True)
+		    assert done.stdout == open('first', 'rb').read(), done
+		    assert open(path, 'rb').read() == good
+	END
+	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
+	# All of the mailbox, with its times.
+	cp -a "$mail/alice" "$mail/bob"
+	rm -r "$mail/alice"
+	mv "$mail/bob" "$mail/alice"
+	listed UIDL QUIT
+	run ! read_no_directory
+	cmp out first
+}
+
+@test "no session fails because the cache of all messages cannot be read or written" {
+	fill 1000 1300
+	listed UIDL QUIT
+	cp out first
+	rm "$cache"
+	mkdir "$cache" "$cache.new"
+	listed UIDL QUIT
+	cmp out first
+	rmdir "$cache" "$cache.new"
+	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >script
+	trace trace trace=pwrite64 -e inject=pwrite64:error=ENOSPC "$HANDLER" "${options[@]}" <script >out 2>log
+	grep -q INJECTED trace
+	cmp out first
+	[ ! -e "$cache" ]
+	[ ! -e "$cache.new" ]
+	options+=(--read-only=yes)
+	listed UIDL QUIT
+	[ ! -e "$cache" ]
+}
+
+# A file that is root's in a sticky directory cannot be removed: its message is deleted by a record.
+@test "the cache hides no message after the record that deleted it is gone" {
+	needs_root
+	fill 1000 1300
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	chown -R nobody "$mail"
+	chown root "$mail/alice/cur" "$mail/alice/cur/1000200.M1P1.h:2,S"
+	chmod 1777 "$mail/alice/cur"
+	options+=(--user=nobody)
+	as_alice 'DELE 1' 'DELE 2' QUIT
+	[ "${lines[2]}" = '+OK goodbye' ]
+	grep -q '1 deleted messages of .* are hidden' log
+	rm -f "$cache"
+	start_session sleeper
+	login sleeper
+	ask sleeper SLEE
+	rm "$mail/alice/.pop3-handler.state"
+	ask sleeper WAKE
+	[[ $reply == '+OK [ACTIVITY/NONE] 1498 messages' ]]
+	ask sleeper STAT # so that there is something to save
+	ask sleeper QUIT
+	hang_up sleeper
+	as_alice
+	[[ $(cat out) == *'+OK 1499 messages'* ]]
 }
