@@ -143,6 +143,8 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 		return false;
 	if (entry->flags & CACHE_OTHER_NAME)
 		return listing->count > 0 && !version &&
+		       entry->unique_octets == message[-1].unique_octets &&
+		       memcmp(name, message[-1].name, entry->unique_octets) == 0 &&
 		       listing_add_name(listing, message - 1, name, entry->subdir) == 0;
 	if (entry->flags & CACHE_STAND_IN) {
 		stand_in = next_text(texts, WIRE_UNIQUE_ID_MAX);
