@@ -78,6 +78,8 @@ table() {
 		    HANDLER=$PWD/build-demo/pop3-handler tests/crash.py EIO folder DELI
 		tests/power.py
 		    HANDLER=$PWD/build-demo/pop3-handler unshare --mount tests/power.py ext4 folder 50
+		tests/torn.py
+		    HANDLER=$PWD/build/pop3-handler tests/torn.py --messages=200 --seconds=1 commit wakes
 		tests/stress.py
 		    tests/stress.py 1 renames build/pop3-handler build/mail --user=root --users=build/users --mailbox=build/mail/%u
 
@@ -432,6 +434,7 @@ start() {
 	echo 'alice:{PLAIN}apple' >"$clone/build/users"
 	try clone tests/stress.py "'sessions': [1-9]"
 	try clone tests/differential.py '^checks: [1-9]'
+	try clone tests/torn.py '^commit, over: rounds: [1-9]'
 	try clone 'tests/crash.py kill' '^kill folder DELI: [1-9][0-9]* points$'
 	try clone 'tests/crash.py EIO' '^EIO folder DELI: [1-9][0-9]* points$'
 	try clone tests/power.py '^power ext4 folder: [1-9][0-9]* disks$'
