@@ -113,7 +113,7 @@ int mailbox_delete(struct mailbox *mailbox, size_t index);
  * gone, unless the disk had no space for the record of a commit and they were deleted one by one;
  * mailbox_removed() tells. The others are still there and marked:
  *   -EROFS, -EACCES, -EPERM  the files cannot be removed
- *   -ESTALE                  the state file, and with it the lock, was removed
+ *   -ENOLCK                  the state file, and with it the lock, was removed
  *   -EIO                     the disk failed before anything was certain
  * and what mailbox_delete() says. */
 int mailbox_commit(struct mailbox *mailbox);

@@ -18,7 +18,7 @@
 #define CACHE_NEW_NAME ".pop3-handler.cache.new"
 
 /* Enough for some millions of messages; whatever is longer was not written here. */
-#define CACHE_OCTETS_MAX (512 << 20)
+#define CACHE_OCTETS_MAX (256 << 20)
 
 /* In the byte order of this machine. Entries follow it; in a folder, as many stamps of the files
  * that have these sizes, all 0 if unknown; then texts, each ended by a NUL. */

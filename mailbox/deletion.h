@@ -22,7 +22,7 @@ struct deletion_report {
  * unless the disk had no space for a record and they were deleted one by one:
  *   -EROFS, -EACCES, -EPERM  the files cannot be removed
  *   -EAGAIN                  others rename a message faster than we can follow
- *   -ESTALE                  the state file, and with it the lock, was removed
+ *   -ENOLCK                  the state file, and with it the lock, was removed
  *   -EIO, -ENOMEM            and others of the system */
 int deletion_run(struct listing *listing, struct lock *lock, struct record_keys *left,
 		 const struct selection *set, struct deletion_report *report);

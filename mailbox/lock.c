@@ -121,8 +121,8 @@ int lock_check(const struct lock *lock)
 	if (fstat(lock->state_fd, &ours) < 0)
 		return -errno;
 	if (fstatat(lock->root_fd, STATE_NAME, &there, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? -ESTALE : -errno;
-	return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino ? 0 : -ESTALE;
+		return errno == ENOENT ? -ENOLCK : -errno;
+	return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino ? 0 : -ENOLCK;
 }
 
 /* Drops what a shared file system keeps of a file, though another host has written it meanwhile:

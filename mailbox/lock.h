@@ -38,7 +38,7 @@ int lock_open(const char *path, struct lock *lock);
 /* The same, but takes no lock, and creates nothing. */
 int lock_open_read_only(const char *path, struct lock *lock);
 
-/* Whether the lock still excludes others: -ESTALE if its file was removed or replaced. */
+/* Whether the lock still excludes others: -ENOLCK if its file was removed or replaced. */
 int lock_check(const struct lock *lock);
 
 /* Writes a record as record_write() does; if another is kept in the state file, into a new one that
