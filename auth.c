@@ -259,7 +259,7 @@ static void search_end(struct search *search)
 	if (search->line)
 		explicit_bzero(search->line, search->line_octets);
 	free(search->line);
-	util_wipe(search->decoy);
+	util_wipe(&search->decoy);
 }
 
 #define auto_search __attribute__((cleanup(search_end)))
@@ -582,7 +582,7 @@ void auth_free(struct account *account)
 	if (account) {
 		free(account->user);
 		free(account->mailbox);
-		util_wipe(account->password);
+		util_wipe(&account->password);
 		free(account);
 	}
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Who owns what: the cleanup attributes, and how ownership leaves them; files read and written
- * whole; the clock; instruments. No policy here. */
+ * Ownership by cleanup attributes, files read and written whole, the clock, instruments. */
 #pragma once
 
 #include <errno.h>
@@ -20,12 +19,12 @@
 
 #define UTIL_NS_PER_S INT64_C(1000000000)
 
-/* Symbols of instruments that some builds have. */
+/* Instruments that some builds have. */
 extern void __lsan_do_leak_check(void) __attribute__((weak)); /* NOLINT */
 extern void __gcov_exit(void) __attribute__((weak));	      /* NOLINT */
 
-/* Whether instruments have something to do when the process exits. Told at run time, so that all
- * builds leave by the same code; no restriction may depend on what a preloaded library has. */
+/* Whether instruments have work at exit. Tested at run time, so that all builds leave by the same
+ * code; a preloaded library could feign it, so no restriction may depend on it. */
 static inline bool util_reports_at_exit(void)
 {
 	return __lsan_do_leak_check != NULL || __gcov_exit != NULL;
@@ -38,7 +37,7 @@ static inline bool util_reports_at_exit(void)
 #define UTIL_HAS_ASAN false
 #endif
 
-/* Milliseconds of a clock that nobody sets. */
+/* Monotonic. */
 static inline int64_t util_now_ms(void)
 {
 	struct timespec now;
@@ -58,32 +57,26 @@ static inline void util_close(const int *fd)
 		(void)close(*fd);
 }
 
-/* Closes a descriptor now, and forgets it. */
 static inline void util_drop(int *fd)
 {
 	util_close(fd);
 	*fd = -1;
 }
 
-/* Overwrites a secret string and frees it. Takes NULL. */
-static inline void util_wipe(char *secret)
+/* Overwrites and frees a secret string, which may be NULL. */
+static inline void util_wipe(char *const *secret)
 {
-	if (secret)
-		explicit_bzero(secret, strlen(secret));
-	free(secret);
+	if (*secret)
+		explicit_bzero(*secret, strlen(*secret));
+	free(*secret);
 }
 
-static inline void util_wipe_at(char **secret)
-{
-	util_wipe(*secret);
-}
-
-/* The owner of a variable declared with one of these is the scope that it stands in. */
+/* The scope of such a variable owns its value. */
 #define auto_free __attribute__((cleanup(util_free)))
 #define auto_fd __attribute__((cleanup(util_close)))
-#define auto_wipe __attribute__((cleanup(util_wipe_at)))
+#define auto_wipe __attribute__((cleanup(util_wipe)))
 
-/* These mark where ownership leaves such a variable: the caller of take_*() owns the result. */
+/* Take the value out of such a variable: the caller owns it now. */
 #define take_ptr(pointer)                               \
 	({                                              \
 		__typeof__(pointer) taken_ = (pointer); \
@@ -107,21 +100,16 @@ static inline void util_cut_path(char *path)
 	memmove(path, directory, strlen(directory) + 1);
 }
 
-/* Writes all of some octets at an offset of a file. Returns 0 or a negative errno. */
+/* Writes all octets at an offset of a file. Returns 0 or a negative errno. */
 static inline int util_pwrite(int fd, const void *octets, size_t count, uint64_t offset)
 {
-	size_t done = 0;
+	for (size_t done = 0; done < count;) {
+		ssize_t n = TEMP_FAILURE_RETRY(pwrite(fd, (const char *)octets + done, count - done,
+						      (off_t)(offset + done)));
 
-	while (done < count) {
-		ssize_t n = pwrite(fd, (const char *)octets + done, count - done,
-				   (off_t)(offset + done));
-
-		if (n == 0)
-			return -EIO;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0)
-			done += (size_t)n;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
 	}
 	return 0;
 }
@@ -129,11 +117,8 @@ static inline int util_pwrite(int fd, const void *octets, size_t count, uint64_t
 /* As read(2), but a signal does not end it, and a failure is a negative errno. */
 static inline ssize_t util_read(int fd, void *ret_octets, size_t count)
 {
-	ssize_t n;
+	ssize_t n = TEMP_FAILURE_RETRY(read(fd, ret_octets, count));
 
-	do {
-		n = read(fd, ret_octets, count);
-	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
 
@@ -141,23 +126,20 @@ static inline ssize_t util_read(int fd, void *ret_octets, size_t count)
 static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_t offset)
 {
 	size_t done = 0;
+	ssize_t n = 1;
 
-	while (done < count) {
-		ssize_t n =
-			pread(fd, (char *)ret_octets + done, count - done, (off_t)(offset + done));
-
-		if (n == 0)
-			break;
-		if (n < 0 && errno != EINTR)
+	while (done < count && n > 0) {
+		n = TEMP_FAILURE_RETRY(
+			pread(fd, (char *)ret_octets + done, count - done, (off_t)(offset + done)));
+		if (n < 0)
 			return -errno;
-		if (n > 0)
-			done += (size_t)n;
+		done += (size_t)n;
 	}
 	return (ssize_t)done;
 }
 
-/* Opens a file of a directory, if it is a regular one; never waits. Returns a descriptor, or what
- * openat(2) says: -ELOOP for a symbolic link, -ENXIO for anything else. */
+/* Opens a regular file in a directory; never waits. Returns a descriptor, or as openat(2): -ELOOP
+ * for a symbolic link, -ENXIO for anything else. */
 static inline int util_open_regular_file(int directory_fd, const char *name, int flags,
 					 struct stat *ret_status)
 {
@@ -171,16 +153,16 @@ static inline int util_open_regular_file(int directory_fd, const char *name, int
 	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -ENXIO;
 }
 
-/* Replaces a file in a directory by these octets, or leaves it as it was. Readers have no lock:
- * they see the old file or the new one, which is made under the name `fresh`. What a loss of power
- * leaves of it is for them to tell. Returns 0 or a negative errno. */
+/* Replaces a file in a directory, or leaves it as it was. Readers have no lock: they see the old
+ * file or the new one, which is made as `fresh`; after a loss of power it may be damaged. Returns 0
+ * or a negative errno. */
 static inline int util_replace(int directory_fd, const char *name, const char *fresh,
 			       const void *octets, size_t count)
 {
 	auto_fd int fd = -1;
 	int r;
 
-	(void)unlinkat(directory_fd, fresh, 0); /* a process that was killed may have left one */
+	(void)unlinkat(directory_fd, fresh, 0); /* a killed process may have left one */
 	fd = openat(directory_fd, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    S_IRUSR | S_IWUSR);
 	if (fd < 0)
