@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * Accounts from a passwd-file. The file is the administrator's, but may have mistakes; the name
- * and the password come from a stranger: all of this runs before login. */
+ * Accounts from a passwd-file. The file is the administrator's, but may have mistakes; name and
+ * password come from a stranger: this runs before login. */
 #include "auth.h"
 
 #include "lib/file-stamp.h"
@@ -30,12 +30,11 @@ struct passwd_line {
 /* Reading the whole passwd-file for one user, and what has been found. */
 struct search {
 	const char *user; /* NULL: nobody */
-	size_t user_octets;
-	char *line; /* the user's line; NULL: not found */
+	char *line;	  /* the user's line; NULL: not found */
 	size_t line_octets;
 	struct passwd_line entry; /* the user's; it points into `line` */
 	struct file_stamp stamp;  /* of the file; all 0: it changed just now */
-	char *decoy;		  /* a crypt(3) string that costs what checking a password costs */
+	char *decoy;		  /* a crypt(3) string that costs what a check of a password does */
 };
 
 /* Takes a line apart, in place. Returns 0, or -EINVAL if it is no account. */
@@ -58,8 +57,7 @@ static int parse_line(char *line, struct passwd_line *ret_entry)
 	return 0;
 }
 
-/* What follows the scheme of a password field, and whether it is the password itself. NULL: the
- * scheme is unknown. */
+/* Finds what follows the scheme: a hash, or the password itself. NULL: an unknown scheme. */
 static const char *skip_scheme(const char *field, bool *ret_is_plain)
 {
 	static const char *const schemes[] = {
@@ -79,7 +77,6 @@ static const char *skip_scheme(const char *field, bool *ret_is_plain)
 	return NULL;
 }
 
-/* Whether crypt(3) can check a password against this string at all. */
 static bool is_crypt_string(const char *text)
 {
 	int kind = crypt_checksalt(text);
@@ -107,11 +104,11 @@ static int note_decoy(struct search *search, const char *password)
 	return 0;
 }
 
-/* Keeps a copy of the line that is the user's. The first one counts. */
+/* Keeps a copy of the user's line. The first one counts. */
 static int note_user(struct search *search, const char *line, size_t name_octets)
 {
-	if (!search->user || search->line || name_octets != search->user_octets ||
-	    memcmp(line, search->user, name_octets) != 0)
+	if (!search->user || search->line || strncmp(line, search->user, name_octets) != 0 ||
+	    search->user[name_octets] != '\0')
 		return 0;
 	search->line = strdup(line);
 	if (!search->line)
@@ -120,7 +117,7 @@ static int note_user(struct search *search, const char *line, size_t name_octets
 	return parse_line(search->line, &search->entry);
 }
 
-/* Looks at one line, of which most often nothing but the name counts. */
+/* Does not take the line apart, because mostly only the name counts. */
 static int search_line(void *context, char *line)
 {
 	const char *name_end = strchr(line, ':');
@@ -129,7 +126,7 @@ static int search_line(void *context, char *line)
 	if (!name_end || name_end == line)
 		return -EINVAL;
 	r = note_user(context, line, (size_t)(name_end - line));
-	return r == 0 ? note_decoy(context, name_end + 1) : r;
+	return r < 0 ? r : note_decoy(context, name_end + 1);
 }
 
 /* The passwd-file that is being read. */
@@ -177,8 +174,8 @@ static char *find_line_end(struct reader *reader, bool *ret_is_long)
 	}
 }
 
-/* Finds the next line, and puts a NUL in the place of its line end. Returns 1, 0 when there is no
- * more, or -EINVAL for a line that is too long or has a NUL. */
+/* Finds the next line and ends it with a NUL. Returns 1, 0 when there is no more, or -EINVAL for a
+ * line that is too long or has a NUL. */
 static int next_line(struct reader *reader, char **ret_line)
 {
 	bool is_long;
@@ -199,8 +196,8 @@ static int next_line(struct reader *reader, char **ret_line)
 	return 1;
 }
 
-/* What is done with each line of the file: it may take it apart. Returns 0, -EINVAL for one that
- * is no account, or what ends the reading. */
+/* Handles a line, which it may change. Returns 0, -EINVAL for one that is no account, or what ends
+ * the reading. */
 typedef int line_handler(void *context, char *line);
 
 static int read_each_line(struct reader *reader, line_handler *handle, void *context,
@@ -221,7 +218,7 @@ static int read_each_line(struct reader *reader, line_handler *handle, void *con
 	}
 }
 
-/* The stamp of what is going to be read; all 0 if a change after that might not show. */
+/* The stamp of the file before it is read; all 0 if a later change might not show. */
 static struct file_stamp stable_stamp(int fd)
 {
 	int64_t now_ns = file_stamp_now_ns();
@@ -232,25 +229,19 @@ static struct file_stamp stable_stamp(int fd)
 	return stamp;
 }
 
-/* Reads all of the file, and leaves nobody's password in memory. */
+/* Leaves no password in memory. */
 static int read_passwd_file(const char *users, line_handler *handle, void *context,
 			    struct auth_report *report, struct file_stamp *ret_stamp)
 {
-	struct reader *reader = calloc(1, sizeof(*reader));
+	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
+	struct reader reader = { .fd = fd };
 	int r;
 
-	if (!reader)
-		return -ENOMEM;
-	reader->fd = open(users, O_RDONLY | O_CLOEXEC);
-	if (reader->fd >= 0) {
-		*ret_stamp = stable_stamp(reader->fd);
-		r = read_each_line(reader, handle, context, report);
-		(void)close(reader->fd);
-	} else {
-		r = -errno;
-	}
-	explicit_bzero(reader, sizeof(*reader));
-	free(reader);
+	if (fd < 0)
+		return -errno;
+	*ret_stamp = stable_stamp(fd);
+	r = read_each_line(&reader, handle, context, report);
+	explicit_bzero(&reader, sizeof(reader));
 	return r;
 }
 
@@ -291,9 +282,8 @@ static int matches_hash(const char *hash, const char *password)
 	return match;
 }
 
-/* Whether the password is the user's. Every failure costs one crypt(3), if the file has any:
- * for a user who does not exist, or has no password that could match, or a {PLAIN} one.
- * Returns 1, 0 or -ENOMEM. */
+/* Every failure costs one crypt(3), if the file has any: for an unknown user, a {PLAIN} password
+ * or none that could match, too. Returns 1, 0 or -ENOMEM. */
 static int check_password(const struct search *search, const char *password)
 {
 	const char *secret = NULL;
@@ -311,8 +301,7 @@ static int check_password(const struct search *search, const char *password)
 	return r < 0 ? r : 0;
 }
 
-/* The value of `name` or `name=value` in the words of `extra`, up to the next blank; NULL: it is
- * not there. */
+/* The value of `name` or `name=value` in `extra`, up to the next blank; NULL: it is not there. */
 static const char *find_extra(const char *extra, const char *name)
 {
 	size_t name_octets = strlen(name);
@@ -327,8 +316,8 @@ static const char *find_extra(const char *extra, const char *name)
 	return NULL;
 }
 
-/* The account's own template, of userdb_mail; NULL: it has none. It is `maildir:PATH[:OPTIONS]` or
- * just a path, in which "~/" is the home directory. -ENXIO: it is some other kind of mailbox. */
+/* The account's own template, of userdb_mail; NULL: none. It is `maildir:PATH[:OPTIONS]` or just a
+ * path, in which "~/" is the home directory. -ENXIO: another kind of mailbox. */
 static int find_own_template(const struct passwd_line *entry, char **ret)
 {
 	static const char prefix[] = "maildir:", letters[] = "abcdefghijklmnopqrstuvwxyz";
@@ -362,20 +351,11 @@ static int find_mailbox(const struct passwd_line *entry, const char *template, c
 	return r == -EINVAL ? -ENXIO : r;
 }
 
-/* Refuses a login. The reason is for the administrator; the client must not hear of it. */
+/* The reason is for the administrator; the client must not hear of it. */
 static int refuse(struct auth_report *report, const char *reason)
 {
 	report->refusal = reason;
 	return -EKEYREJECTED;
-}
-
-/* Why a search has found nobody. */
-static int refuse_unknown(const struct search *search, const char *users,
-			  struct auth_report *report)
-{
-	if (!users)
-		return refuse(report, "users is not set");
-	return refuse(report, search->user ? "no such user" : "a bad user name");
 }
 
 static void free_account(struct account **account)
@@ -394,8 +374,10 @@ static int make_account(const struct search *search, const char *users, const ch
 	auto_account struct account *account = NULL;
 	int r;
 
+	if (!users)
+		return refuse(report, "users is not set");
 	if (!search->line)
-		return refuse_unknown(search, users, report);
+		return refuse(report, search->user ? "no such user" : "a bad user name");
 	if (find_extra(entry->extra, "nologin"))
 		return refuse(report, "the account has nologin");
 	read_only = find_extra(entry->extra, "read-only");
@@ -428,16 +410,12 @@ static bool is_bad_name(const char *user)
 	return *user == '\0';
 }
 
-/* Searches the passwd-file, if there is one; nobody has a bad name. Goes on after the user is
- * found: so it takes the same time for everybody. */
+/* Goes on after the user is found: so it takes the same time for everybody. */
 static int search_user(struct search *search, const char *users, const char *user,
 		       struct auth_report *ret_report)
 {
 	*ret_report = (struct auth_report){ 0 };
-	if (!is_bad_name(user)) {
-		search->user = user;
-		search->user_octets = strlen(user);
-	}
+	search->user = is_bad_name(user) ? NULL : user;
 	return users ? read_passwd_file(users, search_line, search, ret_report, &search->stamp) : 0;
 }
 
@@ -521,8 +499,8 @@ struct root_search {
 	void *context;
 };
 
-/* The directory that holds this user's mailbox and others like it: the parent of the home
- * directory, the constant part of a template, the parent of a path of its own. */
+/* The directory that holds this mailbox and others like it: the parent of the home directory, the
+ * constant part of a template, or the parent of the account's own path. */
 static int find_root(const struct passwd_line *entry, const char *template, char **ret_path)
 {
 	auto_free char *own_template = NULL;
@@ -542,16 +520,14 @@ static int find_root(const struct passwd_line *entry, const char *template, char
 	return *ret_path ? r : -ENOMEM;
 }
 
-/* Only an account with a home directory, or a mailbox path of its own, can be where others are not.
- */
+/* Only a home directory or a mailbox path of its own takes an account away from the others. */
 static int note_root(void *context, char *line)
 {
 	const struct root_search *search = context;
 	auto_free char *root = NULL;
 	struct passwd_line entry;
-	int r;
+	int r = parse_line(line, &entry);
 
-	r = parse_line(line, &entry);
 	if (r < 0 || (strncmp(search->template, "%h", 2) != 0 && *entry.extra == '\0'))
 		return 0;
 	r = find_root(&entry, search->template, &root);

@@ -5,7 +5,7 @@
  *
  *     user:{SCHEME}password:uid:gid:gecos:home:shell:extra
  *
- * Fields at the end may be left out. In `extra` these count, separated by blanks:
+ * Fields at the end may be left out. Words of `extra`, between blanks, are
  * userdb_mail=[maildir:]PATH (a template like the setting `mailbox`), read-only=yes, nologin. */
 #pragma once
 
@@ -28,34 +28,32 @@ struct auth_report {
 	const char *refusal;	  /* why -EKEYREJECTED, for the log only; a string constant */
 };
 
-/* Checks a user name and a password against the passwd-file `users` (NULL: nobody is in it) and
- * makes the account, its mailbox from `template` unless the passwd-file tells; the account is
- * the caller's to free. A failure takes as long for a user who does not exist as for one who
- * does. Returns 0, or
+/* Checks a password against the passwd-file `users` (NULL: nobody is in it) and makes the account,
+ * which the caller frees; its mailbox is from `template` unless the passwd-file has one. A failure
+ * takes as long for an unknown user as for a known one. Returns 0, or
  *   -EKEYREJECTED  no such user, wrong or empty password, no login allowed, a bad name
  *   -ENXIO         the password is right, but the account has no usable mailbox path
  *   -ENOMEM        or what open(2) and read(2) say of the passwd-file */
 int auth_login(const char *users, const char *template, const char *user, const char *password,
 	       struct account **ret, struct auth_report *ret_report);
 
-/* The same for a user that is known without a password. An empty password still lets nobody in. */
+/* The same without a password. An account whose password is empty still lets nobody in. */
 int auth_find(const char *users, const char *template, const char *user, struct account **ret,
 	      struct auth_report *ret_report);
 
-/* Whether an account is still as it was at its login: there, allowed to log in, with the same
- * password, mailbox and rights. The passwd-file is read only if it has changed. Returns 0, or
- * -EKEYREJECTED if the account is not as it was, or as auth_login(). */
+/* Checks that an account is as at its login: allowed to log in, with the same password, mailbox and
+ * rights. Reads the passwd-file only if it has changed. Returns 0, -EKEYREJECTED if the account has
+ * changed, or as auth_login(). */
 int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report);
 
 /* Reads all of the passwd-file (NULL: none), for --check-config. Returns 0, or as auth_login(). */
 int auth_check_file(const char *users, struct auth_report *ret_report);
 
-/* Finds the directories below which all mailboxes are, by the template and by what the passwd-file
- * says of homes and mailbox paths. Each may be found more than once. What the handler returns
- * below 0 ends the search. Returns 0, or that, or as auth_login(). */
+/* Finds the directories below which all mailboxes are, from the template and the passwd-file; some
+ * more than once. A negative result of the handler ends the search. Returns 0, or that, or as
+ * auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
-
 int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
 		    void *context);
 
