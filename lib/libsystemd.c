@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * libsystemd, loaded when it is needed first. The environment is that of whoever started us. */
+ * Loads libsystemd when first needed. The environment is trusted: it is our starter's. */
 #include "lib/libsystemd.h"
 
 #include "lib/util.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The path template of a mailbox. The template and the home directory are the administrator's;
- * the user name comes from the client. */
+ * The template and the home directory are the administrator's; the user name is the client's. */
 #include "lib/path-template.h"
 
 #include "lib/util.h"
@@ -13,7 +12,7 @@
 struct part {
 	const char *text;
 	size_t octets;
-	bool is_from_name; /* and so chosen by the client */
+	bool is_from_name; /* the client chose it */
 };
 
 static int part_for(char letter, const char *user, const char *home, struct part *ret_part)
@@ -54,15 +53,15 @@ int path_template_check(const char *template)
 	return 0;
 }
 
-/* A path that is being written. */
+/* A path while it is written. */
 struct path {
 	char *text;
 	size_t octets;
-	size_t component;  /* where the component that is being written begins */
-	bool is_from_name; /* the user name went into that component */
+	size_t component;  /* where the last component begins */
+	bool is_from_name; /* that has octets of the user name */
 };
 
-/* Whether the component leads where the template did not say: nowhere, here or up. */
+/* Whether a user name has made the last component empty, "." or "..". */
 static bool has_stray_component(const struct path *path)
 {
 	const char *component = path->text + path->component;
@@ -86,20 +85,10 @@ static int add_part(struct path *path, const struct part *part)
 	return 0;
 }
 
-/* More octets than the path can have. */
-static size_t path_bound(const char *template, const char *user, const char *home)
-{
-	size_t bound = strlen(template) + 1;
-	size_t longest = strlen(user) + (home ? strlen(home) : 0);
-
-	for (; *template; template ++)
-		bound += *template == '%' ? longest : 0;
-	return bound;
-}
-
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path)
 {
-	auto_free char *text = malloc(path_bound(template, user, home));
+	size_t longest_part = strlen(user) + (home ? strlen(home) : 0) + 1;
+	auto_free char *text = malloc(strlen(template) * longest_part + 1);
 	struct path path = { .text = text };
 	int r = path_template_check(template);
 

@@ -7,14 +7,14 @@
 /* Whether `template` is one. Returns 0, or -EINVAL if it is empty or has an unknown '%'. */
 int path_template_check(const char *template);
 
-/* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of
- * the place that the template gives it. Returns 0, or
+/* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of its
+ * place in the template. Returns 0, or
  *   -EKEYREJECTED  the user name would put "/" or an empty, "." or ".." component into the path
  *   -ENXIO         the template asks for a home directory, and there is none
  *   -EINVAL        see path_template_check()
  *   -ENOMEM */
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path);
 
-/* The directory below which the paths of a template are for every user: its components before the
- * first that has a '%'; all of it if none has. The caller frees it. Returns 0 or -ENOMEM. */
+/* The directory below which the paths of all users are: the components before the first that has a
+ * '%', or all. The caller frees it. Returns 0 or -ENOMEM. */
 int path_template_root(const char *template, char **ret_path);

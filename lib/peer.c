@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Addresses of clients. An IPv4 address is kept as the IPv6 address that stands for it, since it
- * may come as either. */
+ * An IPv4 address is kept as its IPv6 address, since it may come as either. */
 #include "lib/peer.h"
 
 #include "lib/util.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The title is written over the command line and the environment, which lie one after the other:
- * Linux shows what is there, up to a NUL, when the command line no longer ends in one. */
+ * The title overwrites the command line and the environment, which lie one after the other: Linux
+ * shows both, up to a NUL, if the command line no longer ends in one. */
 #include "lib/proctitle.h"
 
 #include "lib/util.h"

@@ -3,10 +3,8 @@
  * What ps(1) shows of the process. */
 #pragma once
 
-/* Finds out how much space there is, and takes it: what `argv` points to is of no use once
- * proctitle_set() has been called. */
+/* Takes the space that there is: proctitle_set() overwrites what `argv` points to. */
 void proctitle_open(int argc, char *argv[]);
 
-/* Shows a text after the program's name, as far as there is space; without proctitle_open()
- * nothing. */
+/* Shows a text after the program's name, cut to the space; without proctitle_open() nothing. */
 void proctitle_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
