@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The scoreboard. All of it is atomic, since nobody has a lock. */
+ * Every member is atomic, since nobody has a lock. */
 #include "scoreboard.h"
 
 #include "lib/util.h"
@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-/* A row of failures is over when nothing has come for so long: nobody is shut out for good. */
+/* Failures are forgotten after this time without a new one: nobody is shut out for good. */
 #define FORGET_S 300
 
 struct scoreboard_slot {
@@ -92,7 +92,7 @@ void scoreboard_forget(struct scoreboard *scoreboard, size_t source)
 
 /* ---- For a session ---- */
 
-/* FNV-1a: two users who share one share a limit. */
+/* FNV-1a. Two users with the same digest share a limit. */
 static uint64_t digest_name(const char *name)
 {
 	uint64_t digest = UINT64_C(14695981039346656037);
@@ -114,19 +114,17 @@ void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const cha
 		return;
 	scoreboard_forget(slot_ref->scoreboard, slot_ref->source);
 	slot_ref->scoreboard->slots[slot_ref->slot].user = digest_name(user);
-	slot_ref->scoreboard->slots[slot_ref->slot].state = SCOREBOARD_AWAKE;
+	scoreboard_note_wake(slot_ref);
 }
 
 unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, unsigned penalty_s,
 			   unsigned max_s)
 {
-	uint32_t failures;
+	uint32_t failures = 0;
 
-	if (!slot_ref || penalty_s == 0 ||
-	    !scoreboard_has_failures(slot_ref->scoreboard, slot_ref->source))
-		return 0;
-	failures = slot_ref->scoreboard->sources[slot_ref->source].failures;
-	if (failures < SCOREBOARD_FREE_FAILURES)
+	if (slot_ref && scoreboard_has_failures(slot_ref->scoreboard, slot_ref->source))
+		failures = slot_ref->scoreboard->sources[slot_ref->source].failures;
+	if (failures < SCOREBOARD_FREE_FAILURES || penalty_s == 0)
 		return 0;
 	for (; failures > SCOREBOARD_FREE_FAILURES && penalty_s < max_s; failures--)
 		penalty_s *= 2;
@@ -143,7 +141,7 @@ static unsigned count_sleeping(const struct scoreboard *scoreboard, uint64_t use
 	return count;
 }
 
-/* Counts itself as asleep: of two that come at once both may be refused, but never both let in. */
+/* Counts itself: of two sessions at once both may be refused, but never both let in. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
 	struct scoreboard_slot *slot;
