@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The only printer of log lines. Their arguments may come from the client, before login too. */
+ * The arguments of log lines may come from the client, before login too. */
 #include "log.h"
 
 #include "lib/libsystemd.h"
@@ -27,7 +27,7 @@ static const char *const subject_names[] = {
 	[LOG_SUBJECT_TLS] = "POP3_TLS",
 };
 
-/* The message ids are explained in pop3-handler.catalog. */
+/* pop3-handler.catalog explains the message ids. */
 static const struct {
 	int priority;
 	const char *message_id;
@@ -44,15 +44,10 @@ static const struct {
 	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e" },
 };
 
-static enum {
-	TO_STDERR,
-	TO_SYSLOG,
-	TO_JOURNAL,
-} target; /* set once, by log_open() */
+static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
 
 static char subjects[ARRAY_SIZE(subject_names)][SUBJECT_OCTETS_MAX + 1]; /* empty: none */
 
-/* Whether two descriptors lead to the same file. */
 static bool is_same(const struct stat *ours, int fd)
 {
 	struct stat theirs;
@@ -72,20 +67,20 @@ static bool is_journal(const struct stat *ours)
 	return stream && strcmp(stream, wanted) == 0;
 }
 
-void log_open(int in_fd, int out_fd)
+void log_open(void)
 {
 	char nothing[] = "_=";
 	const struct iovec field = { .iov_base = nothing, .iov_len = sizeof(nothing) - 1 };
 	struct stat ours;
 
 	if (isatty(STDERR_FILENO) || fstat(STDERR_FILENO, &ours) < 0)
-		return; /* whoever sits at a terminal may be the client, too */
-	/* What libraries would open with the first line, when the sandbox may be closed already,
-	 * is opened now. */
+		return; /* at a terminal the client may be the administrator */
+	/* Makes libraries open now what they would open with the first line, inside the sandbox. */
 	if (is_journal(&ours)) {
 		target = TO_JOURNAL;
 		libsystemd_journal_send(&field, 1); /* a field of this name alone is ignored */
-	} else if (S_ISCHR(ours.st_mode) || is_same(&ours, in_fd) || is_same(&ours, out_fd)) {
+	} else if (S_ISCHR(ours.st_mode) || is_same(&ours, STDIN_FILENO) ||
+		   is_same(&ours, STDOUT_FILENO)) {
 		target = TO_SYSLOG; /* standard error is /dev/null, or the client's */
 		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
 		tzset(); /* the time zone */
@@ -97,7 +92,7 @@ void log_about(enum log_subject subject, const char *text)
 	(void)snprintf(subjects[subject], sizeof(subjects[subject]), "%s", text ? text : "");
 }
 
-/* Copies a text so that it is one line, whatever is in it. A cut shows. */
+/* Copies a text as one line of printable ASCII. A cut shows. */
 static void escape(const char *text, char ret_line[LINE_OCTETS_MAX + 1])
 {
 	static const char cut[] = "...";
@@ -121,13 +116,13 @@ static void escape(const char *text, char ret_line[LINE_OCTETS_MAX + 1])
 	ret_line[octets] = '\0';
 }
 
-/* A journal entry that is being put together; it owns its texts. */
+/* A journal entry; it owns its texts. */
 struct journal_entry {
 	struct iovec fields[FIELDS_MAX];
 	int count;
 };
 
-/* Adds a field, unless there is no value, or no memory: then the entry has to do without. */
+/* Adds a field, unless there is no value, or no memory for it. */
 static void add_field(struct journal_entry *entry, const char *name, const char *value)
 {
 	char *text;
@@ -158,7 +153,7 @@ static void send_to_journal(int priority, const char *message_id, const struct l
 		free(entry.fields[i].iov_base);
 }
 
-/* Prints a line in one piece. (What stdio takes for that on the stack is a tenth of a session.) */
+/* Prints a line in one piece. stdio's stack for that would be a tenth of a session's memory. */
 static void print_line(char *line)
 {
 	char before[] = IDENTIFIER ": ", after[] = "\n";

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: ISC
  *
- * The only printer of log lines. They go to the journal when systemd has connected it with standard
- * error; to syslog's mail facility when standard error is the client's, or /dev/null; else to
- * standard error. */
+ * The only printer of log lines. They go to the journal if systemd has connected it with standard
+ * error; to syslog's mail facility if that is the client's or /dev/null; else to standard error. */
 #pragma once
 
 #include <stddef.h>
 
-/* Lines that a program may wait for: the journal has an id for each kind, and an explanation
- * (pop3-handler.catalog). Their text is documented in pop3-handler(8), and does not change. */
+/* Lines that programs may look for: each kind has an id in the journal (pop3-handler.catalog), and
+ * pop3-handler(8) documents its text, which does not change. */
 enum log_event {
 	LOG_EVENT_LOGIN,
 	LOG_EVENT_LOGIN_REFUSED,
@@ -36,16 +35,14 @@ struct log_field {
 	const char *value; /* NULL: it is left out */
 };
 
-/* Opens the log for the two descriptors that the client is on, -1 for none. Before it, and if it
- * is not called, lines go to standard error. */
-void log_open(int in_fd, int out_fd);
+/* Opens the log beside a client on descriptors 0 and 1. Until then lines go to standard error. */
+void log_open(void);
 
-/* Sets one of the subjects; NULL: there is none. The text is copied, and cut at 500 octets. */
+/* Sets a subject to a copy of the text, cut at 500 octets; NULL: none. */
 void log_about(enum log_subject subject, const char *text);
 
-/* These log one line. What is not printable ASCII appears as \xNN, so that nobody's name can forge
- * a line; what is longer than 1,000 octets then is cut, and ends in "...". The fields of an event
- * end with one that has no name. */
+/* Each logs one line, with \xNN for what is not printable ASCII, so that no client can forge a
+ * line; a line over 1,000 octets is cut and ends in "...". An event's fields end with { 0 }. */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_event(enum log_event event, const struct log_field *fields, const char *format, ...)

@@ -203,7 +203,7 @@ static int serve(struct service *service)
 {
 	int r;
 
-	log_open(STDIN_FILENO, STDOUT_FILENO);
+	log_open();
 	r = sandbox_become_user(service->settings->user);
 	if (r < 0)
 		return r;
@@ -299,7 +299,7 @@ int main(int argc, char *argv[])
 		return EX_IOERR;
 	r = settings_load(argc, argv, &service.settings, &action, &problem);
 	if (r < 0) {
-		log_open(STDIN_FILENO, STDOUT_FILENO);
+		log_open();
 		log_error("%s", problem ? problem : strerror(-r));
 		free(problem);
 		return r == -EINVAL ? EX_USAGE : r == -EBADMSG ? EX_CONFIG : EX_TEMPFAIL;
