@@ -26,7 +26,7 @@
 static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX <= SCOREBOARD_SLOTS,
 	      "all sessions that may be allowed have a slot");
 
-/* Much more than a session needs; what is not written to is no memory. */
+/* More than a session needs: pages that are not written to take no memory. */
 #define HEAP_OCTETS (512 << 10)
 
 /* What clients are served with. */
@@ -39,7 +39,7 @@ struct service {
 	struct sandbox sandbox;
 };
 
-/* The exit status for the end of a session. What a client does is no failure of ours. */
+/* What a client does is no failure of ours. */
 static int exit_status(int error)
 {
 	switch (error) {
@@ -59,19 +59,15 @@ static int exit_status(int error)
 	}
 }
 
-/* A file that is opened later must not end up on a descriptor that the client or the log is on. */
+/* No file that is opened later may get a descriptor of the client or of the log. */
 static int check_descriptors(void)
 {
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (fcntl(fd, F_GETFD) >= 0)
-			continue;
-		if (fd != STDERR_FILENO || open("/dev/null", O_WRONLY) != STDERR_FILENO)
-			return -EBADF;
-	}
-	return 0;
+	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0)
+		return -EBADF;
+	return fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0 ? -errno : 0;
 }
 
-/* What TLS is served with; NULL if it is off. Nothing is read yet. */
+/* *ret is NULL if TLS is off. Nothing is read yet. */
 static int make_tls(const struct settings *settings, struct tls **ret)
 {
 	const struct tls_options options = {
@@ -87,13 +83,13 @@ static int make_tls(const struct settings *settings, struct tls **ret)
 	return settings->tls == TLS_OFF ? 0 : tls_new(&options, ret);
 }
 
-/* Serves the client on standard input and output. `session` is NULL if there is no listener. */
+/* `session` is NULL if there is no listener. */
 static int serve_client(struct service *service, const struct listener_session *session)
 {
 	struct transport *transport;
 	int r = sandbox_before_login(&service->sandbox);
 
-	/* STLS can be refused, but here there is no other way to speak. */
+	/* STLS can be refused, implicit TLS cannot. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
 	if (r < 0)
@@ -112,7 +108,6 @@ static int serve_client(struct service *service, const struct listener_session *
 	return r;
 }
 
-/* Makes what a service needs besides settings. */
 static int make_tls_and_sandbox(struct service *service)
 {
 	int r = make_tls(service->settings, &service->tls);
@@ -122,7 +117,6 @@ static int make_tls_and_sandbox(struct service *service)
 	return r == 0 ? sandbox_prepare(service->settings, service->tls, &service->sandbox) : r;
 }
 
-/* Frees the settings, and what was made for them. */
 static void service_done(struct service *service)
 {
 	if (service->tls)
@@ -131,8 +125,8 @@ static void service_done(struct service *service)
 	settings_free(service->settings);
 }
 
-/* Reads what every session needs, so that none has to, and leaves space on the heap for it. Only
- * implicit TLS cannot be served without a usable certificate. */
+/* Reads certificates and reserves heap once for all sessions. Only implicit TLS cannot be served
+ * without a usable certificate. */
 static int preload(const struct service *service)
 {
 	int r;
@@ -142,7 +136,7 @@ static int preload(const struct service *service)
 	return r < 0 && service->settings->tls == TLS_IMPLICIT ? r : 0;
 }
 
-/* Reads the settings and what they name again, for new sessions. After a mistake the old stay. */
+/* Reads the settings and what they name again. After a mistake the old ones stay. */
 static void reload(struct service *service)
 {
 	struct service fresh = {
@@ -221,7 +215,6 @@ static int serve(struct service *service)
 	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
 }
 
-/* RFC 1939 lets a server end an idle session after ten minutes; administrators may know better. */
 static void check_timeout(const char *name, unsigned seconds)
 {
 	if (seconds < SETTINGS_RFC_TIMEOUT_S)
@@ -244,7 +237,7 @@ static int check_users(const char *users)
 	return r < 0 ? EX_CONFIG : EX_OK;
 }
 
-/* Here a mistake is one even if a session could do with it. */
+/* A mistake counts here, even one that a session could live with. */
 static int check_tls(const struct settings *settings)
 {
 	struct tls *tls;
@@ -273,19 +266,15 @@ static int check(const struct settings *settings)
 
 static int run_action(enum settings_action action, struct service *service)
 {
-	switch (action) {
-	case SETTINGS_HELP:
-		settings_print_help(stdout);
-		return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
-	case SETTINGS_VERSION:
-		(void)puts("pop3-handler " VERSION);
-		return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
-	case SETTINGS_CHECK:
+	if (action == SETTINGS_SERVE)
+		return exit_status(serve(service));
+	if (action == SETTINGS_CHECK)
 		return check(service->settings);
-	case SETTINGS_SERVE:
-		break;
-	}
-	return exit_status(serve(service));
+	if (action == SETTINGS_HELP)
+		settings_print_help(stdout);
+	else
+		(void)puts("pop3-handler " VERSION);
+	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 
 int main(int argc, char *argv[])
