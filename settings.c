@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The settings, all of them in one table. The command line and the file are the administrator's:
- * trusted, but not free of mistakes. */
+ * One table has all settings. The command line and the file are the administrator's: trusted, but
+ * not free of mistakes. */
 #include "settings.h"
 
 #include "lib/path-template.h"
@@ -25,7 +25,7 @@ struct setting {
 	const char *shown;   /* what --help calls a default that depends */
 	/* Reads `value` into the field. Returns 0, -EINVAL or -ENOMEM. */
 	int (*parse)(const struct setting *setting, const char *value, void *field);
-	void (*release)(void *field); /* frees the value; NULL: there is nothing to free */
+	void (*release)(void *field); /* NULL: there is nothing to free */
 	size_t field;
 	unsigned min, max;	      /* of a number */
 	const char *words[WORDS_MAX]; /* those that parse_word() takes */
@@ -53,7 +53,6 @@ static int parse_template(const struct setting *setting, const char *value, void
 	return path_template_check(value) == 0 ? parse_text(setting, value, field) : -EINVAL;
 }
 
-/* The number of texts in a list; NULL has none. */
 static size_t list_length(char *const *list)
 {
 	size_t count = 0;
@@ -72,7 +71,7 @@ static void free_list(void *field)
 	free(take_ptr(*list));
 }
 
-/* One more path of a setting that may be given several times. */
+/* Adds a path to a setting that may be given several times. */
 static int parse_paths(const struct setting *setting, const char *value, void *field)
 {
 	char ***list = field;
@@ -112,7 +111,7 @@ static int parse_yes_no(const struct setting *setting, const char *value, void *
 	return 0;
 }
 
-/* One of the setting's words; the field is an enumeration of the words' indices. */
+/* The field is an enumeration of the words' indices. */
 static int parse_word(const struct setting *setting, const char *value, void *field)
 {
 	for (unsigned i = 0; i < WORDS_MAX; i++) {
@@ -216,7 +215,7 @@ static const struct setting *find_setting(const char *name, size_t octets)
 	return NULL;
 }
 
-/* Reports a problem: puts the text where the caller wants it, and returns `error`. */
+/* Makes the text of a problem, and returns `error`. */
 __attribute__((format(printf, 3, 4))) static int problem(char **ret_problem, int error,
 							 const char *format, ...)
 {
@@ -229,7 +228,7 @@ __attribute__((format(printf, 3, 4))) static int problem(char **ret_problem, int
 	return error;
 }
 
-/* Sets one setting. `where` is what a problem's text begins with. */
+/* A problem's text begins with `where`. */
 static int set(struct settings *settings, const char *name, size_t name_octets, const char *value,
 	       const char *where, int error, char **ret_problem)
 {
@@ -260,23 +259,18 @@ static char *trim(char *text)
 	return text;
 }
 
-/* Cuts off a comment: a '#' at the start of the line or after a blank; a path may have one. */
-static void cut_comment(char *line)
-{
-	for (size_t i = 0; line[i]; i++) {
-		if (line[i] == '#' && (i == 0 || isspace((unsigned char)line[i - 1]))) {
-			line[i] = '\0';
-			return;
-		}
-	}
-}
-
 static int parse_line_of_file(struct settings *settings, char *line, const char *where,
 			      char **ret_problem)
 {
 	char *equals, *name;
 
-	cut_comment(line);
+	/* A '#' inside a word is no comment: a path may have one. */
+	for (size_t i = 0; line[i]; i++) {
+		if (line[i] == '#' && (i == 0 || isspace((unsigned char)line[i - 1]))) {
+			line[i] = '\0';
+			break;
+		}
+	}
 	line = trim(line);
 	if (*line == '\0')
 		return 0;
@@ -343,34 +337,28 @@ static const char *config_path(const char *argument)
 	return strncmp(argument, option, octets) == 0 ? argument + octets : NULL;
 }
 
-/* An argument without a value: one of the actions. */
-static int read_action(const char *argument, enum settings_action *ret_action, char **ret_problem)
+static int read_option(struct settings *settings, const char *argument,
+		       enum settings_action *ret_action, char **ret_problem)
 {
+	const char *equals = strchr(argument, '=');
+
 	if (strcmp(argument, "--help") == 0)
 		*ret_action = SETTINGS_HELP;
 	else if (strcmp(argument, "--version") == 0)
 		*ret_action = SETTINGS_VERSION;
 	else if (strcmp(argument, "--check-config") == 0)
 		*ret_action = SETTINGS_CHECK;
+	else if (strncmp(argument, "--", 2) == 0 && equals)
+		return set(settings, argument + 2, (size_t)(equals - argument) - 2, equals + 1,
+			   "command line", -EINVAL, ret_problem);
 	else
 		return problem(ret_problem, -EINVAL,
 			       "'%s' is not of the form --NAME=VALUE (try --help)", argument);
 	return 0;
 }
 
-static int read_option(struct settings *settings, const char *argument,
-		       enum settings_action *ret_action, char **ret_problem)
-{
-	const char *equals = strchr(argument, '=');
-
-	if (strncmp(argument, "--", 2) != 0 || !equals)
-		return read_action(argument, ret_action, ret_problem);
-	return set(settings, argument + 2, (size_t)(equals - argument) - 2, equals + 1,
-		   "command line", -EINVAL, ret_problem);
-}
-
-/* The path of a systemd credential, which the caller frees; NULL if it does not exist or is only a
- * line end, which is what our units set as a default. */
+/* The path of a systemd credential, which the caller frees; NULL if it does not exist, or is only a
+ * line end, the default in our units. */
 static int find_credential(const char *name, char **ret_path)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
@@ -386,7 +374,6 @@ static int find_credential(const char *name, char **ret_path)
 	return 0;
 }
 
-/* Lets a list that has not been set be a credential. */
 static int default_to_credential(const char *name, char ***list)
 {
 	auto_free char *path = NULL;
@@ -395,32 +382,24 @@ static int default_to_credential(const char *name, char ***list)
 	return r == 0 && path ? parse_paths(NULL, path, list) : r;
 }
 
-/* A certificate's key may be in the same file. */
-static int copy_list(char *const *list, char ***ret_list)
-{
-	int r = 0;
-
-	for (size_t i = 0; list && list[i] && r == 0; i++)
-		r = parse_paths(NULL, list[i], ret_list);
-	return r;
-}
-
 /* Completes the settings of TLS. A mistake is blamed on the file, if there is one. */
 static int resolve_tls(struct settings *settings, bool has_file, char **ret_problem)
 {
 	int error = has_file ? -EBADMSG : -EINVAL;
 	int r = default_to_credential("tls-cert", &settings->tls_cert);
+	size_t certs = list_length(settings->tls_cert), keys;
 
-	if (r == 0 && settings->tls_cert)
+	if (r == 0 && certs > 0)
 		r = default_to_credential("tls-key", &settings->tls_key);
-	if (r == 0 && !settings->tls_key)
-		r = copy_list(settings->tls_cert, &settings->tls_key);
+	keys = list_length(settings->tls_key);
+	for (size_t i = 0; i < certs && keys == 0 && r == 0; i++) /* the same files have the keys */
+		r = parse_paths(NULL, settings->tls_cert[i], &settings->tls_key);
 	if (r < 0)
 		return r;
-	if (list_length(settings->tls_cert) != list_length(settings->tls_key))
+	if (keys > 0 && certs != keys)
 		return problem(ret_problem, error,
 			       "settings: tls-cert is given %zu times, but tls-key %zu times",
-			       list_length(settings->tls_cert), list_length(settings->tls_key));
+			       certs, keys);
 	if (settings->tls == TLS_UNSET)
 		settings->tls = settings->tls_cert ? TLS_STARTTLS : TLS_OFF;
 	if (settings->tls != TLS_OFF && !settings->tls_cert)
@@ -451,7 +430,7 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 
 		if (path)
 			r = read_settings_file(settings, path, ret_problem);
-		has_file = has_file || path;
+		has_file |= path != NULL;
 	}
 	for (int i = 1; i < argc && r == 0; i++)
 		forget_list(settings, argv[i]);
@@ -472,9 +451,7 @@ int settings_load(int argc, char *argv[], struct settings **ret, enum settings_a
 
 	*ret_problem = NULL;
 	*ret_action = SETTINGS_SERVE;
-	if (!settings)
-		return -ENOMEM;
-	r = read_all(settings, argc, argv, ret_action, ret_problem);
+	r = settings ? read_all(settings, argc, argv, ret_action, ret_problem) : -ENOMEM;
 	if (r == 0)
 		*ret = settings;
 	else

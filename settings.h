@@ -6,11 +6,10 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* RFC 1939 section 3: an autologout timer must be of at least ten minutes. */
+/* RFC 1939 section 3: a server waits for at least ten minutes. */
 #define SETTINGS_RFC_TIMEOUT_S 600
 
-/* More sessions than this a listener does not serve. */
-#define SETTINGS_SESSIONS_MAX 65536
+#define SETTINGS_SESSIONS_MAX 65536 /* of a listener */
 
 enum settings_plaintext_auth {
 	PLAINTEXT_NEVER,
@@ -19,19 +18,16 @@ enum settings_plaintext_auth {
 };
 
 enum settings_tls {
-	TLS_UNSET, /* only until settings_load() has found out which it is */
+	TLS_UNSET, /* only inside settings_load() */
 	TLS_OFF,
 	TLS_STARTTLS, /* offered with STLS */
 	TLS_IMPLICIT, /* from the first octet */
 };
 
-enum settings_sandbox {
-	SANDBOX_OFF,
-	SANDBOX_ON,
-};
+enum settings_sandbox { SANDBOX_OFF, SANDBOX_ON };
 
 struct settings {
-	char *user;	  /* whom to become if started as root; NULL: it is refused */
+	char *user;	  /* to become if started as root; NULL: that is refused */
 	char *users;	  /* passwd-file; NULL: nobody can log in */
 	char *mailbox;	  /* template, see lib/path-template.h */
 	char **mail_root; /* list of paths that ends in NULL; NULL: see auth_find_roots() */
@@ -55,7 +51,6 @@ struct settings {
 	unsigned max_sleeping_per_user;
 };
 
-/* What the command line asks for. */
 enum settings_action {
 	SETTINGS_SERVE,
 	SETTINGS_CHECK,
@@ -63,16 +58,16 @@ enum settings_action {
 	SETTINGS_VERSION,
 };
 
-/* Reads the command line and the file that it names, and where neither names a certificate or a
- * key looks for them among systemd's credentials; `ret` is the caller's to free. Returns 0, or
- * with a one-line text in ret_problem that the caller frees (NULL if there is no memory for it):
+/* Reads the command line and the file that it names; users, certificates and keys that neither
+ * names may be systemd's credentials. The caller frees *ret. Returns 0, or with a one-line text in
+ * ret_problem that the caller frees (NULL if there is no memory for it):
  *   -EINVAL   a mistake on the command line
  *   -EBADMSG  a mistake in the file, or it cannot be read
  *   -ENOMEM */
 int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
 		  char **ret_problem);
 
-/* Frees the settings. Takes NULL. */
+/* Takes NULL. */
 void settings_free(struct settings *settings);
 
 /* Prints how the program is called, with every setting and its default. */
