@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The AUTHORIZATION state. Everything that the client says here is a stranger's. */
+ * Everything that the client says here is a stranger's. */
 #include "login.h"
 
 #include "auth.h"
@@ -17,14 +17,9 @@
 #include <stdio.h>
 #include <strings.h>
 
-/* The longest line of an AUTH exchange, without its line end (RFC 5034 section 4). */
-#define AUTH_OCTETS_MAX 12288
-
-/* Failures in a row that end a session. */
-#define FAILED_LOGINS_MAX 3
-
-/* How long failures of others from the same source let a login wait, at most. */
-#define SOURCE_WAIT_MAX_S 15
+#define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */
+#define FAILED_LOGINS_MAX 3   /* in a row: they end the session */
+#define SOURCE_WAIT_MAX_S 15  /* for failures of other sessions from the same source */
 
 /* ---- What is offered ---- */
 
@@ -75,7 +70,7 @@ int login_start_implicit_tls(struct session *session)
 	return r < 0 ? r : start_tls(session);
 }
 
-/* STLS (RFC 2595 section 4). Forgets what was said before: anyone on the way could have said it. */
+/* RFC 2595 section 4. Forgets the user name: an attacker on the way could have sent it. */
 int login_stls(struct session *session, const struct argument *argument)
 {
 	int r;
@@ -97,42 +92,35 @@ int login_stls(struct session *session, const struct argument *argument)
 
 int login_user(struct session *session, const struct argument *argument)
 {
-	char *user;
-
 	if (!login_is_plaintext_allowed(session)) {
 		session_log_refusal(session, argument->text, "a password without TLS");
 		return refuse_plaintext(session);
 	}
-	user = strdup(argument->text);
-	if (!user)
-		return session_reply_account_failure(session, -ENOMEM, argument->text);
 	free(session->user);
-	session->user = user;
-	/* The same for a name that does not exist. */
-	return reply_ok(session, "send PASS");
+	session->user = strdup(argument->text);
+	if (!session->user)
+		return session_reply_account_failure(session, -ENOMEM, argument->text);
+	return reply_ok(session, "send PASS"); /* for names that do not exist, too */
 }
 
-/* Delays a login if several from its source have failed; before the check, since a client that
+/* Delays a login if several from its source have failed; before the check, because a client that
  * guesses would not wait for a late answer. */
 static int wait_for_source(struct session *session, const char *user)
 {
 	const struct settings *settings = session->settings;
-	unsigned max_s = settings->login_timeout_s / 2;
-	unsigned wait_s;
+	unsigned half_s = settings->login_timeout_s / 2;
+	unsigned wait_s =
+		scoreboard_wait_s(session->slot_ref, settings->login_penalty_s,
+				  half_s < SOURCE_WAIT_MAX_S ? half_s : SOURCE_WAIT_MAX_S);
 
-	if (session->failed_logins > 0)
-		return 0; /* it has waited already */
-	if (max_s > SOURCE_WAIT_MAX_S)
-		max_s = SOURCE_WAIT_MAX_S;
-	wait_s = scoreboard_wait_s(session->slot_ref, settings->login_penalty_s, max_s);
-	if (wait_s == 0)
+	if (wait_s == 0 || session->failed_logins > 0) /* then it has waited already */
 		return 0;
 	log_warning("login of '%s' from %s waits for %u seconds: several have failed from there",
 		    user, transport_peer(session->transport), wait_s);
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
-/* A refusal takes longer with every one in a row, and then it is enough. */
+/* Each refusal in a row takes longer, and the last one ends the session. */
 static int refuse_login(struct session *session, const char *user, const char *reason)
 {
 	unsigned penalty_s = session->settings->login_penalty_s;
@@ -151,7 +139,7 @@ static int refuse_login(struct session *session, const char *user, const char *r
 	return r;
 }
 
-/* Opens the account's mailbox, and gives up everybody else's. */
+/* Opens the mailbox, and gives up access to all others. */
 static int open_mailbox(struct session *session, const struct account *account)
 {
 	bool is_read_only = session_is_read_only(session, account);
@@ -167,7 +155,7 @@ static int open_mailbox(struct session *session, const struct account *account)
 	return r;
 }
 
-/* Begins TRANSACTION with the account's mailbox; the session owns both from then on. */
+/* Begins TRANSACTION. The session owns the account and its mailbox from then on. */
 static int begin_transaction(struct session *session, struct account *account,
 			     const char *mechanism)
 {
@@ -190,7 +178,7 @@ static int begin_transaction(struct session *session, struct account *account,
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
-/* Logs in with what auth.h has said of an account. */
+/* Goes on with the results of auth_login() or auth_find(). */
 static int complete_login(struct session *session, int error, const char *user,
 			  struct account *account, const struct auth_report *report,
 			  const char *mechanism)
@@ -230,7 +218,6 @@ int login_pass(struct session *session, const struct argument *argument)
 	return login_with_password(session, user, argument->text, "PASS");
 }
 
-/* A mailbox of somebody else's is nobody's to open. */
 static int login_plain(struct session *session, const char *response, size_t octets)
 {
 	struct wire_plain plain;
@@ -242,7 +229,7 @@ static int login_plain(struct session *session, const char *response, size_t oct
 	return login_with_password(session, plain.user, plain.password, "PLAIN");
 }
 
-/* The client is one of the names in its certificate: the one that it asks for, or the first. */
+/* The user is the name in the certificate that the client asks for, or the first one. */
 static int login_external(struct session *session, const char *response, size_t octets)
 {
 	const struct settings *settings = session->settings;
@@ -263,7 +250,7 @@ static int login_external(struct session *session, const char *response, size_t 
 
 /* ---- SASL (RFC 5034) ---- */
 
-/* The SASL mechanisms. Each needs one response of the client's. */
+/* Each mechanism needs one response from the client. */
 static const struct mechanism {
 	const char *name;
 	bool (*is_allowed)(const struct session *session);
@@ -307,27 +294,23 @@ static const struct mechanism *find_mechanism(const char *name)
 	return NULL;
 }
 
-/* Answers the response, which stands in `text` as base64, and wipes it. */
+/* Decodes the response in place, answers and wipes it. */
 static int answer_response(struct session *session, const struct mechanism *mechanism, char *text)
 {
 	size_t text_octets = strlen(text);
 	ssize_t octets = wire_decode_base64(text);
-	int r;
+	int r = octets < 0 ? reply_err(session, "the response is not base64") :
+			     mechanism->login(session, text, (size_t)octets);
 
-	if (octets < 0)
-		r = reply_err(session, "the response is not base64");
-	else
-		r = mechanism->login(session, text, (size_t)octets);
 	explicit_bzero(text, text_octets);
 	return r;
 }
 
-/* Asks for the response with an empty challenge. */
 static int ask_for_response(struct session *session, const struct mechanism *mechanism)
 {
 	char *text = NULL;
 	size_t octets = 0;
-	int r = transport_put_line(session->transport, "+ ");
+	int r = transport_put_line(session->transport, "+ "); /* an empty challenge */
 
 	if (r == 0)
 		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text, &octets);

@@ -8,7 +8,6 @@
 /* Puts the line `SASL` with the mechanisms that are allowed, if any is (RFC 5034 section 3). */
 int login_put_sasl(struct session *session);
 
-/* Whether this client may log in with a password, and whether it may begin TLS. */
 bool login_is_plaintext_allowed(const struct session *session);
 bool login_is_tls_offered(const struct session *session);
 
