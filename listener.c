@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The listener: it accepts, limits, forks and reaps, and never reads an octet of a client's. It
- * runs as long as the service does, so whatever goes wrong with one connection must not end it. */
+ * The listener accepts, limits, forks and reaps, and never reads an octet from a client. It lives
+ * as long as the service, so no failure of one connection may end it. */
 #include "listener.h"
 
 #include "lib/libsystemd.h"
@@ -22,15 +22,11 @@
 #define SOCKETS_MAX 16
 /* Sources without a session that are remembered for their failures. */
 #define REMEMBERED_MAX (SCOREBOARD_SOURCES - SCOREBOARD_SLOTS)
-#define GROWTH 64 /* of arrays, whose new elements are all 0 */
-/* inetd starts us again with the next client. */
-#define IDLE_MS 5000
-/* The pause after fork or accept has failed for lack of resources. */
-#define HOLD_MS 500
-/* How often systemd is told how many sessions there are: when that has changed (and at the end
- * sleeping ones are looked for as often), and when it has not. */
-#define TELL_MS 1000
-#define TELL_AGAIN_MS 10000
+#define GROWTH 64	    /* of arrays, whose new elements are all 0 */
+#define IDLE_MS 5000	    /* without a session; inetd starts us again with the next client */
+#define HOLD_MS 500	    /* after fork or accept has failed for lack of resources */
+#define TELL_MS 1000	    /* between two counts for systemd, if they differ, or while stopping */
+#define TELL_AGAIN_MS 10000 /* if they do not */
 #define NEVER INT64_MAX
 
 static_assert(REMEMBERED_MAX % GROWTH == 0, "sources grow up to the last that is remembered");
@@ -48,12 +44,11 @@ struct listener_source {
 };
 
 struct listener {
-	int sockets[SOCKETS_MAX]; /* 0, or from LISTEN_FDS; closed when nothing more is accepted */
+	int sockets[SOCKETS_MAX]; /* 0, or of LISTEN_FDS; closed when stopping */
 	size_t socket_count;
 	int signal_fd;
 	sigset_t inherited_signals; /* those blocked */
-	bool is_inetd;
-	bool is_stopping;
+	bool is_inetd, is_stopping;
 	bool is_ready; /* and systemd knows */
 
 	struct scoreboard *scoreboard;
@@ -64,9 +59,8 @@ struct listener {
 	unsigned sessions, refusals;
 
 	int64_t held_until_ms, idle_since_ms, told_ms; /* monotonic */
-	int64_t next_watch_ms;			       /* likewise; NEVER: no watchdog */
-	int64_t watch_every_ms;
-	bool has_changed; /* since told_ms */
+	int64_t next_watch_ms, watch_every_ms;	       /* NEVER: no watchdog */
+	bool has_changed;			       /* since told_ms */
 };
 
 /* ---- What was inherited ---- */
@@ -77,17 +71,12 @@ static int is_listening(int fd)
 	int listening = 0, type = 0;
 	socklen_t size = sizeof(int);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
 		return -errno;
-	if (type != SOCK_STREAM)
-		return -EINVAL;
-	size = sizeof(int);
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
-		return -errno;
-	return listening;
+	return type == SOCK_STREAM ? listening : -EINVAL;
 }
 
-/* Moves a connection to where a client belongs. */
 static int move_client(int fd)
 {
 	if (dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
@@ -123,27 +112,23 @@ static int take_inetd_socket(struct listener *listener)
 
 static int take_sockets(struct listener *listener, int passed)
 {
-	int r = 0;
+	int r = passed == 0 ? take_inetd_socket(listener) : 0;
 
-	if (passed == 0)
-		return take_inetd_socket(listener);
-	for (int i = 0; i < passed && r == 0; i++) {
-		int fd = SD_LISTEN_FDS_START + i;
-
+	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed && r == 0; fd++)
 		r = is_listening(fd) == 1 ? add_socket(listener, fd) : -EINVAL;
-	}
 	return r;
 }
 
 /* Signals are read from a descriptor, one at a time, beside connections. */
 static int catch_signals(struct listener *listener)
 {
-	static const int caught[] = { SIGCHLD, SIGHUP, SIGINT, SIGTERM };
 	sigset_t signals;
 
 	(void)sigemptyset(&signals);
-	for (size_t i = 0; i < ARRAY_SIZE(caught); i++)
-		(void)sigaddset(&signals, caught[i]);
+	(void)sigaddset(&signals, SIGCHLD);
+	(void)sigaddset(&signals, SIGHUP);
+	(void)sigaddset(&signals, SIGINT);
+	(void)sigaddset(&signals, SIGTERM);
 	if (sigprocmask(SIG_BLOCK, &signals, &listener->inherited_signals) < 0)
 		return -errno;
 	listener->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -285,8 +270,7 @@ static void note_start(struct listener *listener, const struct child *child, siz
 	listener->has_changed = true;
 }
 
-/* A client that makes sessions crash is more suspicious than one that guesses: all have the same
- * addresses in memory, and each crash tells about them. */
+/* A crash counts as several failures: it tells about addresses, which all sessions share. */
 static void note_crash(struct listener *listener, const struct child *child, int signal_number)
 {
 	char number[12];
@@ -333,20 +317,20 @@ static void reap(struct listener *listener)
 	}
 }
 
-/* What the new process does to be a session: it keeps nothing of ours but the scoreboard. */
+/* The new process keeps nothing of the listener but the scoreboard. */
 static int become_session(struct listener *listener, int fd)
 {
 	for (size_t i = 0; i < listener->socket_count; i++)
 		(void)close(listener->sockets[i]);
 	util_drop(&listener->signal_fd);
-	(void)signal(SIGHUP, SIG_IGN); /* whoever sends it to all of us means the listener */
+	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigprocmask(SIG_SETMASK, &listener->inherited_signals, NULL);
 	return move_client(fd);
 }
 
 /* ---- Connections ---- */
 
-/* Why a client cannot be served, which is logged; NULL: it can. */
+/* Logs and returns why a client cannot be served; NULL: it can. */
 static const char *find_refusal(const struct listener *listener,
 				const struct listener_limits *limits, const struct peer *peer,
 				size_t source)
@@ -368,8 +352,7 @@ static const char *find_refusal(const struct listener *listener,
 	return NULL;
 }
 
-/* Pauses after fork or accept has failed for lack of resources: a retry at once would cost CPU,
- * too. */
+/* Pauses for lack of resources: retries at once would cost CPU, too. */
 static void hold(struct listener *listener, const char *what, int error)
 {
 	log_error("cannot %s: %s", what, strerror(-error));
@@ -416,26 +399,18 @@ static int serve_connection(struct listener *listener, const struct listener_lim
 	return 1;
 }
 
-/* Whether a failure of accept4(2) concerns one connection only. */
+/* Whether a failure of accept4(2) concerns one connection only (EPERM: a firewall's rule). */
 static bool is_of_connection(int error)
 {
-	switch (error) {
-	case -EAGAIN:
-	case -EINTR:
-	case -ECONNABORTED:
-	case -EHOSTDOWN:
-	case -EHOSTUNREACH:
-	case -ENETDOWN:
-	case -ENETUNREACH:
-	case -ENONET:
-	case -ENOPROTOOPT:
-	case -EOPNOTSUPP:
-	case -EPERM: /* a firewall's rule */
-	case -EPROTO:
-		return true;
-	default:
-		return false;
+	static const int errors[] = { EAGAIN,	    EINTR,	ECONNABORTED, EHOSTDOWN,
+				      EHOSTUNREACH, ENETDOWN,	ENETUNREACH,  ENONET,
+				      ENOPROTOOPT,  EOPNOTSUPP, EPERM,	      EPROTO };
+
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		if (error == -errors[i])
+			return true;
 	}
+	return false;
 }
 
 /* Accepts one connection. Returns 1 in the process that serves it, 0 here, or there a failure. */
@@ -474,12 +449,6 @@ static void tell_sessions(struct listener *listener)
 	listener->has_changed = false;
 }
 
-static void tell_reload(struct listener *listener)
-{
-	libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
-	listener->is_ready = false;
-}
-
 /* ---- Waiting ---- */
 
 static bool is_held(const struct listener *listener)
@@ -492,7 +461,7 @@ static bool is_empty(const struct listener *listener)
 	return listener->sessions == 0 && listener->refusals == 0;
 }
 
-/* When systemd is told the number of sessions next; sessions fall asleep without our doing. */
+/* Sessions fall asleep without the listener: so it tells their number again. */
 static int64_t next_tell_ms(const struct listener *listener)
 {
 	if (listener->has_changed || listener->is_stopping)
@@ -505,8 +474,7 @@ static int64_t next_end_ms(const struct listener *listener)
 	return listener->is_inetd && is_empty(listener) ? listener->idle_since_ms + IDLE_MS : NEVER;
 }
 
-/* Sleeping sessions have nothing to lose, and would not end by themselves; nor have those that have
- * not logged in. The others may end what they are doing. */
+/* Sessions that sleep or have not logged in have nothing to lose. The others may end their work. */
 static void end_idle_sessions(const struct listener *listener)
 {
 	for (size_t i = 0; i < listener->slots; i++) {
@@ -516,7 +484,6 @@ static void end_idle_sessions(const struct listener *listener)
 	}
 }
 
-/* Does what it is time for. */
 static void do_what_is_due(struct listener *listener)
 {
 	int64_t now = util_now_ms();
@@ -532,7 +499,7 @@ static void do_what_is_due(struct listener *listener)
 	}
 }
 
-/* How long there is nothing to do but to listen; for poll(2). */
+/* The timeout for poll(2). */
 static int wait_ms(const struct listener *listener)
 {
 	const int64_t times[] = {
@@ -545,13 +512,11 @@ static int wait_ms(const struct listener *listener)
 
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
 		first = times[i] < first ? times[i] : first;
-	if (first == NEVER)
-		return -1;
 	wait = first - util_now_ms();
 	return wait < 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
 }
 
-/* Accepts nothing more. Sockets that systemd holds collect connections for the next process. */
+/* Connections to sockets that systemd holds wait for the next process. */
 static void stop(struct listener *listener)
 {
 	for (size_t i = 0; i < listener->socket_count; i++)
@@ -563,23 +528,26 @@ static void stop(struct listener *listener)
 	tell_sessions(listener);
 }
 
-/* Handles a signal, if there is one. Returns whether the settings are to be read again. */
+/* Returns whether the settings are to be read again. */
 static bool handle_signal(struct listener *listener)
 {
 	struct signalfd_siginfo info;
 
 	if (read(listener->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return false;
+	if (info.ssi_signo == SIGHUP) {
+		libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
+		listener->is_ready = false;
+		return true;
+	}
 	if (info.ssi_signo == SIGCHLD)
 		reap(listener);
-	else if (info.ssi_signo == SIGHUP)
-		tell_reload(listener);
 	else
 		stop(listener);
-	return info.ssi_signo == SIGHUP;
+	return false;
 }
 
-/* Waits once, and does what has come up. Returns 1 if *ret_event is set, 0 if not, or a failure. */
+/* Waits once and acts. Returns 1 if *ret_event is set, 0 if not, or a failure. */
 static int go_round(struct listener *listener, const struct listener_limits *limits,
 		    enum listener_event *ret_event, struct listener_session *ret_session)
 {

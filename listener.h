@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
- * What the program was started with: a client, or sockets that listen (systemd's LISTEN_FDS, or
- * standard input under inetd's "wait"). For those it accepts connections, within limits, and forks
- * a process for each. systemd is told how it goes (sd_notify(3)). */
+ * Finds out whether the program was started with a client or with sockets that listen (systemd's
+ * LISTEN_FDS, or standard input under inetd's "wait"). On those it accepts connections, within
+ * limits, and forks a process for each. Tells systemd its state (sd_notify(3)). */
 #pragma once
 
 #include "lib/peer.h"
@@ -23,7 +23,7 @@ struct listener_limits {
 enum listener_event {
 	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */
 	LISTENER_RELOAD,  /* SIGHUP: the settings are to be read again */
-	LISTENER_END, /* SIGTERM, or inetd's listener has nothing to do: all sessions are over */
+	LISTENER_END,	  /* all sessions are over after SIGTERM, or for a while under inetd */
 };
 
 struct listener_session {
@@ -32,17 +32,16 @@ struct listener_session {
 	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
 };
 
-/* Takes what was inherited. A client is on descriptors 0 and 1 then, and *ret is NULL; otherwise
- * the caller frees the listener. Returns 0, or
+/* Puts a client on descriptors 0 and 1, and NULL into *ret; or makes a listener that the caller
+ * frees. Returns 0, or
  *   -EINVAL  LISTEN_FDS has something else than one connection or stream sockets that listen
  *   -ENOMEM  or what the system says */
 int listener_inherit(struct listener **ret);
 
-/* Listens until something happens that is not the listener's to do. After LISTENER_SESSION the
- * process has nothing to do with the listener any more but to free it, when it is done with the
- * scoreboard. Returns 0, or what the system says if it cannot go on. */
+/* Listens until there is an event. After LISTENER_SESSION the process may only free the listener,
+ * when it is done with the scoreboard. Returns 0, or what the system says if it cannot go on. */
 int listener_next(struct listener *listener, const struct listener_limits *limits,
 		  enum listener_event *ret_event, struct listener_session *ret_session);
 
-/* Frees it. Takes NULL. */
+/* Takes NULL. */
 void listener_free(struct listener *listener);
