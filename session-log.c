@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The log lines of a session. Their arguments come from the client, before login too; log.c makes
- * them harmless. */
+ * Arguments come from the client, before login too; log.c makes them harmless. */
 #include "session-log.h"
 
 #include "auth.h"
@@ -15,8 +14,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-/* The octets of a user name that are logged: the reason needs space, too. */
-#define USER_OCTETS_MAX 320
+#define USER_OCTETS_MAX 320 /* of a user name: the reason needs space in the line, too */
 
 void session_log_begin(struct session *session)
 {
@@ -50,7 +48,6 @@ void session_log_tls(const struct session *session, int error)
 			    tls->tls_problem);
 }
 
-/* The version of TLS in words. */
 static const char *describe_tls(const struct session *session)
 {
 	const char *version = transport_tls_stream(session->transport)->tls_version;
@@ -94,7 +91,6 @@ size_t session_log_deletions(const struct session *session)
 	return count;
 }
 
-/* Why a session ended. */
 static const char *describe_end(int error)
 {
 	switch (error) {

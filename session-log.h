@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The log lines of a session that pop3-handler(8) documents, and those about what it found in the
- * passwd-file and in the mailbox. */
+ * The log lines of a session that pop3-handler(8) documents, and those about the passwd-file and
+ * the mailbox. */
 #pragma once
 
 #include <stddef.h>
@@ -20,10 +20,10 @@ void session_log_tls(const struct session *session, int error);
 void session_log_login(const struct session *session, const char *mechanism);
 void session_log_refusal(const struct session *session, const char *user, const char *reason);
 
-/* The messages that the last deletion removed, if log-deletions is set. Returns how many. */
+/* The messages that the last deletion removed, if log-deletions is set. Returns their number. */
 size_t session_log_deletions(const struct session *session);
 
-/* How the session ended: 0, or as protocol_serve() says. */
+/* How the session ended: `error` is as protocol_serve() says. */
 void session_log_end(const struct session *session, int error);
 
 /* The lines of the passwd-file that were skipped. */
