@@ -9,9 +9,6 @@
 #include "lib/util.h"
 
 #include <crypt.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <strings.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the passwd-file */

@@ -7,12 +7,8 @@
 #include "lib/util.h"
 
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <syslog.h>
-#include <time.h>
 
 #define IDENTIFIER "pop3-handler"
 #define LINE_OCTETS_MAX 1000

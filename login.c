@@ -13,8 +13,6 @@
 #include "session-log.h"
 #include "settings.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <strings.h>
 
 #define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */

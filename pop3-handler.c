@@ -14,14 +14,9 @@
 #include "transport.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX <= SCOREBOARD_SLOTS,
 	      "all sessions that may be allowed have a slot");

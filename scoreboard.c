@@ -5,9 +5,7 @@
 
 #include "lib/util.h"
 
-#include <errno.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <sys/mman.h>
 
 /* Failures are forgotten after this time without a new one: nobody is shut out for good. */

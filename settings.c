@@ -9,11 +9,8 @@
 #include "lib/wire.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <sys/stat.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the settings file: space for any path */
 #define SECONDS_MAX 31536000 /* a year */

@@ -7,7 +7,6 @@
 
 #include <dlfcn.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-daemon.h>

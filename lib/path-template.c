@@ -5,9 +5,6 @@
 
 #include "lib/util.h"
 
-#include <errno.h>
-#include <stdbool.h>
-
 /* What one letter after '%' stands for. */
 struct part {
 	const char *text;

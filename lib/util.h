@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * Ownership by cleanup attributes, files read and written whole, the clock, instruments. */
+ * Ownership by cleanup attributes, files read and written whole, the clock, instruments. The
+ * headers that it includes need not be included beside it. */
 #pragma once
 
 #include <errno.h>
