@@ -168,19 +168,6 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 	return true;
 }
 
-/* Reads and checks the whole file into the listing's memory. NULL: it is damaged. */
-static struct cache *read_cache(int fd, const struct cache_header *header, size_t octets,
-				struct listing *listing)
-{
-	struct cache *cache = listing_allocate(listing, octets);
-
-	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
-	    memcmp(&cache->header, header, sizeof(*header)) != 0 ||
-	    make_checksum(cache, octets) != header->checksum)
-		return NULL;
-	return cache;
-}
-
 static bool take_entries(struct cache *cache, size_t octets, bool is_maildir,
 			 struct listing *listing)
 {
@@ -204,16 +191,17 @@ static bool take_entries(struct cache *cache, size_t octets, bool is_maildir,
 	return true;
 }
 
-/* Whether a header fits the file's size and this mailbox. */
-static bool is_ours(const struct cache_header *header, uint64_t octets, int mailbox_fd,
-		    bool is_maildir)
+/* Whether what was read has its full length, is undamaged, and this mailbox's. */
+static bool is_sound(struct cache *cache, size_t octets, int mailbox_fd, bool is_maildir)
 {
+	const struct cache_header *header = &cache->header;
 	struct stat mailbox;
 
 	return header->magic == MAGIC && header->count > 0 &&
 	       header->count <= octets / sizeof(struct cache_entry) &&
 	       header->texts_octets <= octets && cache_octets(header, is_maildir) == octets &&
-	       fstat(mailbox_fd, &mailbox) == 0 && header->mailbox_inode == mailbox.st_ino;
+	       fstat(mailbox_fd, &mailbox) == 0 && header->mailbox_inode == mailbox.st_ino &&
+	       make_checksum(cache, octets) == header->checksum;
 }
 
 bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret)
@@ -221,15 +209,14 @@ bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret)
 	auto_listing struct listing listing = { 0 };
 	struct stat status;
 	auto_fd int fd = util_open_regular_file(mailbox_fd, CACHE_NAME, O_RDONLY, &status);
-	struct cache_header header;
-	struct cache *cache;
+	size_t octets = (size_t)status.st_size;
+	struct cache *cache = NULL;
 
-	if (fd < 0 || status.st_size > CACHE_OCTETS_MAX ||
-	    util_pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
-	    !is_ours(&header, (uint64_t)status.st_size, mailbox_fd, is_maildir))
-		return false;
-	cache = read_cache(fd, &header, (size_t)status.st_size, &listing);
-	if (!cache || !take_entries(cache, (size_t)status.st_size, is_maildir, &listing))
+	if (fd >= 0 && octets >= sizeof(*cache) && octets <= CACHE_OCTETS_MAX)
+		cache = listing_allocate(&listing, octets);
+	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
+	    !is_sound(cache, octets, mailbox_fd, is_maildir) ||
+	    !take_entries(cache, octets, is_maildir, &listing))
 		return false;
 	*ret = listing;
 	listing = (struct listing){ 0 };

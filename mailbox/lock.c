@@ -168,12 +168,13 @@ static bool is_local(int fd)
 		MSDOS_SUPER_MAGIC, EXFAT_SUPER_MAGIC, ZFS_SUPER_MAGIC,
 	};
 	struct statfs status;
+	bool is_known = false;
 
-	for (size_t i = 0; fstatfs(fd, &status) == 0 && i < ARRAY_SIZE(types); i++) {
-		if ((uint32_t)status.f_type == types[i])
-			return true;
-	}
-	return false;
+	if (fstatfs(fd, &status) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		is_known |= (uint32_t)status.f_type == types[i];
+	return is_known;
 }
 
 /* Opens the directory at `path`, if it is the one that it was before. */
