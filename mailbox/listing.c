@@ -332,6 +332,23 @@ static int compare_unique_parts(const struct message *a, const struct message *b
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
+/* The order of the messages in a listing: of those that share a unique part, the one that has it as
+ * its unique-id comes first. */
+static int compare_identities(const struct message *a, const struct message *b)
+{
+	int order = compare_unique_parts(a, b);
+
+	if (order == 0)
+		order = a->is_namesake - b->is_namesake;
+	return order == 0 && a->is_namesake ? strcmp(a->stand_in, b->stand_in) : order;
+}
+
+/* For qsort(3). */
+static int compare_listed(const void *a, const void *b)
+{
+	return compare_identities(a, b);
+}
+
 /* The order of arrival; 0: the same file name. */
 static int compare_messages(const struct message *a, const struct message *b)
 {
@@ -610,6 +627,7 @@ static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing
 			r = give_stand_in(listing, &messages[left], found[i].file.inode);
 		left++;
 	}
+	qsort(messages, left, sizeof(*messages), compare_listed);
 	return r < 0 ? r : (ssize_t)left;
 }
 
@@ -757,34 +775,19 @@ static size_t find_first(const struct listing *listing, const size_t *indices,
 	return low;
 }
 
-/* The next message with the unique part of `like`, which may be of another listing of this mailbox,
- * after `message`, or the first. NULL: there is none. */
-static struct message *next_namesake(const struct listing *listing, const struct message *like,
-				     struct message *message)
-{
-	struct message *end = listing->messages + listing->count;
-
-	if (message)
-		message++;
-	else
-		message = listing->messages + find_first(listing, NULL, like, compare_unique_parts);
-	return message < end && compare_unique_parts(message, like) == 0 ? message : NULL;
-}
-
-/* The message that has the unique part, the unique-id and the file of `like`; NULL: there is none.
- */
+/* The message that has the unique part, the unique-id and the file of `like`, of another listing of
+ * this mailbox; NULL: there is none. */
 static struct message *find_like(const struct listing *listing, const struct message *like)
 {
-	struct message *found = NULL;
+	size_t index = find_first(listing, NULL, like, compare_identities);
+	struct message *found = listing->messages + index;
 
-	while ((found = next_namesake(listing, like, found))) {
-		bool may_be_same = found->inode_tag == 0 || like->inode_tag == 0 ||
-				   found->inode_tag == like->inode_tag;
-
-		if (may_be_same && compare_unique_ids(found, like) == 0)
-			break;
-	}
-	return found;
+	if (index == listing->count || compare_identities(found, like) != 0)
+		return NULL;
+	return found->inode_tag == 0 || like->inode_tag == 0 ||
+			       found->inode_tag == like->inode_tag ?
+		       found :
+		       NULL;
 }
 
 bool listing_has_new(const struct listing *listing, const struct listing *older)
@@ -801,22 +804,25 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 static int keep_stand_in(struct listing *listing, const struct message *known,
 			 const struct subdirs *subdirs)
 {
-	struct message *message = NULL;
+	size_t i = find_first(listing, NULL, known, compare_unique_parts);
+	struct message *message = &listing->messages[i];
+	char stand_in[WIRE_UNIQUE_ID_MAX + 1];
+	struct record_file file;
+	int r;
 
-	while ((message = next_namesake(listing, known, message))) {
-		char stand_in[WIRE_UNIQUE_ID_MAX + 1];
-		struct record_file file;
-		int r;
+	if (i == listing->count || compare_unique_parts(message, known) != 0 ||
+	    message->is_namesake || identify(subdirs, message, &file) < 0)
+		return 0;
+	r = make_stand_in(message, file.inode, stand_in);
+	if (r == 0 && strcmp(stand_in, known->stand_in) == 0)
+		r = give_stand_in(listing, message, file.inode);
+	for (; ++i < listing->count && compare_identities(message, message + 1) > 0; message++) {
+		struct message next = message[1]; /* it has another place now */
 
-		if (identify(subdirs, message, &file) < 0)
-			continue;
-		r = make_stand_in(message, file.inode, stand_in);
-		if (r == 0 && strcmp(stand_in, known->stand_in) == 0)
-			r = give_stand_in(listing, message, file.inode);
-		if (r < 0)
-			return r;
+		message[1] = message[0];
+		message[0] = next;
 	}
-	return 0;
+	return r;
 }
 
 int listing_merge(struct listing *listing, const struct listing *older,
