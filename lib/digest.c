@@ -30,7 +30,7 @@ void digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_O
 void digest_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS])
 {
 	memset(seal_field, 0, DIGEST_OCTETS);
-	digest_make(octets, count, seal_field); /* which it writes after it has read all */
+	digest_make(octets, count, seal_field); /* reads all before it writes */
 }
 
 int digest_check_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS])

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * Pure functions on the octets of the protocol. What they are given is not trusted: arguments
- * come from the client (some before login), message octets from whoever sent the mail. */
+ * Nothing that these functions are given is trusted: arguments come from the client (some before
+ * login), message octets from whoever sent the mail. */
 #include "lib/wire.h"
 
 #include <errno.h>
@@ -56,18 +56,10 @@ bool wire_is_unique_id(const char *text, size_t octets)
 	return bad == 0;
 }
 
-/* The value of a base64 digit, or -1. */
-static int base64_value(char digit)
+ssize_t wire_decode_base64(char *text)
 {
 	static const char digits[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *found = digit ? strchr(digits, digit) : NULL;
-
-	return found ? (int)(found - digits) : -1;
-}
-
-ssize_t wire_decode_base64(char *text)
-{
 	size_t octets = strlen(text), put = 0;
 	size_t padding = octets - strcspn(text, "=");
 	uint32_t bits = 0;
@@ -75,18 +67,18 @@ ssize_t wire_decode_base64(char *text)
 	if (octets % 4 != 0 || padding > 2 || strspn(text + octets - padding, "=") != padding)
 		return -EINVAL;
 	for (size_t i = 0; i < octets; i++) {
-		int value = i < octets - padding ? base64_value(text[i]) : 0;
+		const char *digit = i < octets - padding ? strchr(digits, text[i]) : digits;
 
-		if (value < 0)
+		if (!digit)
 			return -EINVAL;
-		bits = bits << 6 | (uint32_t)value;
+		bits = bits << 6 | (uint32_t)(digit - digits);
 		if (i % 4 == 3) {
 			text[put++] = (char)(bits >> 16 & 0xff);
 			text[put++] = (char)(bits >> 8 & 0xff);
 			text[put++] = (char)(bits & 0xff);
 		}
 	}
-	/* What the padding stands for is 0: there is one way to write some octets. */
+	/* What the padding stands for is 0: octets can be written in one way only. */
 	put -= padding;
 	for (size_t i = 0; i < padding; i++) {
 		if (text[put + i] != '\0')
@@ -112,66 +104,45 @@ int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_
 	return 0;
 }
 
-/* One step of a conversion: the rest of a line, or as much of it as there is space for. */
-struct step {
-	bool is_stuffed;   /* a "." goes before it */
-	size_t text;	   /* octets copied as they are, from the start of `in` */
-	bool has_line_end; /* an LF follows them in `in`: a line end goes after them */
-	bool needs_cr;
-};
-
-static struct step next_step(const struct wire_converter *converter, const char *in,
-			     size_t in_octets, size_t space)
+/* Adds octets to what has been put into `out`; NULL: there is nothing to put. */
+static void append(char *out, size_t *put, const char *octets, size_t count)
 {
-	const char *lf = memchr(in, '\n', in_octets);
-	struct step step = {
-		.is_stuffed = converter->last == '\n' && *in == '.',
-		.text = lf ? (size_t)(lf - in) : in_octets,
-		.has_line_end = lf != NULL,
-	};
-	size_t text_space = space - (step.is_stuffed ? 1 : 0);
-
-	if (step.text > text_space - (step.has_line_end ? 2 : 0)) {
-		step.text = text_space < step.text ? text_space : step.text;
-		step.has_line_end = false;
+	if (out) {
+		memcpy(out + *put, octets, count);
+		*put += count;
 	}
-	if (step.has_line_end)
-		step.needs_cr = (step.text > 0 ? in[step.text - 1] : converter->last) != '\r';
-	return step;
-}
-
-static size_t put_step(const struct step *step, const char *in, char *out)
-{
-	char *end = out;
-
-	if (step->is_stuffed)
-		*end++ = '.';
-	memcpy(end, in, step->text);
-	end += step->text;
-	if (step->needs_cr)
-		*end++ = '\r';
-	if (step->has_line_end)
-		*end++ = '\n';
-	return (size_t)(end - out);
 }
 
 size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_octets, char *out,
 		    size_t out_octets, size_t *ret_put)
 {
-	size_t used = 0, put = 0;
+	size_t used = 0;
 
-	while (used < in_octets && (!out || out_octets - put >= WIRE_STEP_OCTETS)) {
-		size_t space = out ? out_octets - put : SIZE_MAX;
-		struct step step = next_step(converter, in + used, in_octets - used, space);
+	*ret_put = 0;
+	while (used < in_octets && (!out || out_octets - *ret_put >= WIRE_STEP_OCTETS)) {
+		const char *text = in + used;
+		const char *lf = memchr(text, '\n', in_octets - used);
+		size_t octets = lf ? (size_t)(lf - text) : in_octets - used;
+		size_t space;
+		bool needs_cr;
 
-		if (out)
-			put += put_step(&step, in + used, out + put);
-		used += step.text + (step.has_line_end ? 1 : 0);
-		converter->octets +=
-			step.text + (step.has_line_end ? 1 : 0) + (step.needs_cr ? 1 : 0);
+		if (converter->last == '\n' && *text == '.')
+			append(out, ret_put, ".", 1);
+		space = out ? out_octets - *ret_put : SIZE_MAX;
+		if (octets > space - (lf ? 2 : 0)) { /* the line end is for a later step */
+			octets = octets < space ? octets : space;
+			lf = NULL;
+		}
+		append(out, ret_put, text, octets);
+		needs_cr = lf && (octets > 0 ? lf[-1] : converter->last) != '\r';
+		if (needs_cr)
+			append(out, ret_put, "\r", 1);
+		if (lf)
+			append(out, ret_put, "\n", 1);
+		used += octets + (lf ? 1 : 0);
+		converter->octets += octets + (lf ? 1 : 0) + (needs_cr ? 1 : 0);
 		converter->last = in[used - 1];
 	}
-	*ret_put = put;
 	return used;
 }
 
@@ -184,19 +155,6 @@ size_t wire_convert_end(struct wire_converter *converter, char out[2])
 	converter->octets += 2;
 	converter->last = '\n';
 	return 2;
-}
-
-/* Takes note of a line that ended. */
-static void end_line(struct wire_top *top)
-{
-	bool is_blank = top->line_octets == 0 || (top->line_octets == 1 && top->is_line_cr);
-
-	if (top->is_in_body)
-		top->lines_left--;
-	else
-		top->is_in_body = is_blank;
-	top->is_done = top->is_in_body && top->lines_left == 0;
-	top->line_octets = 0;
 }
 
 size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)
@@ -212,10 +170,16 @@ size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)
 			top->is_line_cr = *line == '\r';
 		top->line_octets += text;
 		used += text;
-		if (lf) {
-			used++;
-			end_line(top);
-		}
+		if (!lf)
+			break;
+		used++;
+		if (top->is_in_body)
+			top->lines_left--;
+		else /* which begins after a blank line */
+			top->is_in_body =
+				top->line_octets == 0 || (top->line_octets == 1 && top->is_line_cr);
+		top->is_done = top->is_in_body && top->lines_left == 0;
+		top->line_octets = 0;
 	}
 	return used;
 }

@@ -19,12 +19,10 @@
  *   -ERANGE  the number is larger than `max` */
 int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number);
 
-/* The unique-id in a "UID:<unique-id>" argument (the prefix in any case), borrowed from
- * `argument`; NULL if the argument has no such prefix. */
+/* What follows the prefix "UID:" (in any case) of an argument, borrowed; NULL: no prefix. */
 const char *wire_skip_uid_prefix(const char *argument);
 
-/* Whether these octets may stand as a unique-id: 1 to 70 octets from '!' to '~'
- * (RFC 1939 section 7). */
+/* Whether these are a unique-id: 1 to 70 octets from '!' to '~' (RFC 1939 section 7). */
 bool wire_is_unique_id(const char *text, size_t octets);
 
 #define WIRE_NUMBER_OCTETS_MAX 20
@@ -32,8 +30,8 @@ bool wire_is_unique_id(const char *text, size_t octets);
 /* Writes a number in decimal digits, without a NUL. Returns how many octets it has put there. */
 size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX]);
 
-/* Decodes base64 (RFC 4648 section 4) in place: all of `text` and nothing else, padded. Returns how
- * many octets, which a NUL follows, or -EINVAL. */
+/* Decodes base64 (RFC 4648 section 4), all of `text` and padded, in place. Returns how many octets,
+ * which a NUL follows, or -EINVAL. */
 ssize_t wire_decode_base64(char *text);
 
 /* The parts of a PLAIN message (RFC 4616), as strings in it. */
@@ -43,13 +41,11 @@ struct wire_plain {
 	const char *password;
 };
 
-/* Takes apart a message of `octets` octets that a NUL follows. Returns 0, or -EINVAL if it does not
- * have these three parts. */
+/* Takes apart a message that a NUL follows. Returns 0, or -EINVAL: it has not three parts. */
 int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_plain);
 
-/* A message on its way from a file to the wire. Lines may be stored with LF or with CRLF; on
- * the wire they end in CRLF, and a line that begins with "." gets another one before it
- * (RFC 1939 section 3). A CR that no LF follows is left as it is. */
+/* A message on its way from a file, with LF or CRLF, to the wire: there lines end in CRLF, and one
+ * that begins with "." has another before it (RFC 1939 section 3). A CR without LF stays. */
 struct wire_converter {
 	uint64_t octets; /* converted so far, as RETR's size counts them: without the stuffing */
 	char last;	 /* the last octet read; LF before the first one */
@@ -57,26 +53,24 @@ struct wire_converter {
 
 #define WIRE_CONVERTER_INIT ((struct wire_converter){ .last = '\n' })
 
-/* Converts octets of a file. It stops when `in` is used up or fewer than WIRE_STEP_OCTETS are
- * left in `out`. With `out` NULL it only counts, and uses up `in`. Returns how many octets of
- * `in` it used, and in ret_put how many of `out` it filled. */
+/* Converts octets of a file until `in` is used up or `out` has less space than WIRE_STEP_OCTETS.
+ * With `out` NULL it only counts, and uses up `in`. Returns how many octets of `in` it used, and in
+ * ret_put how many of `out` it filled. */
 size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_octets, char *out,
 		    size_t out_octets, size_t *ret_put);
 
-/* Ends the message: completes a last line that had no line end. Returns how many octets (0 or
- * 2) it counted and, unless `out` is NULL, put there. */
+/* Completes a last line that had no line end. Returns how many octets (0 or 2) it counted and,
+ * unless `out` is NULL, put there. */
 size_t wire_convert_end(struct wire_converter *converter, char out[2]);
 
-/* Where TOP's answer ends: after the header, the blank line, and `lines_left` lines of the body
- * (RFC 1939 section 7). */
+/* Where TOP's answer ends (RFC 1939 section 7). */
 struct wire_top {
-	uint64_t lines_left; /* set by the caller: lines of the body still to come */
+	uint64_t lines_left; /* of the body, still to come; set by the caller */
 	size_t line_octets;  /* of the line that is being read, its LF not counted */
 	bool is_line_cr;     /* that line is a single CR so far */
 	bool is_in_body;
 	bool is_done; /* everything that TOP sends has been seen */
 };
 
-/* How many of these octets of a file belong to the answer. Once fewer than all do, or `is_done`
- * is set, nothing that follows does. */
+/* How many of these octets of a file belong to the answer: fewer than all only if it ends there. */
 size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets);
