@@ -23,23 +23,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-/* Space for many pipelined commands, and for the longest line that may be asked for. */
-#define IN_OCTETS 16384
-/* Space for answers, and once there are long ones. */
-#define OUT_OCTETS_MIN 4096
+#define IN_OCTETS 16384	    /* for many pipelined commands, and the longest line of a caller */
+#define OUT_OCTETS_MIN 4096 /* for short answers */
 #define OUT_OCTETS_MAX 262144
-/* The longest response line, RFC 2449 section 4, without its CRLF. */
-#define LINE_OCTETS_MAX 510
-/* Kept free after a line, so that neither ".\r\n" nor the beginning of a message makes us send a
- * line's end apart from the line. */
-#define SPARE_OCTETS 64
+#define LINE_OCTETS_MAX 510 /* of a response, without its CRLF (RFC 2449 section 4) */
+#define SPARE_OCTETS 64 /* kept free after a line: what follows must not part it from its CRLF */
 #define SPACE_OCTETS_MIN 8
-/* Octets held back when a full buffer leaves: the CRLF that the ".\r\n" must not be apart from. */
-#define KEPT_OCTETS 2
-/* How long transport_finish() waits for a client to close its end. */
-#define FINISH_MS 2000
-/* When a silent peer is probed, how often, and when it is given up. RFC 1939 lets a client be
- * silent for ten minutes; a short failure of the network must not end a session. */
+#define KEPT_OCTETS 2  /* when a full buffer is sent: the CRLF that ".\r\n" must follow */
+#define FINISH_MS 2000 /* for a client to close its end */
+/* When a silent peer is probed, how often, and when it is given up: RFC 1939 lets a client be
+ * silent for ten minutes, and a short failure of the network must not end a session. */
 #define KEEPALIVE_IDLE_S 300
 #define KEEPALIVE_INTERVAL_S 60
 #define PEER_TIMEOUT_MS 600000
@@ -55,18 +48,16 @@ struct plain_stream {
 
 struct transport {
 	struct plain_stream plain;
-	struct stream *tls;	/* over it; until transport_prepare_tls() it is the plain one */
-	struct stream *current; /* the one that is in use */
-	int64_t deadline_ms;	/* monotonic, or NO_DEADLINE */
-	int64_t timeout_ms;	/* of each wait, if there is no deadline */
-	int error;		/* the first failure, which every later call gets too */
-
+	struct stream *tls;	 /* over it; until transport_prepare_tls() it is the plain one */
+	struct stream *current;	 /* one of these */
+	int64_t deadline_ms;	 /* monotonic, or NO_DEADLINE */
+	int64_t timeout_ms;	 /* of each wait, if there is no deadline */
+	int error;		 /* the first failure, which every later call gets too */
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
 	size_t out_limit;   /* what goes out in one piece */
 	struct peer peer;   /* local only if it is so in both directions */
 	sigset_t wait_mask; /* of signals, while we wait */
-
 	/* No page of them is touched before it is needed. */
 	char *in; /* IN_OCTETS */
 	char *out;
@@ -75,7 +66,6 @@ struct transport {
 
 /* ---- Plain streams ---- */
 
-/* Whether the descriptor is ready now. */
 static bool is_ready(int fd, short events)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = events };
@@ -115,25 +105,7 @@ static ssize_t write_plain(struct stream *stream, const void *octets, size_t cou
 	return n < 0 ? -errno : n;
 }
 
-static int do_nothing(struct stream *stream)
-{
-	(void)stream;
-	return 0;
-}
-
-/* It is a part of the transport. */
-static void forget_plain(struct stream *stream)
-{
-	(void)stream;
-}
-
-static const struct stream_functions plain_functions = {
-	.read = read_plain,
-	.write = write_plain,
-	.handshake = do_nothing,
-	.close = do_nothing,
-	.free = forget_plain,
-};
+static const struct stream_functions plain_functions = { .read = read_plain, .write = write_plain };
 
 /* ---- The transport ---- */
 
@@ -146,7 +118,6 @@ static int fail(struct transport *transport, int error)
 	return transport->error;
 }
 
-/* The peer of a descriptor. */
 static void find_peer(int fd, mode_t mode, struct peer *ret)
 {
 	if (S_ISSOCK(mode))
@@ -174,8 +145,8 @@ static void catch_sigterm(struct transport *transport)
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
-/* For TCP; other kinds ignore it. A write is complete, so the kernel need not wait for more. A peer
- * that has vanished is found in ten minutes, also while the session sleeps for a day. */
+/* Other sockets ignore this. A write is complete, so the kernel need not wait for more. A peer that
+ * has vanished is found in ten minutes, also while the session sleeps for a day. */
 static void tune_tcp(int fd)
 {
 	static const struct {
@@ -193,8 +164,7 @@ static void tune_tcp(int fd)
 				 sizeof(options[i].value));
 }
 
-/* Switches to a stream. A line is never split over two pieces, unless the client wants shorter
- * ones. */
+/* Switches to a stream. A line is not split, unless the client wants shorter pieces than it. */
 static void use_stream(struct transport *transport, struct stream *stream)
 {
 	size_t octets = stream->piece_octets;
@@ -250,7 +220,7 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 	transport->tls = &transport->plain.stream;
 	r = set_up_transport(transport, peer);
 	if (r < 0)
-		(void)transport_free(transport);
+		transport_free(transport);
 	else
 		*ret = transport;
 	return r;
@@ -264,16 +234,16 @@ static void discard_input(struct transport *transport)
 	transport->in_start = transport->in_end = 0;
 }
 
-struct transport *transport_free(struct transport *transport)
+void transport_free(struct transport *transport)
 {
-	if (transport) {
-		discard_input(transport);
+	if (!transport)
+		return;
+	discard_input(transport);
+	if (transport->tls->functions->free)
 		transport->tls->functions->free(transport->tls);
-		free(transport->in);
-		free(transport->out);
-	}
+	free(transport->in);
+	free(transport->out);
 	free(transport);
-	return NULL;
 }
 
 void transport_set_deadline(struct transport *transport, unsigned seconds)
@@ -295,8 +265,8 @@ static int64_t wait_end_ms(const struct transport *transport)
 	return util_now_ms() + transport->timeout_ms;
 }
 
-/* Waits until the client has sent something (POLLIN), can take something (POLLOUT) or, asked for
- * neither, hangs up. A client that keeps a descriptor ready does not outlive `end_ms` either. */
+/* Waits until the client has sent something (POLLIN), can take something (POLLOUT) or (0) hangs up.
+ * The time is up at `end_ms` even if the descriptor is ready. */
 static int wait_ready(const struct transport *transport, short events, int64_t end_ms)
 {
 	int fd = events == POLLIN ? transport->plain.in_fd : transport->plain.out_fd;
@@ -456,11 +426,10 @@ static size_t space_left(const struct transport *transport)
 /* Makes the buffer as large as is of use. Without the memory for that, it does as it is. */
 static void grow(struct transport *transport)
 {
-	char *more;
+	char *more = NULL;
 
-	if (transport->out_octets >= transport->out_limit)
-		return;
-	more = realloc(transport->out, transport->out_limit);
+	if (transport->out_octets < transport->out_limit)
+		more = realloc(transport->out, transport->out_limit);
 	if (!more)
 		return;
 	transport->out = more;
@@ -542,17 +511,17 @@ int transport_pause(struct transport *transport, int64_t ms)
 	return fail(transport, r == 0 ? -EPIPE : r);
 }
 
-/* Does all of something that a stream may have to wait in the middle of. */
+/* Begins or ends a stream, with all the waiting in between. */
 static int complete(struct transport *transport, struct stream *stream,
 		    int (*step)(struct stream *stream))
 {
 	int64_t end_ms = wait_end_ms(transport);
-	int r;
+	int r = step ? step(stream) : 0;
 
-	while ((r = step(stream)) == -EAGAIN) {
+	while (r == -EAGAIN) {
 		r = wait_ready(transport, stream->wants_write ? POLLOUT : POLLIN, end_ms);
-		if (r < 0)
-			break;
+		if (r == 0)
+			r = step(stream);
 	}
 	return r < 0 ? fail(transport, r) : 0;
 }

@@ -20,19 +20,18 @@ struct peer;
 struct tls;
 struct transport;
 
-/* The descriptors are borrowed, and no flag of theirs is changed: others share them. `peer` is who
- * is at the other end; NULL: it is looked for. From now on SIGTERM is caught, for
- * the process. Returns 0, -ENOMEM, or what fstat(2) says. */
+/* Borrows the descriptors, and leaves their flags alone: others share them. `peer` is NULL if it is
+ * not known yet. Catches SIGTERM from now on. Returns 0, -ENOMEM, or what fstat(2) says. */
 int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret);
 
-/* Frees it, without sending what is still in the buffer, and returns NULL. Takes NULL. */
-struct transport *transport_free(struct transport *transport);
+/* Frees it, without sending what is still in the buffer. Takes NULL. */
+void transport_free(struct transport *transport);
 
-/* From now on all must be over `seconds` from now, whatever happens until then. */
+/* The connection must be over `seconds` from now. */
 void transport_set_deadline(struct transport *transport, unsigned seconds);
 
-/* From now on the client has `seconds` for each command, counted from when the one before it was
- * answered, and for each time that it takes some of our octets. */
+/* The client has `seconds` for each command, counted from the answer to the one before it, and for
+ * each time that it takes some of our octets. */
 void transport_set_timeout(struct transport *transport, unsigned seconds);
 
 /* Makes a stream for transport_start_tls(), until which `tls` is borrowed. Returns 0, -EBADMSG
@@ -43,16 +42,14 @@ int transport_prepare_tls(struct transport *transport, struct tls *tls);
  * the handshake. */
 int transport_start_tls(struct transport *transport);
 
-/* Whether all goes through TLS. */
 bool transport_is_encrypted(const struct transport *transport);
 
 /* The stream that TLS is known from, borrowed; the plain one before transport_prepare_tls(). */
 const struct stream *transport_tls_stream(const struct transport *transport);
 
-/* Reads a command line, to its LF or CRLF, which is not counted; before it waits for one it sends
- * what is in the buffer. The line ends in a NUL and is the transport's own, writable, and good
- * until the next call. Returns 0, a failure as above, or, for a line that has been skipped and
- * does no harm to the connection:
+/* Reads a line to its LF or CRLF, which is not counted; sends what is in the buffer before it waits
+ * for one. The line ends in a NUL, is writable, and is borrowed until the next call. Returns 0, a
+ * failure as above, or, if the line was skipped and the connection remains usable:
  *   -EMSGSIZE  it was longer than max_octets
  *   -EBADMSG   it had a NUL in it */
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
@@ -61,8 +58,8 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 /* Gives back the memory of buffers that hold nothing. */
 void transport_shrink(struct transport *transport);
 
-/* Puts into the buffer a line (without its CRLF, at most 510 octets; what is longer is cut). It,
- * and a final ".\r\n" after it, are never split over two writes. */
+/* Puts a line into the buffer (without its CRLF; cut to 510 octets). It, and a final ".\r\n" after
+ * it, are never split over two writes. */
 int transport_put_line(struct transport *transport, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -73,26 +70,23 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
  * line end before it. */
 int transport_put_end(struct transport *transport, const char *before, size_t octets);
 
-/* Space in the buffer for some more octets of a message, at least 8, to be filled and then
- * counted with transport_filled(). */
+/* Space in the buffer for octets of a message, at least 8; transport_filled() counts them. */
 int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets);
 void transport_filled(struct transport *transport, size_t octets);
 
 /* Sends what is in the buffer. */
 int transport_flush(struct transport *transport);
 
-/* Sends what is in the buffer, and waits for `ms` milliseconds. Ends early only if the client is
- * gone or the deadline comes first. */
+/* The same; then waits for `ms` milliseconds, unless the client is gone or the deadline comes. */
 int transport_pause(struct transport *transport, int64_t ms);
 
-/* Sends what is in the buffer, ends TLS properly, and sees to it that a client which has sent more
- * than we read gets all of it: if a socket is closed with octets unread, those in flight to the
- * client may be lost. */
+/* Sends what is in the buffer, ends TLS, and reads what the client still sends: if a socket is
+ * closed with octets unread, those in flight to the client may be lost. */
 int transport_finish(struct transport *transport);
 
 /* Whether the client is on this machine: not a socket, a Unix socket, or a loopback address. */
 bool transport_is_local(const struct transport *transport);
 
-/* The client's address for the log: that of the connection, else what the environment says of it
- * (TCPREMOTEIP, REMOTE_ADDR), else "local". Borrowed. */
+/* The client's address for the log: that of the connection, else of the environment (TCPREMOTEIP,
+ * REMOTE_ADDR), else "local". Borrowed. */
 const char *transport_peer(const struct transport *transport);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * A stream of octets in both directions: plain descriptors, or TLS over them. Each kind has a table
- * of functions; whoever uses a stream does not ask which kind it is. */
+ * A stream of octets in both directions: plain descriptors, or TLS over them. Its user does not ask
+ * which: each kind has a table of functions. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,14 +11,13 @@
 struct stream;
 
 /* No function waits. One that returns -EAGAIN is called again, with the same arguments, when the
- * descriptor can be read, or written if wants_write says so. Other negative errnos end the
- * stream. */
+ * descriptor can be read, or written if wants_write is set. Other negative errnos end the stream.
+ */
 struct stream_functions {
-	/* Returns how many octets were read; 0: the peer has ended the stream properly. */
+	/* These return how many octets; 0 read: the peer has ended the stream properly. */
 	ssize_t (*read)(struct stream *stream, void *space, size_t octets);
-	/* Returns how many octets were written. */
 	ssize_t (*write)(struct stream *stream, const void *octets, size_t count);
-	/* Begin and end the stream. Return 0 or a negative errno. */
+	/* Begin and end the stream. Return 0 or a negative errno. NULL: nothing to do. */
 	int (*handshake)(struct stream *stream);
 	int (*close)(struct stream *stream);
 	void (*free)(struct stream *stream);
