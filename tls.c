@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * TLS by GnuTLS: a module that tls/load.c loads. Everything that comes from the client is a
- * stranger's, and most of this runs before login. */
+ * TLS by GnuTLS: a module that tls/load.c loads. Nothing that comes from the client is trusted, and
+ * most of this runs before login. */
 #include "tls.h"
 
 #include "lib/util.h"
@@ -16,10 +16,9 @@
 #define NAME_OCTETS_MAX 320 /* of a client's name: an e-mail address (RFC 3696 errata) */
 #define NAMES_MAX 8	    /* of a client */
 #define PROBLEM_OCTETS 200
-#define FLIGHT_OCTETS 8192 /* space for a chain of certificates */
-#define ALERT_OCTETS 7	   /* a whole record with an alert that is not encrypted */
-/* A client that polls once in this time resumes, unless the key has changed meanwhile. */
-#define TICKET_LIFETIME_S 43200
+#define FLIGHT_OCTETS 8192	/* space for a chain of certificates */
+#define ALERT_OCTETS 7		/* a whole record with an alert that is not encrypted */
+#define TICKET_LIFETIME_S 43200 /* a client that polls once in this time resumes */
 
 __attribute__((visibility("default"))) extern const struct tls_functions tls_functions;
 
@@ -80,8 +79,8 @@ static ssize_t pull(gnutls_transport_ptr_t context, void *space, size_t octets)
 	return note_io(stream, n);
 }
 
-/* Writes a flight of handshake messages in one piece, as far as there is space: so that it goes out
- * in few packets, and no client has hung up before it has seen all of it. */
+/* Writes a flight of handshake messages in one piece, as far as there is space: it takes few
+ * packets, and no client hangs up in the middle. */
 static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int count)
 {
 	struct tls_stream *stream = context;
@@ -184,7 +183,7 @@ static int make_session(struct tls_stream *stream)
 
 /* ---- The handshake ---- */
 
-/* Takes a name of the client's if it is one: a NUL in it is an attempt to be somebody else. */
+/* Skips what is no name: a NUL in it is an attempt to be somebody else. */
 static int add_name(struct tls_stream *stream, const char *name, size_t octets)
 {
 	size_t count = 0;
@@ -197,7 +196,7 @@ static int add_name(struct tls_stream *stream, const char *name, size_t octets)
 	return stream->names[count] ? 0 : -ENOMEM;
 }
 
-/* Takes the e-mail addresses; only where there are none, be they of use or not, the common name. */
+/* Takes the e-mail addresses; the common name only if there are none, usable or not. */
 static int find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
 {
 	char name[NAME_OCTETS_MAX + 1];
@@ -236,8 +235,7 @@ static int find_peer_names(struct tls_stream *stream, const gnutls_datum_t *der)
 	return r;
 }
 
-/* Finds out who the client is. In a resumed session, too: the authorities that vouched for it then
- * need not be today's. */
+/* Finds out who the client is, in a resumed session, too: the authorities may have changed. */
 static int identify_client(struct tls_stream *stream)
 {
 	char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
@@ -276,15 +274,6 @@ static int client_alert(const struct tls_stream *stream, int error)
 	return -1;
 }
 
-static const char *describe_alert(int alert)
-{
-	bool is_about_certificate =
-		(alert >= GNUTLS_A_BAD_CERTIFICATE && alert <= GNUTLS_A_CERTIFICATE_UNKNOWN) ||
-		alert == GNUTLS_A_UNKNOWN_CA;
-
-	return is_about_certificate ? "the client rejected the certificate" : "the client gave up";
-}
-
 static const char *describe_error(const struct tls_stream *stream, int error)
 {
 	if (stream->has_read && !stream->is_tls)
@@ -317,10 +306,15 @@ static void note_problem(struct tls_stream *stream, int error)
 {
 	int alert = client_alert(stream, error);
 	const char *name = alert < 0 ? NULL : gnutls_alert_get_name((unsigned)alert);
+	bool is_about_certificate =
+		(alert >= GNUTLS_A_BAD_CERTIFICATE && alert <= GNUTLS_A_CERTIFICATE_UNKNOWN) ||
+		alert == GNUTLS_A_UNKNOWN_CA;
 
 	if (stream->is_tls && alert >= 0)
-		(void)snprintf(stream->problem, sizeof(stream->problem), "%s: %s (alert %d)",
-			       describe_alert(alert), name ? name : "unknown alert", alert);
+		(void)snprintf(stream->problem, sizeof(stream->problem),
+			       "the client %s: %s (alert %d)",
+			       is_about_certificate ? "rejected the certificate" : "gave up",
+			       name ? name : "unknown alert", alert);
 	else
 		(void)snprintf(stream->problem, sizeof(stream->problem), "%s",
 			       describe_error(stream, error));
@@ -338,16 +332,7 @@ static void note_agreement(struct tls_stream *stream, int error)
 	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 }
 
-/* After the handshake the keys leave this process. The rest stays: its pages are shared with the
- * listener, and freeing would copy them. */
-static void forget_keys(struct tls_stream *stream)
-{
-	gnutls_credentials_clear(stream->gnutls);
-	certificates_forget_keys(&stream->service->certificates);
-	stream->service = NULL;
-}
-
-/* Goes on with the handshake, and with the ticket that comes after it in TLS 1.3: one, for POP3
+/* Goes on with the handshake, and with the ticket that comes after it in TLS 1.3: one, because POP3
  * clients open one connection at a time. */
 static int go_on(struct tls_stream *stream)
 {
@@ -370,8 +355,12 @@ static int do_handshake(struct stream *base)
 
 	if (r >= 0) {
 		r = identify_client(stream);
-		forget_keys(stream);
 		note_agreement(stream, r);
+		/* The keys leave this process. What else the service has is not freed: its pages
+		 * are shared with the listener, and freeing would copy them. */
+		gnutls_credentials_clear(stream->gnutls);
+		certificates_forget_keys(&stream->service->certificates);
+		stream->service = NULL;
 		return r;
 	}
 	error = turn_error(stream, r);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
  * TLS for the server's side of a connection: RFC 8446 and 5246, with ALPN "pop3" (RFC 7301), server
- * names (RFC 6066), stapled OCSP responses, session tickets and client certificates. GnuTLS, and
- * tls.c with it, is a module that tls_new() loads: without TLS a process starts twice as fast. */
+ * names (RFC 6066), stapled OCSP responses, session tickets and client certificates. tls.c with
+ * GnuTLS is a module that tls_new() loads: a process without TLS starts twice as fast. */
 #pragma once
 
 #include "lib/stream.h"
@@ -21,19 +21,16 @@ struct tls_functions {
 	/* Frees it, wiping keys. Streams may outlive it once their handshake is over. */
 	void (*free)(struct tls *tls);
 
-	/* Reads the files, unless that has been done. Each mistake in them goes to
-	 * options.complain, one line each: also those that it can do with, an expired certificate,
-	 * a key that others can read, a useless OCSP response. Returns the number of such, or
-	 *   -EBADMSG  it cannot serve with these files
-	 *   -ENOMEM */
+	/* Reads the files, unless that has been done. Each mistake is a line to options.complain,
+	 * also an expired certificate, a key that others can read, a useless OCSP response. Returns
+	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
 	int (*load)(struct tls *tls);
 
-	/* The file in which the platform says what @SYSTEM is, and which `load` reads if it is
-	 * there. Borrowed; NULL: the library has none. */
+	/* The file that says what @SYSTEM is, which `load` reads if it is there. Borrowed; NULL:
+	 * the library has none. */
 	const char *(*system_file)(void);
 
-	/* The directory of the key that encrypts session tickets (tls/ticket-key.h). The caller
-	 * frees its path. Returns 0 or -ENOMEM. */
+	/* As tls/ticket-key.h says. */
 	void (*make_ticket_directory)(void);
 	int (*find_ticket_directory)(char **ret_path);
 
