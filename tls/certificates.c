@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * What TLS is served with: priorities, certificates, private keys, authorities of clients, OCSP
- * responses. The files are the administrator's: trusted, but not free of mistakes. */
+ * Priorities, certificates, private keys, authorities of clients, OCSP responses. The files are the
+ * administrator's: trusted, but not free of mistakes. */
 #include "tls/certificates.h"
 
 #include "lib/util.h"
@@ -40,10 +40,8 @@ static int read_open_file(int fd, gnutls_datum_t *ret_datum)
 
 	if (fstat(fd, &status) < 0)
 		return -errno;
-	if (S_ISDIR(status.st_mode))
-		return -EISDIR;
 	if (!S_ISREG(status.st_mode))
-		return -EINVAL;
+		return S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
 	if (status.st_size > FILE_OCTETS_MAX)
 		return -EFBIG;
 	datum.data = calloc(1, (size_t)status.st_size + 1);
@@ -154,26 +152,19 @@ static int import_key(gnutls_x509_privkey_t key, const gnutls_datum_t *pem)
 	return r;
 }
 
-/* Complains of a private key that more than its owner and group can use. */
-static void check_mode(struct certificates *certificates, const char *path)
-{
-	struct stat status;
-
-	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
-		complain(certificates,
-			 "the private key in tls-key = '%s' is open to others (mode %04o)", path,
-			 status.st_mode & 07777);
-}
-
 static int load_key(struct certificates *certificates, struct certificate *certificate)
 {
 	const char *path = certificate->key_path;
 	auto_datum gnutls_datum_t pem = { 0 };
+	struct stat status;
 	int r = read_pem_file(certificates, "tls-key", path, &pem);
 
 	if (r < 0)
 		return r;
-	check_mode(certificates, path);
+	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
+		complain(certificates,
+			 "the private key in tls-key = '%s' is open to others (mode %04o)", path,
+			 status.st_mode & 07777);
 	r = gnutls_x509_privkey_init(&certificate->key);
 	if (r >= 0)
 		r = import_key(certificate->key, &pem);
@@ -202,11 +193,6 @@ static int add_certificate(struct certificates *certificates,
 		complain(certificates, "cannot use tls-cert = '%s' with tls-key = '%s': %s",
 			 certificate->cert_path, certificate->key_path, gnutls_strerror(r));
 	return certificates_turn_error(r);
-}
-
-static bool is_rsa(const struct certificate *certificate)
-{
-	return gnutls_x509_crt_get_pk_algorithm(certificate->chain[0], NULL) == GNUTLS_PK_RSA;
 }
 
 /* Whether `other` is good for every name that the certificate is good for. */
@@ -242,8 +228,9 @@ static int add_certificates(struct certificates *certificates, struct certificat
 	for (int rsa = 0; rsa <= 1; rsa++) {
 		for (size_t i = 0; i < certificates->count && r == 0; i++) {
 			struct certificate *other = &certificates->list[i];
+			int kind = gnutls_x509_crt_get_pk_algorithm(other->chain[0], NULL);
 
-			if (is_rsa(other) != rsa || !is_stand_in_for(other, certificate))
+			if ((kind == GNUTLS_PK_RSA) != rsa || !is_stand_in_for(other, certificate))
 				continue;
 			r = add_certificate(certificates, certificate->credentials, other);
 			certificate->in_credentials += r == 0;

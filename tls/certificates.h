@@ -30,18 +30,17 @@ struct certificates {
 	size_t count;
 };
 
-/* Reads the files, unless that has been done. Each mistake in them is a complaint. Returns how many
- * there were, -EBADMSG if TLS cannot be served with these files, or -ENOMEM. */
+/* As `load` of tls.h, which calls it. */
 int certificates_load(struct certificates *certificates);
 
 /* Frees everything, wiping keys; the options stay. */
 void certificates_unload(struct certificates *certificates);
 
-/* The first certificate for a server name that a client has asked for; NULL: there is none. */
+/* The first certificate for the server name that a client asks for; NULL: there is none. */
 const struct certificate *certificates_find(const struct certificates *certificates,
 					    const char *server_name);
 
-/* Wipes the private keys: no handshake can be done after that. */
+/* Wipes the private keys: no handshake is possible after that. */
 void certificates_forget_keys(struct certificates *certificates);
 
 /* What a failure of GnuTLS means that is not a client's: -ENOMEM or -EBADMSG. */

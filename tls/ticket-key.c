@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
- * The key of TLS session tickets. Whoever has it can read what the clients of a day have sent and
- * received in resumed TLS 1.2 sessions, and can pretend to have shown a client certificate: so
- * nobody else may read the file or put another in its place. All of this runs before login. */
+ * The key of TLS session tickets. Whoever has it can read the resumed TLS 1.2 sessions of a day,
+ * and can pretend to have shown a client certificate: so nobody else may read or replace the file.
+ * All of this runs before login. */
 #include "tls/ticket-key.h"
 
 #include "lib/digest.h"
@@ -20,14 +20,14 @@
 #define KEY_FILE "ticket-key"
 #define KEY_LIFETIME_S 86400
 
-/* The file. The seal tells a key that is just being written from a whole one. */
+/* The seal tells a key that is just being written from a whole one. */
 struct key_file {
 	int64_t made_s; /* since the epoch */
 	unsigned char key[TICKET_KEY_OCTETS];
 	unsigned char seal[DIGEST_OCTETS];
 };
 
-/* Whether what has just been opened is ours, and nobody else can do to it what `forbidden` says. */
+/* Whether what has just been opened is ours, and no bit of `forbidden` lets others at it. */
 static int check_owner(int fd, mode_t type, mode_t forbidden)
 {
 	struct stat status;
@@ -55,7 +55,7 @@ int ticket_key_find_directory(char **ret_path)
 	return *ret_path ? 0 : -ENOMEM;
 }
 
-static int open_key_directory(int *ret_fd)
+static int open_key_directory(void)
 {
 	auto_free char *path = NULL;
 	auto_fd int fd = -1;
@@ -65,9 +65,7 @@ static int open_key_directory(int *ret_fd)
 		return r;
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r = check_owner(fd, S_IFDIR, S_IWGRP | S_IWOTH);
-	if (r == 0)
-		*ret_fd = take_fd(&fd);
-	return r;
+	return r < 0 ? r : take_fd(&fd);
 }
 
 /* Reads the file. Returns 0, or -EBADMSG if it has no key that may still be used. */
@@ -108,13 +106,13 @@ static int replace_key(int fd, struct key_file *ret_file)
 
 int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS])
 {
-	auto_fd int directory = -1;
+	auto_fd int directory = open_key_directory();
 	auto_fd int fd = -1;
 	struct key_file file;
-	int r = open_key_directory(&directory);
+	int r;
 
-	if (r < 0)
-		return r;
+	if (directory < 0)
+		return directory;
 	fd = openat(directory, KEY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 		    0600);
 	r = check_owner(fd, S_IFREG, S_IRWXG | S_IRWXO);

@@ -6,8 +6,7 @@
 
 #define TICKET_KEY_OCTETS 64
 
-/* Makes the directory of the key if nobody has given us one, none is there, and we may. A session
- * that is in the sandbox may not. */
+/* Makes the directory of the key if none was given and none is there. The sandbox forbids it. */
 void ticket_key_make_directory(void);
 
 /* The path of that directory: the service's runtime directory, $RUNTIME_DIRECTORY, else
