@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The sandbox: what the process gives up, and when. It limits what an attacker can do with a
- * compromised process. The settings and the passwd-file are the administrator's. */
+ * The sandbox limits what an attacker can do with a compromised process. The settings and the
+ * passwd-file are the administrator's. */
 #include "sandbox.h"
 
 #include "auth.h"
@@ -15,8 +15,7 @@
 
 /* ---- Files ---- */
 
-/* More directories than this are made fewer, by what they have in common. */
-#define ROOTS_MAX 16
+#define ROOTS_MAX 16 /* the last is cut to a directory that has all further ones below it */
 
 struct roots {
 	char *paths[ROOTS_MAX];
@@ -31,7 +30,7 @@ static void free_roots(struct roots *roots)
 
 #define auto_roots __attribute__((cleanup(free_roots)))
 
-/* Whether a path is a directory's, or of something below it. */
+/* Whether a path is that of a directory or of something below it. */
 static bool is_below(const char *path, const char *directory)
 {
 	size_t octets = strlen(directory);
@@ -60,7 +59,7 @@ static int add_root(void *context, const char *path)
 	return 0;
 }
 
-/* Adds a path, or what is nearest above it; in ret_is_there which it is. */
+/* Adds a path; if it is not there, what is nearest above it. */
 static int allow_nearest(int set_fd, const char *path, enum landlock_access access,
 			 bool *ret_is_there)
 {
@@ -235,8 +234,8 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
 	r = allow_nearest(set_fd, account->mailbox, access, &is_there);
-	if (r == 0) /* for WAKE */
-		r = allow_users(set_fd, settings->users);
+	if (r == 0)
+		r = allow_users(set_fd, settings->users); /* for WAKE */
 	if (r == 0 && (moment == SANDBOX_AT_LOGIN || is_there))
 		r = landlock_enter(set_fd);
 	*is_confined = r == 0 && is_there;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * What the process gives up, and when: root, how much it may use, the files that it does not need
- * (Landlock) and the system calls that it does not need (seccomp). Descriptors that are open remain
- * usable.
+ * What the process gives up, and when: root, how much it may use, the files (Landlock) and the
+ * system calls (seccomp) that it does not need. Open descriptors remain usable.
  *
  * Functions that return an int return 0 or a negative errno. */
 #pragma once
@@ -26,26 +25,21 @@ struct sandbox {
 #define SANDBOX_NONE ((struct sandbox){ .set_fd = -1 })
 
 /* The first call, in the process that will be a session or fork sessions: makes what a session
- * enters; the caller closes it. `tls` is NULL if it is off. What goes wrong is in the log, also
- * what this kernel lacks. */
+ * enters; the caller closes it. `tls` may be NULL. Logs failures, and what this kernel lacks. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
 void sandbox_close(struct sandbox *sandbox);
 
-/* The second call, the stage before login: gives up what no session needs before it has logged in,
- * and closes the sandbox. A failure is in the log. */
+/* The second call, the stage before login: gives up what no session needs before login, and closes
+ * the sandbox. Logs failures. */
 int sandbox_before_login(struct sandbox *sandbox);
 
-enum sandbox_moment {
-	SANDBOX_AT_LOGIN,
-	SANDBOX_AT_WAKE,
-};
+enum sandbox_moment { SANDBOX_AT_LOGIN, SANDBOX_AT_WAKE };
 
-/* The third call, the stage after login: gives up every mailbox but this account's. A mailbox that
- * does not exist yet cannot be told from its neighbours: then a login gives up what is not as near
- * to it as can be, and a WAKE that has found it gives up the rest. *is_confined says whether that
- * is done, false at first. */
+/* The third call, the stage after login: gives up every mailbox but this account's. If that does
+ * not exist yet, a login keeps the nearest directory above it, and the WAKE that finds it gives up
+ * the rest. *is_confined (false at first) says whether that is done. */
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only, enum sandbox_moment moment, bool *is_confined);
 
-/* Logs the last system call that was refused since the last call of this, if there is one. */
+/* Logs the last system call that was refused since this was called last, if there is one. */
 void sandbox_log_refusal(void);

@@ -15,18 +15,17 @@
 #define ACCESS_NET (UINT64_C(3))	     /* 4: bind and connect TCP */
 #define SCOPED_ALL (UINT64_C(3))	     /* 6: abstract sockets, signals */
 
-/* The first that lets a file be renamed from new/ to cur/. */
-#define VERSION_MIN 2
+#define VERSION_MIN 2 /* the first that lets a file be renamed from new/ to cur/ */
 
-/* struct landlock_ruleset_attr, as long as it is in the last version. */
+/* struct landlock_ruleset_attr of the last of these versions. */
 struct ruleset {
 	uint64_t access_fs, access_net, scoped;
 };
 
 #define ACCESS_READ_FILE (UINT64_C(0) + LANDLOCK_ACCESS_FS_READ_FILE)
 #define ACCESS_READ (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-/* Whoever may write a file may empty it as well. The kernel wants to know that of each file that is
- * opened, and without this would ask each directory up to the root. */
+/* Whoever may write a file may empty it, too. The kernel looks for this right whenever a file is
+ * opened: without it up to the root. */
 #define ACCESS_WRITE_FILE (LANDLOCK_ACCESS_FS_WRITE_FILE | ACCESS_TRUNCATE)
 #define ACCESS_CHANGE                                                       \
 	(ACCESS_READ | ACCESS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
@@ -50,9 +49,8 @@ int landlock_new(void)
 	/* EPERM: a container's filter does not know the call. */
 	if (version < VERSION_MIN)
 		return version >= 0 || errno == ENOSYS || errno == EPERM ? -EOPNOTSUPP : -errno;
-	/* It has O_CLOEXEC. */
 	set_fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
-	return set_fd < 0 ? -errno : set_fd;
+	return set_fd < 0 ? -errno : set_fd; /* with O_CLOEXEC */
 }
 
 static int add_rule(int set_fd, const struct landlock_path_beneath_attr *rule)

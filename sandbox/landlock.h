@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Landlock: which files the process can reach. Descriptors that are open remain usable.
- *
- * Functions return 0 or more, or a negative errno. */
+ * Landlock: which files the process can open. Functions return 0 or more, or a negative errno. */
 #pragma once
 
 enum landlock_access {
@@ -17,5 +15,5 @@ int landlock_new(void);
 /* Adds a file, or a directory with all below it: the inode, not the name. -ENOENT: none. */
 int landlock_allow(int set_fd, const char *path, enum landlock_access access);
 
-/* From now on nothing else can be opened. What an earlier set did not have stays out of reach. */
+/* From now on only files that are in this set, and in each entered before, can be opened. */
 int landlock_enter(int set_fd);

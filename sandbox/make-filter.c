@@ -3,7 +3,7 @@
  * Writes filter.h when the program is built: the system calls that a session may use, as a
  * filter for seccomp. At run time it would cost each session a library and 0.15 milliseconds.
  *
- * make-filter ARCHITECTURE: as meson calls the one that the program is built for. */
+ * make-filter ARCHITECTURE, as meson calls it. */
 #include <seccomp.h>
 
 #include <asm/ioctls.h>
@@ -16,8 +16,7 @@
 #include <sys/mman.h>
 #include <sysexits.h>
 
-/* What the session itself does, the C library, GnuTLS, libcrypt and libsystemd for it. Which files
- * can be opened, changed and deleted is for Landlock to say. */
+/* For the session, the C library, GnuTLS, libcrypt, libsystemd. Landlock says for which files. */
 /* clang-format off */
 static const char *const calls[] = {
 	/* the client, the log */
@@ -52,7 +51,7 @@ static const struct {
 	{ "mprotect", { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 } },
 };
 
-/* `condition` may be NULL. A call that another architecture lacks is none of its programs'. */
+/* `condition` may be NULL. A call that only other architectures have is ignored. */
 static int allow(scmp_filter_ctx filter, const char *name, const struct scmp_arg_cmp *condition)
 {
 	int number = seccomp_syscall_resolve_name(name);
@@ -71,14 +70,6 @@ static int add_rules(scmp_filter_ctx filter)
 	for (size_t i = 0; i < sizeof(conditions) / sizeof(*conditions) && r == 0; i++)
 		r = allow(filter, conditions[i].name, &conditions[i].condition);
 	return r;
-}
-
-static int choose_architecture(scmp_filter_ctx filter, const char *name)
-{
-	uint32_t wanted = seccomp_arch_resolve_name(name);
-	int r = wanted == 0 ? -EINVAL : seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
-
-	return r == 0 ? seccomp_arch_add(filter, wanted) : r;
 }
 
 /* Writes the filter as the initialiser of an array. */
@@ -108,11 +99,14 @@ int main(int argc, char *argv[])
 	bool can_trap =
 		argc > 1 && (strcmp(argv[1], "x86_64") == 0 || strcmp(argv[1], "aarch64") == 0);
 	scmp_filter_ctx filter = seccomp_init(can_trap ? SCMP_ACT_TRAP : SCMP_ACT_ERRNO(EPERM));
+	uint32_t wanted = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
 	int r;
 
 	if (argc != 2 || !filter)
 		return EX_USAGE;
-	r = choose_architecture(filter, argv[1]);
+	r = wanted == 0 ? -EINVAL : seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
+	if (r == 0)
+		r = seccomp_arch_add(filter, wanted);
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a list */
 	if (r == 0)

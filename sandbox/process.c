@@ -51,11 +51,9 @@ int process_become_user(const char *user)
 	return is_user_for_good(entry) ? 0 : -EPERM;
 }
 
-/* Ten million messages take less; a password whose crypt(3) takes more is too much. */
+/* Ten million messages take less; a password whose crypt(3) takes more is refused. */
 #define ADDRESS_SPACE_OCTETS (UINT64_C(2) << 30)
-
-/* The size cache is the largest file that is written, and is not larger than this. */
-#define FILE_OCTETS (UINT64_C(256) << 20)
+#define FILE_OCTETS (UINT64_C(256) << 20) /* the cache, the largest file, has no more */
 
 /* Lowers a limit; one that is lower stays. */
 static int lower_limit(__rlimit_resource_t resource, rlim_t most)

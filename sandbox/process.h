@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The process itself: its user, its limits, its privileges.
- *
- * Functions return 0 or a negative errno. */
+ * The process itself: its user, limits and privileges. Functions return 0 or a negative errno. */
 #pragma once
 
 /* Becomes the user of this name for good, with the groups that it is in; NULL: stays what it is.
@@ -11,9 +9,9 @@
  *   -EPERM   this process may not become another user */
 int process_become_user(const char *user);
 
-/* Bounds the memory and the files of the process, for a client that finds a way to let it grow. */
+/* Bounds memory and files, in case that a client finds a way to let them grow. */
 int process_limit(void);
 
-/* No core dump from now on, no debugger of the same user, and no program that is started has more
- * rights. Landlock and seccomp need this, here or in the process that forks this one. */
+/* From now on: no core dump, no debugger of the same user, no more rights by execve(2). Landlock
+ * and seccomp need this, here or in the process that forks this one. */
 int process_harden(void);

@@ -14,14 +14,13 @@
 
 static volatile sig_atomic_t refused_call = -1;
 
-/* A refused call raises SIGSYS, so that we know of it; then it goes on as one that has failed. */
+/* Notes a refused call, which then goes on as one that has failed. */
 static void note_refusal(int signal_number, siginfo_t *info, void *context)
 {
 	ucontext_t *user = context;
 
 	(void)signal_number;
-	/* Not what somebody has sent; nor what a tracer makes of a call that it lets fail, as the
-	 * tests do: it sets the error. */
+	/* Somebody sent it, or a tracer (in the tests) lets the call fail and sets the error. */
 	if (info->si_code <= 0 || info->si_syscall == -1)
 		return;
 	refused_call = info->si_syscall;

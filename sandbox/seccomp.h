@@ -11,5 +11,5 @@ bool seccomp_is_available(void);
 /* Makes system calls that no session needs fail with EPERM. Returns 0 or a negative errno. */
 int seccomp_enter(void);
 
-/* The number of a system call that was refused since the last call of this; -1: none. */
+/* The number of a system call that was refused since this was called last; -1: none. */
 int seccomp_take_refusal(void);
