@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * One POP3 session. What the client says is a stranger's until login, and an account's owner's
- * after it. It never becomes a path: a unique-id is looked up in the listing only. */
+ * One POP3 session. What the client says is not trusted, and never becomes a path: a unique-id is
+ * looked up in the listing only. */
 #include "protocol.h"
 
 #include "auth.h"
@@ -23,16 +23,13 @@
 #include <stdbool.h>
 #include <strings.h>
 
-/* The longest command line, without its line end: as long as RFC 2449 section 4 lets a command
- * with its CRLF be at most, and a little more. */
-#define COMMAND_OCTETS_MAX 512
+#define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */
+#define MESSAGE_OCTETS 65536   /* of a message, read at once */
 
-/* Bad commands in a row that end a session; before that, each waits longer than the one before it,
- * but for the first few: a client may try what we do not know. */
+/* Bad commands in a row that end a session. Each waits longer than the one before it, but for the
+ * first few: a client may try what we do not know. */
 #define BAD_COMMANDS_MAX 20
 #define BAD_COMMANDS_FREE 10
-
-#define MESSAGE_OCTETS 65536 /* of a message, read at once */
 
 /* What a command's argument looks like. */
 enum argument_shape {
@@ -79,8 +76,8 @@ static int cmd_leave(struct session *session, const struct argument *argument)
 
 /* ---- TRANSACTION: what is there ---- */
 
-/* Learns all sizes, so that nothing can fail when they are told; a message that turns out to be
- * gone is no longer there. Returns 1; or, if a failure was answered, 0 or less, as the reply. */
+/* Learns all sizes, so that nothing can fail when they are told. Returns 1; or, if a failure was
+ * answered, what the reply returned: 0 or less. */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -112,12 +109,11 @@ static int cmd_stat(struct session *session, const struct argument *argument)
 	return r > 0 ? reply_ok(session, "%zu %" PRIu64, count, octets) : r;
 }
 
-/* Writes what a listing says of a message after its number. Returns how many octets; 0: it is not
- * listed. */
+/* Writes what a listing has after a message's number. Returns how many octets; 0: not listed. */
 typedef size_t listed_text(struct mailbox *mailbox, size_t index, char *ret_text);
 
-/* The end of a multi-line answer, one line for each message that is there. There may be many, and
- * printf(3) takes its time. */
+/* Ends a multi-line answer, with a line for each message that is there. For many of them printf(3)
+ * is slow. */
 static int list_messages(struct session *session, listed_text *put_text)
 {
 	char line[WIRE_NUMBER_OCTETS_MAX + 1 + MAILBOX_UNIQUE_ID_MAX + 1];
@@ -137,9 +133,8 @@ static int list_messages(struct session *session, listed_text *put_text)
 
 static size_t put_size(struct mailbox *mailbox, size_t index, char *ret_text)
 {
-	uint64_t octets;
+	uint64_t octets; /* known to measure_all() already */
 
-	/* measure_all() has seen to it that it is known. */
 	return mailbox_size(mailbox, index, &octets) < 0 ? 0 : wire_put_number(octets, ret_text);
 }
 
@@ -186,7 +181,6 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 /* ---- TRANSACTION: messages ---- */
 
-/* Puts some octets of a message on the wire. */
 static int put_octets(struct session *session, struct wire_converter *converter, const char *octets,
 		      size_t count)
 {
@@ -205,43 +199,54 @@ static int put_octets(struct session *session, struct wire_converter *converter,
 	return 0;
 }
 
-static int put_message_end(struct session *session, struct wire_converter *converter)
+/* Reads octets into the session's buffer, as mailbox_message_read(). */
+static ssize_t read_octets(struct session *session, struct mailbox_message *message)
 {
-	char line_end[2];
-	size_t octets = wire_convert_end(converter, line_end);
-
-	return transport_put_end(session->transport, line_end, octets);
+	if (!session->octets)
+		session->octets = malloc(MESSAGE_OCTETS);
+	return session->octets ? mailbox_message_read(message, session->octets, MESSAGE_OCTETS) :
+				 -ENOMEM;
 }
 
 /* A message that cannot be read to its end: after +OK only the end of the connection can tell the
- * client so. What came before belongs to the client. Returns -EIO, whatever the cause: a file
- * system may fail with what means something else of a connection. */
+ * client. Returns -EIO: the file system's error could mean something else of a connection. */
 static int break_off(struct session *session, int error, size_t index)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 	mailbox_unique_id(session->mailbox, index, unique_id);
 	log_error("cannot read the message '%s' to its end: %s", unique_id, strerror(-error));
-	(void)transport_flush(session->transport);
+	(void)transport_flush(session->transport); /* what came before belongs to the client */
 	return -EIO;
 }
 
-/* Opens a message and sends it, all of it or what `top` wants. Returns 1 and in ret_octets how
- * many, as sizes count; 0 if nothing was sent but an -ERR; or a failure. */
-static int open_and_send(struct session *session, size_t index, struct mailbox_message *message,
-			 struct wire_top *top, uint64_t *ret_octets)
+/* Notes that the client got a message, of this many octets as sizes count. */
+static void note_retrieved(struct session *session, size_t index,
+			   const struct mailbox_message *message, uint64_t octets)
 {
+	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
+
+	session->sums.retrieved++;
+	session->sums.retrieved_octets += octets;
+	if (!mailbox_note_retrieved(session->mailbox, index, message, octets))
+		return;
+	mailbox_unique_id(session->mailbox, index, unique_id);
+	log_warning("the message '%s' has %" PRIu64 " octets, not as many as was believed",
+		    unique_id, octets);
+}
+
+/* Sends a message: all of it, or what `top` wants. */
+static int send_message(struct session *session, size_t index, struct wire_top *top)
+{
+	auto_message struct mailbox_message message = { .fd = -1 };
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	char line_end[2];
 	ssize_t n;
-	int r = mailbox_message_open(session->mailbox, index, message);
+	int r = mailbox_message_open(session->mailbox, index, &message);
 
 	if (r < 0)
 		return session_reply_message_failure(session, r, "open the message", index);
-	if (!session->octets)
-		session->octets = malloc(MESSAGE_OCTETS);
-	/* The first octets are read before anything is promised. */
-	n = session->octets ? mailbox_message_read(message, session->octets, MESSAGE_OCTETS) :
-			      -ENOMEM;
+	n = read_octets(session, &message); /* before anything is promised */
 	if (n < 0)
 		return session_reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
@@ -251,44 +256,28 @@ static int open_and_send(struct session *session, size_t index, struct mailbox_m
 		r = put_octets(session, &converter, session->octets, count);
 		if (top && top->is_done)
 			break;
-		n = mailbox_message_read(message, session->octets, MESSAGE_OCTETS);
+		n = read_octets(session, &message);
 	}
 	if (r == 0 && n < 0)
 		r = break_off(session, (int)n, index);
 	if (r == 0)
-		r = put_message_end(session, &converter);
-	*ret_octets = converter.octets;
-	return r == 0 ? 1 : r;
+		r = transport_put_end(session->transport, line_end,
+				      wire_convert_end(&converter, line_end));
+	if (r == 0 && !top)
+		note_retrieved(session, index, &message, converter.octets);
+	return r;
 }
 
 static int cmd_retr(struct session *session, const struct argument *argument)
 {
-	auto_message struct mailbox_message message = { .fd = -1 };
-	uint64_t octets;
-	int r = open_and_send(session, argument->index, &message, NULL, &octets);
-
-	if (r <= 0)
-		return r;
-	session->sums.retrieved++;
-	session->sums.retrieved_octets += octets;
-	if (mailbox_note_retrieved(session->mailbox, argument->index, &message, octets)) {
-		char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
-		mailbox_unique_id(session->mailbox, argument->index, unique_id);
-		log_warning("the message '%s' has %" PRIu64 " octets, not as many as was believed",
-			    unique_id, octets);
-	}
-	return 0;
+	return send_message(session, argument->index, NULL);
 }
 
 static int cmd_top(struct session *session, const struct argument *argument)
 {
-	auto_message struct mailbox_message message = { .fd = -1 };
 	struct wire_top top = { .lines_left = argument->count };
-	uint64_t octets;
-	int r = open_and_send(session, argument->index, &message, &top, &octets);
 
-	return r < 0 ? r : 0;
+	return send_message(session, argument->index, &top);
 }
 
 static int cmd_dele(struct session *session, const struct argument *argument)
@@ -321,8 +310,8 @@ static int cmd_rset(struct session *session, const struct argument *argument)
 
 /* ---- The commit, sleep and waking up ---- */
 
-/* Deletes what is marked; only then are retrieved messages marked as seen, which is worth a log
- * line if it fails, but no -ERR. Returns 0, or a failure that has been logged. */
+/* Deletes what is marked, then marks retrieved messages as seen: if that fails, it is logged, but
+ * no -ERR. Returns 0, or a failure that has been logged. */
 static int commit(struct session *session, size_t *ret_deleted)
 {
 	const char *mailbox = session->account->mailbox;
@@ -336,13 +325,9 @@ static int commit(struct session *session, size_t *ret_deleted)
 		return r;
 	}
 	session_log_records(mailbox, mailbox_report(session->mailbox));
-	if (!session->settings->keep_new) {
-		int error = mailbox_mark_seen(session->mailbox);
-
-		if (error < 0)
-			log_warning("cannot mark messages of '%s' as seen: %s", mailbox,
-				    strerror(-error));
-	}
+	r = session->settings->keep_new ? 0 : mailbox_mark_seen(session->mailbox);
+	if (r < 0)
+		log_warning("cannot mark messages of '%s' as seen: %s", mailbox, strerror(-r));
 	return 0;
 }
 
@@ -357,7 +342,7 @@ static int reply_commit(struct session *session, int error, size_t deleted, cons
 			 session_response_code(error), deleted);
 }
 
-/* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply says that it is over. */
+/* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply. */
 static int cmd_update(struct session *session, const struct argument *argument)
 {
 	size_t deleted;
@@ -369,8 +354,7 @@ static int cmd_update(struct session *session, const struct argument *argument)
 	return reply_commit(session, r, deleted, "goodbye");
 }
 
-/* Gives back what a session that sleeps for hours can do without: if messages were sent since the
- * last time, or it is the first time. */
+/* Gives back memory for hours of sleep: the first time, and after messages were sent. */
 static void shrink(struct session *session)
 {
 	if (!session->octets && session->sums.sleeps > 0)
@@ -418,18 +402,17 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_account_failure(session, r, session->account->user);
 	r = mailbox_wake(session->mailbox, &has_new);
+	if (r == 0) {
+		session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
+		r = sandbox_after_login(settings, session->account,
+					session_is_read_only(session, session->account),
+					SANDBOX_AT_WAKE, &session->is_confined);
+		if (r < 0)
+			mailbox_close(session->mailbox);
+	}
 	if (r < 0)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
-	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
-	r = sandbox_after_login(settings, session->account,
-				session_is_read_only(session, session->account), SANDBOX_AT_WAKE,
-				&session->is_confined);
-	if (r < 0) {
-		mailbox_close(session->mailbox);
-		return session_reply_failure(session, r, "open the mailbox",
-					     session->account->mailbox);
-	}
 	scoreboard_note_wake(session->slot_ref);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
@@ -507,26 +490,18 @@ static const struct command *find_command(const char *name, unsigned states)
 
 #define BLANKS " \t"
 
-/* Cuts the keyword off a line, in place, and returns what follows the blank after it. */
-static char *cut_keyword(char *line)
-{
-	char *argument = line + strcspn(line, BLANKS);
-
-	if (*argument)
-		*argument++ = '\0';
-	return argument;
-}
-
-/* The same for the first word of a text, and all blanks after it. */
+/* Cuts a word off a text, in place. Returns what follows the blank after it. */
 static char *cut_word(char *text)
 {
-	char *rest = cut_keyword(text);
+	char *rest = text + strcspn(text, BLANKS);
 
-	return rest + strspn(rest, BLANKS);
+	if (*rest)
+		*rest++ = '\0';
+	return rest;
 }
 
-/* Reads the argument that names a message, the only place where numbers and indices meet. Returns
- * NULL, or what to answer. */
+/* Reads the argument that names a message: only here numbers and indices meet. Returns NULL, or
+ * what to answer. */
 static const char *read_message(struct session *session, struct argument *argument)
 {
 	const char *unique_id = wire_skip_uid_prefix(argument->text);
@@ -549,7 +524,6 @@ static const char *read_message(struct session *session, struct argument *argume
 	return NULL;
 }
 
-/* Cuts blanks off both ends of a text, in place. */
 static char *trim_blanks(char *text)
 {
 	size_t octets = strlen(text);
@@ -559,8 +533,8 @@ static char *trim_blanks(char *text)
 	return text + strspn(text, BLANKS);
 }
 
-/* Reads an argument of the shape that the command wants, but for the index of a message. Returns
- * NULL, or what to answer: it is no command at all, whatever the mailbox has. */
+/* Reads an argument of a shape, but for the index of a message. Returns NULL, or what to answer: it
+ * is a bad command, whatever the mailbox has. */
 static const char *read_argument(enum argument_shape shape, char *text, struct argument *ret)
 {
 	if (shape != ARG_TEXT)
@@ -572,13 +546,13 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 		return "this command needs an argument";
 	if (shape == ARG_TEXT)
 		return NULL;
-	ret->rest = cut_word(text);
+	ret->rest = trim_blanks(cut_word(text));
 	if (!*text || shape == ARG_MECHANISM)
 		return NULL;
 	if (shape == ARG_MSG_COUNT) {
 		char *count = ret->rest;
 
-		ret->rest = cut_word(count);
+		ret->rest = trim_blanks(cut_word(count));
 		if (wire_parse_number(count, UINT64_MAX, &ret->count) < 0)
 			return "this command needs a message and a number of lines";
 	}
@@ -603,10 +577,9 @@ static int refuse_command(struct session *session, const char *problem)
 	return r;
 }
 
-/* Answers one line with exactly one reply. */
 static int serve_line(struct session *session, char *line, size_t octets)
 {
-	char *text = cut_keyword(line);
+	char *text = cut_word(line);
 	struct argument argument;
 	const struct command *command = find_command(line, session->state);
 	const char *problem;
@@ -647,7 +620,6 @@ static int serve_command(struct session *session)
 	return r < 0 ? r : serve_line(session, line, octets);
 }
 
-/* Begins to speak: in TLS, if that is how it is done here. */
 static int greet(struct session *session)
 {
 	session_enter(session, IN_AUTH);
