@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * What every command has to do with. A client is told what concerns it, the log everything. */
+ * What every command has to do with. A client learns what concerns it, the log everything. */
 #include "session.h"
 
 #include "auth.h"
@@ -35,15 +35,13 @@ const char *session_response_code(int error)
 
 int session_reply_failure(struct session *session, int error, const char *what, const char *which)
 {
-	const char *hint = "";
+	const char *code = session_response_code(error);
 
 	if (error == -EBUSY)
-		hint = ": another session has it";
-	else if (error == -ESTALE)
-		hint = ": it has been replaced, log in again";
-	if (error != -EBUSY)
-		log_error("cannot %s '%s': %s", what, which, strerror(-error));
-	return reply_err(session, "%s cannot %s%s", session_response_code(error), what, hint);
+		return reply_err(session, "%s cannot %s: another session has it", code, what);
+	log_error("cannot %s '%s': %s", what, which, strerror(-error));
+	return reply_err(session, "%s cannot %s%s", code, what,
+			 error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
 
 int session_reply_message_failure(struct session *session, int error, const char *what,

@@ -34,15 +34,14 @@ struct session {
 	struct tls *tls;			    /* NULL: none */
 	const struct scoreboard_slot_ref *slot_ref; /* NULL: there is no listener */
 	struct session_sums sums;
-	enum session_state state; /* session_enter() alone assigns it */
-	char *user;		  /* that USER named; NULL: none */
-	unsigned failed_logins;	  /* in a row */
-	unsigned bad_commands;	  /* likewise */
-	bool is_hung_up;	  /* by us: after too many of either */
-	struct account *account;  /* from login on */
-	struct mailbox *mailbox;  /* likewise */
-	bool is_confined;	  /* the sandbox has no more than that mailbox */
-	char *octets;		  /* a buffer for a message that is being sent */
+	enum session_state state;	      /* session_enter() alone assigns it */
+	char *user;			      /* that USER named; NULL: none */
+	unsigned failed_logins, bad_commands; /* in a row */
+	bool is_hung_up;		      /* by us: after too many of either */
+	struct account *account;	      /* from login on */
+	struct mailbox *mailbox;	      /* likewise */
+	bool is_confined;		      /* the sandbox has no more than that mailbox */
+	char *octets;			      /* a buffer for a message that is being sent */
 };
 
 /* An argument that has been checked. */
@@ -54,8 +53,8 @@ struct argument {
 	uint64_t count;
 };
 
-/* Carries out a command, with exactly one reply. Returns 0, whatever the reply was, or a negative
- * errno if the connection cannot go on. */
+/* Carries out a command, with exactly one reply. Returns 0, or a negative errno if the connection
+ * cannot go on. */
 typedef int command_handler(struct session *session, const struct argument *argument);
 
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
@@ -65,7 +64,7 @@ typedef int command_handler(struct session *session, const struct argument *argu
 const char *session_response_code(int error);
 
 /* These log a failure of a module below in full, and reply with what concerns the client: "cannot
- * WHAT". The last is for failures of the accounts that are not the client's. */
+ * WHAT". The last is for failures to look up an account. */
 int session_reply_failure(struct session *session, int error, const char *what, const char *which);
 int session_reply_message_failure(struct session *session, int error, const char *what,
 				  size_t index);
