@@ -11,8 +11,7 @@
 struct stream;
 
 /* No function waits. One that returns -EAGAIN is called again, with the same arguments, when the
- * descriptor can be read, or written if wants_write is set. Other negative errnos end the stream.
- */
+ * descriptor can be read, or written if wants_write is set. Other errors end the stream. */
 struct stream_functions {
 	/* These return how many octets; 0 read: the peer has ended the stream properly. */
 	ssize_t (*read)(struct stream *stream, void *space, size_t octets);

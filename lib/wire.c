@@ -39,10 +39,7 @@ size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX])
 
 const char *wire_skip_uid_prefix(const char *argument)
 {
-	static const char prefix[] = "UID:";
-	size_t octets = sizeof(prefix) - 1;
-
-	return strncasecmp(argument, prefix, octets) == 0 ? argument + octets : NULL;
+	return strncasecmp(argument, "UID:", 4) == 0 ? argument + 4 : NULL;
 }
 
 bool wire_is_unique_id(const char *text, size_t octets)
