@@ -239,22 +239,6 @@ static int add_certificates(struct certificates *certificates, struct certificat
 	return r;
 }
 
-/* The authorities that vouch for clients, to which their names are shown. */
-static int add_client_ca(struct certificates *certificates,
-			 gnutls_certificate_credentials_t credentials, const gnutls_datum_t *pem)
-{
-	int r;
-
-	if (!pem->data)
-		return 0;
-	r = gnutls_certificate_set_x509_trust_mem(credentials, pem, GNUTLS_X509_FMT_PEM);
-	if (r > 0)
-		return 0;
-	complain(certificates, "cannot use the certificates in tls-client-ca = '%s': %s",
-		 certificates->options.client_ca, r < 0 ? gnutls_strerror(r) : "there are none");
-	return certificates_turn_error(r);
-}
-
 static int make_credentials(struct certificates *certificates, struct certificate *certificate,
 			    const gnutls_datum_t *client_ca)
 {
@@ -264,7 +248,16 @@ static int make_credentials(struct certificates *certificates, struct certificat
 		return -ENOMEM;
 	gnutls_certificate_set_flags(certificate->credentials, GNUTLS_CERTIFICATE_API_V2);
 	r = add_certificates(certificates, certificate);
-	return r == 0 ? add_client_ca(certificates, certificate->credentials, client_ca) : r;
+	if (r < 0 || !client_ca->data)
+		return r;
+	/* Their names are shown to clients. */
+	r = gnutls_certificate_set_x509_trust_mem(certificate->credentials, client_ca,
+						  GNUTLS_X509_FMT_PEM);
+	if (r > 0)
+		return 0;
+	complain(certificates, "cannot use the certificates in tls-client-ca = '%s': %s",
+		 certificates->options.client_ca, r < 0 ? gnutls_strerror(r) : "there are none");
+	return certificates_turn_error(r);
 }
 
 /* Offers a response to each certificate of each credentials; GnuTLS knows which it is about. */

@@ -13,10 +13,8 @@ void ticket_key_make_directory(void);
  * /run/pop3-handler. The caller frees it. Returns 0 or -ENOMEM. */
 int ticket_key_find_directory(char **ret_path);
 
-/* Finds the key that is in use now, in the file `ticket-key` of that directory. Whoever comes
- * first, or finds it a day old, makes a new one; with it the tickets of the old one are void.
- * Returns 0, or what the system says of file and directory; then sessions do without tickets:
- *   -ENOENT  there is no such directory
- *   -EAGAIN  another process is just making the key
- *   -EPERM   the directory or the file is not ours alone */
+/* Finds the key that is in use, in the file `ticket-key` of that directory. Makes a new one if
+ * there is none or it is a day old, which voids tickets. Returns 0, or, besides what the system
+ * says: -ENOENT  there is no such directory -EAGAIN  another process is just making the key -EPERM
+ * the directory or the file is not ours alone */
 int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS]);
