@@ -15,12 +15,7 @@ struct tls;
 
 /* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
  * cmd_update() does on its way from TRANSACTION to the end. */
-enum session_state {
-	IN_AUTH = 1,
-	IN_TRANSACTION = 2,
-	IN_SLEEP = 4,
-	IN_END = 8,
-};
+enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 };
 
 /* What a session has done, for the log. */
 struct session_sums {

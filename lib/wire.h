@@ -8,11 +8,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The longest unique-id (RFC 1939 section 7, UIDL). */
-#define WIRE_UNIQUE_ID_MAX 70
-
-/* The most octets that wire_convert() and wire_convert_end() may need for their next step. */
-#define WIRE_STEP_OCTETS 3
+#define WIRE_UNIQUE_ID_MAX 70 /* octets (RFC 1939 section 7, UIDL) */
+#define WIRE_STEP_OCTETS 3    /* the most that wire_convert(), wire_convert_end() need at once */
+#define WIRE_NUMBER_OCTETS_MAX 20
 
 /* Reads a decimal number of digits only: no sign, no blanks, nothing after it. Returns 0, or
  *   -EINVAL  `text` is empty or holds something other than digits
@@ -24,8 +22,6 @@ const char *wire_skip_uid_prefix(const char *argument);
 
 /* Whether these are a unique-id: 1 to 70 octets from '!' to '~' (RFC 1939 section 7). */
 bool wire_is_unique_id(const char *text, size_t octets);
-
-#define WIRE_NUMBER_OCTETS_MAX 20
 
 /* Writes a number in decimal digits, without a NUL. Returns how many octets it has put there. */
 size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX]);
