@@ -46,6 +46,3 @@ struct tls_functions {
 /* Loads the module, and reads nothing else yet. The caller frees the result with its `free`.
  * Returns 0 or -ENOMEM; or -ELIBACC if the module cannot be loaded, after a complaint. */
 int tls_new(const struct tls_options *options, struct tls **ret);
-
-#define TLS_MODULE "pop3-handler-tls.so"
-#define TLS_FUNCTIONS "tls_functions"

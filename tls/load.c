@@ -10,6 +10,8 @@
 #include <limits.h>
 #include <stdio.h>
 
+#define MODULE "pop3-handler-tls.so"
+
 /* The module's file: beside the program (in a build folder), else where it is installed. A search
  * path of the linker would be searched for every library at each start. NULL: no memory. */
 static char *find_module(void)
@@ -20,12 +22,12 @@ static char *find_module(void)
 
 	if (octets > 0) {
 		util_cut_path(program);
-		if (asprintf(&beside, "%s/%s", program, TLS_MODULE) < 0)
+		if (asprintf(&beside, "%s/%s", program, MODULE) < 0)
 			return NULL;
 	}
 	if (beside && access(beside, F_OK) == 0)
 		return take_ptr(beside);
-	return strdup(TLS_DIRECTORY "/" TLS_MODULE);
+	return strdup(TLS_DIRECTORY "/" MODULE);
 }
 
 int tls_new(const struct tls_options *options, struct tls **ret)
@@ -40,7 +42,7 @@ int tls_new(const struct tls_options *options, struct tls **ret)
 		if (!path)
 			return -ENOMEM;
 		module = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* it stays */
-		functions = module ? dlsym(module, TLS_FUNCTIONS) : NULL;
+		functions = module ? dlsym(module, "tls_functions") : NULL;
 	}
 	if (functions)
 		return functions->new (options, ret);

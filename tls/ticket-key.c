@@ -68,7 +68,7 @@ static int open_key_directory(void)
 	return r < 0 ? r : take_fd(&fd);
 }
 
-/* Reads the file. Returns 0, or -EBADMSG if it has no key that may still be used. */
+/* Returns 0, -EBADMSG if the file has no key that may still be used, or another failure. */
 static int read_key(int fd, struct key_file *ret_file)
 {
 	ssize_t n = util_pread(fd, ret_file, sizeof(*ret_file), 0);
@@ -83,17 +83,7 @@ static int read_key(int fd, struct key_file *ret_file)
 	return age_s < 0 || age_s >= KEY_LIFETIME_S ? -EBADMSG : 0;
 }
 
-/* Makes a new key, and puts it into the file in one write. */
-static int write_key(int fd, struct key_file *ret_file)
-{
-	*ret_file = (struct key_file){ .made_s = (int64_t)time(NULL) };
-	if (getrandom(ret_file->key, sizeof(ret_file->key), 0) != sizeof(ret_file->key))
-		return -EIO;
-	digest_seal(ret_file, sizeof(*ret_file), ret_file->seal);
-	return util_pwrite(fd, ret_file, sizeof(*ret_file), 0);
-}
-
-/* Makes a new key, unless another process has just done it. */
+/* Makes a new key, unless another process has just done it, and writes the file at once. */
 static int replace_key(int fd, struct key_file *ret_file)
 {
 	int r;
@@ -101,7 +91,13 @@ static int replace_key(int fd, struct key_file *ret_file)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) /* free again when `fd` is closed */
 		return -errno;
 	r = read_key(fd, ret_file);
-	return r == -EBADMSG ? write_key(fd, ret_file) : r;
+	if (r != -EBADMSG)
+		return r;
+	*ret_file = (struct key_file){ .made_s = (int64_t)time(NULL) };
+	if (getrandom(ret_file->key, sizeof(ret_file->key), 0) != sizeof(ret_file->key))
+		return -EIO;
+	digest_seal(ret_file, sizeof(*ret_file), ret_file->seal);
+	return util_pwrite(fd, ret_file, sizeof(*ret_file), 0);
 }
 
 int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS])
