@@ -112,8 +112,7 @@ static int cmd_stat(struct session *session, const struct argument *argument)
 /* Writes what a listing has after a message's number. Returns how many octets; 0: not listed. */
 typedef size_t listed_text(struct mailbox *mailbox, size_t index, char *ret_text);
 
-/* Ends a multi-line answer, with a line for each message that is there. For many of them printf(3)
- * is slow. */
+/* Ends an answer with a line for each message that is there: for many printf(3) is slow. */
 static int list_messages(struct session *session, listed_text *put_text)
 {
 	char line[WIRE_NUMBER_OCTETS_MAX + 1 + MAILBOX_UNIQUE_ID_MAX + 1];
@@ -500,8 +499,7 @@ static char *cut_word(char *text)
 	return rest;
 }
 
-/* Reads the argument that names a message: only here numbers and indices meet. Returns NULL, or
- * what to answer. */
+/* Reads which message is meant: only here numbers and indices meet. Returns NULL, or an answer. */
 static const char *read_message(struct session *session, struct argument *argument)
 {
 	const char *unique_id = wire_skip_uid_prefix(argument->text);
@@ -533,8 +531,8 @@ static char *trim_blanks(char *text)
 	return text + strspn(text, BLANKS);
 }
 
-/* Reads an argument of a shape, but for the index of a message. Returns NULL, or what to answer: it
- * is a bad command, whatever the mailbox has. */
+/* Reads an argument of a shape, but for the index of a message: what is refused here is a bad
+ * command, whatever the mailbox has. Returns NULL, or an answer. */
 static const char *read_argument(enum argument_shape shape, char *text, struct argument *ret)
 {
 	if (shape != ARG_TEXT)

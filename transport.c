@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * The two descriptors that the client is on. All that comes in is a stranger's, before login.
+ * The two descriptors that the client is on. Nothing that comes in is trusted.
  *
  * O_NONBLOCK is never set: the file description is shared with whoever started us. Instead every
  * read and write waits for its descriptor first, to a deadline, and then asks for no more than can
