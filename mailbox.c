@@ -359,7 +359,8 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 {
 	const struct subdirs *subdirs = &mailbox->lock.subdirs;
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
-	int r = listing_read(subdirs, deadline_ms, &mailbox->listing);
+	/* What is gone must be proved where a record is to be ended. */
+	int r = listing_read(subdirs, deadline_ms, mailbox->left.count > 0, &mailbox->listing);
 
 	if (r == 0)
 		r = recover(mailbox, deadline_ms);
@@ -370,16 +371,36 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 	return r;
 }
 
+/* Keeps what is known for the next session; a failure costs it only time. */
+static void save_cache(struct mailbox *mailbox)
+{
+	const struct lock *lock = &mailbox->lock;
+	bool is_whole;
+
+	if (lock->root_fd < 0 || lock->state_error != 0)
+		return;
+	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
+		   !mailbox->listing.hides && /* the record may go */
+		   listing_is_unchanged(&mailbox->listing, &lock->subdirs) > 0;
+	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached))
+		cache_save(lock->root_fd, &lock->subdirs, &mailbox->listing, is_whole);
+	mailbox->is_cached = true;
+	mailbox->has_unsaved = false;
+}
+
 /* Gives messages that share a unique part one of their own. Returns whether there were any. */
 static bool rename_namesakes(struct mailbox *mailbox)
 {
 	struct listing_renamed *renamed = &mailbox->renamed;
 	struct mailbox_report *report = &mailbox->report;
 
-	if (mailbox->listing.namesakes == 0 || mailbox->listing.is_torn ||
-	    mailbox->left.count > 0 || mailbox->lock.state_error != 0)
+	if (mailbox->listing.namesakes == 0)
 		return false;
-	mailbox->has_unsaved = true; /* their unique-ids, until they are renamed */
+	/* Their unique-ids must be known when one of them goes, whatever happens then. */
+	mailbox->has_unsaved = true;
+	save_cache(mailbox);
+	if (mailbox->listing.is_torn || mailbox->left.count > 0 || mailbox->lock.state_error != 0)
+		return false;
 	report->rename_error =
 		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.subdirs, renamed);
 	report->renamed = renamed->count;
@@ -473,23 +494,6 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 		free(mailbox);
 	}
 	return NULL;
-}
-
-/* Keeps what is known for the next session; a failure costs it only time. */
-static void save_cache(struct mailbox *mailbox)
-{
-	const struct lock *lock = &mailbox->lock;
-	bool is_whole;
-
-	if (lock->root_fd < 0 || lock->state_error != 0)
-		return;
-	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
-		   !mailbox->listing.hides && /* the record may go */
-		   listing_is_unchanged(&mailbox->listing, &lock->subdirs) > 0;
-	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached))
-		cache_save(lock->root_fd, &lock->subdirs, &mailbox->listing, is_whole);
-	mailbox->is_cached = true;
-	mailbox->has_unsaved = false;
 }
 
 void mailbox_close(struct mailbox *mailbox)

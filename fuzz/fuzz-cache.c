@@ -11,8 +11,12 @@ static const char *const names[] = {
 };
 
 static struct subdirs mailboxes[] = {
-	{ .fds = { -1, -1 }, .clock_fd = -1, .is_local = true, .is_maildir = true },
-	{ .fds = { -1, -1 }, .clock_fd = -1, .is_local = true },
+	{ .fds = { -1, -1 },
+	  .clock_fd = -1,
+	  .is_local = true,
+	  .keeps_inodes = true,
+	  .is_maildir = true },
+	{ .fds = { -1, -1 }, .clock_fd = -1, .is_local = true, .keeps_inodes = true },
 };
 
 static void make_mailboxes(void)
@@ -109,7 +113,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	if ((data[1] & 1) && octets >= sizeof(*cache))
 		make_genuine(subdirs, cache, octets);
 	tmpdir_write(fd, CACHE_NAME, cache, octets);
-	FUZZ_CHECK(listing_read(subdirs, 0, &listing) == 0 && listing.count == ARRAY_SIZE(names));
+	FUZZ_CHECK(listing_read(subdirs, 0, false, &listing) == 0 &&
+		   listing.count == ARRAY_SIZE(names));
 	if (cache_load(fd, subdirs->is_maildir, &older)) {
 		check_listing(&older);
 		check_saving(fd, subdirs, &older);

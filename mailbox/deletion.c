@@ -341,7 +341,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		*keys = deletion.keys;
 		deletion.keys = (struct record_keys){ 0 };
 	}
-	if (report->error == 0) {
+	if (report->error == 0 && lock->state_error == 0) {
 		report->error = end_record(&deletion);
 		keys->count = report->error == 0 ? 0 : keys->count;
 	}

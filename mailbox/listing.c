@@ -479,26 +479,26 @@ static int add_message(struct listing *listing, const char *name, enum subdir su
 	return 0;
 }
 
-/* Only regular files are messages. Most file systems tell without being asked for each. */
-static bool is_message(int dir_fd, const struct dirent64 *entry)
+/* Only regular files are messages. Most file systems tell without being asked for each. Returns 1,
+ * 0 or a failure: what cannot be known must not count as gone. */
+static int is_message(int dir_fd, const struct dirent64 *entry)
 {
 	struct stat status;
 
 	if (entry->d_name[0] == '.')
-		return false;
+		return 0;
 	if (entry->d_type != DT_UNKNOWN)
 		return entry->d_type == DT_REG;
-	return fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISREG(status.st_mode);
+	if (fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return S_ISREG(status.st_mode);
 }
 
-/* In a folder the name says all. Others' file systems may number an inode anew when they show it.
- */
-static uint16_t make_tag(const struct subdirs *subdirs, const struct dirent64 *entry)
+/* In a folder the name says all. Some file systems number an inode anew at times. */
+static uint16_t make_tag(const struct subdirs *subdirs, uint64_t inode)
 {
-	return subdirs->is_local && subdirs->is_maildir ?
-		       (uint16_t)(entry->d_ino % UINT16_MAX + 1) :
-		       0;
+	return subdirs->keeps_inodes && subdirs->is_maildir ? (uint16_t)(inode % UINT16_MAX + 1) :
+							      0;
 }
 
 static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const char *entries,
@@ -507,15 +507,16 @@ static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const 
 	const char *end = entries + octets;
 	int r = 0;
 
-	while (entries < end && r == 0) {
+	while (entries < end && r >= 0) {
 		const struct dirent64 *entry = (const void *)entries;
 
-		if (is_message(subdirs->fds[subdir], entry))
-			r = add_message(listing, entry->d_name, subdir, make_tag(subdirs, entry),
-					subdirs->is_maildir);
+		r = is_message(subdirs->fds[subdir], entry);
+		if (r > 0)
+			r = add_message(listing, entry->d_name, subdir,
+					make_tag(subdirs, entry->d_ino), subdirs->is_maildir);
 		entries += entry->d_reclen;
 	}
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int read_subdir(const struct subdirs *subdirs, enum subdir subdir, char *buffer,
@@ -552,18 +553,59 @@ static int read_names(const struct subdirs *subdirs, struct listing *listing, bo
 	return r == 0 && listing->count > 0 ? sort_names(listing) : r;
 }
 
-/* Adds the names of an earlier read: a torn one may lack them. */
-static int add_names(struct listing *listing, const struct listing *earlier, bool is_maildir)
+/* The first message that is not before `key` in an order, which is the listing's own or that of
+ * these indices. */
+static size_t find_first(const struct listing *listing, const size_t *indices,
+			 const struct message *key,
+			 int (*compare)(const struct message *, const struct message *))
 {
+	size_t low = 0, high = listing->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		size_t index = indices ? indices[middle] : middle;
+
+		if (compare(&listing->messages[index], key) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Adds the messages of an earlier read that a torn one lacks. Returns 1 if both have read the very
+ * same names, 0 or a failure. */
+static int add_earlier(struct listing *listing, const struct listing *earlier, bool is_maildir)
+{
+	size_t read = listing->count, same = 0;
+	struct listing fresh = *listing; /* in its order, while more are added behind it */
+
 	for (size_t i = 0; i < earlier->count; i++) {
 		const struct message *message = &earlier->messages[i];
-		int r = add_message(listing, message->name, message->subdir, message->inode_tag,
-				    is_maildir);
+		size_t like = find_first(&fresh, NULL, message, compare_unique_parts);
+		bool is_there = false;
+		int r = 0;
+
+		fresh.messages = listing->messages;
+		for (; like < read && compare_unique_parts(&fresh.messages[like], message) == 0;
+		     like++) {
+			is_there |= fresh.messages[like].inode_tag == message->inode_tag;
+			same += compare_messages(&fresh.messages[like], message) == 0;
+		}
+		if (!is_there)
+			r = add_message(listing, message->name, message->subdir, message->inode_tag,
+					is_maildir);
+		if (r < 0)
+			return r;
+		fresh.messages = listing->messages;
+	}
+	if (listing->count > read) {
+		int r = sort_names(listing);
 
 		if (r < 0)
 			return r;
 	}
-	return listing->count > 0 ? sort_names(listing) : 0;
+	return listing->count == read && same == read && same == earlier->count;
 }
 
 /* ---- Namesakes: messages with one unique part ---- */
@@ -606,10 +648,14 @@ static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing
 	for (size_t i = 0; i < count && r == 0; i++) {
 		found[found_count].message = messages[i];
 		r = identify(subdirs, &messages[i], &found[found_count].file);
-		if (r == 0)
-			found_count++;
-		else if (r == -ENOENT) /* renamed since it was read */
+		if (r == 0) {
+			uint64_t inode = found[found_count].file.inode;
+
+			found[found_count++].message.inode_tag = make_tag(subdirs, inode);
+		} else if (r == -ENOENT) { /* renamed since it was read */
+			listing->is_torn = true;
 			r = 0;
+		}
 	}
 	if (r < 0 || found_count == 0)
 		return r < 0 ? r : 1; /* none is known to be gone: one stands for the file */
@@ -670,12 +716,12 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
 }
 
-/* Renames all names of a message's file, if that has not changed for a while. Returns 1, 0 or a
- * failure. */
+/* Renames all names of a message's file, if that has not changed for a while. */
 static int rename_namesake(const struct subdirs *subdirs, struct message message,
 			   struct listing_renamed *renamed)
 {
 	struct record_file file;
+	bool is_renamed = false;
 	uint64_t random;
 	int r = identify(subdirs, &message, &file);
 
@@ -690,12 +736,14 @@ static int rename_namesake(const struct subdirs *subdirs, struct message message
 		r = maildir_name_make_unique(message.name, random, &name);
 		if (r == 0)
 			r = listing_rename_file(fd, message.name, fd, name);
-		if (r == 0 && renamed->count == 0) {
+		if (r == 0 && !is_renamed && renamed->count == 0) {
 			(void)snprintf(renamed->from, sizeof(renamed->from), "%s", message.name);
 			(void)snprintf(renamed->to, sizeof(renamed->to), "%s", name);
 		}
+		renamed->count += r == 0 && !is_renamed;
+		is_renamed |= r == 0;
 	} while (r == 0 && listing_next_name(subdirs, &message));
-	return r == 0 ? 1 : r;
+	return r;
 }
 
 int listing_rename_namesakes(const struct listing *listing, const struct subdirs *subdirs,
@@ -709,7 +757,6 @@ int listing_rename_namesakes(const struct listing *listing, const struct subdirs
 			r = rename_namesake(subdirs, listing->messages[i], ret);
 		if (r < 0)
 			return r;
-		ret->count += (size_t)r;
 	}
 	return 0;
 }
@@ -717,62 +764,45 @@ int listing_rename_namesakes(const struct listing *listing, const struct subdirs
 /* ---- Listings ---- */
 
 /* Reads once more, and adds what earlier reads have shown unless that is gone: if the directories
- * have not changed during this read; where stamps are too coarse to prove that, if two reads in a
- * row have shown the same. */
-static int read_again(const struct subdirs *subdirs, struct listing *listing)
+ * have not changed during this read. Where stamps are too coarse to prove that, two equal reads in
+ * a row will do, but not for a proof. */
+static int read_again(const struct subdirs *subdirs, bool must_prove, struct listing *listing)
 {
 	auto_listing struct listing earlier = *listing;
 	bool is_sure = false;
-	size_t count;
 	int r;
 
 	*listing = (struct listing){ 0 };
 	r = read_names(subdirs, listing, &is_sure);
 	if (r < 0 || (is_sure && !listing->is_torn))
 		return r;
-	count = listing->count;
-	r = add_names(listing, &earlier, subdirs->is_maildir);
-	listing->is_torn |= !are_same_stamps(listing->stamps, earlier.stamps) ||
-			    count != earlier.count || count != listing->count;
-	return r;
+	r = add_earlier(listing, &earlier, subdirs->is_maildir);
+	listing->is_torn |=
+		must_prove || r <= 0 || !are_same_stamps(listing->stamps, earlier.stamps);
+	return r < 0 ? r : 0;
 }
 
-int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, struct listing *ret)
+int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
+		 struct listing *ret)
 {
 	auto_listing struct listing listing = { 0 };
-	int r = read_again(subdirs, &listing);
+	bool is_late = false, is_last;
+	int r;
 
 	do {
-		if (r == 0 && listing.is_torn)
-			r = read_again(subdirs, &listing);
-	} while (r == 0 && listing.is_torn && util_now_ms() < deadline_ms);
-	if (r == 0)
-		r = resolve_namesakes(subdirs, &listing);
+		/* At least two; the last begins when stamps of whole seconds are old enough. */
+		is_last = is_late;
+		is_late = util_now_ms() >= deadline_ms;
+		r = read_again(subdirs, must_prove, &listing);
+		if (r == 0 && (!listing.is_torn || is_last))
+			r = resolve_namesakes(subdirs, &listing);
+	} while (r == 0 && listing.is_torn && !is_last);
 	if (r < 0)
 		return r;
+	listing.is_stable &= !listing.is_torn;
 	*ret = listing;
 	listing = (struct listing){ 0 };
 	return 0;
-}
-
-/* The first message that is not before `key` in an order, which is the listing's own or that of
- * these indices. */
-static size_t find_first(const struct listing *listing, const size_t *indices,
-			 const struct message *key,
-			 int (*compare)(const struct message *, const struct message *))
-{
-	size_t low = 0, high = listing->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		size_t index = indices ? indices[middle] : middle;
-
-		if (compare(&listing->messages[index], key) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
 }
 
 /* The message that has the unique part, the unique-id and the file of `like`, of another listing of
@@ -799,29 +829,49 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 	return false;
 }
 
-/* Gives the unique-id of a message that had a namesake back to it: when that one is gone, its
- * unique-id must not become another message's. */
-static int keep_stand_in(struct listing *listing, const struct message *known,
-			 const struct subdirs *subdirs)
+/* How many messages have the unique part of that at `index`, the first of them. */
+static size_t count_namesakes(const struct listing *listing, size_t index)
 {
-	size_t i = find_first(listing, NULL, known, compare_unique_parts);
-	struct message *message = &listing->messages[i];
+	size_t end = index;
+
+	while (end < listing->count &&
+	       compare_unique_parts(&listing->messages[index], &listing->messages[end]) == 0)
+		end++;
+	return end - index;
+}
+
+/* Gives the unique-id that a message had before back to it, where several have its unique part: it
+ * must not pass to another when the first of them is gone, or an older one comes. */
+static int keep_unique_id(struct listing *listing, const struct message *known,
+			  const struct subdirs *subdirs)
+{
+	size_t index = find_first(listing, NULL, known, compare_unique_parts);
+	size_t count = count_namesakes(listing, index);
+	struct message *first = &listing->messages[index], *owner = NULL;
 	char stand_in[WIRE_UNIQUE_ID_MAX + 1];
 	struct record_file file;
 	int r;
 
-	if (i == listing->count || compare_unique_parts(message, known) != 0 ||
-	    message->is_namesake || identify(subdirs, message, &file) < 0)
+	if (index == listing->count || compare_unique_parts(first, known) != 0 ||
+	    first->is_namesake || identify(subdirs, first, &file) < 0)
 		return 0;
-	r = make_stand_in(message, file.inode, stand_in);
-	if (r == 0 && strcmp(stand_in, known->stand_in) == 0)
-		r = give_stand_in(listing, message, file.inode);
-	for (; ++i < listing->count && compare_identities(message, message + 1) > 0; message++) {
-		struct message next = message[1]; /* it has another place now */
-
-		message[1] = message[0];
-		message[0] = next;
+	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
+		if (first[i].inode_tag == known->inode_tag)
+			owner = &first[i];
 	}
+	r = make_stand_in(first, file.inode, stand_in);
+	if (r < 0 || (!owner && (!known->is_namesake || strcmp(stand_in, known->stand_in) != 0)))
+		return r;
+	if (owner) {
+		owner->stand_in = NULL;
+		owner->is_namesake = false;
+		listing->namesakes--;
+		if (known->stand_in)
+			r = give_stand_in(listing, owner, 0);
+	}
+	if (r == 0)
+		r = give_stand_in(listing, first, file.inode);
+	qsort(first, count, sizeof(*first), compare_listed);
 	return r;
 }
 
@@ -833,8 +883,8 @@ int listing_merge(struct listing *listing, const struct listing *older,
 		struct message *message = find_like(listing, known);
 		int r = 0;
 
-		if (!message && known->is_namesake) {
-			r = keep_stand_in(listing, known, subdirs);
+		if (!message && subdirs->is_maildir) {
+			r = keep_unique_id(listing, known, subdirs);
 			message = find_like(listing, known);
 		}
 		if (r < 0)
@@ -935,9 +985,9 @@ int listing_look_again(struct listing *listing, const struct subdirs *subdirs)
 {
 	auto_listing struct listing fresh = { 0 };
 	struct block *blocks = listing->blocks, **end = &fresh.blocks;
-	int r = listing_read(subdirs, 0, &fresh);
+	int r = listing_read(subdirs, 0, true, &fresh);
 
-	if (r == 0 && listing->namesakes > 0)
+	if (r == 0 && (listing->namesakes > 0 || fresh.namesakes > 0))
 		r = listing_merge(&fresh, listing, subdirs);
 	if (r < 0)
 		return r;
@@ -959,6 +1009,17 @@ int listing_look_again(struct listing *listing, const struct subdirs *subdirs)
 	return r;
 }
 
+/* Whether a name is another message's now: those that share a unique part may swap names. */
+static bool has_other_file(const struct listing *listing, const struct subdirs *subdirs,
+			   const struct message *message)
+{
+	struct record_file file;
+
+	return listing->namesakes > 0 && message->inode_tag != 0 &&
+	       identify(subdirs, message, &file) == 0 &&
+	       make_tag(subdirs, file.inode) != message->inode_tag;
+}
+
 /* Calls `handle` for the files of some messages, and leaves those that it does not find. */
 static int handle_files(struct listing *listing, const struct subdirs *subdirs,
 			struct selection *left, listing_file_handler *handle, void *context)
@@ -971,7 +1032,9 @@ static int handle_files(struct listing *listing, const struct subdirs *subdirs,
 		int r = 0;
 
 		while (is_there(message)) {
-			r = handle(subdirs, message, context);
+			r = has_other_file(listing, subdirs, message) ?
+				    -ENOENT :
+				    handle(subdirs, message, context);
 			if (r != -ENOENT || !listing_next_name(subdirs, message))
 				break;
 		}

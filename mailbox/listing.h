@@ -31,7 +31,8 @@ struct subdirs {
 	int fds[SUBDIRS];
 	int clock_fd; /* a file beside them, borrowed: touching it tells the time there; or -1 */
 	bool is_maildir;
-	bool is_local; /* no other host changes the file system */
+	bool is_local;	   /* no other host changes the file system */
+	bool keeps_inodes; /* the number of a file's inode is the same whenever it is asked for */
 };
 
 enum life {
@@ -91,8 +92,10 @@ struct selection {
 /* ---- Listings ---- */
 
 /* Lists what is there now; the caller clears it. If no read is undisturbed until `deadline_ms` (of
- * util_now_ms()), it lists what any read has shown, and is torn. */
-int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, struct listing *ret);
+ * util_now_ms()), it lists what any read has shown, and is torn. Where change times are coarse, two
+ * equal reads count as undisturbed, unless it `must_prove` what is gone. */
+int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
+		 struct listing *ret);
 
 /* Frees what a listing holds, and leaves it empty. */
 void listing_clear(struct listing *listing);

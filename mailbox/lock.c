@@ -158,23 +158,37 @@ static int take_lock(struct lock *lock)
 	return r;
 }
 
-/* Whether only this host can change what is on a file system; of one that is unknown, it is not
- * believed. */
-static bool is_local(int fd)
+/* Finds out what can be relied on: whether only this host changes the file system, and whether
+ * inodes keep their numbers. Of one that is unknown, neither is believed. */
+static void identify_file_system(int fd, struct subdirs *subdirs)
 {
-	static const uint32_t types[] = {
-		EXT4_SUPER_MAGIC,  XFS_SUPER_MAGIC,   BTRFS_SUPER_MAGIC, TMPFS_MAGIC,
-		RAMFS_MAGIC,	   F2FS_SUPER_MAGIC,  NILFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
-		MSDOS_SUPER_MAGIC, EXFAT_SUPER_MAGIC, ZFS_SUPER_MAGIC,
+	static const struct {
+		uint32_t type;
+		bool keeps_inodes;
+	} local[] = {
+		{ EXT4_SUPER_MAGIC, true },
+		{ XFS_SUPER_MAGIC, true },
+		{ BTRFS_SUPER_MAGIC, true },
+		{ TMPFS_MAGIC, true },
+		{ RAMFS_MAGIC, true },
+		{ F2FS_SUPER_MAGIC, true },
+		{ ZFS_SUPER_MAGIC, true },
+		{ NILFS_SUPER_MAGIC, true },
+		{ OVERLAYFS_SUPER_MAGIC, false },
+		{ MSDOS_SUPER_MAGIC, false },
+		{ EXFAT_SUPER_MAGIC, false },
 	};
 	struct statfs status;
-	bool is_known = false;
 
+	subdirs->is_local = subdirs->keeps_inodes = false;
 	if (fstatfs(fd, &status) < 0)
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-		is_known |= (uint32_t)status.f_type == types[i];
-	return is_known;
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(local); i++) {
+		if ((uint32_t)status.f_type == local[i].type) {
+			subdirs->is_local = true;
+			subdirs->keeps_inodes = local[i].keeps_inodes;
+		}
+	}
 }
 
 /* Opens the directory at `path`, if it is the one that it was before. */
@@ -205,7 +219,7 @@ static int open_once(const char *path, int (*open_its_state)(struct lock *lock),
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0) {
-		lock->subdirs.is_local = is_local(lock->root_fd);
+		identify_file_system(lock->root_fd, &lock->subdirs);
 		r = open_subdirs(lock->root_fd, &lock->subdirs);
 	}
 	if (r == 0)
