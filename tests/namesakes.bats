@@ -380,3 +380,70 @@ make_old() {
 	files_on_disk
 	[ "${found[*]}" = 'cur/1700000000.M1P1.h:2,F cur/1700000000.M1P1.h:2,S' ]
 }
+
+@test "a message with two names goes with both, whichever a neighbour renames meanwhile" {
+	for name in S F; do
+		rm -f "$mail"/alice/*/*
+		make_message alice/new/1.M1P1.h 'two names\n'
+		ln "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,S"
+		start_session "one$name"
+		login "one$name"
+		ask "one$name" 'DELE 1'
+		case $name in
+		S) mv "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,FS" ;;
+		F) mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,F" ;;
+		esac
+		ask "one$name" QUIT
+		[ "$reply" = '+OK goodbye' ]
+		[ -z "$(files alice)" ]
+	done
+}
+
+@test "of two files that swap their names, the marked one is deleted" {
+	make_namesake
+	start_session one
+	login one
+	ask one 'DELE UID:1.M1P1.h'
+	mv "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,RS"
+	mv "$mail/alice/cur/1.M1P1.h:2,F" "$mail/alice/cur/1.M1P1.h:2,S"
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	[ "$(files alice)" = ./cur/1.M1P1.h:2,S ]
+	[ "$(cat "$mail/alice/cur/1.M1P1.h:2,S")" = second ]
+}
+
+@test "a unique-id does not pass to an older file that comes later, in a session or at WAKE" {
+	mv "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/tmp/older"
+	make_later alice/new/1.M1P1.h alice/tmp/older 'younger\n'
+	start_session one
+	login one
+	ask one SLEE
+	cp -a "$mail/alice/tmp/older" copy
+	mv "$mail/alice/tmp/older" "$mail/alice/cur/1.M1P1.h:2,S"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 2 messages' ]
+	ask one 'DELE UID:1.M1P1.h'
+	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,"
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	[ "$(cat "$mail"/alice/cur/*)" = first ]
+}
+
+# On overlayfs over another file system, the first change of a file makes it another inode in its
+# directory.
+@test "on overlayfs a renamed message is the same message" {
+	needs_root
+	mkdir disk upper work
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' QUIT >script
+	# shellcheck disable=SC2016
+	unshare --mount sh -c 'mount -t tmpfs tmpfs disk &&
+		cp -r mail/alice disk && echo later >disk/alice/new/2.M1P1.h &&
+		mount -t overlay -o lowerdir=disk,upperdir=upper,workdir=work overlay mail &&
+		mkfifo to && { "$@" <to >out 2>log & } && exec 4>to && head -n 3 script >&4 &&
+		until grep -q "marked as deleted" out; do :; done &&
+		mv "mail/alice/cur/1.M1P1.h:2,S" "mail/alice/cur/1.M1P1.h:2,F" &&
+		tail -n 1 script >&4 && exec 4>&- && wait && find mail/alice -name "*P1*"' \
+		sh "$HANDLER" "${options[@]}" >found || skip 'there is no overlayfs here'
+	grep -q '^+OK goodbye' out
+	[ "$(cat found)" = mail/alice/new/2.M1P1.h ]
+}
