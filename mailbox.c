@@ -26,11 +26,9 @@ static_assert(MAILBOX_UNIQUE_ID_MAX == WIRE_UNIQUE_ID_MAX, "they are the same th
 
 struct mailbox {
 	char *path;
-	enum mailbox_access access;
 	struct lock lock;
 	struct listing listing;
 	struct selection marked, retrieved;
-	struct record_keys left; /* of messages that are deleted, but whose files may be there */
 	struct deletion_report deletion; /* the last */
 	struct mailbox_report report;
 	struct listing_renamed renamed; /* the report points to it */
@@ -243,8 +241,7 @@ int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
 	const struct selection one = { .indices = &index, .count = 1 };
 
-	return deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->left, &one,
-			    &mailbox->deletion);
+	return deletion_run(&mailbox->listing, &mailbox->lock, &one, &mailbox->deletion);
 }
 
 int mailbox_commit(struct mailbox *mailbox)
@@ -256,8 +253,7 @@ int mailbox_commit(struct mailbox *mailbox)
 	mailbox->deletion.removed.count = 0;
 	if (marked->count == 0)
 		return 0;
-	r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->left, marked,
-			 &mailbox->deletion);
+	r = deletion_run(&mailbox->listing, &mailbox->lock, marked, &mailbox->deletion);
 	mailbox->report.hidden = mailbox->deletion.hidden;
 	mailbox->report.error = mailbox->deletion.error;
 	if (r == 0)
@@ -306,7 +302,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 	struct seen seen = { .listing = &mailbox->listing };
 	int r;
 
-	if (!mailbox->lock.subdirs.is_maildir || mailbox->access == MAILBOX_READ_ONLY)
+	if (!mailbox->lock.subdirs.is_maildir || mailbox->lock.is_read_only)
 		return 0;
 	r = listing_with_files(seen.listing, &mailbox->lock.subdirs, &mailbox->retrieved,
 			       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &seen);
@@ -318,38 +314,19 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 /* ---- Beginning and end ---- */
 
-/* Reads the record that a session before this one has left, for the listing to go by. */
-static int read_record(struct mailbox *mailbox)
-{
-	struct lock *lock = &mailbox->lock;
-	int r = 0;
-
-	record_free_keys(&mailbox->left);
-	if (lock->state_fd >= 0)
-		r = record_read(lock->state_fd, lock->root_fd, &mailbox->left);
-	lock->is_record_kept = mailbox->left.count > 0 || r == -EMLINK;
-	if (r != -EBADMSG && r != -EMLINK)
-		return r;
-	mailbox->report.has_bad_record = true;
-	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
-		(void)record_clear(lock->state_fd);
-	return 0;
-}
-
 /* Removes or hides what an earlier session has deleted, in a listing that has just been read. */
 static int recover(struct mailbox *mailbox, int64_t deadline_ms)
 {
-	struct deletion_report *report = &mailbox->deletion;
+	struct deletion_report report = { 0 };
 	int r;
 
-	if (mailbox->left.count == 0)
+	if (mailbox->lock.left.count == 0)
 		return 0;
-	r = deletion_recover(&mailbox->listing, &mailbox->lock, deadline_ms, &mailbox->left,
-			     report);
-	mailbox->report.completed = report->removed.count - report->hidden;
-	mailbox->report.hidden = report->hidden;
-	mailbox->report.error = report->error;
-	selection_clear(&report->removed);
+	r = deletion_recover(&mailbox->listing, &mailbox->lock, deadline_ms, &report);
+	mailbox->report.completed = report.removed.count - report.hidden;
+	mailbox->report.hidden = report.hidden;
+	mailbox->report.error = report.error;
+	selection_clear(&report.removed);
 	return r;
 }
 
@@ -360,7 +337,7 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 	const struct subdirs *subdirs = &mailbox->lock.subdirs;
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
 	/* What is gone must be proved where a record is to be ended. */
-	int r = listing_read(subdirs, deadline_ms, mailbox->left.count > 0, &mailbox->listing);
+	int r = listing_read(subdirs, deadline_ms, mailbox->lock.left.count > 0, &mailbox->listing);
 
 	if (r == 0)
 		r = recover(mailbox, deadline_ms);
@@ -399,7 +376,8 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	/* Their unique-ids must be known when one of them goes, whatever happens then. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox);
-	if (mailbox->listing.is_torn || mailbox->left.count > 0 || mailbox->lock.state_error != 0)
+	if (mailbox->listing.is_torn || mailbox->lock.left.count > 0 ||
+	    mailbox->lock.state_error != 0)
 		return false;
 	report->rename_error =
 		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.subdirs, renamed);
@@ -419,7 +397,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	if (!cache_load(lock->root_fd, lock->subdirs.is_maildir, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
 	mailbox->is_cached =
-		mailbox->left.count == 0 && listing_is_unchanged(&cached, &lock->subdirs) > 0;
+		lock->left.count == 0 && listing_is_unchanged(&cached, &lock->subdirs) > 0;
 	if (mailbox->is_cached) {
 		mailbox->listing = cached;
 		cached = (struct listing){ 0 };
@@ -436,51 +414,6 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	return r;
 }
 
-/* Reserves space for a record of all messages. If there is none, the next session tries again. */
-static void reserve_record(const struct mailbox *mailbox)
-{
-	const struct lock *lock = &mailbox->lock;
-
-	if (lock->state_fd >= 0 && lock->state_error == 0 && !lock->is_record_kept)
-		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
-				     mailbox->listing.count);
-}
-
-static int open_and_lock(struct mailbox *mailbox)
-{
-	struct lock *lock = &mailbox->lock;
-	int r;
-
-	if (mailbox->access == MAILBOX_READ_ONLY)
-		r = lock_open_read_only(mailbox->path, lock);
-	else
-		r = lock_open(mailbox->path, lock);
-	mailbox->report.has_bad_state = lock->has_bad_state;
-	return r == 0 ? read_record(mailbox) : r;
-}
-
-int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret)
-{
-	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
-	int r;
-
-	if (!mailbox)
-		return -ENOMEM;
-	mailbox->lock = LOCK_NONE;
-	mailbox->access = access;
-	mailbox->path = strdup(path);
-	r = mailbox->path ? open_and_lock(mailbox) : -ENOMEM;
-	if (r == 0)
-		r = read_listing(mailbox, &(struct listing){ 0 });
-	if (r < 0) {
-		(void)mailbox_free(mailbox);
-		return r;
-	}
-	reserve_record(mailbox);
-	*ret = mailbox;
-	return 0;
-}
-
 struct mailbox *mailbox_free(struct mailbox *mailbox)
 {
 	if (mailbox) {
@@ -489,7 +422,6 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 		selection_clear(&mailbox->marked);
 		selection_clear(&mailbox->retrieved);
 		selection_clear(&mailbox->deletion.removed);
-		record_free_keys(&mailbox->left);
 		free(mailbox->path);
 		free(mailbox);
 	}
@@ -500,13 +432,6 @@ void mailbox_close(struct mailbox *mailbox)
 {
 	save_cache(mailbox);
 	lock_close(&mailbox->lock);
-}
-
-/* A folder's files may change without a trace in its directory: their sizes are checked again. */
-static void remeasure_sizes(struct mailbox *mailbox)
-{
-	for (size_t i = 0; i < mailbox->listing.count; i++)
-		mailbox->listing.messages[i].is_measured = false;
 }
 
 /* Replaces the listing by what is there now; on failure it stays. */
@@ -532,22 +457,47 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 {
-	int r;
+	struct lock *lock = &mailbox->lock;
+	struct listing *listing = &mailbox->listing;
+	int r = lock_open(mailbox->path, lock);
 
-	mailbox->report = (struct mailbox_report){ 0 };
+	mailbox->report = (struct mailbox_report){ .has_bad_record = lock->has_bad_record,
+						   .has_bad_state = lock->has_bad_state };
 	*ret_has_new = false;
-	r = open_and_lock(mailbox);
 	/* Namesakes may be old enough now to be renamed. */
-	if (r == 0 && mailbox->left.count == 0 && mailbox->listing.namesakes == 0)
-		r = listing_is_unchanged(&mailbox->listing, &mailbox->lock.subdirs);
+	if (r == 0 && lock->left.count == 0 && listing->namesakes == 0)
+		r = listing_is_unchanged(listing, &lock->subdirs);
 	if (r == 0)
 		r = list_anew(mailbox, ret_has_new);
-	else if (r > 0 && !mailbox->lock.subdirs.is_maildir)
-		remeasure_sizes(mailbox);
+	/* A folder's files may change without a trace in its directory. */
+	for (size_t i = 0; i < listing->count && !lock->subdirs.is_maildir; i++)
+		listing->messages[i].is_measured = false;
 	if (r < 0) {
-		lock_close(&mailbox->lock);
+		lock_close(lock);
 		return r;
 	}
-	reserve_record(mailbox);
+	/* For a record of all messages. If there is no space, the next session tries again. */
+	if (lock->state_fd >= 0 && lock->state_error == 0 && !lock->is_record_kept)
+		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
+				     listing->count);
 	return 0;
+}
+
+int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret)
+{
+	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
+	bool has_new;
+	int r;
+
+	if (!mailbox)
+		return -ENOMEM;
+	mailbox->lock = LOCK_NONE;
+	mailbox->lock.is_read_only = access == MAILBOX_READ_ONLY;
+	mailbox->path = strdup(path);
+	r = mailbox->path ? mailbox_wake(mailbox, &has_new) : -ENOMEM;
+	if (r < 0)
+		mailbox = mailbox_free(mailbox);
+	else
+		*ret = mailbox;
+	return r;
 }

@@ -7,30 +7,21 @@
 
 #include "lib/util.h"
 #include "mailbox/lock.h"
-#include "mailbox/record.h"
 
-/* What a deletion that is under way knows of its set. */
+/* A deletion that is under way. */
 struct deletion {
 	struct listing *listing;
 	struct lock *lock;
-	struct record_keys *left; /* of a record that is carried along */
-	const struct selection *set;
 	int64_t deadline_ms;
+	bool is_recovery;	 /* of what an earlier session has left */
 	bool has_record;	 /* they are deleted, whatever happens: a record says so */
 	bool can_withdraw;	 /* while nothing has gone */
-	bool has_more_links;	 /* a file of the set may have names that are not known */
+	bool has_more_links;	 /* a file may have names that are not known */
 	bool may_reuse_inodes;	 /* the file system does not tell a new file from an old one */
-	struct record_keys keys; /* of the messages of the set that were there */
-	const struct record_keys *recorded; /* what an earlier session has deleted, */
-	struct selection found;		    /* and the messages that are still there */
+	struct selection found;	 /* the messages that are there, to be deleted, */
+	struct record_keys keys; /* and their keys */
 	struct deletion_report *report;
 };
-
-static void clear_report(struct deletion_report *report)
-{
-	selection_clear(&report->removed);
-	*report = (struct deletion_report){ 0 };
-}
 
 static void clear_deletion(struct deletion *deletion)
 {
@@ -40,38 +31,11 @@ static void clear_deletion(struct deletion *deletion)
 
 #define auto_deletion __attribute__((cleanup(clear_deletion)))
 
-/* Makes the key of a message, and notes what is special about its file. */
-static int make_key(struct deletion *deletion, const struct message *message,
-		    struct record_key *ret)
-{
-	const struct subdirs *subdirs = &deletion->lock->subdirs;
-	const struct other_name *other = subdirs->is_maildir ? message->others : NULL;
-	struct record_file file;
-	int r = record_identify(subdirs->fds[message->subdir], message->name, &file);
-
-	if (r < 0)
-		return r;
-	for (; other; other = other->next)
-		file.links--;
-	deletion->has_more_links |= file.links > 1 && subdirs->is_maildir;
-	deletion->may_reuse_inodes |= file.born_ns == 0;
-	return record_make_key(message->name, message->unique_octets, &file, ret);
-}
-
 static int for_each_file(struct deletion *deletion, const struct selection *set,
 			 listing_file_handler *handle)
 {
 	return listing_with_files(deletion->listing, &deletion->lock->subdirs, set,
 				  deletion->deadline_ms, handle, deletion);
-}
-
-/* Finds the other names of files that have more links than names are known: a neighbour may be
- * renaming one by link(2) and unlink(2). */
-static int find_more_names(const struct deletion *deletion)
-{
-	return deletion->has_more_links ?
-		       listing_look_again(deletion->listing, &deletion->lock->subdirs) :
-		       0;
 }
 
 static size_t index_of(const struct deletion *deletion, const struct message *message)
@@ -81,14 +45,37 @@ static size_t index_of(const struct deletion *deletion, const struct message *me
 
 /* ---- Before the commit point ---- */
 
-static int collect_key(const struct subdirs *subdirs, struct message *message, void *context)
+/* Takes a message that is there into the deletion; in a recovery, if the record has it. */
+static int choose(const struct subdirs *subdirs, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
+	const struct other_name *other = subdirs->is_maildir ? message->others : NULL;
+	struct record_file file;
 	struct record_key key;
-	int r = make_key(deletion, message, &key);
+	int r = record_identify(subdirs->fds[message->subdir], message->name, &file);
 
-	(void)subdirs;
-	return r == 0 ? record_add_key(&deletion->keys, &key) : r;
+	if (r < 0)
+		return r;
+	for (; other; other = other->next)
+		file.links--;
+	deletion->has_more_links |= file.links > 1 && subdirs->is_maildir;
+	deletion->may_reuse_inodes |= file.born_ns == 0;
+	r = record_make_key(message->name, message->unique_octets, &file, &key);
+	if (r < 0 || (deletion->is_recovery && !record_has_key(&deletion->lock->left, &key)))
+		return r;
+	r = record_add_key(&deletion->keys, &key);
+	return r == 0 ? selection_add(&deletion->found, index_of(deletion, message)) : r;
+}
+
+/* Finds the other names of files that have more links than names are known: a neighbour may be
+ * renaming one by link(2) and unlink(2). Then nothing may fail for lack of memory any more. */
+static int prepare_removal(const struct deletion *deletion)
+{
+	int r = 0;
+
+	if (deletion->has_more_links)
+		r = listing_look_again(deletion->listing, &deletion->lock->subdirs);
+	return r == 0 ? selection_reserve(&deletion->report->removed, deletion->found.count) : r;
 }
 
 /* Whether permissions and the file system let the messages be removed. */
@@ -96,28 +83,25 @@ static int check_subdirs(const struct deletion *deletion)
 {
 	bool is_checked[SUBDIRS] = { false };
 
-	for (size_t i = 0; i < deletion->set->count; i++) {
-		const struct message *message =
-			&deletion->listing->messages[deletion->set->indices[i]];
+	for (size_t i = 0; i < deletion->found.count; i++) {
+		unsigned subdir = deletion->listing->messages[deletion->found.indices[i]].subdir;
+		int fd = deletion->lock->subdirs.fds[subdir];
 
-		if (is_checked[message->subdir])
-			continue;
-		is_checked[message->subdir] = true;
-		if (faccessat(deletion->lock->subdirs.fds[message->subdir], ".", W_OK | X_OK, 0) <
-		    0)
+		if (!is_checked[subdir] && faccessat(fd, ".", W_OK | X_OK, 0) < 0)
 			return -errno;
+		is_checked[subdir] = true;
 	}
 	return 0;
 }
 
-/* Writes the record of the keys that have been collected, and of those that are carried along. */
+/* Writes the record; the keys of one that must be kept are carried along. */
 static int write_record(struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
 	int r = lock->state_error;
 
-	for (size_t i = 0; i < deletion->left->count && r == 0; i++)
-		r = record_add_key(&deletion->keys, &deletion->left->keys[i]);
+	for (size_t i = 0; i < lock->left.count && r == 0; i++)
+		r = record_add_key(&deletion->keys, &lock->left.keys[i]);
 	if (r == 0)
 		r = lock_write_record(lock, &deletion->keys);
 	deletion->has_record = r == 0;
@@ -130,8 +114,8 @@ static int withdraw_record(const struct deletion *deletion)
 	struct lock *lock = deletion->lock;
 	int r;
 
-	if (deletion->left->count > 0)
-		return lock_write_record(lock, deletion->left);
+	if (lock->left.count > 0)
+		return lock_write_record(lock, &lock->left);
 	r = record_clear(lock->state_fd);
 	if (r == 0)
 		(void)fdatasync(lock->state_fd);
@@ -201,16 +185,17 @@ static int sync_subdirs(const struct deletion *deletion)
 	return r;
 }
 
-/* Removes the files of a set that has a record. Returns 0, or why nothing is gone: then the record
- * could be withdrawn. Else, what cannot be removed is hidden. */
-static int unlink_recorded(struct deletion *deletion, const struct selection *set)
+/* Removes the files of messages that a record has. Returns 0, or why nothing is gone: then the
+ * record could be withdrawn. Else, what cannot be removed is hidden. */
+static int unlink_recorded(struct deletion *deletion)
 {
-	int r = for_each_file(deletion, set, unlink_file);
+	const struct selection *found = &deletion->found;
+	int r = for_each_file(deletion, found, unlink_file);
 
 	if (r < 0 && deletion->can_withdraw && is_permanent(r) && withdraw_record(deletion) == 0)
 		return r;
-	for (size_t i = 0; i < set->count && r < 0; i++) {
-		struct message *message = &deletion->listing->messages[set->indices[i]];
+	for (size_t i = 0; i < found->count && r < 0; i++) {
+		struct message *message = &deletion->listing->messages[found->indices[i]];
 
 		if (message->life == LIFE_PRESENT || message->life == LIFE_MARKED)
 			hide(deletion, message, r);
@@ -235,7 +220,7 @@ static int end_record(const struct deletion *deletion)
 /* Removes messages without a record, and makes that last. If it cannot be made so, a record may. */
 static int delete_without_record(struct deletion *deletion)
 {
-	int r = for_each_file(deletion, deletion->set, unlink_file);
+	int r = for_each_file(deletion, &deletion->found, unlink_file);
 	int error = sync_subdirs(deletion);
 
 	if (r < 0 || error == 0)
@@ -243,13 +228,13 @@ static int delete_without_record(struct deletion *deletion)
 	return write_record(deletion) == 0 ? 0 : error;
 }
 
-/* Deletes the messages that were found, all or none. One needs no record: unlink(2) is atomic. If
- * the disk has no space for a record they go one by one: else nobody could ever free space. */
+/* Deletes what was found, all or none. One message needs no record: unlink(2) is atomic. If the
+ * disk has no space for a record they go one by one: else nobody could ever free space. */
 static int delete_found(struct deletion *deletion)
 {
 	int r = 0;
 
-	if (deletion->keys.count > 1) {
+	if (deletion->found.count > 1) {
 		r = check_subdirs(deletion);
 		if (r == 0)
 			r = write_record(deletion);
@@ -257,33 +242,30 @@ static int delete_found(struct deletion *deletion)
 	if (!deletion->has_record)
 		return r == 0 || r == -ENOSPC || r == -EDQUOT ? delete_without_record(deletion) : r;
 	deletion->can_withdraw = true;
-	r = unlink_recorded(deletion, deletion->set);
-	if (r == 0 && deletion->report->error == 0 && deletion->left->count == 0)
+	r = unlink_recorded(deletion);
+	if (r == 0 && deletion->report->error == 0 && deletion->lock->left.count == 0)
 		deletion->report->error = end_record(deletion);
 	return r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, struct record_keys *left,
-		 const struct selection *set, struct deletion_report *report)
+int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
+		 struct deletion_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
-		.left = left,
-		.set = set,
 		.deadline_ms = util_now_ms() + LISTING_PATIENCE_MS,
 		.report = report,
 	};
 	int r = lock->state_error == 0 ? lock_check(lock) : 0;
 
-	clear_report(report);
+	selection_clear(&report->removed);
+	*report = (struct deletion_report){ 0 };
 	if (r == 0)
-		r = selection_reserve(&report->removed, set->count);
+		r = for_each_file(&deletion, set, choose);
 	if (r == 0)
-		r = for_each_file(&deletion, set, collect_key);
-	if (r == 0)
-		r = find_more_names(&deletion);
-	if (r == 0 && deletion.keys.count == 0)
+		r = prepare_removal(&deletion);
+	if (r == 0 && deletion.found.count == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
 		r = delete_found(&deletion);
@@ -294,56 +276,39 @@ int deletion_run(struct listing *listing, struct lock *lock, struct record_keys 
 
 /* ---- What an earlier session has left ---- */
 
-/* Takes a message into the set if a record says that it is deleted. */
-static int choose_recorded(const struct subdirs *subdirs, struct message *message, void *context)
-{
-	struct deletion *deletion = context;
-	struct record_key key;
-	int r = make_key(deletion, message, &key);
-
-	(void)subdirs;
-	if (r < 0 || !record_has_key(deletion->recorded, &key))
-		return r;
-	r = record_add_key(&deletion->keys, &key);
-	return r == 0 ? selection_add(&deletion->found, index_of(deletion, message)) : r;
-}
-
 int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
-		     struct record_keys *keys, struct deletion_report *report)
+		     struct deletion_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
 		.deadline_ms = deadline_ms,
+		.is_recovery = true,
 		.has_record = true,
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
-		.recorded = keys,
 		.report = report,
 	};
-	int r = for_each_file(&deletion, NULL, choose_recorded);
+	int r = for_each_file(&deletion, NULL, choose);
 	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
 
-	clear_report(report);
 	if (r == 0 || r == -EAGAIN)
-		r = find_more_names(&deletion);
-	if (r == 0)
-		r = selection_reserve(&report->removed, deletion.found.count);
+		r = prepare_removal(&deletion);
 	if (r < 0)
 		return r;
 	if (lock->state_error == 0)
-		(void)unlink_recorded(&deletion, &deletion.found);
+		(void)unlink_recorded(&deletion);
 	for (size_t i = 0; i < deletion.found.count && lock->state_error < 0; i++)
 		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
 	if (!is_complete && report->error == 0)
 		report->error = -EAGAIN;
 	if (is_complete) { /* the others' files are known to be gone */
-		record_free_keys(keys);
-		*keys = deletion.keys;
+		record_free_keys(&lock->left);
+		lock->left = deletion.keys;
 		deletion.keys = (struct record_keys){ 0 };
 	}
 	if (report->error == 0 && lock->state_error == 0) {
 		report->error = end_record(&deletion);
-		keys->count = report->error == 0 ? 0 : keys->count;
+		lock->left.count = report->error == 0 ? 0 : lock->left.count;
 	}
 	listing_drop(listing, LIFE_EXPUNGED);
 	listing_drop(listing, LIFE_VANISHED);

@@ -8,27 +8,24 @@
 #include "mailbox/listing.h"
 
 struct lock;
-struct record_keys;
 
 struct deletion_report {
-	struct selection
-		removed; /* messages that are gone now; not those of other sessions' doing */
-	size_t hidden;	 /* of these: their files could not be removed yet */
+	struct selection removed; /* messages that are gone now, but not by other sessions */
+	size_t hidden;		  /* of these: their files could not be removed yet */
 	int error; /* why (negative errno), or why else the record could not be cleared; or 0 */
 };
 
-/* Deletes the messages of `set`. `left` has the keys of a record that must be kept: it is carried
- * along. Returns 0 when the deletion is certain, whatever happens. On failure no message is gone,
- * unless the disk had no space for a record and they were deleted one by one:
+/* Deletes the messages of `set`. Returns 0 when that is certain, whatever happens. On failure no
+ * message is gone, unless the disk had no space for a record and they were deleted one by one:
  *   -EROFS, -EACCES, -EPERM  the files cannot be removed
  *   -EAGAIN                  others rename a message faster than we can follow
  *   -ENOLCK                  the state file, and with it the lock, was removed
  *   -EIO, -ENOMEM            and others of the system */
-int deletion_run(struct listing *listing, struct lock *lock, struct record_keys *left,
-		 const struct selection *set, struct deletion_report *report);
+int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
+		 struct deletion_report *report);
 
 /* Completes the deletion of the messages in a record that an earlier session has left, or leaves
- * them out of the listing at least; looks for files until `deadline_ms`. On success, `keys` has
- * those that are still needed. */
+ * them out of the listing at least; looks for files until `deadline_ms`. On success, `lock->left`
+ * has the keys that are still needed. The report must be empty. */
 int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
-		     struct record_keys *keys, struct deletion_report *report);
+		     struct deletion_report *report);

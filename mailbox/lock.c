@@ -5,7 +5,6 @@
 #include "mailbox/lock.h"
 
 #include "lib/util.h"
-#include "mailbox/record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,9 +29,9 @@ void lock_close(struct lock *lock)
 	for (size_t i = 0; i < SUBDIRS; i++)
 		util_drop(&lock->subdirs.fds[i]);
 	util_drop(&lock->root_fd);
+	record_free_keys(&lock->left);
 	lock->subdirs.clock_fd = -1;
-	lock->state_error = 0;
-	lock->has_bad_state = lock->is_record_kept = false;
+	lock->has_bad_state = lock->has_bad_record = lock->is_record_kept = false;
 }
 
 /* Opens a directory below another; no symbolic link can lead elsewhere. -ENOENT: there is none. */
@@ -58,22 +57,6 @@ static int open_subdirs(int root_fd, struct subdirs *subdirs)
 		return r;
 	util_drop(&subdirs->fds[SUBDIR_NEW]);
 	return open_directory(root_fd, ".", &subdirs->fds[SUBDIR_CUR]);
-}
-
-/* Locks the directory itself, for a mailbox in which no file can be made (a full disk, for
- * example): sessions with the same trouble exclude each other. Some shared file systems have no
- * such lock. */
-static int lock_directory(int root_fd)
-{
-	if (flock(root_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-		return -EBUSY;
-	return 0;
-}
-
-static bool is_unwritable(int error)
-{
-	return error == EROFS || error == EACCES || error == EPERM || error == ENOSPC ||
-	       error == EDQUOT;
 }
 
 /* An OFD lock: any death of the process frees it, and shared file systems honour it. */
@@ -134,28 +117,51 @@ static void drop_cached(int fd)
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+/* Locks the directory itself where no file can be written (a full disk, for example): sessions with
+ * the same trouble exclude each other. Some shared file systems have no such lock. */
+static int lock_directory(struct lock *lock)
+{
+	int r;
+
+	if (flock(lock->root_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return -EBUSY;
+	r = read_state(lock);
+	/* A file of another owner, while others can be made beside it. */
+	lock->has_bad_state |= lock->state_fd >= 0 && lock->state_error != -EROFS;
+	return r;
+}
+
 static int take_lock(struct lock *lock)
 {
 	int r = open_state(lock, O_RDWR | O_CREAT);
 
-	if (r == 0) {
-		lock->subdirs.clock_fd = lock->state_fd;
-		r = lock_state(lock->state_fd);
-		if (r == 0 && lock_check(lock) < 0) /* its session has just replaced it */
-			r = -EBUSY;
-		if (r == 0 && !lock->subdirs.is_local)
-			drop_cached(lock->state_fd);
-		return r;
+	if (r == -EROFS || r == -EACCES || r == -EPERM || r == -ENOSPC || r == -EDQUOT) {
+		lock->state_error = r;
+		return lock_directory(lock);
 	}
-	if (!is_unwritable(-r))
-		return r;
-	lock->state_error = r;
-	r = lock_directory(lock->root_fd);
 	if (r == 0)
-		r = read_state(lock);
-	/* A file of another owner, while others can be made beside it. */
-	lock->has_bad_state |= lock->state_fd >= 0 && lock->state_error != -EROFS;
-	return r;
+		r = lock_state(lock->state_fd);
+	if (r < 0)
+		return r;
+	lock->subdirs.clock_fd = lock->state_fd;
+	if (!lock->subdirs.is_local)
+		drop_cached(lock->state_fd);
+	/* Else its session has just replaced it. */
+	return lock_check(lock) == 0 ? 0 : -EBUSY;
+}
+
+/* Reads the record that an earlier session has left. */
+static int read_record(struct lock *lock)
+{
+	int r = 0;
+
+	if (lock->state_fd >= 0)
+		r = record_read(lock->state_fd, lock->root_fd, &lock->left);
+	lock->is_record_kept = lock->left.count > 0 || r == -EMLINK;
+	lock->has_bad_record = r == -EBADMSG || r == -EMLINK;
+	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
+		(void)record_clear(lock->state_fd);
+	return lock->has_bad_record ? 0 : r;
 }
 
 /* Finds out what can be relied on: whether only this host changes the file system, and whether
@@ -211,11 +217,11 @@ static int open_root(const char *path, struct lock *lock)
 	return r;
 }
 
-/* Opens what is at `path`, and then the state file as `open_its_state` does. */
-static int open_once(const char *path, int (*open_its_state)(struct lock *lock), struct lock *lock)
+static int open_once(const char *path, struct lock *lock)
 {
 	int r = open_root(path, lock);
 
+	lock->state_error = lock->is_read_only ? -EROFS : 0;
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0) {
@@ -223,35 +229,23 @@ static int open_once(const char *path, int (*open_its_state)(struct lock *lock),
 		r = open_subdirs(lock->root_fd, &lock->subdirs);
 	}
 	if (r == 0)
-		r = open_its_state(lock);
+		r = lock->is_read_only ? read_state(lock) : take_lock(lock);
+	if (r == 0)
+		r = read_record(lock);
 	if (r < 0)
 		lock_close(lock);
 	return r;
 }
 
-/* When another host has replaced something, a shared file system knows only the second time. */
-static int open_with(const char *path, int (*open_its_state)(struct lock *lock), struct lock *lock)
-{
-	int r = open_once(path, open_its_state, lock);
-
-	return r == -ESTALE ? open_once(path, open_its_state, lock) : r;
-}
-
 int lock_open(const char *path, struct lock *lock)
 {
-	return open_with(path, take_lock, lock);
+	int r = open_once(path, lock);
+
+	/* When another host has replaced something, a shared file system knows only then. */
+	return r == -ESTALE ? open_once(path, lock) : r;
 }
 
-int lock_open_read_only(const char *path, struct lock *lock)
-{
-	int r = open_with(path, read_state, lock);
-
-	lock->state_error = -EROFS;
-	return r;
-}
-
-/* Makes a state file with a record, and locks it before anybody can see it. Returns its descriptor.
- */
+/* Makes a state file with a record, locked before anybody can see it. Returns its descriptor. */
 static int make_state(const struct lock *lock, struct record_keys *keys)
 {
 	auto_fd int fd = -1;

@@ -4,21 +4,21 @@
 #pragma once
 
 #include "mailbox/listing.h"
-
-#include <sys/types.h>
-
-struct record_keys;
+#include "mailbox/record.h"
 
 /* -1: what is not open. */
 struct lock {
-	dev_t device; /* of the directory that it was when it was there first; inode 0: never yet */
+	bool is_read_only; /* nothing is created or changed, and no lock taken */
+	dev_t device;	   /* of the directory when it was there first; inode 0: never yet */
 	ino_t inode;
 	int root_fd;
-	int state_fd;	       /* the state file, for reading at least */
-	int state_error;       /* why nothing can be written to it (negative errno); 0: it can */
-	bool has_bad_state;    /* it is there, but cannot be used as it should */
-	bool is_record_kept;   /* a record in it must not be overwritten */
-	uint64_t state_octets; /* of that file on the disk when it was opened; 0: it has holes */
+	int state_fd;		 /* the state file, for reading at least */
+	int state_error;	 /* why nothing can be written to it (negative errno); 0: it can */
+	bool has_bad_state;	 /* it is there, but cannot be used as it should */
+	bool has_bad_record;	 /* the record in it was damaged, or is another mailbox's */
+	bool is_record_kept;	 /* a record in it must not be overwritten */
+	uint64_t state_octets;	 /* of that file on the disk when it was opened; 0: it has holes */
+	struct record_keys left; /* of messages that the record deletes: files may be there */
 	struct subdirs subdirs;
 };
 
@@ -26,17 +26,14 @@ struct lock {
 	((struct lock){ \
 		.root_fd = -1, .state_fd = -1, .subdirs = { .fds = { -1, -1 }, .clock_fd = -1 } })
 
-/* Opens what is at `path`, and takes the lock. `lock` is LOCK_NONE, or was closed. If there is
- * nothing, nothing is open. Returns 0, or a negative errno; besides what the system says of
- * directories and files:
+/* Opens what is at `path`, takes the lock, and reads the record that an earlier session has left.
+ * `lock` is LOCK_NONE, or was closed. If there is nothing, nothing is open. Returns 0, or a
+ * negative errno; besides what the system says of directories and files:
  *   -EBUSY           another session has the lock
  *   -ENOTDIR         `path` is something else than a directory
  *   -ESTALE          another directory than before
  *   -EINVAL, -ELOOP  the state file is no regular file, or another file by a hard link */
 int lock_open(const char *path, struct lock *lock);
-
-/* The same, but takes no lock, and creates nothing. */
-int lock_open_read_only(const char *path, struct lock *lock);
 
 /* Whether the lock still excludes others: -ENOLCK if its file was removed or replaced. */
 int lock_check(const struct lock *lock);
