@@ -75,8 +75,7 @@ static struct file_stamp *cache_stamps(struct cache *cache)
 	return (struct file_stamp *)(cache->entries + cache->header.count);
 }
 
-/* XXH3 of a whole cache: SHA-256 would take longer than all the rest, and would not stop an owner
- * who can write the whole file. */
+/* XXH3: SHA-256 would take longer than all the rest, and would not stop the file's owner. */
 static uint64_t make_checksum(struct cache *cache, size_t octets)
 {
 	uint64_t written = cache->header.checksum, checksum;
@@ -95,8 +94,7 @@ struct texts {
 	bool has_odd; /* octets that no unique-id has, and so no name of most mailboxes */
 };
 
-/* Whether a text has octets that a unique-id cannot have. Without a branch, so that it is
- * vectorised. */
+/* Whether a text has octets that no unique-id has. Vectorised, for it has no branch. */
 static bool has_odd_octets(const char *text, size_t octets)
 {
 	unsigned char odd = 0;
@@ -230,10 +228,8 @@ static bool is_worth_keeping(const struct message *message, bool is_maildir)
 {
 	uint64_t octets;
 
-	if (message->is_namesake)
-		return true;
-	if (message->octets == LISTING_SIZE_UNKNOWN)
-		return false;
+	if (message->is_namesake || message->octets == LISTING_SIZE_UNKNOWN)
+		return message->is_namesake;
 	if (!is_maildir)
 		return message->version != NULL;
 	return maildir_name_size_octets(message->name, &octets) < 0 || octets != message->octets;
@@ -241,30 +237,24 @@ static bool is_worth_keeping(const struct message *message, bool is_maildir)
 
 /* What is being written. */
 struct saver {
+	const struct subdirs *subdirs;
 	struct cache *cache; /* NULL: it is only counted */
-	bool is_maildir;
-	bool is_whole;
-	uint64_t count;
-	char *text; /* where the next goes */
-	uint64_t texts_octets;
+	char *texts;
+	struct cache_header header; /* with the count so far */
 };
 
 static void put_text(struct saver *saver, const char *text, size_t octets)
 {
-	saver->texts_octets += octets + 1;
-	if (!saver->cache)
-		return;
-	memcpy(saver->text, text, octets);
-	saver->text[octets] = '\0';
-	saver->text += octets + 1;
+	if (saver->cache)
+		memcpy(saver->texts + saver->header.texts_octets, text, octets + 1);
+	saver->header.texts_octets += octets + 1;
 }
 
-static void put_entry(struct saver *saver, const struct message *message, const char *name,
-		      size_t name_octets, enum subdir subdir, unsigned flags)
+static void put_entry(struct saver *saver, const struct message *message, unsigned flags)
 {
-	size_t index = saver->count++;
+	size_t index = saver->header.count++;
 
-	put_text(saver, name, name_octets);
+	put_text(saver, message->name, message->name_octets);
 	if (flags & CACHE_STAND_IN)
 		put_text(saver, message->stand_in, WIRE_UNIQUE_ID_MAX);
 	if (!saver->cache)
@@ -272,38 +262,32 @@ static void put_entry(struct saver *saver, const struct message *message, const 
 	saver->cache->entries[index] = (struct cache_entry){
 		.arrival_us = message->arrival_us,
 		.octets = message->octets,
-		.name_octets = (uint16_t)name_octets,
+		.name_octets = message->name_octets,
 		.unique_octets = message->unique_octets,
 		.inode_tag = message->inode_tag,
-		.subdir = (uint8_t)subdir,
+		.subdir = message->subdir,
 		.flags = (uint8_t)flags,
 	};
-	if (!saver->is_maildir)
+	if (!saver->subdirs->is_maildir)
 		cache_stamps(saver->cache)[index] =
 			message->version ? *message->version : (struct file_stamp){ 0 };
-}
-
-static void put_message(struct saver *saver, const struct message *message)
-{
-	unsigned flags = (message->stand_in ? CACHE_STAND_IN : 0) |
-			 (message->is_namesake ? CACHE_NAMESAKE : 0);
-
-	put_entry(saver, message, message->name, message->name_octets, message->subdir, flags);
-	if (!saver->is_maildir)
-		return;
-	for (const struct other_name *other = message->others; other; other = other->next)
-		put_entry(saver, message, other->name, strlen(other->name), other->subdir,
-			  CACHE_OTHER_NAME);
 }
 
 static void put_messages(struct saver *saver, const struct listing *listing)
 {
 	for (size_t i = 0; i < listing->count; i++) {
-		const struct message *message = &listing->messages[i];
+		struct message message = listing->messages[i];
+		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
+				 (message.is_namesake ? CACHE_NAMESAKE : 0);
 
-		if (message->life != LIFE_EXPUNGED && message->life != LIFE_VANISHED &&
-		    (saver->is_whole || is_worth_keeping(message, saver->is_maildir)))
-			put_message(saver, message);
+		if (message.life == LIFE_EXPUNGED || message.life == LIFE_VANISHED ||
+		    !(saver->header.is_whole ||
+		      is_worth_keeping(&message, saver->subdirs->is_maildir)))
+			continue;
+		do {
+			put_entry(saver, &message, flags);
+			flags = CACHE_OTHER_NAME;
+		} while (listing_next_name(saver->subdirs, &message));
 	}
 }
 
@@ -311,25 +295,23 @@ static void put_messages(struct saver *saver, const struct listing *listing)
 static struct cache *make_cache(int mailbox_fd, struct saver *saver, const struct listing *listing,
 				size_t *ret_octets)
 {
-	struct cache_header header = { .magic = MAGIC, .is_whole = saver->is_whole };
+	struct cache_header *header = &saver->header;
 	auto_free struct cache *cache = NULL;
 	struct stat mailbox;
 
 	put_messages(saver, listing);
-	header.count = saver->count;
-	header.texts_octets = saver->texts_octets;
-	*ret_octets = cache_octets(&header, saver->is_maildir);
-	if (header.count == 0 || *ret_octets > CACHE_OCTETS_MAX || fstat(mailbox_fd, &mailbox) < 0)
+	*ret_octets = cache_octets(header, saver->subdirs->is_maildir);
+	if (header->count == 0 || *ret_octets > CACHE_OCTETS_MAX || fstat(mailbox_fd, &mailbox) < 0)
 		return NULL;
-	header.mailbox_inode = mailbox.st_ino;
-	memcpy(header.stamps, listing->stamps, sizeof(header.stamps));
+	header->mailbox_inode = mailbox.st_ino;
+	memcpy(header->stamps, listing->stamps, sizeof(header->stamps));
 	cache = malloc(*ret_octets);
 	if (!cache)
 		return NULL;
-	cache->header = header;
+	cache->header = *header;
 	saver->cache = cache;
-	saver->count = 0;
-	saver->text = (char *)cache + *ret_octets - header.texts_octets;
+	saver->texts = (char *)cache + *ret_octets - header->texts_octets;
+	header->count = header->texts_octets = 0;
 	put_messages(saver, listing);
 	cache->header.checksum = make_checksum(cache, *ret_octets);
 	return take_ptr(cache);
@@ -338,7 +320,7 @@ static struct cache *make_cache(int mailbox_fd, struct saver *saver, const struc
 void cache_save(int mailbox_fd, const struct subdirs *subdirs, const struct listing *listing,
 		bool is_whole)
 {
-	struct saver saver = { .is_maildir = subdirs->is_maildir, .is_whole = is_whole };
+	struct saver saver = { subdirs, .header = { .magic = MAGIC, .is_whole = is_whole } };
 	size_t octets;
 	auto_free struct cache *cache = make_cache(mailbox_fd, &saver, listing, &octets);
 
@@ -348,12 +330,8 @@ void cache_save(int mailbox_fd, const struct subdirs *subdirs, const struct list
 
 void cache_remove_old(int mailbox_fd)
 {
-	static const char *const names[] = {
-		".pop3-handler.sizes",
-		".pop3-handler.sizes.new",
-		".pop3-handler.listing",
-		".pop3-handler.listing.new",
-	};
+	static const char *const names[] = { ".pop3-handler.sizes", ".pop3-handler.sizes.new",
+					     ".pop3-handler.listing", ".pop3-handler.listing.new" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (faccessat(mailbox_fd, names[i], F_OK, 0) == 0)

@@ -30,6 +30,8 @@ struct record_header {
 
 #define MAGIC UINT64_C(0x316d6d6f63336f70) /* ends in the version: "po3comm1" */
 
+static const struct record_header no_record;
+
 static_assert(sizeof(struct record_header) == 4 * sizeof(uint64_t) + DIGEST_OCTETS,
 	      "it has no holes");
 
@@ -161,9 +163,7 @@ bool record_is_ours(int state_fd)
 
 int record_clear(int state_fd)
 {
-	static const struct record_header none;
-
-	return util_pwrite(state_fd, &none, sizeof(none), 0);
+	return util_pwrite(state_fd, &no_record, sizeof(no_record), 0);
 }
 
 /* Reads as many keys as the header says, if the file is long enough. */
@@ -209,16 +209,14 @@ static int check_record(int state_fd, int mailbox_fd, struct record *record)
 
 int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
 {
-	static const struct record_header none;
 	auto_free struct record *record = NULL;
 	struct record_header header = { 0 };
 	ssize_t n = util_pread(state_fd, &header, sizeof(header), 0);
-	size_t count;
 	int r;
 
 	if (n < 0)
 		return (int)n;
-	if (memcmp(&header, &none, sizeof(none)) == 0)
+	if (memcmp(&header, &no_record, sizeof(header)) == 0)
 		return 0;
 	if (header.magic != MAGIC || header.count == 0)
 		return -EBADMSG;
@@ -229,9 +227,9 @@ int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
 	r = check_record(state_fd, mailbox_fd, record);
 	if (r < 0)
 		return r;
-	count = record->header.count;
-	memmove(record, record->keys, count * sizeof(*record->keys));
-	*ret_keys = (struct record_keys){ (struct record_key *)take_ptr(record), count, count };
+	memmove(record, record->keys, header.count * sizeof(*record->keys));
+	ret_keys->count = ret_keys->capacity = header.count;
+	ret_keys->keys = (struct record_key *)take_ptr(record);
 	return 0;
 }
 
