@@ -141,9 +141,7 @@ static int refuse_login(struct session *session, const char *user, const char *r
 static int open_mailbox(struct session *session, const struct account *account)
 {
 	bool is_read_only = session_is_read_only(session, account);
-	int r = mailbox_open(account->mailbox,
-			     is_read_only ? MAILBOX_READ_ONLY : MAILBOX_READ_WRITE,
-			     &session->mailbox);
+	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
 
 	if (r == 0)
 		r = sandbox_after_login(session->settings, account, is_read_only, SANDBOX_AT_LOGIN,

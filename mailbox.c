@@ -247,7 +247,7 @@ int mailbox_delete(struct mailbox *mailbox, size_t index)
 int mailbox_commit(struct mailbox *mailbox)
 {
 	struct selection *marked = &mailbox->marked;
-	int r = 0;
+	int r;
 
 	mailbox->report = (struct mailbox_report){ 0 };
 	mailbox->deletion.removed.count = 0;
@@ -437,21 +437,20 @@ void mailbox_close(struct mailbox *mailbox)
 /* Replaces the listing by what is there now; on failure it stays. */
 static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 {
-	auto_listing struct listing older = mailbox->listing;
+	struct listing older = mailbox->listing;
 	int r;
 
 	mailbox->listing = (struct listing){ 0 };
 	listing_drop(&older, LIFE_EXPUNGED); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r < 0) {
-		struct listing partial = mailbox->listing;
-
+		listing_clear(&mailbox->listing);
 		mailbox->listing = older;
-		older = partial;
 		return r;
 	}
 	mailbox->marked.count = mailbox->retrieved.count = mailbox->deletion.removed.count = 0;
 	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
+	listing_clear(&older);
 	return 0;
 }
 
@@ -483,7 +482,7 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	return 0;
 }
 
-int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret)
+int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret)
 {
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
 	bool has_new;
@@ -492,7 +491,7 @@ int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **
 	if (!mailbox)
 		return -ENOMEM;
 	mailbox->lock = LOCK_NONE;
-	mailbox->lock.is_read_only = access == MAILBOX_READ_ONLY;
+	mailbox->lock.is_read_only = is_read_only;
 	mailbox->path = strdup(path);
 	r = mailbox->path ? mailbox_wake(mailbox, &has_new) : -ENOMEM;
 	if (r < 0)

@@ -19,11 +19,6 @@
 
 #define MAILBOX_UNIQUE_ID_MAX 70 /* octets */
 
-enum mailbox_access {
-	MAILBOX_READ_WRITE,
-	MAILBOX_READ_ONLY, /* nothing is created or changed, no lock is taken */
-};
-
 struct mailbox;
 
 /* What its administrator should know of a mailbox that was opened, woken or committed. */
@@ -38,11 +33,12 @@ struct mailbox_report {
 	int rename_error; /* why not all of these (negative errno), or 0 */
 };
 
-/* Opens, locks and lists the mailbox at `path`; the caller frees it. One that does not exist is
- * empty, and nothing is created for it. Returns 0, or
+/* Opens, locks and lists the mailbox at `path`; the caller frees it. In one that is read-only
+ * nothing is created or changed, and no lock is taken. One that does not exist is empty, and
+ * nothing is created for it. Returns 0, or
  *   -EBUSY    another session has the lock
  *   -ENOTDIR  `path` is something else than a directory */
-int mailbox_open(const char *path, enum mailbox_access access, struct mailbox **ret);
+int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret);
 
 /* Keeps what is known for the next session, drops the lock and closes every file; commits nothing.
  * The listing stays for mailbox_wake(); until then only that and mailbox_free() may be called. */

@@ -13,7 +13,6 @@ struct deletion {
 	struct listing *listing;
 	struct lock *lock;
 	int64_t deadline_ms;
-	bool is_recovery;	 /* of what an earlier session has left */
 	bool has_record;	 /* they are deleted, whatever happens: a record says so */
 	bool can_withdraw;	 /* while nothing has gone */
 	bool has_more_links;	 /* a file may have names that are not known */
@@ -45,23 +44,24 @@ static size_t index_of(const struct deletion *deletion, const struct message *me
 
 /* ---- Before the commit point ---- */
 
-/* Takes a message that is there into the deletion; in a recovery, if the record has it. */
+/* Takes a message that is there into the deletion; if an earlier session has left the record, only
+ * if that has it. */
 static int choose(const struct subdirs *subdirs, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
-	const struct other_name *other = subdirs->is_maildir ? message->others : NULL;
+	struct message name = *message;
 	struct record_file file;
 	struct record_key key;
 	int r = record_identify(subdirs->fds[message->subdir], message->name, &file);
 
 	if (r < 0)
 		return r;
-	for (; other; other = other->next)
+	while (listing_next_name(subdirs, &name))
 		file.links--;
 	deletion->has_more_links |= file.links > 1 && subdirs->is_maildir;
 	deletion->may_reuse_inodes |= file.born_ns == 0;
 	r = record_make_key(message->name, message->unique_octets, &file, &key);
-	if (r < 0 || (deletion->is_recovery && !record_has_key(&deletion->lock->left, &key)))
+	if (r < 0 || (deletion->has_record && !record_has_key(&deletion->lock->left, &key)))
 		return r;
 	r = record_add_key(&deletion->keys, &key);
 	return r == 0 ? selection_add(&deletion->found, index_of(deletion, message)) : r;
@@ -124,10 +124,11 @@ static int withdraw_record(const struct deletion *deletion)
 
 /* ---- Removing files ---- */
 
-/* Whether it is in vain to try again: neither the disk nor a neighbour is to blame. */
-static bool is_permanent(int error)
+/* Whether nothing has gone, and trying again is in vain: neither the disk nor a neighbour is to
+ * blame. */
+static bool may_withdraw(const struct deletion *deletion, int error)
 {
-	return error == -EPERM || error == -EACCES || error == -EROFS;
+	return deletion->can_withdraw && (error == -EPERM || error == -EACCES || error == -EROFS);
 }
 
 static void note_removed(struct deletion *deletion, struct message *message)
@@ -158,9 +159,7 @@ static int unlink_file(const struct subdirs *subdirs, struct message *message, v
 	do {
 		r = unlinkat(subdirs->fds[message->subdir], message->name, 0) < 0 ? -errno : 0;
 	} while (r == 0 && listing_next_name(subdirs, message));
-	if (r == -ENOENT)
-		return r;
-	if (r < 0 && (!deletion->has_record || (deletion->can_withdraw && is_permanent(r))))
+	if (r == -ENOENT || (r < 0 && !deletion->has_record) || may_withdraw(deletion, r))
 		return r;
 	if (r < 0)
 		hide(deletion, message, r);
@@ -192,7 +191,7 @@ static int unlink_recorded(struct deletion *deletion)
 	const struct selection *found = &deletion->found;
 	int r = for_each_file(deletion, found, unlink_file);
 
-	if (r < 0 && deletion->can_withdraw && is_permanent(r) && withdraw_record(deletion) == 0)
+	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
 	for (size_t i = 0; i < found->count && r < 0; i++) {
 		struct message *message = &deletion->listing->messages[found->indices[i]];
@@ -283,7 +282,6 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		.listing = listing,
 		.lock = lock,
 		.deadline_ms = deadline_ms,
-		.is_recovery = true,
 		.has_record = true,
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
 		.report = report,
@@ -299,12 +297,12 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		(void)unlink_recorded(&deletion);
 	for (size_t i = 0; i < deletion.found.count && lock->state_error < 0; i++)
 		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
-	if (!is_complete && report->error == 0)
-		report->error = -EAGAIN;
 	if (is_complete) { /* the others' files are known to be gone */
 		record_free_keys(&lock->left);
 		lock->left = deletion.keys;
 		deletion.keys = (struct record_keys){ 0 };
+	} else if (report->error == 0) {
+		report->error = -EAGAIN;
 	}
 	if (report->error == 0 && lock->state_error == 0) {
 		report->error = end_record(&deletion);
