@@ -168,33 +168,19 @@ static int read_record(struct lock *lock)
  * inodes keep their numbers. Of one that is unknown, neither is believed. */
 static void identify_file_system(int fd, struct subdirs *subdirs)
 {
-	static const struct {
-		uint32_t type;
-		bool keeps_inodes;
-	} local[] = {
-		{ EXT4_SUPER_MAGIC, true },
-		{ XFS_SUPER_MAGIC, true },
-		{ BTRFS_SUPER_MAGIC, true },
-		{ TMPFS_MAGIC, true },
-		{ RAMFS_MAGIC, true },
-		{ F2FS_SUPER_MAGIC, true },
-		{ ZFS_SUPER_MAGIC, true },
-		{ NILFS_SUPER_MAGIC, true },
-		{ OVERLAYFS_SUPER_MAGIC, false },
-		{ MSDOS_SUPER_MAGIC, false },
-		{ EXFAT_SUPER_MAGIC, false },
-	};
-	struct statfs status;
+	static const uint32_t keeping[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,	BTRFS_SUPER_MAGIC,
+					    TMPFS_MAGIC,      RAMFS_MAGIC,	F2FS_SUPER_MAGIC,
+					    ZFS_SUPER_MAGIC,  NILFS_SUPER_MAGIC };
+	struct statfs status = { 0 };
+	uint32_t type;
 
-	subdirs->is_local = subdirs->keeps_inodes = false;
-	if (fstatfs(fd, &status) < 0)
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(local); i++) {
-		if ((uint32_t)status.f_type == local[i].type) {
-			subdirs->is_local = true;
-			subdirs->keeps_inodes = local[i].keeps_inodes;
-		}
-	}
+	(void)fstatfs(fd, &status);
+	type = (uint32_t)status.f_type;
+	subdirs->keeps_inodes = false;
+	for (size_t i = 0; i < ARRAY_SIZE(keeping); i++)
+		subdirs->keeps_inodes |= type == keeping[i];
+	subdirs->is_local = subdirs->keeps_inodes || type == OVERLAYFS_SUPER_MAGIC ||
+			    type == MSDOS_SUPER_MAGIC || type == EXFAT_SUPER_MAGIC;
 }
 
 /* Opens the directory at `path`, if it is the one that it was before. */
