@@ -3,15 +3,12 @@
  * Times of change, and how far they can be trusted. */
 #include "lib/file-stamp.h"
 
-#include <errno.h>
-#include <time.h>
-
-#define NS_PER_S UINT64_C(1000000000)
+#include "lib/util.h"
 
 int64_t file_stamp_ns(const struct timespec *time)
 {
 	/* Anybody can set a time of modification that is out of range: it wraps. */
-	return (int64_t)((uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec);
+	return (int64_t)((uint64_t)time->tv_sec * UTIL_NS_PER_S + (uint64_t)time->tv_nsec);
 }
 
 struct file_stamp file_stamp_of(const struct stat *status)
@@ -48,13 +45,13 @@ int64_t file_stamp_now_ns(void)
 	return file_stamp_ns(&now);
 }
 
-/* The kernel stamps a change with the clock that `now_ns` is read from, which stands still for some
+/* The clock that stamps changes, and that `now_ns` is read from, stands still for some
  * milliseconds: only a stamp from before `now_ns` differs from all that are still to come. A file
- * system that keeps whole seconds (or two of them, FAT) makes stamps older than they are. Nobody
- * can set the change time, as they can the time of modification. */
+ * system that keeps whole seconds (or two, FAT) makes stamps older than they are. Nobody can set
+ * the change time, unlike the time of modification. */
 bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns)
 {
-	bool has_seconds_only = stamp->changed_ns % (int64_t)NS_PER_S == 0;
+	bool has_seconds_only = stamp->changed_ns % UTIL_NS_PER_S == 0;
 
-	return stamp->changed_ns < now_ns - (has_seconds_only ? 2 * (int64_t)NS_PER_S : 0);
+	return stamp->changed_ns < now_ns - (has_seconds_only ? 2 * UTIL_NS_PER_S : 0);
 }

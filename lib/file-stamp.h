@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* All 0: no file. Times are in nanoseconds since the epoch. It has no device number: on a shared
- * file system, that is another on each host. */
+/* All 0: no file. Times are in nanoseconds since the epoch. There is no device number: each host
+ * has another for a shared file system. */
 struct file_stamp {
 	uint64_t inode;
 	uint64_t octets; /* 0 for a directory */
@@ -22,8 +22,7 @@ int file_stamp_take(int fd, struct file_stamp *ret);
 
 bool file_stamp_is_same(const struct file_stamp *a, const struct file_stamp *b);
 
-/* Whether every change after `now_ns` will show: a file with this stamp that changes again will
- * have another time of change. */
+/* Whether a file with this stamp that changes after `now_ns` will have another one. */
 bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns);
 
 /* The time to compare with; of a time of the system. */

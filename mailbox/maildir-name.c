@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define US_PER_S UINT64_C(1000000)
@@ -16,8 +15,8 @@ size_t maildir_name_unique_octets(const char *name)
 	return (size_t)(strchrnul(name, ':') - name);
 }
 
-/* The number that `text` begins with; 0 if there is none, UINT64_MAX if it does not fit.
- * Leaves *ret_end behind its last digit. */
+/* The number that `text` begins with: 0 if it has none, UINT64_MAX if it does not fit. *ret_end is
+ * behind its last digit. */
 static uint64_t leading_number(const char *text, const char **ret_end)
 {
 	uint64_t number = 0;
@@ -34,8 +33,7 @@ static uint64_t leading_number(const char *text, const char **ret_end)
 uint64_t maildir_name_arrival_us(const char *name)
 {
 	const char *rest, *end;
-	uint64_t us = leading_number(name, &rest);
-	uint64_t fraction_us = 0;
+	uint64_t us = leading_number(name, &rest), fraction_us = 0;
 
 	if (__builtin_mul_overflow(us, US_PER_S, &us))
 		return UINT64_MAX;
@@ -57,7 +55,7 @@ uint64_t maildir_name_arrival_us(const char *name)
 static int find_field(const char *name, char letter, uint64_t *ret_number)
 {
 	const char *unique_end = name + maildir_name_unique_octets(name);
-	const char *digits, *end;
+	const char *end;
 	uint64_t number;
 
 	do {
@@ -66,9 +64,8 @@ static int find_field(const char *name, char letter, uint64_t *ret_number)
 			return -ENOENT;
 		name++;
 	} while (name[0] != letter || name[1] != '=');
-	digits = name + 2;
-	number = leading_number(digits, &end);
-	if (end == digits || (*end != ',' && end != unique_end) || number == UINT64_MAX)
+	number = leading_number(name + 2, &end);
+	if (end == name + 2 || (*end != ',' && end != unique_end) || number == UINT64_MAX)
 		return -ENOENT;
 	*ret_number = number;
 	return 0;
@@ -87,11 +84,8 @@ bool maildir_name_allows_octets(const char *name, uint64_t octets)
 int maildir_name_size_octets(const char *name, uint64_t *ret_octets)
 {
 	uint64_t octets;
-	int r = find_field(name, 'W', &octets);
 
-	if (r < 0)
-		return r;
-	if (!maildir_name_allows_octets(name, octets))
+	if (find_field(name, 'W', &octets) < 0 || !maildir_name_allows_octets(name, octets))
 		return -ENOENT;
 	*ret_octets = octets;
 	return 0;
@@ -99,27 +93,21 @@ int maildir_name_size_octets(const char *name, uint64_t *ret_octets)
 
 int maildir_name_add_seen(const char *name, char **ret_name)
 {
-	size_t unique = maildir_name_unique_octets(name);
-	size_t octets = strlen(name);
-	const char *info = name + unique;
-	char *seen = malloc(octets + sizeof(":2,S"));
+	const char *info = name + maildir_name_unique_octets(name);
+	const char *rest = info, *added = "S";
+	char *seen;
 
-	if (!seen)
-		return -ENOMEM;
 	if (*info == '\0') {
-		memcpy(seen, name, octets);
-		memcpy(seen + octets, ":2,S", sizeof(":2,S"));
+		added = ":2,S";
 	} else if (strncmp(info, ":2,", 3) != 0 || strchr(info + 3, 'S')) {
-		memcpy(seen, name, octets + 1);
+		added = "";
 	} else {
-		size_t before = unique + 3; /* flags stand in ASCII order */
-
-		while (name[before] && name[before] < 'S')
-			before++;
-		memcpy(seen, name, before);
-		seen[before] = 'S';
-		memcpy(seen + before + 1, name + before, octets - before + 1);
+		rest += 3;
+		while (*rest && *rest < 'S') /* flags stand in ASCII order */
+			rest++;
 	}
+	if (asprintf(&seen, "%.*s%s%s", (int)(rest - name), name, added, rest) < 0)
+		return -ENOMEM;
 	*ret_name = seen;
 	return 0;
 }
