@@ -211,7 +211,7 @@ bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret)
 	struct cache *cache = NULL;
 
 	if (fd >= 0 && octets >= sizeof(*cache) && octets <= CACHE_OCTETS_MAX)
-		cache = listing_allocate(&listing, octets);
+		cache = listing_allocate(&listing, octets, _Alignof(struct cache));
 	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
 	    !is_sound(cache, octets, mailbox_fd, is_maildir) ||
 	    !take_entries(cache, octets, is_maildir, &listing))

@@ -151,36 +151,51 @@ struct block {
 	_Alignas(max_align_t) char octets[];
 };
 
-/* Adds a block before the others. */
-static struct block *add_block(struct listing *listing, size_t capacity)
-{
-	struct block *block = malloc(sizeof(*block) + capacity);
-
-	if (!block)
-		return NULL;
-	*block = (struct block){ .next = listing->blocks, .capacity = capacity };
-	listing->blocks = block;
-	return block;
-}
-
-/* What has been allocated is not freed before all is, so it takes a step forward. */
-void *listing_allocate(struct listing *listing, size_t octets)
+void *listing_allocate(struct listing *listing, size_t octets, size_t alignment)
 {
 	struct block *block = listing->blocks;
-	size_t rounded = (octets + sizeof(uint64_t) - 1) & ~(sizeof(uint64_t) - 1);
-	void *memory;
+	size_t start = block ? (block->used + alignment - 1) & ~(alignment - 1) : 0;
 
-	if (!block || block->capacity - block->used < rounded) {
+	if (!block || start + octets > block->capacity) {
 		size_t capacity = block ? 2 * block->capacity : BLOCK_OCTETS_MIN;
 
 		capacity = capacity > BLOCK_OCTETS_MAX ? BLOCK_OCTETS_MAX : capacity;
-		block = add_block(listing, rounded > capacity ? rounded : capacity);
+		capacity = octets > capacity ? octets : capacity;
+		block = malloc(sizeof(*block) + capacity);
+		if (!block)
+			return NULL;
+		*block = (struct block){ .next = listing->blocks, .capacity = capacity };
+		listing->blocks = block;
+		start = 0;
 	}
-	if (!block)
-		return NULL;
-	memory = block->octets + block->used;
-	block->used += rounded;
-	return memory;
+	block->used = start + octets;
+	return block->octets + start;
+}
+
+static char *copy_text(struct listing *listing, const char *text, size_t octets)
+{
+	char *copy = listing_allocate(listing, octets + 1, 1);
+
+	if (copy) {
+		memcpy(copy, text, octets);
+		copy[octets] = '\0';
+	}
+	return copy;
+}
+
+/* Copies the texts of another listing's message, which stays as it is on failure. */
+static int copy_texts(struct listing *listing, struct message *message)
+{
+	const char *name = copy_text(listing, message->name, message->name_octets);
+	const char *stand_in = message->stand_in;
+
+	if (stand_in)
+		stand_in = copy_text(listing, stand_in, WIRE_UNIQUE_ID_MAX);
+	if (!name || (message->stand_in && !stand_in))
+		return -ENOMEM;
+	message->name = name;
+	message->stand_in = stand_in;
+	return 0;
 }
 
 /* ---- Unique-ids ---- */
@@ -248,7 +263,7 @@ static int make_stand_in(const struct message *message, uint64_t inode,
 
 static int give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
 {
-	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
+	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1, 1);
 
 	if (!stand_in)
 		return -ENOMEM;
@@ -263,11 +278,11 @@ static int give_stand_in(struct listing *listing, struct message *message, uint6
 int listing_rename(struct listing *listing, struct message *message, const char *name)
 {
 	size_t octets = strlen(name);
-	char *copy = listing_allocate(listing, octets + 1);
+	const char *copy = copy_text(listing, name, octets);
 
 	if (!copy)
 		return -ENOMEM;
-	message->name = memcpy(copy, name, octets + 1);
+	message->name = copy;
 	message->name_octets = (uint16_t)octets;
 	return 0;
 }
@@ -276,7 +291,8 @@ int listing_set_version(struct listing *listing, struct message *message,
 			const struct file_stamp *version)
 {
 	if (!message->version)
-		message->version = listing_allocate(listing, sizeof(*message->version));
+		message->version =
+			listing_allocate(listing, sizeof(*version), _Alignof(struct file_stamp));
 	if (!message->version)
 		return -ENOMEM;
 	*message->version = *version;
@@ -299,13 +315,13 @@ static bool is_there(const struct message *message)
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir)
 {
-	struct other_name *other = listing_allocate(listing, sizeof(*other));
-	size_t octets = strlen(name) + 1;
-	char *copy = listing_allocate(listing, octets);
+	struct other_name *other =
+		listing_allocate(listing, sizeof(*other), _Alignof(struct other_name));
+	const char *copy = copy_text(listing, name, strlen(name));
 
 	if (!other || !copy)
 		return -ENOMEM;
-	*other = (struct other_name){ message->others, memcpy(copy, name, octets), subdir };
+	*other = (struct other_name){ message->others, copy, subdir };
 	message->others = other;
 	return 0;
 }
@@ -378,25 +394,13 @@ static int compare_sort_keys(const void *left, const void *right, void *messages
 	return order != 0 ? order : (a->index > b->index) - (a->index < b->index);
 }
 
-/* Copies a text to where *next points, and moves that behind it. */
-static const char *copy_text(char **next, const char *text, size_t octets)
-{
-	char *copy = memcpy(*next, text, octets);
-
-	copy[octets] = '\0';
-	*next += octets + 1;
-	return copy;
-}
-
-/* Sorts the names that have been read, and what they point to, into one block: later passes read
- * memory in order. Of a name that was read several times, one is kept. */
+/* Sorts the names that have been read, and what they point to: later passes read memory in order.
+ * Of a name that was read several times, one is kept. */
 static int sort_names(struct listing *listing)
 {
 	auto_free struct sort_key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
 	auto_listing struct listing sorted = *listing;
 	struct listing unsorted = *listing;
-	size_t octets = 0;
-	char *next;
 
 	sorted.blocks = NULL;
 	sorted.capacity = listing->count;
@@ -404,16 +408,8 @@ static int sort_names(struct listing *listing)
 	sorted.count = 0;
 	if (!keys || !sorted.messages)
 		return -ENOMEM;
-	for (size_t i = 0; i < listing->count; i++) {
-		const struct message *message = &listing->messages[i];
-
-		keys[i] = (struct sort_key){ message->arrival_us, i };
-		octets += message->name_octets + 1;
-		octets += message->stand_in ? WIRE_UNIQUE_ID_MAX + 1 : 0;
-	}
-	next = listing_allocate(&sorted, octets);
-	if (!next)
-		return -ENOMEM;
+	for (size_t i = 0; i < listing->count; i++)
+		keys[i] = (struct sort_key){ listing->messages[i].arrival_us, i };
 	qsort_r(keys, listing->count, sizeof(*keys), compare_sort_keys, listing->messages);
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message *message = &sorted.messages[sorted.count];
@@ -421,9 +417,8 @@ static int sort_names(struct listing *listing)
 		*message = listing->messages[keys[i].index];
 		if (i > 0 && compare_messages(message, message - 1) == 0)
 			continue;
-		message->name = copy_text(&next, message->name, message->name_octets);
-		if (message->stand_in)
-			message->stand_in = copy_text(&next, message->stand_in, WIRE_UNIQUE_ID_MAX);
+		if (copy_texts(&sorted, message) < 0)
+			return -ENOMEM;
 		sorted.count++;
 	}
 	*listing = sorted;
@@ -959,8 +954,6 @@ bool listing_next_name(const struct subdirs *subdirs, struct message *message)
 /* Moves what a message points to from its listing to a newer one, which may have found it. */
 static int move_texts(struct message *message, const struct message *found, struct listing *newer)
 {
-	char *stand_in;
-
 	if (found) {
 		message->name = found->name;
 		message->name_octets = found->name_octets;
@@ -970,13 +963,7 @@ static int move_texts(struct message *message, const struct message *found, stru
 		return 0;
 	}
 	message->others = NULL;
-	if (message->stand_in) {
-		stand_in = listing_allocate(newer, WIRE_UNIQUE_ID_MAX + 1);
-		if (!stand_in)
-			return -ENOMEM;
-		message->stand_in = memcpy(stand_in, message->stand_in, WIRE_UNIQUE_ID_MAX + 1);
-	}
-	return listing_rename(newer, message, message->name);
+	return copy_texts(newer, message);
 }
 
 /* Only an undisturbed read shows which messages are gone. However often it is called, the listing

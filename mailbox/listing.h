@@ -125,7 +125,7 @@ int listing_rename_namesakes(const struct listing *listing, const struct subdirs
 			     struct listing_renamed *ret);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
-void *listing_allocate(struct listing *listing, size_t octets);
+void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
 
 /* ---- Messages ---- */
 
