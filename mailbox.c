@@ -342,9 +342,9 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 	if (r == 0)
 		r = recover(mailbox, deadline_ms);
 	if (r == 0)
-		r = listing_merge(&mailbox->listing, cached, subdirs);
+		r = listing_merge(&mailbox->listing, cached, older, subdirs);
 	if (r == 0)
-		r = listing_merge(&mailbox->listing, older, subdirs);
+		r = listing_merge(&mailbox->listing, older, &(struct listing){ 0 }, subdirs);
 	return r;
 }
 

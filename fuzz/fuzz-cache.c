@@ -118,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	if (cache_load(fd, subdirs->is_maildir, &older)) {
 		check_listing(&older);
 		check_saving(fd, subdirs, &older);
-		FUZZ_CHECK(listing_merge(&listing, &older, subdirs) == 0);
+		FUZZ_CHECK(listing_merge(&listing, &older, &(struct listing){ 0 }, subdirs) == 0);
 		check_listing(&listing);
 	}
 	check_saving(fd, subdirs, &listing);

@@ -836,9 +836,10 @@ static size_t count_namesakes(const struct listing *listing, size_t index)
 }
 
 /* Gives the unique-id that a message had before back to it, where several have its unique part: it
- * must not pass to another when the first of them is gone, or an older one comes. */
+ * must not pass to another when the first of them is gone, or an older one comes. A newer listing
+ * that has the first as it is knows better. */
 static int keep_unique_id(struct listing *listing, const struct message *known,
-			  const struct subdirs *subdirs)
+			  const struct listing *newer, const struct subdirs *subdirs)
 {
 	size_t index = find_first(listing, NULL, known, compare_unique_parts);
 	size_t count = count_namesakes(listing, index);
@@ -848,7 +849,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	int r;
 
 	if (index == listing->count || compare_unique_parts(first, known) != 0 ||
-	    first->is_namesake || identify(subdirs, first, &file) < 0)
+	    first->is_namesake || find_like(newer, first) || identify(subdirs, first, &file) < 0)
 		return 0;
 	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
 		if (first[i].inode_tag == known->inode_tag)
@@ -870,7 +871,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	return r;
 }
 
-int listing_merge(struct listing *listing, const struct listing *older,
+int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer,
 		  const struct subdirs *subdirs)
 {
 	for (size_t i = 0; i < older->count; i++) {
@@ -879,7 +880,7 @@ int listing_merge(struct listing *listing, const struct listing *older,
 		int r = 0;
 
 		if (!message && subdirs->is_maildir) {
-			r = keep_unique_id(listing, known, subdirs);
+			r = keep_unique_id(listing, known, newer, subdirs);
 			message = find_like(listing, known);
 		}
 		if (r < 0)
@@ -975,7 +976,7 @@ int listing_look_again(struct listing *listing, const struct subdirs *subdirs)
 	int r = listing_read(subdirs, 0, true, &fresh);
 
 	if (r == 0 && (listing->namesakes > 0 || fresh.namesakes > 0))
-		r = listing_merge(&fresh, listing, subdirs);
+		r = listing_merge(&fresh, listing, &(struct listing){ 0 }, subdirs);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < listing->count && r == 0; i++) {

@@ -108,9 +108,9 @@ int listing_is_unchanged(const struct listing *listing, const struct subdirs *su
 /* Whether a listing has a message that an older one has not. */
 bool listing_has_new(const struct listing *listing, const struct listing *older);
 
-/* Takes over what an older listing of the same mailbox knows: sizes, and the unique-ids of
- * messages that had a namesake. */
-int listing_merge(struct listing *listing, const struct listing *older,
+/* Takes over what an older listing of the same mailbox knows: sizes, and the unique-ids of messages
+ * that had a namesake, where one that is newer than that does not have them otherwise. */
+int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer,
 		  const struct subdirs *subdirs);
 
 /* What listing_rename_namesakes() has done. */
