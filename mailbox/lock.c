@@ -79,6 +79,7 @@ static int open_state(struct lock *lock, int flags)
 	/* A file with another name may be another owner's, or be in a backup made of links. */
 	if (status.st_nlink > 1 && !record_is_ours(fd))
 		return -EINVAL;
+	lock->state_inode = status.st_ino;
 	lock->state_octets = (uint64_t)status.st_size;
 	if ((uint64_t)status.st_blocks * BLOCK_OCTETS < lock->state_octets)
 		lock->state_octets = 0;
@@ -99,13 +100,11 @@ static int read_state(struct lock *lock)
 
 int lock_check(const struct lock *lock)
 {
-	struct stat ours, there;
+	struct stat status;
 
-	if (fstat(lock->state_fd, &ours) < 0)
-		return -errno;
-	if (fstatat(lock->root_fd, STATE_NAME, &there, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(lock->root_fd, STATE_NAME, &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? -ENOLCK : -errno;
-	return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino ? 0 : -ENOLCK;
+	return status.st_ino == lock->state_inode ? 0 : -ENOLCK;
 }
 
 /* Drops what a shared file system keeps of a file, though another host has written it meanwhile:
@@ -197,6 +196,7 @@ static int open_root(const char *path, struct lock *lock)
 	if (r == 0 && lock->inode == 0) {
 		lock->device = status.st_dev;
 		lock->inode = status.st_ino;
+		identify_file_system(lock->root_fd, &lock->subdirs);
 	}
 	if (lock->inode != 0 && (lock->device != status.st_dev || lock->inode != status.st_ino))
 		return -ESTALE;
@@ -210,10 +210,8 @@ static int open_once(const char *path, struct lock *lock)
 	lock->state_error = lock->is_read_only ? -EROFS : 0;
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0) {
-		identify_file_system(lock->root_fd, &lock->subdirs);
+	if (r == 0)
 		r = open_subdirs(lock->root_fd, &lock->subdirs);
-	}
 	if (r == 0)
 		r = lock->is_read_only ? read_state(lock) : take_lock(lock);
 	if (r == 0)
@@ -255,6 +253,7 @@ static int make_state(const struct lock *lock, struct record_keys *keys)
 
 int lock_write_record(struct lock *lock, struct record_keys *keys)
 {
+	struct stat status;
 	int fd;
 
 	if (!lock->is_record_kept)
@@ -264,6 +263,7 @@ int lock_write_record(struct lock *lock, struct record_keys *keys)
 		return fd;
 	util_drop(&lock->state_fd);
 	lock->state_fd = lock->subdirs.clock_fd = fd;
+	lock->state_inode = fstat(fd, &status) == 0 ? status.st_ino : 0;
 	/* If this fails, it is there all the same, and what every later session will go by. */
 	(void)fsync(lock->root_fd);
 	return 0;

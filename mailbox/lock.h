@@ -12,7 +12,8 @@ struct lock {
 	dev_t device;	   /* of the directory when it was there first; inode 0: never yet */
 	ino_t inode;
 	int root_fd;
-	int state_fd;		 /* the state file, for reading at least */
+	int state_fd; /* the state file, for reading at least */
+	ino_t state_inode;
 	int state_error;	 /* why nothing can be written to it (negative errno); 0: it can */
 	bool has_bad_state;	 /* it is there, but cannot be used as it should */
 	bool has_bad_record;	 /* the record in it was damaged, or is another mailbox's */
