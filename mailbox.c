@@ -495,7 +495,7 @@ int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret)
 	mailbox->path = strdup(path);
 	r = mailbox->path ? mailbox_wake(mailbox, &has_new) : -ENOMEM;
 	if (r < 0)
-		mailbox = mailbox_free(mailbox);
+		(void)mailbox_free(mailbox);
 	else
 		*ret = mailbox;
 	return r;

@@ -56,6 +56,7 @@ static int choose(const struct subdirs *subdirs, struct message *message, void *
 
 	if (r < 0)
 		return r;
+	message->is_identified = true;
 	while (listing_next_name(subdirs, &name))
 		file.links--;
 	deletion->has_more_links |= file.links > 1 && subdirs->is_maildir;
@@ -288,6 +289,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	};
 	int r = for_each_file(&deletion, NULL, choose);
 	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
+	bool is_late = r == -EAGAIN;
 
 	if (r == 0 || r == -EAGAIN)
 		r = prepare_removal(&deletion);
@@ -308,6 +310,13 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		report->error = end_record(&deletion);
 		lock->left.count = report->error == 0 ? 0 : lock->left.count;
 	}
+	/* A message whose file could not be looked at may be a deleted one: no session must see it.
+	 */
+	for (size_t i = 0; i < listing->count && is_late; i++) {
+		if (!listing->messages[i].is_identified)
+			listing_set_life(&listing->messages[i], LIFE_EXPUNGED);
+	}
+	listing->hides |= is_late;
 	listing_drop(listing, LIFE_EXPUNGED);
 	listing_drop(listing, LIFE_VANISHED);
 	return 0;

@@ -65,6 +65,7 @@ struct message {
 	uint8_t life : 2;	/* of enum life; see listing_set_life() */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size has been found right in this session */
+	bool is_identified : 1; /* its file has been looked at, to find what a record deletes */
 	bool is_retrieved : 1;	/* by RETR, in full */
 };
 

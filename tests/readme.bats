@@ -66,6 +66,10 @@ table() {
 		    bench/sleepers --sleepers=10 --seconds=1 --every=1
 		bench/sleepers --seconds=600
 		    see bench/sleepers
+		bench/large PROGRAM...
+		    bench/large --messages=100 build/pop3-handler
+		bench/large OLD NEW
+		    see bench/large PROGRAM...
 		bench/sandbox build/pop3-handler 30
 		    bench/sandbox build/pop3-handler 1
 		bench/sandbox
