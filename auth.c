@@ -87,7 +87,7 @@ static bool is_crypt_string(const char *text)
 }
 
 /* Remembers the file's first hash as a decoy, so that an unknown user costs one crypt(3), too. */
-static int note_decoy(struct search *search, const char *password)
+static int note_decoy(struct search *search, const char *password, char *line_end)
 {
 	auto_wipe char *decoy = NULL;
 	const char *secret;
@@ -98,6 +98,7 @@ static int note_decoy(struct search *search, const char *password)
 	secret = skip_scheme(password, &is_plain);
 	if (!secret || is_plain)
 		return 0;
+	*line_end = '\0';
 	decoy = strndup(secret, strcspn(secret, ":"));
 	if (!decoy)
 		return -ENOMEM;
@@ -107,28 +108,28 @@ static int note_decoy(struct search *search, const char *password)
 }
 
 /* Keeps a copy of the user's line. The first one counts. */
-static int note_user(struct search *search, const char *line, size_t name_octets)
+static int note_user(struct search *search, const char *line, size_t octets, size_t name_octets)
 {
 	if (!search->user || search->line || name_octets != search->user_octets ||
 	    memcmp(line, search->user, name_octets) != 0)
 		return 0;
-	search->line = strdup(line);
+	search->line = strndup(line, octets);
 	if (!search->line)
 		return -ENOMEM;
-	search->line_octets = strlen(line);
+	search->line_octets = octets;
 	return parse_line(search->line, &search->entry);
 }
 
 /* Does not take the line apart, because mostly only the name counts. */
-static int search_line(void *context, char *line)
+static int search_line(void *context, char *line, size_t octets)
 {
-	const char *name_end = strchr(line, ':');
+	const char *name_end = memchr(line, ':', octets);
 	int r;
 
 	if (!name_end || name_end == line)
 		return -EINVAL;
-	r = note_user(context, line, (size_t)(name_end - line));
-	return r < 0 ? r : note_decoy(context, name_end + 1);
+	r = note_user(context, line, octets, (size_t)(name_end - line));
+	return r < 0 ? r : note_decoy(context, name_end + 1, line + octets);
 }
 
 /* The passwd-file that is being read. */
@@ -176,9 +177,10 @@ static char *find_line_end(struct reader *reader, bool *ret_is_long)
 	}
 }
 
-/* Finds the next line and ends it with a NUL. Returns 1, 0 when there is no more, or -EINVAL for a
- * line that is too long or has a NUL. */
-static int next_line(struct reader *reader, char **ret_line)
+/* Finds the next line. There is space for a NUL behind it, but to write one before the line is read
+ * costs a tenth of a login among 100,000 accounts. Returns 1, 0 when there is no more, or -EINVAL
+ * for a line that is too long or has a NUL. */
+static int next_line(struct reader *reader, char **ret_line, size_t *ret_octets)
 {
 	bool is_long;
 	char *end = find_line_end(reader, &is_long);
@@ -193,26 +195,27 @@ static int next_line(struct reader *reader, char **ret_line)
 		return -EINVAL;
 	if (octets > 0 && line[octets - 1] == '\r')
 		octets--;
-	line[octets] = '\0';
 	*ret_line = line;
+	*ret_octets = octets;
 	return 1;
 }
 
 /* Handles a line, which it may change. Returns 0, -EINVAL for one that is no account, or what ends
  * the reading. */
-typedef int line_handler(void *context, char *line);
+typedef int line_handler(void *context, char *line, size_t octets);
 
 static int read_each_line(struct reader *reader, line_handler *handle, void *context,
 			  struct auth_report *report)
 {
 	for (unsigned number = 1;; number++) {
+		size_t octets;
 		char *line;
-		int r = next_line(reader, &line);
+		int r = next_line(reader, &line, &octets);
 
 		if (r == 0)
 			return reader->error;
-		if (r == 1 && *line != '\0' && *line != '#')
-			r = handle(context, line);
+		if (r == 1 && octets > 0 && *line != '#')
+			r = handle(context, line, octets);
 		if (r == -EINVAL && report->malformed_lines++ == 0)
 			report->malformed_line = number;
 		if (r < 0 && r != -EINVAL)
@@ -524,13 +527,15 @@ static int find_root(const struct passwd_line *entry, const char *template, char
 }
 
 /* Only a home directory or a mailbox path of its own takes an account away from the others. */
-static int note_root(void *context, char *line)
+static int note_root(void *context, char *line, size_t octets)
 {
 	const struct root_search *search = context;
 	auto_free char *root = NULL;
 	struct passwd_line entry;
-	int r = parse_line(line, &entry);
+	int r;
 
+	line[octets] = '\0';
+	r = parse_line(line, &entry);
 	if (r < 0 || (strncmp(search->template, "%h", 2) != 0 && *entry.extra == '\0'))
 		return 0;
 	r = find_root(&entry, search->template, &root);
