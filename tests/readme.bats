@@ -429,6 +429,7 @@ start() {
 	try clone 'bench/run --quick' '^\| RETR 2 x 50 KiB, TLS \| listener \|.*\| s CPU/GB \| [0-9]'
 	try clone 'bench/compare OLD NEW' '^1 figures: 0 are worse, 0 are better\.$'
 	try clone bench/sleepers '^polls: 10$'
+	try clone 'bench/large PROGRAM...' '^  DELI '
 }
 
 @test "break it: kills, failing system calls, power, others at work" {
