@@ -6,7 +6,7 @@ Compares the program with a model that keeps its own books of a mailbox. Random 
 (deliveries, flags, removals, second names, copies, damaged caches) and of sessions (all commands,
 sleep, read-only sessions, lost connections, kills in the middle of a commit), on Maildirs and
 folders of some or of more than 1,000 messages. After each step the model says what the session must
-answer and what must be on the disk. Ends after so many checks (100,000, unless it ends after
+answer and what must be on the disk. Ends after a number of checks (100,000, unless it ends after
 seconds), or at the first that fails: then it prints the last steps and what was expected, keeps the
 mailbox, and exits with 1. The seed repeats a run, but not the moment of a kill. Without namesakes, a
 unique part belongs to one file at a time, with one name, and does not come back."""
@@ -250,7 +250,7 @@ class Mailbox:
         self.pending = {}
 
     def settle(self, count, is_read_only):
-        """A session has found so many messages."""
+        """A session has found this number of messages."""
         if self.pending:
             self.decide(count == len(self.alive) - len(self.pending))
         same('the number of messages', len(self.alive), count)
