@@ -277,7 +277,7 @@ def recovery(mode):
     staying = set(ids) - chosen - set(neighbour.leaving)
     with open(here + '/log', 'rb') as log:
         log.seek(before)
-        if b'cannot end the commit record' in log.read():
+        if re.search(b'cannot end the commit record|are hidden, but not yet removed', log.read()):
             # Renamed faster than it could look: what it has not looked at may be deleted.
             count('not sure of all')
             staying &= listed
