@@ -264,13 +264,14 @@ static int make_stand_in(const struct message *message, uint64_t inode,
 static int give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
 {
 	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1, 1);
+	int r = stand_in ? make_stand_in(message, inode, stand_in) : -ENOMEM;
 
-	if (!stand_in)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
 	message->stand_in = stand_in;
 	message->is_namesake = inode != 0;
 	listing->namesakes += message->is_namesake;
-	return make_stand_in(message, inode, stand_in);
+	return 0;
 }
 
 /* ---- Messages ---- */
@@ -581,7 +582,6 @@ static int add_earlier(struct listing *listing, const struct listing *earlier, b
 		bool is_there = false;
 		int r = 0;
 
-		fresh.messages = listing->messages;
 		for (; like < read && compare_unique_parts(&fresh.messages[like], message) == 0;
 		     like++) {
 			is_there |= fresh.messages[like].inode_tag == message->inode_tag;
@@ -622,6 +622,17 @@ static int compare_namesakes(const void *left, const void *right)
 	if (a->modified_ns != b->modified_ns)
 		return a->modified_ns < b->modified_ns ? -1 : 1;
 	return (a->inode > b->inode) - (a->inode < b->inode);
+}
+
+/* How many messages have the unique part of that at `index`, the first of them. */
+static size_t count_namesakes(const struct listing *listing, size_t index)
+{
+	size_t end = index + 1;
+
+	while (end < listing->count &&
+	       compare_unique_parts(&listing->messages[index], &listing->messages[end]) == 0)
+		end++;
+	return end - index;
 }
 
 static int identify(const struct subdirs *subdirs, const struct message *message,
@@ -676,15 +687,12 @@ static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing
 static int resolve_namesakes(const struct subdirs *subdirs, struct listing *listing)
 {
 	struct message *messages = listing->messages;
-	size_t left = 0, count = listing->count, same;
+	size_t left = 0, same;
 
-	for (size_t i = 0; i < count; i += same) {
+	for (size_t i = 0; i < listing->count; i += same) {
 		ssize_t kept = 1;
 
-		for (same = 1; i + same < count; same++) {
-			if (compare_unique_parts(&messages[i], &messages[i + same]) != 0)
-				break;
-		}
+		same = count_namesakes(listing, i);
 		if (same > 1)
 			kept = tell_apart(subdirs, listing, messages + i, same);
 		if (kept < 0)
@@ -824,25 +832,13 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 	return false;
 }
 
-/* How many messages have the unique part of that at `index`, the first of them. */
-static size_t count_namesakes(const struct listing *listing, size_t index)
-{
-	size_t end = index;
-
-	while (end < listing->count &&
-	       compare_unique_parts(&listing->messages[index], &listing->messages[end]) == 0)
-		end++;
-	return end - index;
-}
-
 /* Gives the unique-id that a message had before back to it, where several have its unique part: it
  * must not pass to another when the first of them is gone, or an older one comes. A newer listing
  * that has the first as it is knows better. */
 static int keep_unique_id(struct listing *listing, const struct message *known,
 			  const struct listing *newer, const struct subdirs *subdirs)
 {
-	size_t index = find_first(listing, NULL, known, compare_unique_parts);
-	size_t count = count_namesakes(listing, index);
+	size_t index = find_first(listing, NULL, known, compare_unique_parts), count = 0;
 	struct message *first = &listing->messages[index], *owner = NULL;
 	char stand_in[WIRE_UNIQUE_ID_MAX + 1];
 	struct record_file file;
@@ -851,7 +847,9 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	if (index == listing->count || compare_unique_parts(first, known) != 0 ||
 	    first->is_namesake || find_like(newer, first) || identify(subdirs, first, &file) < 0)
 		return 0;
-	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
+	if (!known->is_namesake && known->inode_tag != 0)
+		count = count_namesakes(listing, index);
+	for (size_t i = 1; i < count; i++) {
 		if (first[i].inode_tag == known->inode_tag)
 			owner = &first[i];
 	}
@@ -867,7 +865,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	}
 	if (r == 0)
 		r = give_stand_in(listing, first, file.inode);
-	qsort(first, count, sizeof(*first), compare_listed);
+	qsort(first, count_namesakes(listing, index), sizeof(*first), compare_listed);
 	return r;
 }
 
