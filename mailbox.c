@@ -190,7 +190,7 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	struct message *message = message_at(mailbox, index);
 	int r = 0;
 
-	if (message->life == LIFE_EXPUNGED || message->life == LIFE_VANISHED)
+	if (!listing_is_there(message))
 		return -ENOENT;
 	if (is_size_valid(mailbox, message))
 		message->is_measured = true;

@@ -280,7 +280,7 @@ static void put_messages(struct saver *saver, const struct listing *listing)
 		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
 				 (message.is_namesake ? CACHE_NAMESAKE : 0);
 
-		if (message.life == LIFE_EXPUNGED || message.life == LIFE_VANISHED ||
+		if (!listing_is_there(&message) ||
 		    !(saver->header.is_whole ||
 		      is_worth_keeping(&message, saver->subdirs->is_maildir)))
 			continue;

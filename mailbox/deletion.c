@@ -197,7 +197,7 @@ static int unlink_recorded(struct deletion *deletion)
 	for (size_t i = 0; i < found->count && r < 0; i++) {
 		struct message *message = &deletion->listing->messages[found->indices[i]];
 
-		if (message->life == LIFE_PRESENT || message->life == LIFE_MARKED)
+		if (listing_is_there(message))
 			hide(deletion, message, r);
 	}
 	r = sync_subdirs(deletion);

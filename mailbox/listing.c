@@ -234,7 +234,7 @@ static bool looks_like_stand_in(const char *text, size_t octets)
 }
 
 /* A lone "_" is not used, though RFC 1939 would allow it. */
-bool listing_is_good_unique_id(const char *text, size_t octets)
+static bool is_good_unique_id(const char *text, size_t octets)
 {
 	return wire_is_unique_id(text, octets) && !(octets == 1 && *text == '_') &&
 	       !looks_like_stand_in(text, octets);
@@ -306,11 +306,6 @@ void listing_set_life(struct message *message, enum life life)
 	    (message->life == LIFE_VANISHED && life == LIFE_MARKED))
 		life = LIFE_EXPUNGED;
 	message->life = life & 3;
-}
-
-static bool is_there(const struct message *message)
-{
-	return message->life == LIFE_PRESENT || message->life == LIFE_MARKED;
 }
 
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
@@ -445,19 +440,13 @@ void listing_drop(struct listing *listing, enum life life)
 static int add_message(struct listing *listing, const char *name, enum subdir subdir,
 		       uint16_t inode_tag, bool is_maildir)
 {
-	struct message *message;
+	struct message *message =
+		util_grow(listing->messages, listing->count, &listing->capacity, sizeof(*message));
 
-	if (listing->count == listing->capacity) {
-		size_t capacity = listing->capacity ? 2 * listing->capacity : 16;
-		struct message *messages =
-			reallocarray(listing->messages, capacity, sizeof(*messages));
-
-		if (!messages)
-			return -ENOMEM;
-		listing->messages = messages;
-		listing->capacity = capacity;
-	}
-	message = &listing->messages[listing->count];
+	if (!message)
+		return -ENOMEM;
+	listing->messages = message;
+	message += listing->count;
 	*message = (struct message){ .octets = LISTING_SIZE_UNKNOWN,
 				     .inode_tag = inode_tag,
 				     .subdir = (uint8_t)subdir };
@@ -470,7 +459,7 @@ static int add_message(struct listing *listing, const char *name, enum subdir su
 		message->arrival_us = maildir_name_arrival_us(name);
 		(void)maildir_name_size_octets(name, &message->octets);
 	}
-	if (!listing_is_good_unique_id(message->name, message->unique_octets))
+	if (!is_good_unique_id(message->name, message->unique_octets))
 		return give_stand_in(listing, message, 0);
 	return 0;
 }
@@ -979,9 +968,10 @@ int listing_look_again(struct listing *listing, const struct subdirs *subdirs)
 		return r;
 	for (size_t i = 0; i < listing->count && r == 0; i++) {
 		struct message *message = &listing->messages[i];
-		const struct message *found = is_there(message) ? find_like(&fresh, message) : NULL;
+		const struct message *found =
+			listing_is_there(message) ? find_like(&fresh, message) : NULL;
 
-		if (is_there(message) && !found && !fresh.is_torn)
+		if (listing_is_there(message) && !found && !fresh.is_torn)
 			listing_set_life(message, LIFE_VANISHED);
 		r = move_texts(message, found, &fresh);
 	}
@@ -1017,7 +1007,7 @@ static int handle_files(struct listing *listing, const struct subdirs *subdirs,
 		struct message *message = &listing->messages[left->indices[i]];
 		int r = 0;
 
-		while (is_there(message)) {
+		while (listing_is_there(message)) {
 			r = has_other_file(listing, subdirs, message) ?
 				    -ENOENT :
 				    handle(subdirs, message, context);
@@ -1066,7 +1056,7 @@ int listing_with_file(struct listing *listing, const struct subdirs *subdirs, si
 	int r = listing_with_files(listing, subdirs, &one, util_now_ms() + LISTING_PATIENCE_MS,
 				   handle, context);
 
-	return r == 0 && !is_there(&listing->messages[index]) ? -ENOENT : r;
+	return r == 0 && !listing_is_there(&listing->messages[index]) ? -ENOENT : r;
 }
 
 /* ---- Selections ---- */
@@ -1087,12 +1077,12 @@ int selection_reserve(struct selection *selection, size_t count)
 
 int selection_add(struct selection *selection, size_t index)
 {
-	if (selection->count == selection->capacity) {
-		int r = selection_reserve(selection, 2 * selection->capacity + 8);
+	size_t *indices = util_grow(selection->indices, selection->count, &selection->capacity,
+				    sizeof(*indices));
 
-		if (r < 0)
-			return r;
-	}
+	if (!indices)
+		return -ENOMEM;
+	selection->indices = indices;
 	selection->indices[selection->count++] = index;
 	return 0;
 }

@@ -133,9 +133,6 @@ void *listing_allocate(struct listing *listing, size_t octets, size_t alignment)
 /* The unique-id of a message, borrowed from it; no NUL ends it. */
 void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets);
 
-/* Whether a text can be a unique-id, and is not like a stand-in. */
-bool listing_is_good_unique_id(const char *text, size_t octets);
-
 /* Finds a message by its unique-id. -ENOENT: there is none. */
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);
 
@@ -156,6 +153,12 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 /* The one place where a message's life changes. One that has vanished counts as deleted at once
  * when it is marked, and so does one that is marked when it vanishes. */
 void listing_set_life(struct message *message, enum life life);
+
+/* Whether it is not known to be gone. */
+static inline bool listing_is_there(const struct message *message)
+{
+	return message->life == LIFE_PRESENT || message->life == LIFE_MARKED;
+}
 
 /* ---- Message files ---- */
 

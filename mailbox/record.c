@@ -7,6 +7,7 @@
 #include "mailbox/record.h"
 
 #include "lib/digest.h"
+#include "lib/file-stamp.h"
 #include "lib/util.h"
 
 #include <assert.h>
@@ -53,8 +54,8 @@ static size_t record_octets(size_t count)
 
 static int64_t to_ns(const struct statx_timestamp *time)
 {
-	/* Anybody can set a time of modification that is out of range: it wraps. */
-	return (int64_t)((uint64_t)time->tv_sec * UTIL_NS_PER_S + time->tv_nsec);
+	return file_stamp_ns(
+		&(struct timespec){ .tv_sec = time->tv_sec, .tv_nsec = time->tv_nsec });
 }
 
 int record_identify(int dir_fd, const char *name, struct record_file *ret)
@@ -91,15 +92,12 @@ int record_make_key(const char *unique, size_t unique_octets, const struct recor
 
 int record_add_key(struct record_keys *keys, const struct record_key *key)
 {
-	if (keys->count == keys->capacity) {
-		size_t capacity = keys->capacity ? 2 * keys->capacity : 16;
-		struct record_key *more = reallocarray(keys->keys, capacity, sizeof(*more));
+	struct record_key *grown =
+		util_grow(keys->keys, keys->count, &keys->capacity, sizeof(*grown));
 
-		if (!more)
-			return -ENOMEM;
-		keys->keys = more;
-		keys->capacity = capacity;
-	}
+	if (!grown)
+		return -ENOMEM;
+	keys->keys = grown;
 	keys->keys[keys->count++] = *key;
 	return 0;
 }
