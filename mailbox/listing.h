@@ -38,7 +38,7 @@ struct subdirs {
 enum life {
 	LIFE_PRESENT,
 	LIFE_MARKED,   /* by DELE, until the commit */
-	LIFE_EXPUNGED, /* this session deleted it */
+	LIFE_EXPUNGED, /* deleted by DELI or a commit */
 	LIFE_VANISHED, /* somebody else did */
 };
 
@@ -64,7 +64,7 @@ struct message {
 	uint8_t subdir;		/* of enum subdir */
 	uint8_t life : 2;	/* of enum life; see listing_set_life() */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
-	bool is_measured : 1;	/* its size has been found right in this session */
+	bool is_measured : 1;	/* its size has been found right since login or WAKE */
 	bool is_identified : 1; /* its file has been looked at, to find what a record deletes */
 	bool is_retrieved : 1;	/* by RETR, in full */
 };

@@ -14,7 +14,8 @@
 #include <sys/vfs.h>
 
 /* Has the lock, and the record of a commit. The dot keeps it from being a message of a folder. It
- * is never removed, so that nobody holds the lock of a file that is not in the mailbox any more. */
+ * is never removed. If it is replaced, the new one is locked before, and whoever has locked the old
+ * one since sees by its name that it is not in the mailbox any more. */
 #define STATE_NAME ".pop3-handler.state"
 
 #define STATE_NEW_NAME ".pop3-handler.state.new"

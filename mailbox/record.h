@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * The record of a commit: which messages a session has deleted, written before the first of their
- * files goes. It stands at the beginning of the state file, and is overwritten in place.
+ * files goes. It stands at the beginning of the state file.
  *
  * Functions that return an int return 0 or a negative errno: of the system, -ENOMEM, or
  * -ENAMETOOLONG for a name that no file has. */
