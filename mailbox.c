@@ -96,7 +96,7 @@ static int open_file(const struct subdirs *subdirs, struct message *message, voi
 		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
 	ret->left_octets = (uint64_t)status.st_size;
 	ret->version = file_stamp_of(&status);
-	if (!file_stamp_is_stable(&ret->version, file_stamp_now_ns()))
+	if (!listing_can_trust(subdirs, &ret->version))
 		ret->version = (struct file_stamp){ 0 };
 	ret->fd = take_fd(&fd);
 	return 0;

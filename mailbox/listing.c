@@ -110,6 +110,17 @@ static int begin_read(const struct subdirs *subdirs, struct listing *listing, in
 	}
 }
 
+/* How much older than now a time must be to be trusted later. */
+static int64_t margin_ns(const struct subdirs *subdirs)
+{
+	return subdirs->is_local && subdirs->clock_fd >= 0 ? 0 : REMOTE_MARGIN_NS;
+}
+
+bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *stamp)
+{
+	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(subdirs));
+}
+
 /* Ends a read that began at `now_ns`: tells what it is worth. `ret_is_sure`: whether stamps that
  * are the same prove that nothing has changed. */
 static int end_read(const struct subdirs *subdirs, struct listing *listing, int64_t now_ns,
@@ -117,7 +128,6 @@ static int end_read(const struct subdirs *subdirs, struct listing *listing, int6
 {
 	bool has_clock = subdirs->clock_fd >= 0;
 	int64_t tick_ns = subdirs->is_local ? 0 : REMOTE_TICK_NS;
-	int64_t margin_ns = subdirs->is_local && has_clock ? 0 : REMOTE_MARGIN_NS;
 	struct file_stamp stamps[SUBDIRS];
 	int r = take_stamps(subdirs, stamps);
 
@@ -125,7 +135,7 @@ static int end_read(const struct subdirs *subdirs, struct listing *listing, int6
 		return r;
 	*ret_is_sure = (subdirs->is_local || has_clock) && are_stable(stamps, now_ns - tick_ns);
 	listing->is_torn = !are_same_stamps(stamps, listing->stamps);
-	listing->is_stable = !listing->is_torn && are_stable(stamps, now_ns - margin_ns);
+	listing->is_stable = !listing->is_torn && are_stable(stamps, now_ns - margin_ns(subdirs));
 	return 0;
 }
 

@@ -106,6 +106,10 @@ void listing_clear(struct listing *listing);
 /* Whether the directories' times show that nothing has changed. Returns 1, 0 or a failure. */
 int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs);
 
+/* Whether a file with this stamp that changes again will have another: with the margin that its
+ * file system needs. */
+bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *stamp);
+
 /* Whether a listing has a message that an older one has not. */
 bool listing_has_new(const struct listing *listing, const struct listing *older);
 

@@ -82,3 +82,23 @@ opening() {
 	[ "${lines[1]}" = '1 7.M1P1.h' ]
 	[ "$(order)" = 'unlinkat fsync pwrite64 fdatasync ' ]
 }
+
+# A clock of its own may stamp a later change with the same time.
+@test "a size that was found while its file was younger than two seconds is not believed later" {
+	mkdir "$mail/bob"
+	printf '%s\r\n' 'USER bob' 'PASS banana split ' STAT QUIT >script
+	while :; do
+		SECONDS=0
+		make_message bob/a.eml 'message\n'
+		until [ -n "$(find "$mail/bob/a.eml" ! -newerct '0.1 seconds ago')" ]; do
+			:
+		done
+		trace trace trace=fstatfs -e inject=fstatfs:error=ENOSYS "$HANDLER" "${options[@]}" <script >out 2>log
+		grep -q INJECTED trace
+		[ $SECONDS -gt 1 ] || break
+	done
+	grep -q '^+OK 1 9' out
+	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out 2>log
+	grep -q '^+OK 1 9' out
+	grep -q '"a.eml", O_RDONLY' trace
+}
