@@ -14,6 +14,8 @@
 #define LINE_OCTETS_MAX 1000
 #define ESCAPE_OCTETS 4 /* \xNN */
 #define SUBJECT_OCTETS_MAX 500
+#define QUOTED_OCTETS_MAX 255
+#define QUOTES 4      /* in use at once */
 #define FIELDS_MAX 16 /* of a journal entry */
 
 static const char *const subject_names[] = {
@@ -88,28 +90,37 @@ void log_about(enum log_subject subject, const char *text)
 	(void)snprintf(subjects[subject], sizeof(subjects[subject]), "%s", text ? text : "");
 }
 
-/* Copies a text as one line of printable ASCII. A cut shows. */
-static void escape(const char *text, char ret_line[LINE_OCTETS_MAX + 1])
+/* Copies a text as printable ASCII, without `bad`. A cut shows. Returns where the copy ends. */
+static char *escape(const char *text, char bad, char *ret, size_t octets_max)
 {
 	static const char cut[] = "...";
 	size_t octets = 0, kept = 0; /* what of it stays if it is cut */
 
 	for (; *text; text++) {
-		bool is_good = *text >= ' ' && *text <= '~';
+		bool is_good = *text >= ' ' && *text <= '~' && *text != bad;
 
-		if (octets + (is_good ? 1 : ESCAPE_OCTETS) > LINE_OCTETS_MAX) {
-			memcpy(ret_line + kept, cut, sizeof(cut));
-			return;
-		}
+		if (octets + (is_good ? 1 : ESCAPE_OCTETS) > octets_max)
+			return stpcpy(ret + kept, cut);
 		if (is_good)
-			ret_line[octets++] = *text;
+			ret[octets++] = *text;
 		else
-			octets +=
-				(size_t)sprintf(ret_line + octets, "\\x%02x", (unsigned char)*text);
-		if (octets + sizeof(cut) <= LINE_OCTETS_MAX + 1)
+			octets += (size_t)sprintf(ret + octets, "\\x%02x", (unsigned char)*text);
+		if (octets + sizeof(cut) <= octets_max + 1)
 			kept = octets;
 	}
-	ret_line[octets] = '\0';
+	ret[octets] = '\0';
+	return ret + octets;
+}
+
+const char *log_quote(const char *text)
+{
+	static char quotes[QUOTES][QUOTED_OCTETS_MAX + sizeof("''")];
+	static unsigned next;
+	char *quote = quotes[next++ % QUOTES];
+
+	*quote = '\'';
+	(void)strcpy(escape(text ? text : "", '\'', quote + 1, QUOTED_OCTETS_MAX), "'");
+	return quote;
 }
 
 /* A journal entry; it owns its texts. */
@@ -172,7 +183,7 @@ __attribute__((format(printf, 4, 0))) static void log_line(int priority, const c
 	int saved_errno = errno;
 
 	if (vsnprintf(text, sizeof(text), format, arguments) >= 0) {
-		escape(text, line);
+		(void)escape(text, '\0', line, LINE_OCTETS_MAX);
 		if (target == TO_JOURNAL)
 			send_to_journal(priority, message_id, fields, line);
 		else if (target == TO_SYSLOG)

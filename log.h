@@ -41,6 +41,11 @@ void log_open(void);
 /* Sets a subject to a copy of the text, cut at 500 octets; NULL: none. */
 void log_about(enum log_subject subject, const char *text);
 
+/* A name or path for a line: in quotes, as printable ASCII without a quote, so that it cannot forge
+ * the rest of the line; over 255 octets it is cut and ends in "...", so that it cannot hide the
+ * rest. Four can be in use at once. NULL is none. */
+const char *log_quote(const char *text);
+
 /* Each logs one line, with \xNN for what is not printable ASCII, so that no client can forge a
  * line; a line over 1,000 octets is cut and ends in "...". An event's fields end with { 0 }. */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

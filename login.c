@@ -113,8 +113,8 @@ static int wait_for_source(struct session *session, const char *user)
 
 	if (wait_s == 0 || session->failed_logins > 0) /* then it has waited already */
 		return 0;
-	log_warning("login of '%s' from %s waits for %u seconds: several have failed from there",
-		    user, transport_peer(session->transport), wait_s);
+	log_warning("login of %s from %s waits for %u seconds: several have failed from there",
+		    log_quote(user), transport_peer(session->transport), wait_s);
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 

@@ -225,7 +225,7 @@ static int check_users(const char *users)
 	if (!users)
 		log_warning("users is not set: nobody can log in");
 	else if (r < 0)
-		log_error("cannot read users = '%s': %s", users, strerror(-r));
+		log_error("cannot read users = %s: %s", log_quote(users), strerror(-r));
 	else if (report.malformed_lines > 0)
 		log_warning("%s:%u: malformed line (%u of them in all)", users,
 			    report.malformed_line, report.malformed_lines);

@@ -214,7 +214,8 @@ static int break_off(struct session *session, int error, size_t index)
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 	mailbox_unique_id(session->mailbox, index, unique_id);
-	log_error("cannot read the message '%s' to its end: %s", unique_id, strerror(-error));
+	log_error("cannot read the message %s to its end: %s", log_quote(unique_id),
+		  strerror(-error));
 	(void)transport_flush(session->transport); /* what came before belongs to the client */
 	return -EIO;
 }
@@ -230,8 +231,8 @@ static void note_retrieved(struct session *session, size_t index,
 	if (!mailbox_note_retrieved(session->mailbox, index, message, octets))
 		return;
 	mailbox_unique_id(session->mailbox, index, unique_id);
-	log_warning("the message '%s' has %" PRIu64 " octets, not as many as was believed",
-		    unique_id, octets);
+	log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
+		    log_quote(unique_id), octets);
 }
 
 /* Sends a message: all of it, or what `top` wants. */
@@ -319,14 +320,15 @@ static int commit(struct session *session, size_t *ret_deleted)
 	*ret_deleted = session_log_deletions(session);
 	session->sums.deleted += *ret_deleted;
 	if (r < 0) {
-		log_error("cannot delete the marked messages of '%s', %zu are gone: %s", mailbox,
-			  *ret_deleted, strerror(-r));
+		log_error("cannot delete the marked messages of %s, %zu are gone: %s",
+			  log_quote(mailbox), *ret_deleted, strerror(-r));
 		return r;
 	}
 	session_log_records(mailbox, mailbox_report(session->mailbox));
 	r = session->settings->keep_new ? 0 : mailbox_mark_seen(session->mailbox);
 	if (r < 0)
-		log_warning("cannot mark messages of '%s' as seen: %s", mailbox, strerror(-r));
+		log_warning("cannot mark messages of %s as seen: %s", log_quote(mailbox),
+			    strerror(-r));
 	return 0;
 }
 
@@ -371,8 +373,9 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 
 	(void)argument;
 	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
-		log_warning("'%s' from %s may not sleep: max-sleeping-per-user = %u",
-			    session->account->user, transport_peer(session->transport), max);
+		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
+			    log_quote(session->account->user), transport_peer(session->transport),
+			    max);
 		return reply_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
 	r = commit(session, &deleted);

@@ -165,9 +165,9 @@ int sandbox_become_user(const char *user)
 	if (r == -EACCES)
 		log_error("refusing to serve as root: set 'user' to whom to become");
 	else if (r == -ENOENT)
-		log_error("there is no user = '%s'", user);
+		log_error("there is no user = %s", log_quote(user));
 	else if (r < 0)
-		log_error("cannot become user = '%s': %s", user, strerror(-r));
+		log_error("cannot become user = %s: %s", log_quote(user), strerror(-r));
 	return r < 0 ? -EBADMSG : 0;
 }
 

@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#define USER_OCTETS_MAX 320 /* of a user name: the reason needs space in the line, too */
-
 void session_log_begin(struct session *session)
 {
 	uint64_t id = 0;
@@ -61,9 +59,9 @@ void session_log_login(const struct session *session, const char *mechanism)
 	const char *user = session->account->user;
 
 	log_about(LOG_SUBJECT_USER, user);
-	log_event(LOG_EVENT_LOGIN, fields, "login of '%s' from %s accepted: %s, %s, %zu messages",
-		  user, transport_peer(session->transport), mechanism, describe_tls(session),
-		  mailbox_count(session->mailbox));
+	log_event(LOG_EVENT_LOGIN, fields, "login of %s from %s accepted: %s, %s, %zu messages",
+		  log_quote(user), transport_peer(session->transport), mechanism,
+		  describe_tls(session), mailbox_count(session->mailbox));
 }
 
 void session_log_refusal(const struct session *session, const char *user, const char *reason)
@@ -72,8 +70,8 @@ void session_log_refusal(const struct session *session, const char *user, const 
 					    { "POP3_REASON", reason },
 					    { 0 } };
 
-	log_event(LOG_EVENT_LOGIN_REFUSED, fields, "login of '%.*s' from %s refused: %s",
-		  USER_OCTETS_MAX, user, transport_peer(session->transport), reason);
+	log_event(LOG_EVENT_LOGIN_REFUSED, fields, "login of %s from %s refused: %s",
+		  log_quote(user), transport_peer(session->transport), reason);
 }
 
 size_t session_log_deletions(const struct session *session)
@@ -85,8 +83,9 @@ size_t session_log_deletions(const struct session *session)
 
 	for (size_t i = 0; i < count && session->settings->log_deletions; i++) {
 		mailbox_unique_id(session->mailbox, indices[i], unique_id);
-		log_event(LOG_EVENT_DELETED, fields, "message '%s' deleted by '%s' from %s",
-			  unique_id, session->account->user, transport_peer(session->transport));
+		log_event(LOG_EVENT_DELETED, fields, "message %s deleted by %s from %s",
+			  log_quote(unique_id), log_quote(session->account->user),
+			  transport_peer(session->transport));
 	}
 	return count;
 }
@@ -135,10 +134,10 @@ void session_log_end(const struct session *session, int error)
 	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
 	if (session->account)
 		log_event(LOG_EVENT_SESSION_ENDED, fields,
-			  "session of '%s' from %s ended: %s; %s, retrieved %s (%s octets), "
+			  "session of %s from %s ended: %s; %s, retrieved %s (%s octets), "
 			  "deleted %s, slept %s times, %s seconds",
-			  session->account->user, peer, reason, describe_tls(session), retrieved,
-			  octets, deleted, sleeps, duration);
+			  log_quote(session->account->user), peer, reason, describe_tls(session),
+			  retrieved, octets, deleted, sleeps, duration);
 	else
 		log_event(LOG_EVENT_SESSION_ENDED, fields,
 			  "session from %s ended before login: %s; %s, %s seconds", peer, reason,
@@ -148,34 +147,37 @@ void session_log_end(const struct session *session, int error)
 void session_log_users(const struct session *session, const struct auth_report *report)
 {
 	if (report->malformed_lines > 0)
-		log_warning("malformed lines in '%s' are skipped: %u, the first is line %u",
-			    session->settings->users, report->malformed_lines,
+		log_warning("malformed lines in %s are skipped: %u, the first is line %u",
+			    log_quote(session->settings->users), report->malformed_lines,
 			    report->malformed_line);
 }
 
 void session_log_records(const char *path, const struct mailbox_report *report)
 {
+	auto_free char *state = NULL;
+
 	if (report->has_bad_record)
-		log_warning("the commit record of '%s' is damaged or foreign: ignored", path);
-	if (report->has_bad_state)
-		log_warning("the state file '%s/.pop3-handler.state' cannot be used: no more than "
-			    "one message can be deleted at once",
-			    path);
+		log_warning("the commit record of %s is damaged or foreign: ignored",
+			    log_quote(path));
+	if (report->has_bad_state && asprintf(&state, "%s/.pop3-handler.state", path) >= 0)
+		log_warning("the state file %s cannot be used: no more than one message can be "
+			    "deleted at once",
+			    log_quote(state));
 	if (report->completed > 0)
-		log_warning("an interrupted deletion in '%s' is finished: %zu messages", path,
-			    report->completed);
+		log_warning("an interrupted deletion in %s is finished: %zu messages",
+			    log_quote(path), report->completed);
 	if (report->hidden > 0)
-		log_warning("%zu deleted messages of '%s' are hidden, but not yet removed: %s",
-			    report->hidden, path, strerror(-report->error));
+		log_warning("%zu deleted messages of %s are hidden, but not yet removed: %s",
+			    report->hidden, log_quote(path), strerror(-report->error));
 	else if (report->error < 0)
-		log_warning("cannot end the commit record of '%s': %s", path,
+		log_warning("cannot end the commit record of %s: %s", log_quote(path),
 			    strerror(-report->error));
 	if (report->renamed > 0)
-		log_warning("%zu messages of '%s' that had the unique part of another are renamed, "
-			    "the first from '%s' to '%s'",
-			    report->renamed, path, report->renamed_from, report->renamed_to);
+		log_warning("%zu messages of %s that had the unique part of another are renamed, "
+			    "the first from %s to %s",
+			    report->renamed, log_quote(path), log_quote(report->renamed_from),
+			    log_quote(report->renamed_to));
 	if (report->rename_error < 0)
-		log_warning(
-			"cannot rename messages of '%s' that have the unique part of another: %s",
-			path, strerror(-report->rename_error));
+		log_warning("cannot rename messages of %s that have the unique part of another: %s",
+			    log_quote(path), strerror(-report->rename_error));
 }

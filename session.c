@@ -39,7 +39,7 @@ int session_reply_failure(struct session *session, int error, const char *what, 
 
 	if (error == -EBUSY)
 		return reply_err(session, "%s cannot %s: another session has it", code, what);
-	log_error("cannot %s '%s': %s", what, which, strerror(-error));
+	log_error("cannot %s %s: %s", what, log_quote(which), strerror(-error));
 	return reply_err(session, "%s cannot %s%s", code, what,
 			 error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
@@ -58,10 +58,10 @@ int session_reply_message_failure(struct session *session, int error, const char
 int session_reply_account_failure(struct session *session, int error, const char *user)
 {
 	if (error == -ENXIO)
-		log_error("the account '%s' has no usable mailbox path", user);
+		log_error("the account %s has no usable mailbox path", log_quote(user));
 	else
-		log_error("cannot look up '%s' in the passwd-file '%s': %s", user,
-			  session->settings->users, strerror(-error));
+		log_error("cannot look up %s in the passwd-file %s: %s", log_quote(user),
+			  log_quote(session->settings->users), strerror(-error));
 	return reply_err(session, "%s cannot look up the account", session_response_code(error));
 }
 

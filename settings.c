@@ -7,6 +7,7 @@
 #include "lib/path-template.h"
 #include "lib/util.h"
 #include "lib/wire.h"
+#include "log.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -237,8 +238,8 @@ static int set(struct settings *settings, const char *name, size_t name_octets, 
 			       (int)name_octets, name);
 	r = setting->parse(setting, value, (char *)settings + setting->field);
 	if (r == -EINVAL)
-		return problem(ret_problem, error, "%s: %s: '%s' is not %s", where, setting->name,
-			       value, setting->expects);
+		return problem(ret_problem, error, "%s: %s: %s is not %s", where, setting->name,
+			       log_quote(value), setting->expects);
 	return r;
 }
 
@@ -273,8 +274,8 @@ static int parse_line_of_file(struct settings *settings, char *line, const char 
 		return 0;
 	equals = strchr(line, '=');
 	if (!equals)
-		return problem(ret_problem, -EBADMSG, "%s: '%s' is not of the form name = value",
-			       where, line);
+		return problem(ret_problem, -EBADMSG, "%s: %s is not of the form name = value",
+			       where, log_quote(line));
 	*equals = '\0';
 	name = trim(line);
 	return set(settings, name, strlen(name), trim(equals + 1), where, -EBADMSG, ret_problem);
@@ -306,8 +307,8 @@ static int read_settings_file(struct settings *settings, const char *path, char 
 	int r = file ? parse_lines(settings, file, path, ret_problem) : 0;
 
 	if (!file || (r == 0 && ferror(file)))
-		r = problem(ret_problem, -EBADMSG, "cannot read the settings file '%s': %s", path,
-			    strerror(errno));
+		r = problem(ret_problem, -EBADMSG, "cannot read the settings file %s: %s",
+			    log_quote(path), strerror(errno));
 	if (file)
 		(void)fclose(file);
 	return r;
@@ -350,7 +351,8 @@ static int read_option(struct settings *settings, const char *argument,
 			   "command line", -EINVAL, ret_problem);
 	else
 		return problem(ret_problem, -EINVAL,
-			       "'%s' is not of the form --NAME=VALUE (try --help)", argument);
+			       "%s is not of the form --NAME=VALUE (try --help)",
+			       log_quote(argument));
 	return 0;
 }
 

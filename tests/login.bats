@@ -274,17 +274,3 @@ refused() {
 	ask one WAKE
 	[ "$(title)" = 'pop3-handler: alice local' ]
 }
-
-@test "a line of the log that is too long is cut, and shows it" {
-	options+=("--users=/$(printf '%01200d' 0)")
-	talk 'USER alice' 'PASS apple'
-	grep -xE "pop3-handler: cannot look up 'alice' in the passwd-file '/0+\.\.\." log >line
-	[ "$(wc -c <line)" -eq 1015 ] # 1,000, the name, a colon, a blank and a line end
-	for zeros in {935..960}; do # an escaped octet stays whole, or is cut as a whole
-		options[-1]=--users=/$(printf "%0${zeros}d" 0)$'\x01'
-		talk 'USER alice' 'PASS apple'
-		grep -xE "pop3-handler: cannot look up 'alice' in the passwd-file '/0+(\\\\x01[^.]*)?\.\.\." log >line
-		[ "$(wc -c <line)" -le 1015 ]
-		[ "$(wc -c <line)" -ge 1012 ]
-	done
-}
