@@ -6,6 +6,7 @@
 #include "lib/libsystemd.h"
 #include "lib/util.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <sys/uio.h>
 #include <syslog.h>
@@ -15,8 +16,11 @@
 #define ESCAPE_OCTETS 4 /* \xNN */
 #define SUBJECT_OCTETS_MAX 500
 #define QUOTED_OCTETS_MAX 255
-#define QUOTES 4      /* in use at once */
-#define FIELDS_MAX 16 /* of a journal entry */
+#define QUOTES 4       /* in use at once */
+#define FIELDS_MAX 16  /* of a journal entry */
+#define REASONS_MAX 32 /* so many lines a client causes at most, by which nobody is let in */
+
+#define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
 static const char *const subject_names[] = {
 	[LOG_SUBJECT_SESSION] = "POP3_SESSION",
@@ -25,24 +29,57 @@ static const char *const subject_names[] = {
 	[LOG_SUBJECT_TLS] = "POP3_TLS",
 };
 
+/* How lines are limited that a client causes: each reason once, one line a second. */
+enum { ONCE = 1, RATE = 2 };
+
 /* pop3-handler.catalog explains the message ids. */
-static const struct {
+static const struct event {
 	int priority;
-	const char *message_id;
+	const char *message_id; /* NULL: none */
+	enum log_kind kind;
+	unsigned limits;
 } events[] = {
-	[LOG_EVENT_LOGIN] = { LOG_INFO, "3394ab96a3b9472f9d39ebdbe52831f2" },
-	[LOG_EVENT_LOGIN_REFUSED] = { LOG_WARNING, "5999c49e056d4a58a959b7ee302c2ab7" },
-	[LOG_EVENT_SESSION_ENDED] = { LOG_INFO, "0ea468af3a424efaabecc5bb9fd0d27e" },
-	[LOG_EVENT_DELETED] = { LOG_INFO, "2074c6677a2c45b680a8825a7bcc8dec" },
-	[LOG_EVENT_TLS_FAILED] = { LOG_WARNING, "ec5875f97b344974a25fc754ed86e25b" },
-	[LOG_EVENT_CONNECTION_REFUSED] = { LOG_WARNING, "7bb126bfe2ee4d5097c2294ae375e37d" },
-	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b" },
-	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282" },
-	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a" },
-	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e" },
+	[LOG_EVENT_LOGIN] = { LOG_INFO, "3394ab96a3b9472f9d39ebdbe52831f2", LOG_KIND_LOGIN, 0 },
+	[LOG_EVENT_LOGIN_REFUSED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_KIND_LOGIN, ONCE | RATE },
+	[LOG_EVENT_LOGIN_FAILED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_KIND_LOGIN, RATE },
+	[LOG_EVENT_SESSION_ENDED] = { LOG_INFO, "0ea468af3a424efaabecc5bb9fd0d27e", LOG_KIND_END,
+				      RATE },
+	[LOG_EVENT_DELETED] = { LOG_INFO, "2074c6677a2c45b680a8825a7bcc8dec", LOG_KIND_OTHER, 0 },
+	[LOG_EVENT_TLS_FAILED] = { LOG_WARNING, "ec5875f97b344974a25fc754ed86e25b", LOG_KIND_TLS,
+				   ONCE | RATE },
+	[LOG_EVENT_CONNECTION_REFUSED] = { LOG_WARNING, "7bb126bfe2ee4d5097c2294ae375e37d",
+					   LOG_KIND_CONNECTION, RATE },
+	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b", LOG_KIND_OTHER,
+					RATE },
+	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282", LOG_KIND_OTHER, 0 },
+	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a", LOG_KIND_OTHER,
+				      0 },
+	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e", LOG_KIND_OTHER,
+				     ONCE | RATE },
+	[LOG_EVENT_OMITTED] = { LOG_WARNING, "253366c0f21744a59fb9db472e86e66f", LOG_KIND_OTHER,
+				0 },
+};
+static const struct event error_line = { LOG_ERR, NULL, LOG_KIND_OTHER, ONCE | RATE };
+static const struct event warning_line = { LOG_WARNING, NULL, LOG_KIND_OTHER, ONCE | RATE };
+
+static const char *const kind_names[LOG_KINDS] = {
+	[LOG_KIND_LOGIN] = "login refused",
+	[LOG_KIND_END] = "session ended",
+	[LOG_KIND_TLS] = "TLS handshake failed",
+	[LOG_KIND_CONNECTION] = "connection refused",
+	[LOG_KIND_OTHER] = "other",
 };
 
 static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
+
+/* Set by log_limit(). */
+static struct {
+	bool is_on;
+	struct log_quota *quota;       /* NULL: none */
+	struct log_quota own;	       /* counts if there is none */
+	uint32_t reasons[REASONS_MAX]; /* of lines that were logged, as hashes */
+	size_t reason_count;
+} limit;
 
 static char subjects[ARRAY_SIZE(subject_names)][SUBJECT_OCTETS_MAX + 1]; /* empty: none */
 
@@ -174,20 +211,107 @@ static void print_line(char *line)
 	(void)n; /* there is nobody to tell */
 }
 
-__attribute__((format(printf, 4, 0))) static void log_line(int priority, const char *message_id,
+/* ---- Limits ---- */
+
+void log_limit(struct log_quota *quota)
+{
+	limit.is_on = true;
+	limit.quota = quota;
+}
+
+/* Hashes a line without what is between quotes and without digits (FNV-1a). */
+static uint32_t hash_reason(const char *line)
+{
+	uint32_t hash = 2166136261;
+	bool is_quoted = false;
+
+	for (; *line; line++) {
+		is_quoted ^= *line == '\'';
+		if (!is_quoted && !(*line >= '0' && *line <= '9'))
+			hash = (hash ^ (unsigned char)*line) * 16777619;
+	}
+	return hash;
+}
+
+static bool has_logged(uint32_t reason)
+{
+	size_t i = 0;
+
+	while (i < limit.reason_count && limit.reasons[i] != reason)
+		i++;
+	return i < limit.reason_count || i == REASONS_MAX;
+}
+
+/* Whether a line may be logged now. If so, no process may log another one in this second. */
+static bool use_quota(struct log_quota *quota)
+{
+	uint32_t now_s = (uint32_t)(util_now_ms() / 1000);
+	uint32_t next_s = quota->next_s;
+
+	return now_s >= next_s &&
+	       atomic_compare_exchange_strong(&quota->next_s, &next_s, now_s + 1);
+}
+
+/* Whether a line is to be logged. One that is not is counted. */
+static bool is_due(const struct event *event, struct log_quota *quota, const char *line)
+{
+	bool is_once = limit.is_on && (event->limits & ONCE);
+	uint32_t reason = hash_reason(line);
+
+	if ((is_once && has_logged(reason)) ||
+	    ((event->limits & RATE) && quota && !use_quota(quota))) {
+		(quota ? quota : &limit.own)->omitted[event->kind]++;
+		return false;
+	}
+	if (is_once)
+		limit.reasons[limit.reason_count++] = reason;
+	return true;
+}
+
+bool log_report_omitted(struct log_quota *quota, const char *peer)
+{
+	_Atomic uint32_t *omitted = (quota ? quota : &limit.own)->omitted;
+	const struct log_field fields[] = { { "POP3_PEER", peer }, { 0 } };
+	char kinds[256] = "";
+	size_t octets = 0, first = 0;
+	uint64_t lines = 0;
+
+	while (first < LOG_KINDS && omitted[first] == 0)
+		first++;
+	if (first == LOG_KINDS || (quota && !use_quota(quota)))
+		return first < LOG_KINDS;
+	for (size_t i = first; i < LOG_KINDS; i++) {
+		uint32_t count = atomic_exchange(&omitted[i], 0);
+
+		if (count > 0)
+			octets += (size_t)snprintf(kinds + octets, sizeof(kinds) - octets,
+						   "%s%" PRIu32 " %s", lines > 0 ? ", " : "", count,
+						   kind_names[i]);
+		lines += count;
+	}
+	log_event(LOG_EVENT_OMITTED, fields, "%" PRIu64 " lines about %s were omitted: %s", lines,
+		  peer, kinds);
+	return false;
+}
+
+/* ---- Lines ---- */
+
+__attribute__((format(printf, 4, 0))) static void log_line(const struct event *event,
+							   struct log_quota *quota,
 							   const struct log_field *fields,
 							   const char *format, va_list arguments)
 {
 	char text[LINE_OCTETS_MAX + 2]; /* with an octet too many, which makes the cut show */
-	char line[LINE_OCTETS_MAX + 1];
+	char line[LINE_OCTETS_MAX + 1] = "";
 	int saved_errno = errno;
 
-	if (vsnprintf(text, sizeof(text), format, arguments) >= 0) {
+	if (vsnprintf(text, sizeof(text), format, arguments) >= 0)
 		(void)escape(text, '\0', line, LINE_OCTETS_MAX);
+	if (is_due(event, quota, line)) {
 		if (target == TO_JOURNAL)
-			send_to_journal(priority, message_id, fields, line);
+			send_to_journal(event->priority, event->message_id, fields, line);
 		else if (target == TO_SYSLOG)
-			syslog(priority, "%s", line);
+			syslog(event->priority, "%s", line);
 		else
 			print_line(line);
 	}
@@ -199,7 +323,7 @@ void log_error(const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_line(LOG_ERR, NULL, NULL, format, arguments);
+	log_line(&error_line, limit.quota, NULL, format, arguments);
 	va_end(arguments);
 }
 
@@ -208,7 +332,7 @@ void log_warning(const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_line(LOG_WARNING, NULL, NULL, format, arguments);
+	log_line(&warning_line, limit.quota, NULL, format, arguments);
 	va_end(arguments);
 }
 
@@ -217,6 +341,16 @@ void log_event(enum log_event event, const struct log_field *fields, const char 
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_line(events[event].priority, events[event].message_id, fields, format, arguments);
+	log_line(&events[event], limit.quota, fields, format, arguments);
+	va_end(arguments);
+}
+
+void log_event_about(struct log_quota *quota, enum log_event event, const struct log_field *fields,
+		     const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_line(&events[event], quota, fields, format, arguments);
 	va_end(arguments);
 }

@@ -4,13 +4,17 @@
  * error; to syslog's mail facility if that is the client's or /dev/null; else to standard error. */
 #pragma once
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Lines that programs may look for: each kind has an id in the journal (pop3-handler.catalog), and
  * pop3-handler(8) documents its text, which does not change. */
 enum log_event {
 	LOG_EVENT_LOGIN,
 	LOG_EVENT_LOGIN_REFUSED,
+	LOG_EVENT_LOGIN_FAILED, /* the same, for a failure that costs the client a wait */
 	LOG_EVENT_SESSION_ENDED,
 	LOG_EVENT_DELETED,
 	LOG_EVENT_TLS_FAILED,
@@ -19,6 +23,7 @@ enum log_event {
 	LOG_EVENT_RELOADED,
 	LOG_EVENT_RELOAD_FAILED,
 	LOG_EVENT_CALL_REFUSED,
+	LOG_EVENT_OMITTED,
 };
 
 /* What every line from now on is about: fields of its journal entry. */
@@ -52,3 +57,36 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_event(enum log_event event, const struct log_field *fields, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* ---- Limits ---- */
+
+/* Kinds of lines that are omitted. */
+enum log_kind {
+	LOG_KIND_LOGIN, /* refused */
+	LOG_KIND_END,
+	LOG_KIND_TLS,
+	LOG_KIND_CONNECTION, /* refused */
+	LOG_KIND_OTHER,
+	LOG_KINDS,
+};
+
+/* What bounds the lines before login of one source of connections. All 0 at first; processes may
+ * share it. */
+struct log_quota {
+	_Atomic uint32_t next_s; /* monotonic */
+	_Atomic uint32_t omitted[LOG_KINDS];
+};
+
+/* From now on, a client causes this process's lines: each reason is logged once (a line's text
+ * without digits and what is between quotes), of 32 at most, and with a quota (NULL: none) only one
+ * line a second. Others are omitted and counted. Accepted logins, deletions and the listener's own
+ * lines are never omitted. A further call keeps the reasons. */
+void log_limit(struct log_quota *quota);
+
+/* As log_event(), for a line of the listener about a source that has this quota. */
+void log_event_about(struct log_quota *quota, enum log_event event, const struct log_field *fields,
+		     const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Logs what lines about `peer` were omitted, if there are some and the quota allows a line; NULL:
+ * what this process has omitted without a quota. Returns whether some are left to report. */
+bool log_report_omitted(struct log_quota *quota, const char *peer);

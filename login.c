@@ -91,7 +91,8 @@ int login_stls(struct session *session, const struct argument *argument)
 int login_user(struct session *session, const struct argument *argument)
 {
 	if (!login_is_plaintext_allowed(session)) {
-		session_log_refusal(session, argument->text, "a password without TLS");
+		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, argument->text,
+				    "a password without TLS");
 		return refuse_plaintext(session);
 	}
 	free(session->user);
@@ -128,7 +129,7 @@ static int refuse_login(struct session *session, const char *user, const char *r
 		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
 	session->failed_logins++;
 	scoreboard_note_failure(session->slot_ref);
-	session_log_refusal(session, user, reason);
+	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, user, reason);
 	r = transport_pause(session->transport, (int64_t)penalty_s * 1000);
 	if (r == 0)
 		r = reply_err(session, "[AUTH] wrong user name or password");
@@ -158,7 +159,7 @@ static int begin_transaction(struct session *session, struct account *account,
 	int r = open_mailbox(session, account);
 
 	if (r < 0) {
-		session_log_refusal(session, account->user,
+		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
 		r = session_reply_failure(session, r, "open the mailbox", account->mailbox);
@@ -183,7 +184,8 @@ static int complete_login(struct session *session, int error, const char *user,
 	if (error == -EKEYREJECTED)
 		return refuse_login(session, user, report->refusal);
 	if (error < 0) {
-		session_log_refusal(session, user, "the account cannot be looked up");
+		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user,
+				    "the account cannot be looked up");
 		return session_reply_account_failure(session, error, user);
 	}
 	return begin_transaction(session, account, mechanism);

@@ -5,7 +5,6 @@
 
 #include "auth.h"
 #include "lib/util.h"
-#include "log.h"
 #include "mailbox.h"
 #include "session.h"
 #include "settings.h"
@@ -25,6 +24,7 @@ void session_log_begin(struct session *session)
 	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
 	log_about(LOG_SUBJECT_SESSION, text);
 	log_about(LOG_SUBJECT_PEER, transport_peer(session->transport));
+	log_limit(NULL);
 }
 
 void session_log_tls(const struct session *session, int error)
@@ -64,14 +64,15 @@ void session_log_login(const struct session *session, const char *mechanism)
 		  describe_tls(session), mailbox_count(session->mailbox));
 }
 
-void session_log_refusal(const struct session *session, const char *user, const char *reason)
+void session_log_refusal(const struct session *session, enum log_event event, const char *user,
+			 const char *reason)
 {
 	const struct log_field fields[] = { { "POP3_USER", user },
 					    { "POP3_REASON", reason },
 					    { 0 } };
 
-	log_event(LOG_EVENT_LOGIN_REFUSED, fields, "login of %s from %s refused: %s",
-		  log_quote(user), transport_peer(session->transport), reason);
+	log_event(event, fields, "login of %s from %s refused: %s", log_quote(user),
+		  transport_peer(session->transport), reason);
 }
 
 size_t session_log_deletions(const struct session *session)
@@ -132,6 +133,7 @@ void session_log_end(const struct session *session, int error)
 	(void)snprintf(deleted, sizeof(deleted), "%" PRIu64, sums->deleted);
 	(void)snprintf(sleeps, sizeof(sleeps), "%" PRIu64, sums->sleeps);
 	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
+	(void)log_report_omitted(NULL, peer);
 	if (session->account)
 		log_event(LOG_EVENT_SESSION_ENDED, fields,
 			  "session of %s from %s ended: %s; %s, retrieved %s (%s octets), "

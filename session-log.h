@@ -4,6 +4,8 @@
  * the mailbox. */
 #pragma once
 
+#include "log.h"
+
 #include <stddef.h>
 
 struct auth_report;
@@ -16,9 +18,11 @@ void session_log_begin(struct session *session);
 /* A handshake, with what transport_start_tls() returned. */
 void session_log_tls(const struct session *session, int error);
 
-/* A login with a mechanism; one that was refused, where `user` is the name that the client gave. */
+/* A login with a mechanism; one that was refused (LOG_EVENT_LOGIN_REFUSED or _FAILED), where `user`
+ * is the name that the client gave. */
 void session_log_login(const struct session *session, const char *mechanism);
-void session_log_refusal(const struct session *session, const char *user, const char *reason);
+void session_log_refusal(const struct session *session, enum log_event event, const char *user,
+			 const char *reason);
 
 /* The messages that the last deletion removed, if log-deletions is set. Returns their number. */
 size_t session_log_deletions(const struct session *session);

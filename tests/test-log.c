@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * log.c: limits on lines that a client causes. */
+#include "log.h"
+
+#include "tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static FILE *file; /* standard error */
+
+/* The lines since the last call, in `text`. Returns how many. */
+static int count_lines(char *ret_text, size_t size)
+{
+	int lines = 0;
+	size_t octets;
+
+	rewind(file);
+	octets = fread(ret_text, 1, size - 1, file);
+	ret_text[octets] = '\0';
+	for (size_t i = 0; i < octets; i++)
+		lines += ret_text[i] == '\n';
+	rewind(file);
+	return ftruncate(STDERR_FILENO, 0) == 0 ? lines : -1;
+}
+
+static void test_quota(void)
+{
+	static struct log_quota quota;
+	char text[65536];
+	int lines;
+
+	for (int i = 0; i < 1000; i++)
+		log_event_about(&quota, LOG_EVENT_CONNECTION_REFUSED, NULL, "no %d", i);
+	lines = count_lines(text, sizeof(text));
+	(void)tap(lines >= 1 && lines <= 3, "a quota allows one line a second");
+	(void)tap(quota.omitted[LOG_KIND_CONNECTION] == 1000 - (unsigned)lines, "others count");
+	quota.next_s = UINT32_MAX;
+	log_event_about(&quota, LOG_EVENT_LOGIN_FAILED, NULL, "no");
+	log_event_about(&quota, LOG_EVENT_LOGIN, NULL, "yes");
+	log_event_about(&quota, LOG_EVENT_DELETED, NULL, "yes");
+	log_event(LOG_EVENT_RELOADED, NULL, "yes");
+	(void)tap(count_lines(text, sizeof(text)) == 3 && !strstr(text, "no"),
+		  "accepted logins, deletions and the listener's own lines need no quota");
+	(void)tap(log_report_omitted(&quota, "192.0.2.1"), "a report waits for the quota");
+	quota.omitted[LOG_KIND_CONNECTION] = 7;
+	quota.next_s = 0;
+	(void)tap(!log_report_omitted(&quota, "192.0.2.1"), "and then is made");
+	(void)count_lines(text, sizeof(text));
+	(void)tap(strcmp(text, "pop3-handler: 8 lines about 192.0.2.1 were omitted: "
+			       "1 login refused, 7 connection refused\n") == 0,
+		  "it has the number of each kind");
+	(void)tap(quota.next_s > 0 && !log_report_omitted(&quota, "192.0.2.1") &&
+			  count_lines(text, sizeof(text)) == 0,
+		  "once");
+}
+
+static void test_reasons(void)
+{
+	static struct log_quota quota = { .next_s = UINT32_MAX };
+	char text[65536], reason[] = "a";
+
+	log_warning("cannot read %s", log_quote("first"));
+	log_warning("cannot read %s", log_quote("second"));
+	(void)tap(count_lines(text, sizeof(text)) == 2, "without a limit each line is logged");
+	log_limit(NULL);
+	for (int i = 0; i < 100; i++) {
+		char name[] = "name?";
+
+		name[4] = (char)('0' + i);
+		log_warning("cannot read %s: error %d", log_quote(name), i);
+		log_error("cannot read %s: error %d", log_quote(name), i);
+	}
+	(void)tap(count_lines(text, sizeof(text)) == 1, "a reason is logged once");
+	for (*reason = ' '; *reason < '~'; ++*reason)
+		log_warning("%s", reason);
+	(void)tap(count_lines(text, sizeof(text)) == 31, "a process logs 32 reasons");
+	log_limit(&quota);
+	log_event(LOG_EVENT_SESSION_ENDED, NULL, "ended");
+	(void)tap(count_lines(text, sizeof(text)) == 0 && quota.omitted[LOG_KIND_END] == 1,
+		  "with a quota the lines need it");
+	log_limit(NULL);
+	log_event(LOG_EVENT_LOGIN, NULL, "accepted");
+	log_event(LOG_EVENT_SESSION_ENDED, NULL, "ended");
+	log_event(LOG_EVENT_LOGIN_FAILED, NULL, "refused");
+	log_event(LOG_EVENT_LOGIN_FAILED, NULL, "refused");
+	log_event(LOG_EVENT_LOGIN_REFUSED, NULL, "refused");
+	log_warning("cannot read %s: error %d", log_quote("a name"), 1);
+	(void)tap(count_lines(text, sizeof(text)) == 4,
+		  "the reasons stay, and do not count for the lines that need none");
+	(void)tap(!log_report_omitted(NULL, "local"), "what was omitted is told");
+	(void)count_lines(text, sizeof(text));
+	(void)tap(strcmp(text, "pop3-handler: 264 lines about local were omitted: "
+			       "1 login refused, 263 other\n") == 0,
+		  "with what needed no quota");
+}
+
+int main(void)
+{
+	file = tmpfile();
+	if (!file || dup2(fileno(file), STDERR_FILENO) < 0)
+		return EXIT_FAILURE;
+	test_quota();
+	test_reasons();
+	return tap_end();
+}
