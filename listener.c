@@ -7,57 +7,93 @@
 #include "lib/libsystemd.h"
 #include "lib/util.h"
 #include "log.h"
+#include "settings.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 
 #define SOCKETS_MAX 16
-/* Sources without a session that are remembered for their failures. */
-#define REMEMBERED_MAX (SCOREBOARD_SOURCES - SCOREBOARD_SLOTS)
-#define GROWTH 64	    /* of arrays, whose new elements are all 0 */
-#define IDLE_MS 5000	    /* without a session; inetd starts us again with the next client */
-#define HOLD_MS 500	    /* after fork or accept has failed for lack of resources */
-#define TELL_MS 1000	    /* between two counts for systemd, if they differ, or while stopping */
-#define TELL_AGAIN_MS 10000 /* if they do not */
+#define IDLE_MS 5000	     /* without a session; inetd starts us again with the next client */
+#define HOLD_MS 500	     /* after fork or accept has failed for lack of resources */
+#define TELL_MS 1000	     /* between two counts for systemd, if they differ, or while stopping */
+#define TELL_AGAIN_MS 10000  /* if they do not */
+#define SWEEP_MS 1000	     /* between two looks at what sessions do, while that matters */
+#define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
+#define EVICT_GRACE_MS 1000
+#define STOP_GRACE_MS 30000
+#define STACK_OCTETS 32768	/* that are more than any call of the listener needs */
+#define EVICTED_MAX 64		/* that have not ended yet */
+#define ACCEPT_FAILURES_MAX 100 /* in a row, each of which concerns one connection */
+#define NETWORKS 65536
 #define NEVER INT64_MAX
 
-static_assert(REMEMBERED_MAX % GROWTH == 0, "sources grow up to the last that is remembered");
+/* How long clients are kept out after crashes, doubling with each, and when they are forgotten.
+ * Sessions share addresses in memory: each crash can tell an attacker about them. */
+#define CRASH_WAIT_MS 1000
+#define CRASH_WAIT_MAX_MS 60000
+#define CRASH_FORGET_MS 600000
+#define CRASHES_MAX 10 /* within a minute, from anywhere */
+
+static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_SLOTS,
+	      "all sessions that may be allowed have a slot");
 
 struct child {
-	pid_t pid;     /* 0: the slot is free */
-	size_t source; /* its index */
-	bool is_refused;
+	pid_t pid;		   /* 0: the slot is free */
+	size_t source;		   /* its index */
+	uint16_t network;	   /* a digest of its address */
+	int64_t start_ms, kill_ms; /* monotonic; NEVER: it is not killed */
+	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
 	char peer[sizeof((struct peer){ 0 }.text)];
+};
+
+/* How long nobody is served, but those of trusted networks. */
+struct crash_wait {
+	int64_t last_ms, end_ms; /* of crashes; of the wait */
+	int64_t wait_ms;	 /* the last one; 0: none */
 };
 
 struct listener_source {
 	struct in6_addr address;
 	unsigned sessions;
+	struct crash_wait crash_wait;
+};
+
+/* What no session may see, since it tells about other clients: madvise(2) keeps it from them. */
+struct client_tables {
+	struct child children[SCOREBOARD_SLOTS]; /* the index is the slot on the scoreboard */
+	struct listener_source sources[SCOREBOARD_SOURCES]; /* likewise */
+	unsigned strangers[NETWORKS];			    /* before login, by network */
 };
 
 struct listener {
 	int sockets[SOCKETS_MAX]; /* 0, or of LISTEN_FDS; closed when stopping */
 	size_t socket_count;
 	int signal_fd;
-	sigset_t inherited_signals; /* those blocked */
 	bool is_inetd, is_stopping;
 	bool is_ready; /* and systemd knows */
 
 	struct scoreboard *scoreboard;
-	struct child *children; /* the index is the slot on the scoreboard */
-	size_t slots;
-	struct listener_source *sources; /* the index is that on the scoreboard */
-	size_t source_count, next_victim;
-	unsigned sessions, refusals;
+	struct client_tables *tables;
+	size_t slots, source_count; /* of those that have been used */
+	size_t next_victim;
+	unsigned sessions, refusals, evicted;
+	unsigned logins; /* no fewer than strangers that have not logged in */
 
+	struct crash_wait crash_wait;
+	int64_t crash_minute_ms;
+	unsigned crashes; /* in this minute */
+
+	unsigned accept_failures;		       /* in a row */
 	int64_t held_until_ms, idle_since_ms, told_ms; /* monotonic */
 	int64_t next_watch_ms, watch_every_ms;	       /* NEVER: no watchdog */
+	int64_t next_sweep_ms;			       /* NEVER: nothing to look at */
 	bool has_changed;			       /* since told_ms */
 };
 
@@ -127,10 +163,21 @@ static int catch_signals(struct listener *listener)
 	(void)sigaddset(&signals, SIGHUP);
 	(void)sigaddset(&signals, SIGINT);
 	(void)sigaddset(&signals, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &signals, &listener->inherited_signals) < 0)
+	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
 		return -errno;
 	listener->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	return listener->signal_fd < 0 ? -errno : 0;
+}
+
+static int make_tables(struct listener *listener)
+{
+	void *memory = mmap(NULL, sizeof(struct client_tables), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	listener->tables = memory;
+	return madvise(memory, sizeof(struct client_tables), MADV_DONTFORK) < 0 ? -errno : 0;
 }
 
 static int open_listener(struct listener *listener, int passed)
@@ -139,24 +186,24 @@ static int open_listener(struct listener *listener, int passed)
 	int r = take_sockets(listener, passed);
 
 	if (r == 0)
+		r = make_tables(listener);
+	if (r == 0)
 		r = scoreboard_new(&listener->scoreboard);
 	if (r == 0)
 		r = catch_signals(listener);
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
+	listener->next_sweep_ms = NEVER;
 	return r;
 }
 
-int listener_inherit(struct listener **ret)
+int listener_inherit(int passed, struct listener **ret)
 {
 	struct listener *listener;
-	int passed = libsystemd_listen_fds();
 	int r;
 
 	*ret = NULL;
-	if (passed < 0)
-		return passed;
 	if (passed == 1 && is_listening(SD_LISTEN_FDS_START) == 0)
 		return move_client(SD_LISTEN_FDS_START);
 	if (passed == 0 && is_listening(STDIN_FILENO) != 1)
@@ -178,59 +225,126 @@ void listener_free(struct listener *listener)
 	if (listener) {
 		util_close(&listener->signal_fd);
 		scoreboard_free(listener->scoreboard);
-		free(listener->children);
-		free(listener->sources);
+		if (listener->tables)
+			(void)munmap(listener->tables, sizeof(*listener->tables));
 		free(listener);
 	}
 }
 
+/* ---- Crashes ---- */
+
+/* What bounds the log lines that a client causes; NULL: nothing. */
+static struct log_quota *source_quota(struct listener *listener, const struct child *child)
+{
+	return child->is_trusted ? NULL : scoreboard_quota(listener->scoreboard, child->source);
+}
+
+/* After a crash. Returns whether that begins a new wait. */
+static bool lengthen_wait(struct crash_wait *wait, int64_t now)
+{
+	if (now - wait->last_ms >= CRASH_FORGET_MS)
+		wait->wait_ms = 0;
+	wait->last_ms = now;
+	if (now < wait->end_ms)
+		return false;
+	wait->wait_ms = wait->wait_ms == 0 ? CRASH_WAIT_MS : 2 * wait->wait_ms;
+	if (wait->wait_ms > CRASH_WAIT_MAX_MS)
+		wait->wait_ms = CRASH_WAIT_MAX_MS;
+	wait->end_ms = now + wait->wait_ms;
+	return true;
+}
+
+static bool is_remembered(const struct crash_wait *wait)
+{
+	return wait->wait_ms > 0 && util_now_ms() - wait->last_ms < CRASH_FORGET_MS;
+}
+
+/* Too many crashes, wherever they come from, keep all strangers out for a while. */
+static void note_crash_anywhere(struct listener *listener, int64_t now)
+{
+	if (now - listener->crash_minute_ms >= 60000) {
+		listener->crash_minute_ms = now;
+		listener->crashes = 0;
+	}
+	if (++listener->crashes <= CRASHES_MAX && !is_remembered(&listener->crash_wait))
+		return;
+	if (lengthen_wait(&listener->crash_wait, now))
+		log_event(LOG_EVENT_CRASHES, NULL,
+			  "more than %d sessions crashed within a minute, which may be an attack: "
+			  "for %d seconds only clients of trusted-networks are served",
+			  CRASHES_MAX, (int)(listener->crash_wait.wait_ms / 1000));
+}
+
+static void note_crash(struct listener *listener, const struct child *child, int signal_number)
+{
+	int64_t now = util_now_ms();
+	char number[12];
+	const struct log_field fields[] = { { "POP3_PEER", child->peer },
+					    { "POP3_SIGNAL", number },
+					    { 0 } };
+
+	(void)snprintf(number, sizeof(number), "%d", signal_number);
+	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_CRASHED, fields,
+			"session from %s (process %d) was killed by signal %d (%s)", child->peer,
+			(int)child->pid, signal_number, strsignal(signal_number));
+	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
+	note_crash_anywhere(listener, now);
+}
+
 /* ---- Sources ---- */
+
+/* Says what was not logged about a source that caused too many lines. Returns whether more is to be
+ * said. */
+static bool report_omitted(struct listener *listener, size_t source)
+{
+	struct peer peer;
+
+	peer_of_address(&listener->tables->sources[source].address, &peer);
+	return log_report_omitted(scoreboard_quota(listener->scoreboard, source), peer.text);
+}
+
+static bool is_source_needed(struct listener *listener, size_t source)
+{
+	const struct listener_source *entry = &listener->tables->sources[source];
+
+	return entry->sessions > 0 || is_remembered(&entry->crash_wait) ||
+	       scoreboard_has_failures(listener->scoreboard, source) ||
+	       report_omitted(listener, source);
+}
 
 /* Finds an entry for a new source: one that can be forgotten, or a fresh one; else evicts
  * round-robin, so that nobody can choose the victim. */
-static int find_source_entry(struct listener *listener, size_t *ret_source)
+static size_t find_source_entry(struct listener *listener)
 {
-	size_t count = listener->source_count, source = 0;
-	struct listener_source *longer;
+	size_t source = 0;
 
-	while (source < count && (listener->sources[source].sessions > 0 ||
-				  scoreboard_has_failures(listener->scoreboard, source)))
+	while (source < listener->source_count && is_source_needed(listener, source))
 		source++;
-	if (source == count && count >= listener->slots + REMEMBERED_MAX) {
-		assert(count > listener->sessions);
-		do
-			listener->next_victim = (listener->next_victim + 1) % count;
-		while (listener->sources[listener->next_victim].sessions > 0);
-		source = listener->next_victim;
-	} else if (source == count) {
-		longer = reallocarray(listener->sources, count + GROWTH, sizeof(*longer));
-		if (!longer)
-			return -ENOMEM;
-		memset(longer + count, 0, GROWTH * sizeof(*longer));
-		listener->sources = longer;
-		listener->source_count += GROWTH;
+	if (source < SCOREBOARD_SOURCES) {
+		if (source == listener->source_count)
+			listener->source_count++;
+		return source;
 	}
-	*ret_source = source;
-	return 0;
+	do
+		listener->next_victim = (listener->next_victim + 1) % SCOREBOARD_SOURCES;
+	while (listener->tables->sources[listener->next_victim].sessions > 0);
+	return listener->next_victim;
 }
 
-static int find_source(struct listener *listener, const struct in6_addr *address,
-		       size_t *ret_source)
+static size_t find_source(struct listener *listener, struct in6_addr address)
 {
-	int r;
+	struct listener_source *sources = listener->tables->sources;
+	size_t source;
 
+	peer_cut_address(&address, PEER_SOURCE_BITS);
 	for (size_t i = 0; i < listener->source_count; i++) {
-		if (IN6_ARE_ADDR_EQUAL(&listener->sources[i].address, address)) {
-			*ret_source = i;
-			return 0;
-		}
+		if (IN6_ARE_ADDR_EQUAL(&sources[i].address, &address))
+			return i;
 	}
-	r = find_source_entry(listener, ret_source);
-	if (r < 0)
-		return r;
-	listener->sources[*ret_source] = (struct listener_source){ .address = *address };
-	scoreboard_forget(listener->scoreboard, *ret_source);
-	return 0;
+	source = find_source_entry(listener);
+	sources[source] = (struct listener_source){ .address = address };
+	scoreboard_forget(listener->scoreboard, source);
+	return source;
 }
 
 /* ---- Children ---- */
@@ -238,68 +352,64 @@ static int find_source(struct listener *listener, const struct in6_addr *address
 static int find_slot(struct listener *listener, size_t *ret_slot)
 {
 	size_t slot = 0;
-	struct child *longer;
 
-	while (slot < listener->slots && listener->children[slot].pid != 0)
+	while (slot < listener->slots && listener->tables->children[slot].pid != 0)
 		slot++;
-	if (slot == listener->slots) {
-		if (slot + GROWTH > SCOREBOARD_SLOTS)
-			return -EAGAIN;
-		longer = reallocarray(listener->children, slot + GROWTH, sizeof(*longer));
-		if (!longer)
-			return -ENOMEM;
-		memset(longer + slot, 0, GROWTH * sizeof(*longer));
-		listener->children = longer;
-		listener->slots += GROWTH;
-	}
+	if (slot == SCOREBOARD_SLOTS)
+		return -EAGAIN;
+	if (slot == listener->slots)
+		listener->slots++;
 	*ret_slot = slot;
 	return 0;
 }
 
+/* Sessions go on without the listener: it looks at them again soon. */
+static void schedule_sweep(struct listener *listener)
+{
+	if (listener->next_sweep_ms == NEVER)
+		listener->next_sweep_ms = util_now_ms() + SWEEP_MS;
+}
+
+/* Whether a child counts as a stranger that has not logged in. */
+static bool is_stranger(const struct child *child)
+{
+	return child->pid != 0 && !child->is_refused && !child->is_trusted &&
+	       !child->has_logged_in && !child->is_evicted;
+}
+
 static void note_start(struct listener *listener, const struct child *child, size_t slot)
 {
-	listener->children[slot] = *child;
+	listener->tables->children[slot] = *child;
+	schedule_sweep(listener);
 	if (child->is_refused) {
 		listener->refusals++;
 		return;
 	}
+	listener->logins += is_stranger(child);
 	listener->sessions++;
-	listener->sources[child->source].sessions++;
+	listener->tables->sources[child->source].sessions++;
 	listener->has_changed = true;
-}
-
-/* A crash counts as several failures: it tells about addresses, which all sessions share. */
-static void note_crash(struct listener *listener, const struct child *child, int signal_number)
-{
-	char number[12];
-	const struct log_field fields[] = { { "POP3_PEER", child->peer },
-					    { "POP3_SIGNAL", number },
-					    { 0 } };
-
-	(void)snprintf(number, sizeof(number), "%d", signal_number);
-	log_event(LOG_EVENT_SESSION_CRASHED, fields,
-		  "session from %s (process %d) was killed by signal %d (%s)", child->peer,
-		  (int)child->pid, signal_number, strsignal(signal_number));
-	for (int i = 0; i < SCOREBOARD_FREE_FAILURES; i++)
-		scoreboard_add_failure(listener->scoreboard, child->source);
 }
 
 static void note_child_end(struct listener *listener, size_t slot, int status)
 {
-	struct child *child = &listener->children[slot];
+	struct child *child = &listener->tables->children[slot];
 
-	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM)
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && !child->is_killed)
 		note_crash(listener, child, WTERMSIG(status));
+	listener->logins -= is_stranger(child);
+	listener->evicted -= child->is_evicted;
 	if (child->is_refused) {
 		listener->refusals--;
 	} else {
 		listener->sessions--;
-		listener->sources[child->source].sessions--;
+		listener->tables->sources[child->source].sessions--;
 		listener->has_changed = true;
 	}
 	scoreboard_end(listener->scoreboard, slot);
 	child->pid = 0;
 	listener->idle_since_ms = util_now_ms();
+	schedule_sweep(listener);
 }
 
 static void reap(struct listener *listener)
@@ -309,43 +419,173 @@ static void reap(struct listener *listener)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		for (size_t i = 0; i < listener->slots; i++) {
-			if (listener->children[i].pid == pid)
+			if (listener->tables->children[i].pid == pid)
 				note_child_end(listener, i, status);
 		}
 	}
 }
 
-/* The new process keeps nothing of the listener but the scoreboard. */
-static int become_session(struct listener *listener, int fd)
+/* ---- Sessions that must end ---- */
+
+/* A session that does not end by itself, since it is stopped, say, or has been taken over. */
+static void kill_child(struct listener *listener, struct child *child)
 {
-	for (size_t i = 0; i < listener->socket_count; i++)
-		(void)close(listener->sockets[i]);
-	util_drop(&listener->signal_fd);
-	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
-	(void)sigprocmask(SIG_SETMASK, &listener->inherited_signals, NULL);
-	return move_client(fd);
+	const struct log_field fields[] = { { "POP3_PEER", child->peer }, { 0 } };
+
+	child->is_killed = true;
+	(void)kill(child->pid, SIGKILL);
+	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_KILLED, fields,
+			"session from %s (process %d) is killed: it does not end", child->peer,
+			(int)child->pid);
+}
+
+/* Looks at what sessions do on their own: some have logged in, some should have ended. */
+static void sweep_children(struct listener *listener)
+{
+	int64_t now = util_now_ms();
+
+	listener->logins = 0;
+	listener->next_sweep_ms = NEVER;
+	for (size_t i = 0; i < listener->slots; i++) {
+		struct child *child = &listener->tables->children[i];
+
+		if (child->pid == 0)
+			continue;
+		if (!child->has_logged_in &&
+		    scoreboard_state(listener->scoreboard, i) >= SCOREBOARD_AWAKE) {
+			child->has_logged_in = true;
+			child->kill_ms = listener->is_stopping ? child->kill_ms : NEVER;
+		}
+		listener->logins += is_stranger(child);
+		if (now >= child->kill_ms && !child->is_killed)
+			kill_child(listener, child);
+		if (child->kill_ms != NEVER)
+			schedule_sweep(listener);
+	}
+}
+
+/* Finds the oldest of the strangers from the network that has most of them; NULL: there is none. */
+static struct child *find_victim(struct client_tables *tables, size_t slots)
+{
+	struct child *victim = NULL;
+
+	memset(tables->strangers, 0, sizeof(tables->strangers));
+	for (size_t i = 0; i < slots; i++)
+		tables->strangers[tables->children[i].network] += is_stranger(&tables->children[i]);
+	for (size_t i = 0; i < slots; i++) {
+		struct child *child = &tables->children[i];
+		unsigned count = tables->strangers[child->network];
+		unsigned most = victim ? tables->strangers[victim->network] : 0;
+
+		if (is_stranger(child) &&
+		    (count > most || (count == most && child->start_ms < victim->start_ms)))
+			victim = child;
+	}
+	return victim;
+}
+
+/* Ends a session that has not logged in, for another. Returns whether there is room now. */
+static bool evict(struct listener *listener)
+{
+	struct child *child = find_victim(listener->tables, listener->slots);
+
+	if (!child || listener->evicted == EVICTED_MAX ||
+	    !scoreboard_evict(listener->scoreboard, (size_t)(child - listener->tables->children)))
+		return false;
+	listener->logins--;
+	listener->evicted++;
+	child->is_evicted = true;
+	child->kill_ms = util_now_ms() + EVICT_GRACE_MS;
+	(void)kill(child->pid, SIGTERM);
+	return true;
+}
+
+/* Makes room for a client if needed. Returns whether there is some. */
+static bool make_room(struct listener *listener, const struct settings *settings, bool is_trusted)
+{
+	if (listener->sessions - listener->evicted >= settings->max_sessions)
+		return is_trusted && evict(listener);
+	if (is_trusted || listener->logins < settings->max_logins)
+		return true;
+	sweep_children(listener); /* fewer than that may be left */
+	return listener->logins < settings->max_logins || evict(listener);
 }
 
 /* ---- Connections ---- */
 
-/* Logs and returns why a client cannot be served; NULL: it can. */
-static const char *find_refusal(const struct listener *listener,
-				const struct listener_limits *limits, const struct peer *peer,
-				size_t source)
+/* What the stack still has of other clients. */
+__attribute__((noinline)) static void wipe_stack(void)
 {
-	const struct log_field fields[] = { { "POP3_PEER", peer->text }, { 0 } };
+	char below[STACK_OCTETS];
 
-	if (listener->sessions >= limits->sessions) {
-		log_event(LOG_EVENT_CONNECTION_REFUSED, fields,
-			  "connection from %s refused: max-sessions = %u", peer->text,
-			  limits->sessions);
-		return "too many sessions, try again later";
+	explicit_bzero(below, sizeof(below));
+}
+
+/* The new process keeps nothing of the listener but the scoreboard. */
+static int become_session(struct listener *listener, int fd)
+{
+	sigset_t none;
+
+	for (size_t i = 0; i < listener->socket_count; i++)
+		(void)close(listener->sockets[i]);
+	util_drop(&listener->signal_fd);
+	listener->tables = NULL;
+	wipe_stack();
+	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	return move_client(fd);
+}
+
+/* Networks with the same digest count as one. */
+static uint16_t digest_network(struct in6_addr address)
+{
+	uint32_t digest = UINT32_C(2166136261); /* FNV-1a */
+
+	peer_cut_address(&address, PEER_NETWORK_BITS);
+	for (size_t i = 0; i < sizeof(address); i++)
+		digest = (digest ^ address.s6_addr[i]) * UINT32_C(16777619);
+	return (uint16_t)(digest ^ digest >> 16);
+}
+
+static bool is_trusted(const struct settings *settings, const struct in6_addr *address)
+{
+	for (char *const *network = settings->trusted_networks; network && *network; network++) {
+		if (peer_is_in_network(address, *network) == 1)
+			return true;
 	}
-	if (listener->sources[source].sessions >= limits->sessions_per_source) {
-		log_event(LOG_EVENT_CONNECTION_REFUSED, fields,
-			  "connection from %s refused: max-sessions-per-source = %u", peer->text,
-			  limits->sessions_per_source);
+	return false;
+}
+
+/* Whether a client is kept out without a word, since sessions have crashed: words cost one more. */
+static bool is_kept_out(const struct listener *listener, const struct child *child)
+{
+	int64_t now = util_now_ms();
+
+	return !child->is_trusted &&
+	       (now < listener->crash_wait.end_ms ||
+		now < listener->tables->sources[child->source].crash_wait.end_ms);
+}
+
+/* Logs and returns why a client cannot be served; NULL: it can. */
+static const char *find_refusal(struct listener *listener, const struct settings *settings,
+				const struct child *child)
+{
+	const struct log_field fields[] = { { "POP3_PEER", child->peer }, { 0 } };
+	struct log_quota *quota = source_quota(listener, child);
+
+	if (!child->is_trusted && listener->tables->sources[child->source].sessions >=
+					  settings->max_sessions_per_source) {
+		log_event_about(quota, LOG_EVENT_CONNECTION_REFUSED, fields,
+				"connection from %s refused: max-sessions-per-source = %u",
+				child->peer, settings->max_sessions_per_source);
 		return "too many sessions from your address, try again later";
+	}
+	if (!make_room(listener, settings, child->is_trusted)) {
+		log_event_about(quota, LOG_EVENT_CONNECTION_REFUSED, fields,
+				"connection from %s refused: max-sessions = %u", child->peer,
+				settings->max_sessions);
+		return "too many sessions, try again later";
 	}
 	return NULL;
 }
@@ -358,26 +598,29 @@ static void hold(struct listener *listener, const char *what, int error)
 }
 
 /* Serves one connection in a new process. Returns 1 there, and here 0, or a failure. */
-static int serve_connection(struct listener *listener, const struct listener_limits *limits, int fd,
+static int serve_connection(struct listener *listener, const struct settings *settings, int fd,
 			    struct listener_session *ret_session)
 {
-	struct child child = { 0 };
+	struct child child = { .start_ms = util_now_ms() };
 	struct peer peer;
 	const char *refusal;
 	size_t slot;
-	int r;
+	int r = find_slot(listener, &slot);
 
-	peer_of_socket(fd, &peer);
-	memcpy(child.peer, peer.text, sizeof(child.peer));
-	r = find_slot(listener, &slot);
-	if (r == 0)
-		r = find_source(listener, &peer.source, &child.source);
 	if (r < 0)
 		return r;
-	refusal = find_refusal(listener, limits, &peer, child.source);
+	peer_of_socket(fd, &peer);
+	memcpy(child.peer, peer.text, sizeof(child.peer));
+	child.network = digest_network(peer.address);
+	child.source = find_source(listener, peer.address);
+	child.is_trusted = is_trusted(settings, &peer.address);
+	if (is_kept_out(listener, &child))
+		return 0;
+	refusal = find_refusal(listener, settings, &child);
 	child.is_refused = refusal != NULL;
 	if (child.is_refused && listener->refusals == LISTENER_REFUSALS_MAX)
 		return 0;
+	child.kill_ms = child.start_ms + settings->login_timeout_s * INT64_C(1000) + LOGIN_GRACE_MS;
 	scoreboard_begin(listener->scoreboard, slot);
 	child.pid = fork();
 	if (child.pid < 0) {
@@ -391,7 +634,7 @@ static int serve_connection(struct listener *listener, const struct listener_lim
 	}
 	*ret_session = (struct listener_session){
 		.peer = peer,
-		.slot_ref = { listener->scoreboard, slot, child.source },
+		.slot_ref = { listener->scoreboard, slot, child.source, child.is_trusted },
 		.refusal = refusal,
 	};
 	return 1;
@@ -412,7 +655,7 @@ static bool is_of_connection(int error)
 }
 
 /* Accepts one connection. Returns 1 in the process that serves it, 0 here, or there a failure. */
-static int accept_one(struct listener *listener, const struct listener_limits *limits, int socket,
+static int accept_one(struct listener *listener, const struct settings *settings, int socket,
 		      struct listener_session *ret_session)
 {
 	auto_fd int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
@@ -420,11 +663,12 @@ static int accept_one(struct listener *listener, const struct listener_limits *l
 
 	if (fd < 0) {
 		r = -errno;
-		if (!is_of_connection(r))
+		if (!is_of_connection(r) || ++listener->accept_failures > ACCEPT_FAILURES_MAX)
 			hold(listener, "accept connections", r);
 		return 0;
 	}
-	r = serve_connection(listener, limits, fd, ret_session);
+	listener->accept_failures = 0;
+	r = serve_connection(listener, settings, fd, ret_session);
 	if (r < 0)
 		hold(listener, "start a session", r);
 	if (r <= 0)
@@ -476,9 +720,9 @@ static int64_t next_end_ms(const struct listener *listener)
 static void end_idle_sessions(const struct listener *listener)
 {
 	for (size_t i = 0; i < listener->slots; i++) {
-		if (listener->children[i].pid != 0 &&
+		if (listener->tables->children[i].pid != 0 &&
 		    scoreboard_state(listener->scoreboard, i) != SCOREBOARD_AWAKE)
-			(void)kill(listener->children[i].pid, SIGTERM);
+			(void)kill(listener->tables->children[i].pid, SIGTERM);
 	}
 }
 
@@ -489,6 +733,13 @@ static void do_what_is_due(struct listener *listener)
 	if (now >= listener->next_watch_ms) {
 		libsystemd_notify("WATCHDOG=1");
 		listener->next_watch_ms = now + listener->watch_every_ms;
+	}
+	if (now >= listener->next_sweep_ms) {
+		sweep_children(listener);
+		for (size_t i = 0; i < listener->source_count; i++) {
+			if (report_omitted(listener, i))
+				schedule_sweep(listener);
+		}
 	}
 	if (now >= next_tell_ms(listener)) {
 		if (listener->is_stopping)
@@ -502,6 +753,7 @@ static int wait_ms(const struct listener *listener)
 {
 	const int64_t times[] = {
 		listener->next_watch_ms,
+		listener->next_sweep_ms,
 		next_tell_ms(listener),
 		next_end_ms(listener),
 		is_held(listener) ? listener->held_until_ms : NEVER,
@@ -522,6 +774,13 @@ static void stop(struct listener *listener)
 	listener->socket_count = 0;
 	listener->is_stopping = true;
 	libsystemd_notify("STOPPING=1");
+	for (size_t i = 0; i < listener->slots; i++) {
+		struct child *child = &listener->tables->children[i];
+
+		if (child->kill_ms > util_now_ms() + STOP_GRACE_MS)
+			child->kill_ms = util_now_ms() + STOP_GRACE_MS;
+	}
+	schedule_sweep(listener);
 	end_idle_sessions(listener);
 	tell_sessions(listener);
 }
@@ -546,7 +805,7 @@ static bool handle_signal(struct listener *listener)
 }
 
 /* Waits once and acts. Returns 1 if *ret_event is set, 0 if not, or a failure. */
-static int go_round(struct listener *listener, const struct listener_limits *limits,
+static int go_round(struct listener *listener, const struct settings *settings,
 		    enum listener_event *ret_event, struct listener_session *ret_session)
 {
 	struct pollfd polled[1 + SOCKETS_MAX] = { { .fd = listener->signal_fd, .events = POLLIN } };
@@ -564,7 +823,7 @@ static int go_round(struct listener *listener, const struct listener_limits *lim
 	*ret_event = LISTENER_SESSION;
 	for (size_t i = 0; i < count && i < listener->socket_count; i++) {
 		int r = polled[1 + i].revents ?
-				accept_one(listener, limits, listener->sockets[i], ret_session) :
+				accept_one(listener, settings, listener->sockets[i], ret_session) :
 				0;
 
 		if (r != 0)
@@ -576,7 +835,7 @@ static int go_round(struct listener *listener, const struct listener_limits *lim
 	return util_now_ms() >= next_end_ms(listener);
 }
 
-int listener_next(struct listener *listener, const struct listener_limits *limits,
+int listener_next(struct listener *listener, const struct settings *settings,
 		  enum listener_event *ret_event, struct listener_session *ret_session)
 {
 	int r = 0;
@@ -587,6 +846,6 @@ int listener_next(struct listener *listener, const struct listener_limits *limit
 		tell_sessions(listener);
 	}
 	while (r == 0)
-		r = go_round(listener, limits, ret_event, ret_session);
+		r = go_round(listener, settings, ret_event, ret_session);
 	return r < 0 ? r : 0;
 }

@@ -11,14 +11,10 @@
 #include <stdbool.h>
 
 struct listener;
+struct settings;
 
 /* Sessions reserved for telling clients why they are refused. */
 #define LISTENER_REFUSALS_MAX 64
-
-struct listener_limits {
-	unsigned sessions; /* at most SCOREBOARD_SLOTS - LISTENER_REFUSALS_MAX */
-	unsigned sessions_per_source;
-};
 
 enum listener_event {
 	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */
@@ -32,15 +28,16 @@ struct listener_session {
 	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
 };
 
-/* Puts a client on descriptors 0 and 1, and NULL into *ret; or makes a listener that the caller
+/* Takes what was passed, as libsystemd_listen_fds() says.
+ * Puts a client on descriptors 0 and 1, and NULL into *ret; or makes a listener that the caller
  * frees. Returns 0, or
  *   -EINVAL  LISTEN_FDS has something else than one connection or stream sockets that listen
  *   -ENOMEM  or what the system says */
-int listener_inherit(struct listener **ret);
+int listener_inherit(int passed, struct listener **ret);
 
 /* Listens until there is an event. After LISTENER_SESSION the process may only free the listener,
  * when it is done with the scoreboard. Returns 0, or what the system says if it cannot go on. */
-int listener_next(struct listener *listener, const struct listener_limits *limits,
+int listener_next(struct listener *listener, const struct settings *settings,
 		  enum listener_event *ret_event, struct listener_session *ret_session);
 
 /* Takes NULL. */

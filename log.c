@@ -18,6 +18,8 @@
 #define QUOTED_OCTETS_MAX 255
 #define QUOTES 4       /* in use at once */
 #define FIELDS_MAX 16  /* of a journal entry */
+#define QUIET_S 2      /* before the end of a session: lines that say more have precedence */
+#define REPORT_S 5     /* after the first line that is omitted */
 #define REASONS_MAX 32 /* so many lines a client causes at most, by which nobody is let in */
 
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
@@ -51,6 +53,9 @@ static const struct event {
 					   LOG_KIND_CONNECTION, RATE },
 	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b", LOG_KIND_OTHER,
 					RATE },
+	[LOG_EVENT_CRASHES] = { LOG_CRIT, "bf5bd6274a3e4c1ea2105ce3ac2f8032", LOG_KIND_OTHER, 0 },
+	[LOG_EVENT_SESSION_KILLED] = { LOG_WARNING, "e0c37beb4f8849ebb23a991ef3cb4185",
+				       LOG_KIND_OTHER, RATE },
 	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282", LOG_KIND_OTHER, 0 },
 	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a", LOG_KIND_OTHER,
 				      0 },
@@ -242,25 +247,29 @@ static bool has_logged(uint32_t reason)
 	return i < limit.reason_count || i == REASONS_MAX;
 }
 
-/* Whether a line may be logged now. If so, no process may log another one in this second. */
-static bool use_quota(struct log_quota *quota)
+/* Whether a line may be logged now, after `quiet_s` more seconds without one. If so, no process may
+ * log another one in this second. */
+static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 {
-	uint32_t now_s = (uint32_t)(util_now_ms() / 1000);
 	uint32_t next_s = quota->next_s;
 
-	return now_s >= next_s &&
-	       atomic_compare_exchange_strong(&quota->next_s, &next_s, now_s + 1);
+	return util_now_s() >= (uint64_t)next_s + quiet_s &&
+	       atomic_compare_exchange_strong(&quota->next_s, &next_s, util_now_s() + 1);
 }
 
 /* Whether a line is to be logged. One that is not is counted. */
 static bool is_due(const struct event *event, struct log_quota *quota, const char *line)
 {
 	bool is_once = limit.is_on && (event->limits & ONCE);
-	uint32_t reason = hash_reason(line);
+	uint32_t quiet_s = event->kind == LOG_KIND_END ? QUIET_S : 0;
+	uint32_t reason = hash_reason(line), none = 0;
 
 	if ((is_once && has_logged(reason)) ||
-	    ((event->limits & RATE) && quota && !use_quota(quota))) {
+	    ((event->limits & RATE) && quota && !use_quota(quota, quiet_s))) {
 		(quota ? quota : &limit.own)->omitted[event->kind]++;
+		if (quota)
+			atomic_compare_exchange_strong(&quota->report_s, &none,
+						       util_now_s() + REPORT_S);
 		return false;
 	}
 	if (is_once)
@@ -278,8 +287,11 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 
 	while (first < LOG_KINDS && omitted[first] == 0)
 		first++;
-	if (first == LOG_KINDS || (quota && !use_quota(quota)))
+	if (first == LOG_KINDS ||
+	    (quota && (util_now_s() < quota->report_s || !use_quota(quota, 0))))
 		return first < LOG_KINDS;
+	if (quota)
+		quota->report_s = 0;
 	for (size_t i = first; i < LOG_KINDS; i++) {
 		uint32_t count = atomic_exchange(&omitted[i], 0);
 

@@ -20,6 +20,8 @@ enum log_event {
 	LOG_EVENT_TLS_FAILED,
 	LOG_EVENT_CONNECTION_REFUSED,
 	LOG_EVENT_SESSION_CRASHED,
+	LOG_EVENT_CRASHES, /* more than any fault explains */
+	LOG_EVENT_SESSION_KILLED,
 	LOG_EVENT_RELOADED,
 	LOG_EVENT_RELOAD_FAILED,
 	LOG_EVENT_CALL_REFUSED,
@@ -73,7 +75,8 @@ enum log_kind {
 /* What bounds the lines before login of one source of connections. All 0 at first; processes may
  * share it. */
 struct log_quota {
-	_Atomic uint32_t next_s; /* monotonic */
+	_Atomic uint32_t next_s;   /* monotonic: when a line may be logged */
+	_Atomic uint32_t report_s; /* and when what was omitted, since the report before */
 	_Atomic uint32_t omitted[LOG_KINDS];
 };
 

@@ -4,6 +4,7 @@
 #include "login.h"
 
 #include "auth.h"
+#include "lib/digest.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "log.h"
@@ -16,7 +17,6 @@
 #include <strings.h>
 
 #define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */
-#define FAILED_LOGINS_MAX 3   /* in a row: they end the session */
 #define SOURCE_WAIT_MAX_S 15  /* for failures of other sessions from the same source */
 
 /* ---- What is offered ---- */
@@ -80,7 +80,7 @@ int login_stls(struct session *session, const struct argument *argument)
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)
-		return reply_err(session, "%s TLS is not available", session_response_code(r));
+		return reply_paid_err(session, "%s TLS is not available", session_response_code(r));
 	free(take_ptr(session->user));
 	r = reply_ok(session, "begin TLS");
 	return r == 0 ? start_tls(session) : r;
@@ -91,9 +91,11 @@ int login_stls(struct session *session, const struct argument *argument)
 int login_user(struct session *session, const struct argument *argument)
 {
 	if (!login_is_plaintext_allowed(session)) {
+		int r = session_pay(session);
+
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, argument->text,
 				    "a password without TLS");
-		return refuse_plaintext(session);
+		return r < 0 ? r : refuse_plaintext(session);
 	}
 	free(session->user);
 	session->user = strdup(argument->text);
@@ -102,6 +104,14 @@ int login_user(struct session *session, const struct argument *argument)
 	return reply_ok(session, "send PASS"); /* for names that do not exist, too */
 }
 
+/* What a client logs in with. */
+struct login {
+	const char *mechanism, *user;
+	const char *password; /* empty if its certificate is enough */
+	bool has_certificate;
+	const char *problem; /* why it is refused, whatever the account is; empty: it is not */
+};
+
 /* Delays a login if several from its source have failed; before the check, because a client that
  * guesses would not wait for a late answer. */
 static int wait_for_source(struct session *session, const char *user)
@@ -109,7 +119,7 @@ static int wait_for_source(struct session *session, const char *user)
 	const struct settings *settings = session->settings;
 	unsigned half_s = settings->login_timeout_s / 2;
 	unsigned wait_s =
-		scoreboard_wait_s(session->slot_ref, settings->login_penalty_s,
+		scoreboard_wait_s(session->slot_ref, user, settings->login_penalty_s,
 				  half_s < SOURCE_WAIT_MAX_S ? half_s : SOURCE_WAIT_MAX_S);
 
 	if (wait_s == 0 || session->failed_logins > 0) /* then it has waited already */
@@ -119,21 +129,47 @@ static int wait_for_source(struct session *session, const char *user)
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
+static uint64_t digest_login(const struct login *login)
+{
+	unsigned char digest[DIGEST_OCTETS] = { 0 };
+	auto_wipe char *text = NULL;
+	uint64_t first;
+
+	if (asprintf(&text, "%s\n%s\n%s", login->problem, login->user, login->password) > 0)
+		digest_make(text, strlen(text), digest);
+	memcpy(&first, digest, sizeof(first));
+	return first;
+}
+
+/* Some clients try the same password by each mechanism before they ask their user again. */
+static bool is_repeated(const struct session *session, const struct login *login)
+{
+	uint64_t digest = digest_login(login);
+
+	for (unsigned i = 0; i < session->failed_logins; i++) {
+		if (session->failed_attempts[i] == digest)
+			return true;
+	}
+	return false;
+}
+
+#define WRONG_PASSWORD "[AUTH] wrong user name or password"
+
 /* Each refusal in a row takes longer, and the last one ends the session. */
-static int refuse_login(struct session *session, const char *user, const char *reason)
+static int refuse_login(struct session *session, const struct login *login, const char *reason)
 {
 	unsigned penalty_s = session->settings->login_penalty_s;
 	int r;
 
 	for (unsigned i = 0; i < session->failed_logins; i++)
 		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
-	session->failed_logins++;
-	scoreboard_note_failure(session->slot_ref);
-	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, user, reason);
+	session->failed_attempts[session->failed_logins++] = digest_login(login);
+	scoreboard_note_failure(session->slot_ref, login->user, login->password);
+	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, login->user, reason);
 	r = transport_pause(session->transport, (int64_t)penalty_s * 1000);
 	if (r == 0)
-		r = reply_err(session, "[AUTH] wrong user name or password");
-	if (session->failed_logins >= FAILED_LOGINS_MAX)
+		r = reply_err(session, WRONG_PASSWORD);
+	if (session->failed_logins == SESSION_FAILED_LOGINS_MAX)
 		session_hang_up(session);
 	return r;
 }
@@ -166,43 +202,51 @@ static int begin_transaction(struct session *session, struct account *account,
 		auth_free(account);
 		return r;
 	}
-	session_log_records(account->mailbox, mailbox_report(session->mailbox));
 	session->account = account;
-	session->failed_logins = 0;
-	scoreboard_note_login(session->slot_ref, account->user);
+	r = scoreboard_note_login(session->slot_ref, account->user);
+	if (r < 0)
+		return r;
+	session_log_records(account->mailbox, mailbox_report(session->mailbox));
+	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, mechanism);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
-/* Goes on with the results of auth_login() or auth_find(). */
-static int complete_login(struct session *session, int error, const char *user,
-			  struct account *account, const struct auth_report *report,
-			  const char *mechanism)
-{
-	session_log_users(session, report);
-	if (error == -EKEYREJECTED)
-		return refuse_login(session, user, report->refusal);
-	if (error < 0) {
-		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user,
-				    "the account cannot be looked up");
-		return session_reply_account_failure(session, error, user);
-	}
-	return begin_transaction(session, account, mechanism);
-}
-
-static int login_with_password(struct session *session, const char *user, const char *password,
-			       const char *mechanism)
+static int check_login(struct session *session, const struct login *login, struct account **ret,
+		       struct auth_report *ret_report)
 {
 	const struct settings *settings = session->settings;
+
+	if (login->has_certificate)
+		return auth_find(settings->users, settings->mailbox, login->user, ret, ret_report);
+	return auth_login(settings->users, settings->mailbox, login->user, login->password, ret,
+			  ret_report);
+}
+
+static int try_login(struct session *session, const struct login *login)
+{
 	struct account *account = NULL;
 	struct auth_report report;
-	int r = wait_for_source(session, user);
+	int r;
 
+	if (is_repeated(session, login))
+		return reply_paid_err(session, WRONG_PASSWORD);
+	r = wait_for_source(session, login->user);
 	if (r < 0)
 		return r;
-	r = auth_login(settings->users, settings->mailbox, user, password, &account, &report);
-	return complete_login(session, r, user, account, &report, mechanism);
+	if (*login->problem)
+		return refuse_login(session, login, login->problem);
+	r = check_login(session, login, &account, &report);
+	session_log_users(session, &report);
+	if (r == -EKEYREJECTED)
+		return refuse_login(session, login, report.refusal);
+	if (r < 0) {
+		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, login->user,
+				    "the account cannot be looked up");
+		return session_reply_account_failure(session, r, login->user);
+	}
+	return begin_transaction(session, account, login->mechanism);
 }
 
 int login_pass(struct session *session, const struct argument *argument)
@@ -213,37 +257,42 @@ int login_pass(struct session *session, const struct argument *argument)
 		return refuse_plaintext(session);
 	if (!user)
 		return reply_err(session, "send USER first");
-	return login_with_password(session, user, argument->text, "PASS");
+	return try_login(session, &(struct login){ .mechanism = "PASS",
+						   .user = user,
+						   .password = argument->text,
+						   .problem = "" });
 }
 
 static int login_plain(struct session *session, const char *response, size_t octets)
 {
+	struct login login = { .mechanism = "PLAIN", .problem = "" };
 	struct wire_plain plain;
 
 	if (wire_parse_plain(response, octets, &plain) < 0)
 		return reply_err(session, "the response is no PLAIN message");
 	if (*plain.authorization && strcmp(plain.authorization, plain.user) != 0)
-		return refuse_login(session, plain.user, "the mailbox of somebody else");
-	return login_with_password(session, plain.user, plain.password, "PLAIN");
+		login.problem = "the mailbox of somebody else";
+	login.user = plain.user;
+	login.password = plain.password;
+	return try_login(session, &login);
 }
 
 /* The user is the name in the certificate that the client asks for, or the first one. */
 static int login_external(struct session *session, const char *response, size_t octets)
 {
-	const struct settings *settings = session->settings;
 	const char *const *name = transport_tls_stream(session->transport)->client_names;
-	struct account *account = NULL;
-	struct auth_report report;
-	int r;
+	struct login login = {
+		.mechanism = "EXTERNAL", .password = "", .problem = "", .has_certificate = true
+	};
 
 	if (memchr(response, '\0', octets))
 		return reply_err(session, "the response is no user name");
 	while (octets > 0 && *name && strcmp(*name, response) != 0)
 		name++;
+	login.user = *name ? *name : response;
 	if (!*name)
-		return refuse_login(session, response, "the certificate is somebody else's");
-	r = auth_find(settings->users, settings->mailbox, *name, &account, &report);
-	return complete_login(session, r, *name, account, &report, "EXTERNAL");
+		login.problem = "the certificate is somebody else's";
+	return try_login(session, &login);
 }
 
 /* ---- SASL (RFC 5034) ---- */

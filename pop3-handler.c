@@ -3,6 +3,7 @@
  * A POP3 server: for one connection on standard input and output, or for each connection to a
  * socket that it was handed. */
 #include "auth.h"
+#include "lib/libsystemd.h"
 #include "lib/proctitle.h"
 #include "lib/util.h"
 #include "listener.h"
@@ -13,13 +14,9 @@
 #include "tls.h"
 #include "transport.h"
 
-#include <assert.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sysexits.h>
-
-static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX <= SCOREBOARD_SLOTS,
-	      "all sessions that may be allowed have a slot");
 
 /* More than a session needs: pages that are not written to take no memory. */
 #define HEAP_OCTETS (512 << 10)
@@ -94,6 +91,7 @@ static int serve_client(struct service *service, const struct listener_session *
 		log_error("cannot use standard input and output: %s", strerror(-r));
 		return r;
 	}
+	log_limit(session ? scoreboard_enter(&session->slot_ref) : NULL);
 	if (session && session->refusal)
 		r = protocol_refuse(service->settings, service->tls, transport, session->refusal);
 	else
@@ -173,12 +171,7 @@ static int listen_for_clients(struct service *service)
 	int r = preload(service);
 
 	while (r == 0) {
-		const struct listener_limits limits = {
-			.sessions = service->settings->max_sessions,
-			.sessions_per_source = service->settings->max_sessions_per_source,
-		};
-
-		r = listener_next(service->listener, &limits, &event, &session);
+		r = listener_next(service->listener, service->settings, &event, &session);
 		if (r < 0)
 			log_error("cannot listen: %s", strerror(-r));
 		if (r < 0 || event != LISTENER_RELOAD)
@@ -188,17 +181,31 @@ static int listen_for_clients(struct service *service)
 	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) : r;
 }
 
+/* Puts right what the process was started with, but for `passed` descriptors after the first 3. */
+static void start_clean(int passed)
+{
+	sigset_t none;
+
+	closefrom(STDERR_FILENO + 1 + (passed > 0 ? passed : 0));
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)signal(SIGCHLD, SIG_DFL); /* ignored, it would keep the ends of sessions from us */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
+	(void)umask(S_IRWXG | S_IRWXO);
+}
+
 static int serve(struct service *service)
 {
+	int passed = libsystemd_listen_fds();
 	int r;
 
+	start_clean(passed);
 	log_open();
 	r = sandbox_become_user(service->settings->user);
 	if (r < 0)
 		return r;
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
-	r = listener_inherit(&service->listener);
+	r = passed < 0 ? passed : listener_inherit(passed, &service->listener);
 	if (r < 0) {
 		log_error("cannot use the sockets that were passed: %s", strerror(-r));
 		return r;

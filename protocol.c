@@ -26,11 +26,6 @@
 #define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */
 #define MESSAGE_OCTETS 65536   /* of a message, read at once */
 
-/* Bad commands in a row that end a session. Each waits longer than the one before it, but for the
- * first few: a client may try what we do not know. */
-#define BAD_COMMANDS_MAX 20
-#define BAD_COMMANDS_FREE 10
-
 /* What a command's argument looks like. */
 enum argument_shape {
 	ARG_NONE,
@@ -337,10 +332,10 @@ static int reply_commit(struct session *session, int error, size_t deleted, cons
 	if (error == 0)
 		return reply_ok(session, "%s", good);
 	if (deleted == 0)
-		return reply_err(session, "%s cannot delete the marked messages: none is gone",
-				 session_response_code(error));
-	return reply_err(session, "%s cannot delete all marked messages: %zu are gone",
-			 session_response_code(error), deleted);
+		return reply_paid_err(session, "%s cannot delete the marked messages: none is gone",
+				      session_response_code(error));
+	return reply_paid_err(session, "%s cannot delete all marked messages: %zu are gone",
+			      session_response_code(error), deleted);
 }
 
 /* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply. */
@@ -376,7 +371,7 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
 			    log_quote(session->account->user), transport_peer(session->transport),
 			    max);
-		return reply_err(session, "[SYS/TEMP] too many of your sessions are asleep");
+		return reply_paid_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
 	r = commit(session, &deleted);
 	if (r == 0) {
@@ -561,36 +556,21 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 	return *ret->rest ? "too many arguments" : NULL;
 }
 
-/* Answers what is no command. */
-static int refuse_command(struct session *session, const char *problem)
-{
-	unsigned paid = ++session->bad_commands;
-	int r = 0;
-
-	paid -= paid < BAD_COMMANDS_FREE ? paid : BAD_COMMANDS_FREE;
-	if (paid > 0) /* a twentieth of what a failed login waits, twice, three times ... */
-		r = transport_pause(session->transport,
-				    INT64_C(50) * session->settings->login_penalty_s * paid);
-	if (r == 0)
-		r = reply_err(session, "%s", problem);
-	if (session->bad_commands >= BAD_COMMANDS_MAX)
-		session_hang_up(session);
-	return r;
-}
-
 static int serve_line(struct session *session, char *line, size_t octets)
 {
 	char *text = cut_word(line);
 	struct argument argument;
 	const struct command *command = find_command(line, session->state);
+	unsigned bad_commands = session->bad_commands;
 	const char *problem;
 	int r;
 
 	if (!command) {
 		bool is_known = find_command(line, IN_AUTH | IN_TRANSACTION | IN_SLEEP) != NULL;
 
-		r = refuse_command(session, is_known ? "this command is not valid in this state" :
-						       "unknown command");
+		r = reply_paid_err(session, "%s",
+				   is_known ? "this command is not valid in this state" :
+					      "unknown command");
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return r;
 	}
@@ -598,11 +578,12 @@ static int serve_line(struct session *session, char *line, size_t octets)
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
 	problem = read_argument(command->shape, text, &argument);
 	if (problem)
-		return refuse_command(session, problem);
-	session->bad_commands = 0;
+		return reply_paid_err(session, "%s", problem);
 	if (argument.has_message)
 		problem = read_message(session, &argument);
 	r = problem ? reply_err(session, "%s", problem) : command->handler(session, &argument);
+	if (session->bad_commands == bad_commands && session->state != IN_AUTH)
+		session->bad_commands = 0;
 	if (command->flags & CMD_SECRET)
 		explicit_bzero(line, octets);
 	return r;
@@ -615,9 +596,9 @@ static int serve_command(struct session *session)
 	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line, &octets);
 
 	if (r == -EMSGSIZE)
-		return refuse_command(session, "the line is too long");
+		return reply_paid_err(session, "the line is too long");
 	if (r == -EBADMSG)
-		return refuse_command(session, "the line has a NUL in it");
+		return reply_paid_err(session, "the line has a NUL in it");
 	return r < 0 ? r : serve_line(session, line, octets);
 }
 
@@ -660,6 +641,9 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 	if (session.mailbox)
 		mailbox_close(session.mailbox);
 	session.mailbox = mailbox_free(session.mailbox);
+	if (scoreboard_is_evicted(slot_ref))
+		transport_put_last(transport,
+				   "-ERR [SYS/TEMP] too many clients log in, try again later\r\n");
 	if (r == 0)
 		r = transport_finish(transport);
 	session_log_end(&session, session.state == IN_END ? 0 : r);

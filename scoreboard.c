@@ -1,127 +1,261 @@
 /* SPDX-License-Identifier: ISC
  *
- * Every member is atomic, since nobody has a lock. */
+ * Every shared member is atomic, since nobody has a lock. */
 #include "scoreboard.h"
 
+#include "lib/digest.h"
 #include "lib/util.h"
+#include "log.h"
 
-#include <stdatomic.h>
+#include <ctype.h>
+#include <inttypes.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 /* Failures are forgotten after this time without a new one: nobody is shut out for good. */
 #define FORGET_S 300
+#define ATTEMPTS 8	  /* that are told apart: enough for the longest delay */
+#define ACCOUNT_ROWS 4096 /* accounts that share one are told apart by their attempts */
 
-struct scoreboard_slot {
-	_Atomic uint64_t user; /* a digest of the name, from login on */
-	_Atomic uint32_t state;
+struct slots {
+	_Atomic uint32_t lost_lines;
+	_Atomic size_t end; /* of those that have been used */
+	struct scoreboard_slot {
+		_Atomic uint64_t user; /* a digest of the name, from login on */
+		_Atomic uint32_t state;
+	} slots[SCOREBOARD_SLOTS];
 };
 
 struct failure_row {
 	_Atomic uint32_t failures;
-	_Atomic uint32_t last_s; /* monotonic */
+	_Atomic uint32_t last_s;	     /* monotonic */
+	_Atomic uint32_t next;		     /* attempt, modulo ATTEMPTS */
+	_Atomic uint64_t attempts[ATTEMPTS]; /* the last that failed; 0: none */
+	struct log_quota quota;
 };
+
+struct failure_table {
+	uint64_t key; /* of digests */
+	struct failure_row rows[];
+};
+
+/* Where many users have one source, that of a trusted network, failures count by account. */
+enum { OF_SOURCES, OF_ACCOUNTS, TABLES };
+
+static const size_t rows_of_tables[TABLES] = { SCOREBOARD_SOURCES, ACCOUNT_ROWS };
 
 struct scoreboard {
-	_Atomic size_t end; /* of the slots that have been used */
-	struct scoreboard_slot slots[SCOREBOARD_SLOTS];
-	struct failure_row sources[SCOREBOARD_SOURCES];
+	struct slots *slots;
+	struct failure_table *tables[TABLES]; /* NULL where they are unmapped */
 };
-
-static uint32_t now_s(void)
-{
-	return (uint32_t)(util_now_ms() / 1000);
-}
 
 /* ---- For the listener ---- */
 
+static size_t table_octets(size_t table)
+{
+	return sizeof(struct failure_table) + rows_of_tables[table] * sizeof(struct failure_row);
+}
+
+static void *map_shared(size_t octets)
+{
+	void *memory =
+		mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void unmap_table(struct scoreboard *scoreboard, size_t table)
+{
+	if (scoreboard->tables[table])
+		(void)munmap(take_ptr(scoreboard->tables[table]), table_octets(table));
+}
+
 int scoreboard_new(struct scoreboard **ret)
 {
-	void *memory = mmap(NULL, sizeof(struct scoreboard), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct scoreboard *scoreboard = *ret = calloc(1, sizeof(*scoreboard));
+	bool is_good = scoreboard && (scoreboard->slots = map_shared(sizeof(struct slots)));
 
-	if (memory == MAP_FAILED)
-		return -errno;
-	*ret = memory;
-	return 0;
+	for (size_t i = 0; i < TABLES && is_good; i++) {
+		scoreboard->tables[i] = map_shared(table_octets(i));
+		is_good = scoreboard->tables[i] &&
+			  getrandom(&scoreboard->tables[i]->key, sizeof(uint64_t), 0) > 0;
+	}
+	return is_good ? 0 : -ENOMEM;
 }
 
 void scoreboard_free(struct scoreboard *scoreboard)
 {
-	if (scoreboard)
-		(void)munmap(scoreboard, sizeof(*scoreboard));
+	if (!scoreboard)
+		return;
+	for (size_t i = 0; i < TABLES; i++)
+		unmap_table(scoreboard, i);
+	if (scoreboard->slots)
+		(void)munmap(scoreboard->slots, sizeof(*scoreboard->slots));
+	free(scoreboard);
 }
 
 void scoreboard_begin(struct scoreboard *scoreboard, size_t slot)
 {
-	scoreboard->slots[slot].user = 0;
-	scoreboard->slots[slot].state = SCOREBOARD_BEFORE_LOGIN;
-	if (scoreboard->end <= slot)
-		scoreboard->end = slot + 1;
+	struct slots *slots = scoreboard->slots;
+
+	slots->slots[slot].user = 0;
+	slots->slots[slot].state = SCOREBOARD_BEFORE_LOGIN;
+	if (slots->end <= slot)
+		slots->end = slot + 1;
 }
 
 void scoreboard_end(struct scoreboard *scoreboard, size_t slot)
 {
-	scoreboard->slots[slot].state = SCOREBOARD_FREE;
+	scoreboard->slots->slots[slot].state = SCOREBOARD_FREE;
 }
 
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot)
 {
-	return scoreboard->slots[slot].state;
+	return scoreboard->slots->slots[slot].state;
 }
 
-void scoreboard_add_failure(struct scoreboard *scoreboard, size_t source)
+/* Of an eviction and a login at once, one succeeds. */
+static bool leave_before_login(struct scoreboard *scoreboard, size_t slot, uint32_t state)
 {
-	if (!scoreboard_has_failures(scoreboard, source))
-		scoreboard_forget(scoreboard, source);
-	scoreboard->sources[source].last_s = now_s();
-	scoreboard->sources[source].failures++;
+	uint32_t before = SCOREBOARD_BEFORE_LOGIN;
+
+	return atomic_compare_exchange_strong(&scoreboard->slots->slots[slot].state, &before,
+					      state);
+}
+
+bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot)
+{
+	return leave_before_login(scoreboard, slot, SCOREBOARD_EVICTED);
+}
+
+static bool has_failures(const struct failure_row *row)
+{
+	return row->failures > 0 && util_now_s() - row->last_s < FORGET_S;
+}
+
+static void forget_failures(struct failure_row *row)
+{
+	row->failures = 0;
+	for (size_t i = 0; i < ATTEMPTS; i++)
+		row->attempts[i] = 0;
 }
 
 bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source)
 {
-	return scoreboard->sources[source].failures > 0 &&
-	       now_s() - scoreboard->sources[source].last_s < FORGET_S;
+	return has_failures(&scoreboard->tables[OF_SOURCES]->rows[source]);
 }
 
 void scoreboard_forget(struct scoreboard *scoreboard, size_t source)
 {
-	scoreboard->sources[source].failures = 0;
+	scoreboard->tables[OF_SOURCES]->rows[source] = (struct failure_row){ 0 };
 }
 
-/* ---- For a session ---- */
-
-/* FNV-1a. Two users with the same digest share a limit. */
-static uint64_t digest_name(const char *name)
+struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source)
 {
-	uint64_t digest = UINT64_C(14695981039346656037);
+	return &scoreboard->tables[OF_SOURCES]->rows[source].quota;
+}
+
+_Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard)
+{
+	return &scoreboard->slots->lost_lines;
+}
+
+/* ---- Failures, for a session before login ---- */
+
+struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref)
+{
+	if (!slot_ref)
+		return NULL;
+	unmap_table(slot_ref->scoreboard, slot_ref->is_trusted ? OF_SOURCES : OF_ACCOUNTS);
+	return slot_ref->is_trusted ? NULL :
+				      scoreboard_quota(slot_ref->scoreboard, slot_ref->source);
+}
+
+/* FNV-1a of a user name, in any case. Two users with the same digest share limits. */
+static uint64_t digest_user(uint64_t key, const char *name)
+{
+	uint64_t digest = UINT64_C(14695981039346656037) ^ key;
 
 	for (; *name; name++)
-		digest = (digest ^ (unsigned char)*name) * UINT64_C(1099511628211);
+		digest = (digest ^ (uint64_t)tolower((unsigned char)*name)) *
+			 UINT64_C(1099511628211);
 	return digest;
 }
 
-void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref)
+#define PASSWORD_BITS 16 /* of a digest: too few to find out the password */
+#define PASSWORD_MASK ((UINT64_C(1) << PASSWORD_BITS) - 1)
+
+/* What tells a failed attempt from others: digests of the user name, and of both. */
+static uint64_t digest_attempt(uint64_t key, const char *user, const char *password)
 {
-	if (slot_ref)
-		scoreboard_add_failure(slot_ref->scoreboard, slot_ref->source);
+	unsigned char digest[DIGEST_OCTETS] = { 0 };
+	uint64_t user_digest = digest_user(key, user);
+	auto_wipe char *text = NULL;
+
+	if (asprintf(&text, "%" PRIx64 " %" PRIx64 " %s", key, user_digest, password) > 0)
+		digest_make(text, strlen(text), digest);
+	return (user_digest & ~PASSWORD_MASK) | (uint64_t)digest[0] << 8 | digest[1];
 }
 
-void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+/* The row where a user's failures count, and the key of its table. NULL: there is no listener. */
+static struct failure_row *find_row(const struct scoreboard_slot_ref *slot_ref, const char *user,
+				    uint64_t *ret_key)
 {
+	struct failure_table *table;
+
 	if (!slot_ref)
-		return;
-	scoreboard_forget(slot_ref->scoreboard, slot_ref->source);
-	slot_ref->scoreboard->slots[slot_ref->slot].user = digest_name(user);
-	scoreboard_note_wake(slot_ref);
+		return NULL;
+	table = slot_ref->scoreboard->tables[slot_ref->is_trusted ? OF_ACCOUNTS : OF_SOURCES];
+	*ret_key = table->key;
+	return &table->rows[slot_ref->is_trusted ? digest_user(table->key, user) % ACCOUNT_ROWS :
+						   slot_ref->source];
 }
 
-unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, unsigned penalty_s,
-			   unsigned max_s)
+void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
+			     const char *password)
 {
-	uint32_t failures = 0;
+	uint64_t key, attempt;
+	struct failure_row *row = find_row(slot_ref, user, &key);
 
-	if (slot_ref && scoreboard_has_failures(slot_ref->scoreboard, slot_ref->source))
-		failures = slot_ref->scoreboard->sources[slot_ref->source].failures;
+	if (!row)
+		return;
+	if (!has_failures(row))
+		forget_failures(row);
+	attempt = digest_attempt(key, user, password);
+	for (size_t i = 0; i < ATTEMPTS; i++) {
+		if (row->attempts[i] == attempt)
+			return;
+	}
+	row->attempts[row->next++ % ATTEMPTS] = attempt;
+	row->failures++;
+	row->last_s = util_now_s();
+}
+
+/* Counts a user's attempts among the last that failed, and may forget them. */
+static uint32_t count_attempts(struct failure_row *row, uint64_t user_digest, bool forgets)
+{
+	uint32_t count = 0;
+
+	for (size_t i = 0; i < ATTEMPTS; i++) {
+		uint64_t attempt = row->attempts[i];
+
+		if (((attempt ^ user_digest) & ~PASSWORD_MASK) != 0)
+			continue;
+		if (!forgets || atomic_compare_exchange_strong(&row->attempts[i], &attempt, 0))
+			count++;
+	}
+	return count;
+}
+
+unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user,
+			   unsigned penalty_s, unsigned max_s)
+{
+	uint64_t key;
+	struct failure_row *row = find_row(slot_ref, user, &key);
+	uint32_t failures = row && has_failures(row) ? row->failures : 0;
+
+	if (failures > 0 && slot_ref->is_trusted)
+		failures = count_attempts(row, digest_user(key, user), false);
 	if (failures < SCOREBOARD_FREE_FAILURES || penalty_s == 0)
 		return 0;
 	for (; failures > SCOREBOARD_FREE_FAILURES && penalty_s < max_s; failures--)
@@ -129,13 +263,38 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, unsigned 
 	return penalty_s < max_s ? penalty_s : max_s;
 }
 
-static unsigned count_sleeping(const struct scoreboard *scoreboard, uint64_t user)
+/* ---- States, for a session ---- */
+
+int scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+{
+	uint64_t key;
+	struct failure_row *row = find_row(slot_ref, user, &key);
+
+	if (!row)
+		return 0;
+	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest_user(0, user);
+	if (!leave_before_login(slot_ref->scoreboard, slot_ref->slot, SCOREBOARD_AWAKE))
+		return -ECANCELED;
+	if (row->failures > 0)
+		row->failures -= count_attempts(row, digest_user(key, user), true);
+	log_limit(NULL);
+	for (size_t i = 0; i < TABLES; i++)
+		unmap_table(slot_ref->scoreboard, i);
+	return 0;
+}
+
+bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)
+{
+	return slot_ref &&
+	       scoreboard_state(slot_ref->scoreboard, slot_ref->slot) == SCOREBOARD_EVICTED;
+}
+
+static unsigned count_sleeping(const struct slots *slots, uint64_t user)
 {
 	unsigned count = 0;
 
-	for (size_t i = 0; i < scoreboard->end && i < SCOREBOARD_SLOTS; i++)
-		count += scoreboard->slots[i].state == SCOREBOARD_ASLEEP &&
-			 scoreboard->slots[i].user == user;
+	for (size_t i = 0; i < slots->end && i < SCOREBOARD_SLOTS; i++)
+		count += slots->slots[i].state == SCOREBOARD_ASLEEP && slots->slots[i].user == user;
 	return count;
 }
 
@@ -146,9 +305,9 @@ int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned m
 
 	if (!slot_ref)
 		return 0;
-	slot = &slot_ref->scoreboard->slots[slot_ref->slot];
+	slot = &slot_ref->scoreboard->slots->slots[slot_ref->slot];
 	slot->state = SCOREBOARD_ASLEEP;
-	if (count_sleeping(slot_ref->scoreboard, slot->user) <= max)
+	if (count_sleeping(slot_ref->scoreboard->slots, slot->user) <= max)
 		return 0;
 	slot->state = SCOREBOARD_AWAKE;
 	return -EDQUOT;
@@ -157,5 +316,5 @@ int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned m
 void scoreboard_note_wake(const struct scoreboard_slot_ref *slot_ref)
 {
 	if (slot_ref)
-		slot_ref->scoreboard->slots[slot_ref->slot].state = SCOREBOARD_AWAKE;
+		slot_ref->scoreboard->slots->slots[slot_ref->slot].state = SCOREBOARD_AWAKE;
 }

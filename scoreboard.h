@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: ISC
  *
- * Memory shared by a listener's sessions: who sleeps, and which clients failed to log in. Each
- * session has a slot, each source of connections a row of failures. A compromised session can write
- * anything there: the worst results are wrong limits and waits. */
+ * Memory that a listener shares with its sessions: one slot for each session, which says whether it
+ * has logged in and sleeps; and, until it logs in, failed logins and log lines by source of
+ * connections. A compromised session can write to what it has of that: before login the worst
+ * result is wrong limits and delays, after login wrong states of sessions. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#define SCOREBOARD_SLOTS 65600
+struct log_quota;
+
+#define SCOREBOARD_SLOTS 65664
 /* Those connected, and some more that are remembered for their failures. */
 #define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4096)
 
@@ -18,6 +23,7 @@
 enum scoreboard_state {
 	SCOREBOARD_FREE,
 	SCOREBOARD_BEFORE_LOGIN,
+	SCOREBOARD_EVICTED, /* before login: it must end, and cannot log in any more */
 	SCOREBOARD_AWAKE,
 	SCOREBOARD_ASLEEP,
 };
@@ -26,7 +32,7 @@ struct scoreboard;
 
 /* ---- For the listener ---- */
 
-/* Returns 0, or what mmap(2) says. Memory is used only for slots that are. */
+/* Returns 0, or what the system says. Memory is used only for slots and sources that are. */
 int scoreboard_new(struct scoreboard **ret);
 
 /* Unmaps it in this process. Takes NULL. */
@@ -37,10 +43,16 @@ void scoreboard_begin(struct scoreboard *scoreboard, size_t slot);
 void scoreboard_end(struct scoreboard *scoreboard, size_t slot);
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot);
 
-/* Notes a failed login from a source; tells whether it has some that still count; forgets them. */
-void scoreboard_add_failure(struct scoreboard *scoreboard, size_t source);
+/* Evicts a session that has not logged in. Returns whether that is so. */
+bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot);
+
+/* Whether a source has failures that still count; forgets all about it. */
 bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source);
 void scoreboard_forget(struct scoreboard *scoreboard, size_t source);
+
+/* What bounds the log lines about a source; and the count of lines that the log did not take. */
+struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source);
+_Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard);
 
 /* ---- For a session ---- */
 
@@ -48,16 +60,28 @@ void scoreboard_forget(struct scoreboard *scoreboard, size_t source);
 struct scoreboard_slot_ref {
 	struct scoreboard *scoreboard;
 	size_t slot, source;
+	bool is_trusted; /* its source: failures count for the account alone */
 };
 
-/* Notes that a login failed, or that `user` has logged in. */
-void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref);
-void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user);
+/* Unmaps what is for sessions of the other kind, trusted or not. Returns the quota of the source's
+ * log lines; NULL: there is none. */
+struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
 
-/* The seconds that a login has to wait after several recent failures in a row from its source:
+/* Notes that a login of `user` has failed. The same password again for the same user
+ * is one failure. */
+void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
+			     const char *password);
+
+/* The seconds that a login as `user` has to wait after several recent failures from its source:
  * `penalty_s`, doubling with each, but at most `max_s`. */
-unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, unsigned penalty_s,
-			   unsigned max_s);
+unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user,
+			   unsigned penalty_s, unsigned max_s);
+
+/* Notes that `user` has logged in: forgets that user's failures, and unmaps what is about sources.
+ * Returns 0, or -ECANCELED if the session has been evicted. */
+int scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user);
+
+bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref);
 
 /* Notes that the session falls asleep or wakes up. Returns 0, or -EDQUOT if `max` sessions of its
  * user sleep already. */

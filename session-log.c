@@ -6,6 +6,7 @@
 #include "auth.h"
 #include "lib/util.h"
 #include "mailbox.h"
+#include "scoreboard.h"
 #include "session.h"
 #include "settings.h"
 
@@ -24,7 +25,6 @@ void session_log_begin(struct session *session)
 	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
 	log_about(LOG_SUBJECT_SESSION, text);
 	log_about(LOG_SUBJECT_PEER, transport_peer(session->transport));
-	log_limit(NULL);
 }
 
 void session_log_tls(const struct session *session, int error)
@@ -114,7 +114,10 @@ static const char *describe_end(int error)
 void session_log_end(const struct session *session, int error)
 {
 	const struct session_sums *sums = &session->sums;
-	const char *reason = session->is_hung_up ? "too many mistakes" : describe_end(error);
+	const char *reason = session->is_hung_up ? "too many mistakes" :
+			     scoreboard_is_evicted(session->slot_ref) ?
+						   "max-logins or max-sessions is reached" :
+						   describe_end(error);
 	const char *peer = transport_peer(session->transport);
 	int64_t ms = util_now_ms() - sums->start_ms;
 	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];

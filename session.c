@@ -33,15 +33,36 @@ const char *session_response_code(int error)
 	}
 }
 
+/* Bad commands in a row that end a session. Each waits longer than the one before it, but for the
+ * first few: a client may try what we do not know. */
+#define BAD_COMMANDS_MAX 20
+#define BAD_COMMANDS_FREE 10
+
+int session_pay(struct session *session)
+{
+	unsigned paid = ++session->bad_commands;
+
+	if (session->bad_commands >= BAD_COMMANDS_MAX)
+		session_hang_up(session);
+	if (paid <= BAD_COMMANDS_FREE)
+		return 0;
+	/* A twentieth of what a failed login waits, twice, three times ... */
+	return transport_pause(session->transport, INT64_C(50) *
+							   session->settings->login_penalty_s *
+							   (paid - BAD_COMMANDS_FREE));
+}
+
 int session_reply_failure(struct session *session, int error, const char *what, const char *which)
 {
 	const char *code = session_response_code(error);
 
-	if (error == -EBUSY)
+	if (error == -EBUSY && session->state != IN_AUTH) /* the log does not hear of it */
 		return reply_err(session, "%s cannot %s: another session has it", code, what);
+	if (error == -EBUSY)
+		return reply_paid_err(session, "%s cannot %s: another session has it", code, what);
 	log_error("cannot %s %s: %s", what, log_quote(which), strerror(-error));
-	return reply_err(session, "%s cannot %s%s", code, what,
-			 error == -ESTALE ? ": it has been replaced, log in again" : "");
+	return reply_paid_err(session, "%s cannot %s%s", code, what,
+			      error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
 
 int session_reply_message_failure(struct session *session, int error, const char *what,
@@ -62,7 +83,8 @@ int session_reply_account_failure(struct session *session, int error, const char
 	else
 		log_error("cannot look up %s in the passwd-file %s: %s", log_quote(user),
 			  log_quote(session->settings->users), strerror(-error));
-	return reply_err(session, "%s cannot look up the account", session_response_code(error));
+	return reply_paid_err(session, "%s cannot look up the account",
+			      session_response_code(error));
 }
 
 bool session_is_read_only(const struct session *session, const struct account *account)

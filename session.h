@@ -13,6 +13,8 @@ struct account;
 struct scoreboard_slot_ref;
 struct tls;
 
+#define SESSION_FAILED_LOGINS_MAX 3 /* in a row: they end the session */
+
 /* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
  * cmd_update() does on its way from TRANSACTION to the end. */
 enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 };
@@ -29,14 +31,16 @@ struct session {
 	struct tls *tls;			    /* NULL: none */
 	const struct scoreboard_slot_ref *slot_ref; /* NULL: there is no listener */
 	struct session_sums sums;
-	enum session_state state;	      /* session_enter() alone assigns it */
-	char *user;			      /* that USER named; NULL: none */
-	unsigned failed_logins, bad_commands; /* in a row */
-	bool is_hung_up;		      /* by us: after too many of either */
-	struct account *account;	      /* from login on */
-	struct mailbox *mailbox;	      /* likewise */
-	bool is_confined;		      /* the sandbox has no more than that mailbox */
-	char *octets;			      /* a buffer for a message that is being sent */
+	enum session_state state;			     /* session_enter() alone assigns it */
+	char *user;					     /* that USER named; NULL: none */
+	unsigned failed_logins;				     /* in a row */
+	uint64_t failed_attempts[SESSION_FAILED_LOGINS_MAX]; /* digests of them */
+	unsigned bad_commands;				     /* in a row; before login, in all */
+	bool is_hung_up;				     /* by us: after too many of either */
+	struct account *account;			     /* from login on */
+	struct mailbox *mailbox;			     /* likewise */
+	bool is_confined; /* the sandbox has no more than that mailbox */
+	char *octets;	  /* a buffer for a message that is being sent */
 };
 
 /* An argument that has been checked. */
@@ -54,12 +58,21 @@ typedef int command_handler(struct session *session, const struct argument *argu
 
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
 #define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
+#define reply_paid_err(session, ...)                             \
+	({                                                       \
+		int r_ = session_pay(session);                   \
+		r_ < 0 ? r_ : reply_err((session), __VA_ARGS__); \
+	})
 
 /* The response code of a failure (RFC 3206): whether trying again later may help. */
 const char *session_response_code(int error);
 
-/* These log a failure of a module below in full, and reply with what concerns the client: "cannot
- * WHAT". The last is for failures to look up an account. */
+/* Lets the client pay for a bad command, or one that the log hears of: after several in a row each
+ * waits for longer, and the last ends the session. The caller replies. */
+int session_pay(struct session *session);
+
+/* These log a failure of a module below in full, let the client pay, and reply with what concerns
+ * the client: "cannot WHAT". The last is for failures to look up an account. */
 int session_reply_failure(struct session *session, int error, const char *what, const char *which);
 int session_reply_message_failure(struct session *session, int error, const char *what,
 				  size_t index);

@@ -5,6 +5,7 @@
 #include "settings.h"
 
 #include "lib/path-template.h"
+#include "lib/peer.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "log.h"
@@ -86,6 +87,24 @@ static int parse_paths(const struct setting *setting, const char *value, void *f
 	longer[count] = strdup(value);
 	longer[count + 1] = NULL;
 	return longer[count] ? 0 : -ENOMEM;
+}
+
+#define NETWORK_SEPARATORS ", \t"
+
+/* Adds the networks of a list. */
+static int parse_networks(const struct setting *setting, const char *value, void *field)
+{
+	auto_free char *copy = strdup(value + strspn(value, NETWORK_SEPARATORS));
+	char *rest = copy, *word;
+	int r = !copy ? -ENOMEM : !*copy ? -EINVAL : 0;
+
+	while (r == 0 && (word = strsep(&rest, NETWORK_SEPARATORS))) {
+		if (*word)
+			r = peer_is_in_network(&in6addr_any, word);
+		if (*word && r >= 0)
+			r = parse_paths(setting, word, field);
+	}
+	return r;
 }
 
 static int parse_number(const struct setting *setting, const char *value, void *field)
@@ -188,7 +207,7 @@ static const struct setting table[] = {
 	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
 	{ YES_NO("log-deletions", log_deletions, "no"),
 	  .help = "yes: the log names every message that is deleted" },
-	{ SECONDS("login-timeout", login_timeout_s, "60", 1),
+	{ SECONDS("login-timeout", login_timeout_s, "180", 1),
 	  .help = "seconds from the start of a connection to a login, in all" },
 	{ SECONDS("idle-timeout", idle_timeout_s, "600", 1),
 	  .help = "seconds without a complete command after which a session ends" },
@@ -198,8 +217,15 @@ static const struct setting table[] = {
 	  .help = "seconds that a failed login waits, doubling with each in a row" },
 	{ SESSIONS("max-sessions", max_sessions, "1000"),
 	  .help = "sessions that a listener serves at once" },
+	{ SESSIONS("max-logins", max_logins, "200"),
+	  .help = "sessions of a listener that have not logged in; then one of the\n"
+		  "\tnetwork that has the most makes way for the next client" },
 	{ SESSIONS("max-sessions-per-source", max_sessions_per_source, "50"),
 	  .help = "the same for one client address; IPv6: for one /64 network" },
+	{ FIELD("trusted-networks", trusted_networks), .parse = parse_networks,
+	  .release = free_list, .expects = "a list of networks like 192.0.2.0/24 and 2001:db8::/32",
+	  .help = "networks without limits and delays by source; may be given several\n"
+		  "\ttimes" },
 	{ SESSIONS("max-sleeping-per-user", max_sleeping_per_user, "10"),
 	  .help = "sessions of one user that may be asleep at once at a listener" },
 };

@@ -46,7 +46,9 @@ struct settings {
 	unsigned sleep_timeout_s;
 	unsigned login_penalty_s;
 	/* Limits of the listener. */
+	char **trusted_networks; /* list that ends in NULL, see lib/peer.h; NULL: none */
 	unsigned max_sessions;
+	unsigned max_logins;
 	unsigned max_sessions_per_source;
 	unsigned max_sleeping_per_user;
 };

@@ -497,6 +497,14 @@ int transport_put_end(struct transport *transport, const char *before, size_t oc
 	return 0;
 }
 
+void transport_put_last(struct transport *transport, const char *line)
+{
+	bool is_in_handshake = transport->current != transport->tls;
+
+	if (transport->out_end == 0 && !is_in_handshake)
+		(void)transport->current->functions->write(transport->current, line, strlen(line));
+}
+
 int transport_pause(struct transport *transport, int64_t ms)
 {
 	int64_t end_ms = util_now_ms() + ms;

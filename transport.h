@@ -77,7 +77,12 @@ void transport_filled(struct transport *transport, size_t octets);
 /* Sends what is in the buffer. */
 int transport_flush(struct transport *transport);
 
-/* The same; then waits for `ms` milliseconds, unless the client is gone or the deadline comes. */
+/* Sends a line, with its CRLF, without waiting, if the client can understand it now: not in a
+ * handshake, nor in the middle of something. For a connection that has ended otherwise. */
+void transport_put_last(struct transport *transport, const char *line);
+
+/* Sends what is in the buffer; then waits for `ms` milliseconds, unless the client is gone or the
+ * deadline comes. */
 int transport_pause(struct transport *transport, int64_t ms);
 
 /* Sends what is in the buffer, ends TLS, and reads what the client still sends: if a socket is

@@ -4,49 +4,55 @@
 #include "lib/peer.h"
 
 #include "lib/util.h"
+#include "lib/wire.h"
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
 
-#define NETWORK_OCTETS 8 /* of an IPv6 address: its /64 is one customer's */
+#define MAPPED_BITS 96 /* before an IPv4 address that is mapped */
 
-static void note_address(const struct in6_addr *address, struct peer *ret)
+void peer_of_address(const struct in6_addr *address, struct peer *ret)
 {
-	*ret = (struct peer){ .source = *address };
+	*ret = (struct peer){ .address = *address };
 	if (IN6_IS_ADDR_V4MAPPED(address)) {
 		(void)inet_ntop(AF_INET, address->s6_addr + 12, ret->text, sizeof(ret->text));
 		ret->is_local = address->s6_addr[12] == IN_LOOPBACKNET;
 	} else {
 		(void)inet_ntop(AF_INET6, address, ret->text, sizeof(ret->text));
 		ret->is_local = IN6_IS_ADDR_LOOPBACK(address);
-		memset(ret->source.s6_addr + NETWORK_OCTETS, 0,
-		       sizeof(ret->source) - NETWORK_OCTETS);
 	}
 }
 
-static void note_address4(const struct in_addr *address, struct peer *ret)
+static struct in6_addr map_address(struct in_addr address)
 {
 	struct in6_addr mapped = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
 
-	memcpy(mapped.s6_addr + 12, address, sizeof(*address));
-	note_address(&mapped, ret);
+	memcpy(mapped.s6_addr + MAPPED_BITS / 8, &address, sizeof(address));
+	return mapped;
+}
+
+/* An address as text. Returns 0 or -EINVAL. */
+static int parse_address(const char *text, struct in6_addr *ret)
+{
+	struct in_addr address4;
+
+	if (inet_pton(AF_INET, text, &address4) == 1) {
+		*ret = map_address(address4);
+		return 0;
+	}
+	return inet_pton(AF_INET6, text, ret) == 1 ? 0 : -EINVAL;
 }
 
 void peer_from_environment(struct peer *ret)
 {
 	static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR" };
-	struct in_addr address4;
-	struct in6_addr address6;
+	struct in6_addr address;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		const char *text = getenv(names[i]);
 
-		if (text && inet_pton(AF_INET, text, &address4) == 1) {
-			note_address4(&address4, ret);
-			return;
-		}
-		if (text && inet_pton(AF_INET6, text, &address6) == 1) {
-			note_address(&address6, ret);
+		if (text && parse_address(text, &address) == 0) {
+			peer_of_address(&address, ret);
 			return;
 		}
 	}
@@ -61,15 +67,49 @@ void peer_of_socket(int fd, struct peer *ret)
 		struct sockaddr_in6 in6;
 		struct sockaddr_storage storage;
 	} address = { 0 };
+	struct in6_addr mapped;
 	socklen_t size = sizeof(address);
 
 	*ret = (struct peer){ .text = "unknown" };
 	if (getpeername(fd, &address.any, &size) < 0)
 		return;
-	if (address.any.sa_family == AF_UNIX)
+	if (address.any.sa_family == AF_UNIX) {
 		peer_from_environment(ret);
-	else if (address.any.sa_family == AF_INET)
-		note_address4(&address.in.sin_addr, ret);
-	else if (address.any.sa_family == AF_INET6)
-		note_address(&address.in6.sin6_addr, ret);
+	} else if (address.any.sa_family == AF_INET) {
+		mapped = map_address(address.in.sin_addr);
+		peer_of_address(&mapped, ret);
+	} else if (address.any.sa_family == AF_INET6) {
+		peer_of_address(&address.in6.sin6_addr, ret);
+	}
+}
+
+void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4)
+{
+	unsigned bits = IN6_IS_ADDR_V4MAPPED(address) ? MAPPED_BITS + bits4 : bits6;
+
+	for (unsigned i = 0; i < sizeof(*address); i++, bits -= bits < 8 ? bits : 8) {
+		if (bits < 8)
+			address->s6_addr[i] &= (unsigned char)(0xff00 >> bits);
+	}
+}
+
+int peer_is_in_network(const struct in6_addr *address, const char *network)
+{
+	size_t octets = strcspn(network, "/");
+	char text[INET6_ADDRSTRLEN] = "";
+	struct in6_addr wanted, cut = *address;
+	uint64_t bits, most;
+
+	if (octets >= sizeof(text))
+		return -EINVAL;
+	memcpy(text, network, octets);
+	if (parse_address(text, &wanted) < 0)
+		return -EINVAL;
+	most = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128;
+	bits = most;
+	if (network[octets] && wire_parse_number(network + octets + 1, most, &bits) < 0)
+		return -EINVAL;
+	peer_cut_address(&wanted, (unsigned)bits, (unsigned)bits);
+	peer_cut_address(&cut, (unsigned)bits, (unsigned)bits);
+	return IN6_ARE_ADDR_EQUAL(&wanted, &cut);
 }

@@ -9,11 +9,25 @@
 struct peer {
 	char text[INET6_ADDRSTRLEN]; /* its address; else "local" or "unknown" */
 	bool is_local;		     /* on this machine; false if in doubt */
-	struct in6_addr source;	     /* IPv4 (mapped into IPv6), or an IPv6 /64; all 0 for others */
+	struct in6_addr address;     /* IPv4 is mapped into IPv6; all 0: no internet address */
 };
+
+/* How much of an address is one source of connections, and one network of sources. */
+#define PEER_SOURCE_BITS 64, 32 /* IPv6: a customer's /64; IPv4 */
+#define PEER_NETWORK_BITS 56, 24
 
 /* The peer of a connected socket. If that has no internet address: peer_from_environment(). */
 void peer_of_socket(int fd, struct peer *ret);
 
+/* The peer at an internet address. */
+void peer_of_address(const struct in6_addr *address, struct peer *ret);
+
 /* The client that the environment names (tcpserver(1), systemd.exec(5)); else a local one. */
 void peer_from_environment(struct peer *ret);
+
+/* Sets all bits of an address to 0 but those of its network. */
+void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4);
+
+/* Whether an address is in a network: "192.0.2.0/24", "2001:db8::/32", or one address. Returns 1,
+ * 0, or -EINVAL if `network` is none. */
+int peer_is_in_network(const struct in6_addr *address, const char *network);

@@ -47,6 +47,11 @@ static inline int64_t util_now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static inline uint32_t util_now_s(void)
+{
+	return (uint32_t)(util_now_ms() / 1000);
+}
+
 static inline void util_free(void *pointer)
 {
 	free(*(void **)pointer);

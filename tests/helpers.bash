@@ -315,6 +315,27 @@ os.execvp(sys.argv[1], sys.argv[1:])' "${wrapper[@]}" "$HANDLER" "${options[@]}"
 	rm port.pipe
 }
 
+# with_client: runs a Python script, from standard input, that has a Client, the port, the pid of the
+# listener and of its children.
+with_client() {
+	{
+		cat "$BATS_TEST_DIRNAME/client.py"
+		cat <<-END
+			import os, signal, subprocess, time; port = $port; listener = ${background[-1]}
+			def children():
+			    return [int(pid) for pid in open(f'/proc/{listener}/task/{listener}/children').read().split()]
+			def wait_for(condition):
+			    end = time.monotonic() + TIMEOUT
+			    while not (result := condition()):
+			        assert time.monotonic() < end
+			        time.sleep(0.01)
+			    return result
+		END
+		cat
+	} >scenario.py
+	timeout 60 /usr/bin/python3 scenario.py
+}
+
 # logged TEXT: waits for a line of the log with this text; the client may be ahead of the server.
 logged() {
 	local watched found=0

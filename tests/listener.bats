@@ -8,17 +8,6 @@ load helpers
 setup() {
 	setup_site
 	make_messages 1
-	cp "$BATS_TEST_DIRNAME/client.py" .
-}
-
-# with_client: runs a Python script, from standard input, that has a Client and the port.
-with_client() {
-	{
-		cat client.py
-		echo "import os, signal, time; port = $port; listener = ${background[-1]}"
-		cat
-	} >scenario.py
-	timeout 50 /usr/bin/python3 scenario.py
 }
 
 @test "a session has its connection and the log, and nothing of the listener" {

@@ -102,6 +102,15 @@ fails() {
 	run ! grep -vE '/(lib|ld\.so)|/proc/|/sys/|/etc/(gnutls|pkcs11|crypto|ssl)|gnutls|O_PATH|/etc/(nsswitch.conf|passwd|group|localtime)"|/users", O_RDONLY' trace
 }
 
+@test "trusted-networks is a list of networks, and what is none is named" {
+	for good in 192.0.2.0/24 '192.0.2.1, 2001:db8::/32' '  ::1	10.0.0.0/8 '; do
+		run -0 "$HANDLER" "--trusted-networks=$good" --check-config
+	done
+	for bad in '' ', ' localhost 192.0.2.0/33 192.0.2/24 '192.0.2.1 ::1/129' 192.0.2.1-192.0.2.9; do
+		fails 64 "trusted-networks: '$bad' is not a list of networks" "--trusted-networks=$bad"
+	done
+}
+
 @test "--help lists every setting with its default" {
 	"$HANDLER" --help >out
 	for line in 'users=...  (default: the systemd credential users, else none)' 'mailbox=...  (default: %h/Maildir)' \
@@ -111,11 +120,12 @@ fails() {
 		'tls-ocsp=...  (default: none)' 'tls-client-ca=...  (default: none)' \
 		'tls-priority=...  (default: @SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers)' \
 		'plaintext-auth=...  (default: local)' 'read-only=...  (default: no)' \
-		'keep-new=...  (default: no)' 'login-timeout=...  (default: 60)' \
+		'keep-new=...  (default: no)' 'login-timeout=...  (default: 180)' \
 		'idle-timeout=...  (default: 600)' 'sleep-timeout=...  (default: 86400)' \
 		'login-penalty=...  (default: 2)' 'log-deletions=...  (default: no)' \
 		'max-sessions=...  (default: 1000)' 'max-sessions-per-source=...  (default: 50)' \
-		'max-sleeping-per-user=...  (default: 10)'; do
+		'max-sleeping-per-user=...  (default: 10)' 'max-logins=...  (default: 200)' \
+		'trusted-networks=...  (default: none)'; do
 		grep -qxF -e "  --$line" out
 	done
 	run ! grep -E '.{101}' out

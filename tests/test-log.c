@@ -46,7 +46,7 @@ static void test_quota(void)
 		  "accepted logins, deletions and the listener's own lines need no quota");
 	(void)tap(log_report_omitted(&quota, "192.0.2.1"), "a report waits for the quota");
 	quota.omitted[LOG_KIND_CONNECTION] = 7;
-	quota.next_s = 0;
+	quota.next_s = quota.report_s = 0;
 	(void)tap(!log_report_omitted(&quota, "192.0.2.1"), "and then is made");
 	(void)count_lines(text, sizeof(text));
 	(void)tap(strcmp(text, "pop3-handler: 8 lines about 192.0.2.1 were omitted: "

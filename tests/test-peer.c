@@ -5,6 +5,7 @@
 
 #include "tap.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,9 +21,11 @@ static struct peer find(const char *text)
 /* Whether two addresses are the same source. */
 static bool is_same(const char *a, const char *b)
 {
-	const struct peer first = find(a), second = find(b);
+	struct peer first = find(a), second = find(b);
 
-	return IN6_ARE_ADDR_EQUAL(&first.source, &second.source);
+	peer_cut_address(&first.address, PEER_SOURCE_BITS);
+	peer_cut_address(&second.address, PEER_SOURCE_BITS);
+	return IN6_ARE_ADDR_EQUAL(&first.address, &second.address);
 }
 
 static bool is_shown(const char *text, const char *expected, bool local)
@@ -30,6 +33,36 @@ static bool is_shown(const char *text, const char *expected, bool local)
 	const struct peer peer = find(text);
 
 	return strcmp(peer.text, expected) == 0 && peer.is_local == local;
+}
+
+static int is_in(const char *address, const char *network)
+{
+	const struct peer peer = find(address);
+
+	return peer_is_in_network(&peer.address, network);
+}
+
+static void test_networks(void)
+{
+	(void)tap(is_in("192.0.2.77", "192.0.2.0/24") == 1, "an address in a network");
+	(void)tap(is_in("192.0.3.1", "192.0.2.0/24") == 0, "and one outside");
+	(void)tap(is_in("192.0.2.130", "192.0.2.200/26") == 0 &&
+			  is_in("192.0.2.193", "192.0.2.200/26") == 1,
+		  "a prefix within an octet");
+	(void)tap(is_in("192.0.2.1", "192.0.2.1") == 1 && is_in("192.0.2.2", "192.0.2.1") == 0,
+		  "one address");
+	(void)tap(is_in("2001:db8:ffff::1", "2001:db8::/32") == 1, "an IPv6 network");
+	(void)tap(is_in("::2", "::1") == 0 && is_in("::1", "::1") == 1, "an IPv6 address");
+	(void)tap(is_in("192.0.2.1", "::/0") == 0 && is_in("::1", "0.0.0.0/0") == 0 &&
+			  is_in("::1", "::/0") == 1 && is_in("192.0.2.1", "0.0.0.0/0") == 1,
+		  "no network has addresses of both kinds");
+	(void)tap(is_in("::ffff:192.0.2.1", "192.0.2.0/24") == 1, "a mapped address is IPv4");
+	for (const char *const *bad =
+		     (const char *const[]){ "", "x", "192.0.2.0/33", "::/129", "192.0.2.0/",
+					    "192.0.2.0/-1", "192.0.2.0/24/1", "192.0.2/24",
+					    "localhost", NULL };
+	     *bad; bad++)
+		(void)tap(is_in("::1", *bad) == -EINVAL, "%s is no network", *bad);
 }
 
 int main(void)
@@ -47,5 +80,6 @@ int main(void)
 	(void)tap(!is_same("192.0.2.1", "192.0.2.2"), "two IPv4 addresses are two sources");
 	(void)tap(is_same("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"), "a /64 is one source");
 	(void)tap(!is_same("2001:db8:0:1::1", "2001:db8:0:2::1"), "two /64 are two");
+	test_networks();
 	return tap_end();
 }

@@ -6,41 +6,104 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static unsigned wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user)
+{
+	return scoreboard_wait_s(slot_ref, user, 2, 15);
+}
+
+static void fail(const struct scoreboard_slot_ref *slot_ref, const char *user, int first, int count)
+{
+	char password[12];
+
+	for (int i = first; i < first + count; i++) {
+		(void)snprintf(password, sizeof(password), "%d", i);
+		scoreboard_note_failure(slot_ref, user, password);
+	}
+}
 
 static void test_waits(struct scoreboard *scoreboard)
 {
 	static const unsigned expected[] = { 0, 0, 0, 2, 4, 8, 15, 15 };
-	const struct scoreboard_slot_ref slot_ref = { scoreboard, 0, 7 };
+	const struct scoreboard_slot_ref slot_ref = { scoreboard, 0, 7, false };
 	bool good = true;
 
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
-		good &= scoreboard_wait_s(&slot_ref, 2, 15) == expected[i];
-		scoreboard_note_failure(&slot_ref);
+		good &= wait_s(&slot_ref, "bob") == expected[i];
+		fail(&slot_ref, "alice", (int)i, 1);
 	}
 	(void)tap(good, "a login waits from the third failure on, twice as long each time");
-	(void)tap(scoreboard_wait_s(&slot_ref, 0, 15) == 0, "without a penalty nobody waits");
-	(void)tap(scoreboard_wait_s(&(struct scoreboard_slot_ref){ scoreboard, 0, 8 }, 2, 15) == 0,
+	(void)tap(scoreboard_wait_s(&slot_ref, "alice", 0, 15) == 0,
+		  "without a penalty nobody waits");
+	(void)tap(wait_s(&(struct scoreboard_slot_ref){ scoreboard, 0, 8, false }, "alice") == 0,
 		  "nor does another source");
-	for (int i = 0; i < 100; i++)
-		scoreboard_note_failure(&slot_ref);
-	(void)tap(scoreboard_wait_s(&slot_ref, 2, 15) == 15, "many failures do not overflow");
+	fail(&slot_ref, "alice", 100, 100);
+	(void)tap(wait_s(&slot_ref, "bob") == 15, "many failures do not overflow");
+	(void)tap(wait_s(NULL, "alice") == 0, "without a listener nobody waits");
+	scoreboard_forget(scoreboard, 7);
+	fail(&slot_ref, "alice", 0, 3);
+	fail(&slot_ref, "alice", 0, 3);
+	(void)tap(wait_s(&slot_ref, "bob") == 2, "the same attempts again are no more failures");
+	fail(&slot_ref, "ALICE", 3, 1);
+	(void)tap(wait_s(&slot_ref, "bob") == 4, "another password is one");
+	fail(&slot_ref, "bob", 0, 1);
+	(void)tap(wait_s(&slot_ref, "bob") == 8, "and the same for another user is one");
+}
+
+/* In a process of its own, since it unmaps the failures. Returns what the login did. */
+static int login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(-scoreboard_note_login(slot_ref, user));
+	(void)waitpid(pid, &status, 0);
+	return -WEXITSTATUS(status);
+}
+
+static unsigned wait_after_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+{
+	scoreboard_begin(slot_ref->scoreboard, slot_ref->slot);
+	return login(slot_ref, user) == 0 ? wait_s(slot_ref, "eve") : UINT_MAX;
+}
+
+static void test_logins(struct scoreboard *scoreboard)
+{
+	const struct scoreboard_slot_ref slot_ref = { scoreboard, 0, 9, false };
+	const struct scoreboard_slot_ref trusted = { scoreboard, 1, 9, true };
+
+	fail(&slot_ref, "alice", 0, 3);
+	fail(&slot_ref, "bob", 0, 3);
+	(void)tap(wait_after_login(&slot_ref, "carol") == 15, "a login forgives nobody else");
+	(void)tap(wait_after_login(&slot_ref, "Alice") == 2, "and all failures of its account");
+	(void)tap(wait_after_login(&slot_ref, "bob") == 0, "so that none is left");
+	fail(&trusted, "alice", 0, 4);
+	(void)tap(wait_s(&trusted, "alice") == 4, "a trusted source waits for one account");
+	(void)tap(wait_s(&trusted, "bob") == 0, "and not for another");
+	(void)tap(wait_s(&slot_ref, "alice") == 0, "nor does another source");
 	scoreboard_begin(scoreboard, 0);
-	scoreboard_note_login(&slot_ref, "alice");
-	(void)tap(scoreboard_wait_s(&slot_ref, 2, 15) == 0, "one that succeeds ends the row");
-	(void)tap(scoreboard_wait_s(NULL, 2, 15) == 0, "without a listener nobody waits");
+	(void)tap(scoreboard_evict(scoreboard, 0) && !scoreboard_evict(scoreboard, 0),
+		  "a session is evicted once");
+	(void)tap(login(&slot_ref, "alice") == -ECANCELED && scoreboard_is_evicted(&slot_ref),
+		  "and then cannot log in");
 }
 
 static void test_sleep(struct scoreboard *scoreboard)
 {
 	const struct scoreboard_slot_ref refs[] = {
-		{ scoreboard, 0, 0 },
-		{ scoreboard, 200, 0 },
-		{ scoreboard, SCOREBOARD_SLOTS - 1, 0 },
+		{ scoreboard, 0, 0, false },
+		{ scoreboard, 200, 0, false },
+		{ scoreboard, SCOREBOARD_SLOTS - 1, 0, false },
 	};
 
 	for (int i = 0; i < 3; i++) {
 		scoreboard_begin(scoreboard, refs[i].slot);
-		scoreboard_note_login(&refs[i], i < 2 ? "alice" : "bob");
+		(void)login(&refs[i], i < 2 ? "alice" : "bob");
 	}
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "one may sleep");
 	(void)tap(scoreboard_note_sleep(&refs[1], 1) == -EDQUOT, "a second of the user may not");
@@ -59,6 +122,7 @@ int main(void)
 	if (scoreboard_new(&scoreboard) < 0)
 		return 1;
 	test_waits(scoreboard);
+	test_logins(scoreboard);
 	test_sleep(scoreboard);
 	scoreboard_free(scoreboard);
 	return tap_end();

@@ -107,7 +107,7 @@ trickle() {
 
 @test "a failed login waits, and the next one twice as long" {
 	options+=(--login-penalty=1 --login-timeout=60)
-	printf '%s\r\n' 'USER alice' 'PASS x' 'USER alice' 'PASS x' 'USER alice' 'PASS apple' QUIT >script
+	printf '%s\r\n' 'USER alice' 'PASS x' 'USER alice' 'PASS y' 'USER alice' 'PASS apple' QUIT >script
 	trace trace trace=ppoll "$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
 	[[ ${lines[2]} == '-ERR [AUTH]'* ]]

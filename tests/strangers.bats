@@ -1,0 +1,344 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What strangers cannot do to a listener: take the places of others, stop it, or make it forget what
+# they did. (What they cannot do to the log is in log.bats.)
+
+load helpers
+
+setup() {
+	setup_site
+	make_messages 1
+}
+
+# --- Places ---
+
+@test "a client that cannot log in any more makes way for the next one, and is told so" {
+	listen_port --max-logins=3
+	with_client <<-'END'
+		first, second, third = (Client(port, source=f'127.0.{i}.1') for i in (1, 2, 2))
+		other = Client(port, source='127.0.3.1')
+		# Of the network that has most of them, the oldest.
+		assert second.hear() == '-ERR [SYS/TEMP] too many clients log in, try again later'
+		assert second.hear() == ''
+		# All networks have one now: the oldest of all.
+		for client in first, third, other:
+		    client.expect('CAPA', '+OK')
+		last = Client(port, source='127.0.4.1')
+		rest = iter(first.hear, '')
+		assert any(line.startswith('-ERR [SYS/TEMP]') for line in rest)
+		last.expect('QUIT', '+OK')
+	END
+	logged 'session from 127.0.2.1 ended before login: max-logins'
+}
+
+@test "20 addresses with 50 idle connections each keep nobody out" {
+	listen_port
+	with_client <<-'END'
+		def connect(i):
+		    client = socket.create_connection(('127.0.0.1', port), TIMEOUT, (f'127.0.{i % 20}.9', 0))
+		    client.recv(100)
+		    return client
+		idle = [connect(i) for i in range(1000)]
+		wait_for(lambda: len(children()) <= 200)
+		with Client(port, source='127.9.9.9').login().socket:
+		    pass
+	END
+}
+
+@test "sessions that have logged in make no room, strangers do for trusted networks" {
+	printf 'user%d:{PLAIN}p\n' {1..4} >"$users"
+	listen_port --max-sessions=3 --max-logins=1 --trusted-networks=127.0.7.1
+	with_client <<-'END'
+		users = [Client(port, source='127.0.0.2').login(f'user{i}', 'p') for i in (1, 2)]
+		stranger = Client(port)
+		refused = Client(port, source='127.0.0.3')
+		assert refused.greeting == '-ERR [SYS/TEMP] too many sessions, try again later'
+		users.append(Client(port, source='127.0.7.1').login('user3', 'p'))
+		assert stranger.hear() == '-ERR [SYS/TEMP] too many clients log in, try again later'
+		refused = Client(port, source='127.0.7.1')
+		assert refused.greeting == '-ERR [SYS/TEMP] too many sessions, try again later'
+		for user in users:
+		    user.expect('QUIT', '+OK')
+	END
+	logged 'connection from 127.0.0.3 refused: max-sessions = 3'
+}
+
+@test "trusted-networks have no limits by source, and their sessions are not ended" {
+	listen_port --max-sessions-per-source=2 --max-logins=2 '--trusted-networks=127.0.7.0/24, ::1'
+	with_client <<-'END'
+		trusted = [Client(port, source=f'127.0.7.{i % 2 + 1}') for i in range(20)]
+		others = [Client(port, source='127.0.8.1') for i in range(2)]
+		assert Client(port, source='127.0.8.1').greeting.startswith('-ERR [SYS/TEMP] too many sessions from your')
+		later = Client(port, source='127.0.9.1')
+		assert others[0].hear().startswith('-ERR [SYS/TEMP]')
+		for client in trusted:
+		    client.expect('QUIT', '+OK')
+	END
+}
+
+@test "a session that is evicted when it logs in is not logged in" {
+	listen_port --max-logins=1
+	with_client <<-'END'
+		first = Client(port)
+		[pid] = children()
+		os.kill(pid, signal.SIGSTOP)
+		second = Client(port, source='127.0.2.1')
+		first.file.write(b'USER alice\r\nPASS apple\r\n')
+		first.file.flush()
+		os.kill(pid, signal.SIGCONT)
+		try:
+		    assert not any(line.endswith('messages') for line in iter(first.hear, ''))
+		except ConnectionResetError:
+		    pass
+		second.login()
+	END
+}
+
+# --- Sessions that do not end ---
+
+@test "a stopped session is killed: evicted, after login-timeout, and when the service ends" {
+	printf '%s\n' 'alice:{PLAIN}apple' 'bob:{PLAIN}b' >"$users"
+	listen_port --max-logins=1 --login-timeout=2
+	with_client <<-'END'
+		def is_ended(pid):
+		    return pid not in children()
+		user = Client(port, source='127.0.1.1').login()
+		[awake] = children()
+		evicted = Client(port, source='127.0.2.1')
+		[first] = set(children()) - {awake}
+		os.kill(first, signal.SIGSTOP)
+		waiting = Client(port, source='127.0.3.1')
+		[second] = set(children()) - {awake, first}
+		os.kill(second, signal.SIGSTOP)
+		wait_for(lambda: is_ended(first))
+		wait_for(lambda: is_ended(second))
+		user.expect('NOOP', '+OK')
+		os.kill(awake, signal.SIGSTOP)
+		os.kill(listener, signal.SIGTERM)
+	END
+	wait "${background[-1]}"
+	[ "$(grep -c 'is killed: it does not end' log)" -eq 3 ]
+}
+
+# --- Crashes ---
+
+@test "after a crash its source waits, and others do not" {
+	listen_port
+	with_client <<-'END'
+		client = Client(port)
+		os.kill(children()[0], signal.SIGSEGV)
+		wait_for(lambda: not children())
+		assert Client(port).greeting == ''
+		Client(port, source='127.0.0.2').login()
+		wait_for(lambda: Client(port).greeting)
+	END
+}
+
+@test "crashes at will keep strangers out for longer and longer, but not trusted networks" {
+	listen_port --trusted-networks=127.0.7.1
+	with_client <<-'END'
+		for i in range(11):
+		    client = Client(port, source=f'127.0.8.{i + 1}')
+		    assert client.greeting, i
+		    os.kill(children()[0], signal.SIGABRT)
+		    wait_for(lambda: not children())
+		assert Client(port, source='127.0.9.1').greeting == ''
+		start = time.monotonic()
+		Client(port, source='127.0.7.1').login().expect('QUIT', '+OK')
+		print('a trusted login took', time.monotonic() - start)
+		# It ends; the next crash makes it longer.
+		wait_for(lambda: Client(port, source='127.0.9.2').greeting)
+		wait_for(lambda: not children())
+		client = Client(port, source='127.0.9.3')
+		os.kill(children()[0], signal.SIGABRT)
+		wait_for(lambda: not children())
+		assert Client(port, source='127.0.9.4').greeting == ''
+	END
+	grep -F 'for 1 seconds only clients of trusted-networks are served' log
+	logged 'for 2 seconds only clients of trusted-networks are served'
+}
+
+# --- Failures ---
+
+# delays USER...: how long the log says that logins of these wait, in order.
+delays() {
+	sed -nE "s/.*login of '([^']*)' from ([^ ]*) waits for ([0-9]+) seconds.*/\1 \2 \3/p" log
+}
+
+@test "every kind of attempt waits after failures of its source" {
+	listen_port --login-penalty=1
+	with_client <<-'END'
+		import base64
+		def plain(*texts):
+		    return 'AUTH PLAIN ' + base64.b64encode('\0'.join(texts).encode()).decode()
+		def fail(*texts):
+		    client = Client(port)
+		    client.expect(plain(*texts), '-ERR [AUTH]')
+		    client.close()
+		for i in range(3):
+		    fail('', 'alice', f'wrong{i}')
+		fail('bob', 'alice', 'apple')
+	END
+	[ "$(delays)" = 'alice 127.0.0.1 1' ]
+}
+
+@test "a success forgives the failures of that account only, whatever its case" {
+	listen_port --login-penalty=1
+	with_client <<-'END'
+		def attempt(user, password, answer):
+		    client = Client(port)
+		    client.expect(f'USER {user}', '+OK')
+		    client.expect(f'PASS {password}', answer)
+		    client.close()
+		    wait_for(lambda: not children())
+		for i in range(2):
+		    attempt('alice', f'wrong{i}', '-ERR [AUTH]')
+		attempt('ALICE', 'wrong2', '-ERR [AUTH]')
+		attempt('alice', 'apple', '+OK')
+		attempt('bob', 'wrong', '-ERR [AUTH]')
+		attempt('carol', 'wrong', '-ERR [AUTH]')
+		attempt('dave', 'wrong', '-ERR [AUTH]')
+		attempt('alice', 'apple', '+OK')
+		attempt('bob', 'wrong again', '-ERR [AUTH]')
+	END
+	delays | tee delays
+	[ "$(cut -d ' ' -f 1 delays | tr '\n' ' ')" = 'alice alice bob ' ]
+}
+
+@test "the same wrong password for the same name again and again is one failure of its source" {
+	listen_port --login-penalty=1
+	with_client <<-'END'
+		def attempt(password, answer):
+		    client = Client(port)
+		    client.expect('USER alice', '+OK')
+		    client.expect(f'PASS {password}', answer)
+		    client.close()
+		for i in range(5):
+		    attempt('old', '-ERR [AUTH]')
+		attempt('apple', '+OK')
+	END
+	[ -z "$(delays)" ]
+}
+
+@test "within a session the same wrong password is answered at once, and fails only once" {
+	listen_port --login-penalty=1
+	with_client <<-'END'
+		client = Client(port)
+		start = time.monotonic()
+		client.expect('AUTH PLAIN AGFsaWNlAHdyb25n', '-ERR [AUTH]')
+		first = time.monotonic() - start
+		for i in range(8):
+		    client.expect('USER alice', '+OK')
+		    client.expect('PASS wrong', '-ERR [AUTH] wrong user name or password')
+		print(first, time.monotonic() - start)
+		client.login()
+	END
+	[ "$(grep -c "login of 'alice' from 127.0.0.1 refused: wrong password" log)" -eq 1 ]
+}
+
+@test "failures from trusted networks delay their account, and no other" {
+	listen_port --login-penalty=1 --trusted-networks=127.0.0.0/8
+	with_client <<-'END'
+		def attempt(user, password, answer):
+		    client = Client(port)
+		    client.expect(f'USER {user}', '+OK')
+		    client.expect(f'PASS {password}', answer)
+		for i in range(4):
+		    attempt('alice', f'wrong{i}', '-ERR [AUTH]')
+		attempt('bob', 'banana split ', '+OK')
+		attempt('alice', 'apple', '+OK')
+	END
+	[ "$(delays | tr '\n' ' ')" = "alice 127.0.0.1 1 alice 127.0.0.1 2 " ]
+}
+
+# --- What a session knows ---
+
+@test "no session has the address of another client in memory, nor after login the table of failures" {
+	needs_root
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
+	listen_port --max-sessions-per-source=1
+	with_client <<-END
+		search = '$BATS_TEST_DIRNAME/search-memory.py'
+		found = lambda pid, *texts: subprocess.run([search, str(pid), *texts], capture_output=True, text=True).stdout.split()
+		mapped = lambda pid: sum(line.count('/dev/zero') for line in open(f'/proc/{pid}/maps'))
+		others = [Client(port, source=f'127.0.{i}.77') for i in range(1, 20)]
+		refused = Client(port, source='127.0.5.77')
+		assert refused.greeting.startswith('-ERR')
+		before = set(children())
+		client = Client(port, source='127.8.8.8')
+		[pid] = set(children()) - before
+		texts = [f'127.0.{i}.77' for i in range(1, 20)] + ['127.8.8.8']
+		assert found(pid, *texts) == ['127.8.8.8'], found(pid, *texts)
+		assert mapped(pid) == 2
+		client.login()
+		assert found(pid, *texts) == ['127.8.8.8']
+		assert mapped(pid) == 1
+	END
+}
+
+# --- At start ---
+
+@test "what the listener was started with does no harm: signals, mask, umask, descriptors" {
+	needs_root
+	cat >start.py <<-'END'
+		import os, signal, sys
+		signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+		signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+		signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1})
+		os.umask(0)
+		for fd in range(10, 20):
+		    os.dup2(os.open('/etc/passwd', os.O_RDONLY), fd)
+		os.execvp(sys.argv[1], sys.argv[1:])
+	END
+	wrapper=(/usr/bin/python3 start.py)
+	listen_port --max-sessions=1
+	with_client <<-'END'
+		for i in range(5):
+		    wait_for(lambda: not children())
+		    Client(port).login().expect('QUIT', '+OK')
+		wait_for(lambda: not children())
+		client = Client(port)
+		for pid in listener, *children():
+		    assert '/etc/passwd' not in [os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]
+		    assert 'Umask:\t0077\n' in open(f'/proc/{pid}/status').readlines()
+		os.kill(listener, signal.SIGTERM)
+	END
+	wait "${background[-1]}"
+}
+
+# --- All at once ---
+
+@test "an attacker with 1,000 addresses does not keep a trusted network from logging in" {
+	echo 'webmail:{PLAIN}w' >>"$users"
+	listen_port --trusted-networks=127.200.0.1 --login-penalty=1
+	with_client <<-'END'
+		import threading
+		stop = threading.Event()
+		def attack(part):
+		    held = []
+		    for i in range(part, 1 << 30, 4):
+		        if stop.is_set():
+		            return
+		        try:
+		            client = socket.create_connection(('127.0.0.1', port), 1, (f'127.{i % 100}.{i // 100 % 10}.1', 0))
+		            client.send((b'USER x\r\nPASS %d\r\n' % i) * (i % 3))
+		            held.append(client)
+		        except OSError:
+		            pass
+		        del held[:-250]
+		threads = [threading.Thread(target=attack, args=[part]) for part in range(4)]
+		for thread in threads:
+		    thread.start()
+		times = []
+		wait_for(lambda: len(children()) >= 200)
+		for i in range(20):
+		    start = time.monotonic()
+		    Client(port, source='127.200.0.1').login('webmail', 'w').expect('QUIT', '+OK')
+		    times.append(time.monotonic() - start)
+		stop.set()
+		for thread in threads:
+		    thread.join()
+		print(sorted(times))
+		assert sorted(times)[10] < 1
+	END
+}
