@@ -85,18 +85,18 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 /* ---- Message files ---- */
 
 /* Opens a message's file, only if it is a regular one; never waits. */
-static int open_file(const struct subdirs *subdirs, struct message *message, void *context)
+static int open_file(struct listing *listing, struct message *message, void *context)
 {
 	struct mailbox_message *ret = context;
 	struct stat status;
-	auto_fd int fd = util_open_regular_file(subdirs->fds[message->subdir], message->name,
-						O_RDONLY, &status);
+	auto_fd int fd = util_open_regular_file(listing->subdirs->fds[message->subdir],
+						message->name, O_RDONLY, &status);
 
 	if (fd < 0)
 		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
 	ret->left_octets = (uint64_t)status.st_size;
 	ret->version = file_stamp_of(&status);
-	if (!listing_can_trust(subdirs, &ret->version))
+	if (!listing_can_trust(listing->subdirs, &ret->version))
 		ret->version = (struct file_stamp){ 0 };
 	ret->fd = take_fd(&fd);
 	return 0;
@@ -104,8 +104,12 @@ static int open_file(const struct subdirs *subdirs, struct message *message, voi
 
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
-	(void)message_at(mailbox, index);
-	return listing_with_file(&mailbox->listing, &mailbox->lock.subdirs, index, open_file, ret);
+	const struct selection one = { .indices = &index, .count = 1 };
+	const struct message *message = message_at(mailbox, index);
+	int r = listing_with_files(&mailbox->listing, &one, util_now_ms() + LISTING_PATIENCE_MS,
+				   open_file, ret);
+
+	return r == 0 && !listing_is_there(message) ? -ENOENT : r;
 }
 
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
@@ -269,16 +273,11 @@ size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices
 
 /* ---- Flags ---- */
 
-/* What is left of marking messages as seen. */
-struct seen {
-	struct listing *listing;
-	int error; /* of the first that could not be changed */
-};
-
-static int mark_file_seen(const struct subdirs *subdirs, struct message *message, void *context)
+/* `context`: the error of the first that could not be changed. */
+static int mark_file_seen(struct listing *listing, struct message *message, void *context)
 {
-	struct seen *seen = context;
-	const int *fds = subdirs->fds;
+	int *error = context;
+	const int *fds = listing->subdirs->fds;
 	auto_free char *name = NULL;
 	int r = maildir_name_add_seen(message->name, &name);
 
@@ -289,27 +288,26 @@ static int mark_file_seen(const struct subdirs *subdirs, struct message *message
 		return r;
 	if (r == 0) {
 		message->subdir = SUBDIR_CUR;
-		r = listing_rename(seen->listing, message, name);
+		r = listing_rename(listing, message, name);
 	}
 	/* -EEXIST: it may be another name of this very file. */
-	if (seen->error == 0 && !(r == -EEXIST && message->others))
-		seen->error = r;
+	if (*error == 0 && !(r == -EEXIST && message->others))
+		*error = r;
 	return 0;
 }
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	struct seen seen = { .listing = &mailbox->listing };
-	int r;
+	int error = 0, r;
 
 	if (!mailbox->lock.subdirs.is_maildir || mailbox->lock.is_read_only)
 		return 0;
-	r = listing_with_files(seen.listing, &mailbox->lock.subdirs, &mailbox->retrieved,
-			       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &seen);
+	r = listing_with_files(&mailbox->listing, &mailbox->retrieved,
+			       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &error);
 	for (size_t i = 0; i < mailbox->retrieved.count; i++)
 		message_at(mailbox, mailbox->retrieved.indices[i])->is_retrieved = false;
 	mailbox->retrieved.count = 0;
-	return seen.error ? seen.error : r;
+	return error ? error : r;
 }
 
 /* ---- Beginning and end ---- */
@@ -334,17 +332,17 @@ static int recover(struct mailbox *mailbox, int64_t deadline_ms)
 static int read_directories(struct mailbox *mailbox, const struct listing *cached,
 			    const struct listing *older)
 {
-	const struct subdirs *subdirs = &mailbox->lock.subdirs;
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
 	/* What is gone must be proved where a record is to be ended. */
-	int r = listing_read(subdirs, deadline_ms, mailbox->lock.left.count > 0, &mailbox->listing);
+	int r = listing_read(&mailbox->lock.subdirs, deadline_ms, mailbox->lock.left.count > 0,
+			     &mailbox->listing);
 
 	if (r == 0)
 		r = recover(mailbox, deadline_ms);
 	if (r == 0)
-		r = listing_merge(&mailbox->listing, cached, older, subdirs);
+		r = listing_merge(&mailbox->listing, cached, older);
 	if (r == 0)
-		r = listing_merge(&mailbox->listing, older, &(struct listing){ 0 }, subdirs);
+		r = listing_merge(&mailbox->listing, older, &(struct listing){ 0 });
 	return r;
 }
 
@@ -358,9 +356,9 @@ static void save_cache(struct mailbox *mailbox)
 		return;
 	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
 		   !mailbox->listing.hides && /* the record may go */
-		   listing_is_unchanged(&mailbox->listing, &lock->subdirs) > 0;
+		   listing_is_unchanged(&mailbox->listing) > 0;
 	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached))
-		cache_save(lock->root_fd, &lock->subdirs, &mailbox->listing, is_whole);
+		cache_save(lock->root_fd, &mailbox->listing, is_whole);
 	mailbox->is_cached = true;
 	mailbox->has_unsaved = false;
 }
@@ -379,8 +377,7 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	if (mailbox->listing.is_torn || mailbox->lock.left.count > 0 ||
 	    mailbox->lock.state_error != 0)
 		return false;
-	report->rename_error =
-		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.subdirs, renamed);
+	report->rename_error = listing_rename_namesakes(&mailbox->listing, renamed);
 	report->renamed = renamed->count;
 	report->renamed_from = renamed->from;
 	report->renamed_to = renamed->to;
@@ -394,10 +391,9 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	auto_listing struct listing cached = { 0 };
 	int r = 0;
 
-	if (!cache_load(lock->root_fd, lock->subdirs.is_maildir, &cached) && lock->state_error == 0)
+	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
-	mailbox->is_cached =
-		lock->left.count == 0 && listing_is_unchanged(&cached, &lock->subdirs) > 0;
+	mailbox->is_cached = lock->left.count == 0 && listing_is_unchanged(&cached) > 0;
 	if (mailbox->is_cached) {
 		mailbox->listing = cached;
 		cached = (struct listing){ 0 };
@@ -465,7 +461,7 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	*ret_has_new = false;
 	/* Namesakes may be old enough now to be renamed. */
 	if (r == 0 && lock->left.count == 0 && listing->namesakes == 0)
-		r = listing_is_unchanged(listing, &lock->subdirs);
+		r = listing_is_unchanged(listing);
 	if (r == 0)
 		r = list_anew(mailbox, ret_has_new);
 	/* A folder's files may change without a trace in its directory. */

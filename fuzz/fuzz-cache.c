@@ -74,14 +74,14 @@ static void check_listing(struct listing *listing)
 }
 
 /* What is saved is loaded. */
-static void check_saving(int fd, const struct subdirs *subdirs, const struct listing *listing)
+static void check_saving(int fd, const struct listing *listing)
 {
 	auto_listing struct listing again = { 0 };
 
-	cache_save(fd, subdirs, listing, true);
+	cache_save(fd, listing, true);
 	if (listing->count == 0)
 		return;
-	FUZZ_CHECK(cache_load(fd, subdirs->is_maildir, &again));
+	FUZZ_CHECK(cache_load(fd, listing->subdirs, &again));
 	FUZZ_CHECK(again.count == listing->count && again.namesakes == listing->namesakes);
 	for (size_t i = 0; i < listing->count; i++) {
 		const struct message *a = &listing->messages[i], *b = &again.messages[i];
@@ -115,12 +115,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	tmpdir_write(fd, CACHE_NAME, cache, octets);
 	FUZZ_CHECK(listing_read(subdirs, 0, false, &listing) == 0 &&
 		   listing.count == ARRAY_SIZE(names));
-	if (cache_load(fd, subdirs->is_maildir, &older)) {
+	if (cache_load(fd, subdirs, &older)) {
 		check_listing(&older);
-		check_saving(fd, subdirs, &older);
-		FUZZ_CHECK(listing_merge(&listing, &older, &(struct listing){ 0 }, subdirs) == 0);
+		check_saving(fd, &older);
+		FUZZ_CHECK(listing_merge(&listing, &older, &(struct listing){ 0 }) == 0);
 		check_listing(&listing);
 	}
-	check_saving(fd, subdirs, &listing);
+	check_saving(fd, &listing);
 	return 0;
 }

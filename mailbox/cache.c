@@ -166,11 +166,10 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 	return true;
 }
 
-static bool take_entries(struct cache *cache, size_t octets, bool is_maildir,
-			 struct listing *listing)
+static bool take_entries(struct cache *cache, size_t octets, struct listing *listing)
 {
 	const struct cache_header *header = &cache->header;
-	struct file_stamp *versions = is_maildir ? NULL : cache_stamps(cache);
+	struct file_stamp *versions = listing->subdirs->is_maildir ? NULL : cache_stamps(cache);
 	struct texts texts = { .end = (const char *)cache + octets };
 
 	texts.next = texts.end - header->texts_octets;
@@ -202,9 +201,9 @@ static bool is_sound(struct cache *cache, size_t octets, int mailbox_fd, bool is
 	       make_checksum(cache, octets) == header->checksum;
 }
 
-bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret)
+bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
 {
-	auto_listing struct listing listing = { 0 };
+	auto_listing struct listing listing = { .subdirs = subdirs };
 	struct stat status;
 	auto_fd int fd = util_open_regular_file(mailbox_fd, CACHE_NAME, O_RDONLY, &status);
 	size_t octets = (size_t)status.st_size;
@@ -213,8 +212,8 @@ bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret)
 	if (fd >= 0 && octets >= sizeof(*cache) && octets <= CACHE_OCTETS_MAX)
 		cache = listing_allocate(&listing, octets, _Alignof(struct cache));
 	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
-	    !is_sound(cache, octets, mailbox_fd, is_maildir) ||
-	    !take_entries(cache, octets, is_maildir, &listing))
+	    !is_sound(cache, octets, mailbox_fd, subdirs->is_maildir) ||
+	    !take_entries(cache, octets, &listing))
 		return false;
 	*ret = listing;
 	listing = (struct listing){ 0 };
@@ -237,7 +236,7 @@ static bool is_worth_keeping(const struct message *message, bool is_maildir)
 
 /* What is being written. */
 struct saver {
-	const struct subdirs *subdirs;
+	const struct listing *listing;
 	struct cache *cache; /* NULL: it is only counted */
 	char *texts;
 	struct cache_header header; /* with the count so far */
@@ -268,13 +267,15 @@ static void put_entry(struct saver *saver, const struct message *message, unsign
 		.subdir = message->subdir,
 		.flags = (uint8_t)flags,
 	};
-	if (!saver->subdirs->is_maildir)
+	if (!saver->listing->subdirs->is_maildir)
 		cache_stamps(saver->cache)[index] =
 			message->version ? *message->version : (struct file_stamp){ 0 };
 }
 
-static void put_messages(struct saver *saver, const struct listing *listing)
+static void put_messages(struct saver *saver)
 {
+	const struct listing *listing = saver->listing;
+
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message message = listing->messages[i];
 		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
@@ -282,29 +283,28 @@ static void put_messages(struct saver *saver, const struct listing *listing)
 
 		if (!listing_is_there(&message) ||
 		    !(saver->header.is_whole ||
-		      is_worth_keeping(&message, saver->subdirs->is_maildir)))
+		      is_worth_keeping(&message, listing->subdirs->is_maildir)))
 			continue;
 		do {
 			put_entry(saver, &message, flags);
 			flags = CACHE_OTHER_NAME;
-		} while (listing_next_name(saver->subdirs, &message));
+		} while (listing_next_name(listing, &message));
 	}
 }
 
 /* NULL: no memory, or it would be too long, or be empty. */
-static struct cache *make_cache(int mailbox_fd, struct saver *saver, const struct listing *listing,
-				size_t *ret_octets)
+static struct cache *make_cache(int mailbox_fd, struct saver *saver, size_t *ret_octets)
 {
 	struct cache_header *header = &saver->header;
 	auto_free struct cache *cache = NULL;
 	struct stat mailbox;
 
-	put_messages(saver, listing);
-	*ret_octets = cache_octets(header, saver->subdirs->is_maildir);
+	put_messages(saver);
+	*ret_octets = cache_octets(header, saver->listing->subdirs->is_maildir);
 	if (header->count == 0 || *ret_octets > CACHE_OCTETS_MAX || fstat(mailbox_fd, &mailbox) < 0)
 		return NULL;
 	header->mailbox_inode = mailbox.st_ino;
-	memcpy(header->stamps, listing->stamps, sizeof(header->stamps));
+	memcpy(header->stamps, saver->listing->stamps, sizeof(header->stamps));
 	cache = malloc(*ret_octets);
 	if (!cache)
 		return NULL;
@@ -312,17 +312,16 @@ static struct cache *make_cache(int mailbox_fd, struct saver *saver, const struc
 	saver->cache = cache;
 	saver->texts = (char *)cache + *ret_octets - header->texts_octets;
 	header->count = header->texts_octets = 0;
-	put_messages(saver, listing);
+	put_messages(saver);
 	cache->header.checksum = make_checksum(cache, *ret_octets);
 	return take_ptr(cache);
 }
 
-void cache_save(int mailbox_fd, const struct subdirs *subdirs, const struct listing *listing,
-		bool is_whole)
+void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 {
-	struct saver saver = { subdirs, .header = { .magic = MAGIC, .is_whole = is_whole } };
+	struct saver saver = { listing, .header = { .magic = MAGIC, .is_whole = is_whole } };
 	size_t octets;
-	auto_free struct cache *cache = make_cache(mailbox_fd, &saver, listing, &octets);
+	auto_free struct cache *cache = make_cache(mailbox_fd, &saver, &octets);
 
 	if (!cache || util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, cache, octets) < 0)
 		(void)unlinkat(mailbox_fd, CACHE_NAME, 0);

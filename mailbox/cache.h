@@ -9,12 +9,11 @@
 
 /* Reads the cache. Returns whether there is one; then *ret is the older listing, which the caller
  * clears: of all messages if it is stable, else of some. */
-bool cache_load(int mailbox_fd, bool is_maildir, struct listing *ret);
+bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret);
 
 /* Replaces the cache: by the whole listing if `is_whole`, else by what would be lost. The caller
  * has the lock. */
-void cache_save(int mailbox_fd, const struct subdirs *subdirs, const struct listing *listing,
-		bool is_whole);
+void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole);
 
 /* Removes what 0.1.0 kept, in two files. */
 void cache_remove_old(int mailbox_fd);

@@ -33,8 +33,7 @@ static void clear_deletion(struct deletion *deletion)
 static int for_each_file(struct deletion *deletion, const struct selection *set,
 			 listing_file_handler *handle)
 {
-	return listing_with_files(deletion->listing, &deletion->lock->subdirs, set,
-				  deletion->deadline_ms, handle, deletion);
+	return listing_with_files(deletion->listing, set, deletion->deadline_ms, handle, deletion);
 }
 
 static size_t index_of(const struct deletion *deletion, const struct message *message)
@@ -46,8 +45,9 @@ static size_t index_of(const struct deletion *deletion, const struct message *me
 
 /* Takes a message that is there into the deletion; if an earlier session has left the record, only
  * if that has it. */
-static int choose(const struct subdirs *subdirs, struct message *message, void *context)
+static int choose(struct listing *listing, struct message *message, void *context)
 {
+	const struct subdirs *subdirs = listing->subdirs;
 	struct deletion *deletion = context;
 	struct message name = *message;
 	struct record_file file;
@@ -57,7 +57,7 @@ static int choose(const struct subdirs *subdirs, struct message *message, void *
 	if (r < 0)
 		return r;
 	message->is_identified = true;
-	while (listing_next_name(subdirs, &name))
+	while (listing_next_name(listing, &name))
 		file.links--;
 	deletion->has_more_links |= file.links > 1 && subdirs->is_maildir;
 	deletion->may_reuse_inodes |= file.born_ns == 0;
@@ -75,7 +75,7 @@ static int prepare_removal(const struct deletion *deletion)
 	int r = 0;
 
 	if (deletion->has_more_links)
-		r = listing_look_again(deletion->listing, &deletion->lock->subdirs);
+		r = listing_look_again(deletion->listing);
 	return r == 0 ? selection_reserve(&deletion->report->removed, deletion->found.count) : r;
 }
 
@@ -152,14 +152,15 @@ static void hide(struct deletion *deletion, struct message *message, int error)
 
 /* Removes a message's file, with all its names. Without a record, the first that stays ends it;
  * with one, only the first of all does, if it will stay for good. */
-static int unlink_file(const struct subdirs *subdirs, struct message *message, void *context)
+static int unlink_file(struct listing *listing, struct message *message, void *context)
 {
+	const int *fds = listing->subdirs->fds;
 	struct deletion *deletion = context;
 	int r;
 
 	do {
-		r = unlinkat(subdirs->fds[message->subdir], message->name, 0) < 0 ? -errno : 0;
-	} while (r == 0 && listing_next_name(subdirs, message));
+		r = unlinkat(fds[message->subdir], message->name, 0) < 0 ? -errno : 0;
+	} while (r == 0 && listing_next_name(listing, message));
 	if (r == -ENOENT || (r < 0 && !deletion->has_record) || may_withdraw(deletion, r))
 		return r;
 	if (r < 0)

@@ -93,8 +93,9 @@ static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 
 /* Begins a read: takes the stamps, and the time before. If a directory has changed just now, it
  * waits some milliseconds for the clock's next tick, which saves reading everything again. */
-static int begin_read(const struct subdirs *subdirs, struct listing *listing, int64_t *ret_now_ns)
+static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 {
+	const struct subdirs *subdirs = listing->subdirs;
 	struct timespec tick;
 
 	for (int i = 0;; i++) {
@@ -123,9 +124,9 @@ bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *s
 
 /* Ends a read that began at `now_ns`: tells what it is worth. `ret_is_sure`: whether stamps that
  * are the same prove that nothing has changed. */
-static int end_read(const struct subdirs *subdirs, struct listing *listing, int64_t now_ns,
-		    bool *ret_is_sure)
+static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 {
+	const struct subdirs *subdirs = listing->subdirs;
 	bool has_clock = subdirs->clock_fd >= 0;
 	int64_t tick_ns = subdirs->is_local ? 0 : REMOTE_TICK_NS;
 	struct file_stamp stamps[SUBDIRS];
@@ -139,14 +140,15 @@ static int end_read(const struct subdirs *subdirs, struct listing *listing, int6
 	return 0;
 }
 
-int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs)
+int listing_is_unchanged(const struct listing *listing)
 {
 	struct file_stamp stamps[SUBDIRS];
-	int r = listing->is_stable ? take_stamps(subdirs, stamps) : 0;
+	int r;
 
-	if (r < 0)
-		return r;
-	return listing->is_stable && are_same_stamps(stamps, listing->stamps);
+	if (!listing->is_stable)
+		return 0;
+	r = take_stamps(listing->subdirs, stamps);
+	return r < 0 ? r : are_same_stamps(stamps, listing->stamps);
 }
 
 /* ---- Memory ---- */
@@ -448,7 +450,7 @@ void listing_drop(struct listing *listing, enum life life)
 
 /* A message as its name tells; the listing owns what it holds. */
 static int add_message(struct listing *listing, const char *name, enum subdir subdir,
-		       uint16_t inode_tag, bool is_maildir)
+		       uint16_t inode_tag)
 {
 	struct message *message =
 		util_grow(listing->messages, listing->count, &listing->capacity, sizeof(*message));
@@ -464,7 +466,7 @@ static int add_message(struct listing *listing, const char *name, enum subdir su
 		return -ENOMEM;
 	listing->count++;
 	message->unique_octets = message->name_octets;
-	if (is_maildir) {
+	if (listing->subdirs->is_maildir) {
 		message->unique_octets = (uint16_t)maildir_name_unique_octets(name);
 		message->arrival_us = maildir_name_arrival_us(name);
 		(void)maildir_name_size_octets(name, &message->octets);
@@ -490,14 +492,15 @@ static int is_message(int dir_fd, const struct dirent64 *entry)
 }
 
 /* In a folder the name says all. Some file systems number an inode anew at times. */
-static uint16_t make_tag(const struct subdirs *subdirs, uint64_t inode)
+static uint16_t make_tag(const struct listing *listing, uint64_t inode)
 {
-	return subdirs->keeps_inodes && subdirs->is_maildir ? (uint16_t)(inode % UINT16_MAX + 1) :
-							      0;
+	if (!listing->subdirs->keeps_inodes || !listing->subdirs->is_maildir)
+		return 0;
+	return (uint16_t)(inode % UINT16_MAX + 1);
 }
 
-static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const char *entries,
-		       size_t octets, struct listing *listing)
+static int add_entries(struct listing *listing, enum subdir subdir, const char *entries,
+		       size_t octets)
 {
 	const char *end = entries + octets;
 	int r = 0;
@@ -505,19 +508,18 @@ static int add_entries(const struct subdirs *subdirs, enum subdir subdir, const 
 	while (entries < end && r >= 0) {
 		const struct dirent64 *entry = (const void *)entries;
 
-		r = is_message(subdirs->fds[subdir], entry);
+		r = is_message(listing->subdirs->fds[subdir], entry);
 		if (r > 0)
 			r = add_message(listing, entry->d_name, subdir,
-					make_tag(subdirs, entry->d_ino), subdirs->is_maildir);
+					make_tag(listing, entry->d_ino));
 		entries += entry->d_reclen;
 	}
 	return r < 0 ? r : 0;
 }
 
-static int read_subdir(const struct subdirs *subdirs, enum subdir subdir, char *buffer,
-		       struct listing *listing)
+static int read_subdir(struct listing *listing, enum subdir subdir, char *buffer)
 {
-	int fd = subdirs->fds[subdir], r = 0;
+	int fd = listing->subdirs->fds[subdir], r = 0;
 
 	if (fd < 0)
 		return 0;
@@ -528,23 +530,23 @@ static int read_subdir(const struct subdirs *subdirs, enum subdir subdir, char *
 
 		if (octets <= 0)
 			return octets < 0 ? -errno : 0;
-		r = add_entries(subdirs, subdir, buffer, (size_t)octets, listing);
+		r = add_entries(listing, subdir, buffer, (size_t)octets);
 	}
 	return r;
 }
 
 /* Reads the directories once, in the order in which a file moves, from new to cur. A file that is
  * renamed meanwhile may be read under both of its names, or under none. */
-static int read_names(const struct subdirs *subdirs, struct listing *listing, bool *ret_is_sure)
+static int read_names(struct listing *listing, bool *ret_is_sure)
 {
 	auto_free char *buffer = malloc(ENTRIES_OCTETS);
 	int64_t now_ns;
-	int r = buffer ? begin_read(subdirs, listing, &now_ns) : -ENOMEM;
+	int r = buffer ? begin_read(listing, &now_ns) : -ENOMEM;
 
 	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++)
-		r = read_subdir(subdirs, subdir, buffer, listing);
+		r = read_subdir(listing, subdir, buffer);
 	if (r == 0)
-		r = end_read(subdirs, listing, now_ns, ret_is_sure);
+		r = end_read(listing, now_ns, ret_is_sure);
 	return r == 0 && listing->count > 0 ? sort_names(listing) : r;
 }
 
@@ -570,7 +572,7 @@ static size_t find_first(const struct listing *listing, const size_t *indices,
 
 /* Adds the messages of an earlier read that a torn one lacks. Returns 1 if both have read the very
  * same names, 0 or a failure. */
-static int add_earlier(struct listing *listing, const struct listing *earlier, bool is_maildir)
+static int add_earlier(struct listing *listing, const struct listing *earlier)
 {
 	size_t read = listing->count, same = 0;
 	struct listing fresh = *listing; /* in its order, while more are added behind it */
@@ -587,8 +589,8 @@ static int add_earlier(struct listing *listing, const struct listing *earlier, b
 			same += compare_messages(&fresh.messages[like], message) == 0;
 		}
 		if (!is_there)
-			r = add_message(listing, message->name, message->subdir, message->inode_tag,
-					is_maildir);
+			r = add_message(listing, message->name, message->subdir,
+					message->inode_tag);
 		if (r < 0)
 			return r;
 		fresh.messages = listing->messages;
@@ -634,17 +636,16 @@ static size_t count_namesakes(const struct listing *listing, size_t index)
 	return end - index;
 }
 
-static int identify(const struct subdirs *subdirs, const struct message *message,
+static int identify(const struct listing *listing, const struct message *message,
 		    struct record_file *ret)
 {
-	return record_identify(subdirs->fds[message->subdir], message->name, ret);
+	return record_identify(listing->subdirs->fds[message->subdir], message->name, ret);
 }
 
 /* Tells the files behind several names with one unique part from each other: the names of one file
  * become one message; of several files the first keeps its unique-id, and the others get stand-ins.
  * Returns how many messages are left. */
-static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing,
-			  struct message *messages, size_t count)
+static ssize_t tell_apart(struct listing *listing, struct message *messages, size_t count)
 {
 	auto_free struct namesake *found = calloc(count, sizeof(*found));
 	size_t found_count = 0, left = 0;
@@ -652,11 +653,11 @@ static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing
 
 	for (size_t i = 0; i < count && r == 0; i++) {
 		found[found_count].message = messages[i];
-		r = identify(subdirs, &messages[i], &found[found_count].file);
+		r = identify(listing, &messages[i], &found[found_count].file);
 		if (r == 0) {
 			uint64_t inode = found[found_count].file.inode;
 
-			found[found_count++].message.inode_tag = make_tag(subdirs, inode);
+			found[found_count++].message.inode_tag = make_tag(listing, inode);
 		} else if (r == -ENOENT) { /* renamed since it was read */
 			listing->is_torn = true;
 			r = 0;
@@ -683,7 +684,7 @@ static ssize_t tell_apart(const struct subdirs *subdirs, struct listing *listing
 }
 
 /* Makes the unique-ids of a sorted listing differ. */
-static int resolve_namesakes(const struct subdirs *subdirs, struct listing *listing)
+static int resolve_namesakes(struct listing *listing)
 {
 	struct message *messages = listing->messages;
 	size_t left = 0, same;
@@ -693,7 +694,7 @@ static int resolve_namesakes(const struct subdirs *subdirs, struct listing *list
 
 		same = count_namesakes(listing, i);
 		if (same > 1)
-			kept = tell_apart(subdirs, listing, messages + i, same);
+			kept = tell_apart(listing, messages + i, same);
 		if (kept < 0)
 			return (int)kept;
 		memmove(messages + left, messages + i, (size_t)kept * sizeof(*messages));
@@ -719,21 +720,21 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 }
 
 /* Renames all names of a message's file, if that has not changed for a while. */
-static int rename_namesake(const struct subdirs *subdirs, struct message message,
+static int rename_namesake(const struct listing *listing, struct message message,
 			   struct listing_renamed *renamed)
 {
 	struct record_file file;
 	bool is_renamed = false;
 	uint64_t random;
-	int r = identify(subdirs, &message, &file);
+	int r = identify(listing, &message, &file);
 
-	if (r < 0 || now_on_disk_ns(subdirs) - file.changed_ns <= NAMESAKE_QUIET_NS)
+	if (r < 0 || now_on_disk_ns(listing->subdirs) - file.changed_ns <= NAMESAKE_QUIET_NS)
 		return r == -ENOENT ? 0 : r;
 	if (getrandom(&random, sizeof(random), 0) < 0)
 		return -errno;
 	do {
 		auto_free char *name = NULL;
-		int fd = subdirs->fds[message.subdir];
+		int fd = listing->subdirs->fds[message.subdir];
 
 		r = maildir_name_make_unique(message.name, random, &name);
 		if (r == 0)
@@ -744,19 +745,18 @@ static int rename_namesake(const struct subdirs *subdirs, struct message message
 		}
 		renamed->count += r == 0 && !is_renamed;
 		is_renamed |= r == 0;
-	} while (r == 0 && listing_next_name(subdirs, &message));
+	} while (r == 0 && listing_next_name(listing, &message));
 	return r;
 }
 
-int listing_rename_namesakes(const struct listing *listing, const struct subdirs *subdirs,
-			     struct listing_renamed *ret)
+int listing_rename_namesakes(const struct listing *listing, struct listing_renamed *ret)
 {
 	ret->count = 0;
 	for (size_t i = 0; i < listing->count; i++) {
 		int r = 0;
 
 		if (listing->messages[i].is_namesake)
-			r = rename_namesake(subdirs, listing->messages[i], ret);
+			r = rename_namesake(listing, listing->messages[i], ret);
 		if (r < 0)
 			return r;
 	}
@@ -768,17 +768,17 @@ int listing_rename_namesakes(const struct listing *listing, const struct subdirs
 /* Reads once more, and adds what earlier reads have shown unless that is gone: if the directories
  * have not changed during this read. Where stamps are too coarse to prove that, two equal reads in
  * a row will do, but not for a proof. */
-static int read_again(const struct subdirs *subdirs, bool must_prove, struct listing *listing)
+static int read_again(struct listing *listing, bool must_prove)
 {
 	auto_listing struct listing earlier = *listing;
 	bool is_sure = false;
 	int r;
 
-	*listing = (struct listing){ 0 };
-	r = read_names(subdirs, listing, &is_sure);
+	*listing = (struct listing){ .subdirs = earlier.subdirs };
+	r = read_names(listing, &is_sure);
 	if (r < 0 || (is_sure && !listing->is_torn))
 		return r;
-	r = add_earlier(listing, &earlier, subdirs->is_maildir);
+	r = add_earlier(listing, &earlier);
 	listing->is_torn |=
 		must_prove || r <= 0 || !are_same_stamps(listing->stamps, earlier.stamps);
 	return r < 0 ? r : 0;
@@ -787,7 +787,7 @@ static int read_again(const struct subdirs *subdirs, bool must_prove, struct lis
 int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
 		 struct listing *ret)
 {
-	auto_listing struct listing listing = { 0 };
+	auto_listing struct listing listing = { .subdirs = subdirs };
 	bool is_late = false, is_last;
 	int r;
 
@@ -795,9 +795,9 @@ int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_p
 		/* At least two; the last begins when stamps of whole seconds are old enough. */
 		is_last = is_late;
 		is_late = util_now_ms() >= deadline_ms;
-		r = read_again(subdirs, must_prove, &listing);
+		r = read_again(&listing, must_prove);
 		if (r == 0 && (!listing.is_torn || is_last))
-			r = resolve_namesakes(subdirs, &listing);
+			r = resolve_namesakes(&listing);
 	} while (r == 0 && listing.is_torn && !is_last);
 	if (r < 0)
 		return r;
@@ -835,7 +835,7 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
  * must not pass to another when the first of them is gone, or an older one comes. A newer listing
  * that has the first as it is knows better. */
 static int keep_unique_id(struct listing *listing, const struct message *known,
-			  const struct listing *newer, const struct subdirs *subdirs)
+			  const struct listing *newer)
 {
 	size_t index = find_first(listing, NULL, known, compare_unique_parts), count = 0;
 	struct message *first = &listing->messages[index], *owner = NULL;
@@ -844,7 +844,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	int r;
 
 	if (index == listing->count || compare_unique_parts(first, known) != 0 ||
-	    first->is_namesake || find_like(newer, first) || identify(subdirs, first, &file) < 0)
+	    first->is_namesake || find_like(newer, first) || identify(listing, first, &file) < 0)
 		return 0;
 	if (!known->is_namesake && known->inode_tag != 0)
 		count = count_namesakes(listing, index);
@@ -868,26 +868,26 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	return r;
 }
 
-int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer,
-		  const struct subdirs *subdirs)
+int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer)
 {
+	bool is_maildir = listing->subdirs->is_maildir;
+
 	for (size_t i = 0; i < older->count; i++) {
 		const struct message *known = &older->messages[i];
 		struct message *message = find_like(listing, known);
 		int r = 0;
 
-		if (!message && subdirs->is_maildir) {
-			r = keep_unique_id(listing, known, newer, subdirs);
+		if (!message && is_maildir) {
+			r = keep_unique_id(listing, known, newer);
 			message = find_like(listing, known);
 		}
 		if (r < 0)
 			return r;
 		if (!message || known->octets == LISTING_SIZE_UNKNOWN)
 			continue;
-		if (subdirs->is_maildir &&
-		    !maildir_name_allows_octets(message->name, known->octets))
+		if (is_maildir && !maildir_name_allows_octets(message->name, known->octets))
 			continue;
-		if (!subdirs->is_maildir && known->version)
+		if (!is_maildir && known->version)
 			r = listing_set_version(listing, message, known->version);
 		if (r < 0)
 			return r;
@@ -936,9 +936,9 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 
 /* ---- Message files ---- */
 
-bool listing_next_name(const struct subdirs *subdirs, struct message *message)
+bool listing_next_name(const struct listing *listing, struct message *message)
 {
-	const struct other_name *other = subdirs->is_maildir ? message->others : NULL;
+	const struct other_name *other = listing->subdirs->is_maildir ? message->others : NULL;
 
 	if (!other)
 		return false;
@@ -966,14 +966,14 @@ static int move_texts(struct message *message, const struct message *found, stru
 
 /* Only an undisturbed read shows which messages are gone. However often it is called, the listing
  * holds no memory of names that are no more. */
-int listing_look_again(struct listing *listing, const struct subdirs *subdirs)
+int listing_look_again(struct listing *listing)
 {
 	auto_listing struct listing fresh = { 0 };
 	struct block *blocks = listing->blocks, **end = &fresh.blocks;
-	int r = listing_read(subdirs, 0, true, &fresh);
+	int r = listing_read(listing->subdirs, 0, true, &fresh);
 
 	if (r == 0 && (listing->namesakes > 0 || fresh.namesakes > 0))
-		r = listing_merge(&fresh, listing, &(struct listing){ 0 }, subdirs);
+		r = listing_merge(&fresh, listing, &(struct listing){ 0 });
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < listing->count && r == 0; i++) {
@@ -996,19 +996,18 @@ int listing_look_again(struct listing *listing, const struct subdirs *subdirs)
 }
 
 /* Whether a name is another message's now: those that share a unique part may swap names. */
-static bool has_other_file(const struct listing *listing, const struct subdirs *subdirs,
-			   const struct message *message)
+static bool has_other_file(const struct listing *listing, const struct message *message)
 {
 	struct record_file file;
 
 	return listing->namesakes > 0 && message->inode_tag != 0 &&
-	       identify(subdirs, message, &file) == 0 &&
-	       make_tag(subdirs, file.inode) != message->inode_tag;
+	       identify(listing, message, &file) == 0 &&
+	       make_tag(listing, file.inode) != message->inode_tag;
 }
 
 /* Calls `handle` for the files of some messages, and leaves those that it does not find. */
-static int handle_files(struct listing *listing, const struct subdirs *subdirs,
-			struct selection *left, listing_file_handler *handle, void *context)
+static int handle_files(struct listing *listing, struct selection *left,
+			listing_file_handler *handle, void *context)
 {
 	size_t count = left->count;
 
@@ -1018,16 +1017,16 @@ static int handle_files(struct listing *listing, const struct subdirs *subdirs,
 		int r = 0;
 
 		while (listing_is_there(message)) {
-			r = has_other_file(listing, subdirs, message) ?
-				    -ENOENT :
-				    handle(subdirs, message, context);
-			if (r != -ENOENT || !listing_next_name(subdirs, message))
+			r = -ENOENT;
+			if (!has_other_file(listing, message))
+				r = handle(listing, message, context);
+			if (r != -ENOENT || !listing_next_name(listing, message))
 				break;
 		}
 		if (r < 0 && r != -ENOENT)
 			return r;
 		/* In a folder the name is all there is to find a message by. */
-		if (r == -ENOENT && !subdirs->is_maildir)
+		if (r == -ENOENT && !listing->subdirs->is_maildir)
 			listing_set_life(message, LIFE_VANISHED);
 		else if (r == -ENOENT)
 			left->indices[left->count++] = left->indices[i];
@@ -1035,9 +1034,8 @@ static int handle_files(struct listing *listing, const struct subdirs *subdirs,
 	return 0;
 }
 
-int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
-		       const struct selection *selection, int64_t deadline_ms,
-		       listing_file_handler *handle, void *context)
+int listing_with_files(struct listing *listing, const struct selection *selection,
+		       int64_t deadline_ms, listing_file_handler *handle, void *context)
 {
 	auto_selection struct selection left = { 0 };
 	size_t count = selection ? selection->count : listing->count;
@@ -1048,25 +1046,15 @@ int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = selection_add(&left, selection ? selection->indices[i] : i);
 	while (r == 0) {
-		r = handle_files(listing, subdirs, &left, handle, context);
+		r = handle_files(listing, &left, handle, context);
 		if (r < 0 || left.count == 0)
 			break;
 		if (is_late)
 			return -EAGAIN;
 		is_late = util_now_ms() >= deadline_ms;
-		r = listing_look_again(listing, subdirs);
+		r = listing_look_again(listing);
 	}
 	return r;
-}
-
-int listing_with_file(struct listing *listing, const struct subdirs *subdirs, size_t index,
-		      listing_file_handler *handle, void *context)
-{
-	const struct selection one = { .indices = &index, .count = 1 };
-	int r = listing_with_files(listing, subdirs, &one, util_now_ms() + LISTING_PATIENCE_MS,
-				   handle, context);
-
-	return r == 0 && !listing_is_there(&listing->messages[index]) ? -ENOENT : r;
 }
 
 /* ---- Selections ---- */

@@ -73,8 +73,9 @@ struct message {
 struct block;
 
 struct listing {
-	struct message *messages; /* in the order of arrival */
-	struct block *blocks;	  /* what messages point to */
+	const struct subdirs *subdirs; /* borrowed */
+	struct message *messages;      /* in the order of arrival */
+	struct block *blocks;	       /* what messages point to */
 	size_t count, capacity;
 	size_t namesakes;     /* messages with is_namesake */
 	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
@@ -104,7 +105,7 @@ void listing_clear(struct listing *listing);
 #define auto_listing __attribute__((cleanup(listing_clear)))
 
 /* Whether the directories' times show that nothing has changed. Returns 1, 0 or a failure. */
-int listing_is_unchanged(const struct listing *listing, const struct subdirs *subdirs);
+int listing_is_unchanged(const struct listing *listing);
 
 /* Whether a file with this stamp that changes again will have another: with the margin that its
  * file system needs. */
@@ -115,8 +116,8 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 
 /* Takes over what an older listing of the same mailbox knows: sizes, and the unique-ids of messages
  * that had a namesake, where one that is newer than that does not have them otherwise. */
-int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer,
-		  const struct subdirs *subdirs);
+int listing_merge(struct listing *listing, const struct listing *older,
+		  const struct listing *newer);
 
 /* What listing_rename_namesakes() has done. */
 struct listing_renamed {
@@ -126,8 +127,7 @@ struct listing_renamed {
 
 /* Renames the files of messages that have a namesake and have not changed for a while, so that each
  * has a unique part of its own; needs the lock. Then the listing must be read again. */
-int listing_rename_namesakes(const struct listing *listing, const struct subdirs *subdirs,
-			     struct listing_renamed *ret);
+int listing_rename_namesakes(const struct listing *listing, struct listing_renamed *ret);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
@@ -170,25 +170,19 @@ static inline bool listing_is_there(const struct message *message)
 int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to);
 
 /* Goes on to another name of a message's file. Returns whether there is one. */
-bool listing_next_name(const struct subdirs *subdirs, struct message *message);
+bool listing_next_name(const struct listing *listing, struct message *message);
 
 /* Acts on a message's file, by its present name. -ENOENT: there is no such file. */
-typedef int listing_file_handler(const struct subdirs *subdirs, struct message *message,
-				 void *context);
+typedef int listing_file_handler(struct listing *listing, struct message *message, void *context);
 
 /* Calls `handle` for the file of each message (NULL: of all); renamed files are looked for. Returns
  * 0 when each message has been handled or is known to be gone, what `handle` returned if that is a
  * failure, or -EAGAIN: at `deadline_ms`, some files were neither found nor known to be gone. */
-int listing_with_files(struct listing *listing, const struct subdirs *subdirs,
-		       const struct selection *selection, int64_t deadline_ms,
-		       listing_file_handler *handle, void *context);
-
-/* The same for one message. -ENOENT: it is gone. */
-int listing_with_file(struct listing *listing, const struct subdirs *subdirs, size_t index,
-		      listing_file_handler *handle, void *context);
+int listing_with_files(struct listing *listing, const struct selection *selection,
+		       int64_t deadline_ms, listing_file_handler *handle, void *context);
 
 /* Finds all names that the messages of a Maildir have now, and notes which messages are gone. */
-int listing_look_again(struct listing *listing, const struct subdirs *subdirs);
+int listing_look_again(struct listing *listing);
 
 /* ---- Selections ---- */
 
