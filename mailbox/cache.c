@@ -155,7 +155,6 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 		.arrival_us = entry->arrival_us,
 		.octets = entry->octets,
 		.version = version && version->inode != 0 ? version : NULL,
-		.name_octets = entry->name_octets,
 		.unique_octets = entry->unique_octets,
 		.inode_tag = entry->inode_tag,
 		.subdir = entry->subdir,
@@ -242,26 +241,28 @@ struct saver {
 	struct cache_header header; /* with the count so far */
 };
 
-static void put_text(struct saver *saver, const char *text, size_t octets)
+static void put_text(struct saver *saver, const char *text)
 {
+	size_t octets = strlen(text) + 1;
+
 	if (saver->cache)
-		memcpy(saver->texts + saver->header.texts_octets, text, octets + 1);
-	saver->header.texts_octets += octets + 1;
+		memcpy(saver->texts + saver->header.texts_octets, text, octets);
+	saver->header.texts_octets += octets;
 }
 
 static void put_entry(struct saver *saver, const struct message *message, unsigned flags)
 {
 	size_t index = saver->header.count++;
 
-	put_text(saver, message->name, message->name_octets);
+	put_text(saver, message->name);
 	if (flags & CACHE_STAND_IN)
-		put_text(saver, message->stand_in, WIRE_UNIQUE_ID_MAX);
+		put_text(saver, message->stand_in);
 	if (!saver->cache)
 		return;
 	saver->cache->entries[index] = (struct cache_entry){
 		.arrival_us = message->arrival_us,
 		.octets = message->octets,
-		.name_octets = message->name_octets,
+		.name_octets = (uint16_t)strlen(message->name),
 		.unique_octets = message->unique_octets,
 		.inode_tag = message->inode_tag,
 		.subdir = message->subdir,

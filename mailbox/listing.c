@@ -184,28 +184,26 @@ void *listing_allocate(struct listing *listing, size_t octets, size_t alignment)
 	return block->octets + start;
 }
 
-static char *copy_text(struct listing *listing, const char *text, size_t octets)
+static char *copy_text(struct listing *listing, const char *text)
 {
-	char *copy = listing_allocate(listing, octets + 1, 1);
+	size_t octets = strlen(text) + 1;
+	char *copy = listing_allocate(listing, octets, 1);
 
-	if (copy) {
-		memcpy(copy, text, octets);
-		copy[octets] = '\0';
-	}
-	return copy;
+	return copy ? memcpy(copy, text, octets) : NULL;
 }
 
 /* Copies the texts of another listing's message, which stays as it is on failure. */
 static int copy_texts(struct listing *listing, struct message *message)
 {
-	const char *name = copy_text(listing, message->name, message->name_octets);
-	const char *stand_in = message->stand_in;
+	const char *stand_in = NULL;
 
-	if (stand_in)
-		stand_in = copy_text(listing, stand_in, WIRE_UNIQUE_ID_MAX);
-	if (!name || (message->stand_in && !stand_in))
+	if (message->stand_in) {
+		stand_in = copy_text(listing, message->stand_in);
+		if (!stand_in)
+			return -ENOMEM;
+	}
+	if (listing_rename(listing, message, message->name) < 0)
 		return -ENOMEM;
-	message->name = name;
 	message->stand_in = stand_in;
 	return 0;
 }
@@ -290,13 +288,10 @@ static int give_stand_in(struct listing *listing, struct message *message, uint6
 
 int listing_rename(struct listing *listing, struct message *message, const char *name)
 {
-	size_t octets = strlen(name);
-	const char *copy = copy_text(listing, name, octets);
-
-	if (!copy)
+	name = copy_text(listing, name);
+	if (!name)
 		return -ENOMEM;
-	message->name = copy;
-	message->name_octets = (uint16_t)octets;
+	message->name = name;
 	return 0;
 }
 
@@ -325,7 +320,7 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 {
 	struct other_name *other =
 		listing_allocate(listing, sizeof(*other), _Alignof(struct other_name));
-	const char *copy = copy_text(listing, name, strlen(name));
+	const char *copy = copy_text(listing, name);
 
 	if (!other || !copy)
 		return -ENOMEM;
@@ -465,7 +460,7 @@ static int add_message(struct listing *listing, const char *name, enum subdir su
 	if (listing_rename(listing, message, name) < 0)
 		return -ENOMEM;
 	listing->count++;
-	message->unique_octets = message->name_octets;
+	message->unique_octets = (uint16_t)strlen(name);
 	if (listing->subdirs->is_maildir) {
 		message->unique_octets = (uint16_t)maildir_name_unique_octets(name);
 		message->arrival_us = maildir_name_arrival_us(name);
@@ -943,7 +938,6 @@ bool listing_next_name(const struct listing *listing, struct message *message)
 	if (!other)
 		return false;
 	message->name = other->name;
-	message->name_octets = (uint16_t)strlen(other->name);
 	message->subdir = (uint8_t)other->subdir;
 	message->others = other->next;
 	return true;
@@ -954,7 +948,6 @@ static int move_texts(struct message *message, const struct message *found, stru
 {
 	if (found) {
 		message->name = found->name;
-		message->name_octets = found->name_octets;
 		message->stand_in = found->stand_in;
 		message->others = found->others;
 		message->subdir = found->subdir;

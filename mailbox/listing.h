@@ -58,8 +58,7 @@ struct message {
 		struct file_stamp *version; /* in a folder: what has this size; NULL: unknown */
 		struct other_name *others;  /* in a Maildir */
 	};
-	uint16_t name_octets;	/* of all of the name, */
-	uint16_t unique_octets; /* and of the part that never changes */
+	uint16_t unique_octets; /* of the part of the name that never changes */
 	uint16_t inode_tag;	/* differs for most other inodes; 0: not known */
 	uint8_t subdir;		/* of enum subdir */
 	uint8_t life : 2;	/* of enum life; see listing_set_life() */
