@@ -224,16 +224,6 @@ static int compare_octets(const char *a, size_t a_octets, const char *b, size_t 
 	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
 }
 
-static int compare_unique_ids(const struct message *a, const struct message *b)
-{
-	const char *a_text, *b_text;
-	size_t a_octets, b_octets;
-
-	listing_unique_id(a, &a_text, &a_octets);
-	listing_unique_id(b, &b_text, &b_octets);
-	return compare_octets(a_text, a_octets, b_text, b_octets);
-}
-
 /* Whether a name could be taken for a stand-in. It gets one, so nobody can forge a unique-id. */
 static bool looks_like_stand_in(const char *text, size_t octets)
 {
@@ -351,10 +341,11 @@ static int compare_unique_parts(const struct message *a, const struct message *b
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
-/* The order of the messages in a listing: of those that share a unique part, the one that has it as
- * its unique-id comes first. */
-static int compare_identities(const struct message *a, const struct message *b)
+/* For qsort(3) and bsearch(3): the order of the messages in a listing. Of those that share a unique
+ * part, the one that has it as its unique-id comes first. */
+static int compare_identities(const void *left, const void *right)
 {
+	const struct message *a = left, *b = right;
 	int order = compare_unique_parts(a, b);
 
 	if (order == 0)
@@ -362,15 +353,10 @@ static int compare_identities(const struct message *a, const struct message *b)
 	return order == 0 && a->is_namesake ? strcmp(a->stand_in, b->stand_in) : order;
 }
 
-/* For qsort(3). */
-static int compare_listed(const void *a, const void *b)
+/* For qsort(3): the order of arrival; 0: the same file name. */
+static int compare_messages(const void *left, const void *right)
 {
-	return compare_identities(a, b);
-}
-
-/* The order of arrival; 0: the same file name. */
-static int compare_messages(const struct message *a, const struct message *b)
-{
+	const struct message *a = left, *b = right;
 	int order = compare_unique_parts(a, b);
 
 	if (order == 0)
@@ -378,54 +364,27 @@ static int compare_messages(const struct message *a, const struct message *b)
 	return order != 0 ? order : a->subdir - b->subdir;
 }
 
-/* What a message is sorted by: it is small, and most often enough. */
-struct sort_key {
-	uint64_t arrival_us;
-	size_t index;
-};
-
-/* For qsort_r(3). */
-static int compare_sort_keys(const void *left, const void *right, void *messages)
-{
-	const struct sort_key *a = left, *b = right;
-	int order;
-
-	if (a->arrival_us != b->arrival_us)
-		return a->arrival_us < b->arrival_us ? -1 : 1;
-	order = compare_messages((const struct message *)messages + a->index,
-				 (const struct message *)messages + b->index);
-	return order != 0 ? order : (a->index > b->index) - (a->index < b->index);
-}
-
 /* Sorts the names that have been read, and what they point to: later passes read memory in order.
- * Of a name that was read several times, one is kept. */
+ * Of a name that was read several times, one is kept. On failure the listing can only be cleared.
+ */
 static int sort_names(struct listing *listing)
 {
-	auto_free struct sort_key *keys = reallocarray(NULL, listing->count, sizeof(*keys));
-	auto_listing struct listing sorted = *listing;
-	struct listing unsorted = *listing;
+	auto_listing struct listing unsorted = { .blocks = take_ptr(listing->blocks) };
+	struct message *messages = listing->messages;
+	size_t count = listing->count;
 
-	sorted.blocks = NULL;
-	sorted.capacity = listing->count;
-	sorted.messages = reallocarray(NULL, sorted.capacity, sizeof(*sorted.messages));
-	sorted.count = 0;
-	if (!keys || !sorted.messages)
-		return -ENOMEM;
-	for (size_t i = 0; i < listing->count; i++)
-		keys[i] = (struct sort_key){ listing->messages[i].arrival_us, i };
-	qsort_r(keys, listing->count, sizeof(*keys), compare_sort_keys, listing->messages);
-	for (size_t i = 0; i < listing->count; i++) {
-		struct message *message = &sorted.messages[sorted.count];
+	listing->count = 0;
+	qsort(messages, count, sizeof(*messages), compare_messages);
+	for (size_t i = 0; i < count; i++) {
+		struct message *message = &messages[listing->count];
 
-		*message = listing->messages[keys[i].index];
-		if (i > 0 && compare_messages(message, message - 1) == 0)
+		if (i > 0 && compare_messages(&messages[i], message - 1) == 0)
 			continue;
-		if (copy_texts(&sorted, message) < 0)
+		*message = messages[i];
+		if (copy_texts(listing, message) < 0)
 			return -ENOMEM;
-		sorted.count++;
+		listing->count++;
 	}
-	*listing = sorted;
-	sorted = unsorted; /* to be cleared */
 	return 0;
 }
 
@@ -545,43 +504,53 @@ static int read_names(struct listing *listing, bool *ret_is_sure)
 	return r == 0 && listing->count > 0 ? sort_names(listing) : r;
 }
 
-/* The first message that is not before `key` in an order, which is the listing's own or that of
- * these indices. */
-static size_t find_first(const struct listing *listing, const size_t *indices,
-			 const struct message *key,
-			 int (*compare)(const struct message *, const struct message *))
+/* How many messages have the unique part of `like`, from this index on. */
+static size_t count_namesakes(const struct listing *listing, size_t index,
+			      const struct message *like)
+{
+	size_t end = index;
+
+	while (end < listing->count && compare_unique_parts(&listing->messages[end], like) == 0)
+		end++;
+	return end - index;
+}
+
+/* Finds the messages with the unique part of `like`, of another listing of this mailbox. Returns
+ * how many there are. */
+static size_t find_namesakes(const struct listing *listing, const struct message *like,
+			     struct message **ret_first)
 {
 	size_t low = 0, high = listing->count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		size_t index = indices ? indices[middle] : middle;
 
-		if (compare(&listing->messages[index], key) < 0)
+		if (compare_unique_parts(&listing->messages[middle], like) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low;
+	*ret_first = listing->messages + low;
+	return count_namesakes(listing, low, like);
 }
 
 /* Adds the messages of an earlier read that a torn one lacks. Returns 1 if both have read the very
  * same names, 0 or a failure. */
 static int add_earlier(struct listing *listing, const struct listing *earlier)
 {
-	size_t read = listing->count, same = 0;
 	struct listing fresh = *listing; /* in its order, while more are added behind it */
+	size_t same = 0;
 
 	for (size_t i = 0; i < earlier->count; i++) {
 		const struct message *message = &earlier->messages[i];
-		size_t like = find_first(&fresh, NULL, message, compare_unique_parts);
+		struct message *like;
+		size_t left = find_namesakes(&fresh, message, &like);
 		bool is_there = false;
 		int r = 0;
 
-		for (; like < read && compare_unique_parts(&fresh.messages[like], message) == 0;
-		     like++) {
-			is_there |= fresh.messages[like].inode_tag == message->inode_tag;
-			same += compare_messages(&fresh.messages[like], message) == 0;
+		for (; left > 0; left--, like++) {
+			is_there |= like->inode_tag == message->inode_tag;
+			same += compare_messages(like, message) == 0;
 		}
 		if (!is_there)
 			r = add_message(listing, message->name, message->subdir,
@@ -590,13 +559,9 @@ static int add_earlier(struct listing *listing, const struct listing *earlier)
 			return r;
 		fresh.messages = listing->messages;
 	}
-	if (listing->count > read) {
-		int r = sort_names(listing);
-
-		if (r < 0)
-			return r;
-	}
-	return listing->count == read && same == read && same == earlier->count;
+	if (listing->count > fresh.count && sort_names(listing) < 0)
+		return -ENOMEM;
+	return listing->count == fresh.count && same == fresh.count && same == earlier->count;
 }
 
 /* ---- Namesakes: messages with one unique part ---- */
@@ -618,17 +583,6 @@ static int compare_namesakes(const void *left, const void *right)
 	if (a->modified_ns != b->modified_ns)
 		return a->modified_ns < b->modified_ns ? -1 : 1;
 	return (a->inode > b->inode) - (a->inode < b->inode);
-}
-
-/* How many messages have the unique part of that at `index`, the first of them. */
-static size_t count_namesakes(const struct listing *listing, size_t index)
-{
-	size_t end = index + 1;
-
-	while (end < listing->count &&
-	       compare_unique_parts(&listing->messages[index], &listing->messages[end]) == 0)
-		end++;
-	return end - index;
 }
 
 static int identify(const struct listing *listing, const struct message *message,
@@ -674,7 +628,7 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 			r = give_stand_in(listing, &messages[left], found[i].file.inode);
 		left++;
 	}
-	qsort(messages, left, sizeof(*messages), compare_listed);
+	qsort(messages, left, sizeof(*messages), compare_identities);
 	return r < 0 ? r : (ssize_t)left;
 }
 
@@ -687,7 +641,7 @@ static int resolve_namesakes(struct listing *listing)
 	for (size_t i = 0; i < listing->count; i += same) {
 		ssize_t kept = 1;
 
-		same = count_namesakes(listing, i);
+		same = count_namesakes(listing, i, &messages[i]);
 		if (same > 1)
 			kept = tell_apart(listing, messages + i, same);
 		if (kept < 0)
@@ -806,15 +760,15 @@ int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_p
  * this mailbox; NULL: there is none. */
 static struct message *find_like(const struct listing *listing, const struct message *like)
 {
-	size_t index = find_first(listing, NULL, like, compare_identities);
-	struct message *found = listing->messages + index;
+	struct message *found = NULL;
 
-	if (index == listing->count || compare_identities(found, like) != 0)
-		return NULL;
-	return found->inode_tag == 0 || like->inode_tag == 0 ||
-			       found->inode_tag == like->inode_tag ?
-		       found :
-		       NULL;
+	if (listing->count > 0)
+		found = bsearch(like, listing->messages, listing->count, sizeof(*like),
+				compare_identities);
+	if (found && found->inode_tag != 0 && like->inode_tag != 0 &&
+	    found->inode_tag != like->inode_tag)
+		found = NULL;
+	return found;
 }
 
 bool listing_has_new(const struct listing *listing, const struct listing *older)
@@ -832,18 +786,16 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 static int keep_unique_id(struct listing *listing, const struct message *known,
 			  const struct listing *newer)
 {
-	size_t index = find_first(listing, NULL, known, compare_unique_parts), count = 0;
-	struct message *first = &listing->messages[index], *owner = NULL;
+	struct message *first, *owner = NULL;
+	size_t count = find_namesakes(listing, known, &first);
 	char stand_in[WIRE_UNIQUE_ID_MAX + 1];
 	struct record_file file;
 	int r;
 
-	if (index == listing->count || compare_unique_parts(first, known) != 0 ||
-	    first->is_namesake || find_like(newer, first) || identify(listing, first, &file) < 0)
+	if (count == 0 || first->is_namesake || find_like(newer, first) ||
+	    identify(listing, first, &file) < 0)
 		return 0;
-	if (!known->is_namesake && known->inode_tag != 0)
-		count = count_namesakes(listing, index);
-	for (size_t i = 1; i < count; i++) {
+	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
 		if (first[i].inode_tag == known->inode_tag)
 			owner = &first[i];
 	}
@@ -859,7 +811,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	}
 	if (r == 0)
 		r = give_stand_in(listing, first, file.inode);
-	qsort(first, count_namesakes(listing, index), sizeof(*first), compare_listed);
+	qsort(first, count, sizeof(*first), compare_identities);
 	return r;
 }
 
@@ -891,24 +843,27 @@ int listing_merge(struct listing *listing, const struct listing *older, const st
 	return 0;
 }
 
-/* For qsort_r(3): compares the unique-ids of two indices. */
-static int compare_indices(const void *left, const void *right, void *messages)
+/* For qsort(3) and bsearch(3): pointers to messages. */
+static int compare_unique_ids(const void *left, const void *right)
 {
-	return compare_unique_ids((const struct message *)messages + *(const size_t *)left,
-				  (const struct message *)messages + *(const size_t *)right);
+	const struct message *const *a = left, *const *b = right;
+	const char *a_text, *b_text;
+	size_t a_octets, b_octets;
+
+	listing_unique_id(*a, &a_text, &a_octets);
+	listing_unique_id(*b, &b_text, &b_octets);
+	return compare_octets(a_text, a_octets, b_text, b_octets);
 }
 
 static int index_unique_ids(struct listing *listing)
 {
-	if (listing->by_unique_id || listing->count == 0)
-		return 0;
-	listing->by_unique_id = reallocarray(NULL, listing->count, sizeof(size_t));
+	listing->by_unique_id = reallocarray(NULL, listing->count, sizeof(*listing->by_unique_id));
 	if (!listing->by_unique_id)
 		return -ENOMEM;
 	for (size_t i = 0; i < listing->count; i++)
-		listing->by_unique_id[i] = i;
-	qsort_r(listing->by_unique_id, listing->count, sizeof(size_t), compare_indices,
-		listing->messages);
+		listing->by_unique_id[i] = &listing->messages[i];
+	qsort(listing->by_unique_id, listing->count, sizeof(*listing->by_unique_id),
+	      compare_unique_ids);
 	return 0;
 }
 
@@ -916,16 +871,17 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 {
 	const struct message key = { .name = unique_id,
 				     .unique_octets = (uint16_t)strlen(unique_id) };
-	int r = index_unique_ids(listing);
-	size_t i;
+	const struct message *wanted = &key, **found;
 
-	if (r < 0)
-		return r;
-	i = find_first(listing, listing->by_unique_id, &key, compare_unique_ids);
-	if (i == listing->count ||
-	    compare_unique_ids(&listing->messages[listing->by_unique_id[i]], &key) != 0)
+	if (listing->count == 0)
 		return -ENOENT;
-	*ret_index = listing->by_unique_id[i];
+	if (!listing->by_unique_id && index_unique_ids(listing) < 0)
+		return -ENOMEM;
+	found = bsearch(&wanted, listing->by_unique_id, listing->count, sizeof(*found),
+			compare_unique_ids);
+	if (!found)
+		return -ENOENT;
+	*ret_index = (size_t)(*found - listing->messages);
 	return 0;
 }
 

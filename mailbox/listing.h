@@ -76,12 +76,12 @@ struct listing {
 	struct message *messages;      /* in the order of arrival */
 	struct block *blocks;	       /* what messages point to */
 	size_t count, capacity;
-	size_t namesakes;     /* messages with is_namesake */
-	size_t *by_unique_id; /* indices, sorted by unique-id; NULL until somebody asks */
-	struct file_stamp stamps[SUBDIRS]; /* all 0: there is no such directory */
-	bool is_torn;			   /* it may lack messages, */
-	bool hides;			   /* and does: those that a record deletes */
-	bool is_stable;			   /* if the stamps are the same later, so is the listing */
+	size_t namesakes;		     /* messages with is_namesake */
+	const struct message **by_unique_id; /* sorted; NULL until somebody asks */
+	struct file_stamp stamps[SUBDIRS];   /* all 0: there is no such directory */
+	bool is_torn;			     /* it may lack messages, */
+	bool hides;			     /* and does: those that a record deletes */
+	bool is_stable; /* if the stamps are the same later, so is the listing */
 };
 
 /* Some messages of a listing, by their indices. */
