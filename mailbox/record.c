@@ -11,11 +11,7 @@
 #include "lib/util.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stddef.h>
-#include <sys/stat.h>
 
 /* The state file grows by this: what file systems allocate. */
 #define BLOCK_OCTETS 4096
@@ -164,51 +160,36 @@ int record_clear(int state_fd)
 	return util_pwrite(state_fd, &no_record, sizeof(no_record), 0);
 }
 
-/* Reads as many keys as the header says, if the file is long enough. */
+/* Reads a whole record, if the file is long enough for as many keys as the header says. */
 static int read_whole_record(int state_fd, const struct record_header *header, struct record **ret)
 {
+	size_t octets = record_octets(header->count);
 	auto_free struct record *record = NULL;
 	struct stat status;
 	ssize_t n;
 
 	if (fstat(state_fd, &status) < 0)
 		return -errno;
-	if (header->count > (uint64_t)status.st_size / sizeof(struct record_key))
+	if (header->magic != MAGIC || header->count == 0 ||
+	    header->count > (uint64_t)status.st_size / sizeof(struct record_key))
 		return -EBADMSG;
-	record = malloc(record_octets(header->count));
+	record = malloc(octets);
 	if (!record)
 		return -ENOMEM;
-	n = util_pread(state_fd, record, record_octets(header->count), 0);
+	n = util_pread(state_fd, record, octets, 0);
 	if (n < 0)
 		return (int)n;
 	/* Another process may write it while one that has no lock reads. */
-	if ((size_t)n < record_octets(header->count) ||
-	    memcmp(&record->header, header, sizeof(*header)) != 0)
+	if ((size_t)n < octets || memcmp(&record->header, header, sizeof(*header)) != 0)
 		return -EBADMSG;
 	*ret = take_ptr(record);
-	return 0;
-}
-
-static int check_record(int state_fd, int mailbox_fd, struct record *record)
-{
-	const struct record_header *header = &record->header;
-	struct record_header here = { 0 };
-	int r = locate_record(state_fd, mailbox_fd, &here);
-
-	if (r == 0)
-		r = digest_check_seal(record, record_octets(header->count), record->header.seal);
-	if (r < 0)
-		return r;
-	if (header->state_inode != here.state_inode)
-		return -EBADMSG;
-	/* A copy made of hard links has the very state file of the other mailbox. */
-	return header->mailbox_inode != here.mailbox_inode ? -EMLINK : 0;
+	return digest_check_seal(*ret, octets, (*ret)->header.seal);
 }
 
 int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
 {
 	auto_free struct record *record = NULL;
-	struct record_header header = { 0 };
+	struct record_header header = { 0 }, here = { 0 };
 	ssize_t n = util_pread(state_fd, &header, sizeof(header), 0);
 	int r;
 
@@ -216,15 +197,16 @@ int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
 		return (int)n;
 	if (memcmp(&header, &no_record, sizeof(header)) == 0)
 		return 0;
-	if (header.magic != MAGIC || header.count == 0)
-		return -EBADMSG;
 	r = read_whole_record(state_fd, &header, &record);
+	if (r == 0)
+		r = locate_record(state_fd, mailbox_fd, &here);
 	if (r < 0)
 		return r;
-	assert(record);
-	r = check_record(state_fd, mailbox_fd, record);
-	if (r < 0)
-		return r;
+	if (header.state_inode != here.state_inode)
+		return -EBADMSG;
+	/* A copy made of hard links has the very state file of the other mailbox. */
+	if (header.mailbox_inode != here.mailbox_inode)
+		return -EMLINK;
 	memmove(record, record->keys, header.count * sizeof(*record->keys));
 	ret_keys->count = ret_keys->capacity = header.count;
 	ret_keys->keys = (struct record_key *)take_ptr(record);
@@ -257,19 +239,18 @@ int record_write(int state_fd, int mailbox_fd, struct record_keys *keys)
 
 int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)
 {
-	uint64_t blocks = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS;
+	size_t blocks = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS;
+	size_t octets = blocks * BLOCK_OCTETS;
 	auto_free char *nothing = NULL;
-	size_t missing;
 
-	if (state_octets >= blocks * BLOCK_OCTETS)
+	if (state_octets >= octets)
 		return 0;
-	missing = (size_t)(blocks * BLOCK_OCTETS - state_octets);
-	nothing = calloc(1, missing);
+	nothing = calloc(1, octets - state_octets);
 	if (!nothing)
 		return -ENOMEM;
 	/* Syncs the name of a new file, so that a commit needs only to be written. */
 	if (state_octets == 0 && fsync(mailbox_fd) < 0)
 		return -errno;
 	/* Octets, and not a hole: they have blocks on the disk. */
-	return util_pwrite(state_fd, nothing, missing, state_octets);
+	return util_pwrite(state_fd, nothing, octets - state_octets, state_octets);
 }
