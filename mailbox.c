@@ -31,9 +31,8 @@ struct mailbox {
 	struct selection marked, retrieved;
 	struct deletion_report deletion; /* the last */
 	struct mailbox_report report;
-	struct listing_renamed renamed; /* the report points to it */
-	bool has_unsaved;		/* something that the cache should have */
-	bool is_cached;			/* the listing is in the cache, or need not be */
+	bool has_unsaved; /* something that the cache should have */
+	bool is_cached;	  /* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -366,7 +365,6 @@ static void save_cache(struct mailbox *mailbox)
 /* Gives messages that share a unique part one of their own. Returns whether there were any. */
 static bool rename_namesakes(struct mailbox *mailbox)
 {
-	struct listing_renamed *renamed = &mailbox->renamed;
 	struct mailbox_report *report = &mailbox->report;
 
 	if (mailbox->listing.namesakes == 0)
@@ -377,11 +375,9 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	if (mailbox->listing.is_torn || mailbox->lock.left.count > 0 ||
 	    mailbox->lock.state_error != 0)
 		return false;
-	report->rename_error = listing_rename_namesakes(&mailbox->listing, renamed);
-	report->renamed = renamed->count;
-	report->renamed_from = renamed->from;
-	report->renamed_to = renamed->to;
-	return renamed->count > 0;
+	report->rename_error = listing_rename_namesakes(&mailbox->listing, &report->renamed,
+							report->renamed_from, report->renamed_to);
+	return report->renamed > 0;
 }
 
 /* Lists what is there, without what an earlier session has deleted. `older`: the listing before. */

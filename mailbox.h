@@ -12,6 +12,7 @@
 
 #include "lib/file-stamp.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +30,7 @@ struct mailbox_report {
 	size_t hidden;	/* messages that are deleted, but whose files could not be removed yet */
 	int error;	/* why (negative errno), or why else a record could not be ended; or 0 */
 	size_t renamed; /* messages that had the unique part of another; of the first, the names */
-	const char *renamed_from, *renamed_to;
+	char renamed_from[NAME_MAX + 1], renamed_to[NAME_MAX + 1];
 	int rename_error; /* why not all of these (negative errno), or 0 */
 };
 

@@ -46,25 +46,19 @@ static_assert(sizeof(STAND_IN_PREFIX) - 1 + DIGEST_HEX_OCTETS == WIRE_UNIQUE_ID_
 
 static int take_stamps(const struct subdirs *subdirs, struct file_stamp ret_stamps[SUBDIRS])
 {
-	for (size_t i = 0; i < SUBDIRS; i++) {
-		int r = 0;
+	int r = 0;
 
+	for (size_t i = 0; i < SUBDIRS && r == 0; i++) {
 		ret_stamps[i] = (struct file_stamp){ 0 };
 		if (subdirs->fds[i] >= 0)
 			r = file_stamp_take(subdirs->fds[i], &ret_stamps[i]);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
 static bool are_same_stamps(const struct file_stamp a[SUBDIRS], const struct file_stamp b[SUBDIRS])
 {
-	for (size_t i = 0; i < SUBDIRS; i++) {
-		if (!file_stamp_is_same(&a[i], &b[i]))
-			return false;
-	}
-	return true;
+	return memcmp(a, b, SUBDIRS * sizeof(*a)) == 0;
 }
 
 /* Whether the next change of a directory will show, if it happens after `now_ns`. */
@@ -224,20 +218,16 @@ static int compare_octets(const char *a, size_t a_octets, const char *b, size_t 
 	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
 }
 
-/* Whether a name could be taken for a stand-in. It gets one, so nobody can forge a unique-id. */
-static bool looks_like_stand_in(const char *text, size_t octets)
+/* A lone "_" is not used, though RFC 1939 would allow it. What could be taken for a stand-in gets
+ * one, so nobody can forge a unique-id. */
+static bool is_good_unique_id(const char *text, size_t octets)
 {
 	size_t prefix = sizeof(STAND_IN_PREFIX) - 1;
 
-	return octets == WIRE_UNIQUE_ID_MAX && memcmp(text, STAND_IN_PREFIX, prefix) == 0 &&
-	       strspn(text + prefix, "0123456789abcdef") >= DIGEST_HEX_OCTETS;
-}
-
-/* A lone "_" is not used, though RFC 1939 would allow it. */
-static bool is_good_unique_id(const char *text, size_t octets)
-{
-	return wire_is_unique_id(text, octets) && !(octets == 1 && *text == '_') &&
-	       !looks_like_stand_in(text, octets);
+	if (!wire_is_unique_id(text, octets) || (octets == 1 && *text == '_'))
+		return false;
+	return octets < WIRE_UNIQUE_ID_MAX || memcmp(text, STAND_IN_PREFIX, prefix) != 0 ||
+	       strspn(text + prefix, "0123456789abcdef") < DIGEST_HEX_OCTETS;
 }
 
 /* Makes a stand-in from the unique part of a name, and of a namesake also from its inode, which
@@ -245,19 +235,16 @@ static bool is_good_unique_id(const char *text, size_t octets)
 static int make_stand_in(const struct message *message, uint64_t inode,
 			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
-	auto_free char *text = NULL;
-	char detail[24] = "";
-	int octets;
+	char *text;
+	int octets = asprintf(&text, "%.*s/%ju", message->unique_octets, message->name,
+			      (uintmax_t)inode);
 
-	if (inode != 0)
-		(void)snprintf(detail, sizeof(detail), "/%ju", (uintmax_t)inode);
-	octets = asprintf(&text, "%.*s%s", message->unique_octets, message->name, detail);
 	if (octets < 0)
-		text = NULL;
-	if (!text)
 		return -ENOMEM;
 	memcpy(ret_stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
-	digest_make_hex(text, (size_t)octets, ret_stand_in + sizeof(STAND_IN_PREFIX) - 1);
+	digest_make_hex(text, inode == 0 ? message->unique_octets : (size_t)octets,
+			ret_stand_in + sizeof(STAND_IN_PREFIX) - 1);
+	free(text);
 	return 0;
 }
 
@@ -601,16 +588,14 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 	int r = found ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < count && r == 0; i++) {
-		found[found_count].message = messages[i];
-		r = identify(listing, &messages[i], &found[found_count].file);
-		if (r == 0) {
-			uint64_t inode = found[found_count].file.inode;
+		struct namesake *next = &found[found_count];
 
-			found[found_count++].message.inode_tag = make_tag(listing, inode);
-		} else if (r == -ENOENT) { /* renamed since it was read */
-			listing->is_torn = true;
-			r = 0;
-		}
+		next->message = messages[i];
+		r = identify(listing, &messages[i], &next->file);
+		next->message.inode_tag = make_tag(listing, next->file.inode);
+		found_count += r == 0;
+		listing->is_torn |= r == -ENOENT; /* renamed since it was read */
+		r = r == -ENOENT ? 0 : r;
 	}
 	if (r < 0 || found_count == 0)
 		return r < 0 ? r : 1; /* none is known to be gone: one stands for the file */
@@ -669,13 +654,13 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 }
 
 /* Renames all names of a message's file, if that has not changed for a while. */
-static int rename_namesake(const struct listing *listing, struct message message,
-			   struct listing_renamed *renamed)
+static int rename_namesake(const struct listing *listing, const struct message *namesake,
+			   size_t *count, char from[NAME_MAX + 1], char to[NAME_MAX + 1])
 {
+	struct message message = *namesake;
 	struct record_file file;
-	bool is_renamed = false;
 	uint64_t random;
-	int r = identify(listing, &message, &file);
+	int r = identify(listing, namesake, &file);
 
 	if (r < 0 || now_on_disk_ns(listing->subdirs) - file.changed_ns <= NAMESAKE_QUIET_NS)
 		return r == -ENOENT ? 0 : r;
@@ -688,28 +673,26 @@ static int rename_namesake(const struct listing *listing, struct message message
 		r = maildir_name_make_unique(message.name, random, &name);
 		if (r == 0)
 			r = listing_rename_file(fd, message.name, fd, name);
-		if (r == 0 && !is_renamed && renamed->count == 0) {
-			(void)snprintf(renamed->from, sizeof(renamed->from), "%s", message.name);
-			(void)snprintf(renamed->to, sizeof(renamed->to), "%s", name);
+		if (r == 0 && message.name == namesake->name && (*count)++ == 0) {
+			(void)snprintf(from, NAME_MAX + 1, "%s", message.name);
+			(void)snprintf(to, NAME_MAX + 1, "%s", name);
 		}
-		renamed->count += r == 0 && !is_renamed;
-		is_renamed |= r == 0;
 	} while (r == 0 && listing_next_name(listing, &message));
 	return r;
 }
 
-int listing_rename_namesakes(const struct listing *listing, struct listing_renamed *ret)
+int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
+			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1])
 {
-	ret->count = 0;
-	for (size_t i = 0; i < listing->count; i++) {
-		int r = 0;
+	int r = 0;
 
+	*ret_count = 0;
+	for (size_t i = 0; i < listing->count && r == 0; i++) {
 		if (listing->messages[i].is_namesake)
-			r = rename_namesake(listing, listing->messages[i], ret);
-		if (r < 0)
-			return r;
+			r = rename_namesake(listing, &listing->messages[i], ret_count, ret_from,
+					    ret_to);
 	}
-	return 0;
+	return r;
 }
 
 /* ---- Listings ---- */

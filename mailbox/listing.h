@@ -118,15 +118,11 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* What listing_rename_namesakes() has done. */
-struct listing_renamed {
-	size_t count;				   /* messages */
-	char from[NAME_MAX + 1], to[NAME_MAX + 1]; /* the file of the first, cut if need be */
-};
-
 /* Renames the files of messages that have a namesake and have not changed for a while, so that each
- * has a unique part of its own; needs the lock. Then the listing must be read again. */
-int listing_rename_namesakes(const struct listing *listing, struct listing_renamed *ret);
+ * has a unique part of its own; needs the lock. Then the listing must be read again. Tells how many
+ * messages these are, even on failure, and the names of the first, cut if need be. */
+int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
+			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
