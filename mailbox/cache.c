@@ -9,9 +9,6 @@
 #include "mailbox/maildir-name.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 #define CACHE_NAME ".pop3-handler.cache"
@@ -91,18 +88,7 @@ static uint64_t make_checksum(struct cache *cache, size_t octets)
 /* What is being read from the texts. */
 struct texts {
 	const char *next, *end;
-	bool has_odd; /* octets that no unique-id has, and so no name of most mailboxes */
 };
-
-/* Whether a text has octets that no unique-id has. Vectorised, for it has no branch. */
-static bool has_odd_octets(const char *text, size_t octets)
-{
-	unsigned char odd = 0;
-
-	for (size_t i = 0; i < octets; i++)
-		odd |= text[i] != '\0' && (text[i] <= ' ' || text[i] > '~' || text[i] == '/');
-	return odd != 0;
-}
 
 /* The next text, which has this many octets. NULL: there is no such one. */
 static const char *next_text(struct texts *texts, size_t octets)
@@ -116,8 +102,7 @@ static const char *next_text(struct texts *texts, size_t octets)
 	return text;
 }
 
-static bool is_good_entry(const struct cache_entry *entry, const struct texts *texts,
-			  const char *name)
+static bool is_good_entry(const struct cache_entry *entry, const char *name)
 {
 	bool is_unique_id = !(entry->flags & (CACHE_STAND_IN | CACHE_OTHER_NAME));
 
@@ -125,9 +110,8 @@ static bool is_good_entry(const struct cache_entry *entry, const struct texts *t
 	    entry->unique_octets > entry->name_octets ||
 	    (is_unique_id && entry->unique_octets > WIRE_UNIQUE_ID_MAX))
 		return false;
-	return !texts->has_odd ||
-	       (!memchr(name, '/', entry->name_octets) &&
-		(!is_unique_id || wire_is_unique_id(name, entry->unique_octets)));
+	return !memchr(name, '/', entry->name_octets) &&
+	       (!is_unique_id || wire_is_unique_id(name, entry->unique_octets));
 }
 
 /* Takes a message, or one more name of the last. */
@@ -137,7 +121,7 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 	struct message *message = &listing->messages[listing->count];
 	const char *name = next_text(texts, entry->name_octets), *stand_in = NULL;
 
-	if (!name || !is_good_entry(entry, texts, name))
+	if (!name || !is_good_entry(entry, name))
 		return false;
 	if (entry->flags & CACHE_OTHER_NAME)
 		return listing->count > 0 && !version &&
@@ -172,7 +156,6 @@ static bool take_entries(struct cache *cache, size_t octets, struct listing *lis
 	struct texts texts = { .end = (const char *)cache + octets };
 
 	texts.next = texts.end - header->texts_octets;
-	texts.has_odd = has_odd_octets(texts.next, header->texts_octets);
 	listing->messages = reallocarray(NULL, header->count, sizeof(*listing->messages));
 	if (!listing->messages)
 		return false;
