@@ -63,10 +63,9 @@ bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index)
 void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
 		       char ret_unique_id[MAILBOX_UNIQUE_ID_MAX + 1])
 {
-	const char *text;
 	size_t octets;
+	const char *text = listing_unique_id(message_at(mailbox, index), &octets);
 
-	listing_unique_id(message_at(mailbox, index), &text, &octets);
 	memcpy(ret_unique_id, text, octets);
 	ret_unique_id[octets] = '\0';
 }

@@ -64,7 +64,7 @@ static void check_listing(struct listing *listing)
 		FUZZ_CHECK(*message->name != '.' && !strchr(message->name, '/'));
 		FUZZ_CHECK(message->subdir < SUBDIRS);
 		FUZZ_CHECK(strlen(message->name) >= message->unique_octets);
-		listing_unique_id(message, &text, &octets);
+		text = listing_unique_id(message, &octets);
 		FUZZ_CHECK(wire_is_unique_id(text, octets));
 		memcpy(unique_id, text, octets);
 		unique_id[octets] = '\0';

@@ -75,12 +75,8 @@ static struct file_stamp *cache_stamps(struct cache *cache)
 /* XXH3: SHA-256 would take longer than all the rest, and would not stop the file's owner. */
 static uint64_t make_checksum(struct cache *cache, size_t octets)
 {
-	uint64_t written = cache->header.checksum, checksum;
-
 	cache->header.checksum = 0;
-	checksum = XXH3_64bits(cache, octets);
-	cache->header.checksum = written;
-	return checksum;
+	return XXH3_64bits(cache, octets);
 }
 
 /* ---- Loading ---- */
@@ -106,11 +102,8 @@ static bool is_good_entry(const struct cache_entry *entry, const char *name)
 {
 	bool is_unique_id = !(entry->flags & (CACHE_STAND_IN | CACHE_OTHER_NAME));
 
-	if (*name == '.' || entry->subdir >= SUBDIRS || entry->unique_octets == 0 ||
-	    entry->unique_octets > entry->name_octets ||
-	    (is_unique_id && entry->unique_octets > WIRE_UNIQUE_ID_MAX))
-		return false;
-	return !memchr(name, '/', entry->name_octets) &&
+	return *name != '.' && !strchr(name, '/') && entry->subdir < SUBDIRS &&
+	       entry->unique_octets > 0 && entry->unique_octets <= entry->name_octets &&
 	       (!is_unique_id || wire_is_unique_id(name, entry->unique_octets));
 }
 
@@ -174,13 +167,14 @@ static bool take_entries(struct cache *cache, size_t octets, struct listing *lis
 static bool is_sound(struct cache *cache, size_t octets, int mailbox_fd, bool is_maildir)
 {
 	const struct cache_header *header = &cache->header;
+	uint64_t checksum = header->checksum;
 	struct stat mailbox;
 
 	return header->magic == MAGIC && header->count > 0 &&
 	       header->count <= octets / sizeof(struct cache_entry) &&
 	       header->texts_octets <= octets && cache_octets(header, is_maildir) == octets &&
 	       fstat(mailbox_fd, &mailbox) == 0 && header->mailbox_inode == mailbox.st_ino &&
-	       make_checksum(cache, octets) == header->checksum;
+	       make_checksum(cache, octets) == checksum;
 }
 
 bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
@@ -207,13 +201,10 @@ bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *r
 /* Whether something is known of a message that neither its name nor its file tells at once. */
 static bool is_worth_keeping(const struct message *message, bool is_maildir)
 {
-	uint64_t octets;
-
 	if (message->is_namesake || message->octets == LISTING_SIZE_UNKNOWN)
 		return message->is_namesake;
-	if (!is_maildir)
-		return message->version != NULL;
-	return maildir_name_size_octets(message->name, &octets) < 0 || octets != message->octets;
+	return is_maildir ? maildir_name_size_octets(message->name) != message->octets :
+			    message->version != NULL;
 }
 
 /* What is being written. */

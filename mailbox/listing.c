@@ -13,11 +13,7 @@
 
 #include <assert.h>
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 #define ENTRIES_OCTETS 6144 /* of directory entries at once; little, for each session has it */
 
@@ -204,10 +200,10 @@ static int copy_texts(struct listing *listing, struct message *message)
 
 /* ---- Unique-ids ---- */
 
-void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets)
+const char *listing_unique_id(const struct message *message, size_t *ret_octets)
 {
-	*ret_text = message->stand_in ? message->stand_in : message->name;
 	*ret_octets = message->stand_in ? WIRE_UNIQUE_ID_MAX : message->unique_octets;
+	return message->stand_in ? message->stand_in : message->name;
 }
 
 /* Compares octets; what is the beginning of the other comes first. */
@@ -410,7 +406,7 @@ static int add_message(struct listing *listing, const char *name, enum subdir su
 	if (listing->subdirs->is_maildir) {
 		message->unique_octets = (uint16_t)maildir_name_unique_octets(name);
 		message->arrival_us = maildir_name_arrival_us(name);
-		(void)maildir_name_size_octets(name, &message->octets);
+		message->octets = maildir_name_size_octets(name);
 	}
 	if (!is_good_unique_id(message->name, message->unique_octets))
 		return give_stand_in(listing, message, 0);
@@ -440,40 +436,29 @@ static uint16_t make_tag(const struct listing *listing, uint64_t inode)
 	return (uint16_t)(inode % UINT16_MAX + 1);
 }
 
-static int add_entries(struct listing *listing, enum subdir subdir, const char *entries,
-		       size_t octets)
-{
-	const char *end = entries + octets;
-	int r = 0;
-
-	while (entries < end && r >= 0) {
-		const struct dirent64 *entry = (const void *)entries;
-
-		r = is_message(listing->subdirs->fds[subdir], entry);
-		if (r > 0)
-			r = add_message(listing, entry->d_name, subdir,
-					make_tag(listing, entry->d_ino));
-		entries += entry->d_reclen;
-	}
-	return r < 0 ? r : 0;
-}
-
 static int read_subdir(struct listing *listing, enum subdir subdir, char *buffer)
 {
 	int fd = listing->subdirs->fds[subdir], r = 0;
+	ssize_t octets;
 
 	if (fd < 0)
 		return 0;
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return -errno;
-	while (r == 0) {
-		ssize_t octets = getdents64(fd, buffer, ENTRIES_OCTETS);
+	while ((octets = getdents64(fd, buffer, ENTRIES_OCTETS)) > 0) {
+		const struct dirent64 *entry;
 
-		if (octets <= 0)
-			return octets < 0 ? -errno : 0;
-		r = add_entries(listing, subdir, buffer, (size_t)octets);
+		for (ssize_t at = 0; at < octets; at += entry->d_reclen) {
+			entry = (const void *)(buffer + at);
+			r = is_message(fd, entry);
+			if (r > 0)
+				r = add_message(listing, entry->d_name, subdir,
+						make_tag(listing, entry->d_ino));
+			if (r < 0)
+				return r;
+		}
 	}
-	return r;
+	return octets < 0 ? -errno : 0;
 }
 
 /* Reads the directories once, in the order in which a file moves, from new to cur. A file that is
@@ -805,22 +790,20 @@ int listing_merge(struct listing *listing, const struct listing *older, const st
 	for (size_t i = 0; i < older->count; i++) {
 		const struct message *known = &older->messages[i];
 		struct message *message = find_like(listing, known);
-		int r = 0;
 
 		if (!message && is_maildir) {
-			r = keep_unique_id(listing, known, newer);
+			int r = keep_unique_id(listing, known, newer);
+
+			if (r < 0)
+				return r;
 			message = find_like(listing, known);
 		}
-		if (r < 0)
-			return r;
-		if (!message || known->octets == LISTING_SIZE_UNKNOWN)
+		if (!message || known->octets == LISTING_SIZE_UNKNOWN ||
+		    (is_maildir && !maildir_name_allows_octets(message->name, known->octets)))
 			continue;
-		if (is_maildir && !maildir_name_allows_octets(message->name, known->octets))
-			continue;
-		if (!is_maildir && known->version)
-			r = listing_set_version(listing, message, known->version);
-		if (r < 0)
-			return r;
+		if (!is_maildir && known->version &&
+		    listing_set_version(listing, message, known->version) < 0)
+			return -ENOMEM;
 		message->octets = known->octets;
 	}
 	return 0;
@@ -829,13 +812,11 @@ int listing_merge(struct listing *listing, const struct listing *older, const st
 /* For qsort(3) and bsearch(3): pointers to messages. */
 static int compare_unique_ids(const void *left, const void *right)
 {
-	const struct message *const *a = left, *const *b = right;
-	const char *a_text, *b_text;
 	size_t a_octets, b_octets;
+	const char *a = listing_unique_id(*(const struct message *const *)left, &a_octets);
+	const char *b = listing_unique_id(*(const struct message *const *)right, &b_octets);
 
-	listing_unique_id(*a, &a_text, &a_octets);
-	listing_unique_id(*b, &b_text, &b_octets);
-	return compare_octets(a_text, a_octets, b_text, b_octets);
+	return compare_octets(a, a_octets, b, b_octets);
 }
 
 static int index_unique_ids(struct listing *listing)
@@ -972,9 +953,8 @@ int listing_with_files(struct listing *listing, const struct selection *selectio
 	auto_selection struct selection left = { 0 };
 	size_t count = selection ? selection->count : listing->count;
 	bool is_late = false;
-	int r;
+	int r = 0;
 
-	r = selection_reserve(&left, count);
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = selection_add(&left, selection ? selection->indices[i] : i);
 	while (r == 0) {

@@ -130,7 +130,7 @@ void *listing_allocate(struct listing *listing, size_t octets, size_t alignment)
 /* ---- Messages ---- */
 
 /* The unique-id of a message, borrowed from it; no NUL ends it. */
-void listing_unique_id(const struct message *message, const char **ret_text, size_t *ret_octets);
+const char *listing_unique_id(const struct message *message, size_t *ret_octets);
 
 /* Finds a message by its unique-id. -ENOENT: there is none. */
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);

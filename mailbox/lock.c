@@ -6,11 +6,8 @@
 
 #include "lib/util.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 
 /* Has the lock, and the record of a commit. The dot keeps it from being a message of a folder. It

@@ -51,8 +51,8 @@ uint64_t maildir_name_arrival_us(const char *name)
 	return __builtin_add_overflow(us, fraction_us, &us) ? UINT64_MAX : us;
 }
 
-/* The number in the first field `,LETTER=` of the unique part. Returns 0 or -ENOENT. */
-static int find_field(const char *name, char letter, uint64_t *ret_number)
+/* The number in the first field `,LETTER=` of the unique part; UINT64_MAX: there is none. */
+static uint64_t find_field(const char *name, char letter)
 {
 	const char *unique_end = name + maildir_name_unique_octets(name);
 	const char *end;
@@ -61,41 +61,32 @@ static int find_field(const char *name, char letter, uint64_t *ret_number)
 	do {
 		name = memchr(name, ',', (size_t)(unique_end - name));
 		if (!name)
-			return -ENOENT;
+			return UINT64_MAX;
 		name++;
 	} while (name[0] != letter || name[1] != '=');
 	number = leading_number(name + 2, &end);
-	if (end == name + 2 || (*end != ',' && end != unique_end) || number == UINT64_MAX)
-		return -ENOENT;
-	*ret_number = number;
-	return 0;
+	return end > name + 2 && (*end == ',' || end == unique_end) ? number : UINT64_MAX;
 }
 
 bool maildir_name_allows_octets(const char *name, uint64_t octets)
 {
-	uint64_t stored;
+	uint64_t stored = find_field(name, 'S');
 
-	if (find_field(name, 'S', &stored) < 0)
-		return true;
 	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
-	return octets >= stored && octets - stored <= stored + 1;
+	return stored == UINT64_MAX || (octets >= stored && octets - stored <= stored + 1);
 }
 
-int maildir_name_size_octets(const char *name, uint64_t *ret_octets)
+uint64_t maildir_name_size_octets(const char *name)
 {
-	uint64_t octets;
+	uint64_t octets = find_field(name, 'W');
 
-	if (find_field(name, 'W', &octets) < 0 || !maildir_name_allows_octets(name, octets))
-		return -ENOENT;
-	*ret_octets = octets;
-	return 0;
+	return maildir_name_allows_octets(name, octets) ? octets : UINT64_MAX;
 }
 
 int maildir_name_add_seen(const char *name, char **ret_name)
 {
 	const char *info = name + maildir_name_unique_octets(name);
 	const char *rest = info, *added = "S";
-	char *seen;
 
 	if (*info == '\0') {
 		added = ":2,S";
@@ -106,9 +97,8 @@ int maildir_name_add_seen(const char *name, char **ret_name)
 		while (*rest && *rest < 'S') /* flags stand in ASCII order */
 			rest++;
 	}
-	if (asprintf(&seen, "%.*s%s%s", (int)(rest - name), name, added, rest) < 0)
+	if (asprintf(ret_name, "%.*s%s%s", (int)(rest - name), name, added, rest) < 0)
 		return -ENOMEM;
-	*ret_name = seen;
 	return 0;
 }
 

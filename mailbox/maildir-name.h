@@ -17,9 +17,9 @@ size_t maildir_name_unique_octets(const char *name);
  * in DETAILS. What is missing counts as 0; what is too large saturates. */
 uint64_t maildir_name_arrival_us(const char *name);
 
-/* The size with CRLF line ends, which the delivering agent wrote into the name as `,W=`. Returns 0,
- * or -ENOENT: there is no such field, or maildir_name_allows_octets() does not allow it. */
-int maildir_name_size_octets(const char *name, uint64_t *ret_octets);
+/* The size with CRLF line ends, which the delivering agent wrote into the name as `,W=`.
+ * UINT64_MAX: there is no such field, or maildir_name_allows_octets() does not allow it. */
+uint64_t maildir_name_size_octets(const char *name);
 
 /* Whether a message can have this size with CRLF line ends: not less than `,S=`, the octets of its
  * file, and not more than line ends can add. */
