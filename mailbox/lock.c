@@ -85,17 +85,6 @@ static int open_state(struct lock *lock, int flags)
 	return 0;
 }
 
-/* Opens the state file for its record only, if there is one that can be read. */
-static int read_state(struct lock *lock)
-{
-	int r = open_state(lock, O_RDONLY);
-
-	if (r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM)
-		return r;
-	lock->has_bad_state |= r < 0 && r != -ENOENT;
-	return 0;
-}
-
 int lock_check(const struct lock *lock)
 {
 	struct stat status;
@@ -114,27 +103,31 @@ static void drop_cached(int fd)
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-/* Locks the directory itself where no file can be written (a full disk, for example): sessions with
- * the same trouble exclude each other. Some shared file systems have no such lock. */
-static int lock_directory(struct lock *lock)
+/* Opens the state file for its record only, if there is one that can be read, where none can be
+ * written (a full disk, for example). The directory itself is locked then: sessions with the same
+ * trouble exclude each other. Some shared file systems have no such lock. */
+static int read_state(struct lock *lock)
 {
 	int r;
 
-	if (flock(lock->root_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+	if (!lock->is_read_only && flock(lock->root_fd, LOCK_EX | LOCK_NB) < 0 &&
+	    errno == EWOULDBLOCK)
 		return -EBUSY;
-	r = read_state(lock);
-	/* A file of another owner, while others can be made beside it. */
-	lock->has_bad_state |= lock->state_fd >= 0 && lock->state_error != -EROFS;
-	return r;
+	r = open_state(lock, O_RDONLY);
+	if (r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM)
+		return r;
+	/* If it is another owner's, others can be made beside it. */
+	lock->has_bad_state = r == 0 ? lock->state_error != -EROFS : r != -ENOENT;
+	return 0;
 }
 
 static int take_lock(struct lock *lock)
 {
-	int r = open_state(lock, O_RDWR | O_CREAT);
+	int r = lock->is_read_only ? -EROFS : open_state(lock, O_RDWR | O_CREAT);
 
 	if (r == -EROFS || r == -EACCES || r == -EPERM || r == -ENOSPC || r == -EDQUOT) {
 		lock->state_error = r;
-		return lock_directory(lock);
+		return read_state(lock);
 	}
 	if (r == 0)
 		r = lock_state(lock->state_fd);
@@ -205,13 +198,13 @@ static int open_once(const char *path, struct lock *lock)
 {
 	int r = open_root(path, lock);
 
-	lock->state_error = lock->is_read_only ? -EROFS : 0;
+	lock->state_error = r;
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)
 		r = open_subdirs(lock->root_fd, &lock->subdirs);
 	if (r == 0)
-		r = lock->is_read_only ? read_state(lock) : take_lock(lock);
+		r = take_lock(lock);
 	if (r == 0)
 		r = read_record(lock);
 	if (r < 0)
