@@ -6,7 +6,6 @@
 #include "mailbox.h"
 
 #include "lib/util.h"
-#include "lib/wire.h"
 #include "mailbox/cache.h"
 #include "mailbox/deletion.h"
 #include "mailbox/listing.h"
@@ -15,9 +14,6 @@
 #include "mailbox/record.h"
 
 #include <assert.h>
-#include <fcntl.h>
-
-static_assert(MAILBOX_UNIQUE_ID_MAX == WIRE_UNIQUE_ID_MAX, "they are the same thing");
 
 #define READ_OCTETS 65536
 
@@ -194,13 +190,13 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 
 	if (!listing_is_there(message))
 		return -ENOENT;
-	if (is_size_valid(mailbox, message))
-		message->is_measured = true;
-	else
+	if (!is_size_valid(mailbox, message))
 		r = measure(mailbox, index);
-	if (r == 0)
-		*ret_octets = message->octets;
-	return r;
+	if (r < 0)
+		return r;
+	message->is_measured = true;
+	*ret_octets = message->octets;
+	return 0;
 }
 
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
@@ -310,37 +306,28 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 /* ---- Beginning and end ---- */
 
-/* Removes or hides what an earlier session has deleted, in a listing that has just been read. */
-static int recover(struct mailbox *mailbox, int64_t deadline_ms)
-{
-	struct deletion_report report = { 0 };
-	int r;
-
-	if (mailbox->lock.left.count == 0)
-		return 0;
-	r = deletion_recover(&mailbox->listing, &mailbox->lock, deadline_ms, &report);
-	mailbox->report.completed = report.removed.count - report.hidden;
-	mailbox->report.hidden = report.hidden;
-	mailbox->report.error = report.error;
-	selection_clear(&report.removed);
-	return r;
-}
-
-/* Reads the directories, and takes over what the cache and the listing before know. */
+/* Reads the directories, removes or hides what an earlier session has deleted, and takes over what
+ * the cache and the listing before know. */
 static int read_directories(struct mailbox *mailbox, const struct listing *cached,
 			    const struct listing *older)
 {
+	struct listing *listing = &mailbox->listing;
+	struct deletion_report report = { 0 };
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
-	/* What is gone must be proved where a record is to be ended. */
-	int r = listing_read(&mailbox->lock.subdirs, deadline_ms, mailbox->lock.left.count > 0,
-			     &mailbox->listing);
+	bool has_record = mailbox->lock.left.count > 0; /* then what is gone must be proved */
+	int r = listing_read(&mailbox->lock.subdirs, deadline_ms, has_record, listing);
 
+	if (r == 0 && has_record) {
+		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &report);
+		mailbox->report.completed = report.removed.count - report.hidden;
+		mailbox->report.hidden = report.hidden;
+		mailbox->report.error = report.error;
+		selection_clear(&report.removed);
+	}
 	if (r == 0)
-		r = recover(mailbox, deadline_ms);
+		r = listing_merge(listing, cached, older);
 	if (r == 0)
-		r = listing_merge(&mailbox->listing, cached, older);
-	if (r == 0)
-		r = listing_merge(&mailbox->listing, older, &(struct listing){ 0 });
+		r = listing_merge(listing, older, &(struct listing){ 0 });
 	return r;
 }
 
@@ -467,7 +454,7 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 		return r;
 	}
 	/* For a record of all messages. If there is no space, the next session tries again. */
-	if (lock->state_fd >= 0 && lock->state_error == 0 && !lock->is_record_kept)
+	if (lock->state_error == 0 && !lock->is_record_kept)
 		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
 				     listing->count);
 	return 0;

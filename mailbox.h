@@ -11,6 +11,7 @@
 #pragma once
 
 #include "lib/file-stamp.h"
+#include "lib/wire.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -18,7 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define MAILBOX_UNIQUE_ID_MAX 70 /* octets */
+#define MAILBOX_UNIQUE_ID_MAX WIRE_UNIQUE_ID_MAX
 
 struct mailbox;
 

@@ -68,9 +68,6 @@ struct message {
 	bool is_retrieved : 1;	/* by RETR, in full */
 };
 
-/* Memory of a listing's. */
-struct block;
-
 struct listing {
 	const struct subdirs *subdirs; /* borrowed */
 	struct message *messages;      /* in the order of arrival */
