@@ -244,18 +244,13 @@ int mailbox_delete(struct mailbox *mailbox, size_t index)
 
 int mailbox_commit(struct mailbox *mailbox)
 {
-	struct selection *marked = &mailbox->marked;
-	int r;
+	struct deletion_report *deletion = &mailbox->deletion;
+	int r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->marked, deletion);
 
-	mailbox->report = (struct mailbox_report){ 0 };
-	mailbox->deletion.removed.count = 0;
-	if (marked->count == 0)
-		return 0;
-	r = deletion_run(&mailbox->listing, &mailbox->lock, marked, &mailbox->deletion);
-	mailbox->report.hidden = mailbox->deletion.hidden;
-	mailbox->report.error = mailbox->deletion.error;
+	mailbox->report =
+		(struct mailbox_report){ .hidden = deletion->hidden, .error = deletion->error };
 	if (r == 0)
-		marked->count = 0;
+		mailbox->marked.count = 0;
 	return r;
 }
 
@@ -341,7 +336,7 @@ static void save_cache(struct mailbox *mailbox)
 		return;
 	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
 		   !mailbox->listing.hides && /* the record may go */
-		   listing_is_unchanged(&mailbox->listing) > 0;
+		   listing_is_unchanged(&mailbox->listing);
 	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached))
 		cache_save(lock->root_fd, &mailbox->listing, is_whole);
 	mailbox->is_cached = true;
@@ -375,7 +370,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 
 	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
-	mailbox->is_cached = lock->left.count == 0 && listing_is_unchanged(&cached) > 0;
+	mailbox->is_cached = lock->left.count == 0 && listing_is_unchanged(&cached);
 	if (mailbox->is_cached) {
 		mailbox->listing = cached;
 		cached = (struct listing){ 0 };
@@ -442,9 +437,8 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 						   .has_bad_state = lock->has_bad_state };
 	*ret_has_new = false;
 	/* Namesakes may be old enough now to be renamed. */
-	if (r == 0 && lock->left.count == 0 && listing->namesakes == 0)
-		r = listing_is_unchanged(listing);
-	if (r == 0)
+	if (r == 0 &&
+	    (lock->left.count > 0 || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
 	/* A folder's files may change without a trace in its directory. */
 	for (size_t i = 0; i < listing->count && !lock->subdirs.is_maildir; i++)

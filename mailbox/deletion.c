@@ -72,11 +72,16 @@ static int choose(struct listing *listing, struct message *message, void *contex
  * renaming one by link(2) and unlink(2). Then nothing may fail for lack of memory any more. */
 static int prepare_removal(const struct deletion *deletion)
 {
-	int r = 0;
+	struct selection *removed = &deletion->report->removed;
+	int r = deletion->has_more_links ? listing_look_again(deletion->listing) : 0;
 
-	if (deletion->has_more_links)
-		r = listing_look_again(deletion->listing);
-	return r == 0 ? selection_reserve(&deletion->report->removed, deletion->found.count) : r;
+	if (r < 0)
+		return r;
+	removed->indices = calloc(deletion->found.count, sizeof(*removed->indices));
+	if (!removed->indices)
+		return -ENOMEM;
+	removed->capacity = deletion->found.count;
+	return 0;
 }
 
 /* Whether permissions and the file system let the messages be removed. */
@@ -135,7 +140,7 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 static void note_removed(struct deletion *deletion, struct message *message)
 {
 	listing_set_life(message, LIFE_EXPUNGED);
-	/* selection_reserve() made the space. */
+	/* prepare_removal() made the space. */
 	(void)selection_add(&deletion->report->removed, index_of(deletion, message));
 	deletion->can_withdraw = false;
 }
@@ -242,7 +247,6 @@ static int delete_found(struct deletion *deletion)
 	}
 	if (!deletion->has_record)
 		return r == 0 || r == -ENOSPC || r == -EDQUOT ? delete_without_record(deletion) : r;
-	deletion->can_withdraw = true;
 	r = unlink_recorded(deletion);
 	if (r == 0 && deletion->report->error == 0 && deletion->lock->left.count == 0)
 		deletion->report->error = end_record(deletion);
@@ -256,12 +260,16 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 		.listing = listing,
 		.lock = lock,
 		.deadline_ms = util_now_ms() + LISTING_PATIENCE_MS,
+		.can_withdraw = true,
 		.report = report,
 	};
-	int r = lock->state_error == 0 ? lock_check(lock) : 0;
+	int r;
 
 	selection_clear(&report->removed);
 	*report = (struct deletion_report){ 0 };
+	if (set->count == 0)
+		return 0;
+	r = lock->state_error == 0 ? lock_check(lock) : 0;
 	if (r == 0)
 		r = for_each_file(&deletion, set, choose);
 	if (r == 0)

@@ -15,12 +15,7 @@ struct deletion_report {
 	int error; /* why (negative errno), or why else the record could not be cleared; or 0 */
 };
 
-/* Deletes the messages of `set`. Returns 0 when that is certain, whatever happens. On failure no
- * message is gone, unless the disk had no space for a record and they were deleted one by one:
- *   -EROFS, -EACCES, -EPERM  the files cannot be removed
- *   -EAGAIN                  others rename a message faster than we can follow
- *   -ENOLCK                  the state file, and with it the lock, was removed
- *   -EIO, -ENOMEM            and others of the system */
+/* Deletes the messages of `set`. Returns what mailbox_commit() does. */
 int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
 		 struct deletion_report *report);
 

@@ -52,11 +52,6 @@ static int take_stamps(const struct subdirs *subdirs, struct file_stamp ret_stam
 	return r;
 }
 
-static bool are_same_stamps(const struct file_stamp a[SUBDIRS], const struct file_stamp b[SUBDIRS])
-{
-	return memcmp(a, b, SUBDIRS * sizeof(*a)) == 0;
-}
-
 /* Whether the next change of a directory will show, if it happens after `now_ns`. */
 static bool are_stable(const struct file_stamp stamps[SUBDIRS], int64_t now_ns)
 {
@@ -72,10 +67,9 @@ static bool are_stable(const struct file_stamp stamps[SUBDIRS], int64_t now_ns)
  * shows only when a file is touched. */
 static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 {
-	static const struct timespec now[] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_NOW } };
 	struct stat status;
 
-	if (subdirs->clock_fd >= 0 && futimens(subdirs->clock_fd, now) == 0 &&
+	if (subdirs->clock_fd >= 0 && futimens(subdirs->clock_fd, NULL) == 0 &&
 	    fstat(subdirs->clock_fd, &status) == 0)
 		return file_stamp_ns(&status.st_mtim);
 	return file_stamp_now_ns();
@@ -117,28 +111,25 @@ bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *s
 static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 {
 	const struct subdirs *subdirs = listing->subdirs;
-	bool has_clock = subdirs->clock_fd >= 0;
 	int64_t tick_ns = subdirs->is_local ? 0 : REMOTE_TICK_NS;
 	struct file_stamp stamps[SUBDIRS];
 	int r = take_stamps(subdirs, stamps);
 
 	if (r < 0)
 		return r;
-	*ret_is_sure = (subdirs->is_local || has_clock) && are_stable(stamps, now_ns - tick_ns);
-	listing->is_torn = !are_same_stamps(stamps, listing->stamps);
-	listing->is_stable = !listing->is_torn && are_stable(stamps, now_ns - margin_ns(subdirs));
+	*ret_is_sure = (subdirs->is_local || subdirs->clock_fd >= 0) &&
+		       are_stable(stamps, now_ns - tick_ns);
+	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
+	listing->is_stable = are_stable(stamps, now_ns - margin_ns(subdirs));
 	return 0;
 }
 
-int listing_is_unchanged(const struct listing *listing)
+bool listing_is_unchanged(const struct listing *listing)
 {
 	struct file_stamp stamps[SUBDIRS];
-	int r;
 
-	if (!listing->is_stable)
-		return 0;
-	r = take_stamps(listing->subdirs, stamps);
-	return r < 0 ? r : are_same_stamps(stamps, listing->stamps);
+	return listing->is_stable && take_stamps(listing->subdirs, stamps) == 0 &&
+	       memcmp(stamps, listing->stamps, sizeof(stamps)) == 0;
 }
 
 /* ---- Memory ---- */
@@ -696,8 +687,8 @@ static int read_again(struct listing *listing, bool must_prove)
 	if (r < 0 || (is_sure && !listing->is_torn))
 		return r;
 	r = add_earlier(listing, &earlier);
-	listing->is_torn |=
-		must_prove || r <= 0 || !are_same_stamps(listing->stamps, earlier.stamps);
+	listing->is_torn |= must_prove || r <= 0 ||
+			    memcmp(listing->stamps, earlier.stamps, sizeof(earlier.stamps)) != 0;
 	return r < 0 ? r : 0;
 }
 
@@ -970,20 +961,6 @@ int listing_with_files(struct listing *listing, const struct selection *selectio
 }
 
 /* ---- Selections ---- */
-
-int selection_reserve(struct selection *selection, size_t count)
-{
-	size_t *indices;
-
-	if (count <= selection->capacity)
-		return 0;
-	indices = reallocarray(selection->indices, count, sizeof(*indices));
-	if (!indices)
-		return -ENOMEM;
-	selection->indices = indices;
-	selection->capacity = count;
-	return 0;
-}
 
 int selection_add(struct selection *selection, size_t index)
 {

@@ -100,8 +100,8 @@ void listing_clear(struct listing *listing);
 
 #define auto_listing __attribute__((cleanup(listing_clear)))
 
-/* Whether the directories' times show that nothing has changed. Returns 1, 0 or a failure. */
-int listing_is_unchanged(const struct listing *listing);
+/* Whether the directories' times show that nothing has changed. */
+bool listing_is_unchanged(const struct listing *listing);
 
 /* Whether a file with this stamp that changes again will have another: with the margin that its
  * file system needs. */
@@ -179,9 +179,6 @@ int listing_look_again(struct listing *listing);
 /* ---- Selections ---- */
 
 int selection_add(struct selection *selection, size_t index);
-
-/* Makes space, so that the next selection_add() cannot fail until there are `count`. */
-int selection_reserve(struct selection *selection, size_t count);
 
 /* Frees what a selection holds, and leaves it empty. */
 void selection_clear(struct selection *selection);
