@@ -267,37 +267,28 @@ static void put_messages(struct saver *saver)
 	}
 }
 
-/* NULL: no memory, or it would be too long, or be empty. */
-static struct cache *make_cache(int mailbox_fd, struct saver *saver, size_t *ret_octets)
-{
-	struct cache_header *header = &saver->header;
-	auto_free struct cache *cache = NULL;
-	struct stat mailbox;
-
-	put_messages(saver);
-	*ret_octets = cache_octets(header, saver->listing->subdirs->is_maildir);
-	if (header->count == 0 || *ret_octets > CACHE_OCTETS_MAX || fstat(mailbox_fd, &mailbox) < 0)
-		return NULL;
-	header->mailbox_inode = mailbox.st_ino;
-	memcpy(header->stamps, saver->listing->stamps, sizeof(header->stamps));
-	cache = malloc(*ret_octets);
-	if (!cache)
-		return NULL;
-	cache->header = *header;
-	saver->cache = cache;
-	saver->texts = (char *)cache + *ret_octets - header->texts_octets;
-	header->count = header->texts_octets = 0;
-	put_messages(saver);
-	cache->header.checksum = make_checksum(cache, *ret_octets);
-	return take_ptr(cache);
-}
-
 void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 {
 	struct saver saver = { listing, .header = { .magic = MAGIC, .is_whole = is_whole } };
+	struct cache_header *header = &saver.header;
+	auto_free struct cache *cache = NULL;
+	struct stat mailbox;
 	size_t octets;
-	auto_free struct cache *cache = make_cache(mailbox_fd, &saver, &octets);
 
+	put_messages(&saver);
+	octets = cache_octets(header, listing->subdirs->is_maildir);
+	if (header->count > 0 && octets <= CACHE_OCTETS_MAX && fstat(mailbox_fd, &mailbox) == 0)
+		cache = malloc(octets);
+	if (cache) {
+		header->mailbox_inode = mailbox.st_ino;
+		memcpy(header->stamps, listing->stamps, sizeof(header->stamps));
+		cache->header = *header;
+		saver.cache = cache;
+		saver.texts = (char *)cache + octets - header->texts_octets;
+		header->count = header->texts_octets = 0;
+		put_messages(&saver);
+		cache->header.checksum = make_checksum(cache, octets);
+	}
 	if (!cache || util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, cache, octets) < 0)
 		(void)unlinkat(mailbox_fd, CACHE_NAME, 0);
 }

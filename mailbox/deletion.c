@@ -36,11 +36,6 @@ static int for_each_file(struct deletion *deletion, const struct selection *set,
 	return listing_with_files(deletion->listing, set, deletion->deadline_ms, handle, deletion);
 }
 
-static size_t index_of(const struct deletion *deletion, const struct message *message)
-{
-	return (size_t)(message - deletion->listing->messages);
-}
-
 /* ---- Before the commit point ---- */
 
 /* Takes a message that is there into the deletion; if an earlier session has left the record, only
@@ -65,7 +60,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	if (r < 0 || (deletion->has_record && !record_has_key(&deletion->lock->left, &key)))
 		return r;
 	r = record_add_key(&deletion->keys, &key);
-	return r == 0 ? selection_add(&deletion->found, index_of(deletion, message)) : r;
+	return r == 0 ? selection_add(&deletion->found, (size_t)(message - listing->messages)) : r;
 }
 
 /* Finds the other names of files that have more links than names are known: a neighbour may be
@@ -118,11 +113,9 @@ static int write_record(struct deletion *deletion)
 static int withdraw_record(const struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r;
+	int r = lock->left.count > 0 ? lock_write_record(lock, &lock->left) :
+				       record_clear(lock->state_fd);
 
-	if (lock->left.count > 0)
-		return lock_write_record(lock, &lock->left);
-	r = record_clear(lock->state_fd);
 	if (r == 0)
 		(void)fdatasync(lock->state_fd);
 	return r;
@@ -139,9 +132,10 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 
 static void note_removed(struct deletion *deletion, struct message *message)
 {
+	size_t index = (size_t)(message - deletion->listing->messages);
+
 	listing_set_life(message, LIFE_EXPUNGED);
-	/* prepare_removal() made the space. */
-	(void)selection_add(&deletion->report->removed, index_of(deletion, message));
+	(void)selection_add(&deletion->report->removed, index); /* prepare_removal() made space */
 	deletion->can_withdraw = false;
 }
 
@@ -319,7 +313,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		report->error = end_record(&deletion);
 		lock->left.count = report->error == 0 ? 0 : lock->left.count;
 	}
-	/* A message whose file could not be looked at may be a deleted one: no session must see it.
+	/* A message whose file could not be looked at may be a deleted one, which nobody must see.
 	 */
 	for (size_t i = 0; i < listing->count && is_late; i++) {
 		if (!listing->messages[i].is_identified)

@@ -176,14 +176,9 @@ static char *copy_text(struct listing *listing, const char *text)
 /* Copies the texts of another listing's message, which stays as it is on failure. */
 static int copy_texts(struct listing *listing, struct message *message)
 {
-	const char *stand_in = NULL;
+	const char *stand_in = message->stand_in ? copy_text(listing, message->stand_in) : NULL;
 
-	if (message->stand_in) {
-		stand_in = copy_text(listing, message->stand_in);
-		if (!stand_in)
-			return -ENOMEM;
-	}
-	if (listing_rename(listing, message, message->name) < 0)
+	if ((message->stand_in && !stand_in) || listing_rename(listing, message, message->name) < 0)
 		return -ENOMEM;
 	message->stand_in = stand_in;
 	return 0;
@@ -238,10 +233,9 @@ static int make_stand_in(const struct message *message, uint64_t inode,
 static int give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
 {
 	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1, 1);
-	int r = stand_in ? make_stand_in(message, inode, stand_in) : -ENOMEM;
 
-	if (r < 0)
-		return r;
+	if (!stand_in || make_stand_in(message, inode, stand_in) < 0)
+		return -ENOMEM;
 	message->stand_in = stand_in;
 	message->is_namesake = inode != 0;
 	listing->namesakes += message->is_namesake;
@@ -339,8 +333,7 @@ static int compare_messages(const void *left, const void *right)
 }
 
 /* Sorts the names that have been read, and what they point to: later passes read memory in order.
- * Of a name that was read several times, one is kept. On failure the listing can only be cleared.
- */
+ * Of a name that was read several times, one is kept. After a failure the listing is of no use. */
 static int sort_names(struct listing *listing)
 {
 	auto_listing struct listing unsorted = { .blocks = take_ptr(listing->blocks) };
@@ -724,9 +717,9 @@ static struct message *find_like(const struct listing *listing, const struct mes
 	if (listing->count > 0)
 		found = bsearch(like, listing->messages, listing->count, sizeof(*like),
 				compare_identities);
-	if (found && found->inode_tag != 0 && like->inode_tag != 0 &&
-	    found->inode_tag != like->inode_tag)
-		found = NULL;
+	if (found && found->inode_tag != like->inode_tag && found->inode_tag != 0 &&
+	    like->inode_tag != 0)
+		return NULL;
 	return found;
 }
 
@@ -810,30 +803,24 @@ static int compare_unique_ids(const void *left, const void *right)
 	return compare_octets(a, a_octets, b, b_octets);
 }
 
-static int index_unique_ids(struct listing *listing)
-{
-	listing->by_unique_id = reallocarray(NULL, listing->count, sizeof(*listing->by_unique_id));
-	if (!listing->by_unique_id)
-		return -ENOMEM;
-	for (size_t i = 0; i < listing->count; i++)
-		listing->by_unique_id[i] = &listing->messages[i];
-	qsort(listing->by_unique_id, listing->count, sizeof(*listing->by_unique_id),
-	      compare_unique_ids);
-	return 0;
-}
-
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index)
 {
 	const struct message key = { .name = unique_id,
 				     .unique_octets = (uint16_t)strlen(unique_id) };
 	const struct message *wanted = &key, **found;
+	size_t count = listing->count;
 
-	if (listing->count == 0)
+	if (count == 0)
 		return -ENOENT;
-	if (!listing->by_unique_id && index_unique_ids(listing) < 0)
-		return -ENOMEM;
-	found = bsearch(&wanted, listing->by_unique_id, listing->count, sizeof(*found),
-			compare_unique_ids);
+	if (!listing->by_unique_id) {
+		listing->by_unique_id = reallocarray(NULL, count, sizeof(wanted));
+		if (!listing->by_unique_id)
+			return -ENOMEM;
+		for (size_t i = 0; i < count; i++)
+			listing->by_unique_id[i] = &listing->messages[i];
+		qsort(listing->by_unique_id, count, sizeof(wanted), compare_unique_ids);
+	}
+	found = bsearch(&wanted, listing->by_unique_id, count, sizeof(wanted), compare_unique_ids);
 	if (!found)
 		return -ENOENT;
 	*ret_index = (size_t)(*found - listing->messages);

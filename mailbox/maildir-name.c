@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define US_PER_S UINT64_C(1000000)
@@ -19,15 +20,12 @@ size_t maildir_name_unique_octets(const char *name)
  * behind its last digit. */
 static uint64_t leading_number(const char *text, const char **ret_end)
 {
-	uint64_t number = 0;
+	const char *end = text;
 
-	for (; *text >= '0' && *text <= '9'; text++) {
-		if (number == UINT64_MAX || __builtin_mul_overflow(number, 10, &number) ||
-		    __builtin_add_overflow(number, (uint64_t)(*text - '0'), &number))
-			number = UINT64_MAX;
-	}
-	*ret_end = text;
-	return number;
+	while (*end >= '0' && *end <= '9')
+		end++;
+	*ret_end = end;
+	return end > text ? strtoull(text, NULL, 10) : 0;
 }
 
 uint64_t maildir_name_arrival_us(const char *name)
