@@ -38,8 +38,7 @@ static int for_each_file(struct deletion *deletion, const struct selection *set,
 
 /* ---- Before the commit point ---- */
 
-/* Takes a message that is there into the deletion; if an earlier session has left the record, only
- * if that has it. */
+/* Takes a message that is there into the deletion; where a record was left, only if that has it. */
 static int choose(struct listing *listing, struct message *message, void *context)
 {
 	const struct subdirs *subdirs = listing->subdirs;
@@ -123,8 +122,7 @@ static int withdraw_record(const struct deletion *deletion)
 
 /* ---- Removing files ---- */
 
-/* Whether nothing has gone, and trying again is in vain: neither the disk nor a neighbour is to
- * blame. */
+/* Whether nothing has gone, and trying again is in vain: no disk or neighbour is to blame. */
 static bool may_withdraw(const struct deletion *deletion, int error)
 {
 	return deletion->can_withdraw && (error == -EPERM || error == -EACCES || error == -EROFS);
@@ -217,34 +215,26 @@ static int end_record(const struct deletion *deletion)
 	return r;
 }
 
-/* Removes messages without a record, and makes that last. If it cannot be made so, a record may. */
-static int delete_without_record(struct deletion *deletion)
-{
-	int r = for_each_file(deletion, &deletion->found, unlink_file);
-	int error = sync_subdirs(deletion);
-
-	if (r < 0 || error == 0)
-		return r;
-	return write_record(deletion) == 0 ? 0 : error;
-}
-
 /* Deletes what was found, all or none. One message needs no record: unlink(2) is atomic. If the
  * disk has no space for a record they go one by one: else nobody could ever free space. */
 static int delete_found(struct deletion *deletion)
 {
-	int r = 0;
+	int r = deletion->found.count > 1 ? check_subdirs(deletion) : 0, error;
 
-	if (deletion->found.count > 1) {
-		r = check_subdirs(deletion);
-		if (r == 0)
-			r = write_record(deletion);
+	if (r == 0 && deletion->found.count > 1)
+		r = write_record(deletion);
+	if (deletion->has_record) {
+		r = unlink_recorded(deletion);
+		if (r == 0 && deletion->report->error == 0 && deletion->lock->left.count == 0)
+			deletion->report->error = end_record(deletion);
+		return r;
 	}
-	if (!deletion->has_record)
-		return r == 0 || r == -ENOSPC || r == -EDQUOT ? delete_without_record(deletion) : r;
-	r = unlink_recorded(deletion);
-	if (r == 0 && deletion->report->error == 0 && deletion->lock->left.count == 0)
-		deletion->report->error = end_record(deletion);
-	return r;
+	if (r < 0 && r != -ENOSPC && r != -EDQUOT)
+		return r;
+	r = for_each_file(deletion, &deletion->found, unlink_file);
+	error = sync_subdirs(deletion);
+	/* What cannot be made to last may be by a record. */
+	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
 }
 
 int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,

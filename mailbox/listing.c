@@ -471,8 +471,7 @@ static size_t count_namesakes(const struct listing *listing, size_t index,
 	return end - index;
 }
 
-/* Finds the messages with the unique part of `like`, of another listing of this mailbox. Returns
- * how many there are. */
+/* Finds the messages with the unique part of `like`, of another listing. Returns how many. */
 static size_t find_namesakes(const struct listing *listing, const struct message *like,
 			     struct message **ret_first)
 {
@@ -688,24 +687,22 @@ static int read_again(struct listing *listing, bool must_prove)
 int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
 		 struct listing *ret)
 {
-	auto_listing struct listing listing = { .subdirs = subdirs };
 	bool is_late = false, is_last;
 	int r;
 
+	*ret = (struct listing){ .subdirs = subdirs };
 	do {
 		/* At least two; the last begins when stamps of whole seconds are old enough. */
 		is_last = is_late;
 		is_late = util_now_ms() >= deadline_ms;
-		r = read_again(&listing, must_prove);
-		if (r == 0 && (!listing.is_torn || is_last))
-			r = resolve_namesakes(&listing);
-	} while (r == 0 && listing.is_torn && !is_last);
+		r = read_again(ret, must_prove);
+		if (r == 0 && (!ret->is_torn || is_last))
+			r = resolve_namesakes(ret);
+	} while (r == 0 && ret->is_torn && !is_last);
+	ret->is_stable &= !ret->is_torn;
 	if (r < 0)
-		return r;
-	listing.is_stable &= !listing.is_torn;
-	*ret = listing;
-	listing = (struct listing){ 0 };
-	return 0;
+		listing_clear(ret);
+	return r;
 }
 
 /* The message that has the unique part, the unique-id and the file of `like`, of another listing of

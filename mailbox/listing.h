@@ -89,9 +89,10 @@ struct selection {
 
 /* ---- Listings ---- */
 
-/* Lists what is there now; the caller clears it. If no read is undisturbed until `deadline_ms` (of
- * util_now_ms()), it lists what any read has shown, and is torn. Where change times are coarse, two
- * equal reads count as undisturbed, unless it `must_prove` what is gone. */
+/* Lists what is there now; the caller clears it, and on failure it is empty. If no read is
+ * undisturbed until `deadline_ms` (of util_now_ms()), it lists what any read has shown, and is
+ * torn. Where change times are coarse, two equal reads count as undisturbed, unless it `must_prove`
+ * what is gone. */
 int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
 		 struct listing *ret);
 
@@ -103,8 +104,7 @@ void listing_clear(struct listing *listing);
 /* Whether the directories' times show that nothing has changed. */
 bool listing_is_unchanged(const struct listing *listing);
 
-/* Whether a file with this stamp that changes again will have another: with the margin that its
- * file system needs. */
+/* Whether a file with this stamp, on such a file system, will have another if it changes again. */
 bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *stamp);
 
 /* Whether a listing has a message that an older one has not. */
@@ -115,9 +115,9 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* Renames the files of messages that have a namesake and have not changed for a while, so that each
- * has a unique part of its own; needs the lock. Then the listing must be read again. Tells how many
- * messages these are, even on failure, and the names of the first, cut if need be. */
+/* Gives messages that have a namesake, and have not changed for a while, unique parts of their own;
+ * needs the lock. Then the listing must be read again. Tells how many these are, even on failure,
+ * and the names of the first, cut if need be. */
 int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
 			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
 

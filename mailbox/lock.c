@@ -94,15 +94,6 @@ int lock_check(const struct lock *lock)
 	return status.st_ino == lock->state_inode ? 0 : -ENOLCK;
 }
 
-/* Drops what a shared file system keeps of a file, though another host has written it meanwhile:
- * the kernel's pages, and what a client of GlusterFS read with the name (its quick-read), which
- * only a change ends. This one changes nothing. */
-static void drop_cached(int fd)
-{
-	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1);
-	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-}
-
 /* Opens the state file for its record only, if there is one that can be read, where none can be
  * written (a full disk, for example). The directory itself is locked then: sessions with the same
  * trouble exclude each other. Some shared file systems have no such lock. */
@@ -134,8 +125,13 @@ static int take_lock(struct lock *lock)
 	if (r < 0)
 		return r;
 	lock->subdirs.clock_fd = lock->state_fd;
-	if (!lock->subdirs.is_local)
-		drop_cached(lock->state_fd);
+	/* A shared file system may keep what another host has written anew meanwhile: the kernel's
+	 * pages, and what a client of GlusterFS read with the name (its quick-read), which only a
+	 * change ends. This one changes nothing. */
+	if (!lock->subdirs.is_local) {
+		(void)fallocate(lock->state_fd, FALLOC_FL_KEEP_SIZE, 0, 1);
+		(void)posix_fadvise(lock->state_fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
 	/* Else its session has just replaced it. */
 	return lock_check(lock) == 0 ? 0 : -EBUSY;
 }

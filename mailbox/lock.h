@@ -39,8 +39,7 @@ int lock_open(const char *path, struct lock *lock);
 /* Whether the lock still excludes others: -ENOLCK if its file was removed or replaced. */
 int lock_check(const struct lock *lock);
 
-/* Writes a record as record_write() does; if another is kept in the state file, into a new one that
- * takes its place. */
+/* Writes a record as record_write() does; where another must be kept, into a new state file. */
 int lock_write_record(struct lock *lock, struct record_keys *keys);
 
 /* Closes everything, and so drops the lock. */

@@ -16,8 +16,7 @@ size_t maildir_name_unique_octets(const char *name)
 	return (size_t)(strchrnul(name, ':') - name);
 }
 
-/* The number that `text` begins with: 0 if it has none, UINT64_MAX if it does not fit. *ret_end is
- * behind its last digit. */
+/* The number that `text` begins with, up to *ret_end: 0 for none, UINT64_MAX if it is too large. */
 static uint64_t leading_number(const char *text, const char **ret_end)
 {
 	const char *end = text;

@@ -16,8 +16,7 @@
 /* The state file grows by this: what file systems allocate. */
 #define BLOCK_OCTETS 4096
 
-/* What stands before the keys, in the byte order of this machine; the magic tells if that of
- * another was written. */
+/* What stands before the keys, in this machine's byte order; the magic tells if it is another. */
 struct record_header {
 	uint64_t magic;
 	uint64_t mailbox_inode, state_inode; /* where it was written */
@@ -222,8 +221,7 @@ int record_write(int state_fd, int mailbox_fd, struct record_keys *keys)
 	if (r < 0)
 		return r;
 	r = util_pwrite(state_fd, record, record_octets(keys->count), 0);
-	/* The commit point: the record now outlasts a loss of power (record_reserve() synced the
-	 * name). */
+	/* The commit point: it outlasts a loss of power now (record_reserve() synced the name). */
 	if (r == 0 && fdatasync(state_fd) < 0)
 		r = -errno;
 	if (r == 0)
