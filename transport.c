@@ -11,21 +11,17 @@
 #include "lib/util.h"
 #include "tls.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
-#define IN_OCTETS 16384	    /* for many pipelined commands, and the longest line of a caller */
-#define OUT_OCTETS_MIN 4096 /* for short answers */
-#define OUT_OCTETS_MAX 262144
+#define IN_OCTETS 16384 /* for many pipelined commands, and the longest line of a caller */
+#define OUT_OCTETS 262144
 #define LINE_OCTETS_MAX 510 /* of a response, without its CRLF (RFC 2449 section 4) */
 #define SPARE_OCTETS 64 /* kept free after a line: what follows must not part it from its CRLF */
 #define SPACE_OCTETS_MIN 8
@@ -39,13 +35,13 @@
 
 #define NO_DEADLINE INT64_MAX
 
-/* Plain descriptors, and what kind of file each is on. */
 struct plain_stream {
 	struct stream stream;
 	int in_fd, out_fd;
-	mode_t in_mode, out_mode;
+	mode_t in_mode, out_mode; /* what kind of file each is on */
 };
 
+/* So large that calloc(3) maps it: no page of the buffers is touched before it is needed. */
 struct transport {
 	struct plain_stream plain;
 	struct stream *tls;	 /* over it; until transport_prepare_tls() it is the plain one */
@@ -58,10 +54,8 @@ struct transport {
 	size_t out_limit;   /* what goes out in one piece */
 	struct peer peer;   /* local only if it is so in both directions */
 	sigset_t wait_mask; /* of signals, while we wait */
-	/* No page of them is touched before it is needed. */
-	char *in; /* IN_OCTETS */
-	char *out;
-	size_t out_octets; /* its size, which grows to out_limit when there is use for it */
+	char in[IN_OCTETS];
+	char out[OUT_OCTETS];
 };
 
 /* ---- Plain streams ---- */
@@ -171,67 +165,59 @@ static void use_stream(struct transport *transport, struct stream *stream)
 
 	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
 		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
-	transport->out_limit = octets < OUT_OCTETS_MAX ? octets : OUT_OCTETS_MAX;
+	transport->out_limit = octets < OUT_OCTETS ? octets : OUT_OCTETS;
 	transport->current = stream;
-}
-
-/* Finds out what the client is on, and its address unless that is known. */
-static int set_up_transport(struct transport *transport, const struct peer *peer)
-{
-	struct plain_stream *plain = &transport->plain;
-	struct stat in_status, out_status;
-	struct peer out_peer;
-
-	transport->in = malloc(IN_OCTETS);
-	transport->out = malloc(OUT_OCTETS_MIN);
-	transport->out_octets = OUT_OCTETS_MIN;
-	if (!transport->in || !transport->out)
-		return -ENOMEM;
-	if (fstat(plain->in_fd, &in_status) < 0 || fstat(plain->out_fd, &out_status) < 0)
-		return -errno;
-	plain->in_mode = in_status.st_mode;
-	plain->out_mode = out_status.st_mode;
-	plain->stream.piece_octets = S_ISFIFO(plain->out_mode) ? PIPE_BUF : SIZE_MAX;
-	use_stream(transport, &plain->stream);
-	if (peer) {
-		transport->peer = *peer;
-	} else {
-		find_peer(plain->in_fd, plain->in_mode, &transport->peer);
-		find_peer(plain->out_fd, plain->out_mode, &out_peer);
-		transport->peer.is_local &= out_peer.is_local;
-	}
-	catch_sigterm(transport);
-	tune_tcp(plain->out_fd);
-	return 0;
 }
 
 int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret)
 {
 	static const char *const nobody[] = { NULL };
-	struct transport *transport = calloc(1, sizeof(*transport));
-	int r;
+	struct stat in, out;
+	struct transport *transport;
+	struct peer out_peer;
 
+	if (fstat(in_fd, &in) < 0 || fstat(out_fd, &out) < 0)
+		return -errno;
+	transport = calloc(1, sizeof(*transport));
 	if (!transport)
 		return -ENOMEM;
-	transport->plain.stream.functions = &plain_functions;
-	transport->plain.stream.client_names = nobody;
-	transport->plain.in_fd = in_fd;
-	transport->plain.out_fd = out_fd;
+	transport->plain = (struct plain_stream){
+		.stream.functions = &plain_functions,
+		.stream.piece_octets = S_ISFIFO(out.st_mode) ? PIPE_BUF : SIZE_MAX,
+		.stream.client_names = nobody,
+		.in_fd = in_fd,
+		.out_fd = out_fd,
+		.in_mode = in.st_mode,
+		.out_mode = out.st_mode,
+	};
 	transport->tls = &transport->plain.stream;
-	r = set_up_transport(transport, peer);
-	if (r < 0)
-		transport_free(transport);
-	else
-		*ret = transport;
-	return r;
+	use_stream(transport, transport->tls);
+	if (peer) {
+		transport->peer = *peer;
+	} else {
+		find_peer(in_fd, in.st_mode, &transport->peer);
+		find_peer(out_fd, out.st_mode, &out_peer);
+		transport->peer.is_local &= out_peer.is_local;
+	}
+	catch_sigterm(transport);
+	tune_tcp(out_fd);
+	*ret = transport;
+	return 0;
 }
 
-/* Forgets what has been read, which may be a password. */
+/* Moves unused input to the beginning of the buffer, and wipes the rest: it may be a password. */
+static void compact_input(struct transport *transport)
+{
+	transport->in_end -= transport->in_start;
+	memmove(transport->in, transport->in + transport->in_start, transport->in_end);
+	explicit_bzero(transport->in + transport->in_end, transport->in_start);
+	transport->in_start = 0;
+}
+
 static void discard_input(struct transport *transport)
 {
-	if (transport->in)
-		explicit_bzero(transport->in, transport->in_end);
-	transport->in_start = transport->in_end = 0;
+	transport->in_start = transport->in_end;
+	compact_input(transport);
 }
 
 void transport_free(struct transport *transport)
@@ -241,8 +227,6 @@ void transport_free(struct transport *transport)
 	discard_input(transport);
 	if (transport->tls->functions->free)
 		transport->tls->functions->free(transport->tls);
-	free(transport->in);
-	free(transport->out);
 	free(transport);
 }
 
@@ -318,17 +302,15 @@ int transport_flush(struct transport *transport)
 /* Reads what there is, waiting for something at most until `end_ms`. */
 static int read_some(struct transport *transport, int64_t end_ms)
 {
-	char *space = transport->in + transport->in_end;
-	size_t octets = IN_OCTETS - transport->in_end;
 	struct stream *stream = transport->current;
-	bool waits = !stream->has_pending;
 	ssize_t n;
 
+	compact_input(transport);
 	do {
-		n = waits ? wait_ready(transport, POLLIN, end_ms) : 0;
+		n = stream->has_pending ? 0 : wait_ready(transport, POLLIN, end_ms);
 		if (n == 0)
-			n = stream->functions->read(stream, space, octets);
-		waits = true;
+			n = stream->functions->read(stream, transport->in + transport->in_end,
+						    IN_OCTETS - transport->in_end);
 	} while (n == -EINTR || n == -EAGAIN);
 	if (n <= 0)
 		return fail(transport, n == 0 ? -EPIPE : (int)n);
@@ -336,24 +318,14 @@ static int read_some(struct transport *transport, int64_t end_ms)
 	return 0;
 }
 
-/* Moves unused input to the beginning of the buffer, and wipes the rest: it may be a password. */
-static void compact_input(struct transport *transport)
-{
-	transport->in_end -= transport->in_start;
-	memmove(transport->in, transport->in + transport->in_start, transport->in_end);
-	explicit_bzero(transport->in + transport->in_end, transport->in_start);
-	transport->in_start = 0;
-}
-
 /* Gives back the whole pages of a buffer; what was in them is gone. */
 static void drop_pages(char *buffer, size_t octets)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t start = ((uintptr_t)buffer + page - 1) & ~(page - 1);
-	uintptr_t end = ((uintptr_t)buffer + octets) & ~(page - 1);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t before = (page - (uintptr_t)buffer % page) % page;
 
-	if (start < end)
-		(void)madvise(buffer + (start - (uintptr_t)buffer), end - start, MADV_DONTNEED);
+	if (before < octets)
+		(void)madvise(buffer + before, (octets - before) / page * page, MADV_DONTNEED);
 }
 
 void transport_shrink(struct transport *transport)
@@ -361,7 +333,7 @@ void transport_shrink(struct transport *transport)
 	if (transport->in_start == transport->in_end)
 		drop_pages(transport->in, IN_OCTETS);
 	if (transport->out_end == 0)
-		drop_pages(transport->out, transport->out_octets);
+		drop_pages(transport->out, OUT_OCTETS);
 }
 
 /* Takes the line whose LF is at `lf` out of the buffer. */
@@ -403,47 +375,22 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 			is_skipping = true;
 			discard_input(transport);
 		}
-		if (end_ms == 0) {
-			if (transport_flush(transport) < 0)
-				return transport->error;
+		if (transport_flush(transport) < 0)
+			return transport->error;
+		if (end_ms == 0)
 			end_ms = wait_end_ms(transport);
-		}
-		compact_input(transport);
 		r = read_some(transport, end_ms);
 		if (r < 0)
 			return r;
 	}
 }
 
-static size_t space_left(const struct transport *transport)
-{
-	size_t octets = transport->out_limit < transport->out_octets ? transport->out_limit :
-								       transport->out_octets;
-
-	return octets - transport->out_end;
-}
-
-/* Makes the buffer as large as is of use. Without the memory for that, it does as it is. */
-static void grow(struct transport *transport)
-{
-	char *more = NULL;
-
-	if (transport->out_octets < transport->out_limit)
-		more = realloc(transport->out, transport->out_limit);
-	if (!more)
-		return;
-	transport->out = more;
-	transport->out_octets = transport->out_limit;
-}
-
 int transport_put_text(struct transport *transport, const char *text, size_t octets)
 {
-	size_t needed = octets + 2 + SPARE_OCTETS;
 	char *end;
 
-	if (space_left(transport) < needed)
-		grow(transport);
-	if (space_left(transport) < needed && transport_flush(transport) < 0)
+	if (transport->out_limit - transport->out_end < octets + 2 + SPARE_OCTETS &&
+	    transport_flush(transport) < 0)
 		return transport->error;
 	end = transport->out + transport->out_end;
 	memcpy(end, text, octets);
@@ -470,11 +417,10 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 
 int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets)
 {
-	grow(transport);
-	if (space_left(transport) < SPACE_OCTETS_MIN)
+	if (transport->out_limit - transport->out_end < SPACE_OCTETS_MIN)
 		(void)send_buffer(transport, KEPT_OCTETS); /* transport->error knows */
 	*ret_space = transport->out + transport->out_end;
-	*ret_octets = space_left(transport);
+	*ret_octets = transport->out_limit - transport->out_end;
 	return transport->error;
 }
 
