@@ -8,15 +8,13 @@
 #include "tls/certificates.h"
 #include "tls/ticket-key.h"
 
-#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
-#include <stdio.h>
 
 #define NAME_OCTETS_MAX 320 /* of a client's name: an e-mail address (RFC 3696 errata) */
 #define NAMES_MAX 8	    /* of a client */
 #define PROBLEM_OCTETS 200
-#define FLIGHT_OCTETS 8192	/* space for a chain of certificates */
+#define FLIGHT_OCTETS 8192	/* space for a chain of certificates; less than a record */
 #define ALERT_OCTETS 7		/* a whole record with an alert that is not encrypted */
 #define TICKET_LIFETIME_S 43200 /* a client that polls once in this time resumes */
 
@@ -30,14 +28,15 @@ struct tls_service {
 struct tls_stream {
 	struct stream stream;
 	struct stream *below;
-	struct tls_service *service; /* only until the handshake is over */
+	struct certificates *certificates; /* only until the handshake is over */
 	gnutls_session_t gnutls;
 	int io_error;			  /* what `below` said last, if it was a failure */
 	unsigned char last[ALERT_OCTETS]; /* received */
 	bool has_read, is_tls;		  /* whether the first octet was one that TLS begins with */
 	bool is_agreed;			  /* the handshake itself is done */
 	char problem[PROBLEM_OCTETS];	  /* what stream.tls_problem points to */
-	char *names[NAMES_MAX + 1];
+	char names[NAMES_MAX][NAME_OCTETS_MAX + 1];
+	const char *client_names[NAMES_MAX + 1]; /* those of `names` that count */
 };
 
 /* ---- One connection ---- */
@@ -84,19 +83,17 @@ static ssize_t pull(gnutls_transport_ptr_t context, void *space, size_t octets)
 static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int count)
 {
 	struct tls_stream *stream = context;
-	const void *octets = pieces[0].iov_base;
-	size_t size = pieces[0].iov_len;
-	char gathered[FLIGHT_OCTETS];
+	char flight[FLIGHT_OCTETS];
+	giovec_t all = { .iov_base = flight };
 
-	if (count > 1 && size < sizeof(gathered)) {
-		size = 0;
-		for (int i = 0; i < count && pieces[i].iov_len <= sizeof(gathered) - size; i++) {
-			memcpy(gathered + size, pieces[i].iov_base, pieces[i].iov_len);
-			size += pieces[i].iov_len;
-		}
-		octets = gathered;
+	for (int i = 0; i < count && pieces[i].iov_len <= sizeof(flight) - all.iov_len; i++) {
+		memcpy(flight + all.iov_len, pieces[i].iov_base, pieces[i].iov_len);
+		all.iov_len += pieces[i].iov_len;
 	}
-	return note_io(stream, stream->below->functions->write(stream->below, octets, size));
+	if (all.iov_len == 0)
+		all = pieces[0];
+	return note_io(stream,
+		       stream->below->functions->write(stream->below, all.iov_base, all.iov_len));
 }
 
 /* What a failure of GnuTLS means to our callers. */
@@ -121,34 +118,36 @@ static int turn_error(struct tls_stream *stream, int error)
 static int choose_certificate(gnutls_session_t gnutls)
 {
 	const struct tls_stream *stream = gnutls_session_get_ptr(gnutls);
-	const struct certificate *certificate;
+	const struct certificates *certificates = stream->certificates;
 	char name[CERTIFICATES_NAME_OCTETS_MAX + 1];
 	size_t size = sizeof(name);
 	unsigned type;
 
 	if (gnutls_server_name_get(gnutls, name, &size, &type, 0) < 0 || type != GNUTLS_NAME_DNS)
 		return 0;
-	certificate = certificates_find(&stream->service->certificates, name);
-	if (!certificate)
-		return 0;
-	return gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE, certificate->credentials);
+	for (size_t i = 0; i < certificates->count; i++) {
+		if (gnutls_x509_crt_check_hostname(certificates->list[i].chain[0], name))
+			return gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE,
+						      certificates->list[i].credentials);
+	}
+	return 0;
 }
 
 static int set_up_gnutls(struct tls_stream *stream)
 {
 	static unsigned char protocol[] = "pop3";
 	const gnutls_datum_t alpn = { .data = protocol, .size = sizeof(protocol) - 1 };
-	const struct tls_service *service = stream->service;
+	const struct certificates *certificates = stream->certificates;
 	gnutls_session_t gnutls = stream->gnutls;
-	int r = gnutls_priority_set(gnutls, service->certificates.priority);
+	int r = gnutls_priority_set(gnutls, certificates->priority);
 
 	if (r >= 0)
 		r = gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE,
-					   service->certificates.list[0].credentials);
+					   certificates->list[0].credentials);
 	/* A client that asks for another protocol has been led here by somebody. */
 	if (r >= 0)
 		r = gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
-	if (service->certificates.options.client_ca)
+	if (certificates->options.client_ca)
 		gnutls_certificate_server_set_request(gnutls, GNUTLS_CERT_REQUEST);
 	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
 	gnutls_session_set_ptr(gnutls, stream);
@@ -170,7 +169,7 @@ static int make_session(struct tls_stream *stream)
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
 	if (key_error < 0 && key_error != -ENOENT && key_error != -EAGAIN)
-		stream->service->certificates.options.complain(
+		stream->certificates->options.complain(
 			"no TLS session tickets, their key cannot be shared: %s",
 			strerror(-key_error));
 	if (r >= 0 && key_error == 0)
@@ -183,43 +182,37 @@ static int make_session(struct tls_stream *stream)
 
 /* ---- The handshake ---- */
 
-/* Skips what is no name: a NUL in it is an attempt to be somebody else. */
-static int add_name(struct tls_stream *stream, const char *name, size_t octets)
+/* A NUL in a name, which another follows, is an attempt to be somebody else. */
+static bool is_name(const char *text, size_t octets)
 {
-	size_t count = 0;
-
-	while (stream->names[count])
-		count++;
-	if (count == NAMES_MAX || octets == 0 || memchr(name, '\0', octets))
-		return 0;
-	stream->names[count] = strndup(name, octets);
-	return stream->names[count] ? 0 : -ENOMEM;
+	return octets > 0 && strlen(text) == octets;
 }
 
 /* Takes the e-mail addresses; the common name only if there are none, usable or not. */
-static int find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
+static void find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
 {
-	char name[NAME_OCTETS_MAX + 1];
-	size_t octets;
 	bool has_address = false;
+	size_t count = 0, octets;
+	char *name;
+	int type;
 
-	for (unsigned i = 0;; i++) {
-		int type;
-
-		octets = sizeof(name);
+	for (unsigned i = 0; count < NAMES_MAX; i++) {
+		name = stream->names[count];
+		octets = sizeof(stream->names[0]);
 		type = gnutls_x509_crt_get_subject_alt_name(crt, i, name, &octets, NULL);
 		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			break;
-		if (type == GNUTLS_SAN_RFC822NAME && add_name(stream, name, octets) < 0)
-			return -ENOMEM;
 		/* Less than 0: one that is too long. */
 		has_address |= type == GNUTLS_SAN_RFC822NAME || type < 0;
+		if (type == GNUTLS_SAN_RFC822NAME && is_name(name, octets))
+			stream->client_names[count++] = name;
 	}
-	octets = sizeof(name);
-	if (!has_address && gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0,
-							  name, &octets) == 0)
-		return add_name(stream, name, octets);
-	return 0;
+	octets = sizeof(stream->names[0]);
+	if (!has_address &&
+	    gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, stream->names[0],
+					  &octets) == 0 &&
+	    is_name(stream->names[0], octets))
+		stream->client_names[0] = stream->names[0];
 }
 
 static int find_peer_names(struct tls_stream *stream, const gnutls_datum_t *der)
@@ -230,9 +223,10 @@ static int find_peer_names(struct tls_stream *stream, const gnutls_datum_t *der)
 	if (r < 0)
 		return -ENOMEM;
 	r = gnutls_x509_crt_import(crt, der, GNUTLS_X509_FMT_DER);
-	r = r < 0 ? -EPROTO : find_names(stream, crt);
+	if (r >= 0)
+		find_names(stream, crt);
 	gnutls_x509_crt_deinit(crt);
-	return r;
+	return r < 0 ? -EPROTO : 0;
 }
 
 /* Finds out who the client is, in a resumed session, too: the authorities may have changed. */
@@ -247,7 +241,7 @@ static int identify_client(struct tls_stream *stream)
 	gnutls_datum_t text = { 0 };
 	int r;
 
-	if (!stream->service->certificates.options.client_ca || !chain || count == 0)
+	if (!stream->certificates->options.client_ca || !chain || count == 0)
 		return 0;
 	r = gnutls_certificate_verify_peers(stream->gnutls, &data, 1, &status);
 	if (r >= 0 && status == 0)
@@ -359,8 +353,8 @@ static int do_handshake(struct stream *base)
 		/* The keys leave this process. What else the service has is not freed: its pages
 		 * are shared with the listener, and freeing would copy them. */
 		gnutls_credentials_clear(stream->gnutls);
-		certificates_forget_keys(&stream->service->certificates);
-		stream->service = NULL;
+		certificates_forget_keys(stream->certificates);
+		stream->certificates = NULL;
 		return r;
 	}
 	error = turn_error(stream, r);
@@ -411,8 +405,6 @@ static void free_stream(struct stream *base)
 {
 	struct tls_stream *stream = (struct tls_stream *)base;
 
-	for (size_t i = 0; stream->names[i]; i++)
-		free(stream->names[i]);
 	gnutls_deinit(stream->gnutls);
 	free(stream);
 }
@@ -441,9 +433,9 @@ static int new_stream(struct tls *tls, struct stream *below, struct stream **ret
 	if (!stream)
 		return -ENOMEM;
 	stream->stream.functions = &stream_functions;
-	stream->stream.client_names = (const char *const *)stream->names;
+	stream->stream.client_names = stream->client_names;
 	stream->below = below;
-	stream->service = (struct tls_service *)tls;
+	stream->certificates = &((struct tls_service *)tls)->certificates;
 	r = make_session(stream);
 	if (r < 0)
 		free_stream(&stream->stream);

@@ -7,20 +7,21 @@
 #include "lib/util.h"
 #include "tls/options.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <gnutls/ocsp.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 
-#define complain(certificates, ...)                            \
-	do {                                                   \
-		(certificates)->complaints++;                  \
-		(certificates)->options.complain(__VA_ARGS__); \
-	} while (0)
+#define complain(certificates, ...) \
+	((certificates)->complaints++, (certificates)->options.complain(__VA_ARGS__))
+
+/* The same, and its value is what `error` of GnuTLS means. */
+#define reject(certificates, error, ...) \
+	(complain(certificates, __VA_ARGS__), certificates_turn_error(error))
+
+int certificates_turn_error(int error)
+{
+	return error == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EBADMSG;
+}
 
 /* Octets that may be a secret. */
 static void wipe_datum(gnutls_datum_t *datum)
@@ -32,9 +33,9 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 #define auto_datum __attribute__((cleanup(wipe_datum)))
 
-static int read_open_file(int fd, gnutls_datum_t *ret_datum)
+/* Whatever it returns, `datum` is the caller's. */
+static int read_open_file(int fd, gnutls_datum_t *datum)
 {
-	auto_datum gnutls_datum_t datum = { 0 };
 	struct stat status;
 	ssize_t n;
 
@@ -44,35 +45,28 @@ static int read_open_file(int fd, gnutls_datum_t *ret_datum)
 		return S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
 	if (status.st_size > FILE_OCTETS_MAX)
 		return -EFBIG;
-	datum.data = calloc(1, (size_t)status.st_size + 1);
-	if (!datum.data)
+	datum->data = calloc(1, (size_t)status.st_size + 1);
+	if (!datum->data)
 		return -ENOMEM;
-	datum.size = (unsigned)status.st_size;
-	n = util_pread(fd, datum.data, datum.size, 0);
+	datum->size = (unsigned)status.st_size;
+	n = util_pread(fd, datum->data, datum->size, 0);
 	if (n < 0)
 		return (int)n;
-	ret_datum->data = take_ptr(datum.data);
-	ret_datum->size = (unsigned)n;
+	datum->size = (unsigned)n;
 	return 0;
 }
 
 /* Reads a file that a setting names. Returns 0, or -EBADMSG after a complaint. */
 static int read_pem_file(struct certificates *certificates, const char *setting, const char *path,
-			 gnutls_datum_t *ret_datum)
+			 gnutls_datum_t *datum)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	int r = fd < 0 ? -errno : read_open_file(fd, ret_datum);
+	int r = fd < 0 ? -errno : read_open_file(fd, datum);
 
-	if (r < 0) {
-		complain(certificates, "cannot read %s = '%s': %s", setting, path, strerror(-r));
-		return -EBADMSG;
-	}
-	return 0;
-}
-
-int certificates_turn_error(int error)
-{
-	return error == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EBADMSG;
+	if (r == 0)
+		return 0;
+	complain(certificates, "cannot read %s = '%s': %s", setting, path, strerror(-r));
+	return -EBADMSG;
 }
 
 static int load_priority(struct certificates *certificates)
@@ -87,9 +81,9 @@ static int load_priority(struct certificates *certificates)
 	if (r >= 0)
 		return 0;
 	certificates->priority = NULL;
-	complain(certificates, "tls-priority = '%s' is not a GnuTLS priority string, from '%s' on",
-		 own ? own : TLS_DEFAULT_PRIORITY, bad);
-	return certificates_turn_error(r);
+	return reject(certificates, r,
+		      "tls-priority = '%s' is not a GnuTLS priority string, from '%s' on",
+		      own ? own : TLS_DEFAULT_PRIORITY, bad);
 }
 
 /* An expired certificate is served all the same, and so is one that is not valid yet. */
@@ -122,9 +116,8 @@ static int load_chain(struct certificates *certificates, struct certificate *cer
 					 GNUTLS_X509_FMT_PEM, 0);
 	if (r < 0) {
 		certificate->chain = NULL;
-		complain(certificates, "cannot use the certificate in tls-cert = '%s': %s", path,
-			 gnutls_strerror(r));
-		return certificates_turn_error(r);
+		return reject(certificates, r, "cannot use the certificate in tls-cert = '%s': %s",
+			      path, gnutls_strerror(r));
 	}
 	for (unsigned i = 0; i < certificate->length; i++)
 		check_time(certificates, path, certificate->chain[i]);
@@ -168,12 +161,10 @@ static int load_key(struct certificates *certificates, struct certificate *certi
 	r = gnutls_x509_privkey_init(&certificate->key);
 	if (r >= 0)
 		r = import_key(certificate->key, &pem);
-	if (r < 0) {
-		complain(certificates, "cannot use the private key in tls-key = '%s': %s", path,
-			 r == GNUTLS_E_DECRYPTION_FAILED ? "it is encrypted" : gnutls_strerror(r));
-		return certificates_turn_error(r);
-	}
-	return 0;
+	if (r >= 0)
+		return 0;
+	return reject(certificates, r, "cannot use the private key in tls-key = '%s': %s", path,
+		      r == GNUTLS_E_DECRYPTION_FAILED ? "it is encrypted" : gnutls_strerror(r));
 }
 
 /* Puts a certificate and its key into credentials. */
@@ -187,12 +178,10 @@ static int add_certificate(struct certificates *certificates,
 	if (r >= 0)
 		return 0;
 	if (r == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
-		complain(certificates, "tls-key = '%s' is not the key of tls-cert = '%s'",
-			 certificate->key_path, certificate->cert_path);
-	else
-		complain(certificates, "cannot use tls-cert = '%s' with tls-key = '%s': %s",
-			 certificate->cert_path, certificate->key_path, gnutls_strerror(r));
-	return certificates_turn_error(r);
+		return reject(certificates, r, "tls-key = '%s' is not the key of tls-cert = '%s'",
+			      certificate->key_path, certificate->cert_path);
+	return reject(certificates, r, "cannot use tls-cert = '%s' with tls-key = '%s': %s",
+		      certificate->cert_path, certificate->key_path, gnutls_strerror(r));
 }
 
 /* Whether `other` is good for every name that the certificate is good for. */
@@ -205,18 +194,15 @@ static bool is_stand_in_for(const struct certificate *other, const struct certif
 		return true;
 	for (unsigned i = 0;; i++) {
 		size_t size = sizeof(name);
-		int r = gnutls_x509_crt_get_subject_alt_name(certificate->chain[0], i, name, &size,
-							     NULL);
+		int type = gnutls_x509_crt_get_subject_alt_name(certificate->chain[0], i, name,
+								&size, NULL);
+		bool is_name = type == GNUTLS_SAN_DNSNAME;
 
-		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			return has_name;
-		if (r < 0)
+		if (type < 0 || (is_name && !gnutls_x509_crt_check_hostname(other->chain[0], name)))
 			return false;
-		if (r != GNUTLS_SAN_DNSNAME)
-			continue;
-		if (!gnutls_x509_crt_check_hostname(other->chain[0], name))
-			return false;
-		has_name = true;
+		has_name |= is_name;
 	}
 }
 
@@ -255,9 +241,9 @@ static int make_credentials(struct certificates *certificates, struct certificat
 						  GNUTLS_X509_FMT_PEM);
 	if (r > 0)
 		return 0;
-	complain(certificates, "cannot use the certificates in tls-client-ca = '%s': %s",
-		 certificates->options.client_ca, r < 0 ? gnutls_strerror(r) : "there are none");
-	return certificates_turn_error(r);
+	return reject(certificates, r, "cannot use the certificates in tls-client-ca = '%s': %s",
+		      certificates->options.client_ca,
+		      r < 0 ? gnutls_strerror(r) : "there are none");
 }
 
 /* Offers a response to each certificate of each credentials; GnuTLS knows which it is about. */
@@ -298,21 +284,22 @@ static void load_ocsp(struct certificates *certificates, const char *path)
 static int load_certificates(struct certificates *certificates)
 {
 	char *const *certs = certificates->options.certs;
+	size_t count = 0;
 	int r = 0;
 
-	while (certs[certificates->count])
-		certificates->count++;
-	certificates->list = calloc(certificates->count, sizeof(*certificates->list));
-	if (!certificates->list) {
-		certificates->count = 0;
+	while (certs[count])
+		count++;
+	certificates->list = calloc(count, sizeof(*certificates->list));
+	if (!certificates->list)
 		return -ENOMEM;
-	}
-	for (size_t i = 0; i < certificates->count && r == 0; i++) {
-		certificates->list[i].cert_path = certs[i];
-		certificates->list[i].key_path = certificates->options.keys[i];
-		r = load_chain(certificates, &certificates->list[i]);
+	for (size_t i = 0; i < count && r == 0; i++) {
+		struct certificate *certificate = &certificates->list[certificates->count++];
+
+		certificate->cert_path = certs[i];
+		certificate->key_path = certificates->options.keys[i];
+		r = load_chain(certificates, certificate);
 		if (r == 0)
-			r = load_key(certificates, &certificates->list[i]);
+			r = load_key(certificates, certificate);
 	}
 	return r;
 }
@@ -363,16 +350,6 @@ int certificates_load(struct certificates *certificates)
 		return certificates->complaints;
 	certificates_unload(certificates);
 	return r;
-}
-
-const struct certificate *certificates_find(const struct certificates *certificates,
-					    const char *server_name)
-{
-	for (size_t i = 0; i < certificates->count; i++) {
-		if (gnutls_x509_crt_check_hostname(certificates->list[i].chain[0], server_name))
-			return &certificates->list[i];
-	}
-	return NULL;
 }
 
 void certificates_forget_keys(struct certificates *certificates)

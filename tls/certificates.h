@@ -36,10 +36,6 @@ int certificates_load(struct certificates *certificates);
 /* Frees everything, wiping keys; the options stay. */
 void certificates_unload(struct certificates *certificates);
 
-/* The first certificate for the server name that a client asks for; NULL: there is none. */
-const struct certificate *certificates_find(const struct certificates *certificates,
-					    const char *server_name);
-
 /* Wipes the private keys: no handshake is possible after that. */
 void certificates_forget_keys(struct certificates *certificates);
 
