@@ -44,5 +44,5 @@ struct tls_functions {
 };
 
 /* Loads the module, and reads nothing else yet. The caller frees the result with its `free`.
- * Returns 0 or -ENOMEM; or -ELIBACC if the module cannot be loaded, after a complaint. */
+ * Returns 0, -ENOMEM, or -ELIBACC if the module cannot be loaded, after a complaint. */
 int tls_new(const struct tls_options *options, struct tls **ret);

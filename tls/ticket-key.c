@@ -8,13 +8,8 @@
 #include "lib/digest.h"
 #include "lib/util.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stddef.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #define DEFAULT_DIRECTORY "/run/pop3-handler"
 #define KEY_FILE "ticket-key"

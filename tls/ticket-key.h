@@ -14,7 +14,8 @@ void ticket_key_make_directory(void);
 int ticket_key_find_directory(char **ret_path);
 
 /* Finds the key that is in use, in the file `ticket-key` of that directory. Makes a new one if
- * there is none or it is a day old, which voids tickets. Returns 0, or, besides what the system
- * says: -ENOENT  there is no such directory -EAGAIN  another process is just making the key -EPERM
- * the directory or the file is not ours alone */
+ * there is none or it is a day old, which voids tickets. Returns 0, what the system says, or
+ *   -ENOENT  there is no such directory
+ *   -EAGAIN  another process is just making the key
+ *   -EPERM   the directory or the file is not ours alone */
 int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS]);
