@@ -4,7 +4,6 @@
  * password come from a stranger: this runs before login. */
 #include "auth.h"
 
-#include "lib/file-stamp.h"
 #include "lib/path-template.h"
 #include "lib/util.h"
 
@@ -87,24 +86,19 @@ static bool is_crypt_string(const char *text)
 }
 
 /* Remembers the file's first hash as a decoy, so that an unknown user costs one crypt(3), too. */
-static int note_decoy(struct search *search, const char *password, char *line_end)
+static int note_decoy(struct search *search, char *password, char *line_end)
 {
-	auto_wipe char *decoy = NULL;
-	const char *secret;
 	bool is_plain;
+	const char *secret = skip_scheme(password, &is_plain);
 
-	if (search->decoy)
-		return 0;
-	secret = skip_scheme(password, &is_plain);
 	if (!secret || is_plain)
 		return 0;
 	*line_end = '\0';
-	decoy = strndup(secret, strcspn(secret, ":"));
-	if (!decoy)
-		return -ENOMEM;
-	if (*decoy && is_crypt_string(decoy))
-		search->decoy = take_ptr(decoy);
-	return 0;
+	*strchrnul(password, ':') = '\0';
+	if (!*secret || !is_crypt_string(secret))
+		return 0;
+	search->decoy = strdup(secret);
+	return search->decoy ? 0 : -ENOMEM;
 }
 
 /* Keeps a copy of the user's line. The first one counts. */
@@ -123,13 +117,14 @@ static int note_user(struct search *search, const char *line, size_t octets, siz
 /* Does not take the line apart, because mostly only the name counts. */
 static int search_line(void *context, char *line, size_t octets)
 {
-	const char *name_end = memchr(line, ':', octets);
+	struct search *search = context;
+	char *name_end = memchr(line, ':', octets);
 	int r;
 
 	if (!name_end || name_end == line)
 		return -EINVAL;
-	r = note_user(context, line, octets, (size_t)(name_end - line));
-	return r < 0 ? r : note_decoy(context, name_end + 1, line + octets);
+	r = note_user(search, line, octets, (size_t)(name_end - line));
+	return r < 0 || search->decoy ? r : note_decoy(search, name_end + 1, line + octets);
 }
 
 /* The passwd-file that is being read. */
@@ -141,7 +136,8 @@ struct reader {
 	char octets[READ_OCTETS + 1]; /* a NUL follows what has been read */
 };
 
-/* Reads more, behind what has not been used. Returns whether there was more. */
+/* Reads more, behind what has not been used: at the end of the file, the LF that a last line may
+ * lack. Returns whether there was more. */
 static bool fill_reader(struct reader *reader)
 {
 	size_t kept = reader->end - reader->start;
@@ -151,6 +147,10 @@ static bool fill_reader(struct reader *reader)
 	n = util_read(reader->fd, reader->octets + kept, READ_OCTETS - kept);
 	if (n < 0)
 		reader->error = (int)n;
+	if (n <= 0 && kept > 0) {
+		reader->octets[kept] = '\n';
+		n = 1;
+	}
 	reader->start = 0;
 	reader->end = kept + (n > 0 ? (size_t)n : 0);
 	reader->octets[reader->end] = '\0';
@@ -158,39 +158,27 @@ static bool fill_reader(struct reader *reader)
 	return n > 0;
 }
 
-/* Finds the LF that ends the next line, or the end of the file. */
-static char *find_line_end(struct reader *reader, bool *ret_is_long)
-{
-	*ret_is_long = false;
-	for (;;) {
-		size_t octets = reader->end - reader->start;
-		char *lf = memchr(reader->octets + reader->start, '\n', octets);
-
-		if (lf)
-			return lf;
-		if (octets == READ_OCTETS) { /* what follows is of the same line */
-			*ret_is_long = true;
-			reader->start = reader->end;
-		}
-		if (!fill_reader(reader))
-			return reader->octets + reader->end;
-	}
-}
-
 /* Finds the next line. There is space for a NUL behind it, but to write one before the line is read
  * costs a tenth of a login among 100,000 accounts. Returns 1, 0 when there is no more, or -EINVAL
  * for a line that is too long or has a NUL. */
 static int next_line(struct reader *reader, char **ret_line, size_t *ret_octets)
 {
-	bool is_long;
-	char *end = find_line_end(reader, &is_long);
-	char *line = reader->octets + reader->start;
-	size_t octets = (size_t)(end - line);
-	bool is_last = end == reader->octets + reader->end;
+	bool is_long = false;
+	const char *lf;
+	char *line;
+	size_t octets;
 
-	if (is_last && octets == 0 && !is_long)
-		return 0;
-	reader->start += octets + !is_last;
+	while (!(lf = memchr(reader->octets + reader->start, '\n', reader->end - reader->start))) {
+		if (reader->end - reader->start == READ_OCTETS) {
+			is_long = true;
+			reader->start = reader->end; /* what follows is of the same line */
+		}
+		if (!fill_reader(reader))
+			return is_long ? -EINVAL : 0;
+	}
+	line = reader->octets + reader->start;
+	octets = (size_t)(lf - line);
+	reader->start += octets + 1;
 	if (is_long || octets > LINE_OCTETS_MAX || (reader->has_nul && memchr(line, '\0', octets)))
 		return -EINVAL;
 	if (octets > 0 && line[octets - 1] == '\r')
@@ -274,7 +262,7 @@ static bool is_equal_in_constant_time(const char *secret, const char *typed)
 /* Whether crypt(3) makes `hash` of the password. Returns 1, 0 or -ENOMEM. */
 static int matches_hash(const char *hash, const char *password)
 {
-	struct crypt_data *data = calloc(1, sizeof(*data));
+	auto_free struct crypt_data *data = calloc(1, sizeof(*data));
 	const char *result;
 	int match;
 
@@ -283,7 +271,6 @@ static int matches_hash(const char *hash, const char *password)
 	result = crypt_rn(password, hash, data, sizeof(*data));
 	match = result && is_equal_in_constant_time(hash, result);
 	explicit_bzero(data, sizeof(*data));
-	free(data);
 	return match;
 }
 
@@ -291,12 +278,10 @@ static int matches_hash(const char *hash, const char *password)
  * or none that could match, too. Returns 1, 0 or -ENOMEM. */
 static int check_password(const struct search *search, const char *password)
 {
-	const char *secret = NULL;
 	bool is_plain = false;
+	const char *secret = search->line ? skip_scheme(search->entry.password, &is_plain) : NULL;
 	int r = 0;
 
-	if (search->line)
-		secret = skip_scheme(search->entry.password, &is_plain);
 	if (secret && *secret && is_plain && is_equal_in_constant_time(secret, password))
 		return 1;
 	if (secret && *secret && !is_plain && is_crypt_string(secret))
@@ -444,14 +429,13 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 	      struct auth_report *ret_report)
 {
 	auto_search struct search search = { 0 };
-	const char *secret = NULL;
+	const char *secret;
 	bool is_plain;
 	int r = search_user(&search, users, user, ret_report);
 
 	if (r < 0)
 		return r;
-	if (search.line)
-		secret = skip_scheme(search.entry.password, &is_plain);
+	secret = search.line ? skip_scheme(search.entry.password, &is_plain) : NULL;
 	if (secret && !*secret)
 		return refuse(ret_report, "the account has no password");
 	return make_account(&search, users, template, ret, ret_report);
