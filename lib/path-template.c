@@ -7,6 +7,7 @@
 
 /* What one letter after '%' stands for. */
 struct part {
+	char letter;
 	const char *text;
 	size_t octets;
 	bool is_from_name; /* the client chose it */
@@ -16,21 +17,18 @@ static int part_for(char letter, const char *user, const char *home, struct part
 {
 	size_t local = strcspn(user, "@");
 	const char *domain = user[local] ? user + local + 1 : "";
-	const struct {
-		char letter;
-		struct part part;
-	} parts[] = {
-		{ 'u', { user, strlen(user), true } },
-		{ 'n', { user, local, true } },
-		{ 'd', { domain, strlen(domain), true } },
-		{ 'h', { home, home ? strlen(home) : 0, false } },
-		{ '%', { "%", 1, false } },
+	const struct part parts[] = {
+		{ 'u', user, strlen(user), true },
+		{ 'n', user, local, true },
+		{ 'd', domain, strlen(domain), true },
+		{ 'h', home, home ? strlen(home) : 0, false },
+		{ '%', "%", 1, false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		if (parts[i].letter != letter)
 			continue;
-		*ret_part = parts[i].part;
+		*ret_part = parts[i];
 		return letter == 'h' && ret_part->octets == 0 ? -ENXIO : 0;
 	}
 	return -EINVAL;
@@ -52,19 +50,17 @@ int path_template_check(const char *template)
 
 /* A path while it is written. */
 struct path {
-	char *text;
-	size_t octets;
-	size_t component;  /* where the last component begins */
+	char *end;
+	char *component;   /* the last one */
 	bool is_from_name; /* that has octets of the user name */
 };
 
 /* Whether a user name has made the last component empty, "." or "..". */
 static bool has_stray_component(const struct path *path)
 {
-	const char *component = path->text + path->component;
-	size_t octets = path->octets - path->component;
+	size_t octets = (size_t)(path->end - path->component);
 
-	return path->is_from_name && (octets == 0 || strncmp(component, "..", octets) == 0);
+	return path->is_from_name && strncmp(path->component, "..", octets) == 0;
 }
 
 static int add_part(struct path *path, const struct part *part)
@@ -73,10 +69,10 @@ static int add_part(struct path *path, const struct part *part)
 		if (part->text[i] == '/') {
 			if (part->is_from_name || has_stray_component(path))
 				return -EKEYREJECTED;
-			path->component = path->octets + 1;
+			path->component = path->end + 1;
 			path->is_from_name = false;
 		}
-		path->text[path->octets++] = part->text[i];
+		*path->end++ = part->text[i];
 	}
 	path->is_from_name |= part->is_from_name;
 	return 0;
@@ -86,7 +82,7 @@ int path_template_expand(const char *template, const char *user, const char *hom
 {
 	size_t longest_part = strlen(user) + (home ? strlen(home) : 0) + 1;
 	auto_free char *text = malloc(strlen(template) * longest_part + 1);
-	struct path path = { .text = text };
+	struct path path = { .end = text, .component = text };
 	int r = path_template_check(template);
 
 	if (r < 0)
@@ -94,7 +90,7 @@ int path_template_expand(const char *template, const char *user, const char *hom
 	if (!text)
 		return -ENOMEM;
 	for (; *template; template ++) {
-		struct part part = { template, 1, false };
+		struct part part = { .text = template, .octets = 1 };
 
 		if (*template == '%')
 			r = part_for(*++template, user, home, &part);
@@ -105,7 +101,7 @@ int path_template_expand(const char *template, const char *user, const char *hom
 	}
 	if (has_stray_component(&path))
 		return -EKEYREJECTED;
-	text[path.octets] = '\0';
+	*path.end = '\0';
 	*ret_path = take_ptr(text);
 	return 0;
 }

@@ -4,7 +4,7 @@
  * domain after it, %h the home directory, %% a percent sign. */
 #pragma once
 
-/* Whether `template` is one. Returns 0, or -EINVAL if it is empty or has an unknown '%'. */
+/* Returns 0, or -EINVAL if it is empty or has an unknown '%'. */
 int path_template_check(const char *template);
 
 /* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of its

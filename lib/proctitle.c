@@ -7,7 +7,6 @@
 #include "lib/util.h"
 
 #include <stdarg.h>
-#include <stddef.h>
 
 #define NAME "pop3-handler: "
 
@@ -25,8 +24,6 @@ static int extend_area(const char *text)
 
 void proctitle_open(int argc, char *argv[])
 {
-	if (argc < 1)
-		return;
 	area = argv[0];
 	for (int i = 0; i < argc; i++)
 		(void)extend_area(argv[i]);

@@ -5,21 +5,20 @@
 #include "lib/wire.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number)
 {
-	uint64_t number = 0;
+	uint64_t number;
 
 	if (*text == '\0' || text[strspn(text, "0123456789")] != '\0')
 		return -EINVAL;
-	for (; *text; text++) {
-		if (__builtin_mul_overflow(number, 10, &number) ||
-		    __builtin_add_overflow(number, (uint64_t)(*text - '0'), &number) ||
-		    number > max)
-			return -ERANGE;
-	}
+	errno = 0;
+	number = strtoull(text, NULL, 10);
+	if (errno != 0 || number > max)
+		return -ERANGE;
 	*ret_number = number;
 	return 0;
 }
@@ -76,11 +75,9 @@ ssize_t wire_decode_base64(char *text)
 		}
 	}
 	/* What the padding stands for is 0: octets can be written in one way only. */
+	if (bits & ((1U << 8 * padding) - 1))
+		return -EINVAL;
 	put -= padding;
-	for (size_t i = 0; i < padding; i++) {
-		if (text[put + i] != '\0')
-			return -EINVAL;
-	}
 	text[put] = '\0';
 	return (ssize_t)put;
 }
