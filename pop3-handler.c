@@ -101,10 +101,37 @@ static int serve_client(struct service *service, const struct listener_session *
 	return r;
 }
 
+/* Whoever can write such a file can log in as anybody. */
+static int check_writers(const char *what, const char *path)
+{
+	struct stat status;
+	mode_t others = S_IWOTH;
+
+	if (!path || stat(path, &status) < 0 || !S_ISREG(status.st_mode))
+		return EX_OK;
+	if (status.st_gid != 0 && status.st_gid != getegid())
+		others |= S_IWGRP;
+	if (!(status.st_mode & others))
+		return EX_OK;
+	log_warning("the %s '%s' can be written by others (mode %04o)", what, path,
+		    status.st_mode & 07777);
+	return EX_CONFIG;
+}
+
+static int check_all_writers(const struct service *service)
+{
+	int status = check_writers("passwd-file", service->settings->users);
+
+	for (int i = 1; i < service->argc; i++)
+		status |= check_writers("settings file", settings_config_path(service->argv[i]));
+	return status;
+}
+
 static int make_tls_and_sandbox(struct service *service)
 {
 	int r = make_tls(service->settings, &service->tls);
 
+	(void)check_all_writers(service);
 	if (r == 0 && service->tls)
 		service->tls->functions->make_ticket_directory();
 	return r == 0 ? sandbox_prepare(service->settings, service->tls, &service->sandbox) : r;
@@ -253,17 +280,18 @@ static int check_tls(const struct settings *settings)
 }
 
 /* Runs the checks as the service user. */
-static int check(const struct settings *settings)
+static int check(const struct service *service)
 {
-	int users, tls;
+	const struct settings *settings = service->settings;
+	int files, tls;
 
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
 	check_timeout("idle-timeout", settings->idle_timeout_s);
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
-	users = check_users(settings->users);
+	files = check_users(settings->users) | check_all_writers(service); /* EX_CONFIG or EX_OK */
 	tls = check_tls(settings);
-	return users != EX_OK ? users : tls;
+	return files != EX_OK ? files : tls;
 }
 
 static int run_action(enum settings_action action, struct service *service)
@@ -271,7 +299,7 @@ static int run_action(enum settings_action action, struct service *service)
 	if (action == SETTINGS_SERVE)
 		return exit_status(serve(service));
 	if (action == SETTINGS_CHECK)
-		return check(service->settings);
+		return check(service);
 	if (action == SETTINGS_HELP)
 		settings_print_help(stdout);
 	else

@@ -352,8 +352,7 @@ static int set_defaults(struct settings *settings)
 	return r;
 }
 
-/* The path in `--config=PATH`; NULL if the argument is something else. */
-static const char *config_path(const char *argument)
+const char *settings_config_path(const char *argument)
 {
 	static const char option[] = "--config=";
 	size_t octets = sizeof(option) - 1;
@@ -451,7 +450,7 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 	int r = set_defaults(settings);
 
 	for (int i = 1; i < argc && r == 0; i++) {
-		const char *path = config_path(argv[i]);
+		const char *path = settings_config_path(argv[i]);
 
 		if (path)
 			r = read_settings_file(settings, path, ret_problem);
@@ -460,7 +459,7 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 	for (int i = 1; i < argc && r == 0; i++)
 		forget_list(settings, argv[i]);
 	for (int i = 1; i < argc && r == 0; i++) {
-		if (!config_path(argv[i]))
+		if (!settings_config_path(argv[i]))
 			r = read_option(settings, argv[i], ret_action, ret_problem);
 	}
 	if (r == 0 && !settings->users)

@@ -69,6 +69,9 @@ enum settings_action {
 int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
 		  char **ret_problem);
 
+/* The path in an argument `--config=PATH`; NULL if it is something else. */
+const char *settings_config_path(const char *argument);
+
 /* Takes NULL. */
 void settings_free(struct settings *settings);
 

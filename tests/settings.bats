@@ -170,6 +170,58 @@ fails() {
 	fails 78 "cannot read users = '.': Is a directory" --check-config --users=.
 }
 
+# With the groups of root and of the process; a file with another group needs root.
+@test "a passwd-file or settings file that others can write is a line in the log, and a mistake" {
+	chmod 600 "$users"
+	printf 'users = %s\n' "$users" >conf
+	mkdir credentials
+	ln -s "../accounts/users" credentials/users
+	export CREDENTIALS_DIRECTORY=$PWD/credentials
+	try() {
+		local what=$1 file=$2 mode
+		for mode in 0602 0666 4646; do
+			chmod "$mode" "$file"
+			fails 78 "the $what can be written by others (mode $mode)" "$as_me" --check-config "${@:3}"
+			# At start it is a warning, one for all logins of the session.
+			options=("$as_me" "--mailbox=$mail/%u" --login-penalty=0 "${@:3}")
+			talk 'USER alice' 'PASS pear' 'USER alice' 'PASS apple'
+			[[ ${lines[4]} == +OK* ]]
+			[ "$(grep -cF "the $what can be written by others (mode $mode)" log)" -eq 1 ]
+		done
+		for mode in 0600 0644 0664; do
+			chmod "$mode" "$file"
+			"$HANDLER" "$as_me" --check-config "${@:3}" >out 2>&1
+			[ ! -s out ]
+		done
+	}
+	try "passwd-file '$users'" "$users" "--users=$users"
+	try "settings file 'conf'" conf --config=conf
+	# It is the file that counts, not the link, whose mode is 0777.
+	ln -s accounts/users link
+	ln -s conf conf-link
+	try "passwd-file 'link'" "$users" --users=link
+	try "settings file 'conf-link'" conf --config=conf-link
+	try "passwd-file '$PWD/credentials/users'" "$users"
+	# A device is no such file.
+	"$HANDLER" "$as_me" --check-config --users=/dev/null >out 2>&1
+	[ ! -s out ]
+	needs_root
+	chmod 660 "$users"
+	chgrp nogroup "$users"
+	fails 78 "the passwd-file '$users' can be written by others (mode 0660)" "$as_me" --check-config "--users=$users"
+	as_nobody ./handler --check-config "--users=$users" >out 2>&1
+	[ ! -s out ]
+}
+
+@test "a reload warns of a passwd-file that others can write" {
+	listen_port
+	background_pid=${background[-1]}
+	chmod 666 "$users"
+	kill -s HUP "$background_pid"
+	logged 'settings and certificates are read again'
+	[ "$(grep -cF "the passwd-file '$users' can be written by others (mode 0666)" log)" -eq 1 ]
+}
+
 @test "closed standard descriptors do no harm" {
 	status=0
 	"$HANDLER" "${options[@]}" <&- >out || status=$?
