@@ -28,7 +28,7 @@
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
-#define STACK_OCTETS 32768	/* that are more than any call of the listener needs */
+#define STACK_OCTETS 32768	/* more than a log line needs */
 #define EVICTED_MAX 64		/* that have not ended yet */
 #define ACCEPT_FAILURES_MAX 100 /* in a row, each of which concerns one connection */
 #define NETWORKS 65536
@@ -231,13 +231,38 @@ void listener_free(struct listener *listener)
 	}
 }
 
-/* ---- Crashes ---- */
+/* ---- Lines about clients ---- */
+
+/* After a line: what the stack has of a client, no session of another must inherit. */
+__attribute__((noinline)) static void wipe_stack(void)
+{
+	char below[STACK_OCTETS];
+
+	explicit_bzero(below, sizeof(below));
+}
 
 /* What bounds the log lines that a client causes; NULL: nothing. */
 static struct log_quota *source_quota(struct listener *listener, const struct child *child)
 {
 	return child->is_trusted ? NULL : scoreboard_quota(listener->scoreboard, child->source);
 }
+
+/* Says what was not logged about a source. Returns whether more is to be said. */
+static bool report_omitted(struct listener *listener, size_t source)
+{
+	struct log_quota *quota = scoreboard_quota(listener->scoreboard, source);
+	struct peer peer;
+	bool has_more;
+
+	if (quota->report_s == 0)
+		return false;
+	peer_of_address(&listener->tables->sources[source].address, &peer);
+	has_more = log_report_omitted(quota, peer.text);
+	wipe_stack();
+	return has_more;
+}
+
+/* ---- Crashes ---- */
 
 /* After a crash. Returns whether that begins a new wait. */
 static bool lengthen_wait(struct crash_wait *wait, int64_t now)
@@ -287,21 +312,12 @@ static void note_crash(struct listener *listener, const struct child *child, int
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_CRASHED, fields,
 			"session from %s (process %d) was killed by signal %d (%s)", child->peer,
 			(int)child->pid, signal_number, strsignal(signal_number));
+	wipe_stack();
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
 	note_crash_anywhere(listener, now);
 }
 
 /* ---- Sources ---- */
-
-/* Says what was not logged about a source that caused too many lines. Returns whether more is to be
- * said. */
-static bool report_omitted(struct listener *listener, size_t source)
-{
-	struct peer peer;
-
-	peer_of_address(&listener->tables->sources[source].address, &peer);
-	return log_report_omitted(scoreboard_quota(listener->scoreboard, source), peer.text);
-}
 
 static bool is_source_needed(struct listener *listener, size_t source)
 {
@@ -437,6 +453,7 @@ static void kill_child(struct listener *listener, struct child *child)
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_KILLED, fields,
 			"session from %s (process %d) is killed: it does not end", child->peer,
 			(int)child->pid);
+	wipe_stack();
 }
 
 /* Looks at what sessions do on their own: some have logged in, some should have ended. */
@@ -451,7 +468,7 @@ static void sweep_children(struct listener *listener)
 
 		if (child->pid == 0)
 			continue;
-		if (!child->has_logged_in &&
+		if (!child->has_logged_in && !child->is_evicted &&
 		    scoreboard_state(listener->scoreboard, i) >= SCOREBOARD_AWAKE) {
 			child->has_logged_in = true;
 			child->kill_ms = listener->is_stopping ? child->kill_ms : NEVER;
@@ -513,14 +530,6 @@ static bool make_room(struct listener *listener, const struct settings *settings
 
 /* ---- Connections ---- */
 
-/* What the stack still has of other clients. */
-__attribute__((noinline)) static void wipe_stack(void)
-{
-	char below[STACK_OCTETS];
-
-	explicit_bzero(below, sizeof(below));
-}
-
 /* The new process keeps nothing of the listener but the scoreboard. */
 static int become_session(struct listener *listener, int fd)
 {
@@ -530,7 +539,6 @@ static int become_session(struct listener *listener, int fd)
 		(void)close(listener->sockets[i]);
 	util_drop(&listener->signal_fd);
 	listener->tables = NULL;
-	wipe_stack();
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -572,22 +580,24 @@ static const char *find_refusal(struct listener *listener, const struct settings
 				const struct child *child)
 {
 	const struct log_field fields[] = { { "POP3_PEER", child->peer }, { 0 } };
-	struct log_quota *quota = source_quota(listener, child);
+	unsigned sessions = listener->tables->sources[child->source].sessions;
+	const char *limit, *refusal = "too many sessions, try again later";
+	unsigned most;
 
-	if (!child->is_trusted && listener->tables->sources[child->source].sessions >=
-					  settings->max_sessions_per_source) {
-		log_event_about(quota, LOG_EVENT_CONNECTION_REFUSED, fields,
-				"connection from %s refused: max-sessions-per-source = %u",
-				child->peer, settings->max_sessions_per_source);
-		return "too many sessions from your address, try again later";
+	if (!child->is_trusted && sessions >= settings->max_sessions_per_source) {
+		limit = "max-sessions-per-source";
+		most = settings->max_sessions_per_source;
+		refusal = "too many sessions from your address, try again later";
+	} else if (make_room(listener, settings, child->is_trusted)) {
+		return NULL;
+	} else {
+		limit = "max-sessions";
+		most = settings->max_sessions;
 	}
-	if (!make_room(listener, settings, child->is_trusted)) {
-		log_event_about(quota, LOG_EVENT_CONNECTION_REFUSED, fields,
-				"connection from %s refused: max-sessions = %u", child->peer,
-				settings->max_sessions);
-		return "too many sessions, try again later";
-	}
-	return NULL;
+	log_event_about(source_quota(listener, child), LOG_EVENT_CONNECTION_REFUSED, fields,
+			"connection from %s refused: %s = %u", child->peer, limit, most);
+	wipe_stack();
+	return refusal;
 }
 
 /* Pauses for lack of resources: retries at once would cost CPU, too. */

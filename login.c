@@ -203,9 +203,7 @@ static int begin_transaction(struct session *session, struct account *account,
 		return r;
 	}
 	session->account = account;
-	r = scoreboard_note_login(session->slot_ref, account->user);
-	if (r < 0)
-		return r;
+	scoreboard_note_login(session->slot_ref, account->user);
 	session_log_records(account->mailbox, mailbox_report(session->mailbox));
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, mechanism);

@@ -114,18 +114,12 @@ enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size
 	return scoreboard->slots->slots[slot].state;
 }
 
-/* Of an eviction and a login at once, one succeeds. */
-static bool leave_before_login(struct scoreboard *scoreboard, size_t slot, uint32_t state)
+bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot)
 {
 	uint32_t before = SCOREBOARD_BEFORE_LOGIN;
 
 	return atomic_compare_exchange_strong(&scoreboard->slots->slots[slot].state, &before,
-					      state);
-}
-
-bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot)
-{
-	return leave_before_login(scoreboard, slot, SCOREBOARD_EVICTED);
+					      SCOREBOARD_EVICTED);
 }
 
 static bool has_failures(const struct failure_row *row)
@@ -265,22 +259,20 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 
 /* ---- States, for a session ---- */
 
-int scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
 	uint64_t key;
 	struct failure_row *row = find_row(slot_ref, user, &key);
 
 	if (!row)
-		return 0;
+		return;
 	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest_user(0, user);
-	if (!leave_before_login(slot_ref->scoreboard, slot_ref->slot, SCOREBOARD_AWAKE))
-		return -ECANCELED;
+	scoreboard_note_wake(slot_ref);
 	if (row->failures > 0)
 		row->failures -= count_attempts(row, digest_user(key, user), true);
 	log_limit(NULL);
 	for (size_t i = 0; i < TABLES; i++)
 		unmap_table(slot_ref->scoreboard, i);
-	return 0;
 }
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)

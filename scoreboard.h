@@ -23,7 +23,7 @@ struct log_quota;
 enum scoreboard_state {
 	SCOREBOARD_FREE,
 	SCOREBOARD_BEFORE_LOGIN,
-	SCOREBOARD_EVICTED, /* before login: it must end, and cannot log in any more */
+	SCOREBOARD_EVICTED, /* before login: it must end */
 	SCOREBOARD_AWAKE,
 	SCOREBOARD_ASLEEP,
 };
@@ -78,8 +78,8 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 			   unsigned penalty_s, unsigned max_s);
 
 /* Notes that `user` has logged in: forgets that user's failures, and unmaps what is about sources.
- * Returns 0, or -ECANCELED if the session has been evicted. */
-int scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user);
+ */
+void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user);
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref);
 
