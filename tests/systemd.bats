@@ -301,6 +301,31 @@ entry() {
 	inside systemctl restart systemd-journald
 }
 
+@test "fail2ban counts the lines of both forms, and none that a user writes with logger(1)" {
+	inside cp /usr/local/share/pop3-handler/fail2ban/filter.conf /etc/fail2ban/filter.d/pop3-handler.conf
+	for name in pop3-handler 'pop3-handler[123]' pop3 pop3.service; do
+		inside setpriv --reuid=nobody --clear-groups logger -t "$name" \
+			"login of 'alice' from 203.0.113.9 refused: wrong password"
+	done
+	for form in connection listener; do
+		serve "$form" 'login-penalty = 0'
+		with_client "$form" <<-'END'
+			source = '127.0.7.1' if sys.argv[1] == 'connection' else '127.0.7.2'
+			for port, tls in (110, False), (995, True):
+			    client = Client(port, source=source, tls=tls)
+			    client.expect(f'USER {sys.argv[1]}{port}', '+OK')
+			    client.expect('PASS x', '-ERR')
+			    logged(f"login of '{sys.argv[1]}{port}' from {source} refused: no such user")
+		END
+		unlisten
+	done
+	inside journalctl --sync
+	inside fail2ban-regex --out ip systemd-journal pop3-handler >ips
+	grep -F -e 203.0.113.9 -e 127.0.7. ips | sort | uniq -c | sed 's/^ *//' >counts
+	cat counts
+	[ "$(cat counts)" = $'2 127.0.7.1\n2 127.0.7.2' ]
+}
+
 @test "the units are hardened, and without a mistake" {
 	for unit in pop3@1 pop3s@1 pop3 pop3s; do
 		run -0 inside systemd-analyze security --threshold=15 "$unit.service"
