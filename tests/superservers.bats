@@ -42,30 +42,32 @@ start() {
 	done
 }
 
-# serves TEXT: a session of a client from 127.0.0.5, and one that may not log in. Both are in what
+# serves TEXT [NUMBER]: a session of a client from 127.0.0.5, or 127.0.NUMBER.5 (a listener logs one
+# line a second for each), and one that may not log in. Both are in what
 # TEXT, a command, shows of the log.
 serves() {
 	{
 		cat client.py
 		cat <<-'END'
 			import subprocess, sys, time
+			number = sys.argv[2]
 			def session():
-			    client = Client(source='127.0.0.5').login()
+			    client = Client(source=f'127.0.{number}.5').login()
 			    client.expect('RETR 1', '+OK')
 			    while client.hear() != '.':
 			        pass
 			    client.expect('QUIT', '+OK')
-			Client(source='127.0.0.6').expect('AUTH PLAIN AGFsaWNlAHg=', '-ERR [AUTH]')
+			Client(source=f'127.0.{number}.6').expect('AUTH PLAIN AGFsaWNlAHg=', '-ERR [AUTH]')
 			session()
 			end = time.monotonic() + TIMEOUT
-			wanted = ["login of 'alice' from 127.0.0.6 refused: wrong password",
-			          "session of 'alice' from 127.0.0.5 ended: QUIT; no TLS, retrieved 1 (21 octets)"]
+			wanted = [f"login of 'alice' from 127.0.{number}.6 refused: wrong password",
+			          f"session of 'alice' from 127.0.{number}.5 ended: QUIT; no TLS, retrieved 1 (21 octets)"]
 			while not all(text in (log := subprocess.check_output(sys.argv[1], shell=True, text=True))
 			              for text in wanted):
 			    assert time.monotonic() < end, log
 		END
 	} >scenario.py
-	inside timeout 50 /usr/bin/python3 - "$1" <scenario.py
+	inside timeout 50 /usr/bin/python3 - "$1" "${2-0}" <scenario.py
 }
 
 syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFIER=pop3-handler'
@@ -81,17 +83,16 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	echo '127.0.0.1:110 stream tcp wait nobody /usr/local/sbin/pop3-handler pop3-handler --config=/srv/pop3.conf' |
 		inside tee /srv/inetd.conf
 	start inetd -i /srv/inetd.conf
-	before=$(inside bash -c "$syslog | wc -l")
-	serves "$syslog | tail -n +$((before + 1))"
+	serves "$syslog" 1
 	listener=$(inside pgrep -f '^pop3-handler --config')
 	# The socket that listens is nobody's standard error.
 	inside readlink "/proc/$listener/fd/2" | grep -x /dev/null
 	[ "$(wc -w <<<"$listener")" -eq 1 ]
-	serves "$syslog | tail -n +$((before + 5))"
+	serves "$syslog" 2
 	[ "$(inside pgrep -f '^pop3-handler --config')" = "$listener" ]
 	inside timeout 20 tail --pid="$listener" -f /dev/null
 	inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
-	serves "$syslog | tail -n +$((before + 9))"
+	serves "$syslog" 3
 }
 
 @test "xinetd starts a process for each connection, which knows its peer" {

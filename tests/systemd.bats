@@ -285,14 +285,12 @@ entry() {
 	inside systemctl restart systemd-journald
 	listen 'login-penalty = 0'
 	with_client <<-'END'
-		for i in range(10):
-		    client = Client()
-		    for j in range(3):
-		        client.expect(f'USER limit-{i}-{j}', '+OK')
-		        client.expect('PASS x', '-ERR')
-		for i in range(10):
-		    for j in range(3):
-		        logged(f"login of 'limit-{i}-{j}' from 127.0.0.1 refused: no such user")
+		for i in range(1, 31):
+		    client = Client(source=f'127.0.5.{i}')
+		    client.expect(f'USER limit-{i}', '+OK')
+		    client.expect('PASS x', '-ERR')
+		for i in range(1, 31):
+		    logged(f"login of 'limit-{i}' from 127.0.5.{i} refused: no such user")
 		for unit in 'pop3@1', 'pop3s@1', 'pop3', 'pop3s':
 		    assert run(f'systemctl show -P LogRateLimitBurst {unit}.service') == '1000000'
 	END
@@ -494,17 +492,17 @@ entry() {
 @test "after failed logins all connections of the source wait, until one succeeds" {
 	listen 'login-penalty = 1' 'login-timeout = 4'
 	with_client <<-'END'
-		def fail(source):
+		def fail(source, password):
 		    client = Client(source=source)
 		    client.expect('USER alice', '+OK')
-		    client.expect('PASS wrong', '-ERR [AUTH]')
+		    client.expect(f'PASS {password}', '-ERR [AUTH]')
 		    client.close()
 		for i in range(3):
-		    fail('127.0.0.7')
-		fail('127.0.0.8')
+		    fail('127.0.0.7', i)
+		fail('127.0.0.8', 0)
 		waits = "from 127.0.0.7 waits for {} seconds: several have failed from there"
 		assert 'waits for' not in run('journalctl -b -o cat -t pop3-handler')
-		fail('127.0.0.7')
+		fail('127.0.0.7', 3)
 		logged(waits.format(1))
 		Client(source='127.0.0.7').login('alice').expect('QUIT', '+OK')
 		logged(waits.format(2))
