@@ -113,7 +113,7 @@ static int check_writers(const char *what, const char *path)
 		others |= S_IWGRP;
 	if (!(status.st_mode & others))
 		return EX_OK;
-	log_warning("the %s '%s' can be written by others (mode %04o)", what, path,
+	log_warning("the %s %s can be written by others (mode %04o)", what, log_quote(path),
 		    status.st_mode & 07777);
 	return EX_CONFIG;
 }
