@@ -233,7 +233,7 @@ for thread in actors:
 if not failures:
     account()
 operations.update(flagged=len(flagged), expunged=len(expunged))
-usual = re.compile(r'pop3-handler: (login of .* (accepted: .*|refused: the mailbox is in use)|session .* ended.*)$')
+usual = re.compile(r'pop3-handler: (\d+ lines about local were omitted: \d+ login refused|login of .* (accepted: .*|refused: the mailbox is in use)|session .* ended.*)$')
 failures += ['log: ' + line for line in open(mail + '/log') if not usual.match(line)]
 print(operations)
 sys.exit('\n'.join(failures) or 0)
