@@ -3,12 +3,13 @@
  * The arguments of log lines may come from the client, before login too. */
 #include "log.h"
 
-#include "lib/libsystemd.h"
 #include "lib/util.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
-#include <sys/uio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <syslog.h>
 
 #define IDENTIFIER "pop3-handler"
@@ -16,8 +17,8 @@
 #define ESCAPE_OCTETS 4 /* \xNN */
 #define SUBJECT_OCTETS_MAX 500
 #define QUOTED_OCTETS_MAX 255
-#define QUOTES 4       /* in use at once */
-#define FIELDS_MAX 16  /* of a journal entry */
+#define QUOTES 4 /* in use at once */
+#define ENTRY_OCTETS_MAX 8192
 #define QUIET_S 2      /* before the end of a session: lines that say more have precedence */
 #define REPORT_S 5     /* after the first line that is omitted */
 #define REASONS_MAX 32 /* so many lines a client causes at most, by which nobody is let in */
@@ -61,6 +62,7 @@ static const struct event {
 				      0 },
 	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e", LOG_KIND_OTHER,
 				     ONCE | RATE },
+	[LOG_EVENT_LOST] = { LOG_WARNING, "5a39904834884c909729dc80e52c663c", LOG_KIND_OTHER, 0 },
 	[LOG_EVENT_OMITTED] = { LOG_WARNING, "253366c0f21744a59fb9db472e86e66f", LOG_KIND_OTHER,
 				0 },
 };
@@ -76,6 +78,12 @@ static const char *const kind_names[LOG_KINDS] = {
 };
 
 static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
+static int log_fd = STDERR_FILENO;			 /* -1: there is no daemon */
+static bool is_socket, is_stream;
+static bool must_poll;		     /* a write could wait */
+static char entry[ENTRY_OCTETS_MAX]; /* what is written next */
+
+static _Atomic uint32_t own_losses, *losses = &own_losses;
 
 /* Set by log_limit(). */
 static struct {
@@ -107,24 +115,56 @@ static bool is_journal(const struct stat *ours)
 	return stream && strcmp(stream, wanted) == 0;
 }
 
+/* Pipes and terminals are opened anew, because others share the open file description. */
+static void prepare_stderr(mode_t mode)
+{
+	auto_fd int fd = -1;
+
+	is_socket = S_ISSOCK(mode);
+	if (!S_ISFIFO(mode) && !S_ISCHR(mode))
+		return;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	must_poll = fd < 0 || dup2(fd, STDERR_FILENO) < 0;
+}
+
+/* Connects with the log's daemon. syslog(3) and libsystemd would wait for it when it stalls. */
+static void connect_daemon(void)
+{
+	static const int types[] = { SOCK_DGRAM, SOCK_STREAM };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	(void)strcpy(address.sun_path,
+		     target == TO_JOURNAL ? "/run/systemd/journal/socket" : "/dev/log");
+	util_drop(&log_fd);
+	for (size_t i = 0; i < ARRAY_SIZE(types) && log_fd < 0; i++) {
+		auto_fd int fd = socket(AF_UNIX, types[i] | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+			log_fd = take_fd(&fd);
+		is_stream = types[i] == SOCK_STREAM;
+	}
+}
+
 void log_open(void)
 {
-	char nothing[] = "_=";
-	const struct iovec field = { .iov_base = nothing, .iov_len = sizeof(nothing) - 1 };
 	struct stat ours;
 
-	if (isatty(STDERR_FILENO) || fstat(STDERR_FILENO, &ours) < 0)
-		return; /* at a terminal the client may be the administrator */
-	/* Makes libraries open now what they would open with the first line, inside the sandbox. */
-	if (is_journal(&ours)) {
+	if (fstat(STDERR_FILENO, &ours) < 0)
+		return;
+	if (is_journal(&ours))
 		target = TO_JOURNAL;
-		libsystemd_journal_send(&field, 1); /* a field of this name alone is ignored */
-	} else if (S_ISCHR(ours.st_mode) || is_same(&ours, STDIN_FILENO) ||
-		   is_same(&ours, STDOUT_FILENO)) {
+	else if (!isatty(STDERR_FILENO) && /* there the client may be the administrator */
+		 (S_ISCHR(ours.st_mode) || is_same(&ours, STDIN_FILENO) ||
+		  is_same(&ours, STDOUT_FILENO)))
 		target = TO_SYSLOG; /* standard error is /dev/null, or the client's */
-		openlog(IDENTIFIER, LOG_PID | LOG_NDELAY, LOG_MAIL);
-		tzset(); /* the time zone */
+	if (target == TO_STDERR) {
+		prepare_stderr(ours.st_mode);
+		return;
 	}
+	tzset(); /* reads the time zone before the sandbox closes */
+	is_socket = true;
+	log_fd = -1;
+	connect_daemon();
 }
 
 void log_about(enum log_subject subject, const char *text)
@@ -165,55 +205,102 @@ const char *log_quote(const char *text)
 	return quote;
 }
 
-/* A journal entry; it owns its texts. */
-struct journal_entry {
-	struct iovec fields[FIELDS_MAX];
-	int count;
-};
+/* ---- Entries ---- */
 
-/* Adds a field, unless there is no value, or no memory for it. */
-static void add_field(struct journal_entry *entry, const char *name, const char *value)
+/* Adds a field to a journal entry, unless it has no value, or no space is left. A line end in it
+ * would begin another field. */
+static size_t add_field(size_t octets, const char *name, const char *value)
 {
-	char *text;
+	char *field = entry + octets, *end = field;
+	int added;
 
-	if (!value || !*value || entry->count == FIELDS_MAX ||
-	    asprintf(&text, "%s=%s", name, value) < 0)
-		return;
-	entry->fields[entry->count++] = (struct iovec){ .iov_base = text, .iov_len = strlen(text) };
+	if (!value || !*value)
+		return octets;
+	added = snprintf(field, sizeof(entry) - octets, "%s=%.*s\n", name, LINE_OCTETS_MAX, value);
+	if ((size_t)added >= sizeof(entry) - octets)
+		return octets;
+	while ((end = strchr(end, '\n')) != field + added - 1)
+		*end = ' ';
+	return octets + (size_t)added;
 }
 
-static void send_to_journal(int priority, const char *message_id, const struct log_field *fields,
-			    const char *line)
+/* systemd's native journal protocol. */
+static size_t make_journal_entry(const struct event *event, const struct log_field *fields,
+				 const char *line)
 {
-	const char priority_digit[] = { (char)('0' + priority), '\0' };
-	struct journal_entry entry = { 0 };
+	const char priority[] = { (char)('0' + event->priority), '\0' };
+	size_t octets = add_field(0, "MESSAGE", line);
 
-	add_field(&entry, "MESSAGE", line);
-	add_field(&entry, "PRIORITY", priority_digit);
-	add_field(&entry, "SYSLOG_IDENTIFIER", IDENTIFIER);
-	add_field(&entry, "SYSLOG_FACILITY", "2"); /* mail */
-	add_field(&entry, "MESSAGE_ID", message_id);
+	octets = add_field(octets, "PRIORITY", priority);
+	octets = add_field(octets, "SYSLOG_IDENTIFIER", IDENTIFIER);
+	octets = add_field(octets, "SYSLOG_FACILITY", "2"); /* mail */
+	octets = add_field(octets, "MESSAGE_ID", event->message_id);
 	for (size_t i = 0; i < ARRAY_SIZE(subject_names); i++)
-		add_field(&entry, subject_names[i], subjects[i]);
+		octets = add_field(octets, subject_names[i], subjects[i]);
 	for (; fields && fields->name; fields++)
-		add_field(&entry, fields->name, fields->value);
-	libsystemd_journal_send(entry.fields, entry.count);
-	for (int i = 0; i < entry.count; i++)
-		free(entry.fields[i].iov_base);
+		octets = add_field(octets, fields->name, fields->value);
+	return octets;
 }
 
-/* Prints a line in one piece. stdio's stack for that would be a tenth of a session's memory. */
-static void print_line(char *line)
+/* As syslog(3) makes them (RFC 3164). */
+static size_t make_syslog_entry(const struct event *event, const char *line)
 {
-	char before[] = IDENTIFIER ": ", after[] = "\n";
-	const struct iovec pieces[] = {
-		{ .iov_base = before, .iov_len = sizeof(before) - 1 },
-		{ .iov_base = line, .iov_len = strlen(line) },
-		{ .iov_base = after, .iov_len = sizeof(after) - 1 },
-	};
-	ssize_t n = writev(STDERR_FILENO, pieces, ARRAY_SIZE(pieces));
+	char date[sizeof("Mmm dd hh:mm:ss")] = "";
+	time_t now = time(NULL);
+	struct tm tm;
 
-	(void)n; /* there is nobody to tell */
+	if (localtime_r(&now, &tm))
+		(void)strftime(date, sizeof(date), "%b %e %T", &tm);
+	return (size_t)snprintf(entry, sizeof(entry), "<%d>%s " IDENTIFIER "[%d]: %s",
+				LOG_MAIL | event->priority, date, (int)getpid(), line);
+}
+
+/* Hands the entry over in one piece, without waiting. Returns whether the log has taken it. */
+static bool hand_over(size_t octets)
+{
+	struct pollfd polled = { .fd = log_fd, .events = POLLOUT };
+	ssize_t n = 0;
+
+	octets += is_stream; /* a NUL ends it */
+	if (is_socket)
+		n = send(log_fd, entry, octets, MSG_DONTWAIT | MSG_NOSIGNAL);
+	else if (!must_poll || poll(&polled, 1, 0) > 0)
+		n = write(log_fd, entry, octets);
+	return n == (ssize_t)octets;
+}
+
+static bool put_line(const struct event *event, const struct log_field *fields, const char *line)
+{
+	size_t octets = target == TO_JOURNAL ? make_journal_entry(event, fields, line) :
+			target == TO_SYSLOG  ? make_syslog_entry(event, line) :
+					       (size_t)sprintf(entry, IDENTIFIER ": %s\n", line);
+
+	if (hand_over(octets))
+		return true;
+	if (target == TO_STDERR || limit.is_on || errno == EAGAIN)
+		return false; /* a session is not allowed to connect */
+	connect_daemon();
+	return hand_over(octets);
+}
+
+/* Writes a line, or counts it as lost. */
+static void put_or_count(const struct event *event, const struct log_field *fields,
+			 const char *line)
+{
+	uint32_t lost = *losses > 0 ? atomic_exchange(losses, 0) : 0;
+	char text[80];
+
+	(void)snprintf(text, sizeof(text),
+		       "%" PRIu32 " log lines were lost: the log did not take them", lost);
+	if (lost > 0 && put_line(&events[LOG_EVENT_LOST], NULL, text))
+		lost = 0;
+	if (lost > 0 || !put_line(event, fields, line))
+		(void)atomic_fetch_add(losses, lost + 1);
+}
+
+void log_share_losses(_Atomic uint32_t *count)
+{
+	losses = count;
 }
 
 /* ---- Limits ---- */
@@ -319,14 +406,8 @@ __attribute__((format(printf, 4, 0))) static void log_line(const struct event *e
 
 	if (vsnprintf(text, sizeof(text), format, arguments) >= 0)
 		(void)escape(text, '\0', line, LINE_OCTETS_MAX);
-	if (is_due(event, quota, line)) {
-		if (target == TO_JOURNAL)
-			send_to_journal(event->priority, event->message_id, fields, line);
-		else if (target == TO_SYSLOG)
-			syslog(event->priority, "%s", line);
-		else
-			print_line(line);
-	}
+	if (is_due(event, quota, line))
+		put_or_count(event, fields, line);
 	errno = saved_errno;
 }
 

@@ -25,6 +25,7 @@ enum log_event {
 	LOG_EVENT_RELOADED,
 	LOG_EVENT_RELOAD_FAILED,
 	LOG_EVENT_CALL_REFUSED,
+	LOG_EVENT_LOST,
 	LOG_EVENT_OMITTED,
 };
 
@@ -42,8 +43,13 @@ struct log_field {
 	const char *value; /* NULL: it is left out */
 };
 
-/* Opens the log beside a client on descriptors 0 and 1. Until then lines go to standard error. */
+/* Opens the log beside a client on descriptors 0 and 1, before the sandbox closes. Until then lines
+ * go to standard error. From then on no line waits for the log's reader: if the log does not take
+ * it, it is lost and counted, and a line before the next one that is taken has the number. */
 void log_open(void);
+
+/* Counts lost lines there, in memory that processes may share. It stays borrowed. */
+void log_share_losses(_Atomic uint32_t *count);
 
 /* Sets a subject to a copy of the text, cut at 500 octets; NULL: none. */
 void log_about(enum log_subject subject, const char *text);
@@ -83,7 +89,8 @@ struct log_quota {
 /* From now on, a client causes this process's lines: each reason is logged once (a line's text
  * without digits and what is between quotes), of 32 at most, and with a quota (NULL: none) only one
  * line a second. Others are omitted and counted. Accepted logins, deletions and the listener's own
- * lines are never omitted. A further call keeps the reasons. */
+ * lines are never omitted. It does not connect with the log's daemon again. A further call keeps
+ * the reasons. */
 void log_limit(struct log_quota *quota);
 
 /* As log_event(), for a line of the listener about a source that has this quota. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * Loads libsystemd when first needed. The environment is trusted: it is our starter's. */
+ * Loads libsystemd for each call and unloads it: each page of a listener costs its sessions time.
+ * The environment is trusted: it is our starter's. */
 #include "lib/libsystemd.h"
 
 #include "lib/util.h"
@@ -8,42 +9,43 @@
 #include <dlfcn.h>
 #include <stdarg.h>
 
-#define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-journal.h>
 
 #define LIBRARY "libsystemd.so.0"
 #define STATE_OCTETS_MAX 256
 
-/* A function of the library, which stays loaded from then on; NULL: there is none. */
-static void *find(const char *name)
+/* The library, if the environment has a variable; else, or if there is none, NULL. */
+static void *load(const char *variable)
 {
-	void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-
-	return library ? dlsym(library, name) : NULL;
+	return getenv(variable) ? dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
-/* A function of the library if the environment has a variable, else NULL. */
-#define find_if(variable, function) \
-	((__typeof__(function) *)(getenv(variable) ? find(#function) : NULL))
+static void unload(void *const *library)
+{
+	if (*library)
+		(void)dlclose(*library);
+}
 
-/* Unloads the library if systemd wants no more: each page of a listener costs its sessions time. */
+#define auto_library __attribute__((cleanup(unload)))
+
+/* A function of the library; NULL: there is none. */
+#define find(library, function) \
+	((__typeof__(function) *)((library) ? dlsym(library, #function) : NULL))
+
 int libsystemd_listen_fds(void)
 {
-	void *library = getenv("LISTEN_FDS") ? dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL) : NULL;
-	__typeof__(sd_listen_fds) *listen_fds = library ? dlsym(library, "sd_listen_fds") : NULL;
-	int count;
+	auto_library void *library = load("LISTEN_FDS");
+	__typeof__(sd_listen_fds) *listen_fds = find(library, sd_listen_fds);
 
 	if (!listen_fds)
 		return getenv("LISTEN_FDS") ? -ELIBACC : 0;
-	count = listen_fds(1);
-	(void)dlclose(library);
-	return count;
+	return listen_fds(1);
 }
 
 uint64_t libsystemd_watchdog_us(void)
 {
-	__typeof__(sd_watchdog_enabled) *enabled = find_if("WATCHDOG_USEC", sd_watchdog_enabled);
+	auto_library void *library = load("WATCHDOG_USEC");
+	__typeof__(sd_watchdog_enabled) *enabled = find(library, sd_watchdog_enabled);
 	uint64_t us = 0;
 
 	return enabled && enabled(0, &us) > 0 ? us : 0;
@@ -51,7 +53,8 @@ uint64_t libsystemd_watchdog_us(void)
 
 void libsystemd_notify(const char *format, ...)
 {
-	__typeof__(sd_notify) *notify = find_if("NOTIFY_SOCKET", sd_notify);
+	auto_library void *library = load("NOTIFY_SOCKET");
+	__typeof__(sd_notify) *notify = find(library, sd_notify);
 	char state[STATE_OCTETS_MAX];
 	va_list arguments;
 
@@ -60,14 +63,4 @@ void libsystemd_notify(const char *format, ...)
 	va_end(arguments);
 	if (notify)
 		(void)notify(0, state);
-}
-
-void libsystemd_journal_send(const struct iovec *fields, int count)
-{
-	static __typeof__(sd_journal_sendv) *send_entry; /* no library is loaded in the sandbox */
-
-	if (!send_entry)
-		send_entry = find_if("JOURNAL_STREAM", sd_journal_sendv);
-	if (send_entry)
-		(void)send_entry(fields, count);
 }

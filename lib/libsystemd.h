@@ -5,7 +5,6 @@
 #pragma once
 
 #include <stdint.h>
-#include <sys/uio.h>
 
 /* The number of sockets that were passed, as sd_listen_fds(3). -ELIBACC: the environment says that
  * there are some, but libsystemd cannot be loaded. */
@@ -16,6 +15,3 @@ uint64_t libsystemd_watchdog_us(void);
 
 /* Tells the state (sd_notify(3)). */
 void libsystemd_notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Sends an entry to the journal (sd_journal_sendv(3)). Call it once before the sandbox. */
-void libsystemd_journal_send(const struct iovec *fields, int count);

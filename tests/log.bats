@@ -4,6 +4,14 @@
 
 load helpers
 
+eval "stop_$(declare -f teardown)"
+
+# A listener whose client is still there would not end.
+teardown() {
+	[ -z "${to_one-}" ] || exec {to_one}>&-
+	stop_teardown
+}
+
 # --- Names ---
 
 @test "a line of the log that is too long is cut, and shows it" {
@@ -77,4 +85,241 @@ load helpers
 		[[ $reply == -ERR* ]]
 	done
 	grep -xF "pop3-handler: cannot open the message 'it\\x27s': Permission denied" one.log
+}
+
+# --- A log that nobody reads ---
+
+# stall KIND [PATH]: such a log (stalled-log.py). Its path is in `log_path`, its process in `reader`.
+stall() {
+	mkfifo stalled.pipe
+	"$BATS_TEST_DIRNAME/stalled-log.py" "$1" "${2-log}" >stalled.pipe 3>&- &
+	reader=$!
+	background+=("$reader")
+	exec {said}<stalled.pipe
+	read -r -t 20 log_path <&"$said"
+	rm stalled.pipe
+}
+
+# taken PATTERN: waits until the log has been read up to a line that matches.
+taken() {
+	local watched found=0
+	exec {watched}< <(exec tail -n +1 -f taken 2>/dev/null 3>&-)
+	timeout 20 grep -qE -m 1 -e "$1" <&"$watched" || found=$?
+	kill $! 2>/dev/null || true
+	exec {watched}<&-
+	[ "$found" -eq 0 ] || tail -c 2000 taken
+	return "$found"
+}
+
+# serves_sessions COUNT: each logs in, while another, `one`, waits.
+serves_sessions() {
+	make_maildir bob
+	exec {to_one}<>"/dev/tcp/127.0.0.1/$port"
+	from_one=$to_one
+	hear one
+	login one bob 'banana split '
+	/usr/bin/python3 -c '
+import socket, sys
+for _ in range(int(sys.argv[2])):
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10) as client:
+        client.sendall(b"USER nobody\r\nPASS x\r\nUSER alice\r\nPASS apple\r\nQUIT\r\n")
+        replies = b""
+        while data := client.recv(1000):
+            replies += data
+        assert replies.count(b"\n+OK") == 4, replies' "$port" "$1"
+}
+
+# is_read_again: the waiting session ends when the log is read again, and a line has what was lost.
+is_read_again() {
+	touch taken
+	kill -USR1 "$reader"
+	taken '\.\.' # what had filled it
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	exec {to_one}>&-
+	taken "session of 'bob'"
+	grep -E '[^0-9][1-9][0-9]* log lines were lost: the log did not take them' taken
+	run ! grep -E "alice|wrong password|cannot" taken
+}
+
+# ends PID: waits for a listener that gets SIGTERM, which ends with its sessions.
+ends() {
+	kill "$1"
+	timeout 10 tail --pid="$1" -f /dev/null
+	run ! pgrep -P "$1"
+}
+
+@test "a pipe that nobody reads stops no session, nor the listener" {
+	# The pipe cannot be opened anew where there is no /proc.
+	local no_proc=(unshare --mount sh -c 'mount -t tmpfs tmpfs /proc && exec "$@"' sh)
+	for form in listen_port serve_port no_proc; do
+		[ "$form" != no_proc ] || {
+			[ "$SANITIZED" = none ] && [ "$(id -u)" -eq 0 ] || continue
+			wrapper=("${no_proc[@]}")
+		}
+		stall pipe
+		"${form/no_proc/listen_port}"
+		listener=${background[-1]}
+		serves_sessions 60
+		is_read_again
+		[ "$form" = serve_port ] || ends "$listener"
+		kill "$reader" "$listener" 2>/dev/null || true
+		rm log taken
+	done
+}
+
+@test "whoever shares standard error with a session still waits for the reader of it" {
+	stall pipe
+	exec {shared}>log
+	grep '^flags' "/proc/$BASHPID/fdinfo/$shared" >before
+	printf '%s\r\n' 'USER nobody' 'PASS x' QUIT >script
+	"$HANDLER" "${options[@]}" <script >out 2>&"$shared"
+	grep '^flags' "/proc/$BASHPID/fdinfo/$shared" | cmp before -
+}
+
+@test "SIGTERM ends a listener and its sessions while nobody reads the log" {
+	stall pipe
+	listen_port
+	serves_sessions 3
+	ask one SLEE
+	ends "${background[-1]}"
+}
+
+@test "a terminal that is stopped stops no session, nor the listener" {
+	stall pty
+	ln -s "$log_path" log
+	listen_port
+	serves_sessions 60
+	is_read_again
+	ends "${background[-1]}"
+}
+
+# with_devices: what listen_port runs in, with a /dev/log that is the socket `log_path`.
+with_devices() {
+	needs_root
+	cat >scenario <<-END
+		mount -t tmpfs tmpfs /dev
+		mknod -m 666 /dev/null c 1 3
+		ln -s '$log_path' /dev/log
+		exec "\$@" 2>/dev/null
+	END
+	wrapper=(unshare --mount bash -e scenario)
+}
+
+@test "a syslog daemon that reads nothing stops no session, nor the listener" {
+	stall datagrams "$PWD/socket"
+	with_devices
+	listen_port
+	serves_sessions 60
+	is_read_again
+	ends "${background[-1]}"
+}
+
+@test "a syslog daemon gets lines as syslog(3) makes them, also after a restart" {
+	needs_root
+	for kind in datagrams stream; do
+		stall "$kind" "$PWD/socket"
+		with_devices
+		listen_port
+		listener=${background[-1]}
+		serves_sessions 1
+		ask one QUIT
+		exec {to_one}>&-
+		kill -HUP "$reader"
+		read -r -t 20 <&"$said"
+		kill -HUP "$listener" # which reads its settings again, and has a line about that
+		touch taken
+		kill -USR1 "$reader"
+		taken 'settings and certificates are read again'
+		serves_sessions 1
+		taken "session of 'alice'"
+		end=
+		[ "$kind" = datagrams ] || end='\\x00'
+		date='[A-Z][a-z]{2} [ 1-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9]'
+		grep -E "^b\"<22>$date pop3-handler\[[0-9]+\]: login of 'bob' from 127\.0\.0\.1 accepted: PASS, no TLS, 0 messages$end\"" taken
+		grep -E "^b'<22>$date pop3-handler\[$listener\]: settings and certificates are read again$end'" taken >line
+		logged_at=$(grep -oE "$date" line | date -f - +%s)
+		[ "$logged_at" -le "$(date +%s)" ]
+		[ "$logged_at" -gt "$(($(date +%s) - 60))" ]
+		ask one QUIT
+		exec {to_one}>&-
+		ends "$listener"
+		kill "$reader"
+		rm socket taken
+	done
+}
+
+# with_journal: what listen_port runs in, with the socket `log_path` as the journal's.
+with_journal() {
+	needs_root
+	cat >scenario <<-END
+		mount -t tmpfs tmpfs /run
+		mkdir -p /run/systemd/journal
+		ln -s '$log_path' /run/systemd/journal/socket
+		JOURNAL_STREAM=\$(stat -Lc %d:%i /proc/self/fd/2) exec "\$@"
+	END
+	wrapper=(unshare --mount bash -e scenario)
+}
+
+@test "a journal that reads nothing stops no session, nor the listener" {
+	stall datagrams "$PWD/socket"
+	with_journal
+	listen_port
+	serves_sessions 60
+	is_read_again
+	ends "${background[-1]}"
+	[ ! -s log ]
+}
+
+@test "the journal gets each field, and a name cannot add one" {
+	stall datagrams "$PWD/socket"
+	with_journal
+	touch taken
+	kill -USR1 "$reader"
+	make_maildir bob
+	listen_port --plaintext-auth=always
+	exec {to_one}<>"/dev/tcp/127.0.0.1/$port"
+	from_one=$to_one
+	hear one
+	name=$'x\nPOP3_PEER=192.0.2.1\nn\xc3\xa4me'
+	ask one "AUTH PLAIN $(printf '\0%s\0x' "$name" | base64 -w 0)"
+	login one bob 'banana split '
+	ask one QUIT
+	taken 'POP3_DURATION'
+	/usr/bin/python3 - <<-'END'
+		import ast
+		entries = [ast.literal_eval(line) for line in open('taken') if line[0] == 'b']
+		refused, accepted, ended = [entry for entry in entries if entry.startswith(b'MESSAGE=')]
+		def fields(entry):
+		    assert entry.endswith(b'\n')
+		    return dict(line.split(b'=', 1) for line in entry.splitlines())
+		usual = {b'SYSLOG_IDENTIFIER': b'pop3-handler', b'SYSLOG_FACILITY': b'2', b'POP3_PEER': b'127.0.0.1',
+		         b'POP3_SESSION': fields(ended)[b'POP3_SESSION']}
+		assert len(usual[b'POP3_SESSION']) == 16
+		assert fields(refused) == usual | {
+		    b'MESSAGE': b"login of 'x\\x0aPOP3_PEER=192.0.2.1\\x0an\\xc3\\xa4me' from 127.0.0.1 refused: a bad user name",
+		    b'PRIORITY': b'4', b'MESSAGE_ID': b'5999c49e056d4a58a959b7ee302c2ab7',
+		    b'POP3_USER': 'x POP3_PEER=192.0.2.1 n\u00e4me'.encode(), b'POP3_REASON': b'a bad user name'}, refused
+		assert fields(accepted) == usual | {
+		    b'MESSAGE': b"login of 'bob' from 127.0.0.1 accepted: PASS, no TLS, 0 messages", b'PRIORITY': b'6',
+		    b'MESSAGE_ID': b'3394ab96a3b9472f9d39ebdbe52831f2', b'POP3_USER': b'bob', b'POP3_MECHANISM': b'PASS'}, accepted
+		assert fields(ended)[b'POP3_REASON'] == b'QUIT' and fields(ended)[b'POP3_SLEEPS'] == b'0', ended
+	END
+}
+
+@test "neither a listener that systemd watches nor its sessions carry libsystemd" {
+	[ "$SANITIZED" = none ] || skip 'the sanitizers have it loaded from the start'
+	stall datagrams "$PWD/socket"
+	with_journal
+	export NOTIFY_SOCKET=$PWD/socket WATCHDOG_USEC=2000000
+	touch taken
+	kill -USR1 "$reader"
+	listen_port
+	serves_sessions 1
+	taken 'READY=1'
+	for pid in "${background[-1]}" $(pgrep -P "${background[-1]}"); do
+		grep -q /libc.so "/proc/$pid/maps"
+		run ! grep libsystemd "/proc/$pid/maps"
+	done
+	ask one QUIT
 }

@@ -1,0 +1,86 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: ISC
+"""Plays a log that nobody reads: fills it, prints its path, and reads it from SIGUSR1 on.
+
+stalled-log.py pipe|pty|datagrams|stream PATH: PATH is where a pipe or socket is made. What is read is
+appended to the file `taken`: of sockets, a line for each message, as Python writes it. After
+SIGHUP a socket is as it would be if its daemon had been restarted."""
+import os
+import pty
+import select
+import signal
+import socket
+import sys
+
+kind, path = sys.argv[1], sys.argv[-1]
+SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
+
+
+def fill(write):
+    """Writes until no octet more fits."""
+    for octets in (4096, 1):
+        try:
+            while True:
+                write(b'.' * (octets - 1) + b'\n')
+        except BlockingIOError:
+            pass
+
+
+def open_socket(is_full):
+    """A new socket in place of an old one."""
+    if os.path.exists(path):
+        os.unlink(path)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if kind == 'stream' else socket.SOCK_DGRAM)
+    server.bind(path)
+    os.chmod(path, 0o666)
+    if kind == 'stream':
+        server.listen()
+    elif is_full:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.connect(path)
+            client.setblocking(False)
+            fill(client.send)
+    return server
+
+
+def open_log():
+    """Returns the path of the log, and what is to be read."""
+    if kind == 'pipe':
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDWR)
+        filler = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        fill(lambda octets: os.write(filler, octets))
+        return path, reader
+    if kind == 'pty':
+        reader, terminal = pty.openpty()
+        filler = os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        fill(lambda octets: os.write(filler, octets))
+        return os.ttyname(terminal), reader
+    return path, open_socket(True)
+
+
+def read_some(log, readers):
+    """What one reader has now, as it is to be noted."""
+    for reader in select.select(readers, [], [])[0]:
+        if isinstance(reader, int):
+            yield os.read(reader, 65536)
+        elif kind == 'stream' and reader is log:
+            readers.append(reader.accept()[0])
+        elif data := reader.recv(65536):
+            yield repr(data).encode() + b'\n'
+        else:
+            readers.remove(reader)
+
+
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+shown, log = open_log()
+print(shown, flush=True)
+while signal.sigwait(SIGNALS) == signal.SIGHUP:
+    log.close()
+    log = open_socket(False)
+    print('again', flush=True)
+readers = [log]
+with open('taken', 'ab', buffering=0) as taken:
+    while True:
+        for octets in read_some(log, readers):
+            taken.write(octets)
