@@ -323,3 +323,120 @@ with_journal() {
 	done
 	ask one QUIT
 }
+
+# --- Lines that a client causes ---
+
+# The commands of the table, each with an argument if it takes one; # is a number that grows.
+commands() {
+	sed -nE '/^static const struct command commands/,/^};/s/^\t\{ "([A-Z]+)",.*(ARG_[A-Z_]+),.*/\1 \2/p' \
+		"$BATS_TEST_DIRNAME/../protocol.c" | sort -u | sed -E 's/ARG_NONE//
+		s/ARG_MECHANISM/PLAIN AHgAeA==/; s/ARG_(WORD|TEXT)/x#/; s/ARG_(OPT_)?MSG$/#/; s/ARG_MSG_COUNT/# 1/'
+}
+
+# repeats COUNT LINE...: prints the lines COUNT times.
+repeats() {
+	awk -v "count=$1" 'BEGIN {
+		for (i = 1; i <= count; i++)
+			for (j = 1; j < ARGC; j++) { line = ARGV[j]; sub("#", i, line); printf "%s\r\n", line }
+	}' "${@:2}"
+}
+
+# is_bounded LOG: it has at most 40 lines.
+is_bounded() {
+	[ "$(wc -l <"$1")" -le 40 ] || {
+		tail -n 3 "$1"
+		return 1
+	}
+}
+
+# bounds PROLOGUE HANDLER...: sessions in which each command of the table is repeated, alone and with
+# some that do no harm, or lead to another state. The file `omitted` has what they omitted.
+bounds() {
+	local command other script
+	printf '%b' "$1" >prologue
+	while read -r command; do
+		repeats 200 "$command" | cat prologue - >alone
+		for other in CAPA NOOP WAKE SLEE 'USER x#'; do
+			repeats 20 "$command" "$other" "$command"
+		done | cat prologue - >mixed
+		for script in alone mixed; do
+			"${@:2}" <"$script" >out 2>log
+			is_bounded log
+			grep -hE '[0-9]+ lines about .* were omitted: ' log >>omitted || true
+		done
+	done < <(commands)
+}
+
+@test "before login, no command fills the log, whatever is broken" {
+	[ "$(commands | wc -l)" -ge 17 ]
+	export TCPREMOTEIP=192.0.2.1
+	bounds '' "$HANDLER" "${options[@]}"
+	grep -E '199 lines about 192\.0\.2\.1 were omitted: 199 login refused' omitted
+	bounds '' "$HANDLER" "${options[@]}" --plaintext-auth=always --users="$PWD"
+	grep -E '[0-9]+ lines about 192\.0\.2\.1 were omitted: [0-9]+ login refused, [0-9]+ other' omitted
+	echo rubbish >server.pem
+	: >omitted
+	bounds '' "$HANDLER" "${options[@]}" --tls=starttls --tls-cert=server.pem
+	grep -E '[0-9]{3} lines about 192\.0\.2\.1 were omitted: [0-9]{3} other' omitted
+	repeats 2000 'USER x#' CAPA >script
+	handle script
+	[ "$(wc -l <log)" -eq 3 ]
+}
+
+@test "after login, no command fills the log, though no message can be read or removed" {
+	as_nobody true # which sees what permissions refuse
+	make_messages 300
+	chmod 0 "$mail/alice/new"/*
+	chown -R nobody "$mail/alice"
+	chmod 555 "$mail/alice/new"
+	nobody=(setpriv --reuid=nobody --regid=nogroup --clear-groups ./handler "${options[@]/#--user=*/--user=nobody}")
+	bounds 'USER alice\r\nPASS apple\r\nDELE 1\r\n' "${nobody[@]}"
+	bounds 'USER alice\r\nPASS apple\r\nSLEE\r\n' "${nobody[@]}"
+	[ "$(grep -cE '[0-9]{2,3} lines about local were omitted: [0-9]+ other' omitted)" -ge 6 ]
+}
+
+@test "a WAKE that fails does not fill the log" {
+	as_nobody true
+	make_messages 1
+	chown -R nobody "$mail/alice"
+	nobody=(setpriv --reuid=nobody --regid=nogroup --clear-groups ./handler "${options[@]/#--user=*/--user=nobody}")
+	for broken in "$users" "$mail/alice"; do
+		start_session one "${nobody[@]}"
+		login one
+		ask one SLEE
+		chmod 0 "$broken"
+		repeats 200 WAKE NOOP WAKE WAKE >&"$to_one"
+		for _ in {1..800}; do
+			hear one
+			[[ $reply == -ERR* || $reply == '+OK nothing done' ]]
+		done
+		hang_up one
+		is_bounded one.log
+		grep -E 'pop3-handler: 599 lines about local were omitted: 599 other' one.log
+		chmod 755 "$broken"
+		rm one.*
+	done
+}
+
+@test "a SLEE that is refused does not fill the log" {
+	make_maildir alice
+	listen_port --max-sleeping-per-user=1
+	for command in SLEE 'SLEE NOOP'; do
+		exec {to_one}<>"/dev/tcp/127.0.0.1/$port" {to_two}<>"/dev/tcp/127.0.0.1/$port"
+		from_one=$to_one from_two=$to_two
+		for name in one two; do
+			hear "$name"
+			login "$name"
+			[ "$name" = two ] || ask one SLEE
+		done
+		# shellcheck disable=SC2086
+		repeats 200 $command >&"$to_two"
+		say two QUIT
+		until hear two && [[ $reply == *goodbye* ]]; do
+			:
+		done
+		exec {to_one}>&- {to_two}>&-
+		logged '199 lines about 127.0.0.1 were omitted: 199 other'
+		is_bounded log
+	done
+}
