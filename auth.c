@@ -101,29 +101,24 @@ static int note_decoy(struct search *search, char *password, char *line_end)
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* Keeps a copy of the user's line. The first one counts. */
-static int note_user(struct search *search, const char *line, size_t octets, size_t name_octets)
-{
-	if (!search->user || search->line || name_octets != search->user_octets ||
-	    memcmp(line, search->user, name_octets) != 0)
-		return 0;
-	search->line = strndup(line, octets);
-	if (!search->line)
-		return -ENOMEM;
-	search->line_octets = octets;
-	return parse_line(search->line, &search->entry);
-}
-
-/* Does not take the line apart, because mostly only the name counts. */
+/* Keeps a copy of the user's line, the first one. Does not take others apart, because mostly only
+ * the name counts. */
 static int search_line(void *context, char *line, size_t octets)
 {
 	struct search *search = context;
 	char *name_end = memchr(line, ':', octets);
-	int r;
+	int r = 0;
 
 	if (!name_end || name_end == line)
 		return -EINVAL;
-	r = note_user(search, line, octets, (size_t)(name_end - line));
+	if (search->user && !search->line && (size_t)(name_end - line) == search->user_octets &&
+	    memcmp(line, search->user, search->user_octets) == 0) {
+		search->line = strndup(line, octets);
+		if (!search->line)
+			return -ENOMEM;
+		search->line_octets = octets;
+		r = parse_line(search->line, &search->entry);
+	}
 	return r < 0 || search->decoy ? r : note_decoy(search, name_end + 1, line + octets);
 }
 
@@ -211,28 +206,19 @@ static int read_each_line(struct reader *reader, line_handler *handle, void *con
 	}
 }
 
-/* The stamp of the file before it is read; all 0 if a later change might not show. */
-static struct file_stamp stable_stamp(int fd)
-{
-	int64_t now_ns = file_stamp_now_ns();
-	struct file_stamp stamp;
-
-	if (file_stamp_take(fd, &stamp) < 0 || !file_stamp_is_stable(&stamp, now_ns))
-		stamp = (struct file_stamp){ 0 };
-	return stamp;
-}
-
 /* Leaves no password in memory. */
 static int read_passwd_file(const char *users, line_handler *handle, void *context,
 			    struct auth_report *report, struct file_stamp *ret_stamp)
 {
+	int64_t now_ns = file_stamp_now_ns();
 	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
 	struct reader reader = { .fd = fd };
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	*ret_stamp = stable_stamp(fd);
+	if (file_stamp_take(fd, ret_stamp) < 0 || !file_stamp_is_stable(ret_stamp, now_ns))
+		*ret_stamp = (struct file_stamp){ 0 }; /* a later change might not show */
 	r = read_each_line(&reader, handle, context, report);
 	explicit_bzero(&reader, sizeof(reader));
 	return r;
@@ -441,25 +427,19 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 	return make_account(&search, users, template, ret, ret_report);
 }
 
-/* Whether the passwd-file is unchanged. Opens it first: only then NFS tells its present times. */
-static bool is_unchanged(const char *users, const struct account *account)
-{
-	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
-	struct file_stamp stamp;
-
-	return fd >= 0 && file_stamp_take(fd, &stamp) == 0 &&
-	       file_stamp_is_same(&stamp, &account->users);
-}
-
 int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report)
 {
+	/* Opened first: only then NFS tells the present times. */
+	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
 	auto_search struct search search = { 0 };
 	auto_account struct account *now = NULL;
+	struct file_stamp stamp;
 	int r;
 
 	*ret_report = (struct auth_report){ 0 };
-	if (is_unchanged(users, account))
+	if (fd >= 0 && file_stamp_take(fd, &stamp) == 0 &&
+	    file_stamp_is_same(&stamp, &account->users))
 		return 0;
 	r = search_user(&search, users, account->user, ret_report);
 	if (r == 0)

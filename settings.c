@@ -340,18 +340,6 @@ static int read_settings_file(struct settings *settings, const char *path, char 
 	return r;
 }
 
-static int set_defaults(struct settings *settings)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(table) && r == 0; i++) {
-		if (table[i].initial)
-			r = table[i].parse(&table[i], table[i].initial,
-					   (char *)settings + table[i].field);
-	}
-	return r;
-}
-
 const char *settings_config_path(const char *argument)
 {
 	static const char option[] = "--config=";
@@ -442,13 +430,18 @@ static void forget_list(struct settings *settings, const char *argument)
 		free_list((char *)settings + setting->field);
 }
 
-/* The file comes first, whatever the order: the command line wins. */
+/* After the defaults comes the file, whatever the order: the command line wins. */
 static int read_all(struct settings *settings, int argc, char *argv[],
 		    enum settings_action *ret_action, char **ret_problem)
 {
 	bool has_file = false;
-	int r = set_defaults(settings);
+	int r = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(table) && r == 0; i++) {
+		if (table[i].initial)
+			r = table[i].parse(&table[i], table[i].initial,
+					   (char *)settings + table[i].field);
+	}
 	for (int i = 1; i < argc && r == 0; i++) {
 		const char *path = settings_config_path(argv[i]);
 

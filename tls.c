@@ -50,12 +50,10 @@ static void note_octets(struct tls_stream *stream, const unsigned char *octets, 
 		stream->has_read = true;
 		stream->is_tls = *octets == CONTENT_HANDSHAKE || *octets == CONTENT_ALERT;
 	}
-	if (count > ALERT_OCTETS) {
-		octets += count - ALERT_OCTETS;
-		count = ALERT_OCTETS;
+	for (size_t i = 0; i < count; i++) {
+		memmove(stream->last, stream->last + 1, ALERT_OCTETS - 1);
+		stream->last[ALERT_OCTETS - 1] = octets[i];
 	}
-	memmove(stream->last, stream->last + count, ALERT_OCTETS - count);
-	memcpy(stream->last + ALERT_OCTETS - count, octets, count);
 }
 
 /* Tells GnuTLS what the stream below has said, and keeps it for turn_error(). */
@@ -182,19 +180,14 @@ static int make_session(struct tls_stream *stream)
 
 /* ---- The handshake ---- */
 
-/* A NUL in a name, which another follows, is an attempt to be somebody else. */
-static bool is_name(const char *text, size_t octets)
-{
-	return octets > 0 && strlen(text) == octets;
-}
-
-/* Takes the e-mail addresses; the common name only if there are none, usable or not. */
+/* Takes the e-mail addresses; the common name only if there are none, usable or not. A NUL in a
+ * name, before the one that GnuTLS puts behind it, is an attempt to be somebody else. */
 static void find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
 {
 	bool has_address = false;
+	char *name = stream->names[0];
 	size_t count = 0, octets;
-	char *name;
-	int type;
+	int type, r;
 
 	for (unsigned i = 0; count < NAMES_MAX; i++) {
 		name = stream->names[count];
@@ -204,15 +197,15 @@ static void find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
 			break;
 		/* Less than 0: one that is too long. */
 		has_address |= type == GNUTLS_SAN_RFC822NAME || type < 0;
-		if (type == GNUTLS_SAN_RFC822NAME && is_name(name, octets))
+		if (type == GNUTLS_SAN_RFC822NAME && octets > 0 && strlen(name) == octets)
 			stream->client_names[count++] = name;
 	}
+	if (has_address)
+		return;
 	octets = sizeof(stream->names[0]);
-	if (!has_address &&
-	    gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, stream->names[0],
-					  &octets) == 0 &&
-	    is_name(stream->names[0], octets))
-		stream->client_names[0] = stream->names[0];
+	r = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &octets);
+	if (r == 0 && octets > 0 && strlen(name) == octets)
+		stream->client_names[0] = name;
 }
 
 static int find_peer_names(struct tls_stream *stream, const gnutls_datum_t *der)
@@ -315,48 +308,35 @@ static void note_problem(struct tls_stream *stream, int error)
 	stream->stream.tls_problem = stream->problem;
 }
 
-/* Tells what was agreed on; the version only if the stream can be used (error 0). */
-static void note_agreement(struct tls_stream *stream, int error)
+/* Tells what was agreed on, and removes the keys from this process. What else the service has is
+ * not freed: its pages are shared with the listener, and freeing would copy them. */
+static int end_handshake(struct tls_stream *stream)
 {
 	const char *version = gnutls_protocol_get_name(gnutls_protocol_get_version(stream->gnutls));
+	int r = identify_client(stream);
 
-	if (error == 0)
+	if (r == 0)
 		stream->stream.tls_version = version ? version : "unknown";
 	stream->stream.piece_octets = gnutls_record_get_max_size(stream->gnutls);
 	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
+	gnutls_credentials_clear(stream->gnutls);
+	certificates_forget_keys(stream->certificates);
+	stream->certificates = NULL;
+	return r;
 }
 
-/* Goes on with the handshake, and with the ticket that comes after it in TLS 1.3: one, because POP3
- * clients open one connection at a time. */
-static int go_on(struct tls_stream *stream)
-{
-	gnutls_session_t gnutls = stream->gnutls;
-	int r = stream->is_agreed ? 0 : gnutls_handshake(gnutls);
-
-	if (r < 0)
-		return r;
-	stream->is_agreed = true;
-	if (gnutls_protocol_get_version(gnutls) < GNUTLS_TLS1_3)
-		return 0;
-	return gnutls_session_ticket_send(gnutls, 1, 0);
-}
-
+/* In TLS 1.3, a ticket comes after it: one, because POP3 clients open one connection at a time. */
 static int do_handshake(struct stream *base)
 {
 	struct tls_stream *stream = (struct tls_stream *)base;
-	int r = go_on(stream);
+	int r = stream->is_agreed ? 0 : gnutls_handshake(stream->gnutls);
 	int error;
 
-	if (r >= 0) {
-		r = identify_client(stream);
-		note_agreement(stream, r);
-		/* The keys leave this process. What else the service has is not freed: its pages
-		 * are shared with the listener, and freeing would copy them. */
-		gnutls_credentials_clear(stream->gnutls);
-		certificates_forget_keys(stream->certificates);
-		stream->certificates = NULL;
-		return r;
-	}
+	stream->is_agreed = r >= 0;
+	if (r >= 0 && gnutls_protocol_get_version(stream->gnutls) >= GNUTLS_TLS1_3)
+		r = gnutls_session_ticket_send(stream->gnutls, 1, 0);
+	if (r >= 0)
+		return end_handshake(stream);
 	error = turn_error(stream, r);
 	if (error == -EAGAIN)
 		return error;

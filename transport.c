@@ -70,13 +70,12 @@ static bool is_ready(int fd, short events)
 static ssize_t read_plain(struct stream *stream, void *space, size_t octets)
 {
 	const struct plain_stream *plain = (const struct plain_stream *)stream;
-	int fd = plain->in_fd;
 	ssize_t n;
 
 	if (S_ISSOCK(plain->in_mode))
-		n = recv(fd, space, octets, MSG_DONTWAIT);
-	else if (S_ISREG(plain->in_mode) || is_ready(fd, POLLIN))
-		n = read(fd, space, octets);
+		n = recv(plain->in_fd, space, octets, MSG_DONTWAIT);
+	else if (S_ISREG(plain->in_mode) || is_ready(plain->in_fd, POLLIN))
+		n = read(plain->in_fd, space, octets);
 	else
 		return -EAGAIN;
 	return n < 0 ? -errno : n;
@@ -112,12 +111,15 @@ static int fail(struct transport *transport, int error)
 	return transport->error;
 }
 
-static void find_peer(int fd, mode_t mode, struct peer *ret)
+static struct peer find_peer(int fd, mode_t mode)
 {
+	struct peer peer;
+
 	if (S_ISSOCK(mode))
-		peer_of_socket(fd, ret);
+		peer_of_socket(fd, &peer);
 	else
-		peer_from_environment(ret);
+		peer_from_environment(&peer);
+	return peer;
 }
 
 static void note_sigterm(int signal_number)
@@ -174,7 +176,6 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 	static const char *const nobody[] = { NULL };
 	struct stat in, out;
 	struct transport *transport;
-	struct peer out_peer;
 
 	if (fstat(in_fd, &in) < 0 || fstat(out_fd, &out) < 0)
 		return -errno;
@@ -192,13 +193,9 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 	};
 	transport->tls = &transport->plain.stream;
 	use_stream(transport, transport->tls);
-	if (peer) {
-		transport->peer = *peer;
-	} else {
-		find_peer(in_fd, in.st_mode, &transport->peer);
-		find_peer(out_fd, out.st_mode, &out_peer);
-		transport->peer.is_local &= out_peer.is_local;
-	}
+	transport->peer = peer ? *peer : find_peer(in_fd, in.st_mode);
+	if (!peer)
+		transport->peer.is_local &= find_peer(out_fd, out.st_mode).is_local;
 	catch_sigterm(transport);
 	tune_tcp(out_fd);
 	*ret = transport;

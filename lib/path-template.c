@@ -7,9 +7,9 @@
 
 /* What one letter after '%' stands for. */
 struct part {
-	char letter;
 	const char *text;
 	size_t octets;
+	char letter;
 	bool is_from_name; /* the client chose it */
 };
 
@@ -18,11 +18,11 @@ static int part_for(char letter, const char *user, const char *home, struct part
 	size_t local = strcspn(user, "@");
 	const char *domain = user[local] ? user + local + 1 : "";
 	const struct part parts[] = {
-		{ 'u', user, strlen(user), true },
-		{ 'n', user, local, true },
-		{ 'd', domain, strlen(domain), true },
-		{ 'h', home, home ? strlen(home) : 0, false },
-		{ '%', "%", 1, false },
+		{ user, strlen(user), 'u', true },
+		{ user, local, 'n', true },
+		{ domain, strlen(domain), 'd', true },
+		{ home, home ? strlen(home) : 0, 'h', false },
+		{ "%", 1, '%', false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {

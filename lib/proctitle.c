@@ -13,28 +13,21 @@
 static char *area; /* set once, by proctitle_open() */
 static size_t area_octets;
 
-/* Adds a text to the area if it lies right behind it. */
-static int extend_area(const char *text)
-{
-	if (text != area + area_octets)
-		return -ENOENT;
-	area_octets += strlen(text) + 1;
-	return 0;
-}
-
+/* The area goes on as long as each text lies right behind the one before. */
 void proctitle_open(int argc, char *argv[])
 {
+	if (argc < 1)
+		return;
 	area = argv[0];
-	for (int i = 0; i < argc; i++)
-		(void)extend_area(argv[i]);
-	for (char **variable = environ; variable && *variable; variable++) {
+	for (int i = 0; i < argc && argv[i] == area + area_octets; i++)
+		area_octets += strlen(argv[i]) + 1;
+	for (char **variable = environ; variable && *variable == area + area_octets; variable++) {
 		char *copy = strdup(*variable);
 
-		if (!copy || extend_area(*variable) < 0) {
-			free(copy);
+		if (!copy)
 			return;
-		}
 		*variable = copy; /* it belongs to the environment from now on */
+		area_octets += strlen(copy) + 1;
 	}
 }
 

@@ -84,17 +84,12 @@ ssize_t wire_decode_base64(char *text)
 
 int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_plain)
 {
-	const char *parts[3];
-	size_t count = 0;
+	const char *user = message + strlen(message) + 1, *end = message + octets;
+	const char *password = user <= end ? user + strlen(user) + 1 : user;
 
-	for (size_t start = 0; start <= octets; start += strlen(message + start) + 1) {
-		if (count == 3)
-			return -EINVAL;
-		parts[count++] = message + start;
-	}
-	if (count != 3 || *parts[1] == '\0')
+	if (password > end || password + strlen(password) != end || *user == '\0')
 		return -EINVAL;
-	*ret_plain = (struct wire_plain){ parts[0], parts[1], parts[2] };
+	*ret_plain = (struct wire_plain){ message, user, password };
 	return 0;
 }
 

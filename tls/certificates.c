@@ -11,12 +11,12 @@
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 
-#define complain(certificates, ...) \
+#define report(certificates, ...) \
 	((certificates)->complaints++, (certificates)->options.complain(__VA_ARGS__))
 
 /* The same, and its value is what `error` of GnuTLS means. */
 #define reject(certificates, error, ...) \
-	(complain(certificates, __VA_ARGS__), certificates_turn_error(error))
+	(report(certificates, __VA_ARGS__), certificates_turn_error(error))
 
 int certificates_turn_error(int error)
 {
@@ -33,40 +33,30 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 #define auto_datum __attribute__((cleanup(wipe_datum)))
 
-/* Whatever it returns, `datum` is the caller's. */
-static int read_open_file(int fd, gnutls_datum_t *datum)
-{
-	struct stat status;
-	ssize_t n;
-
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (!S_ISREG(status.st_mode))
-		return S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
-	if (status.st_size > FILE_OCTETS_MAX)
-		return -EFBIG;
-	datum->data = calloc(1, (size_t)status.st_size + 1);
-	if (!datum->data)
-		return -ENOMEM;
-	datum->size = (unsigned)status.st_size;
-	n = util_pread(fd, datum->data, datum->size, 0);
-	if (n < 0)
-		return (int)n;
-	datum->size = (unsigned)n;
-	return 0;
-}
-
-/* Reads a file that a setting names. Returns 0, or -EBADMSG after a complaint. */
+/* Reads a file that a setting names into `datum`, which the caller wipes in any case. Returns 0, or
+ * -EBADMSG after a complaint. */
 static int read_pem_file(struct certificates *certificates, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	int r = fd < 0 ? -errno : read_open_file(fd, datum);
+	struct stat status = { 0 };
+	ssize_t n = fd < 0 || fstat(fd, &status) < 0 ? -errno : 0;
 
-	if (r == 0)
-		return 0;
-	complain(certificates, "cannot read %s = '%s': %s", setting, path, strerror(-r));
-	return -EBADMSG;
+	if (n == 0 && !S_ISREG(status.st_mode))
+		n = S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
+	if (n == 0 && status.st_size > FILE_OCTETS_MAX)
+		n = -EFBIG;
+	if (n == 0) {
+		datum->size = (unsigned)status.st_size;
+		datum->data = calloc(1, datum->size + 1);
+		n = datum->data ? util_pread(fd, datum->data, datum->size, 0) : -ENOMEM;
+	}
+	if (n < 0) {
+		report(certificates, "cannot read %s = '%s': %s", setting, path, strerror((int)-n));
+		return -EBADMSG;
+	}
+	datum->size = (unsigned)n;
+	return 0;
 }
 
 static int load_priority(struct certificates *certificates)
@@ -100,8 +90,8 @@ static void check_time(struct certificates *certificates, const char *path, gnut
 		return;
 	if (gmtime_r(&date, &tm))
 		(void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &tm);
-	complain(certificates, "a certificate in tls-cert = '%s' %s %s", path,
-		 now < from ? "is not valid before" : "has expired on", text);
+	report(certificates, "a certificate in tls-cert = '%s' %s %s", path,
+	       now < from ? "is not valid before" : "has expired on", text);
 }
 
 static int load_chain(struct certificates *certificates, struct certificate *certificate)
@@ -155,9 +145,9 @@ static int load_key(struct certificates *certificates, struct certificate *certi
 	if (r < 0)
 		return r;
 	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
-		complain(certificates,
-			 "the private key in tls-key = '%s' is open to others (mode %04o)", path,
-			 status.st_mode & 07777);
+		report(certificates,
+		       "the private key in tls-key = '%s' is open to others (mode %04o)", path,
+		       status.st_mode & 07777);
 	r = gnutls_x509_privkey_init(&certificate->key);
 	if (r >= 0)
 		r = import_key(certificate->key, &pem);
@@ -246,45 +236,36 @@ static int make_credentials(struct certificates *certificates, struct certificat
 		      r < 0 ? gnutls_strerror(r) : "there are none");
 }
 
-/* Offers a response to each certificate of each credentials; GnuTLS knows which it is about. */
-static int add_ocsp(struct certificates *certificates, const gnutls_datum_t *response)
+/* Offers a response to each certificate of each credentials; GnuTLS knows which it is about. A
+ * service without a stapled response is as good as one that never had any. */
+static void load_ocsp(struct certificates *certificates, const char *path)
 {
-	bool is_pem = response->size > 0 && response->data[0] == '-';
-	int added = GNUTLS_E_OCSP_MISMATCH_WITH_CERTS;
+	auto_datum gnutls_datum_t response = { 0 };
+	int r = GNUTLS_E_OCSP_MISMATCH_WITH_CERTS;
 
+	if (read_pem_file(certificates, "tls-ocsp", path, &response) < 0)
+		return;
 	for (size_t i = 0; i < certificates->count; i++) {
 		const struct certificate *certificate = &certificates->list[i];
 
 		for (unsigned index = 0; index < certificate->in_credentials; index++) {
-			int r = gnutls_certificate_set_ocsp_status_request_mem(
-				certificate->credentials, response, index,
-				is_pem ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER);
+			int added = gnutls_certificate_set_ocsp_status_request_mem(
+				certificate->credentials, &response, index,
+				*response.data == '-' ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER);
 
-			if (added < 0 && r != GNUTLS_E_OCSP_MISMATCH_WITH_CERTS)
-				added = r;
+			if (r < 0 && added != GNUTLS_E_OCSP_MISMATCH_WITH_CERTS)
+				r = added;
 		}
 	}
-	return added;
-}
-
-/* A service without a stapled response is as good as one that never had any. */
-static void load_ocsp(struct certificates *certificates, const char *path)
-{
-	auto_datum gnutls_datum_t response = { 0 };
-	int r;
-
-	if (read_pem_file(certificates, "tls-ocsp", path, &response) < 0)
-		return;
-	r = add_ocsp(certificates, &response);
 	if (r < 0)
-		complain(certificates, "cannot use the OCSP response in tls-ocsp = '%s': %s", path,
-			 gnutls_strerror(r));
+		report(certificates, "cannot use the OCSP response in tls-ocsp = '%s': %s", path,
+		       gnutls_strerror(r));
 }
 
 static int load_certificates(struct certificates *certificates)
 {
 	char *const *certs = certificates->options.certs;
-	size_t count = 0;
+	size_t count = 1; /* at least */
 	int r = 0;
 
 	while (certs[count])

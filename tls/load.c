@@ -18,7 +18,7 @@ static void *load_module(void)
 
 	if (readlink("/proc/self/exe", path, PATH_MAX - 1) > 0) {
 		util_cut_path(path);
-		strcat(path, MODULE);
+		memcpy(path + strlen(path), MODULE, sizeof(MODULE));
 	}
 	return dlopen(access(path, F_OK) == 0 ? path : TLS_DIRECTORY MODULE, RTLD_NOW | RTLD_LOCAL);
 }

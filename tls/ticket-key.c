@@ -50,19 +50,6 @@ int ticket_key_find_directory(char **ret_path)
 	return *ret_path ? 0 : -ENOMEM;
 }
 
-static int open_key_directory(void)
-{
-	auto_free char *path = NULL;
-	auto_fd int fd = -1;
-	int r = ticket_key_find_directory(&path);
-
-	if (r < 0)
-		return r;
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = check_owner(fd, S_IFDIR, S_IWGRP | S_IWOTH);
-	return r < 0 ? r : take_fd(&fd);
-}
-
 /* Returns 0, -EBADMSG if the file has no key that may still be used, or another failure. */
 static int read_key(int fd, struct key_file *ret_file)
 {
@@ -97,13 +84,18 @@ static int replace_key(int fd, struct key_file *ret_file)
 
 int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS])
 {
-	auto_fd int directory = open_key_directory();
+	auto_free char *path = NULL;
+	auto_fd int directory = -1;
 	auto_fd int fd = -1;
 	struct key_file file;
-	int r;
+	int r = ticket_key_find_directory(&path);
 
-	if (directory < 0)
-		return directory;
+	if (r < 0)
+		return r;
+	directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = check_owner(directory, S_IFDIR, S_IWGRP | S_IWOTH);
+	if (r < 0)
+		return r;
 	fd = openat(directory, KEY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 		    0600);
 	r = check_owner(fd, S_IFREG, S_IRWXG | S_IRWXO);
