@@ -42,7 +42,7 @@ static int exit_status(int error)
 	case -ETIMEDOUT:
 	case -ECANCELED:
 		return EX_OK;
-	case -EBADMSG: /* of tls.h, sandbox_become_user() */
+	case -EBADMSG:	  /* of tls.h, sandbox_become_user() */
 		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;
@@ -78,26 +78,24 @@ static int make_tls(const struct settings *settings, struct tls **ret)
 /* `session` is NULL if there is no listener. */
 static int serve_client(struct service *service, const struct listener_session *session)
 {
-	struct transport *transport;
-	int r = sandbox_before_login(&service->sandbox);
+	struct transport *transport = NULL;
+	int r = transport_new(STDIN_FILENO, STDOUT_FILENO, session ? &session->peer : NULL,
+			      &transport); /* it reads nothing yet */
 
+	if (r < 0)
+		log_error("cannot use standard input and output: %s", strerror(-r));
+	else
+		r = sandbox_before_login(&service->sandbox);
+	log_limit(session ? scoreboard_enter(&session->slot_ref) : NULL);
 	/* STLS can be refused, implicit TLS cannot. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
-	if (r < 0)
-		return r;
-	r = transport_new(STDIN_FILENO, STDOUT_FILENO, session ? &session->peer : NULL, &transport);
-	if (r < 0) {
-		log_error("cannot use standard input and output: %s", strerror(-r));
-		return r;
-	}
-	log_limit(session ? scoreboard_enter(&session->slot_ref) : NULL);
-	if (session && session->refusal)
+	if (r >= 0 && session && session->refusal)
 		r = protocol_refuse(service->settings, service->tls, transport, session->refusal);
-	else
+	else if (r >= 0)
 		r = protocol_serve(service->settings, service->tls, transport,
 				   session ? &session->slot_ref : NULL);
-	(void)transport_free(transport);
+	transport_free(transport);
 	return r;
 }
 

@@ -16,7 +16,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -479,8 +478,8 @@ static int complete(struct transport *transport, struct stream *stream,
 
 int transport_finish(struct transport *transport)
 {
-	int unread = 0;
 	int64_t end_ms;
+	char unread;
 	int r = transport_flush(transport);
 
 	if (r == 0)
@@ -489,7 +488,7 @@ int transport_finish(struct transport *transport)
 	if (r < 0 || !S_ISSOCK(transport->plain.in_mode))
 		return r;
 	if (transport->in_start == transport->in_end &&
-	    (ioctl(transport->plain.in_fd, FIONREAD, &unread) < 0 || unread == 0))
+	    recv(transport->plain.in_fd, &unread, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
 		return 0;
 	if (shutdown(transport->plain.out_fd, SHUT_WR) < 0)
 		return 0;

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: ISC
 """from-inside.py PID CALL...: makes a process that waits for its client do system calls, as somebody
 who has taken it over would, and prints what each returns: "NAME: NUMBER" or "NAME: ERROR". A CALL is
-its name and its arguments, separated by blanks; what is no number is a string. Afterwards the
-process waits again; but after a last CALL that begins with "!", which must be refused, it sees that
-error instead of what it waits for. x86_64 only."""
-import ctypes, errno, os, platform, signal, struct, sys
+its name and its arguments, separated by blanks: numbers; @ and octets in hexadecimal, or a string, for
+its address. What is left out is 0. Afterwards the process waits again; but after a last CALL that
+begins with "!", which must be refused, it sees that error instead of what it waits for. A call that
+kills it is the last: "NAME: killed by SIGNAL". x86_64 only."""
+import ctypes, errno, os, platform, re, signal, struct, sys
 
 assert platform.machine() == 'x86_64'
-numbers = {'openat': 257, 'mmap': 9, 'ioctl': 16, 'execve': 59, 'socket': 41, 'connect': 42, 'fork': 57,
-           'clone': 56, 'kill': 62, 'ptrace': 101, 'mount': 165, 'mprotect': 10, 'unlink': 87, 'unlinkat': 263, 'close': 3,
-           'mkdirat': 258, 'renameat': 264, 'seccomp': 317, 'prctl': 157, 'io_uring_setup': 425, 'bpf': 321,
-           'process_vm_readv': 310, 'keyctl': 250, 'chmod': 90, 'symlinkat': 266, 'setuid': 105}
+# The system calls by name, as the C library's headers have them.
+with open('/usr/include/x86_64-linux-gnu/asm/unistd_64.h') as header:
+    numbers = {name: int(number) for name, number in re.findall(r'#define __NR_(\w+) (\d+)', header.read())}
 CONT, ATTACH, DETACH, GETREGS, SETREGS, SINGLESTEP = 7, 16, 17, 12, 13, 9
 # struct user_regs_struct
 names = ('r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss '
@@ -46,10 +46,12 @@ def make_ready(text, memory, before):
         try:
             arguments.append(int(word, 0) & (2 ** 64 - 1))
         except ValueError:
+            octets = bytes.fromhex(word[1:]) if word.startswith('@') else word.encode()
             memory.seek(space)
-            memory.write(word.encode() + b'\0')
+            memory.write(octets + b'\0')
             arguments.append(space)
-            space += len(word.encode()) + 1
+            space += len(octets) + 1
+    arguments += [0] * (6 - len(arguments))
     registers = dict(before, rip=before['rip'] - 2, rax=numbers[name], orig_rax=2 ** 64 - 1,
                      **dict(zip(['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'], arguments)))
     set_registers(registers)
@@ -61,7 +63,9 @@ def call(text, memory, before):
     name = make_ready(text, memory, before)
     ptrace(SINGLESTEP)
     status = os.waitpid(pid, 0)[1]
-    assert os.WIFSTOPPED(status), status
+    if os.WIFSIGNALED(status):
+        print(f'{name}: killed by {signal.Signals(os.WTERMSIG(status)).name}')
+        sys.exit()
     if os.WSTOPSIG(status) == signal.SIGSYS:
         ptrace(SINGLESTEP)  # the trap of the step is still to come
         os.waitpid(pid, 0)
