@@ -490,7 +490,14 @@ static int find_root(const struct passwd_line *entry, const char *template, char
 	return *ret_path ? r : -ENOMEM;
 }
 
-/* Only a home directory or a mailbox path of its own takes an account away from the others. */
+/* Whether a root can be told from `/`, which would hold everything. */
+static bool is_narrow_root(const char *root)
+{
+	return *root == '/' && root[strspn(root, "/.")] && !strstr(root, "/..");
+}
+
+/* Only a home directory or a mailbox path of its own takes an account away from the others.
+ * -EINVAL: below a relative path, or `/`. */
 static int note_root(void *context, char *line, size_t octets)
 {
 	const struct root_search *search = context;
@@ -505,24 +512,28 @@ static int note_root(void *context, char *line, size_t octets)
 	r = find_root(&entry, search->template, &root);
 	if (r == -ENXIO || (r == 0 && *root == '\0'))
 		return 0; /* nobody can log in to that */
+	if (r == 0 && !is_narrow_root(root))
+		return -EINVAL;
 	return r == 0 ? search->handle(search->context, root) : r;
 }
 
 int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
-		    void *context)
+		    void *context, struct auth_report *ret_report)
 {
 	struct root_search search = { template, handle, context };
 	auto_free char *root = NULL;
-	struct auth_report report = { 0 };
 	struct file_stamp stamp;
 	int r = 0;
 
+	*ret_report = (struct auth_report){ 0 };
 	if (strncmp(template, "%h", 2) != 0) {
 		r = path_template_root(template, &root);
-		if (r == 0)
+		ret_report->has_wide_template = r == 0 && *root == '/' && !is_narrow_root(root);
+		if (r == 0 && !ret_report->has_wide_template)
 			r = handle(context, root);
 	}
-	return r == 0 && users ? read_passwd_file(users, note_root, &search, &report, &stamp) : r;
+	return r == 0 && users ? read_passwd_file(users, note_root, &search, ret_report, &stamp) :
+				 r;
 }
 
 void auth_free(struct account *account)

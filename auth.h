@@ -25,6 +25,7 @@ struct account {
 struct auth_report {
 	unsigned malformed_lines; /* skipped */
 	unsigned malformed_line;  /* the number of the first of them */
+	bool has_wide_template;	  /* of auth_find_roots(): every path is below its root */
 	const char *refusal;	  /* why -EKEYREJECTED, for the log only; a string constant */
 };
 
@@ -51,11 +52,12 @@ int auth_check_again(const char *users, const char *template, struct account *ac
 int auth_check_file(const char *users, struct auth_report *ret_report);
 
 /* Finds the directories below which all mailboxes are, from the template and the passwd-file; some
- * more than once. A negative result of the handler ends the search. Returns 0, or that, or as
- * auth_login(). */
+ * more than once. `/` is left out, and so is what is relative in the passwd-file: the report counts
+ * such lines as malformed, beside those that are too long. A negative result of the handler ends
+ * the search. Returns 0, or that, or as auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
-		    void *context);
+		    void *context, struct auth_report *ret_report);
 
 /* Wipes and frees it. Takes NULL. */
 void auth_free(struct account *account);

@@ -281,7 +281,8 @@ static int check_tls(const struct settings *settings)
 static int check(const struct service *service)
 {
 	const struct settings *settings = service->settings;
-	int files, tls;
+	struct sandbox sandbox;
+	int files, tls, r;
 
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
@@ -289,7 +290,11 @@ static int check(const struct service *service)
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
 	files = check_users(settings->users) | check_all_writers(service); /* EX_CONFIG or EX_OK */
 	tls = check_tls(settings);
-	return files != EX_OK ? files : tls;
+	if (files != EX_OK || tls != EX_OK)
+		return files != EX_OK ? files : tls;
+	r = sandbox_prepare(settings, NULL, &sandbox);
+	sandbox_close(&sandbox);
+	return exit_status(r);
 }
 
 static int run_action(enum settings_action action, struct service *service)

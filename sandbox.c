@@ -15,17 +15,16 @@
 
 /* ---- Files ---- */
 
-#define ROOTS_MAX 16 /* the last is cut to a directory that has all further ones below it */
-
 struct roots {
-	char *paths[ROOTS_MAX];
-	size_t count;
+	char **paths;
+	size_t count, capacity;
 };
 
 static void free_roots(struct roots *roots)
 {
 	for (size_t i = 0; i < roots->count; i++)
 		free(roots->paths[i]);
+	free(roots->paths);
 }
 
 #define auto_roots __attribute__((cleanup(free_roots)))
@@ -36,27 +35,33 @@ static bool is_below(const char *path, const char *directory)
 	size_t octets = strlen(directory);
 
 	return strncmp(path, directory, octets) == 0 &&
-	       (path[octets] == '\0' || path[octets] == '/' || strcmp(directory, "/") == 0);
+	       (path[octets] == '\0' || path[octets] == '/');
 }
 
-/* For auth_find_roots(). */
+/* For auth_find_roots(). Most accounts have the root of the one before. */
 static int add_root(void *context, const char *path)
 {
 	struct roots *roots = context;
-	char *last;
+	char **paths;
 
-	for (size_t i = 0; i < roots->count; i++) {
-		if (is_below(path, roots->paths[i]))
-			return 0;
-	}
-	if (roots->count < ROOTS_MAX) {
-		roots->paths[roots->count] = strdup(path);
-		return roots->paths[roots->count++] ? 0 : -ENOMEM;
-	}
-	last = roots->paths[ROOTS_MAX - 1];
-	while (!is_below(path, last) && strcmp(last, ".") != 0)
-		util_cut_path(last);
-	return 0;
+	if (roots->count > 0 && is_below(path, roots->paths[roots->count - 1]))
+		return 0;
+	paths = util_grow(roots->paths, roots->count, &roots->capacity, sizeof(*paths));
+	if (!paths)
+		return -ENOMEM;
+	roots->paths = paths;
+	paths[roots->count] = strdup(path);
+	return paths[roots->count++] ? 0 : -ENOMEM;
+}
+
+/* What is below a directory follows it at once. */
+static int compare_roots(const void *left, const void *right)
+{
+	const char *a = *(const char *const *)left, *b = *(const char *const *)right;
+
+	for (; *a && *a == *b; a++)
+		b++;
+	return (*a == '/' ? 1 : (unsigned char)*a) - (*b == '/' ? 1 : (unsigned char)*b);
 }
 
 /* Adds a path; if it is not there, what is nearest above it. */
@@ -130,15 +135,28 @@ static int allow_tls(int set_fd, const struct settings *settings, const struct t
 	return r;
 }
 
-/* Where mailboxes are. A login reports a passwd-file that cannot be read. */
+/* Where mailboxes are. A root that is `/` would let everything be reached. */
 static int find_roots(const struct settings *settings, struct roots *roots)
 {
+	struct auth_report report;
 	int r = 0;
 
 	for (size_t i = 0; settings->mail_root && settings->mail_root[i] && r == 0; i++)
 		r = add_root(roots, settings->mail_root[i]);
-	if (!settings->mail_root)
-		r = auth_find_roots(settings->users, settings->mailbox, add_root, roots);
+	if (settings->mail_root)
+		return r;
+	r = auth_find_roots(settings->users, settings->mailbox, add_root, roots, &report);
+	if (r < 0 && r != -ENOMEM)
+		log_warning("cannot look for mailboxes in users = '%s': %s", settings->users,
+			    strerror(-r));
+	if (report.has_wide_template)
+		log_warning("mailbox = '%s' can be anywhere, so it is out of reach: set mail-root",
+			    settings->mailbox);
+	if (report.malformed_lines > 0)
+		log_warning(
+			"%s:%u: the home or mailbox is relative or not deep enough, or the line is "
+			"malformed: it is out of reach (%u such lines in all)",
+			settings->users, report.malformed_line, report.malformed_lines);
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -147,10 +165,17 @@ static int allow_before_login(int set_fd, const struct settings *settings, const
 {
 	enum landlock_access access = settings->read_only ? LANDLOCK_READ : LANDLOCK_CHANGE;
 	auto_roots struct roots roots = { 0 };
+	const char *last = NULL;
 	int r = find_roots(settings, &roots);
 
-	for (size_t i = 0; i < roots.count && r == 0; i++)
-		r = allow_if_there(set_fd, roots.paths[i], access);
+	if (roots.count > 0)
+		qsort(roots.paths, roots.count, sizeof(*roots.paths), compare_roots);
+	for (size_t i = 0; i < roots.count && r == 0; i++) {
+		if (last && is_below(roots.paths[i], last))
+			continue;
+		last = roots.paths[i];
+		r = allow_if_there(set_fd, last, access);
+	}
 	if (r == 0)
 		r = allow_users(set_fd, settings->users);
 	return r == 0 ? allow_tls(set_fd, settings, tls) : r;

@@ -25,7 +25,8 @@ struct sandbox {
 #define SANDBOX_NONE ((struct sandbox){ .set_fd = -1 })
 
 /* The first call, in the process that will be a session or fork sessions: makes what a session
- * enters; the caller closes it. `tls` may be NULL. Logs failures, and what this kernel lacks. */
+ * enters; the caller closes it. `tls` may be NULL. Logs failures, what this kernel lacks, and where
+ * mailboxes are out of reach. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
 void sandbox_close(struct sandbox *sandbox);
 

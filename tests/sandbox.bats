@@ -219,6 +219,80 @@ cannot_empty() {
 	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES'$ ]]
 }
 
+@test "homes that are no roots are reported and left out, whatever their number" {
+	options=("$as_me" "--users=$users")
+	mkdir -p homes/alice/Maildir/{new,cur}
+	for bad in home/bob / /top /nonexistent /../bob "$PWD/../../../../../../../../../../bob" //bob; do
+		{
+			echo "alice:{PLAIN}apple::::$PWD/homes/alice"
+			for i in {1..16}; do
+				echo "user$i:{PLAIN}p::::$PWD/place$i/user"
+			done
+			printf '%s\n' "bob:{PLAIN}b::::$bad" "carol:{PLAIN}c::::$bad"
+		} >"$users"
+		echo "$bad"
+		timeout 10 "$HANDLER" "${options[@]}" --check-config >out 2>log
+		line="pop3-handler: $users:18: the home or mailbox is relative or not deep enough, or the line is malformed: it is out of reach (2 such lines in all)"
+		[ "$(cat log)" = "$line" ]
+		rm -f one.*
+		start_session one timeout 10 "$HANDLER" "${options[@]}"
+		from_inside "$(pgrep -P "$pid_one")" "openat -100 $PWD/homes/alice 0" "openat -100 $PWD/elsewhere 0" "openat -100 / 0" 'openat -100 /etc/passwd 0'
+		[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES openat: EACCES openat: EACCES'$ ]]
+		[ "$(cat one.log)" = "$line" ]
+		login one
+		hang_up one
+	done
+}
+
+@test "18 and 300 homes in as many places are reached, and nothing beside them" {
+	options=("$as_me" "--users=$users")
+	for count in 18 300; do
+		for ((i = 1; i <= count; i++)); do
+			mkdir -p "far/$i/user$i/Maildir/new" "far/$i/user$i/Maildir/cur"
+			echo "user$i:{PLAIN}p::::$PWD/far/$i/user$i"
+		done >"$users"
+		"$HANDLER" "${options[@]}" --check-config >out 2>log
+		[ ! -s log ]
+		start_session "s$count"
+		pid=pid_s$count
+		from_inside "${!pid}" "openat -100 $PWD/far/1/user1 0" "openat -100 $PWD/far/17/user17 0" \
+			"openat -100 $PWD/far/$count/user$count 0" "openat -100 $PWD/far 0" "openat -100 $PWD/elsewhere 0" 'openat -100 / 0'
+		[[ "${lines[*]}" =~ ^('openat: '[0-9]+' '){3}'openat: EACCES openat: EACCES openat: EACCES'$ ]]
+		login "s$count" "user$count" p
+		[ -z "$(troubles "s$count.log")" ]
+	done
+}
+
+@test "a mailbox at the top of the file system is reported, of an account or of all" {
+	echo 'carol:{PLAIN}cherry::::::userdb_mail=/x' >>"$users"
+	echo 'dave:{PLAIN}d::::::userdb_mail=maildir:mail/%u' >>"$users"
+	start_session one
+	from_inside "$pid_one" "openat -100 $mail/bob/new 0" "openat -100 $PWD/elsewhere 0" 'openat -100 / 0'
+	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES openat: EACCES'$ ]]
+	[ "$(cat one.log)" = "pop3-handler: $users:3: the home or mailbox is relative or not deep enough, or the line is malformed: it is out of reach (2 such lines in all)" ]
+	"$HANDLER" "${options[@]}" --check-config 2>log
+	cmp log one.log
+	sed -i '3,$d' "$users"
+	options=("$as_me" "--users=$users" '--mailbox=/%u')
+	"$HANDLER" "${options[@]}" --check-config 2>log
+	[ "$(cat log)" = "pop3-handler: mailbox = '/%u' can be anywhere, so it is out of reach: set mail-root" ]
+	start_session two
+	from_inside "$pid_two" "openat -100 $mail/bob/new 0" 'openat -100 / 0'
+	[ "${lines[*]}" = 'openat: EACCES openat: EACCES' ]
+	# One that is relative is the administrator's.
+	options=("$as_me" "--users=$users" '--mailbox=mail/%u')
+	"$HANDLER" "${options[@]}" --check-config 2>log
+	[ ! -s log ]
+	as_alice STAT
+	[ "${lines[0]}" = '+OK 1 24' ]
+}
+
+@test "a passwd-file that cannot be read when mailboxes are looked for is in the log" {
+	options=("$as_me" "--users=$PWD/missing")
+	talk QUIT
+	grep -xF "pop3-handler: cannot look for mailboxes in users = '$PWD/missing': No such file or directory" log
+}
+
 @test "mail-root says where mailboxes are, and nothing else is in reach" {
 	echo "carol:{PLAIN}cherry::::::userdb_mail=$PWD/far" >>"$users"
 	mkdir far
