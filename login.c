@@ -181,8 +181,7 @@ static int open_mailbox(struct session *session, const struct account *account)
 	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
 
 	if (r == 0)
-		r = sandbox_after_login(session->settings, account, is_read_only, SANDBOX_AT_LOGIN,
-					&session->is_confined);
+		r = sandbox_after_login(session->settings, account, is_read_only);
 	if (r < 0)
 		session->mailbox = mailbox_free(session->mailbox);
 	return r;

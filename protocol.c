@@ -399,17 +399,12 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_account_failure(session, r, session->account->user);
 	r = mailbox_wake(session->mailbox, &has_new);
-	if (r == 0) {
-		session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
-		r = sandbox_after_login(settings, session->account,
-					session_is_read_only(session, session->account),
-					SANDBOX_AT_WAKE, &session->is_confined);
-		if (r < 0)
-			mailbox_close(session->mailbox);
-	}
+	if (r == -EACCES) /* by the sandbox, if there was no mailbox at login */
+		return reply_err(session, "[SYS/TEMP] the mailbox is out of reach: log in again");
 	if (r < 0)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);
+	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
 	scoreboard_note_wake(session->slot_ref);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",

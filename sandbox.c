@@ -64,23 +64,6 @@ static int compare_roots(const void *left, const void *right)
 	return (*a == '/' ? 1 : (unsigned char)*a) - (*b == '/' ? 1 : (unsigned char)*b);
 }
 
-/* Adds a path; if it is not there, what is nearest above it. */
-static int allow_nearest(int set_fd, const char *path, enum landlock_access access,
-			 bool *ret_is_there)
-{
-	auto_free char *nearest = strdup(path);
-	int r;
-
-	if (!nearest)
-		return -ENOMEM;
-	*ret_is_there = true;
-	while ((r = landlock_allow(set_fd, nearest, access)) == -ENOENT || r == -ENOTDIR) {
-		*ret_is_there = false;
-		util_cut_path(nearest);
-	}
-	return r;
-}
-
 /* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. */
 static int allow_if_there(int set_fd, const char *path, enum landlock_access access)
 {
@@ -246,25 +229,21 @@ int sandbox_before_login(struct sandbox *sandbox)
 }
 
 int sandbox_after_login(const struct settings *settings, const struct account *account,
-			bool is_read_only, enum sandbox_moment moment, bool *is_confined)
+			bool is_read_only)
 {
-	enum landlock_access access = is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE;
 	auto_fd int set_fd = -1;
-	bool is_there = false;
 	int r;
 
-	if (settings->sandbox == SANDBOX_OFF || *is_confined)
+	if (settings->sandbox == SANDBOX_OFF)
 		return 0;
 	set_fd = landlock_new();
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
-	r = allow_nearest(set_fd, account->mailbox, access, &is_there);
+	r = allow_if_there(set_fd, account->mailbox,
+			   is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE);
 	if (r == 0)
 		r = allow_users(set_fd, settings->users); /* for WAKE */
-	if (r == 0 && (moment == SANDBOX_AT_LOGIN || is_there))
-		r = landlock_enter(set_fd);
-	*is_confined = r == 0 && is_there;
-	return r;
+	return r == 0 ? landlock_enter(set_fd) : r;
 }
 
 void sandbox_log_refusal(void)

@@ -34,13 +34,10 @@ void sandbox_close(struct sandbox *sandbox);
  * the sandbox. Logs failures. */
 int sandbox_before_login(struct sandbox *sandbox);
 
-enum sandbox_moment { SANDBOX_AT_LOGIN, SANDBOX_AT_WAKE };
-
 /* The third call, the stage after login: gives up every mailbox but this account's. If that does
- * not exist yet, a login keeps the nearest directory above it, and the WAKE that finds it gives up
- * the rest. *is_confined (false at first) says whether that is done. */
+ * not exist yet, nothing of the mail is left in reach. */
 int sandbox_after_login(const struct settings *settings, const struct account *account,
-			bool is_read_only, enum sandbox_moment moment, bool *is_confined);
+			bool is_read_only);
 
 /* Logs the last system call that was refused since this was called last, if there is one. */
 void sandbox_log_refusal(void);

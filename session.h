@@ -39,8 +39,7 @@ struct session {
 	bool is_hung_up;				     /* by us: after too many of either */
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
-	bool is_confined; /* the sandbox has no more than that mailbox */
-	char *octets;	  /* a buffer for a message that is being sent */
+	char *octets; /* a buffer for a message that is being sent */
 };
 
 /* An argument that has been checked. */

@@ -108,13 +108,16 @@ setup() {
 
 @test "a mailbox that appears or vanishes in sleep is found as it is at WAKE" {
 	rm -r "$mail/alice"
-	start_session one
-	login one
-	ask one SLEE
+	start_session off "$HANDLER" "${options[@]}" --sandbox=off # with it, only a new session may see it
+	login off
+	ask off SLEE
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
-	ask one WAKE
+	ask off WAKE
 	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+	hang_up off
+	start_session one
+	login one
 	ask one SLEE
 	mv "$mail/alice" "$mail/old"
 	ask one WAKE
