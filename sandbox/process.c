@@ -6,9 +6,11 @@
 #include "lib/util.h"
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static bool is_root(void)
 {
@@ -89,6 +91,23 @@ int process_limit(void)
 	return r;
 }
 
+/* With the inheritable ones the ambient ones go. The bounding set only CAP_SETPCAP can lower. */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
+		;
+	if (syscall(SYS_capset, &header, data) < 0 || syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
+		if (data[i].effective || data[i].permitted || data[i].inheritable)
+			return -EPERM;
+	}
+	return 0;
+}
+
 int process_harden(void)
 {
 	int r = lower_limit(RLIMIT_CORE, 0);
@@ -96,5 +115,5 @@ int process_harden(void)
 	if (r == 0 &&
 	    (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
 		r = -errno;
-	return r;
+	return r == 0 ? drop_capabilities() : r;
 }

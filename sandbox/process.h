@@ -12,6 +12,6 @@ int process_become_user(const char *user);
 /* Bounds memory and files, in case that a client finds a way to let them grow. */
 int process_limit(void);
 
-/* From now on: no core dump, no debugger of the same user, no more rights by execve(2). Landlock
- * and seccomp need this, here or in the process that forks this one. */
+/* From now on: no capability, no core dump, no debugger of the same user, no more rights by
+ * execve(2). Landlock and seccomp need this, here or in the process that forks this one. */
 int process_harden(void);

@@ -423,6 +423,47 @@ cannot_empty() {
 
 # --- Root ---
 
+# has_no_capability PID
+has_no_capability() {
+	run -0 grep -E '^Cap(Inh|Prm|Eff|Amb):' "/proc/$1/status"
+	echo "$output"
+	[ "${#lines[@]}" -eq 4 ]
+	run ! grep -E '[1-9a-f]$|[1-9a-f]0' <<<"${output//Cap/}"
+}
+
+@test "no capability survives the sandbox, in a session as in a listener" {
+	needs_root
+	chmod -R a+rX accounts
+	as_nobody true
+	options=("--users=$users" "--mailbox=$mail/%u")
+	for some in +net_bind_service,+dac_override +setpcap,+sys_admin,+chown; do
+		start_session "${some//[+,]/}" setpriv --reuid=nobody --regid=nogroup --clear-groups --inh-caps="$some" --ambient-caps="$some" \
+			./handler "${options[@]}"
+		pid=pid_${some//[+,]/}
+		has_no_capability "${!pid}"
+		[[ $some != *setpcap* ]] || grep -xE 'CapBnd:\s0+' "/proc/${!pid}/status"
+		login "${some//[+,]/}"
+		hang_up "${some//[+,]/}"
+	done
+	start_session root "$HANDLER" "${options[@]}" --user=nobody
+	has_no_capability "$pid_root"
+	options+=("$as_me")
+	wrapper=(setpriv --inh-caps=+chown --ambient-caps=+chown)
+	listen_port
+	exec {to}<>"/dev/tcp/127.0.0.1/$port"
+	from_one=$to to_one=$to
+	hear one
+	has_no_capability "${background[-1]}"
+	has_no_capability "$(pgrep -P "${background[-1]}")"
+	exec {to}>&-
+	# The kernel says that they are gone, and they are not.
+	echo QUIT >script
+	status=0
+	trace trace inject=capset:retval=0 "$HANDLER" "${options[@]}" <script >out 2>log || status=$?
+	[ "$status" -eq 74 ]
+	grep -xF 'pop3-handler: cannot make the sandbox: Operation not permitted' log
+}
+
 @test "root serves no session: it becomes the user that the settings name, or ends" {
 	needs_root
 	chown -R nobody "$mail"
