@@ -43,6 +43,7 @@ static int exit_status(int error)
 	case -ECANCELED:
 		return EX_OK;
 	case -EBADMSG:	  /* of tls.h, sandbox_become_user() */
+	case -EOPNOTSUPP: /* of sandbox_prepare() */
 		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;

@@ -179,15 +179,24 @@ int sandbox_become_user(const char *user)
 	return r < 0 ? -EBADMSG : 0;
 }
 
+/* The sandbox is less than it should be. */
+static int note_lack(const struct settings *settings, const char *what, const char *reason)
+{
+	if (settings->sandbox != SANDBOX_REQUIRED) {
+		log_warning("%s: %s", what, reason);
+		return 0;
+	}
+	log_error("refusing to serve with sandbox = required: %s: %s", what, reason);
+	return -EOPNOTSUPP;
+}
+
 /* Makes the set of files that each session begins with, if this kernel can keep it from others. */
 static int make_file_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
 {
 	*ret_set_fd = landlock_new();
-	if (*ret_set_fd == -EOPNOTSUPP) {
-		log_warning("the sandbox is without Landlock, which this kernel does not have, "
-			    "or not as version 2 or later");
-		return 0;
-	}
+	if (*ret_set_fd == -EOPNOTSUPP)
+		return note_lack(settings, "the sandbox is without Landlock",
+				 "this kernel does not have it, or not as version 2 or later");
 	return *ret_set_fd < 0 ? *ret_set_fd : allow_before_login(*ret_set_fd, settings, tls);
 }
 
@@ -197,16 +206,18 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 
 	*ret = SANDBOX_NONE;
 	if (r < 0)
-		log_warning("cannot bound what a session may use: %s", strerror(-r));
-	if (settings->sandbox == SANDBOX_OFF)
-		return 0;
+		r = note_lack(settings, "cannot bound what a session may use", strerror(-r));
+	if (r < 0 || settings->sandbox == SANDBOX_OFF)
+		return r;
 	ret->has_seccomp = seccomp_is_available();
 	if (!ret->has_seccomp)
-		log_warning("the sandbox is without seccomp, which this kernel does not have");
-	r = process_harden();
+		r = note_lack(settings, "the sandbox is without seccomp",
+			      "this kernel does not have it");
+	if (r == 0)
+		r = process_harden();
 	if (r == 0)
 		r = make_file_set(settings, tls, &ret->set_fd);
-	if (r < 0)
+	if (r < 0 && r != -EOPNOTSUPP)
 		log_error("cannot make the sandbox: %s", strerror(-r));
 	return r;
 }

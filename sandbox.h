@@ -26,7 +26,7 @@ struct sandbox {
 
 /* The first call, in the process that will be a session or fork sessions: makes what a session
  * enters; the caller closes it. `tls` may be NULL. Logs failures, what this kernel lacks, and where
- * mailboxes are out of reach. */
+ * mailboxes are out of reach. -EOPNOTSUPP: the sandbox is required, and something lacks. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
 void sandbox_close(struct sandbox *sandbox);
 

@@ -172,9 +172,10 @@ static const struct setting table[] = {
 		  "\tleave it; may be given several times" },
 	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
-	{ WORD("sandbox", sandbox, "on or off"), .initial = "on",
-	  .words = { [SANDBOX_OFF] = "off", [SANDBOX_ON] = "on" },
-	  .help = "on: give up all files and system calls that a session does not need" },
+	{ WORD("sandbox", sandbox, "on, off or required"), .initial = "on",
+	  .words = { [SANDBOX_OFF] = "off", [SANDBOX_ON] = "on", [SANDBOX_REQUIRED] = "required" },
+	  .help = "on: give up all files and system calls that a session does not need,\n"
+		  "\tas far as the kernel can; required: serve nobody if it cannot" },
 	{ WORD("tls", tls, "off, starttls or implicit"),
 	  .words = { [TLS_OFF] = "off", [TLS_STARTTLS] = "starttls", [TLS_IMPLICIT] = "implicit" },
 	  .shown = "starttls with a certificate, else off",

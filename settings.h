@@ -24,7 +24,7 @@ enum settings_tls {
 	TLS_IMPLICIT, /* from the first octet */
 };
 
-enum settings_sandbox { SANDBOX_OFF, SANDBOX_ON };
+enum settings_sandbox { SANDBOX_OFF, SANDBOX_ON, SANDBOX_REQUIRED };
 
 struct settings {
 	char *user;	  /* to become if started as root; NULL: that is refused */

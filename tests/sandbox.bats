@@ -421,6 +421,51 @@ cannot_empty() {
 	[[ ${lines[2]} == '-ERR [SYS/TEMP]'* && ${lines[3]} == -ERR* ]]
 }
 
+@test "a sandbox that is required and lacks something serves nobody, and says so" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	options+=(--sandbox=required)
+	handle script
+	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
+	is_refused() {
+		local status action
+		for action in '' --check-config; do
+			status=0
+			# shellcheck disable=SC2086
+			trace trace "$1" "$HANDLER" "${options[@]}" $action <script >out 2>log || status=$?
+			[ "$status" -eq 78 ]
+			[ ! -s out ]
+			[ "$(cat log)" = "pop3-handler: refusing to serve with sandbox = required: $2" ]
+		done
+	}
+	lacks='the sandbox is without Landlock: this kernel does not have it, or not as version 2 or later'
+	is_refused inject=landlock_create_ruleset:error=ENOSYS "$lacks"
+	is_refused inject=landlock_create_ruleset:retval=1 "$lacks"
+	is_refused inject=prlimit64:error=EPERM 'cannot bound what a session may use: Operation not permitted'
+	[ "$SANITIZED" = none ] || return 0
+	is_refused inject=seccomp:error=EINVAL 'the sandbox is without seccomp: this kernel does not have it'
+}
+
+@test "a reload that requires a sandbox that this kernel does not have keeps the old settings" {
+	needs_root
+	printf '%s\n' "users = $users" "mailbox = $mail/%u" "${as_me#--}" >conf
+	options=(--config=conf)
+	# shellcheck disable=SC2034 # of listen_port
+	wrapper=(env LD_PRELOAD="${HANDLER%/*}/tests/landlock-version.so" LANDLOCK_VERSION=1)
+	[ "$SANITIZED" = none ] || skip 'the sanitizers want to be loaded first'
+	listen_port
+	logged 'without Landlock'
+	echo 'sandbox = required' >>conf
+	kill -s HUP "${background[-1]}"
+	logged 'reload failed, the settings are as before: '
+	grep -F 'refusing to serve with sandbox = required: the sandbox is without Landlock' log
+	exec {to}<>"/dev/tcp/127.0.0.1/$port"
+	# shellcheck disable=SC2034 # of hear
+	from_one=$to to_one=$to
+	hear one
+	login one
+	exec {to}>&-
+}
+
 # --- Root ---
 
 # has_no_capability PID
