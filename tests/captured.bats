@@ -1,0 +1,162 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What somebody who has taken over a session of a listener can do to others: nothing but what
+# SECURITY.md says. A debugger makes the session do the system calls.
+
+load helpers
+
+setup() {
+	setup_site
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
+	needs_root
+	for user in alice bob; do
+		make_maildir $user
+		make_message $user/new/1.M1P1.h
+	done
+}
+
+# start_listener: its log goes into the file `log` by a socket that all its sessions share.
+start_listener() {
+	# shellcheck disable=SC2034 # of listen_port
+	wrapper=(/usr/bin/python3 -c 'import os, socket, sys
+ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    theirs.close()
+    os.closerange(0, 2)
+    while octets := ours.recv(4096):
+        os.write(2, octets)
+    os._exit(0)
+os.dup2(theirs.fileno(), 2)
+os.closerange(3, 1024)
+os.execv(sys.argv[1], sys.argv[1:])')
+	listen_port
+	listener=${background[-1]}
+}
+
+# capture: a new session of the listener, in `session`, with `to_one` and `from_one`.
+capture() {
+	exec {to}<>"/dev/tcp/127.0.0.1/$port"
+	from_one=$to to_one=$to
+	hear one
+	session=$(pgrep -P "$listener" -n)
+	# Of helpers.bash: if the test fails, the session is killed, for the listener would wait for it.
+	pid_one=$session sessions=(one)
+}
+
+let_go() {
+	exec {to}>&-
+	sessions=()
+}
+
+# from_inside CALL...: what each call in the session returns.
+from_inside() {
+	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$session" "$@"
+	printf '%s\n' "${lines[@]}"
+}
+
+# refuses ERROR CALL...: each of the calls fails with it.
+refuses() {
+	from_inside "${@:2}"
+	[ "${#lines[@]}" -eq $(($# - 1)) ]
+	for line in "${lines[@]}"; do
+		[[ $line == *": $1" ]]
+	done
+}
+
+# another_logs_in: a client that has nothing to do with it, within a second.
+another_logs_in() {
+	# shellcheck disable=SC2016
+	timeout 1 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0"
+		printf "USER bob\r\nPASS banana split \r\nQUIT\r\n" >&3
+		cat <&3' "$port" >other
+	[ "$(tail -n 1 other)" = $'+OK goodbye\r' ]
+}
+
+# is_powerless: in whatever stage, the session can do nothing to other processes, the network or the
+# log.
+is_powerless() {
+	# Signals: F_SETOWN, F_SETSIG, F_SETFL with O_ASYNC.
+	refuses EPERM "kill $listener 0" "kill -1 0" "tgkill $listener $listener 0" "tkill $listener 0" \
+		"rt_sigqueueinfo $listener 0 0" "pidfd_open $listener 0" "pidfd_send_signal 0 0 0 0" \
+		"fcntl 0 8 $listener" 'fcntl 0 10 9' 'fcntl 0 4 0x2000' "fcntl 2 8 $listener" 'fcntl 0x100000000 37 0'
+	# The network and other daemons; an address that is above 32 bits, too.
+	local address
+	address=@0100$(printf %s "$PWD/daemon" | od -An -v -tx1 | tr -d ' \n')
+	refuses EPERM 'socket 1 2 0' 'socket 2 1 0' 'socketpair 1 1 0 0' "connect 2 $address 110" "sendto 2 x 1 0 $address 110" \
+		'sendto 2 x 1 0 0x100000000 16' 'sendmsg 2 0 0' 'sendmmsg 2 0 1 0' 'recvmsg 0 0 0' 'bind 0 0 0' 'listen 0 1' \
+		'accept4 0 0 0 0' 'setsockopt 1 1 9 0 0' 'getsockopt 1 1 9 0 0' 'getpeername 0 0 0' 'ioctl 0 0x541b 0' \
+		'prctl 4 1'
+	# The log, which all sessions share.
+	refuses EPERM 'shutdown 2 2' 'shutdown 0 2' 'recvfrom 2 xxxx 4 0' 'sendto 2 x 1 1 0 0' 'pwrite64 2 x 1 0' 'lseek 2 0 0' \
+		'lseek 0x100000002 0 0' 'fallocate 2 3 0 4096' 'ftruncate 2 0' 'flock 2 2' 'utimensat 2 0 0 0' 'fcntl 2 37 0'
+	# What is left of it.
+	from_inside 'write 2 @666f726765640a 7' # "forged\n"
+	[ "${lines[0]}" = 'write: 7' ]
+	logged forged
+	# Memory that is shared is the scoreboard's.
+	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq 1 ]
+	# The memory of others, and programs of its own.
+	refuses EPERM "process_vm_readv $listener 0 0 0 0 0" "process_vm_writev $listener 0 0 0 0 0" \
+		'fork' 'vfork' 'clone 17' 'clone3 0 0' 'mprotect 4096 4096 4' 'pkey_mprotect 4096 4096 4 0' \
+		'mmap 0 4096 7 0x22 -1 0' 'memfd_create x 0' 'userfaultfd 0' 'personality 0x400000' 'unshare 0x10000000' \
+		'setns 0 0' 'seccomp 0 0 0' 'capset 0 0' 'setuid 0' "prlimit64 $listener 0 0 0" "sched_setaffinity $listener 0 0" \
+		"setpriority 0 $listener 0" 'inotify_init1 0' 'fanotify_init 0 0'
+	refuses EACCES "openat -100 /proc/$listener/mem 2" "openat -100 /proc/$session/mem 2" 'openat -100 /dev/shm 0' \
+		'openat -100 / 0' 'openat -100 /etc/passwd 0' "openat -100 $users 2"
+	# The passwd-file: it is read, and stays as it is; files of its own have no other mode.
+	cp -p "$users" before
+	refuses EPERM "openat -100 $users 0x200" "truncate $users 0" "utimensat -100 $users 0 0" "openat -100 $mail/alice/new/x 0x41 0x9ed" \
+		"chmod $users 0x1ff" "fchmodat -100 $users 0x1ff" "chown $users 0 0" "linkat -100 $users -100 $mail/alice/new/y 0" \
+		"symlinkat / -100 $mail/alice/new/y" "mkdirat -100 $mail/alice/new/y 0x1c0" "mknodat -100 $mail/alice/new/y 0x2180 0x103"
+	cmp before "$users"
+	[ "$(stat -c %Y before)" = "$(stat -c %Y "$users")" ]
+}
+
+# dies_alone CALL: the call kills the session, and nobody else notices.
+dies_alone() {
+	from_inside "$1"
+	[ "${lines[0]}" = "${1%% *}: killed by SIGSYS" ]
+	another_logs_in
+	logged "session from 127.0.0.1"
+	kill -0 "$listener"
+}
+
+deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'bpf 0 0 0' 'io_uring_setup 1 0' 'io_uring_enter 0 0 0' 'io_uring_register 0 0 0')
+
+@test "a session that is taken over before login does nothing to anybody but the mail" {
+	start_listener
+	capture
+	is_powerless
+	another_logs_in
+	logged "login of 'bob' from 127.0.0.1 accepted"
+	let_go
+	for call in "${deadly[@]}"; do
+		capture
+		dies_alone "$call"
+		let_go
+	done
+}
+
+@test "a session that is taken over after login does nothing to anybody but its mailbox" {
+	start_listener
+	capture
+	login one
+	is_powerless
+	touch -d '2001-02-03' "$mail/bob/new/1.M1P1.h"
+	refuses EACCES "openat -100 $mail/bob/new/1.M1P1.h 0" "openat -100 $mail/bob 0" "openat -100 $mail 0" \
+		"openat -100 $mail/bob/new/2 0x41 0x180" "unlinkat -100 $mail/bob/new/1.M1P1.h 0" \
+		"renameat -100 $mail/alice/new/1.M1P1.h -100 $mail/bob/new/2" "renameat -100 $mail/bob/new/1.M1P1.h -100 $mail/alice/new/2"
+	refuses EPERM "utimensat -100 $mail/bob/new/1.M1P1.h 0 0" "truncate $mail/bob/new/1.M1P1.h 0" 'unlinkat -100 / 0x200'
+	[ "$(stat -c %Y "$mail/bob/new/1.M1P1.h")" = "$(date -d '2001-02-03' +%s)" ]
+	another_logs_in
+	logged "login of 'bob' from 127.0.0.1 accepted"
+	ask one STAT # it goes on
+	[ "$reply" = '+OK 1 24' ]
+	dies_alone "${deadly[0]}"
+	let_go
+	capture
+	login one
+	dies_alone "${deadly[2]}"
+	let_go
+}
