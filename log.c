@@ -131,15 +131,17 @@ static void prepare_stderr(mode_t mode)
 static void connect_daemon(void)
 {
 	static const int types[] = { SOCK_DGRAM, SOCK_STREAM };
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static const struct sockaddr_un addresses[] = {
+		[TO_SYSLOG] = { AF_UNIX, "/dev/log" },
+		[TO_JOURNAL] = { AF_UNIX, "/run/systemd/journal/socket" },
+	};
+	const struct sockaddr *address = (const struct sockaddr *)&addresses[target];
 
-	(void)strcpy(address.sun_path,
-		     target == TO_JOURNAL ? "/run/systemd/journal/socket" : "/dev/log");
 	util_drop(&log_fd);
 	for (size_t i = 0; i < ARRAY_SIZE(types) && log_fd < 0; i++) {
 		auto_fd int fd = socket(AF_UNIX, types[i] | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+		if (connect(fd, address, sizeof(*addresses)) == 0)
 			log_fd = take_fd(&fd);
 		is_stream = types[i] == SOCK_STREAM;
 	}
@@ -201,7 +203,7 @@ const char *log_quote(const char *text)
 	char *quote = quotes[next++ % QUOTES];
 
 	*quote = '\'';
-	(void)strcpy(escape(text ? text : "", '\'', quote + 1, QUOTED_OCTETS_MAX), "'");
+	memcpy(escape(text ? text : "", '\'', quote + 1, QUOTED_OCTETS_MAX), "'", sizeof("'"));
 	return quote;
 }
 
@@ -219,7 +221,7 @@ static size_t add_field(size_t octets, const char *name, const char *value)
 	added = snprintf(field, sizeof(entry) - octets, "%s=%.*s\n", name, LINE_OCTETS_MAX, value);
 	if ((size_t)added >= sizeof(entry) - octets)
 		return octets;
-	while ((end = strchr(end, '\n')) != field + added - 1)
+	while ((end = strchr(end, '\n')) && end < field + added - 1)
 		*end = ' ';
 	return octets + (size_t)added;
 }
@@ -388,8 +390,8 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 						   kind_names[i]);
 		lines += count;
 	}
-	log_event(LOG_EVENT_OMITTED, fields, "%" PRIu64 " lines about %s were omitted: %s", lines,
-		  peer, kinds);
+	log_event(LOG_EVENT_OMITTED, quota ? fields : NULL,
+		  "%" PRIu64 " lines about %s were omitted: %s", lines, peer, kinds);
 	return false;
 }
 

@@ -135,10 +135,9 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 {
 	message->octets = octets;
 	message->is_measured = true;
-	if (mailbox->lock.subdirs.is_maildir)
-		return;
-	if (file->version.inode == 0 ||
-	    listing_set_version(&mailbox->listing, message, &file->version) < 0)
+	if (!mailbox->lock.subdirs.is_maildir &&
+	    (file->version.inode == 0 ||
+	     listing_set_version(&mailbox->listing, message, &file->version) < 0))
 		message->version = NULL;
 }
 
@@ -147,13 +146,10 @@ static int measure(struct mailbox *mailbox, size_t index)
 	auto_message struct mailbox_message file = { .fd = -1 };
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	auto_free char *octets = malloc(READ_OCTETS);
+	int r = octets ? mailbox_message_open(mailbox, index, &file) : -ENOMEM;
 	size_t put;
 	ssize_t n;
-	int r;
 
-	if (!octets)
-		return -ENOMEM;
-	r = mailbox_message_open(mailbox, index, &file);
 	if (r < 0)
 		return r;
 	while ((n = mailbox_message_read(&file, octets, READ_OCTETS)) > 0)
@@ -186,12 +182,11 @@ static bool is_size_valid(const struct mailbox *mailbox, const struct message *m
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 {
 	struct message *message = message_at(mailbox, index);
-	int r = 0;
+	int r;
 
 	if (!listing_is_there(message))
 		return -ENOENT;
-	if (!is_size_valid(mailbox, message))
-		r = measure(mailbox, index);
+	r = is_size_valid(mailbox, message) ? 0 : measure(mailbox, index);
 	if (r < 0)
 		return r;
 	message->is_measured = true;

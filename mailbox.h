@@ -83,8 +83,7 @@ struct mailbox_message {
 /* Opens a message; it is closed with mailbox_message_close(). */
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret);
 
-/* Reads octets as they are stored. Returns how many, 0 at the end, or
- *   -ENODATA  the file has become shorter since it was opened */
+/* Reads octets as stored. Returns how many, 0 at the end; -ENODATA: the file has become shorter. */
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets);
 
 void mailbox_message_close(struct mailbox_message *message);

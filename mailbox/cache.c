@@ -179,21 +179,20 @@ static bool is_sound(struct cache *cache, size_t octets, int mailbox_fd, bool is
 
 bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
 {
-	auto_listing struct listing listing = { .subdirs = subdirs };
 	struct stat status;
 	auto_fd int fd = util_open_regular_file(mailbox_fd, CACHE_NAME, O_RDONLY, &status);
 	size_t octets = (size_t)status.st_size;
 	struct cache *cache = NULL;
 
+	*ret = (struct listing){ .subdirs = subdirs };
 	if (fd >= 0 && octets >= sizeof(*cache) && octets <= CACHE_OCTETS_MAX)
-		cache = listing_allocate(&listing, octets, _Alignof(struct cache));
-	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
-	    !is_sound(cache, octets, mailbox_fd, subdirs->is_maildir) ||
-	    !take_entries(cache, octets, &listing))
-		return false;
-	*ret = listing;
-	listing = (struct listing){ 0 };
-	return true;
+		cache = listing_allocate(ret, octets, _Alignof(struct cache));
+	if (cache && util_pread(fd, cache, octets, 0) == (ssize_t)octets &&
+	    is_sound(cache, octets, mailbox_fd, subdirs->is_maildir) &&
+	    take_entries(cache, octets, ret))
+		return true;
+	listing_clear(ret);
+	return false;
 }
 
 /* ---- Saving ---- */

@@ -8,7 +8,7 @@
 #include "mailbox/listing.h"
 
 /* Reads the cache. Returns whether there is one; then *ret is the older listing, which the caller
- * clears: of all messages if it is stable, else of some. */
+ * clears: of all messages if it is stable, else of some. If there is none, it is empty. */
 bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret);
 
 /* Replaces the cache: by the whole listing if `is_whole`, else by what would be lost. The caller

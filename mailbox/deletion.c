@@ -41,19 +41,18 @@ static int for_each_file(struct deletion *deletion, const struct selection *set,
 /* Takes a message that is there into the deletion; where a record was left, only if that has it. */
 static int choose(struct listing *listing, struct message *message, void *context)
 {
-	const struct subdirs *subdirs = listing->subdirs;
 	struct deletion *deletion = context;
 	struct message name = *message;
 	struct record_file file;
 	struct record_key key;
-	int r = record_identify(subdirs->fds[message->subdir], message->name, &file);
+	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
 
 	if (r < 0)
 		return r;
 	message->is_identified = true;
 	while (listing_next_name(listing, &name))
 		file.links--;
-	deletion->has_more_links |= file.links > 1 && subdirs->is_maildir;
+	deletion->has_more_links |= file.links > 1 && listing->subdirs->is_maildir;
 	deletion->may_reuse_inodes |= file.born_ns == 0;
 	r = record_make_key(message->name, message->unique_octets, &file, &key);
 	if (r < 0 || (deletion->has_record && !record_has_key(&deletion->lock->left, &key)))
@@ -284,7 +283,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
 	bool is_late = r == -EAGAIN;
 
-	if (r == 0 || r == -EAGAIN)
+	if (r == 0 || is_late)
 		r = prepare_removal(&deletion);
 	if (r < 0)
 		return r;

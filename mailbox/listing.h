@@ -89,10 +89,9 @@ struct selection {
 
 /* ---- Listings ---- */
 
-/* Lists what is there now; the caller clears it, and on failure it is empty. If no read is
- * undisturbed until `deadline_ms` (of util_now_ms()), it lists what any read has shown, and is
- * torn. Where change times are coarse, two equal reads count as undisturbed, unless it `must_prove`
- * what is gone. */
+/* Lists what is there now, for the caller to clear; nothing on failure. If no read is undisturbed
+ * until `deadline_ms` (of util_now_ms()), it lists what any has shown, and is torn. Where change
+ * times are coarse, two equal reads count as undisturbed, unless it `must_prove` what is gone. */
 int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
 		 struct listing *ret);
 

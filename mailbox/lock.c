@@ -17,8 +17,6 @@
 
 #define STATE_NEW_NAME ".pop3-handler.state.new"
 
-#define BLOCK_OCTETS 512 /* of those in st_blocks */
-
 #define ZFS_SUPER_MAGIC 0x2fc12fc1
 
 void lock_close(struct lock *lock)
@@ -79,7 +77,7 @@ static int open_state(struct lock *lock, int flags)
 		return -EINVAL;
 	lock->state_inode = status.st_ino;
 	lock->state_octets = (uint64_t)status.st_size;
-	if ((uint64_t)status.st_blocks * BLOCK_OCTETS < lock->state_octets)
+	if ((uint64_t)status.st_blocks * S_BLKSIZE < lock->state_octets)
 		lock->state_octets = 0;
 	lock->state_fd = take_fd(&fd);
 	return 0;
@@ -139,10 +137,8 @@ static int take_lock(struct lock *lock)
 /* Reads the record that an earlier session has left. */
 static int read_record(struct lock *lock)
 {
-	int r = 0;
+	int r = lock->state_fd >= 0 ? record_read(lock->state_fd, lock->root_fd, &lock->left) : 0;
 
-	if (lock->state_fd >= 0)
-		r = record_read(lock->state_fd, lock->root_fd, &lock->left);
 	lock->is_record_kept = lock->left.count > 0 || r == -EMLINK;
 	lock->has_bad_record = r == -EBADMSG || r == -EMLINK;
 	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
@@ -162,7 +158,6 @@ static void identify_file_system(int fd, struct subdirs *subdirs)
 
 	(void)fstatfs(fd, &status);
 	type = (uint32_t)status.f_type;
-	subdirs->keeps_inodes = false;
 	for (size_t i = 0; i < ARRAY_SIZE(keeping); i++)
 		subdirs->keeps_inodes |= type == keeping[i];
 	subdirs->is_local = subdirs->keeps_inodes || type == OVERLAYFS_SUPER_MAGIC ||

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define US_PER_S UINT64_C(1000000)
@@ -19,12 +18,15 @@ size_t maildir_name_unique_octets(const char *name)
 /* The number that `text` begins with, up to *ret_end: 0 for none, UINT64_MAX if it is too large. */
 static uint64_t leading_number(const char *text, const char **ret_end)
 {
-	const char *end = text;
+	uint64_t number = 0;
 
-	while (*end >= '0' && *end <= '9')
-		end++;
-	*ret_end = end;
-	return end > text ? strtoull(text, NULL, 10) : 0;
+	for (; *text >= '0' && *text <= '9'; text++) {
+		if (number == UINT64_MAX || __builtin_mul_overflow(number, 10, &number) ||
+		    __builtin_add_overflow(number, (uint64_t)(*text - '0'), &number))
+			number = UINT64_MAX;
+	}
+	*ret_end = text;
+	return number;
 }
 
 uint64_t maildir_name_arrival_us(const char *name)
@@ -77,7 +79,8 @@ uint64_t maildir_name_size_octets(const char *name)
 {
 	uint64_t octets = find_field(name, 'W');
 
-	return maildir_name_allows_octets(name, octets) ? octets : UINT64_MAX;
+	return octets == UINT64_MAX || maildir_name_allows_octets(name, octets) ? octets :
+										  UINT64_MAX;
 }
 
 int maildir_name_add_seen(const char *name, char **ret_name)
@@ -102,10 +105,10 @@ int maildir_name_add_seen(const char *name, char **ret_name)
 int maildir_name_make_unique(const char *name, uint64_t random, char **ret_name)
 {
 	uint64_t us = maildir_name_arrival_us(name);
-	const char *info = name + maildir_name_unique_octets(name);
 
 	if (asprintf(ret_name, "%ju.M%juR%016jx.pop3-handler%s", (uintmax_t)(us / US_PER_S),
-		     (uintmax_t)(us % US_PER_S), (uintmax_t)random, info) < 0)
+		     (uintmax_t)(us % US_PER_S), (uintmax_t)random,
+		     name + maildir_name_unique_octets(name)) < 0)
 		return -ENOMEM;
 	return 0;
 }

@@ -61,12 +61,11 @@ int record_identify(int dir_fd, const char *name, struct record_file *ret)
 		return -errno;
 	*ret = (struct record_file){
 		.inode = status.stx_ino,
+		.born_ns = status.stx_mask & STATX_BTIME ? to_ns(&status.stx_btime) : 0,
 		.modified_ns = to_ns(&status.stx_mtime),
 		.changed_ns = to_ns(&status.stx_ctime),
 		.links = status.stx_nlink,
 	};
-	if (status.stx_mask & STATX_BTIME)
-		ret->born_ns = to_ns(&status.stx_btime);
 	return 0;
 }
 
@@ -201,6 +200,7 @@ int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
 		r = locate_record(state_fd, mailbox_fd, &here);
 	if (r < 0)
 		return r;
+	assert(record);
 	if (header.state_inode != here.state_inode)
 		return -EBADMSG;
 	/* A copy made of hard links has the very state file of the other mailbox. */
@@ -237,8 +237,7 @@ int record_write(int state_fd, int mailbox_fd, struct record_keys *keys)
 
 int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)
 {
-	size_t blocks = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS;
-	size_t octets = blocks * BLOCK_OCTETS;
+	size_t octets = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS * BLOCK_OCTETS;
 	auto_free char *nothing = NULL;
 
 	if (state_octets >= octets)

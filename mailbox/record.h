@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 /* What is known of a message's file. Inode and birth time tell it from all others that have had its
  * name, or will, also after a rename. Times are in nanoseconds since the epoch. */

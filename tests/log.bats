@@ -139,7 +139,8 @@ is_read_again() {
 	exec {to_one}>&-
 	taken "session of 'bob'"
 	grep -E '[^0-9][1-9][0-9]* log lines were lost: the log did not take them' taken
-	run ! grep -E "alice|wrong password|cannot" taken
+	# A terminal may still take part of a line when it was full.
+	[[ $log_path == /dev/pts/* ]] || run ! grep -E "alice|wrong password|cannot" taken
 }
 
 # ends PID: waits for a listener that gets SIGTERM, which ends with its sessions.
@@ -419,18 +420,18 @@ bounds() {
 }
 
 @test "a SLEE that is refused does not fill the log" {
-	make_maildir alice
 	listen_port --max-sleeping-per-user=1
-	for command in SLEE 'SLEE NOOP'; do
+	for account in 'alice apple' 'bob banana split '; do
+		make_maildir "${account%% *}"
 		exec {to_one}<>"/dev/tcp/127.0.0.1/$port" {to_two}<>"/dev/tcp/127.0.0.1/$port"
 		from_one=$to_one from_two=$to_two
 		for name in one two; do
 			hear "$name"
-			login "$name"
+			login "$name" "${account%% *}" "${account#* }"
 			[ "$name" = two ] || ask one SLEE
 		done
-		# shellcheck disable=SC2086
-		repeats 200 $command >&"$to_two"
+		repeats 200 SLEE >&"$to_two"
+		[ "${account%% *}" = alice ] || repeats 200 SLEE NOOP >&"$to_two"
 		say two QUIT
 		until hear two && [[ $reply == *goodbye* ]]; do
 			:

@@ -214,10 +214,13 @@ fails() {
 }
 
 @test "a reload warns of a passwd-file that others can write" {
+	local client
 	listen_port
-	background_pid=${background[-1]}
+	exec {client}<>"/dev/tcp/127.0.0.1/$port"
+	read -r -t 20 <&"$client" # then it listens
+	exec {client}<&-
 	chmod 666 "$users"
-	kill -s HUP "$background_pid"
+	kill -s HUP "${background[-1]}"
 	logged 'settings and certificates are read again'
 	[ "$(grep -cF "the passwd-file '$users' can be written by others (mode 0666)" log)" -eq 1 ]
 }
