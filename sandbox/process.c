@@ -91,7 +91,8 @@ int process_limit(void)
 	return r;
 }
 
-/* With the inheritable ones the ambient ones go. The bounding set only CAP_SETPCAP can lower. */
+/* With the permitted ones the ambient ones go; only CAP_SETPCAP can lower the bounding set. Where
+ * there is none, systemd may refuse capset(2): what counts is what is left. */
 static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -99,7 +100,8 @@ static int drop_capabilities(void)
 
 	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
 		;
-	if (syscall(SYS_capset, &header, data) < 0 || syscall(SYS_capget, &header, data) < 0)
+	(void)syscall(SYS_capset, &header, data);
+	if (syscall(SYS_capget, &header, data) < 0)
 		return -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
 		if (data[i].effective || data[i].permitted || data[i].inheritable)
