@@ -298,6 +298,7 @@ static void put_or_count(const struct event *event, const struct log_field *fiel
 		lost = 0;
 	if (lost > 0 || !put_line(event, fields, line))
 		(void)atomic_fetch_add(losses, lost + 1);
+	explicit_bzero(entry, strlen(entry)); /* no session inherits it from the listener */
 }
 
 void log_share_losses(_Atomic uint32_t *count)

@@ -14,9 +14,11 @@
 #include "session-log.h"
 #include "settings.h"
 
+#include <poll.h>
 #include <strings.h>
 
 #define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */
+#define JOURNAL_MS 1000	      /* for a line to be read, if the client does not wait */
 #define SOURCE_WAIT_MAX_S 15  /* for failures of other sessions from the same source */
 
 /* ---- What is offered ---- */
@@ -169,6 +171,8 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	r = transport_pause(session->transport, (int64_t)penalty_s * 1000);
 	if (r == 0)
 		r = reply_err(session, WRONG_PASSWORD);
+	else if (penalty_s > 0) /* the journal needs the process to find out the unit of its line */
+		(void)poll(NULL, 0, JOURNAL_MS);
 	if (session->failed_logins == SESSION_FAILED_LOGINS_MAX)
 		session_hang_up(session);
 	return r;
@@ -184,6 +188,7 @@ static int open_mailbox(struct session *session, const struct account *account)
 		r = sandbox_after_login(session->settings, account, is_read_only);
 	if (r < 0)
 		session->mailbox = mailbox_free(session->mailbox);
+	session->is_shut_out = r > 0;
 	return r;
 }
 

@@ -399,8 +399,8 @@ static int cmd_wake(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_account_failure(session, r, session->account->user);
 	r = mailbox_wake(session->mailbox, &has_new);
-	if (r == -EACCES) /* by the sandbox, if there was no mailbox at login */
-		return reply_err(session, "[SYS/TEMP] the mailbox is out of reach: log in again");
+	if (r == -EACCES && session->is_shut_out)
+		return reply_paid_err(session, "[SYS/TEMP] the mailbox is new: log in again");
 	if (r < 0)
 		return session_reply_failure(session, r, "open the mailbox",
 					     session->account->mailbox);

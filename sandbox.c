@@ -243,6 +243,7 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 			bool is_read_only)
 {
 	auto_fd int set_fd = -1;
+	bool is_there;
 	int r;
 
 	if (settings->sandbox == SANDBOX_OFF)
@@ -250,11 +251,14 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	set_fd = landlock_new();
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
-	r = allow_if_there(set_fd, account->mailbox,
+	r = landlock_allow(set_fd, account->mailbox,
 			   is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE);
-	if (r == 0)
+	is_there = r != -ENOENT && r != -ENOTDIR;
+	if (r == 0 || !is_there)
 		r = allow_users(set_fd, settings->users); /* for WAKE */
-	return r == 0 ? landlock_enter(set_fd) : r;
+	if (r == 0)
+		r = landlock_enter(set_fd);
+	return r == 0 ? !is_there : r;
 }
 
 void sandbox_log_refusal(void)

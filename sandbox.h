@@ -35,7 +35,7 @@ void sandbox_close(struct sandbox *sandbox);
 int sandbox_before_login(struct sandbox *sandbox);
 
 /* The third call, the stage after login: gives up every mailbox but this account's. If that does
- * not exist yet, nothing of the mail is left in reach. */
+ * not exist yet, nothing of the mail is left in reach, and it returns 1. */
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only);
 

@@ -39,7 +39,8 @@ struct session {
 	bool is_hung_up;				     /* by us: after too many of either */
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
-	char *octets; /* a buffer for a message that is being sent */
+	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
+	char *octets;	  /* a buffer for a message that is being sent */
 };
 
 /* An argument that has been checked. */

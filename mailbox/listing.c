@@ -335,11 +335,11 @@ static int compare_messages(const void *left, const void *right)
  * Of a name that was read several times, one is kept. After a failure the listing is of no use. */
 static int sort_names(struct listing *listing)
 {
-	auto_listing struct listing unsorted = { .blocks = listing->blocks };
+	auto_listing struct listing unsorted = { 0 };
 	struct message *messages = listing->messages;
 	size_t count = listing->count;
 
-	listing->blocks = NULL;
+	unsorted.blocks = take_ptr(listing->blocks);
 	listing->count = 0;
 	qsort(messages, count, sizeof(*messages), compare_messages);
 	for (size_t i = 0; i < count; i++) {
@@ -808,14 +808,14 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 	if (count == 0)
 		return -ENOENT;
 	if (!listing->by_unique_id) {
-		listing->by_unique_id = reallocarray(NULL, count, sizeof(wanted));
+		listing->by_unique_id = reallocarray(NULL, count, sizeof(void *));
 		if (!listing->by_unique_id)
 			return -ENOMEM;
 		for (size_t i = 0; i < count; i++)
 			listing->by_unique_id[i] = &listing->messages[i];
-		qsort(listing->by_unique_id, count, sizeof(wanted), compare_unique_ids);
+		qsort(listing->by_unique_id, count, sizeof(void *), compare_unique_ids);
 	}
-	found = bsearch(&wanted, listing->by_unique_id, count, sizeof(wanted), compare_unique_ids);
+	found = bsearch(&wanted, listing->by_unique_id, count, sizeof(void *), compare_unique_ids);
 	if (!found)
 		return -ENOENT;
 	*ret_index = (size_t)(*found - listing->messages);

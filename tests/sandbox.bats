@@ -175,7 +175,7 @@ cannot_empty() {
 	make_message alice/new/1.M1P1.h
 	for _ in 1 2; do # it stays asleep
 		ask one WAKE
-		[ "$reply" = '-ERR [SYS/TEMP] the mailbox is out of reach: log in again' ]
+		[ "$reply" = '-ERR [SYS/TEMP] the mailbox is new: log in again' ]
 	done
 	ask one NOOP
 	[[ $reply == +OK* ]]
