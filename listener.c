@@ -28,7 +28,7 @@
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
-#define STACK_OCTETS 32768	/* more than a log line needs */
+#define STACK_OCTETS 16384	/* more than a log line needs */
 #define EVICTED_MAX 64		/* that have not ended yet */
 #define ACCEPT_FAILURES_MAX 100 /* in a row, each of which concerns one connection */
 #define NETWORKS 65536
@@ -191,6 +191,8 @@ static int open_listener(struct listener *listener, int passed)
 		r = scoreboard_new(&listener->scoreboard);
 	if (r == 0)
 		r = catch_signals(listener);
+	if (r == 0)
+		log_share_losses(scoreboard_losses(listener->scoreboard));
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
@@ -231,38 +233,13 @@ void listener_free(struct listener *listener)
 	}
 }
 
-/* ---- Lines about clients ---- */
-
-/* After a line: what the stack has of a client, no session of another must inherit. */
-__attribute__((noinline)) static void wipe_stack(void)
-{
-	char below[STACK_OCTETS];
-
-	explicit_bzero(below, sizeof(below));
-}
+/* ---- Crashes ---- */
 
 /* What bounds the log lines that a client causes; NULL: nothing. */
 static struct log_quota *source_quota(struct listener *listener, const struct child *child)
 {
 	return child->is_trusted ? NULL : scoreboard_quota(listener->scoreboard, child->source);
 }
-
-/* Says what was not logged about a source. Returns whether more is to be said. */
-static bool report_omitted(struct listener *listener, size_t source)
-{
-	struct log_quota *quota = scoreboard_quota(listener->scoreboard, source);
-	struct peer peer;
-	bool has_more;
-
-	if (quota->report_s == 0)
-		return false;
-	peer_of_address(&listener->tables->sources[source].address, &peer);
-	has_more = log_report_omitted(quota, peer.text);
-	wipe_stack();
-	return has_more;
-}
-
-/* ---- Crashes ---- */
 
 /* After a crash. Returns whether that begins a new wait. */
 static bool lengthen_wait(struct crash_wait *wait, int64_t now)
@@ -312,12 +289,23 @@ static void note_crash(struct listener *listener, const struct child *child, int
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_CRASHED, fields,
 			"session from %s (process %d) was killed by signal %d (%s)", child->peer,
 			(int)child->pid, signal_number, strsignal(signal_number));
-	wipe_stack();
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
 	note_crash_anywhere(listener, now);
 }
 
 /* ---- Sources ---- */
+
+/* Says what was not logged about a source. Returns whether more is to be said. */
+static bool report_omitted(struct listener *listener, size_t source)
+{
+	struct log_quota *quota = scoreboard_quota(listener->scoreboard, source);
+	struct peer peer;
+
+	if (quota->report_s == 0)
+		return false;
+	peer_of_address(&listener->tables->sources[source].address, &peer);
+	return log_report_omitted(quota, peer.text);
+}
 
 static bool is_source_needed(struct listener *listener, size_t source)
 {
@@ -393,17 +381,17 @@ static bool is_stranger(const struct child *child)
 	       !child->has_logged_in && !child->is_evicted;
 }
 
-static void note_start(struct listener *listener, const struct child *child, size_t slot)
+/* Counts a child that begins (1) or has ended (-1). */
+static void count_child(struct listener *listener, const struct child *child, int step)
 {
-	listener->tables->children[slot] = *child;
 	schedule_sweep(listener);
 	if (child->is_refused) {
-		listener->refusals++;
+		listener->refusals += (unsigned)step;
 		return;
 	}
-	listener->logins += is_stranger(child);
-	listener->sessions++;
-	listener->tables->sources[child->source].sessions++;
+	listener->sessions += (unsigned)step;
+	listener->logins += is_stranger(child) ? (unsigned)step : 0;
+	listener->tables->sources[child->source].sessions += (unsigned)step;
 	listener->has_changed = true;
 }
 
@@ -413,19 +401,11 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && !child->is_killed)
 		note_crash(listener, child, WTERMSIG(status));
-	listener->logins -= is_stranger(child);
+	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;
-	if (child->is_refused) {
-		listener->refusals--;
-	} else {
-		listener->sessions--;
-		listener->tables->sources[child->source].sessions--;
-		listener->has_changed = true;
-	}
 	scoreboard_end(listener->scoreboard, slot);
 	child->pid = 0;
 	listener->idle_since_ms = util_now_ms();
-	schedule_sweep(listener);
 }
 
 static void reap(struct listener *listener)
@@ -453,7 +433,6 @@ static void kill_child(struct listener *listener, struct child *child)
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_KILLED, fields,
 			"session from %s (process %d) is killed: it does not end", child->peer,
 			(int)child->pid);
-	wipe_stack();
 }
 
 /* Looks at what sessions do on their own: some have logged in, some should have ended. */
@@ -530,6 +509,14 @@ static bool make_room(struct listener *listener, const struct settings *settings
 
 /* ---- Connections ---- */
 
+/* What lines about other clients have left on the stack. */
+__attribute__((noinline)) static void wipe_stack(void)
+{
+	char below[STACK_OCTETS];
+
+	explicit_bzero(below, sizeof(below));
+}
+
 /* The new process keeps nothing of the listener but the scoreboard. */
 static int become_session(struct listener *listener, int fd)
 {
@@ -596,7 +583,6 @@ static const char *find_refusal(struct listener *listener, const struct settings
 	}
 	log_event_about(source_quota(listener, child), LOG_EVENT_CONNECTION_REFUSED, fields,
 			"connection from %s refused: %s = %u", child->peer, limit, most);
-	wipe_stack();
 	return refusal;
 }
 
@@ -619,6 +605,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 
 	if (r < 0)
 		return r;
+	wipe_stack();
 	peer_of_socket(fd, &peer);
 	memcpy(child.peer, peer.text, sizeof(child.peer));
 	child.network = digest_network(peer.address);
@@ -639,7 +626,8 @@ static int serve_connection(struct listener *listener, const struct settings *se
 		return r;
 	}
 	if (child.pid > 0) {
-		note_start(listener, &child, slot);
+		listener->tables->children[slot] = child;
+		count_child(listener, &child, 1);
 		return 0;
 	}
 	*ret_session = (struct listener_session){
