@@ -127,7 +127,7 @@ setup() {
 	listen_port
 	with_client <<-'END'
 		client = Client(port)
-		os.kill(children()[0], signal.SIGSEGV)
+		os.kill(children()[0], signal.SIGABRT)
 		wait_for(lambda: not children())
 		assert Client(port).greeting == ''
 		Client(port, source='127.0.0.2').login()
