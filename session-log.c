@@ -23,8 +23,8 @@ void session_log_begin(struct session *session)
 	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
 		id = (uint64_t)session->sums.start_ms; /* it is for the log only */
 	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
-	log_about(LOG_SUBJECT_SESSION, text);
-	log_about(LOG_SUBJECT_PEER, transport_peer(session->transport));
+	log_about("POP3_SESSION", text);
+	log_about("POP3_PEER", transport_peer(session->transport));
 }
 
 void session_log_tls(const struct session *session, int error)
@@ -40,7 +40,7 @@ void session_log_tls(const struct session *session, int error)
 			  reason);
 		return;
 	}
-	log_about(LOG_SUBJECT_TLS, tls->tls_version);
+	log_about("POP3_TLS", tls->tls_version);
 	if (tls->tls_problem)
 		log_warning("the client certificate of %s is not accepted: %s", peer,
 			    tls->tls_problem);
@@ -58,7 +58,7 @@ void session_log_login(const struct session *session, const char *mechanism)
 	const struct log_field fields[] = { { "POP3_MECHANISM", mechanism }, { 0 } };
 	const char *user = session->account->user;
 
-	log_about(LOG_SUBJECT_USER, user);
+	log_about("POP3_USER", user);
 	log_event(LOG_EVENT_LOGIN, fields, "login of %s from %s accepted: %s, %s, %zu messages",
 		  log_quote(user), transport_peer(session->transport), mechanism,
 		  describe_tls(session), mailbox_count(session->mailbox));
