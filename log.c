@@ -71,8 +71,6 @@ static bool must_poll;		     /* a write could wait */
 static char entry[ENTRY_OCTETS_MAX]; /* what is written next */
 static size_t subject_octets;	     /* at its beginning, the same in each: fields of the journal */
 
-static _Atomic uint32_t own_losses, *losses = &own_losses;
-
 /* Set by log_limit(). */
 static struct {
 	bool is_on;
@@ -273,7 +271,7 @@ static bool put_line(const struct event *event, const struct log_field *fields, 
 static void put_or_count(const struct event *event, const struct log_field *fields,
 			 const char *line)
 {
-	uint32_t lost = *losses > 0 ? atomic_exchange(losses, 0) : 0;
+	static uint32_t lost;
 	char text[80];
 
 	(void)snprintf(text, sizeof(text),
@@ -281,12 +279,7 @@ static void put_or_count(const struct event *event, const struct log_field *fiel
 	if (lost > 0 && put_line(&events[LOG_EVENT_LOST], NULL, text))
 		lost = 0;
 	if (lost > 0 || !put_line(event, fields, line))
-		(void)atomic_fetch_add(losses, lost + 1);
-}
-
-void log_share_losses(_Atomic uint32_t *count)
-{
-	losses = count;
+		lost++;
 }
 
 /* ---- Limits ---- */

@@ -42,9 +42,6 @@ struct log_field {
  * not take are lost, and the next one that it takes has a line with their number before it. */
 void log_open(void);
 
-/* Counts lost lines there, in memory that processes may share. It stays borrowed. */
-void log_share_losses(_Atomic uint32_t *count);
-
 /* Adds a field to the journal entry of every line from now on. */
 void log_about(const char *name, const char *value);
 

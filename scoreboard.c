@@ -18,7 +18,6 @@
 #define ACCOUNT_ROWS 4096 /* accounts that share one are told apart by their attempts */
 
 struct slots {
-	_Atomic uint32_t lost_lines;
 	_Atomic size_t end; /* of those that have been used */
 	struct scoreboard_slot {
 		_Atomic uint64_t user; /* a digest of the name, from login on */
@@ -147,11 +146,6 @@ void scoreboard_forget(struct scoreboard *scoreboard, size_t source)
 struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source)
 {
 	return &scoreboard->tables[OF_SOURCES]->rows[source].quota;
-}
-
-_Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard)
-{
-	return &scoreboard->slots->lost_lines;
 }
 
 /* ---- Failures, for a session before login ---- */

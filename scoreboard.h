@@ -50,9 +50,8 @@ bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot);
 bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source);
 void scoreboard_forget(struct scoreboard *scoreboard, size_t source);
 
-/* What bounds the log lines about a source; and the count of lines that the log did not take. */
+/* What bounds the log lines about a source. */
 struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source);
-_Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard);
 
 /* ---- For a session ---- */
 
