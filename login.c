@@ -109,7 +109,7 @@ struct login {
 	const char *mechanism, *user;
 	const char *password; /* empty if its certificate is enough */
 	bool has_certificate;
-	const char *problem; /* why it is refused, whatever the account is; empty: it is not */
+	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
 };
 
 /* Delays a login if several from its source have failed; before the check, because a client that
@@ -129,28 +129,21 @@ static int wait_for_source(struct session *session, const char *user)
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
-static uint64_t digest_login(const struct login *login)
+/* Some clients try the same password by each mechanism before they ask their user again. Notes the
+ * attempt, which stays if it fails. */
+static bool is_repeated(struct session *session, const struct login *login)
 {
 	unsigned char digest[DIGEST_OCTETS] = { 0 };
+	uint64_t *attempts = session->failed_attempts, *last = attempts + session->failed_logins;
 	auto_wipe char *text = NULL;
-	uint64_t first;
 
-	if (asprintf(&text, "%s\n%s\n%s", login->problem, login->user, login->password) > 0)
+	if (asprintf(&text, "%s\n%s\n%s", login->problem ? login->problem : "", login->user,
+		     login->password) > 0)
 		digest_make(text, strlen(text), digest);
-	memcpy(&first, digest, sizeof(first));
-	return first;
-}
-
-/* Some clients try the same password by each mechanism before they ask their user again. */
-static bool is_repeated(const struct session *session, const struct login *login)
-{
-	uint64_t digest = digest_login(login);
-
-	for (unsigned i = 0; i < session->failed_logins; i++) {
-		if (session->failed_attempts[i] == digest)
-			return true;
-	}
-	return false;
+	memcpy(last, digest, sizeof(*last));
+	while (*attempts != *last)
+		attempts++;
+	return attempts < last;
 }
 
 #define WRONG_PASSWORD "[AUTH] wrong user name or password"
@@ -158,42 +151,32 @@ static bool is_repeated(const struct session *session, const struct login *login
 /* Each refusal in a row takes longer, and the last one ends the session. */
 static int refuse_login(struct session *session, const struct login *login, const char *reason)
 {
-	unsigned penalty_s = session->settings->login_penalty_s;
+	int64_t first_ms = INT64_C(1000) * session->settings->login_penalty_s;
+	int64_t penalty_ms = first_ms << session->failed_logins++;
 	int r;
 
-	for (unsigned i = 0; i < session->failed_logins; i++)
-		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
-	session->failed_attempts[session->failed_logins++] = digest_login(login);
 	scoreboard_note_failure(session->slot_ref, login->user, login->password);
 	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, login->user, reason);
-	r = transport_pause(session->transport, (int64_t)penalty_s * 1000);
+	r = transport_pause(session->transport, penalty_ms);
 	if (r == 0)
 		r = reply_err(session, WRONG_PASSWORD);
 	if (session->failed_logins == SESSION_FAILED_LOGINS_MAX)
-		session_hang_up(session);
+		session_enter(session, IN_END);
 	return r;
 }
 
-/* Opens the mailbox, and gives up access to all others. */
-static int open_mailbox(struct session *session, const struct account *account)
+/* Begins TRANSACTION, and gives up access to other mailboxes. The session owns the account. */
+static int begin_transaction(struct session *session, struct account *account,
+			     const char *mechanism)
 {
 	bool is_read_only = session_is_read_only(session, account);
 	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
 
+	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
 	if (r == 0)
 		r = sandbox_after_login(session->settings, account, is_read_only);
-	if (r < 0)
-		session->mailbox = mailbox_free(session->mailbox);
-	return r;
-}
-
-/* Begins TRANSACTION. The session owns the account and its mailbox from then on. */
-static int begin_transaction(struct session *session, struct account *account,
-			     const char *mechanism)
-{
-	int r = open_mailbox(session, account);
-
 	if (r < 0) {
+		session->mailbox = mailbox_free(session->mailbox);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
@@ -210,19 +193,9 @@ static int begin_transaction(struct session *session, struct account *account,
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
-static int check_login(struct session *session, const struct login *login, struct account **ret,
-		       struct auth_report *ret_report)
-{
-	const struct settings *settings = session->settings;
-
-	if (login->has_certificate)
-		return auth_find(settings->users, settings->mailbox, login->user, ret, ret_report);
-	return auth_login(settings->users, settings->mailbox, login->user, login->password, ret,
-			  ret_report);
-}
-
 static int try_login(struct session *session, const struct login *login)
 {
+	const struct settings *settings = session->settings;
 	struct account *account = NULL;
 	struct auth_report report;
 	int r;
@@ -232,9 +205,12 @@ static int try_login(struct session *session, const struct login *login)
 	r = wait_for_source(session, login->user);
 	if (r < 0)
 		return r;
-	if (*login->problem)
+	if (login->problem)
 		return refuse_login(session, login, login->problem);
-	r = check_login(session, login, &account, &report);
+	r = login->has_certificate ?
+		    auth_find(settings->users, settings->mailbox, login->user, &account, &report) :
+		    auth_login(settings->users, settings->mailbox, login->user, login->password,
+			       &account, &report);
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
 		return refuse_login(session, login, report.refusal);
@@ -249,20 +225,20 @@ static int try_login(struct session *session, const struct login *login)
 int login_pass(struct session *session, const struct argument *argument)
 {
 	auto_free char *user = take_ptr(session->user); /* for this PASS only */
+	const struct login login = { .mechanism = "PASS",
+				     .user = user,
+				     .password = argument->text };
 
 	if (!login_is_plaintext_allowed(session))
 		return refuse_plaintext(session);
 	if (!user)
 		return reply_err(session, "send USER first");
-	return try_login(session, &(struct login){ .mechanism = "PASS",
-						   .user = user,
-						   .password = argument->text,
-						   .problem = "" });
+	return try_login(session, &login);
 }
 
 static int login_plain(struct session *session, const char *response, size_t octets)
 {
-	struct login login = { .mechanism = "PLAIN", .problem = "" };
+	struct login login = { .mechanism = "PLAIN" };
 	struct wire_plain plain;
 
 	if (wire_parse_plain(response, octets, &plain) < 0)
@@ -278,9 +254,7 @@ static int login_plain(struct session *session, const char *response, size_t oct
 static int login_external(struct session *session, const char *response, size_t octets)
 {
 	const char *const *name = transport_tls_stream(session->transport)->client_names;
-	struct login login = {
-		.mechanism = "EXTERNAL", .password = "", .problem = "", .has_certificate = true
-	};
+	struct login login = { .mechanism = "EXTERNAL", .password = "", .has_certificate = true };
 
 	if (memchr(response, '\0', octets))
 		return reply_err(session, "the response is no user name");

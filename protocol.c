@@ -221,8 +221,8 @@ static void note_retrieved(struct session *session, size_t index,
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
-	session->sums.retrieved++;
-	session->sums.retrieved_octets += octets;
+	session->retrieved++;
+	session->retrieved_octets += octets;
 	if (!mailbox_note_retrieved(session->mailbox, index, message, octets))
 		return;
 	mailbox_unique_id(session->mailbox, index, unique_id);
@@ -292,7 +292,7 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return session_reply_message_failure(session, r, "delete the message",
 						     argument->index);
-	session->sums.deleted += session_log_deletions(session);
+	session->deleted += session_log_deletions(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
@@ -313,7 +313,7 @@ static int commit(struct session *session, size_t *ret_deleted)
 	int r = mailbox_commit(session->mailbox);
 
 	*ret_deleted = session_log_deletions(session);
-	session->sums.deleted += *ret_deleted;
+	session->deleted += *ret_deleted;
 	if (r < 0) {
 		log_error("cannot delete the marked messages of %s, %zu are gone: %s",
 			  log_quote(mailbox), *ret_deleted, strerror(-r));
@@ -353,7 +353,7 @@ static int cmd_update(struct session *session, const struct argument *argument)
 /* Gives back memory for hours of sleep: the first time, and after messages were sent. */
 static void shrink(struct session *session)
 {
-	if (!session->octets && session->sums.sleeps > 0)
+	if (!session->octets && session->sleeps > 0)
 		return;
 	free(take_ptr(session->octets));
 	transport_shrink(session->transport);
@@ -377,7 +377,7 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 	if (r == 0) {
 		mailbox_close(session->mailbox);
 		shrink(session);
-		session->sums.sleeps++;
+		session->sleeps++;
 		session_enter(session, IN_SLEEP);
 	} else {
 		scoreboard_note_wake(session->slot_ref);

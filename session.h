@@ -13,30 +13,26 @@ struct account;
 struct scoreboard_slot_ref;
 struct tls;
 
-#define SESSION_FAILED_LOGINS_MAX 3 /* in a row: they end the session */
+/* So many in a row end the session. */
+#define SESSION_FAILED_LOGINS_MAX 3
+#define SESSION_BAD_COMMANDS_MAX 20
 
 /* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
  * cmd_update() does on its way from TRANSACTION to the end. */
 enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 };
 
-/* What a session has done, for the log. */
-struct session_sums {
-	int64_t start_ms; /* monotonic */
-	uint64_t retrieved, retrieved_octets, deleted, sleeps;
-};
-
 struct session {
 	const struct settings *settings;
 	struct transport *transport;
-	struct tls *tls;			    /* NULL: none */
-	const struct scoreboard_slot_ref *slot_ref; /* NULL: there is no listener */
-	struct session_sums sums;
+	struct tls *tls;				       /* NULL: none */
+	const struct scoreboard_slot_ref *slot_ref;	       /* NULL: there is no listener */
+	int64_t start_ms;				       /* monotonic */
+	uint64_t retrieved, retrieved_octets, deleted, sleeps; /* for the log */
 	enum session_state state;			     /* session_enter() alone assigns it */
 	char *user;					     /* that USER named; NULL: none */
 	unsigned failed_logins;				     /* in a row */
 	uint64_t failed_attempts[SESSION_FAILED_LOGINS_MAX]; /* digests of them */
 	unsigned bad_commands;				     /* in a row; before login, in all */
-	bool is_hung_up;				     /* by us: after too many of either */
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
 	char *octets; /* a buffer for a message that is being sent */
@@ -67,7 +63,7 @@ typedef int command_handler(struct session *session, const struct argument *argu
 const char *session_response_code(int error);
 
 /* Lets the client pay for a bad command, or one that the log hears of: after several in a row each
- * waits for longer, and the last ends the session. The caller replies. */
+ * waits for longer, and the last ends the session without a commit. The caller replies. */
 int session_pay(struct session *session);
 
 /* These log a failure of a module below in full, let the client pay, and reply with what concerns
@@ -81,6 +77,3 @@ bool session_is_read_only(const struct session *session, const struct account *a
 
 /* Enters a state, after what it promises has happened. */
 void session_enter(struct session *session, enum session_state state);
-
-/* Ends a session that only makes mistakes. Nothing is committed. */
-void session_hang_up(struct session *session);
