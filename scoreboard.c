@@ -126,13 +126,6 @@ static bool has_failures(const struct failure_row *row)
 	return row->failures > 0 && util_now_s() - row->last_s < FORGET_S;
 }
 
-static void forget_failures(struct failure_row *row)
-{
-	row->failures = 0;
-	for (size_t i = 0; i < ATTEMPTS; i++)
-		row->attempts[i] = 0;
-}
-
 bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source)
 {
 	return has_failures(&scoreboard->tables[OF_SOURCES]->rows[source]);
@@ -174,42 +167,43 @@ static uint64_t digest_user(uint64_t key, const char *name)
 #define PASSWORD_MASK ((UINT64_C(1) << PASSWORD_BITS) - 1)
 
 /* What tells a failed attempt from others: digests of the user name, and of both. */
-static uint64_t digest_attempt(uint64_t key, const char *user, const char *password)
+static uint64_t digest_attempt(uint64_t user_digest, const char *password)
 {
 	unsigned char digest[DIGEST_OCTETS] = { 0 };
-	uint64_t user_digest = digest_user(key, user);
 	auto_wipe char *text = NULL;
 
-	if (asprintf(&text, "%" PRIx64 " %" PRIx64 " %s", key, user_digest, password) > 0)
+	if (asprintf(&text, "%" PRIx64 " %s", user_digest, password) > 0)
 		digest_make(text, strlen(text), digest);
 	return (user_digest & ~PASSWORD_MASK) | (uint64_t)digest[0] << 8 | digest[1];
 }
 
-/* The row where a user's failures count, and the key of its table. NULL: there is no listener. */
+/* The row where a user's failures count, and the user's digest. NULL: there is no listener. */
 static struct failure_row *find_row(const struct scoreboard_slot_ref *slot_ref, const char *user,
-				    uint64_t *ret_key)
+				    uint64_t *ret_digest)
 {
 	struct failure_table *table;
 
 	if (!slot_ref)
 		return NULL;
 	table = slot_ref->scoreboard->tables[slot_ref->is_trusted ? OF_ACCOUNTS : OF_SOURCES];
-	*ret_key = table->key;
-	return &table->rows[slot_ref->is_trusted ? digest_user(table->key, user) % ACCOUNT_ROWS :
-						   slot_ref->source];
+	*ret_digest = digest_user(table->key, user);
+	return &table->rows[slot_ref->is_trusted ? *ret_digest % ACCOUNT_ROWS : slot_ref->source];
 }
 
 void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
 			     const char *password)
 {
-	uint64_t key, attempt;
-	struct failure_row *row = find_row(slot_ref, user, &key);
+	uint64_t digest, attempt;
+	struct failure_row *row = find_row(slot_ref, user, &digest);
 
 	if (!row)
 		return;
-	if (!has_failures(row))
-		forget_failures(row);
-	attempt = digest_attempt(key, user, password);
+	if (!has_failures(row)) {
+		row->failures = 0;
+		for (size_t i = 0; i < ATTEMPTS; i++)
+			row->attempts[i] = 0;
+	}
+	attempt = digest_attempt(digest, password);
 	for (size_t i = 0; i < ATTEMPTS; i++) {
 		if (row->attempts[i] == attempt)
 			return;
@@ -238,12 +232,12 @@ static uint32_t count_attempts(struct failure_row *row, uint64_t user_digest, bo
 unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user,
 			   unsigned penalty_s, unsigned max_s)
 {
-	uint64_t key;
-	struct failure_row *row = find_row(slot_ref, user, &key);
+	uint64_t digest;
+	struct failure_row *row = find_row(slot_ref, user, &digest);
 	uint32_t failures = row && has_failures(row) ? row->failures : 0;
 
 	if (failures > 0 && slot_ref->is_trusted)
-		failures = count_attempts(row, digest_user(key, user), false);
+		failures = count_attempts(row, digest, false);
 	if (failures < SCOREBOARD_FREE_FAILURES || penalty_s == 0)
 		return 0;
 	for (; failures > SCOREBOARD_FREE_FAILURES && penalty_s < max_s; failures--)
@@ -255,15 +249,15 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
-	uint64_t key;
-	struct failure_row *row = find_row(slot_ref, user, &key);
+	uint64_t digest;
+	struct failure_row *row = find_row(slot_ref, user, &digest);
 
 	if (!row)
 		return;
 	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest_user(0, user);
 	scoreboard_note_wake(slot_ref);
 	if (row->failures > 0)
-		row->failures -= count_attempts(row, digest_user(key, user), true);
+		row->failures -= count_attempts(row, digest, true);
 	log_limit(NULL);
 	for (size_t i = 0; i < TABLES; i++)
 		unmap_table(slot_ref->scoreboard, i);
@@ -275,25 +269,22 @@ bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)
 	       scoreboard_state(slot_ref->scoreboard, slot_ref->slot) == SCOREBOARD_EVICTED;
 }
 
-static unsigned count_sleeping(const struct slots *slots, uint64_t user)
-{
-	unsigned count = 0;
-
-	for (size_t i = 0; i < slots->end && i < SCOREBOARD_SLOTS; i++)
-		count += slots->slots[i].state == SCOREBOARD_ASLEEP && slots->slots[i].user == user;
-	return count;
-}
-
 /* Counts itself: of two sessions at once both may be refused, but never both let in. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
+	struct slots *all;
 	struct scoreboard_slot *slot;
+	unsigned asleep = 0;
 
 	if (!slot_ref)
 		return 0;
-	slot = &slot_ref->scoreboard->slots->slots[slot_ref->slot];
+	all = slot_ref->scoreboard->slots;
+	slot = &all->slots[slot_ref->slot];
 	slot->state = SCOREBOARD_ASLEEP;
-	if (count_sleeping(slot_ref->scoreboard->slots, slot->user) <= max)
+	for (size_t i = 0; i < all->end && i < SCOREBOARD_SLOTS; i++)
+		asleep += all->slots[i].state == SCOREBOARD_ASLEEP &&
+			  all->slots[i].user == slot->user;
+	if (asleep <= max)
 		return 0;
 	slot->state = SCOREBOARD_AWAKE;
 	return -EDQUOT;
