@@ -21,7 +21,7 @@
 
 /* ---- What is offered ---- */
 
-bool login_is_plaintext_allowed(const struct session *session)
+static bool is_plaintext_allowed(const struct session *session)
 {
 	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
 
@@ -29,7 +29,7 @@ bool login_is_plaintext_allowed(const struct session *session)
 	       (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport));
 }
 
-bool login_is_tls_offered(const struct session *session)
+static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
 	       !transport_is_encrypted(session->transport);
@@ -43,7 +43,7 @@ static bool is_external_allowed(const struct session *session)
 static int refuse_plaintext(struct session *session)
 {
 	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
-			 login_is_tls_offered(session) ? " (STLS)" : "");
+			 is_tls_offered(session) ? " (STLS)" : "");
 }
 
 static int refuse_external(struct session *session)
@@ -69,14 +69,13 @@ int login_start_implicit_tls(struct session *session)
 }
 
 /* RFC 2595 section 4. Forgets the user name: an attacker on the way could have sent it. */
-int login_stls(struct session *session, const struct argument *argument)
+int login_stls(struct session *session, NO_ARGUMENT)
 {
 	int r;
 
-	(void)argument;
 	if (transport_is_encrypted(session->transport))
 		return reply_err(session, "TLS is active already");
-	if (!login_is_tls_offered(session))
+	if (!is_tls_offered(session))
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)
@@ -90,7 +89,7 @@ int login_stls(struct session *session, const struct argument *argument)
 
 int login_user(struct session *session, const struct argument *argument)
 {
-	if (!login_is_plaintext_allowed(session)) {
+	if (!is_plaintext_allowed(session)) {
 		int r = session_pay(session);
 
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, argument->text,
@@ -100,7 +99,7 @@ int login_user(struct session *session, const struct argument *argument)
 	free(session->user);
 	session->user = strdup(argument->text);
 	if (!session->user)
-		return session_reply_account_failure(session, -ENOMEM, argument->text);
+		return reply_account_failure(session, -ENOMEM, argument->text);
 	return reply_ok(session, "send PASS"); /* for names that do not exist, too */
 }
 
@@ -180,7 +179,7 @@ static int begin_transaction(struct session *session, struct account *account,
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
-		r = session_reply_failure(session, r, "open the mailbox", account->mailbox);
+		r = reply_failure(session, r, "open the mailbox", account->mailbox);
 		auth_free(account);
 		return r;
 	}
@@ -217,7 +216,7 @@ static int try_login(struct session *session, const struct login *login)
 	if (r < 0) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, login->user,
 				    "the account cannot be looked up");
-		return session_reply_account_failure(session, r, login->user);
+		return reply_account_failure(session, r, login->user);
 	}
 	return begin_transaction(session, account, login->mechanism);
 }
@@ -229,7 +228,7 @@ int login_pass(struct session *session, const struct argument *argument)
 				     .user = user,
 				     .password = argument->text };
 
-	if (!login_is_plaintext_allowed(session))
+	if (!is_plaintext_allowed(session))
 		return refuse_plaintext(session);
 	if (!user)
 		return reply_err(session, "send USER first");
@@ -275,21 +274,28 @@ static const struct mechanism {
 	int (*refuse)(struct session *session);
 	int (*login)(struct session *session, const char *response, size_t octets);
 } mechanisms[] = {
-	{ "PLAIN", login_is_plaintext_allowed, refuse_plaintext, login_plain }, /* RFC 4616 */
-	{ "EXTERNAL", is_external_allowed, refuse_external, login_external },	/* RFC 4422, A */
+	{ "PLAIN", is_plaintext_allowed, refuse_plaintext, login_plain },     /* RFC 4616 */
+	{ "EXTERNAL", is_external_allowed, refuse_external, login_external }, /* RFC 4422, A */
 };
 
-int login_put_sasl(struct session *session)
+int login_put_capabilities(struct session *session)
 {
 	char names[sizeof(" PLAIN EXTERNAL")] = "";
 	size_t octets = 0;
+	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
 		if (mechanisms[i].is_allowed(session))
 			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
 						   mechanisms[i].name);
 	}
-	return octets > 0 ? transport_put_line(session->transport, "SASL%s", names) : 0;
+	if (octets > 0)
+		r = transport_put_line(session->transport, "SASL%s", names);
+	if (r == 0 && is_plaintext_allowed(session))
+		r = transport_put_line(session->transport, "USER");
+	if (r == 0 && is_tls_offered(session))
+		r = transport_put_line(session->transport, "STLS");
+	return r;
 }
 
 static int list_mechanisms(struct session *session)

@@ -42,37 +42,33 @@ struct command {
 	unsigned states;
 	enum argument_shape shape;
 	command_handler *handler;
-	const char *capability; /* that CAPA lists for it; NULL: none */
+	const char *capability; /* that CAPA always lists for it; NULL: none */
 	unsigned flags;
 };
 
 enum {
-	CMD_SECRET = 1,	  /* the argument must not stay in memory */
-	CMD_CHANGES = 2,  /* refused if the mailbox is read-only */
-	CMD_IF_PLAIN = 4, /* CAPA lists it where the client may log in with a password, */
-	CMD_IF_STLS = 8,  /* or may begin TLS */
+	CMD_SECRET = 1,	 /* the argument must not stay in memory */
+	CMD_CHANGES = 2, /* refused if the mailbox is read-only */
 };
 
 /* ---- Any state ---- */
 
-static int cmd_noop(struct session *session, const struct argument *argument)
+static int cmd_noop(struct session *session, NO_ARGUMENT)
 {
-	(void)argument;
 	return reply_ok(session, "nothing done");
 }
 
 /* QUIT where there is nothing to commit. */
-static int cmd_leave(struct session *session, const struct argument *argument)
+static int cmd_leave(struct session *session, NO_ARGUMENT)
 {
-	(void)argument;
 	session_enter(session, IN_END);
 	return reply_ok(session, "goodbye");
 }
 
 /* ---- TRANSACTION: what is there ---- */
 
-/* Learns all sizes, so that nothing can fail when they are told. Returns 1; or, if a failure was
- * answered, what the reply returned: 0 or less. */
+/* Learns all sizes, so that nothing can fail when they are told. Returns 1; or, after a failure,
+ * what its reply returned: 0 or less. */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -87,20 +83,19 @@ static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret
 		if (r == -ENOENT)
 			continue;
 		if (r < 0)
-			return session_reply_message_failure(session, r, "read the message", i);
+			return reply_message_failure(session, r, "read the message", i);
 		(*ret_count)++;
 		*ret_octets += octets;
 	}
 	return 1;
 }
 
-static int cmd_stat(struct session *session, const struct argument *argument)
+static int cmd_stat(struct session *session, NO_ARGUMENT)
 {
 	size_t count;
 	uint64_t octets;
 	int r = measure_all(session, &count, &octets);
 
-	(void)argument;
 	return r > 0 ? reply_ok(session, "%zu %" PRIu64, count, octets) : r;
 }
 
@@ -141,8 +136,8 @@ static int cmd_list(struct session *session, const struct argument *argument)
 	if (argument->has_message) {
 		r = mailbox_size(session->mailbox, argument->index, &octets);
 		if (r < 0)
-			return session_reply_message_failure(session, r, "read the message",
-							     argument->index);
+			return reply_message_failure(session, r, "read the message",
+						     argument->index);
 		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
 	}
 	r = measure_all(session, &count, &octets);
@@ -165,7 +160,7 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 	if (argument->has_message) {
 		if (!mailbox_has(session->mailbox, argument->index))
-			return session_reply_message_failure(session, -ENOENT, "", argument->index);
+			return reply_message_failure(session, -ENOENT, "", argument->index);
 		mailbox_unique_id(session->mailbox, argument->index, unique_id);
 		return reply_ok(session, "%zu %s", argument->index + 1, unique_id);
 	}
@@ -202,8 +197,8 @@ static ssize_t read_octets(struct session *session, struct mailbox_message *mess
 				 -ENOMEM;
 }
 
-/* A message that cannot be read to its end: after +OK only the end of the connection can tell the
- * client. Returns -EIO: the file system's error could mean something else of a connection. */
+/* A message cannot be read to its end: after +OK only the connection's end can tell the client.
+ * Returns -EIO: of a connection, the file system's error could mean something else. */
 static int break_off(struct session *session, int error, size_t index)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
@@ -240,10 +235,10 @@ static int send_message(struct session *session, size_t index, struct wire_top *
 	int r = mailbox_message_open(session->mailbox, index, &message);
 
 	if (r < 0)
-		return session_reply_message_failure(session, r, "open the message", index);
+		return reply_message_failure(session, r, "open the message", index);
 	n = read_octets(session, &message); /* before anything is promised */
 	if (n < 0)
-		return session_reply_message_failure(session, (int)n, "read the message", index);
+		return reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
 	while (n > 0 && r == 0) {
 		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
@@ -280,8 +275,7 @@ static int cmd_dele(struct session *session, const struct argument *argument)
 	int r = mailbox_mark(session->mailbox, argument->index);
 
 	if (r < 0)
-		return session_reply_message_failure(session, r, "mark the message",
-						     argument->index);
+		return reply_message_failure(session, r, "mark the message", argument->index);
 	return reply_ok(session, "message %zu is marked as deleted", argument->index + 1);
 }
 
@@ -290,15 +284,13 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	int r = mailbox_delete(session->mailbox, argument->index);
 
 	if (r < 0)
-		return session_reply_message_failure(session, r, "delete the message",
-						     argument->index);
+		return reply_message_failure(session, r, "delete the message", argument->index);
 	session->deleted += session_log_deletions(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
-static int cmd_rset(struct session *session, const struct argument *argument)
+static int cmd_rset(struct session *session, NO_ARGUMENT)
 {
-	(void)argument;
 	mailbox_unmark_all(session->mailbox);
 	return reply_ok(session, "no message is marked as deleted");
 }
@@ -339,12 +331,11 @@ static int reply_commit(struct session *session, int error, size_t deleted, cons
 }
 
 /* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply. */
-static int cmd_update(struct session *session, const struct argument *argument)
+static int cmd_update(struct session *session, NO_ARGUMENT)
 {
 	size_t deleted;
 	int r = commit(session, &deleted);
 
-	(void)argument;
 	mailbox_close(session->mailbox);
 	session_enter(session, IN_END);
 	return reply_commit(session, r, deleted, "goodbye");
@@ -360,13 +351,12 @@ static void shrink(struct session *session)
 	(void)malloc_trim(0);
 }
 
-static int cmd_slee(struct session *session, const struct argument *argument)
+static int cmd_slee(struct session *session, NO_ARGUMENT)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
 	size_t deleted;
 	int r;
 
-	(void)argument;
 	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
 		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
 			    log_quote(session->account->user), transport_peer(session->transport),
@@ -385,25 +375,23 @@ static int cmd_slee(struct session *session, const struct argument *argument)
 	return reply_commit(session, r, deleted, "asleep");
 }
 
-static int cmd_wake(struct session *session, const struct argument *argument)
+static int cmd_wake(struct session *session, NO_ARGUMENT)
 {
 	const struct settings *settings = session->settings;
 	struct auth_report report;
 	bool has_new;
 	int r = auth_check_again(settings->users, settings->mailbox, session->account, &report);
 
-	(void)argument;
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
 		return reply_err(session, "[AUTH] the account is not as it was at login");
 	if (r < 0)
-		return session_reply_account_failure(session, r, session->account->user);
+		return reply_account_failure(session, r, session->account->user);
 	r = mailbox_wake(session->mailbox, &has_new);
 	if (r == -EACCES) /* by the sandbox, if there was no mailbox at login */
 		return reply_err(session, "[SYS/TEMP] the mailbox is out of reach: log in again");
 	if (r < 0)
-		return session_reply_failure(session, r, "open the mailbox",
-					     session->account->mailbox);
+		return reply_failure(session, r, "open the mailbox", session->account->mailbox);
 	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
 	scoreboard_note_wake(session->slot_ref);
 	session_enter(session, IN_TRANSACTION);
@@ -420,9 +408,9 @@ static const struct command commands[] = {
 	/* name   valid in                   argument       handler     capability   flags */
 	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   NULL,        0 },
 	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_auth, NULL,        0 },
-	{ "USER", IN_AUTH,                   ARG_WORD,      login_user, "USER",      CMD_IF_PLAIN },
+	{ "USER", IN_AUTH,                   ARG_WORD,      login_user, NULL,        0 },
 	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_pass, NULL,        CMD_SECRET },
-	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, "STLS",      CMD_IF_STLS },
+	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, NULL,        0 },
 	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,        0 },
 	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   NULL,        0 },
 	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   NULL,        0 },
@@ -439,38 +427,26 @@ static const struct command commands[] = {
 };
 /* clang-format on */
 
-static bool is_offered(const struct session *session, const struct command *command)
-{
-	return command->capability &&
-	       (!(command->flags & CMD_IF_PLAIN) || login_is_plaintext_allowed(session)) &&
-	       (!(command->flags & CMD_IF_STLS) || login_is_tls_offered(session));
-}
-
 /* CAPA (RFC 2449 section 5), the same in all states. */
-static int cmd_capa(struct session *session, const struct argument *argument)
+static int cmd_capa(struct session *session, NO_ARGUMENT)
 {
-	static const char *const others[] = { "RESP-CODES",
-					      "AUTH-RESP-CODE",
-					      "PIPELINING",
-					      "EXPIRE NEVER",
-					      "SLEEPING",
-					      "UID-PARAM",
-					      "IMPLEMENTATION pop3-handler" };
+	static const char others[] =
+		"RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nSLEEPING\r\n"
+		"UID-PARAM\r\nIMPLEMENTATION pop3-handler";
 	int r = reply_ok(session, "capabilities follow");
 
-	(void)argument;
 	if (r == 0)
-		r = login_put_sasl(session);
+		r = login_put_capabilities(session);
 	for (size_t i = 0; i < ARRAY_SIZE(commands) && r == 0; i++) {
-		if (is_offered(session, &commands[i]))
+		if (commands[i].capability)
 			r = transport_put_line(session->transport, "%s", commands[i].capability);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(others) && r == 0; i++)
-		r = transport_put_line(session->transport, "%s", others[i]);
+	if (r == 0)
+		r = transport_put_text(session->transport, others, sizeof(others) - 1);
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
 }
 
-/* Finds the row for a name that is valid in one of some states. */
+/* Finds the row of a name in some states. */
 static const struct command *find_command(const char *name, unsigned states)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -561,13 +537,10 @@ static int serve_line(struct session *session, char *line, size_t octets)
 	int r;
 
 	if (!command) {
-		bool is_known = find_command(line, IN_AUTH | IN_TRANSACTION | IN_SLEEP) != NULL;
-
-		r = reply_paid_err(session, "%s",
-				   is_known ? "this command is not valid in this state" :
-					      "unknown command");
+		problem = find_command(line, ~0U) ? "this command is not valid in this state" :
+						    "unknown command";
 		explicit_bzero(line, octets); /* it may be a PASS, too */
-		return r;
+		return reply_paid_err(session, "%s", problem);
 	}
 	if ((command->flags & CMD_CHANGES) && session_is_read_only(session, session->account))
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");

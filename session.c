@@ -40,7 +40,7 @@ int session_pay(struct session *session)
 	return transport_pause(session->transport, unit_ms * (paid - BAD_COMMANDS_FREE));
 }
 
-int session_reply_failure(struct session *session, int error, const char *what, const char *which)
+int reply_failure(struct session *session, int error, const char *what, const char *which)
 {
 	const char *code = session_response_code(error);
 
@@ -53,18 +53,17 @@ int session_reply_failure(struct session *session, int error, const char *what, 
 			      error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
 
-int session_reply_message_failure(struct session *session, int error, const char *what,
-				  size_t index)
+int reply_message_failure(struct session *session, int error, const char *what, size_t index)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 	if (error == -ENOENT)
 		return reply_err(session, "message %zu is gone", index + 1);
 	mailbox_unique_id(session->mailbox, index, unique_id);
-	return session_reply_failure(session, error, what, unique_id);
+	return reply_failure(session, error, what, unique_id);
 }
 
-int session_reply_account_failure(struct session *session, int error, const char *user)
+int reply_account_failure(struct session *session, int error, const char *user)
 {
 	if (error == -ENXIO)
 		log_error("the account %s has no usable mailbox path", log_quote(user));

@@ -50,6 +50,7 @@ struct argument {
 /* Carries out a command, with exactly one reply. Returns 0, or a negative errno if the connection
  * cannot go on. */
 typedef int command_handler(struct session *session, const struct argument *argument);
+#define NO_ARGUMENT const struct argument *argument __attribute__((unused)) /* of ARG_NONE */
 
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
 #define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
@@ -68,10 +69,9 @@ int session_pay(struct session *session);
 
 /* These log a failure of a module below in full, let the client pay, and reply with what concerns
  * the client: "cannot WHAT". The last is for failures to look up an account. */
-int session_reply_failure(struct session *session, int error, const char *what, const char *which);
-int session_reply_message_failure(struct session *session, int error, const char *what,
-				  size_t index);
-int session_reply_account_failure(struct session *session, int error, const char *user);
+int reply_failure(struct session *session, int error, const char *what, const char *which);
+int reply_message_failure(struct session *session, int error, const char *what, size_t index);
+int reply_account_failure(struct session *session, int error, const char *user);
 
 bool session_is_read_only(const struct session *session, const struct account *account);
 
