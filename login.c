@@ -21,34 +21,31 @@
 
 /* ---- What is offered ---- */
 
-static bool is_plaintext_allowed(const struct session *session)
-{
-	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
-
-	return transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
-	       (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport));
-}
-
 static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
 	       !transport_is_encrypted(session->transport);
 }
 
-static bool is_external_allowed(const struct session *session)
+/* These tell why a client must not log in so; NULL: it may. */
+
+static const char *refuse_plaintext(const struct session *session)
 {
-	return *transport_tls_stream(session->transport)->client_names != NULL;
+	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
+
+	if (transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
+	    (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport)))
+		return NULL;
+	return is_tls_offered(session) ?
+		       "a password must not travel unencrypted here: use TLS (STLS)" :
+		       "a password must not travel unencrypted here: use TLS";
 }
 
-static int refuse_plaintext(struct session *session)
+static const char *refuse_external(const struct session *session)
 {
-	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
-			 is_tls_offered(session) ? " (STLS)" : "");
-}
-
-static int refuse_external(struct session *session)
-{
-	return reply_err(session, "AUTH EXTERNAL needs a client certificate that is accepted here");
+	return *transport_tls_stream(session->transport)->client_names ?
+		       NULL :
+		       "AUTH EXTERNAL needs a client certificate that is accepted here";
 }
 
 /* ---- TLS ---- */
@@ -89,12 +86,14 @@ int login_stls(struct session *session, NO_ARGUMENT)
 
 int login_user(struct session *session, const struct argument *argument)
 {
-	if (!is_plaintext_allowed(session)) {
+	const char *refusal = refuse_plaintext(session);
+
+	if (refusal) {
 		int r = session_pay(session);
 
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, argument->text,
 				    "a password without TLS");
-		return r < 0 ? r : refuse_plaintext(session);
+		return r < 0 ? r : reply_err(session, "%s", refusal);
 	}
 	free(session->user);
 	session->user = strdup(argument->text);
@@ -227,9 +226,10 @@ int login_pass(struct session *session, const struct argument *argument)
 	const struct login login = { .mechanism = "PASS",
 				     .user = user,
 				     .password = argument->text };
+	const char *refusal = refuse_plaintext(session);
 
-	if (!is_plaintext_allowed(session))
-		return refuse_plaintext(session);
+	if (refusal)
+		return reply_err(session, "%s", refusal);
 	if (!user)
 		return reply_err(session, "send USER first");
 	return try_login(session, &login);
@@ -270,12 +270,11 @@ static int login_external(struct session *session, const char *response, size_t 
 /* Each mechanism needs one response from the client. */
 static const struct mechanism {
 	const char *name;
-	bool (*is_allowed)(const struct session *session);
-	int (*refuse)(struct session *session);
+	const char *(*refuse)(const struct session *session);
 	int (*login)(struct session *session, const char *response, size_t octets);
 } mechanisms[] = {
-	{ "PLAIN", is_plaintext_allowed, refuse_plaintext, login_plain },     /* RFC 4616 */
-	{ "EXTERNAL", is_external_allowed, refuse_external, login_external }, /* RFC 4422, A */
+	{ "PLAIN", refuse_plaintext, login_plain },	 /* RFC 4616 */
+	{ "EXTERNAL", refuse_external, login_external }, /* RFC 4422, A */
 };
 
 int login_put_capabilities(struct session *session)
@@ -285,13 +284,13 @@ int login_put_capabilities(struct session *session)
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
-		if (mechanisms[i].is_allowed(session))
+		if (!mechanisms[i].refuse(session))
 			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
 						   mechanisms[i].name);
 	}
 	if (octets > 0)
 		r = transport_put_line(session->transport, "SASL%s", names);
-	if (r == 0 && is_plaintext_allowed(session))
+	if (r == 0 && !refuse_plaintext(session))
 		r = transport_put_line(session->transport, "USER");
 	if (r == 0 && is_tls_offered(session))
 		r = transport_put_line(session->transport, "STLS");
@@ -303,19 +302,10 @@ static int list_mechanisms(struct session *session)
 	int r = reply_ok(session, "mechanisms follow");
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms) && r == 0; i++) {
-		if (mechanisms[i].is_allowed(session))
+		if (!mechanisms[i].refuse(session))
 			r = transport_put_line(session->transport, "%s", mechanisms[i].name);
 	}
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
-}
-
-static const struct mechanism *find_mechanism(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
-		if (strcasecmp(mechanisms[i].name, name) == 0)
-			return &mechanisms[i];
-	}
-	return NULL;
 }
 
 /* Decodes the response in place, answers and wipes it. */
@@ -351,14 +341,18 @@ static int ask_for_response(struct session *session, const struct mechanism *mec
 
 int login_auth(struct session *session, const struct argument *argument)
 {
-	const struct mechanism *mechanism = find_mechanism(argument->text);
+	const struct mechanism *mechanism = mechanisms, *end = mechanisms + ARRAY_SIZE(mechanisms);
+	const char *refusal;
 
 	if (*argument->text == '\0') /* Outlook asks so */
 		return list_mechanisms(session);
-	if (!mechanism)
+	while (mechanism < end && strcasecmp(mechanism->name, argument->text) != 0)
+		mechanism++;
+	if (mechanism == end)
 		return reply_err(session, "this mechanism is unknown here");
-	if (!mechanism->is_allowed(session))
-		return mechanism->refuse(session);
+	refusal = mechanism->refuse(session);
+	if (refusal)
+		return reply_err(session, "%s", refusal);
 	if (*argument->rest == '\0')
 		return ask_for_response(session, mechanism);
 	if (strcmp(argument->rest, "=") == 0) /* an empty one */
