@@ -14,8 +14,7 @@
 
 /* Failures are forgotten after this time without a new one: nobody is shut out for good. */
 #define FORGET_S 300
-#define ATTEMPTS 8	  /* that are told apart: enough for the longest delay */
-#define ACCOUNT_ROWS 4096 /* accounts that share one are told apart by their attempts */
+#define ATTEMPTS 8 /* that are told apart: enough for the longest delay */
 
 struct slots {
 	_Atomic size_t end; /* of those that have been used */
@@ -34,14 +33,12 @@ struct failure_row {
 };
 
 struct failure_table {
-	uint64_t key; /* of digests */
-	struct failure_row rows[];
+	uint64_t key;				     /* of digests */
+	struct failure_row rows[SCOREBOARD_SOURCES]; /* accounts share them: attempts tell which */
 };
 
 /* Where many users have one source, that of a trusted network, failures count by account. */
 enum { OF_SOURCES, OF_ACCOUNTS, TABLES };
-
-static const size_t rows_of_tables[TABLES] = { SCOREBOARD_SOURCES, ACCOUNT_ROWS };
 
 struct scoreboard {
 	struct slots *slots;
@@ -49,11 +46,6 @@ struct scoreboard {
 };
 
 /* ---- For the listener ---- */
-
-static size_t table_octets(size_t table)
-{
-	return sizeof(struct failure_table) + rows_of_tables[table] * sizeof(struct failure_row);
-}
 
 static void *map_shared(size_t octets)
 {
@@ -66,7 +58,7 @@ static void *map_shared(size_t octets)
 static void unmap_table(struct scoreboard *scoreboard, size_t table)
 {
 	if (scoreboard->tables[table])
-		(void)munmap(take_ptr(scoreboard->tables[table]), table_octets(table));
+		(void)munmap(take_ptr(scoreboard->tables[table]), sizeof(struct failure_table));
 }
 
 int scoreboard_new(struct scoreboard **ret)
@@ -75,7 +67,7 @@ int scoreboard_new(struct scoreboard **ret)
 	bool is_good = scoreboard && (scoreboard->slots = map_shared(sizeof(struct slots)));
 
 	for (size_t i = 0; i < TABLES && is_good; i++) {
-		scoreboard->tables[i] = map_shared(table_octets(i));
+		scoreboard->tables[i] = map_shared(sizeof(struct failure_table));
 		is_good = scoreboard->tables[i] &&
 			  getrandom(&scoreboard->tables[i]->key, sizeof(uint64_t), 0) > 0;
 	}
@@ -187,7 +179,8 @@ static struct failure_row *find_row(const struct scoreboard_slot_ref *slot_ref, 
 		return NULL;
 	table = slot_ref->scoreboard->tables[slot_ref->is_trusted ? OF_ACCOUNTS : OF_SOURCES];
 	*ret_digest = digest_user(table->key, user);
-	return &table->rows[slot_ref->is_trusted ? *ret_digest % ACCOUNT_ROWS : slot_ref->source];
+	return &table->rows[slot_ref->is_trusted ? *ret_digest % SCOREBOARD_SOURCES :
+						   slot_ref->source];
 }
 
 void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
