@@ -15,12 +15,9 @@
 #include "session-log.h"
 #include "session.h"
 #include "settings.h"
-#include "transport.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
-#include <stdbool.h>
 #include <strings.h>
 
 #define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */

@@ -11,7 +11,6 @@
 #include "settings.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <sys/random.h>
 
 void session_log_begin(struct session *session)

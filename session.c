@@ -10,9 +10,6 @@
 #include "mailbox.h"
 #include "settings.h"
 
-#include <errno.h>
-#include <string.h>
-
 const char *session_response_code(int error)
 {
 	static const int permanent[] = { EACCES, EPERM, EROFS,	      ENOTDIR, ELOOP,
