@@ -31,11 +31,13 @@ static struct in6_addr map_address(struct in_addr address)
 	return mapped;
 }
 
-/* Whether a text is an address. */
+/* Whether a text is an address; NULL is none. */
 static bool parse_address(const char *text, struct in6_addr *ret)
 {
 	struct in_addr address4;
 
+	if (!text)
+		return false;
 	if (inet_pton(AF_INET, text, &address4) != 1)
 		return inet_pton(AF_INET6, text, ret) == 1;
 	*ret = map_address(address4);
@@ -44,18 +46,13 @@ static bool parse_address(const char *text, struct in6_addr *ret)
 
 void peer_from_environment(struct peer *ret)
 {
-	static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR" };
 	struct in6_addr address;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		const char *text = getenv(names[i]);
-
-		if (text && parse_address(text, &address)) {
-			peer_of_address(&address, ret);
-			return;
-		}
-	}
-	*ret = (struct peer){ .text = "local", .is_local = true };
+	if (parse_address(getenv("TCPREMOTEIP"), &address) ||
+	    parse_address(getenv("REMOTE_ADDR"), &address))
+		peer_of_address(&address, ret);
+	else
+		*ret = (struct peer){ .text = "local", .is_local = true };
 }
 
 void peer_of_socket(int fd, struct peer *ret)
