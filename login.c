@@ -50,19 +50,11 @@ static const char *refuse_external(const struct session *session)
 
 /* ---- TLS ---- */
 
-static int start_tls(struct session *session)
-{
-	int r = transport_start_tls(session->transport);
-
-	session_log_tls(session, r);
-	return r;
-}
-
 int login_start_implicit_tls(struct session *session)
 {
 	int r = transport_prepare_tls(session->transport, session->tls);
 
-	return r < 0 ? r : start_tls(session);
+	return r < 0 ? r : session_log_tls(session, transport_start_tls(session->transport));
 }
 
 /* RFC 2595 section 4. Forgets the user name: an attacker on the way could have sent it. */
@@ -79,7 +71,7 @@ int login_stls(struct session *session, NO_ARGUMENT)
 		return reply_paid_err(session, "%s TLS is not available", session_response_code(r));
 	free(take_ptr(session->user));
 	r = reply_ok(session, "begin TLS");
-	return r == 0 ? start_tls(session) : r;
+	return r < 0 ? r : session_log_tls(session, transport_start_tls(session->transport));
 }
 
 /* ---- Passwords and certificates ---- */

@@ -295,47 +295,40 @@ static int cmd_rset(struct session *session, NO_ARGUMENT)
 /* ---- The commit, sleep and waking up ---- */
 
 /* Deletes what is marked, then marks retrieved messages as seen: if that fails, it is logged, but
- * no -ERR. Returns 0, or a failure that has been logged. */
-static int commit(struct session *session, size_t *ret_deleted)
+ * no -ERR. Returns 1; or, after a failure, what its reply returned: 0 or less. */
+static int commit(struct session *session)
 {
 	const char *mailbox = session->account->mailbox;
 	int r = mailbox_commit(session->mailbox);
+	size_t deleted = session_log_deletions(session);
 
-	*ret_deleted = session_log_deletions(session);
-	session->deleted += *ret_deleted;
+	session->deleted += deleted;
 	if (r < 0) {
 		log_error("cannot delete the marked messages of %s, %zu are gone: %s",
-			  log_quote(mailbox), *ret_deleted, strerror(-r));
-		return r;
+			  log_quote(mailbox), deleted, strerror(-r));
+		if (deleted > 0)
+			return reply_paid_err(session,
+					      "%s cannot delete all marked messages: %zu are gone",
+					      session_response_code(r), deleted);
+		return reply_paid_err(session, "%s cannot delete the marked messages: none is gone",
+				      session_response_code(r));
 	}
 	session_log_records(mailbox, mailbox_report(session->mailbox));
 	r = session->settings->keep_new ? 0 : mailbox_mark_seen(session->mailbox);
 	if (r < 0)
 		log_warning("cannot mark messages of %s as seen: %s", log_quote(mailbox),
 			    strerror(-r));
-	return 0;
-}
-
-static int reply_commit(struct session *session, int error, size_t deleted, const char *good)
-{
-	if (error == 0)
-		return reply_ok(session, "%s", good);
-	if (deleted == 0)
-		return reply_paid_err(session, "%s cannot delete the marked messages: none is gone",
-				      session_response_code(error));
-	return reply_paid_err(session, "%s cannot delete all marked messages: %zu are gone",
-			      session_response_code(error), deleted);
+	return 1;
 }
 
 /* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply. */
 static int cmd_update(struct session *session, NO_ARGUMENT)
 {
-	size_t deleted;
-	int r = commit(session, &deleted);
+	int r = commit(session);
 
 	mailbox_close(session->mailbox);
 	session_enter(session, IN_END);
-	return reply_commit(session, r, deleted, "goodbye");
+	return r > 0 ? reply_ok(session, "goodbye") : r;
 }
 
 /* Gives back memory for hours of sleep: the first time, and after messages were sent. */
@@ -351,7 +344,6 @@ static void shrink(struct session *session)
 static int cmd_slee(struct session *session, NO_ARGUMENT)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
-	size_t deleted;
 	int r;
 
 	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
@@ -360,16 +352,16 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 			    max);
 		return reply_paid_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
-	r = commit(session, &deleted);
-	if (r == 0) {
-		mailbox_close(session->mailbox);
-		shrink(session);
-		session->sleeps++;
-		session_enter(session, IN_SLEEP);
-	} else {
+	r = commit(session);
+	if (r <= 0) {
 		scoreboard_note_wake(session->slot_ref);
+		return r;
 	}
-	return reply_commit(session, r, deleted, "asleep");
+	mailbox_close(session->mailbox);
+	shrink(session);
+	session->sleeps++;
+	session_enter(session, IN_SLEEP);
+	return reply_ok(session, "asleep");
 }
 
 static int cmd_wake(struct session *session, NO_ARGUMENT)

@@ -26,7 +26,7 @@ void session_log_begin(struct session *session)
 	log_about("POP3_PEER", transport_peer(session->transport));
 }
 
-void session_log_tls(const struct session *session, int error)
+int session_log_tls(const struct session *session, int error)
 {
 	const struct stream *tls = transport_tls_stream(session->transport);
 	const char *peer = transport_peer(session->transport);
@@ -37,12 +37,13 @@ void session_log_tls(const struct session *session, int error)
 
 		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s", peer,
 			  reason);
-		return;
+		return error;
 	}
 	log_about("POP3_TLS", tls->tls_version);
 	if (tls->tls_problem)
 		log_warning("the client certificate of %s is not accepted: %s", peer,
 			    tls->tls_problem);
+	return error;
 }
 
 static const char *describe_tls(const struct session *session)

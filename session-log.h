@@ -15,8 +15,8 @@ struct session;
 /* Begins to count what the session does, and gives it an id in the log. */
 void session_log_begin(struct session *session);
 
-/* A handshake, with what transport_start_tls() returned. */
-void session_log_tls(const struct session *session, int error);
+/* A handshake. Returns `error`: what transport_start_tls() returned. */
+int session_log_tls(const struct session *session, int error);
 
 /* A login with a mechanism; one that was refused (LOG_EVENT_LOGIN_REFUSED or _FAILED), where `user`
  * is the name that the client gave. */
