@@ -331,16 +331,6 @@ static int cmd_update(struct session *session, NO_ARGUMENT)
 	return r > 0 ? reply_ok(session, "goodbye") : r;
 }
 
-/* Gives back memory for hours of sleep: the first time, and after messages were sent. */
-static void shrink(struct session *session)
-{
-	if (!session->octets && session->sleeps > 0)
-		return;
-	free(take_ptr(session->octets));
-	transport_shrink(session->transport);
-	(void)malloc_trim(0);
-}
-
 static int cmd_slee(struct session *session, NO_ARGUMENT)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
@@ -358,7 +348,12 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 		return r;
 	}
 	mailbox_close(session->mailbox);
-	shrink(session);
+	/* Gives back memory for hours: the first time, and after messages were sent. */
+	if (session->octets || session->sleeps == 0) {
+		free(take_ptr(session->octets));
+		transport_shrink(session->transport);
+		(void)malloc_trim(0);
+	}
 	session->sleeps++;
 	session_enter(session, IN_SLEEP);
 	return reply_ok(session, "asleep");
@@ -559,39 +554,31 @@ static int serve_command(struct session *session)
 	return r < 0 ? r : serve_line(session, line, octets);
 }
 
-static int greet(struct session *session)
+static int greet(struct session *session, const char *refusal)
 {
+	int r = 0;
+
 	session_enter(session, IN_AUTH);
-	return session->settings->tls == TLS_IMPLICIT ? login_start_implicit_tls(session) : 0;
-}
-
-int protocol_refuse(const struct settings *settings, struct tls *tls, struct transport *transport,
-		    const char *reason)
-{
-	struct session session = { .settings = settings, .tls = tls, .transport = transport };
-	int r = greet(&session);
-
-	if (r == 0)
-		r = reply_err(&session, "[SYS/TEMP] %s", reason);
-	return r == 0 ? transport_finish(transport) : r;
+	if (session->settings->tls == TLS_IMPLICIT)
+		r = login_start_implicit_tls(session);
+	if (r < 0)
+		return r;
+	return refusal ? reply_err(session, "[SYS/TEMP] %s", refusal) :
+			 reply_ok(session, "pop3-handler ready");
 }
 
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_slot_ref *slot_ref)
+		   const struct scoreboard_slot_ref *slot_ref, const char *refusal)
 {
 	struct session session = {
-		.settings = settings,
-		.tls = tls,
-		.transport = transport,
-		.slot_ref = slot_ref,
+		.settings = settings, .tls = tls, .transport = transport, .slot_ref = slot_ref
 	};
 	int r;
 
-	session_log_begin(&session);
-	r = greet(&session);
-	if (r == 0)
-		r = reply_ok(&session, "pop3-handler ready");
-	while (r == 0 && session.state != IN_END) {
+	if (!refusal)
+		session_log_begin(&session);
+	r = greet(&session, refusal);
+	while (r == 0 && !refusal && session.state != IN_END) {
 		r = serve_command(&session);
 		sandbox_log_refusal();
 	}
@@ -603,7 +590,8 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 				   "-ERR [SYS/TEMP] too many clients log in, try again later\r\n");
 	if (r == 0)
 		r = transport_finish(transport);
-	session_log_end(&session, session.state == IN_END ? 0 : r);
+	if (!refusal)
+		session_log_end(&session, session.state == IN_END ? 0 : r);
 	(void)auth_free(session.account);
 	free(session.user);
 	free(session.octets);

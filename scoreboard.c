@@ -89,8 +89,7 @@ void scoreboard_begin(struct scoreboard *scoreboard, size_t slot)
 {
 	struct slots *slots = scoreboard->slots;
 
-	slots->slots[slot].user = 0;
-	slots->slots[slot].state = SCOREBOARD_BEFORE_LOGIN;
+	slots->slots[slot] = (struct scoreboard_slot){ .state = SCOREBOARD_BEFORE_LOGIN };
 	if (slots->end <= slot)
 		slots->end = slot + 1;
 }
