@@ -188,8 +188,8 @@ const char *log_quote(const char *text)
 
 /* ---- Entries ---- */
 
-/* Adds a field to a journal entry, unless it has no value, or no space is left. A line end in it
- * would begin another field. */
+/* Adds a field to a journal entry, if it has a value and there is space. A line end would end it.
+ */
 static size_t add_field(size_t octets, const char *name, const char *value)
 {
 	char *field = entry + octets, *end = field;
@@ -313,8 +313,7 @@ static bool has_logged(uint32_t reason)
 	return i < limit.reason_count || i == REASONS_MAX;
 }
 
-/* Whether a line may be logged now, after `quiet_s` more seconds without one. If so, no process may
- * log another one in this second. */
+/* Takes this second's line, if none was logged for `quiet_s` more seconds; false: it is taken. */
 static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 {
 	uint32_t next_s = quota->next_s;

@@ -9,8 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Lines that programs may look for: each has an id in the journal (pop3-handler.catalog), and its
- * text in pop3-handler(8) does not change. */
+/* Lines that programs may look for: ids (pop3-handler.catalog) and texts (the manual) stay. */
 enum log_event {
 	LOG_EVENT_LOGIN,
 	LOG_EVENT_LOGIN_REFUSED,
@@ -60,8 +59,7 @@ enum log_kind {
 	LOG_KINDS,
 };
 
-/* What bounds the lines before login of one source of connections. All 0 at first; processes may
- * share it. */
+/* What bounds the lines of one source before login. All 0 at first; processes may share it. */
 struct log_quota {
 	_Atomic uint32_t next_s;   /* monotonic: when a line may be logged */
 	_Atomic uint32_t report_s; /* likewise, what was omitted; 0: nothing was */
@@ -77,11 +75,10 @@ void log_event_about(struct log_quota *quota, enum log_event event, const struct
 #define log_event(...) log_event_about(NULL, __VA_ARGS__)
 #define log_warning(...) log_event(LOG_EVENT_WARNING, NULL, __VA_ARGS__)
 
-/* From now on, a client causes this process's lines: each reason is logged once (a line's text
- * without digits and what is between quotes), of 32 at most, and with a quota (NULL: none) only one
- * line a second. Others are omitted and counted. Accepted logins, deletions and the listener's own
- * lines are never omitted. It does not connect with the log's daemon again. A further call keeps
- * the reasons. */
+/* From now on, a client causes this process's lines: each reason (the text without digits and what
+ * is between quotes) is logged once, 32 at most, and with a quota (NULL: none) only one line a
+ * second. Others are omitted and counted, but never accepted logins, deletions and the listener's
+ * own. The log's daemon is not connected again. A further call keeps the reasons. */
 void log_limit(struct log_quota *quota);
 
 /* Logs what lines about `peer` were omitted, if there are some and the quota allows a line; NULL:

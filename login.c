@@ -81,11 +81,9 @@ int login_user(struct session *session, const struct argument *argument)
 	const char *refusal = refuse_plaintext(session);
 
 	if (refusal) {
-		int r = session_pay(session);
-
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, argument->text,
 				    "a password without TLS");
-		return r < 0 ? r : reply_err(session, "%s", refusal);
+		return reply_paid_err(session, "%s", refusal);
 	}
 	free(session->user);
 	session->user = strdup(argument->text);
@@ -252,8 +250,7 @@ static int login_external(struct session *session, const char *response, size_t 
 	while (octets > 0 && *name && strcmp(*name, response) != 0)
 		name++;
 	login.user = *name ? *name : response;
-	if (!*name)
-		login.problem = "the certificate is somebody else's";
+	login.problem = *name ? NULL : "the certificate is somebody else's";
 	return try_login(session, &login);
 }
 

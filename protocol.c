@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * One POP3 session. What the client says is not trusted, and never becomes a path: a unique-id is
- * looked up in the listing only. */
+ * What a client says is not trusted, and never becomes a path: only the listing has unique-ids. */
 #include "protocol.h"
 
 #include "auth.h"

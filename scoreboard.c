@@ -12,9 +12,8 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-/* Failures are forgotten after this time without a new one: nobody is shut out for good. */
-#define FORGET_S 300
-#define ATTEMPTS 8 /* that are told apart: enough for the longest delay */
+#define FORGET_S 300 /* without a new failure: nobody is shut out for good */
+#define ATTEMPTS 8   /* that are told apart: enough for the longest delay */
 
 struct slots {
 	_Atomic size_t end; /* of those that have been used */

@@ -59,8 +59,8 @@ struct scoreboard_slot_ref {
 	bool is_trusted; /* its source: failures count for the account alone */
 };
 
-/* Unmaps what is for sessions of the other kind, trusted or not. Returns the quota of the source's
- * log lines; NULL: there is none. */
+/* Unmaps what sessions of the other kind need, trusted or not. Returns its lines' quota, or NULL.
+ */
 struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
 
 /* Notes that a login has failed. The same password again for the same user is one failure. */
@@ -77,7 +77,6 @@ void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const cha
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that the session falls asleep or wakes up. Returns 0, or -EDQUOT if `max` sessions of its
- * user sleep already. */
+/* Notes that it falls asleep (-EDQUOT: it may not, `max` of its user do already) or wakes up. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max);
 void scoreboard_note_wake(const struct scoreboard_slot_ref *slot_ref);

@@ -5,10 +5,6 @@
 
 #include "transport.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 struct account;
 struct scoreboard_slot_ref;
 struct tls;
@@ -47,8 +43,7 @@ struct argument {
 	uint64_t count;
 };
 
-/* Carries out a command, with exactly one reply. Returns 0, or a negative errno if the connection
- * cannot go on. */
+/* Carries out a command, with one reply. Returns 0; negative errno: the connection cannot go on. */
 typedef int command_handler(struct session *session, const struct argument *argument);
 #define NO_ARGUMENT const struct argument *argument __attribute__((unused)) /* of ARG_NONE */
 
