@@ -21,7 +21,6 @@
 #define QUIET_S 2      /* before the end of a session: lines that say more have precedence */
 #define REPORT_S 5     /* after the first line that is omitted */
 #define REASONS_MAX 32 /* so many lines a client causes at most, by which nobody is let in */
-
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
 /* How lines are limited that a client causes: not, to one a second, or also to one a reason. */

@@ -49,15 +49,8 @@ void log_about(const char *name, const char *value);
  * rest. Four can be in use at once. NULL is none. */
 const char *log_quote(const char *text);
 
-/* Kinds of lines that are omitted. */
-enum log_kind {
-	LOG_LOGIN, /* refused */
-	LOG_END,
-	LOG_TLS,
-	LOG_CONNECTION, /* refused */
-	LOG_OTHER,
-	LOG_KINDS,
-};
+/* Kinds of lines that are omitted; logins and connections are refused ones. */
+enum log_kind { LOG_LOGIN, LOG_END, LOG_TLS, LOG_CONNECTION, LOG_OTHER, LOG_KINDS };
 
 /* What bounds the lines of one source before login. All 0 at first; processes may share it. */
 struct log_quota {

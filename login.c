@@ -17,7 +17,8 @@
 #include <strings.h>
 
 #define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */
-#define SOURCE_WAIT_MAX_S 15  /* for failures of other sessions from the same source */
+#define WRONG_PASSWORD "[AUTH] wrong user name or password"
+#define SOURCE_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
 
 /* ---- What is offered ---- */
 
@@ -134,8 +135,6 @@ static bool is_repeated(struct session *session, const struct login *login)
 	return attempts < last;
 }
 
-#define WRONG_PASSWORD "[AUTH] wrong user name or password"
-
 /* Each refusal in a row takes longer, and the last one ends the session. */
 static int refuse_login(struct session *session, const struct login *login, const char *reason)
 {
@@ -213,9 +212,7 @@ static int try_login(struct session *session, const struct login *login)
 int login_pass(struct session *session, const struct argument *argument)
 {
 	auto_free char *user = take_ptr(session->user); /* for this PASS only */
-	const struct login login = { .mechanism = "PASS",
-				     .user = user,
-				     .password = argument->text };
+	struct login login = { .mechanism = "PASS", .user = user, .password = argument->text };
 	const char *refusal = refuse_plaintext(session);
 
 	if (refusal)

@@ -20,7 +20,8 @@
 #include <strings.h>
 
 #define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */
-#define MESSAGE_OCTETS 65536   /* of a message, read at once */
+#define BLANKS " \t"
+#define MESSAGE_OCTETS 65536 /* of a message, read at once */
 
 /* What a command's argument looks like. */
 enum argument_shape {
@@ -42,10 +43,8 @@ struct command {
 	unsigned flags;
 };
 
-enum {
-	CMD_SECRET = 1,	 /* the argument must not stay in memory */
-	CMD_CHANGES = 2, /* refused if the mailbox is read-only */
-};
+/* The argument must not stay in memory; the command is refused if the mailbox is read-only. */
+enum { CMD_SECRET = 1, CMD_CHANGES = 2 };
 
 /* ---- Any state ---- */
 
@@ -63,8 +62,8 @@ static int cmd_leave(struct session *session, NO_ARGUMENT)
 
 /* ---- TRANSACTION: what is there ---- */
 
-/* Learns all sizes, so that nothing can fail when they are told. Returns 1; or, after a failure,
- * what its reply returned: 0 or less. */
+/* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (0 or < 0).
+ */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -438,8 +437,6 @@ static const struct command *find_command(const char *name, unsigned states)
 	}
 	return NULL;
 }
-
-#define BLANKS " \t"
 
 /* Cuts a word off a text, in place. Returns what follows the blank after it. */
 static char *cut_word(char *text)

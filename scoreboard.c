@@ -12,8 +12,9 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-#define FORGET_S 300 /* without a new failure: nobody is shut out for good */
-#define ATTEMPTS 8   /* that are told apart: enough for the longest delay */
+#define PASSWORD_MASK UINT64_C(0xffff) /* of a digest: too few bits to find out the password */
+#define FORGET_S 300		       /* without a new failure: nobody is shut out for good */
+#define ATTEMPTS 8		       /* that are told apart: enough for the longest delay */
 
 struct slots {
 	_Atomic size_t end; /* of those that have been used */
@@ -152,9 +153,6 @@ static uint64_t digest_user(uint64_t key, const char *name)
 			 UINT64_C(1099511628211);
 	return digest;
 }
-
-#define PASSWORD_BITS 16 /* of a digest: too few to find out the password */
-#define PASSWORD_MASK ((UINT64_C(1) << PASSWORD_BITS) - 1)
 
 /* What tells a failed attempt from others: digests of the user name, and of both. */
 static uint64_t digest_attempt(uint64_t user_digest, const char *password)
