@@ -15,66 +15,54 @@
 #define IDENTIFIER "pop3-handler"
 #define LINE_OCTETS_MAX 1000
 #define ESCAPE_OCTETS 4 /* \xNN */
-#define SUBJECT_OCTETS_MAX 500
 #define QUOTED_OCTETS_MAX 255
 #define QUOTES 4 /* in use at once */
 #define ENTRY_OCTETS_MAX 8192
-#define QUIET_S 2      /* before the end of a session: lines that say more have precedence */
-#define REPORT_S 5     /* after the first line that is omitted */
-#define REASONS_MAX 32 /* so many lines a client causes at most, by which nobody is let in */
-
+#define PATIENCE_MS 200 /* for a log that is busy */
+#define QUIET_S 2	/* before the end of a session: lines that say more have precedence */
+#define REPORT_S 5	/* after the first line that is omitted */
+#define REASONS_MAX 32	/* so many lines a client causes at most, by which nobody is let in */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
-static const char *const subject_names[] = {
-	[LOG_SUBJECT_SESSION] = "POP3_SESSION",
-	[LOG_SUBJECT_PEER] = "POP3_PEER",
-	[LOG_SUBJECT_USER] = "POP3_USER",
-	[LOG_SUBJECT_TLS] = "POP3_TLS",
-};
-
-/* How lines are limited that a client causes: each reason once, one line a second. */
-enum { ONCE = 1, RATE = 2 };
+/* How lines are limited that a client causes: not, to one a second, or also to one a reason. */
+enum limits { NOT, RATE, ONCE };
 
 /* pop3-handler.catalog explains the message ids. */
 static const struct event {
 	int priority;
 	const char *message_id; /* NULL: none */
 	enum log_kind kind;
-	unsigned limits;
+	enum limits limits;
 } events[] = {
-	[LOG_EVENT_LOGIN] = { LOG_INFO, "3394ab96a3b9472f9d39ebdbe52831f2", LOG_KIND_LOGIN, 0 },
-	[LOG_EVENT_LOGIN_REFUSED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_KIND_LOGIN, ONCE | RATE },
-	[LOG_EVENT_LOGIN_FAILED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_KIND_LOGIN, RATE },
-	[LOG_EVENT_SESSION_ENDED] = { LOG_INFO, "0ea468af3a424efaabecc5bb9fd0d27e", LOG_KIND_END,
-				      RATE },
-	[LOG_EVENT_DELETED] = { LOG_INFO, "2074c6677a2c45b680a8825a7bcc8dec", LOG_KIND_OTHER, 0 },
-	[LOG_EVENT_TLS_FAILED] = { LOG_WARNING, "ec5875f97b344974a25fc754ed86e25b", LOG_KIND_TLS,
-				   ONCE | RATE },
+	[LOG_EVENT_LOGIN] = { LOG_INFO, "3394ab96a3b9472f9d39ebdbe52831f2", LOG_LOGIN, NOT },
+	[LOG_EVENT_LOGIN_REFUSED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_LOGIN, ONCE },
+	[LOG_EVENT_LOGIN_FAILED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_FAILURE, RATE },
+	[LOG_EVENT_SESSION_ENDED] = { LOG_INFO, "0ea468af3a424efaabecc5bb9fd0d27e", LOG_END, RATE },
+	[LOG_EVENT_DELETED] = { LOG_INFO, "2074c6677a2c45b680a8825a7bcc8dec", LOG_OTHER, NOT },
+	[LOG_EVENT_TLS_FAILED] = { LOG_WARNING, "ec5875f97b344974a25fc754ed86e25b", LOG_TLS, ONCE },
 	[LOG_EVENT_CONNECTION_REFUSED] = { LOG_WARNING, "7bb126bfe2ee4d5097c2294ae375e37d",
-					   LOG_KIND_CONNECTION, RATE },
-	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b", LOG_KIND_OTHER,
+					   LOG_CONNECTION, RATE },
+	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b", LOG_OTHER,
 					RATE },
-	[LOG_EVENT_CRASHES] = { LOG_CRIT, "bf5bd6274a3e4c1ea2105ce3ac2f8032", LOG_KIND_OTHER, 0 },
-	[LOG_EVENT_SESSION_KILLED] = { LOG_WARNING, "e0c37beb4f8849ebb23a991ef3cb4185",
-				       LOG_KIND_OTHER, RATE },
-	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282", LOG_KIND_OTHER, 0 },
-	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a", LOG_KIND_OTHER,
-				      0 },
-	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e", LOG_KIND_OTHER,
-				     ONCE | RATE },
-	[LOG_EVENT_LOST] = { LOG_WARNING, "5a39904834884c909729dc80e52c663c", LOG_KIND_OTHER, 0 },
-	[LOG_EVENT_OMITTED] = { LOG_WARNING, "253366c0f21744a59fb9db472e86e66f", LOG_KIND_OTHER,
-				0 },
+	[LOG_EVENT_CRASHES] = { LOG_CRIT, "bf5bd6274a3e4c1ea2105ce3ac2f8032", LOG_OTHER, NOT },
+	[LOG_EVENT_SESSION_KILLED] = { LOG_WARNING, "e0c37beb4f8849ebb23a991ef3cb4185", LOG_OTHER,
+				       RATE },
+	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282", LOG_OTHER, NOT },
+	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a", LOG_OTHER, NOT },
+	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e", LOG_OTHER, ONCE },
+	[LOG_EVENT_LOST] = { LOG_WARNING, "5a39904834884c909729dc80e52c663c", LOG_OTHER, NOT },
+	[LOG_EVENT_OMITTED] = { LOG_WARNING, "253366c0f21744a59fb9db472e86e66f", LOG_OTHER, NOT },
+	[LOG_EVENT_WARNING] = { LOG_WARNING, NULL, LOG_OTHER, ONCE },
+	[LOG_EVENT_ERROR] = { LOG_ERR, NULL, LOG_OTHER, ONCE },
 };
-static const struct event error_line = { LOG_ERR, NULL, LOG_KIND_OTHER, ONCE | RATE };
-static const struct event warning_line = { LOG_WARNING, NULL, LOG_KIND_OTHER, ONCE | RATE };
 
 static const char *const kind_names[LOG_KINDS] = {
-	[LOG_KIND_LOGIN] = "login refused",
-	[LOG_KIND_END] = "session ended",
-	[LOG_KIND_TLS] = "TLS handshake failed",
-	[LOG_KIND_CONNECTION] = "connection refused",
-	[LOG_KIND_OTHER] = "other",
+	[LOG_FAILURE] = "login failed",
+	[LOG_LOGIN] = "login refused",
+	[LOG_END] = "session ended",
+	[LOG_TLS] = "TLS handshake failed",
+	[LOG_CONNECTION] = "connection refused",
+	[LOG_OTHER] = "other",
 };
 
 static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
@@ -82,6 +70,7 @@ static int log_fd = STDERR_FILENO;			 /* -1: there is no daemon */
 static bool is_socket, is_stream;
 static bool must_poll;		     /* a write could wait */
 static char entry[ENTRY_OCTETS_MAX]; /* what is written next */
+static size_t subject_octets;	     /* at its beginning, the same in each: fields of the journal */
 
 static _Atomic uint32_t own_losses, *losses = &own_losses;
 
@@ -93,8 +82,6 @@ static struct {
 	uint32_t reasons[REASONS_MAX]; /* of lines that were logged, as hashes */
 	size_t reason_count;
 } limit;
-
-static char subjects[ARRAY_SIZE(subject_names)][SUBJECT_OCTETS_MAX + 1]; /* empty: none */
 
 static bool is_same(const struct stat *ours, int fd)
 {
@@ -169,11 +156,6 @@ void log_open(void)
 	connect_daemon();
 }
 
-void log_about(enum log_subject subject, const char *text)
-{
-	(void)snprintf(subjects[subject], sizeof(subjects[subject]), "%s", text ? text : "");
-}
-
 /* Copies a text as printable ASCII, without `bad`. A cut shows. Returns where the copy ends. */
 static char *escape(const char *text, char bad, char *ret, size_t octets_max)
 {
@@ -209,8 +191,8 @@ const char *log_quote(const char *text)
 
 /* ---- Entries ---- */
 
-/* Adds a field to a journal entry, unless it has no value, or no space is left. A line end in it
- * would begin another field. */
+/* Adds a field to a journal entry, if it has a value and there is space. A line end would end it.
+ */
 static size_t add_field(size_t octets, const char *name, const char *value)
 {
 	char *field = entry + octets, *end = field;
@@ -226,19 +208,22 @@ static size_t add_field(size_t octets, const char *name, const char *value)
 	return octets + (size_t)added;
 }
 
+void log_about(const char *name, const char *value)
+{
+	subject_octets = add_field(subject_octets, name, value);
+}
+
 /* systemd's native journal protocol. */
 static size_t make_journal_entry(const struct event *event, const struct log_field *fields,
 				 const char *line)
 {
 	const char priority[] = { (char)('0' + event->priority), '\0' };
-	size_t octets = add_field(0, "MESSAGE", line);
+	size_t octets = add_field(subject_octets, "MESSAGE", line);
 
 	octets = add_field(octets, "PRIORITY", priority);
 	octets = add_field(octets, "SYSLOG_IDENTIFIER", IDENTIFIER);
 	octets = add_field(octets, "SYSLOG_FACILITY", "2"); /* mail */
 	octets = add_field(octets, "MESSAGE_ID", event->message_id);
-	for (size_t i = 0; i < ARRAY_SIZE(subject_names); i++)
-		octets = add_field(octets, subject_names[i], subjects[i]);
 	for (; fields && fields->name; fields++)
 		octets = add_field(octets, fields->name, fields->value);
 	return octets;
@@ -257,17 +242,33 @@ static size_t make_syslog_entry(const struct event *event, const char *line)
 				LOG_MAIL | event->priority, date, (int)getpid(), line);
 }
 
-/* Hands the entry over in one piece, without waiting. Returns whether the log has taken it. */
-static bool hand_over(size_t octets)
+/* Writes the entry in one piece, or fails with EAGAIN. */
+static ssize_t write_entry(size_t octets)
 {
 	struct pollfd polled = { .fd = log_fd, .events = POLLOUT };
-	ssize_t n = 0;
+
+	if (is_socket)
+		return send(log_fd, entry, octets, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!must_poll || poll(&polled, 1, 0) > 0)
+		return write(log_fd, entry, octets);
+	errno = EAGAIN;
+	return -1;
+}
+
+/* Hands the entry over. A busy log is waited for, one that stalls only once. Returns whether the
+ * log has taken it. */
+static bool hand_over(size_t octets)
+{
+	static int64_t patience_ms = PATIENCE_MS;
+	struct pollfd polled = { .fd = log_fd, .events = POLLOUT };
+	int64_t end_ms = util_now_ms() + patience_ms, left_ms;
+	ssize_t n;
 
 	octets += is_stream; /* a NUL ends it */
-	if (is_socket)
-		n = send(log_fd, entry, octets, MSG_DONTWAIT | MSG_NOSIGNAL);
-	else if (!must_poll || poll(&polled, 1, 0) > 0)
-		n = write(log_fd, entry, octets);
+	while ((n = write_entry(octets)) < 0 && errno == EAGAIN &&
+	       (left_ms = end_ms - util_now_ms()) > 0)
+		(void)poll(&polled, 1, (int)left_ms);
+	patience_ms = n < 0 ? 0 : PATIENCE_MS;
 	return n == (ssize_t)octets;
 }
 
@@ -298,7 +299,8 @@ static void put_or_count(const struct event *event, const struct log_field *fiel
 		lost = 0;
 	if (lost > 0 || !put_line(event, fields, line))
 		(void)atomic_fetch_add(losses, lost + 1);
-	explicit_bzero(entry, strlen(entry)); /* no session inherits it from the listener */
+	/* No session inherits it from the listener. */
+	explicit_bzero(entry + subject_octets, strlen(entry + subject_octets));
 }
 
 void log_share_losses(_Atomic uint32_t *count)
@@ -337,8 +339,7 @@ static bool has_logged(uint32_t reason)
 	return i < limit.reason_count || i == REASONS_MAX;
 }
 
-/* Whether a line may be logged now, after `quiet_s` more seconds without one. If so, no process may
- * log another one in this second. */
+/* Takes this second's line, if none was logged for `quiet_s` more seconds; false: it is taken. */
 static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 {
 	uint32_t next_s = quota->next_s;
@@ -350,16 +351,15 @@ static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 /* Whether a line is to be logged. One that is not is counted. */
 static bool is_due(const struct event *event, struct log_quota *quota, const char *line)
 {
-	bool is_once = limit.is_on && (event->limits & ONCE);
-	uint32_t quiet_s = event->kind == LOG_KIND_END ? QUIET_S : 0;
+	struct log_quota *counts = quota ? quota : &limit.own;
+	bool is_once = limit.is_on && event->limits == ONCE;
+	uint32_t quiet_s = event->kind == LOG_END ? QUIET_S : 0;
 	uint32_t reason = hash_reason(line), none = 0;
 
 	if ((is_once && has_logged(reason)) ||
-	    ((event->limits & RATE) && quota && !use_quota(quota, quiet_s))) {
-		(quota ? quota : &limit.own)->omitted[event->kind]++;
-		if (quota)
-			atomic_compare_exchange_strong(&quota->report_s, &none,
-						       util_now_s() + REPORT_S);
+	    (event->limits != NOT && quota && !use_quota(quota, quiet_s))) {
+		counts->omitted[event->kind]++;
+		atomic_compare_exchange_strong(&counts->report_s, &none, util_now_s() + REPORT_S);
 		return false;
 	}
 	if (is_once)
@@ -369,21 +369,19 @@ static bool is_due(const struct event *event, struct log_quota *quota, const cha
 
 bool log_report_omitted(struct log_quota *quota, const char *peer)
 {
-	_Atomic uint32_t *omitted = (quota ? quota : &limit.own)->omitted;
+	struct log_quota *counts = quota ? quota : &limit.own;
 	const struct log_field fields[] = { { "POP3_PEER", peer }, { 0 } };
 	char kinds[256] = "";
-	size_t octets = 0, first = 0;
+	size_t octets = 0;
 	uint64_t lines = 0;
 
-	while (first < LOG_KINDS && omitted[first] == 0)
-		first++;
-	if (first == LOG_KINDS ||
-	    (quota && (util_now_s() < quota->report_s || !use_quota(quota, 0))))
-		return first < LOG_KINDS;
-	if (quota)
-		quota->report_s = 0;
-	for (size_t i = first; i < LOG_KINDS; i++) {
-		uint32_t count = atomic_exchange(&omitted[i], 0);
+	if (counts->report_s == 0)
+		return false;
+	if (quota && (util_now_s() < quota->report_s || !use_quota(quota, 0)))
+		return true;
+	counts->report_s = 0; /* first: what is counted from now on sets it again */
+	for (size_t i = 0; i < LOG_KINDS; i++) {
+		uint32_t count = atomic_exchange(&counts->omitted[i], 0);
 
 		if (count > 0)
 			octets += (size_t)snprintf(kinds + octets, sizeof(kinds) - octets,
@@ -391,15 +389,16 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 						   kind_names[i]);
 		lines += count;
 	}
-	log_event(LOG_EVENT_OMITTED, quota ? fields : NULL,
-		  "%" PRIu64 " lines about %s were omitted: %s", lines, peer, kinds);
+	if (lines > 0)
+		log_event(LOG_EVENT_OMITTED, quota ? fields : NULL,
+			  "%" PRIu64 " lines about %s were omitted: %s", lines, peer, kinds);
 	return false;
 }
 
 /* ---- Lines ---- */
 
-__attribute__((format(printf, 4, 0))) static void log_line(const struct event *event,
-							   struct log_quota *quota,
+__attribute__((format(printf, 4, 0))) static void log_line(struct log_quota *quota,
+							   const struct event *event,
 							   const struct log_field *fields,
 							   const char *format, va_list arguments)
 {
@@ -419,25 +418,7 @@ void log_error(const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_line(&error_line, limit.quota, NULL, format, arguments);
-	va_end(arguments);
-}
-
-void log_warning(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	log_line(&warning_line, limit.quota, NULL, format, arguments);
-	va_end(arguments);
-}
-
-void log_event(enum log_event event, const struct log_field *fields, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	log_line(&events[event], limit.quota, fields, format, arguments);
+	log_line(limit.quota, &events[LOG_EVENT_ERROR], NULL, format, arguments);
 	va_end(arguments);
 }
 
@@ -447,6 +428,6 @@ void log_event_about(struct log_quota *quota, enum log_event event, const struct
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_line(&events[event], quota, fields, format, arguments);
+	log_line(quota ? quota : limit.quota, &events[event], fields, format, arguments);
 	va_end(arguments);
 }

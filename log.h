@@ -9,8 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Lines that programs may look for: each kind has an id in the journal (pop3-handler.catalog), and
- * pop3-handler(8) documents its text, which does not change. */
+/* Lines that programs may look for: ids (pop3-handler.catalog) and texts (the manual) stay. */
 enum log_event {
 	LOG_EVENT_LOGIN,
 	LOG_EVENT_LOGIN_REFUSED,
@@ -27,14 +26,8 @@ enum log_event {
 	LOG_EVENT_CALL_REFUSED,
 	LOG_EVENT_LOST,
 	LOG_EVENT_OMITTED,
-};
-
-/* What every line from now on is about: fields of its journal entry. */
-enum log_subject {
-	LOG_SUBJECT_SESSION,
-	LOG_SUBJECT_PEER,
-	LOG_SUBJECT_USER,
-	LOG_SUBJECT_TLS,
+	LOG_EVENT_WARNING, /* all others: without an id */
+	LOG_EVENT_ERROR,
 };
 
 /* A field of one journal entry. */
@@ -44,58 +37,46 @@ struct log_field {
 };
 
 /* Opens the log beside a client on descriptors 0 and 1, before the sandbox closes. Until then lines
- * go to standard error. From then on no line waits for the log's reader: if the log does not take
- * it, it is lost and counted, and a line before the next one that is taken has the number. */
+ * go to standard error. From then on no line waits for more than 0.2 seconds, and only once for a
+ * log that stalls: lines that it does not take are lost, and the next one that it takes has a line
+ * with their number before it. */
 void log_open(void);
 
 /* Counts lost lines there, in memory that processes may share. It stays borrowed. */
 void log_share_losses(_Atomic uint32_t *count);
 
-/* Sets a subject to a copy of the text, cut at 500 octets; NULL: none. */
-void log_about(enum log_subject subject, const char *text);
+/* Adds a field to the journal entry of every line from now on. */
+void log_about(const char *name, const char *value);
 
 /* A name or path for a line: in quotes, as printable ASCII without a quote, so that it cannot forge
  * the rest of the line; over 255 octets it is cut and ends in "...", so that it cannot hide the
  * rest. Four can be in use at once. NULL is none. */
 const char *log_quote(const char *text);
 
-/* Each logs one line, with \xNN for what is not printable ASCII, so that no client can forge a
- * line; a line over 1,000 octets is cut and ends in "...". An event's fields end with { 0 }. */
-void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void log_event(enum log_event event, const struct log_field *fields, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* Kinds of lines that are omitted; logins and connections are refused ones. */
+enum log_kind { LOG_FAILURE, LOG_LOGIN, LOG_END, LOG_TLS, LOG_CONNECTION, LOG_OTHER, LOG_KINDS };
 
-/* ---- Limits ---- */
-
-/* Kinds of lines that are omitted. */
-enum log_kind {
-	LOG_KIND_LOGIN, /* refused */
-	LOG_KIND_END,
-	LOG_KIND_TLS,
-	LOG_KIND_CONNECTION, /* refused */
-	LOG_KIND_OTHER,
-	LOG_KINDS,
-};
-
-/* What bounds the lines before login of one source of connections. All 0 at first; processes may
- * share it. */
+/* What bounds the lines of one source before login. All 0 at first; processes may share it. */
 struct log_quota {
 	_Atomic uint32_t next_s;   /* monotonic: when a line may be logged */
-	_Atomic uint32_t report_s; /* and when what was omitted, since the report before */
+	_Atomic uint32_t report_s; /* likewise, what was omitted; 0: nothing was */
 	_Atomic uint32_t omitted[LOG_KINDS];
 };
 
-/* From now on, a client causes this process's lines: each reason is logged once (a line's text
- * without digits and what is between quotes), of 32 at most, and with a quota (NULL: none) only one
- * line a second. Others are omitted and counted. Accepted logins, deletions and the listener's own
- * lines are never omitted. It does not connect with the log's daemon again. A further call keeps
- * the reasons. */
-void log_limit(struct log_quota *quota);
-
-/* As log_event(), for a line of the listener about a source that has this quota. */
+/* Each logs one line, with \xNN for what is not printable ASCII, so that no client can forge a
+ * line; a line over 1,000 octets is cut and ends in "...". An event's fields end with { 0 }. The
+ * line is about a source that has this quota; NULL: that of log_limit(). */
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_event_about(struct log_quota *quota, enum log_event event, const struct log_field *fields,
 		     const char *format, ...) __attribute__((format(printf, 4, 5)));
+#define log_event(...) log_event_about(NULL, __VA_ARGS__)
+#define log_warning(...) log_event(LOG_EVENT_WARNING, NULL, __VA_ARGS__)
+
+/* From now on, a client causes this process's lines: each reason (the text without digits and what
+ * is between quotes) is logged once, 32 at most, and with a quota (NULL: none) only one line a
+ * second. Others are omitted and counted, but never accepted logins, deletions and the listener's
+ * own. The log's daemon is not connected again. A further call keeps the reasons. */
+void log_limit(struct log_quota *quota);
 
 /* Logs what lines about `peer` were omitted, if there are some and the quota allows a line; NULL:
  * what this process has omitted without a quota. Returns whether some are left to report. */

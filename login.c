@@ -19,90 +19,79 @@
 
 #define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */
 #define JOURNAL_MS 1000	      /* for a line to be read, if the client does not wait */
-#define SOURCE_WAIT_MAX_S 15  /* for failures of other sessions from the same source */
+#define WRONG_PASSWORD "[AUTH] wrong user name or password"
+#define SOURCE_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
 
 /* ---- What is offered ---- */
 
-bool login_is_plaintext_allowed(const struct session *session)
-{
-	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
-
-	return transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
-	       (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport));
-}
-
-bool login_is_tls_offered(const struct session *session)
+static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
 	       !transport_is_encrypted(session->transport);
 }
 
-static bool is_external_allowed(const struct session *session)
+/* These tell why a client must not log in so; NULL: it may. */
+
+static const char *refuse_plaintext(const struct session *session)
 {
-	return *transport_tls_stream(session->transport)->client_names != NULL;
+	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
+
+	if (transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
+	    (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport)))
+		return NULL;
+	return is_tls_offered(session) ?
+		       "a password must not travel unencrypted here: use TLS (STLS)" :
+		       "a password must not travel unencrypted here: use TLS";
 }
 
-static int refuse_plaintext(struct session *session)
+static const char *refuse_external(const struct session *session)
 {
-	return reply_err(session, "a password must not travel unencrypted here: use TLS%s",
-			 login_is_tls_offered(session) ? " (STLS)" : "");
-}
-
-static int refuse_external(struct session *session)
-{
-	return reply_err(session, "AUTH EXTERNAL needs a client certificate that is accepted here");
+	return *transport_tls_stream(session->transport)->client_names ?
+		       NULL :
+		       "AUTH EXTERNAL needs a client certificate that is accepted here";
 }
 
 /* ---- TLS ---- */
-
-static int start_tls(struct session *session)
-{
-	int r = transport_start_tls(session->transport);
-
-	session_log_tls(session, r);
-	return r;
-}
 
 int login_start_implicit_tls(struct session *session)
 {
 	int r = transport_prepare_tls(session->transport, session->tls);
 
-	return r < 0 ? r : start_tls(session);
+	return r < 0 ? r : session_log_tls(session, transport_start_tls(session->transport));
 }
 
 /* RFC 2595 section 4. Forgets the user name: an attacker on the way could have sent it. */
-int login_stls(struct session *session, const struct argument *argument)
+int login_stls(struct session *session, NO_ARGUMENT)
 {
 	int r;
 
-	(void)argument;
 	if (transport_is_encrypted(session->transport))
 		return reply_err(session, "TLS is active already");
-	if (!login_is_tls_offered(session))
+	if (!is_tls_offered(session))
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)
 		return reply_paid_err(session, "%s TLS is not available", session_response_code(r));
 	free(take_ptr(session->user));
 	r = reply_ok(session, "begin TLS");
-	return r == 0 ? start_tls(session) : r;
+	return r < 0 ? r : session_log_tls(session, transport_start_tls(session->transport));
 }
 
 /* ---- Passwords and certificates ---- */
 
 int login_user(struct session *session, const struct argument *argument)
 {
-	if (!login_is_plaintext_allowed(session)) {
-		int r = session_pay(session);
+	const char *refusal = refuse_plaintext(session);
 
+	if (refusal) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, argument->text,
 				    "a password without TLS");
-		return r < 0 ? r : refuse_plaintext(session);
+		return reply_paid_err(session, "%s", refusal);
 	}
 	free(session->user);
 	session->user = strdup(argument->text);
 	if (!session->user)
-		return session_reply_account_failure(session, -ENOMEM, argument->text);
+		return reply_account_failure(session, -ENOMEM, argument->text);
 	return reply_ok(session, "send PASS"); /* for names that do not exist, too */
 }
 
@@ -111,7 +100,7 @@ struct login {
 	const char *mechanism, *user;
 	const char *password; /* empty if its certificate is enough */
 	bool has_certificate;
-	const char *problem; /* why it is refused, whatever the account is; empty: it is not */
+	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
 };
 
 /* Delays a login if several from its source have failed; before the check, because a client that
@@ -131,78 +120,60 @@ static int wait_for_source(struct session *session, const char *user)
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
-static uint64_t digest_login(const struct login *login)
+/* Some clients try the same password by each mechanism before they ask their user again. Notes the
+ * attempt, which stays if it fails. */
+static bool is_repeated(struct session *session, const struct login *login)
 {
 	unsigned char digest[DIGEST_OCTETS] = { 0 };
+	uint64_t *attempts = session->failed_attempts, *last = attempts + session->failed_logins;
 	auto_wipe char *text = NULL;
-	uint64_t first;
 
-	if (asprintf(&text, "%s\n%s\n%s", login->problem, login->user, login->password) > 0)
+	if (asprintf(&text, "%s\n%s\n%s", login->problem ? login->problem : "", login->user,
+		     login->password) > 0)
 		digest_make(text, strlen(text), digest);
-	memcpy(&first, digest, sizeof(first));
-	return first;
+	memcpy(last, digest, sizeof(*last));
+	while (*attempts != *last)
+		attempts++;
+	return attempts < last;
 }
-
-/* Some clients try the same password by each mechanism before they ask their user again. */
-static bool is_repeated(const struct session *session, const struct login *login)
-{
-	uint64_t digest = digest_login(login);
-
-	for (unsigned i = 0; i < session->failed_logins; i++) {
-		if (session->failed_attempts[i] == digest)
-			return true;
-	}
-	return false;
-}
-
-#define WRONG_PASSWORD "[AUTH] wrong user name or password"
 
 /* Each refusal in a row takes longer, and the last one ends the session. */
 static int refuse_login(struct session *session, const struct login *login, const char *reason)
 {
-	unsigned penalty_s = session->settings->login_penalty_s;
+	int64_t first_ms = INT64_C(1000) * session->settings->login_penalty_s;
+	int64_t penalty_ms = first_ms << session->failed_logins++;
 	int r;
 
-	for (unsigned i = 0; i < session->failed_logins; i++)
-		penalty_s = penalty_s > UINT32_MAX / 2 ? UINT32_MAX : 2 * penalty_s;
-	session->failed_attempts[session->failed_logins++] = digest_login(login);
 	scoreboard_note_failure(session->slot_ref, login->user, login->password);
 	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, login->user, reason);
-	r = transport_pause(session->transport, (int64_t)penalty_s * 1000);
+	r = transport_pause(session->transport, penalty_ms);
 	if (r == 0)
 		r = reply_err(session, WRONG_PASSWORD);
-	else if (penalty_s > 0) /* the journal needs the process to find out the unit of its line */
+	else if (penalty_ms >
+		 0) /* the journal needs the process to find out the unit of its line */
 		(void)poll(NULL, 0, JOURNAL_MS);
 	if (session->failed_logins == SESSION_FAILED_LOGINS_MAX)
-		session_hang_up(session);
+		session_enter(session, IN_END);
 	return r;
 }
 
-/* Opens the mailbox, and gives up access to all others. */
-static int open_mailbox(struct session *session, const struct account *account)
+/* Begins TRANSACTION, and gives up access to other mailboxes. The session owns the account. */
+static int begin_transaction(struct session *session, struct account *account,
+			     const char *mechanism)
 {
 	bool is_read_only = session_is_read_only(session, account);
 	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
 
+	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
 	if (r == 0)
 		r = sandbox_after_login(session->settings, account, is_read_only);
-	if (r < 0)
-		session->mailbox = mailbox_free(session->mailbox);
 	session->is_shut_out = r > 0;
-	return r;
-}
-
-/* Begins TRANSACTION. The session owns the account and its mailbox from then on. */
-static int begin_transaction(struct session *session, struct account *account,
-			     const char *mechanism)
-{
-	int r = open_mailbox(session, account);
-
 	if (r < 0) {
+		session->mailbox = mailbox_free(session->mailbox);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
-		r = session_reply_failure(session, r, "open the mailbox", account->mailbox);
+		r = reply_failure(session, r, "open the mailbox", account->mailbox);
 		auth_free(account);
 		return r;
 	}
@@ -215,19 +186,9 @@ static int begin_transaction(struct session *session, struct account *account,
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
-static int check_login(struct session *session, const struct login *login, struct account **ret,
-		       struct auth_report *ret_report)
-{
-	const struct settings *settings = session->settings;
-
-	if (login->has_certificate)
-		return auth_find(settings->users, settings->mailbox, login->user, ret, ret_report);
-	return auth_login(settings->users, settings->mailbox, login->user, login->password, ret,
-			  ret_report);
-}
-
 static int try_login(struct session *session, const struct login *login)
 {
+	const struct settings *settings = session->settings;
 	struct account *account = NULL;
 	struct auth_report report;
 	int r;
@@ -237,16 +198,19 @@ static int try_login(struct session *session, const struct login *login)
 	r = wait_for_source(session, login->user);
 	if (r < 0)
 		return r;
-	if (*login->problem)
+	if (login->problem)
 		return refuse_login(session, login, login->problem);
-	r = check_login(session, login, &account, &report);
+	r = login->has_certificate ?
+		    auth_find(settings->users, settings->mailbox, login->user, &account, &report) :
+		    auth_login(settings->users, settings->mailbox, login->user, login->password,
+			       &account, &report);
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
 		return refuse_login(session, login, report.refusal);
 	if (r < 0) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, login->user,
 				    "the account cannot be looked up");
-		return session_reply_account_failure(session, r, login->user);
+		return reply_account_failure(session, r, login->user);
 	}
 	return begin_transaction(session, account, login->mechanism);
 }
@@ -254,20 +218,19 @@ static int try_login(struct session *session, const struct login *login)
 int login_pass(struct session *session, const struct argument *argument)
 {
 	auto_free char *user = take_ptr(session->user); /* for this PASS only */
+	struct login login = { .mechanism = "PASS", .user = user, .password = argument->text };
+	const char *refusal = refuse_plaintext(session);
 
-	if (!login_is_plaintext_allowed(session))
-		return refuse_plaintext(session);
+	if (refusal)
+		return reply_err(session, "%s", refusal);
 	if (!user)
 		return reply_err(session, "send USER first");
-	return try_login(session, &(struct login){ .mechanism = "PASS",
-						   .user = user,
-						   .password = argument->text,
-						   .problem = "" });
+	return try_login(session, &login);
 }
 
 static int login_plain(struct session *session, const char *response, size_t octets)
 {
-	struct login login = { .mechanism = "PLAIN", .problem = "" };
+	struct login login = { .mechanism = "PLAIN" };
 	struct wire_plain plain;
 
 	if (wire_parse_plain(response, octets, &plain) < 0)
@@ -283,17 +246,14 @@ static int login_plain(struct session *session, const char *response, size_t oct
 static int login_external(struct session *session, const char *response, size_t octets)
 {
 	const char *const *name = transport_tls_stream(session->transport)->client_names;
-	struct login login = {
-		.mechanism = "EXTERNAL", .password = "", .problem = "", .has_certificate = true
-	};
+	struct login login = { .mechanism = "EXTERNAL", .password = "", .has_certificate = true };
 
 	if (memchr(response, '\0', octets))
 		return reply_err(session, "the response is no user name");
 	while (octets > 0 && *name && strcmp(*name, response) != 0)
 		name++;
 	login.user = *name ? *name : response;
-	if (!*name)
-		login.problem = "the certificate is somebody else's";
+	login.problem = *name ? NULL : "the certificate is somebody else's";
 	return try_login(session, &login);
 }
 
@@ -302,25 +262,31 @@ static int login_external(struct session *session, const char *response, size_t 
 /* Each mechanism needs one response from the client. */
 static const struct mechanism {
 	const char *name;
-	bool (*is_allowed)(const struct session *session);
-	int (*refuse)(struct session *session);
+	const char *(*refuse)(const struct session *session);
 	int (*login)(struct session *session, const char *response, size_t octets);
 } mechanisms[] = {
-	{ "PLAIN", login_is_plaintext_allowed, refuse_plaintext, login_plain }, /* RFC 4616 */
-	{ "EXTERNAL", is_external_allowed, refuse_external, login_external },	/* RFC 4422, A */
+	{ "PLAIN", refuse_plaintext, login_plain },	 /* RFC 4616 */
+	{ "EXTERNAL", refuse_external, login_external }, /* RFC 4422, A */
 };
 
-int login_put_sasl(struct session *session)
+int login_put_capabilities(struct session *session)
 {
 	char names[sizeof(" PLAIN EXTERNAL")] = "";
 	size_t octets = 0;
+	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
-		if (mechanisms[i].is_allowed(session))
+		if (!mechanisms[i].refuse(session))
 			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
 						   mechanisms[i].name);
 	}
-	return octets > 0 ? transport_put_line(session->transport, "SASL%s", names) : 0;
+	if (octets > 0)
+		r = transport_put_line(session->transport, "SASL%s", names);
+	if (r == 0 && !refuse_plaintext(session))
+		r = transport_put_line(session->transport, "USER");
+	if (r == 0 && is_tls_offered(session))
+		r = transport_put_line(session->transport, "STLS");
+	return r;
 }
 
 static int list_mechanisms(struct session *session)
@@ -328,19 +294,10 @@ static int list_mechanisms(struct session *session)
 	int r = reply_ok(session, "mechanisms follow");
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms) && r == 0; i++) {
-		if (mechanisms[i].is_allowed(session))
+		if (!mechanisms[i].refuse(session))
 			r = transport_put_line(session->transport, "%s", mechanisms[i].name);
 	}
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
-}
-
-static const struct mechanism *find_mechanism(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
-		if (strcasecmp(mechanisms[i].name, name) == 0)
-			return &mechanisms[i];
-	}
-	return NULL;
 }
 
 /* Decodes the response in place, answers and wipes it. */
@@ -376,14 +333,18 @@ static int ask_for_response(struct session *session, const struct mechanism *mec
 
 int login_auth(struct session *session, const struct argument *argument)
 {
-	const struct mechanism *mechanism = find_mechanism(argument->text);
+	const struct mechanism *mechanism = mechanisms, *end = mechanisms + ARRAY_SIZE(mechanisms);
+	const char *refusal;
 
 	if (*argument->text == '\0') /* Outlook asks so */
 		return list_mechanisms(session);
-	if (!mechanism)
+	while (mechanism < end && strcasecmp(mechanism->name, argument->text) != 0)
+		mechanism++;
+	if (mechanism == end)
 		return reply_err(session, "this mechanism is unknown here");
-	if (!mechanism->is_allowed(session))
-		return mechanism->refuse(session);
+	refusal = mechanism->refuse(session);
+	if (refusal)
+		return reply_err(session, "%s", refusal);
 	if (*argument->rest == '\0')
 		return ask_for_response(session, mechanism);
 	if (strcmp(argument->rest, "=") == 0) /* an empty one */

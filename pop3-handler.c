@@ -91,11 +91,10 @@ static int serve_client(struct service *service, const struct listener_session *
 	/* STLS can be refused, implicit TLS cannot. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
-	if (r >= 0 && session && session->refusal)
-		r = protocol_refuse(service->settings, service->tls, transport, session->refusal);
-	else if (r >= 0)
+	if (r >= 0)
 		r = protocol_serve(service->settings, service->tls, transport,
-				   session ? &session->slot_ref : NULL);
+				   session ? &session->slot_ref : NULL,
+				   session ? session->refusal : NULL);
 	transport_free(transport);
 	return r;
 }

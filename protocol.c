@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * One POP3 session. What the client says is not trusted, and never becomes a path: a unique-id is
- * looked up in the listing only. */
+ * What a client says is not trusted, and never becomes a path: only the listing has unique-ids. */
 #include "protocol.h"
 
 #include "auth.h"
@@ -15,16 +14,14 @@
 #include "session-log.h"
 #include "session.h"
 #include "settings.h"
-#include "transport.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
-#include <stdbool.h>
 #include <strings.h>
 
 #define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */
-#define MESSAGE_OCTETS 65536   /* of a message, read at once */
+#define BLANKS " \t"
+#define MESSAGE_OCTETS 65536 /* of a message, read at once */
 
 /* What a command's argument looks like. */
 enum argument_shape {
@@ -42,37 +39,31 @@ struct command {
 	unsigned states;
 	enum argument_shape shape;
 	command_handler *handler;
-	const char *capability; /* that CAPA lists for it; NULL: none */
+	const char *capability; /* that CAPA always lists for it; NULL: none */
 	unsigned flags;
 };
 
-enum {
-	CMD_SECRET = 1,	  /* the argument must not stay in memory */
-	CMD_CHANGES = 2,  /* refused if the mailbox is read-only */
-	CMD_IF_PLAIN = 4, /* CAPA lists it where the client may log in with a password, */
-	CMD_IF_STLS = 8,  /* or may begin TLS */
-};
+/* The argument must not stay in memory; the command is refused if the mailbox is read-only. */
+enum { CMD_SECRET = 1, CMD_CHANGES = 2 };
 
 /* ---- Any state ---- */
 
-static int cmd_noop(struct session *session, const struct argument *argument)
+static int cmd_noop(struct session *session, NO_ARGUMENT)
 {
-	(void)argument;
 	return reply_ok(session, "nothing done");
 }
 
 /* QUIT where there is nothing to commit. */
-static int cmd_leave(struct session *session, const struct argument *argument)
+static int cmd_leave(struct session *session, NO_ARGUMENT)
 {
-	(void)argument;
 	session_enter(session, IN_END);
 	return reply_ok(session, "goodbye");
 }
 
 /* ---- TRANSACTION: what is there ---- */
 
-/* Learns all sizes, so that nothing can fail when they are told. Returns 1; or, if a failure was
- * answered, what the reply returned: 0 or less. */
+/* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (0 or < 0).
+ */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -87,20 +78,19 @@ static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret
 		if (r == -ENOENT)
 			continue;
 		if (r < 0)
-			return session_reply_message_failure(session, r, "read the message", i);
+			return reply_message_failure(session, r, "read the message", i);
 		(*ret_count)++;
 		*ret_octets += octets;
 	}
 	return 1;
 }
 
-static int cmd_stat(struct session *session, const struct argument *argument)
+static int cmd_stat(struct session *session, NO_ARGUMENT)
 {
 	size_t count;
 	uint64_t octets;
 	int r = measure_all(session, &count, &octets);
 
-	(void)argument;
 	return r > 0 ? reply_ok(session, "%zu %" PRIu64, count, octets) : r;
 }
 
@@ -141,8 +131,8 @@ static int cmd_list(struct session *session, const struct argument *argument)
 	if (argument->has_message) {
 		r = mailbox_size(session->mailbox, argument->index, &octets);
 		if (r < 0)
-			return session_reply_message_failure(session, r, "read the message",
-							     argument->index);
+			return reply_message_failure(session, r, "read the message",
+						     argument->index);
 		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
 	}
 	r = measure_all(session, &count, &octets);
@@ -165,7 +155,7 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 	if (argument->has_message) {
 		if (!mailbox_has(session->mailbox, argument->index))
-			return session_reply_message_failure(session, -ENOENT, "", argument->index);
+			return reply_message_failure(session, -ENOENT, "", argument->index);
 		mailbox_unique_id(session->mailbox, argument->index, unique_id);
 		return reply_ok(session, "%zu %s", argument->index + 1, unique_id);
 	}
@@ -202,8 +192,8 @@ static ssize_t read_octets(struct session *session, struct mailbox_message *mess
 				 -ENOMEM;
 }
 
-/* A message that cannot be read to its end: after +OK only the end of the connection can tell the
- * client. Returns -EIO: the file system's error could mean something else of a connection. */
+/* A message cannot be read to its end: after +OK only the connection's end can tell the client.
+ * Returns -EIO: of a connection, the file system's error could mean something else. */
 static int break_off(struct session *session, int error, size_t index)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
@@ -221,8 +211,8 @@ static void note_retrieved(struct session *session, size_t index,
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
-	session->sums.retrieved++;
-	session->sums.retrieved_octets += octets;
+	session->retrieved++;
+	session->retrieved_octets += octets;
 	if (!mailbox_note_retrieved(session->mailbox, index, message, octets))
 		return;
 	mailbox_unique_id(session->mailbox, index, unique_id);
@@ -240,10 +230,10 @@ static int send_message(struct session *session, size_t index, struct wire_top *
 	int r = mailbox_message_open(session->mailbox, index, &message);
 
 	if (r < 0)
-		return session_reply_message_failure(session, r, "open the message", index);
+		return reply_message_failure(session, r, "open the message", index);
 	n = read_octets(session, &message); /* before anything is promised */
 	if (n < 0)
-		return session_reply_message_failure(session, (int)n, "read the message", index);
+		return reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
 	while (n > 0 && r == 0) {
 		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
@@ -280,8 +270,7 @@ static int cmd_dele(struct session *session, const struct argument *argument)
 	int r = mailbox_mark(session->mailbox, argument->index);
 
 	if (r < 0)
-		return session_reply_message_failure(session, r, "mark the message",
-						     argument->index);
+		return reply_message_failure(session, r, "mark the message", argument->index);
 	return reply_ok(session, "message %zu is marked as deleted", argument->index + 1);
 }
 
@@ -290,15 +279,13 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	int r = mailbox_delete(session->mailbox, argument->index);
 
 	if (r < 0)
-		return session_reply_message_failure(session, r, "delete the message",
-						     argument->index);
-	session->sums.deleted += session_log_deletions(session);
+		return reply_message_failure(session, r, "delete the message", argument->index);
+	session->deleted += session_log_deletions(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
-static int cmd_rset(struct session *session, const struct argument *argument)
+static int cmd_rset(struct session *session, NO_ARGUMENT)
 {
-	(void)argument;
 	mailbox_unmark_all(session->mailbox);
 	return reply_ok(session, "no message is marked as deleted");
 }
@@ -306,104 +293,87 @@ static int cmd_rset(struct session *session, const struct argument *argument)
 /* ---- The commit, sleep and waking up ---- */
 
 /* Deletes what is marked, then marks retrieved messages as seen: if that fails, it is logged, but
- * no -ERR. Returns 0, or a failure that has been logged. */
-static int commit(struct session *session, size_t *ret_deleted)
+ * no -ERR. Returns 1; or, after a failure, what its reply returned: 0 or less. */
+static int commit(struct session *session)
 {
 	const char *mailbox = session->account->mailbox;
 	int r = mailbox_commit(session->mailbox);
+	size_t deleted = session_log_deletions(session);
 
-	*ret_deleted = session_log_deletions(session);
-	session->sums.deleted += *ret_deleted;
+	session->deleted += deleted;
 	if (r < 0) {
 		log_error("cannot delete the marked messages of %s, %zu are gone: %s",
-			  log_quote(mailbox), *ret_deleted, strerror(-r));
-		return r;
+			  log_quote(mailbox), deleted, strerror(-r));
+		if (deleted > 0)
+			return reply_paid_err(session,
+					      "%s cannot delete all marked messages: %zu are gone",
+					      session_response_code(r), deleted);
+		return reply_paid_err(session, "%s cannot delete the marked messages: none is gone",
+				      session_response_code(r));
 	}
 	session_log_records(mailbox, mailbox_report(session->mailbox));
 	r = session->settings->keep_new ? 0 : mailbox_mark_seen(session->mailbox);
 	if (r < 0)
 		log_warning("cannot mark messages of %s as seen: %s", log_quote(mailbox),
 			    strerror(-r));
-	return 0;
-}
-
-static int reply_commit(struct session *session, int error, size_t deleted, const char *good)
-{
-	if (error == 0)
-		return reply_ok(session, "%s", good);
-	if (deleted == 0)
-		return reply_paid_err(session, "%s cannot delete the marked messages: none is gone",
-				      session_response_code(error));
-	return reply_paid_err(session, "%s cannot delete all marked messages: %zu are gone",
-			      session_response_code(error), deleted);
+	return 1;
 }
 
 /* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply. */
-static int cmd_update(struct session *session, const struct argument *argument)
+static int cmd_update(struct session *session, NO_ARGUMENT)
 {
-	size_t deleted;
-	int r = commit(session, &deleted);
+	int r = commit(session);
 
-	(void)argument;
 	mailbox_close(session->mailbox);
 	session_enter(session, IN_END);
-	return reply_commit(session, r, deleted, "goodbye");
+	return r > 0 ? reply_ok(session, "goodbye") : r;
 }
 
-/* Gives back memory for hours of sleep: the first time, and after messages were sent. */
-static void shrink(struct session *session)
-{
-	if (!session->octets && session->sums.sleeps > 0)
-		return;
-	free(take_ptr(session->octets));
-	transport_shrink(session->transport);
-	(void)malloc_trim(0);
-}
-
-static int cmd_slee(struct session *session, const struct argument *argument)
+static int cmd_slee(struct session *session, NO_ARGUMENT)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
-	size_t deleted;
 	int r;
 
-	(void)argument;
 	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
 		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
 			    log_quote(session->account->user), transport_peer(session->transport),
 			    max);
 		return reply_paid_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
-	r = commit(session, &deleted);
-	if (r == 0) {
-		mailbox_close(session->mailbox);
-		shrink(session);
-		session->sums.sleeps++;
-		session_enter(session, IN_SLEEP);
-	} else {
+	r = commit(session);
+	if (r <= 0) {
 		scoreboard_note_wake(session->slot_ref);
+		return r;
 	}
-	return reply_commit(session, r, deleted, "asleep");
+	mailbox_close(session->mailbox);
+	/* Gives back memory for hours: the first time, and after messages were sent. */
+	if (session->octets || session->sleeps == 0) {
+		free(take_ptr(session->octets));
+		transport_shrink(session->transport);
+		(void)malloc_trim(0);
+	}
+	session->sleeps++;
+	session_enter(session, IN_SLEEP);
+	return reply_ok(session, "asleep");
 }
 
-static int cmd_wake(struct session *session, const struct argument *argument)
+static int cmd_wake(struct session *session, NO_ARGUMENT)
 {
 	const struct settings *settings = session->settings;
 	struct auth_report report;
 	bool has_new;
 	int r = auth_check_again(settings->users, settings->mailbox, session->account, &report);
 
-	(void)argument;
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
 		return reply_err(session, "[AUTH] the account is not as it was at login");
 	if (r < 0)
-		return session_reply_account_failure(session, r, session->account->user);
+		return reply_account_failure(session, r, session->account->user);
 	r = mailbox_wake(session->mailbox, &has_new);
 	if (r == -EACCES && session->is_shut_out)
 		return reply_paid_err(session, "[SYS/TEMP] the mailbox is new: log in again");
 	if (r < 0)
-		return session_reply_failure(session, r, "open the mailbox",
-					     session->account->mailbox);
+		return reply_failure(session, r, "open the mailbox", session->account->mailbox);
 	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
 	scoreboard_note_wake(session->slot_ref);
 	session_enter(session, IN_TRANSACTION);
@@ -420,9 +390,9 @@ static const struct command commands[] = {
 	/* name   valid in                   argument       handler     capability   flags */
 	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   NULL,        0 },
 	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_auth, NULL,        0 },
-	{ "USER", IN_AUTH,                   ARG_WORD,      login_user, "USER",      CMD_IF_PLAIN },
+	{ "USER", IN_AUTH,                   ARG_WORD,      login_user, NULL,        0 },
 	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_pass, NULL,        CMD_SECRET },
-	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, "STLS",      CMD_IF_STLS },
+	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, NULL,        0 },
 	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,        0 },
 	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   NULL,        0 },
 	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   NULL,        0 },
@@ -439,38 +409,26 @@ static const struct command commands[] = {
 };
 /* clang-format on */
 
-static bool is_offered(const struct session *session, const struct command *command)
-{
-	return command->capability &&
-	       (!(command->flags & CMD_IF_PLAIN) || login_is_plaintext_allowed(session)) &&
-	       (!(command->flags & CMD_IF_STLS) || login_is_tls_offered(session));
-}
-
 /* CAPA (RFC 2449 section 5), the same in all states. */
-static int cmd_capa(struct session *session, const struct argument *argument)
+static int cmd_capa(struct session *session, NO_ARGUMENT)
 {
-	static const char *const others[] = { "RESP-CODES",
-					      "AUTH-RESP-CODE",
-					      "PIPELINING",
-					      "EXPIRE NEVER",
-					      "SLEEPING",
-					      "UID-PARAM",
-					      "IMPLEMENTATION pop3-handler" };
+	static const char others[] =
+		"RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nSLEEPING\r\n"
+		"UID-PARAM\r\nIMPLEMENTATION pop3-handler";
 	int r = reply_ok(session, "capabilities follow");
 
-	(void)argument;
 	if (r == 0)
-		r = login_put_sasl(session);
+		r = login_put_capabilities(session);
 	for (size_t i = 0; i < ARRAY_SIZE(commands) && r == 0; i++) {
-		if (is_offered(session, &commands[i]))
+		if (commands[i].capability)
 			r = transport_put_line(session->transport, "%s", commands[i].capability);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(others) && r == 0; i++)
-		r = transport_put_line(session->transport, "%s", others[i]);
+	if (r == 0)
+		r = transport_put_text(session->transport, others, sizeof(others) - 1);
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
 }
 
-/* Finds the row for a name that is valid in one of some states. */
+/* Finds the row of a name in some states. */
 static const struct command *find_command(const char *name, unsigned states)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -479,8 +437,6 @@ static const struct command *find_command(const char *name, unsigned states)
 	}
 	return NULL;
 }
-
-#define BLANKS " \t"
 
 /* Cuts a word off a text, in place. Returns what follows the blank after it. */
 static char *cut_word(char *text)
@@ -561,13 +517,10 @@ static int serve_line(struct session *session, char *line, size_t octets)
 	int r;
 
 	if (!command) {
-		bool is_known = find_command(line, IN_AUTH | IN_TRANSACTION | IN_SLEEP) != NULL;
-
-		r = reply_paid_err(session, "%s",
-				   is_known ? "this command is not valid in this state" :
-					      "unknown command");
+		problem = find_command(line, ~0U) ? "this command is not valid in this state" :
+						    "unknown command";
 		explicit_bzero(line, octets); /* it may be a PASS, too */
-		return r;
+		return reply_paid_err(session, "%s", problem);
 	}
 	if ((command->flags & CMD_CHANGES) && session_is_read_only(session, session->account))
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
@@ -597,39 +550,31 @@ static int serve_command(struct session *session)
 	return r < 0 ? r : serve_line(session, line, octets);
 }
 
-static int greet(struct session *session)
+static int greet(struct session *session, const char *refusal)
 {
+	int r = 0;
+
 	session_enter(session, IN_AUTH);
-	return session->settings->tls == TLS_IMPLICIT ? login_start_implicit_tls(session) : 0;
-}
-
-int protocol_refuse(const struct settings *settings, struct tls *tls, struct transport *transport,
-		    const char *reason)
-{
-	struct session session = { .settings = settings, .tls = tls, .transport = transport };
-	int r = greet(&session);
-
-	if (r == 0)
-		r = reply_err(&session, "[SYS/TEMP] %s", reason);
-	return r == 0 ? transport_finish(transport) : r;
+	if (session->settings->tls == TLS_IMPLICIT)
+		r = login_start_implicit_tls(session);
+	if (r < 0)
+		return r;
+	return refusal ? reply_err(session, "[SYS/TEMP] %s", refusal) :
+			 reply_ok(session, "pop3-handler ready");
 }
 
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_slot_ref *slot_ref)
+		   const struct scoreboard_slot_ref *slot_ref, const char *refusal)
 {
 	struct session session = {
-		.settings = settings,
-		.tls = tls,
-		.transport = transport,
-		.slot_ref = slot_ref,
+		.settings = settings, .tls = tls, .transport = transport, .slot_ref = slot_ref
 	};
 	int r;
 
-	session_log_begin(&session);
-	r = greet(&session);
-	if (r == 0)
-		r = reply_ok(&session, "pop3-handler ready");
-	while (r == 0 && session.state != IN_END) {
+	if (!refusal)
+		session_log_begin(&session);
+	r = greet(&session, refusal);
+	while (r == 0 && !refusal && session.state != IN_END) {
 		r = serve_command(&session);
 		sandbox_log_refusal();
 	}
@@ -641,7 +586,8 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 				   "-ERR [SYS/TEMP] too many clients log in, try again later\r\n");
 	if (r == 0)
 		r = transport_finish(transport);
-	session_log_end(&session, session.state == IN_END ? 0 : r);
+	if (!refusal)
+		session_log_end(&session, session.state == IN_END ? 0 : r);
 	(void)auth_free(session.account);
 	free(session.user);
 	free(session.octets);

@@ -9,13 +9,9 @@ struct settings;
 struct tls;
 struct transport;
 
-/* Serves a session from the greeting, or the handshake before it, to its end. `tls` is NULL if
- * settings->tls is TLS_OFF, `slot_ref` if there is no listener. Returns 0 after QUIT or too many
- * mistakes, and otherwise why it could not go on: as transport.h says, or -EIO if a message could
- * not be read to its end. It has been logged. */
+/* Serves a session from the greeting, or the handshake before it, to its end; or only tells it a
+ * `refusal`, unless that is NULL. `tls` is NULL if settings->tls is TLS_OFF, `slot_ref` if there is
+ * no listener. Returns 0 after QUIT or too many mistakes, and otherwise why it could not go on,
+ * which has been logged: as transport.h says, or -EIO if a message could not be read to its end. */
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_slot_ref *slot_ref);
-
-/* Tells a client that it cannot be served now, and why, instead of the greeting. */
-int protocol_refuse(const struct settings *settings, struct tls *tls, struct transport *transport,
-		    const char *reason);
+		   const struct scoreboard_slot_ref *slot_ref, const char *refusal);

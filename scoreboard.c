@@ -12,10 +12,9 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-/* Failures are forgotten after this time without a new one: nobody is shut out for good. */
-#define FORGET_S 300
-#define ATTEMPTS 8	  /* that are told apart: enough for the longest delay */
-#define ACCOUNT_ROWS 4096 /* accounts that share one are told apart by their attempts */
+#define PASSWORD_MASK UINT64_C(0xffff) /* of a digest: too few bits to find out the password */
+#define FORGET_S 300		       /* without a new failure: nobody is shut out for good */
+#define ATTEMPTS 8		       /* that are told apart: enough for the longest delay */
 
 struct slots {
 	_Atomic uint32_t lost_lines;
@@ -35,14 +34,12 @@ struct failure_row {
 };
 
 struct failure_table {
-	uint64_t key; /* of digests */
-	struct failure_row rows[];
+	uint64_t key;				     /* of digests */
+	struct failure_row rows[SCOREBOARD_SOURCES]; /* accounts share them: attempts tell which */
 };
 
 /* Where many users have one source, that of a trusted network, failures count by account. */
 enum { OF_SOURCES, OF_ACCOUNTS, TABLES };
-
-static const size_t rows_of_tables[TABLES] = { SCOREBOARD_SOURCES, ACCOUNT_ROWS };
 
 struct scoreboard {
 	struct slots *slots;
@@ -50,11 +47,6 @@ struct scoreboard {
 };
 
 /* ---- For the listener ---- */
-
-static size_t table_octets(size_t table)
-{
-	return sizeof(struct failure_table) + rows_of_tables[table] * sizeof(struct failure_row);
-}
 
 static void *map_shared(size_t octets)
 {
@@ -67,7 +59,7 @@ static void *map_shared(size_t octets)
 static void unmap_table(struct scoreboard *scoreboard, size_t table)
 {
 	if (scoreboard->tables[table])
-		(void)munmap(take_ptr(scoreboard->tables[table]), table_octets(table));
+		(void)munmap(take_ptr(scoreboard->tables[table]), sizeof(struct failure_table));
 }
 
 int scoreboard_new(struct scoreboard **ret)
@@ -76,7 +68,7 @@ int scoreboard_new(struct scoreboard **ret)
 	bool is_good = scoreboard && (scoreboard->slots = map_shared(sizeof(struct slots)));
 
 	for (size_t i = 0; i < TABLES && is_good; i++) {
-		scoreboard->tables[i] = map_shared(table_octets(i));
+		scoreboard->tables[i] = map_shared(sizeof(struct failure_table));
 		is_good = scoreboard->tables[i] &&
 			  getrandom(&scoreboard->tables[i]->key, sizeof(uint64_t), 0) > 0;
 	}
@@ -98,8 +90,7 @@ void scoreboard_begin(struct scoreboard *scoreboard, size_t slot)
 {
 	struct slots *slots = scoreboard->slots;
 
-	slots->slots[slot].user = 0;
-	slots->slots[slot].state = SCOREBOARD_BEFORE_LOGIN;
+	slots->slots[slot] = (struct scoreboard_slot){ .state = SCOREBOARD_BEFORE_LOGIN };
 	if (slots->end <= slot)
 		slots->end = slot + 1;
 }
@@ -125,13 +116,6 @@ bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot)
 static bool has_failures(const struct failure_row *row)
 {
 	return row->failures > 0 && util_now_s() - row->last_s < FORGET_S;
-}
-
-static void forget_failures(struct failure_row *row)
-{
-	row->failures = 0;
-	for (size_t i = 0; i < ATTEMPTS; i++)
-		row->attempts[i] = 0;
 }
 
 bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source)
@@ -176,46 +160,45 @@ static uint64_t digest_user(uint64_t key, const char *name)
 	return digest;
 }
 
-#define PASSWORD_BITS 16 /* of a digest: too few to find out the password */
-#define PASSWORD_MASK ((UINT64_C(1) << PASSWORD_BITS) - 1)
-
 /* What tells a failed attempt from others: digests of the user name, and of both. */
-static uint64_t digest_attempt(uint64_t key, const char *user, const char *password)
+static uint64_t digest_attempt(uint64_t user_digest, const char *password)
 {
 	unsigned char digest[DIGEST_OCTETS] = { 0 };
-	uint64_t user_digest = digest_user(key, user);
 	auto_wipe char *text = NULL;
 
-	if (asprintf(&text, "%" PRIx64 " %" PRIx64 " %s", key, user_digest, password) > 0)
+	if (asprintf(&text, "%" PRIx64 " %s", user_digest, password) > 0)
 		digest_make(text, strlen(text), digest);
 	return (user_digest & ~PASSWORD_MASK) | (uint64_t)digest[0] << 8 | digest[1];
 }
 
-/* The row where a user's failures count, and the key of its table. NULL: there is no listener. */
+/* The row where a user's failures count, and the user's digest. NULL: there is no listener. */
 static struct failure_row *find_row(const struct scoreboard_slot_ref *slot_ref, const char *user,
-				    uint64_t *ret_key)
+				    uint64_t *ret_digest)
 {
 	struct failure_table *table;
 
 	if (!slot_ref)
 		return NULL;
 	table = slot_ref->scoreboard->tables[slot_ref->is_trusted ? OF_ACCOUNTS : OF_SOURCES];
-	*ret_key = table->key;
-	return &table->rows[slot_ref->is_trusted ? digest_user(table->key, user) % ACCOUNT_ROWS :
+	*ret_digest = digest_user(table->key, user);
+	return &table->rows[slot_ref->is_trusted ? *ret_digest % SCOREBOARD_SOURCES :
 						   slot_ref->source];
 }
 
 void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
 			     const char *password)
 {
-	uint64_t key, attempt;
-	struct failure_row *row = find_row(slot_ref, user, &key);
+	uint64_t digest, attempt;
+	struct failure_row *row = find_row(slot_ref, user, &digest);
 
 	if (!row)
 		return;
-	if (!has_failures(row))
-		forget_failures(row);
-	attempt = digest_attempt(key, user, password);
+	if (!has_failures(row)) {
+		row->failures = 0;
+		for (size_t i = 0; i < ATTEMPTS; i++)
+			row->attempts[i] = 0;
+	}
+	attempt = digest_attempt(digest, password);
 	for (size_t i = 0; i < ATTEMPTS; i++) {
 		if (row->attempts[i] == attempt)
 			return;
@@ -244,12 +227,12 @@ static uint32_t count_attempts(struct failure_row *row, uint64_t user_digest, bo
 unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user,
 			   unsigned penalty_s, unsigned max_s)
 {
-	uint64_t key;
-	struct failure_row *row = find_row(slot_ref, user, &key);
+	uint64_t digest;
+	struct failure_row *row = find_row(slot_ref, user, &digest);
 	uint32_t failures = row && has_failures(row) ? row->failures : 0;
 
 	if (failures > 0 && slot_ref->is_trusted)
-		failures = count_attempts(row, digest_user(key, user), false);
+		failures = count_attempts(row, digest, false);
 	if (failures < SCOREBOARD_FREE_FAILURES || penalty_s == 0)
 		return 0;
 	for (; failures > SCOREBOARD_FREE_FAILURES && penalty_s < max_s; failures--)
@@ -261,15 +244,15 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
-	uint64_t key;
-	struct failure_row *row = find_row(slot_ref, user, &key);
+	uint64_t digest;
+	struct failure_row *row = find_row(slot_ref, user, &digest);
 
 	if (!row)
 		return;
 	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest_user(0, user);
 	scoreboard_note_wake(slot_ref);
 	if (row->failures > 0)
-		row->failures -= count_attempts(row, digest_user(key, user), true);
+		row->failures -= count_attempts(row, digest, true);
 	log_limit(NULL);
 	for (size_t i = 0; i < TABLES; i++)
 		unmap_table(slot_ref->scoreboard, i);
@@ -281,25 +264,22 @@ bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)
 	       scoreboard_state(slot_ref->scoreboard, slot_ref->slot) == SCOREBOARD_EVICTED;
 }
 
-static unsigned count_sleeping(const struct slots *slots, uint64_t user)
-{
-	unsigned count = 0;
-
-	for (size_t i = 0; i < slots->end && i < SCOREBOARD_SLOTS; i++)
-		count += slots->slots[i].state == SCOREBOARD_ASLEEP && slots->slots[i].user == user;
-	return count;
-}
-
 /* Counts itself: of two sessions at once both may be refused, but never both let in. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
+	struct slots *all;
 	struct scoreboard_slot *slot;
+	unsigned asleep = 0;
 
 	if (!slot_ref)
 		return 0;
-	slot = &slot_ref->scoreboard->slots->slots[slot_ref->slot];
+	all = slot_ref->scoreboard->slots;
+	slot = &all->slots[slot_ref->slot];
 	slot->state = SCOREBOARD_ASLEEP;
-	if (count_sleeping(slot_ref->scoreboard->slots, slot->user) <= max)
+	for (size_t i = 0; i < all->end && i < SCOREBOARD_SLOTS; i++)
+		asleep += all->slots[i].state == SCOREBOARD_ASLEEP &&
+			  all->slots[i].user == slot->user;
+	if (asleep <= max)
 		return 0;
 	slot->state = SCOREBOARD_AWAKE;
 	return -EDQUOT;

@@ -14,11 +14,8 @@
 struct log_quota;
 
 #define SCOREBOARD_SLOTS 65664
-/* Those connected, and some more that are remembered for their failures. */
-#define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4096)
-
-/* Failures in a row that a user trying passwords may make. */
-#define SCOREBOARD_FREE_FAILURES 3
+#define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4096) /* with some that had failures */
+#define SCOREBOARD_FREE_FAILURES 3 /* in a row that a user trying passwords may make */
 
 enum scoreboard_state {
 	SCOREBOARD_FREE,
@@ -56,19 +53,18 @@ _Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard);
 
 /* ---- For a session ---- */
 
-/* A session's slot; without one (NULL) the functions below do nothing. */
+/* A session's slot. Without a listener it is NULL, and the functions below do nothing. */
 struct scoreboard_slot_ref {
 	struct scoreboard *scoreboard;
 	size_t slot, source;
 	bool is_trusted; /* its source: failures count for the account alone */
 };
 
-/* Unmaps what is for sessions of the other kind, trusted or not. Returns the quota of the source's
- * log lines; NULL: there is none. */
+/* Unmaps what sessions of the other kind need, trusted or not. Returns its lines' quota, or NULL.
+ */
 struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that a login of `user` has failed. The same password again for the same user
- * is one failure. */
+/* Notes that a login has failed. The same password again for the same user is one failure. */
 void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
 			     const char *password);
 
@@ -77,13 +73,11 @@ void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const c
 unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user,
 			   unsigned penalty_s, unsigned max_s);
 
-/* Notes that `user` has logged in: forgets that user's failures, and unmaps what is about sources.
- */
+/* Notes a login: forgets the user's failures, and unmaps what is about sources. */
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user);
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that the session falls asleep or wakes up. Returns 0, or -EDQUOT if `max` sessions of its
- * user sleep already. */
+/* Notes that it falls asleep (-EDQUOT: it may not, `max` of its user do already) or wakes up. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max);
 void scoreboard_note_wake(const struct scoreboard_slot_ref *slot_ref);

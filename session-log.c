@@ -11,7 +11,6 @@
 #include "settings.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <sys/random.h>
 
 void session_log_begin(struct session *session)
@@ -19,15 +18,15 @@ void session_log_begin(struct session *session)
 	uint64_t id = 0;
 	char text[sizeof("0123456789abcdef")];
 
-	session->sums = (struct session_sums){ .start_ms = util_now_ms() };
+	session->start_ms = util_now_ms();
 	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
-		id = (uint64_t)session->sums.start_ms; /* it is for the log only */
+		id = (uint64_t)session->start_ms; /* it is for the log only */
 	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
-	log_about(LOG_SUBJECT_SESSION, text);
-	log_about(LOG_SUBJECT_PEER, transport_peer(session->transport));
+	log_about("POP3_SESSION", text);
+	log_about("POP3_PEER", transport_peer(session->transport));
 }
 
-void session_log_tls(const struct session *session, int error)
+int session_log_tls(const struct session *session, int error)
 {
 	const struct stream *tls = transport_tls_stream(session->transport);
 	const char *peer = transport_peer(session->transport);
@@ -38,12 +37,13 @@ void session_log_tls(const struct session *session, int error)
 
 		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s", peer,
 			  reason);
-		return;
+		return error;
 	}
-	log_about(LOG_SUBJECT_TLS, tls->tls_version);
+	log_about("POP3_TLS", tls->tls_version);
 	if (tls->tls_problem)
 		log_warning("the client certificate of %s is not accepted: %s", peer,
 			    tls->tls_problem);
+	return error;
 }
 
 static const char *describe_tls(const struct session *session)
@@ -58,7 +58,7 @@ void session_log_login(const struct session *session, const char *mechanism)
 	const struct log_field fields[] = { { "POP3_MECHANISM", mechanism }, { 0 } };
 	const char *user = session->account->user;
 
-	log_about(LOG_SUBJECT_USER, user);
+	log_about("POP3_USER", user);
 	log_event(LOG_EVENT_LOGIN, fields, "login of %s from %s accepted: %s, %s, %zu messages",
 		  log_quote(user), transport_peer(session->transport), mechanism,
 		  describe_tls(session), mailbox_count(session->mailbox));
@@ -91,35 +91,31 @@ size_t session_log_deletions(const struct session *session)
 	return count;
 }
 
-static const char *describe_end(int error)
+static const char *describe_end(const struct session *session, int error)
 {
-	switch (error) {
-	case 0:
-		return "QUIT";
-	case -EPIPE:
-		return "the client closed the connection";
-	case -ECONNRESET:
-		return "the connection was reset";
-	case -ETIMEDOUT:
-		return "timed out";
-	case -EPROTO:
-		return "broken TLS";
-	case -ECANCELED:
-		return "the service stops";
-	default:
-		return strerror(-error);
-	}
+	static const char *const texts[] = {
+		[0] = "QUIT",
+		[EPIPE] = "the client closed the connection",
+		[ECONNRESET] = "the connection was reset",
+		[ETIMEDOUT] = "timed out",
+		[EPROTO] = "broken TLS",
+		[ECANCELED] = "the service stops",
+	};
+
+	if (session->failed_logins == SESSION_FAILED_LOGINS_MAX ||
+	    session->bad_commands >= SESSION_BAD_COMMANDS_MAX)
+		return "too many mistakes";
+	if (scoreboard_is_evicted(session->slot_ref))
+		return "max-logins or max-sessions is reached";
+	return (size_t)-error < ARRAY_SIZE(texts) && texts[-error] ? texts[-error] :
+								     strerror(-error);
 }
 
 void session_log_end(const struct session *session, int error)
 {
-	const struct session_sums *sums = &session->sums;
-	const char *reason = session->is_hung_up ? "too many mistakes" :
-			     scoreboard_is_evicted(session->slot_ref) ?
-						   "max-logins or max-sessions is reached" :
-						   describe_end(error);
+	const char *reason = describe_end(session, error);
 	const char *peer = transport_peer(session->transport);
-	int64_t ms = util_now_ms() - sums->start_ms;
+	int64_t ms = util_now_ms() - session->start_ms;
 	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];
 	const struct log_field fields[] = {
 		{ "POP3_REASON", reason },
@@ -131,10 +127,10 @@ void session_log_end(const struct session *session, int error)
 		{ 0 },
 	};
 
-	(void)snprintf(retrieved, sizeof(retrieved), "%" PRIu64, sums->retrieved);
-	(void)snprintf(octets, sizeof(octets), "%" PRIu64, sums->retrieved_octets);
-	(void)snprintf(deleted, sizeof(deleted), "%" PRIu64, sums->deleted);
-	(void)snprintf(sleeps, sizeof(sleeps), "%" PRIu64, sums->sleeps);
+	(void)snprintf(retrieved, sizeof(retrieved), "%" PRIu64, session->retrieved);
+	(void)snprintf(octets, sizeof(octets), "%" PRIu64, session->retrieved_octets);
+	(void)snprintf(deleted, sizeof(deleted), "%" PRIu64, session->deleted);
+	(void)snprintf(sleeps, sizeof(sleeps), "%" PRIu64, session->sleeps);
 	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
 	(void)log_report_omitted(NULL, peer);
 	if (session->account)

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: ISC
  *
- * The log lines of a session that pop3-handler(8) documents, and those about the passwd-file and
- * the mailbox. */
+ * The log lines of a session that pop3-handler(8) documents, of the passwd-file and the mailbox. */
 #pragma once
 
 #include "log.h"
-
-#include <stddef.h>
 
 struct auth_report;
 struct mailbox_report;
@@ -15,11 +12,10 @@ struct session;
 /* Begins to count what the session does, and gives it an id in the log. */
 void session_log_begin(struct session *session);
 
-/* A handshake, with what transport_start_tls() returned. */
-void session_log_tls(const struct session *session, int error);
+/* A handshake. Returns `error`: what transport_start_tls() returned. */
+int session_log_tls(const struct session *session, int error);
 
-/* A login with a mechanism; one that was refused (LOG_EVENT_LOGIN_REFUSED or _FAILED), where `user`
- * is the name that the client gave. */
+/* A login; one that was refused (LOG_EVENT_LOGIN_REFUSED or _FAILED), of `user` as given. */
 void session_log_login(const struct session *session, const char *mechanism);
 void session_log_refusal(const struct session *session, enum log_event event, const char *user,
 			 const char *reason);

@@ -10,49 +10,34 @@
 #include "mailbox.h"
 #include "settings.h"
 
-#include <errno.h>
-#include <string.h>
-
 const char *session_response_code(int error)
 {
-	switch (error) {
-	case -EBUSY:
-		return "[IN-USE]";
-	case -EACCES:
-	case -EPERM:
-	case -EROFS:
-	case -ENOTDIR:
-	case -ELOOP:
-	case -EINVAL:
-	case -ENXIO:
-	case -ENAMETOOLONG:
-	case -EBADMSG: /* of tls.h */
-		return "[SYS/PERM]";
-	default:
-		return "[SYS/TEMP]";
+	static const int permanent[] = { EACCES, EPERM, EROFS,	      ENOTDIR, ELOOP,
+					 EINVAL, ENXIO, ENAMETOOLONG, EBADMSG /* of tls.h */ };
+
+	for (size_t i = 0; i < ARRAY_SIZE(permanent); i++) {
+		if (error == -permanent[i])
+			return "[SYS/PERM]";
 	}
+	return error == -EBUSY ? "[IN-USE]" : "[SYS/TEMP]";
 }
 
-/* Bad commands in a row that end a session. Each waits longer than the one before it, but for the
- * first few: a client may try what we do not know. */
-#define BAD_COMMANDS_MAX 20
-#define BAD_COMMANDS_FREE 10
+#define BAD_COMMANDS_FREE 10 /* of waits: a client may try what we do not know */
 
 int session_pay(struct session *session)
 {
 	unsigned paid = ++session->bad_commands;
+	int64_t unit_ms = INT64_C(50) * session->settings->login_penalty_s;
 
-	if (session->bad_commands >= BAD_COMMANDS_MAX)
-		session_hang_up(session);
+	if (paid >= SESSION_BAD_COMMANDS_MAX)
+		session_enter(session, IN_END);
 	if (paid <= BAD_COMMANDS_FREE)
 		return 0;
 	/* A twentieth of what a failed login waits, twice, three times ... */
-	return transport_pause(session->transport, INT64_C(50) *
-							   session->settings->login_penalty_s *
-							   (paid - BAD_COMMANDS_FREE));
+	return transport_pause(session->transport, unit_ms * (paid - BAD_COMMANDS_FREE));
 }
 
-int session_reply_failure(struct session *session, int error, const char *what, const char *which)
+int reply_failure(struct session *session, int error, const char *what, const char *which)
 {
 	const char *code = session_response_code(error);
 
@@ -65,18 +50,17 @@ int session_reply_failure(struct session *session, int error, const char *what, 
 			      error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
 
-int session_reply_message_failure(struct session *session, int error, const char *what,
-				  size_t index)
+int reply_message_failure(struct session *session, int error, const char *what, size_t index)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 
 	if (error == -ENOENT)
 		return reply_err(session, "message %zu is gone", index + 1);
 	mailbox_unique_id(session->mailbox, index, unique_id);
-	return session_reply_failure(session, error, what, unique_id);
+	return reply_failure(session, error, what, unique_id);
 }
 
-int session_reply_account_failure(struct session *session, int error, const char *user)
+int reply_account_failure(struct session *session, int error, const char *user)
 {
 	if (error == -ENXIO)
 		log_error("the account %s has no usable mailbox path", log_quote(user));
@@ -110,10 +94,4 @@ void session_enter(struct session *session, enum session_state state)
 		proctitle_set("%s %s%s", session->account->user, peer, is_asleep ? " asleep" : "");
 	else
 		proctitle_set("%s before login", peer);
-}
-
-void session_hang_up(struct session *session)
-{
-	session->is_hung_up = true;
-	session_enter(session, IN_END);
 }

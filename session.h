@@ -5,38 +5,30 @@
 
 #include "transport.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 struct account;
 struct scoreboard_slot_ref;
 struct tls;
 
-#define SESSION_FAILED_LOGINS_MAX 3 /* in a row: they end the session */
+/* So many in a row end the session. */
+#define SESSION_FAILED_LOGINS_MAX 3
+#define SESSION_BAD_COMMANDS_MAX 20
 
 /* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
  * cmd_update() does on its way from TRANSACTION to the end. */
 enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 };
 
-/* What a session has done, for the log. */
-struct session_sums {
-	int64_t start_ms; /* monotonic */
-	uint64_t retrieved, retrieved_octets, deleted, sleeps;
-};
-
 struct session {
 	const struct settings *settings;
 	struct transport *transport;
-	struct tls *tls;			    /* NULL: none */
-	const struct scoreboard_slot_ref *slot_ref; /* NULL: there is no listener */
-	struct session_sums sums;
+	struct tls *tls;				       /* NULL: none */
+	const struct scoreboard_slot_ref *slot_ref;	       /* NULL: there is no listener */
+	int64_t start_ms;				       /* monotonic */
+	uint64_t retrieved, retrieved_octets, deleted, sleeps; /* for the log */
 	enum session_state state;			     /* session_enter() alone assigns it */
 	char *user;					     /* that USER named; NULL: none */
 	unsigned failed_logins;				     /* in a row */
 	uint64_t failed_attempts[SESSION_FAILED_LOGINS_MAX]; /* digests of them */
 	unsigned bad_commands;				     /* in a row; before login, in all */
-	bool is_hung_up;				     /* by us: after too many of either */
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
 	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
@@ -52,9 +44,9 @@ struct argument {
 	uint64_t count;
 };
 
-/* Carries out a command, with exactly one reply. Returns 0, or a negative errno if the connection
- * cannot go on. */
+/* Carries out a command, with one reply. Returns 0; negative errno: the connection cannot go on. */
 typedef int command_handler(struct session *session, const struct argument *argument);
+#define NO_ARGUMENT const struct argument *argument __attribute__((unused)) /* of ARG_NONE */
 
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
 #define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
@@ -68,20 +60,16 @@ typedef int command_handler(struct session *session, const struct argument *argu
 const char *session_response_code(int error);
 
 /* Lets the client pay for a bad command, or one that the log hears of: after several in a row each
- * waits for longer, and the last ends the session. The caller replies. */
+ * waits for longer, and the last ends the session without a commit. The caller replies. */
 int session_pay(struct session *session);
 
 /* These log a failure of a module below in full, let the client pay, and reply with what concerns
  * the client: "cannot WHAT". The last is for failures to look up an account. */
-int session_reply_failure(struct session *session, int error, const char *what, const char *which);
-int session_reply_message_failure(struct session *session, int error, const char *what,
-				  size_t index);
-int session_reply_account_failure(struct session *session, int error, const char *user);
+int reply_failure(struct session *session, int error, const char *what, const char *which);
+int reply_message_failure(struct session *session, int error, const char *what, size_t index);
+int reply_account_failure(struct session *session, int error, const char *user);
 
 bool session_is_read_only(const struct session *session, const struct account *account);
 
 /* Enters a state, after what it promises has happened. */
 void session_enter(struct session *session, enum session_state state);
-
-/* Ends a session that only makes mistakes. Nothing is committed. */
-void session_hang_up(struct session *session);

@@ -11,13 +11,10 @@
 
 #include <systemd/sd-daemon.h>
 
-#define LIBRARY "libsystemd.so.0"
-#define STATE_OCTETS_MAX 256
-
 /* The library, if the environment has a variable; else, or if there is none, NULL. */
 static void *load(const char *variable)
 {
-	return getenv(variable) ? dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL) : NULL;
+	return getenv(variable) ? dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
 static void unload(void *const *library)
@@ -37,9 +34,7 @@ int libsystemd_listen_fds(void)
 	auto_library void *library = load("LISTEN_FDS");
 	__typeof__(sd_listen_fds) *listen_fds = find(library, sd_listen_fds);
 
-	if (!listen_fds)
-		return getenv("LISTEN_FDS") ? -ELIBACC : 0;
-	return listen_fds(1);
+	return listen_fds ? listen_fds(1) : getenv("LISTEN_FDS") ? -ELIBACC : 0;
 }
 
 uint64_t libsystemd_watchdog_us(void)
@@ -55,7 +50,7 @@ void libsystemd_notify(const char *format, ...)
 {
 	auto_library void *library = load("NOTIFY_SOCKET");
 	__typeof__(sd_notify) *notify = find(library, sd_notify);
-	char state[STATE_OCTETS_MAX];
+	char state[256];
 	va_list arguments;
 
 	va_start(arguments, format);

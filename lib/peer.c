@@ -31,32 +31,28 @@ static struct in6_addr map_address(struct in_addr address)
 	return mapped;
 }
 
-/* An address as text. Returns 0 or -EINVAL. */
-static int parse_address(const char *text, struct in6_addr *ret)
+/* Whether a text is an address; NULL is none. */
+static bool parse_address(const char *text, struct in6_addr *ret)
 {
 	struct in_addr address4;
 
-	if (inet_pton(AF_INET, text, &address4) == 1) {
-		*ret = map_address(address4);
-		return 0;
-	}
-	return inet_pton(AF_INET6, text, ret) == 1 ? 0 : -EINVAL;
+	if (!text)
+		return false;
+	if (inet_pton(AF_INET, text, &address4) != 1)
+		return inet_pton(AF_INET6, text, ret) == 1;
+	*ret = map_address(address4);
+	return true;
 }
 
 void peer_from_environment(struct peer *ret)
 {
-	static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR" };
 	struct in6_addr address;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		const char *text = getenv(names[i]);
-
-		if (text && parse_address(text, &address) == 0) {
-			peer_of_address(&address, ret);
-			return;
-		}
-	}
-	*ret = (struct peer){ .text = "local", .is_local = true };
+	if (parse_address(getenv("TCPREMOTEIP"), &address) ||
+	    parse_address(getenv("REMOTE_ADDR"), &address))
+		peer_of_address(&address, ret);
+	else
+		*ret = (struct peer){ .text = "local", .is_local = true };
 }
 
 void peer_of_socket(int fd, struct peer *ret)
@@ -65,22 +61,20 @@ void peer_of_socket(int fd, struct peer *ret)
 		struct sockaddr any;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
-		struct sockaddr_storage storage;
 	} address = { 0 };
-	struct in6_addr mapped;
 	socklen_t size = sizeof(address);
+	sa_family_t family;
 
 	*ret = (struct peer){ .text = "unknown" };
 	if (getpeername(fd, &address.any, &size) < 0)
 		return;
-	if (address.any.sa_family == AF_UNIX) {
-		peer_from_environment(ret);
-	} else if (address.any.sa_family == AF_INET) {
-		mapped = map_address(address.in.sin_addr);
-		peer_of_address(&mapped, ret);
-	} else if (address.any.sa_family == AF_INET6) {
+	family = address.any.sa_family;
+	if (family == AF_INET)
+		address.in6.sin6_addr = map_address(address.in.sin_addr);
+	if (family == AF_INET || family == AF_INET6)
 		peer_of_address(&address.in6.sin6_addr, ret);
-	}
+	else if (family == AF_UNIX)
+		peer_from_environment(ret);
 }
 
 void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4)
@@ -103,7 +97,7 @@ int peer_is_in_network(const struct in6_addr *address, const char *network)
 	if (octets >= sizeof(text))
 		return -EINVAL;
 	memcpy(text, network, octets);
-	if (parse_address(text, &wanted) < 0)
+	if (!parse_address(text, &wanted))
 		return -EINVAL;
 	most = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128;
 	bits = most;

@@ -290,7 +290,7 @@ with_journal() {
 	/usr/bin/python3 - <<-'END'
 		import ast
 		entries = [ast.literal_eval(line) for line in open('taken') if line[0] == 'b']
-		refused, accepted, ended = [entry for entry in entries if entry.startswith(b'MESSAGE=')]
+		refused, accepted, ended = [entry for entry in entries if b'\nMESSAGE=' in entry]
 		def fields(entry):
 		    assert entry.endswith(b'\n')
 		    return dict(line.split(b'=', 1) for line in entry.splitlines())
