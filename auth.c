@@ -409,7 +409,7 @@ int auth_check_again(const char *users, const char *template, struct account *ac
 
 	*ret_report = (struct auth_report){ 0 };
 	if (fd >= 0 && file_stamp_take(fd, &stamp) == 0 &&
-	    file_stamp_is_same(&stamp, &account->users))
+	    memcmp(&stamp, &account->users, sizeof(stamp)) == 0)
 		return 0;
 	r = search_user(&search, users, account->user, ret_report);
 	if (r == 0)

@@ -176,7 +176,7 @@ static bool is_size_valid(const struct mailbox *mailbox, const struct message *m
 					 &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
 	version = file_stamp_of(&status);
-	return S_ISREG(status.st_mode) && file_stamp_is_same(&version, message->version);
+	return S_ISREG(status.st_mode) && memcmp(&version, message->version, sizeof(version)) == 0;
 }
 
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)

@@ -31,11 +31,6 @@ int file_stamp_take(int fd, struct file_stamp *ret)
 	return 0;
 }
 
-bool file_stamp_is_same(const struct file_stamp *a, const struct file_stamp *b)
-{
-	return memcmp(a, b, sizeof(*a)) == 0; /* it has no padding */
-}
-
 int64_t file_stamp_now_ns(void)
 {
 	struct timespec now;

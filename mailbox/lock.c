@@ -214,23 +214,13 @@ int lock_open(const char *path, struct lock *lock)
 /* Makes a state file with a record, locked before anybody can see it. Returns its descriptor. */
 static int make_state(const struct lock *lock, struct record_keys *keys)
 {
-	auto_fd int fd = -1;
-	int r;
+	auto_fd int fd = util_create(lock->root_fd, STATE_NEW_NAME);
+	int r = fd < 0 ? fd : lock_state(fd);
 
-	(void)unlinkat(lock->root_fd, STATE_NEW_NAME, 0); /* a process that was killed left it */
-	fd = openat(lock->root_fd, STATE_NEW_NAME, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-		    S_IRUSR | S_IWUSR);
-	if (fd < 0)
-		return -errno;
-	r = lock_state(fd);
 	if (r == 0)
 		r = record_write(fd, lock->root_fd, keys);
-	if (r == 0 && renameat(lock->root_fd, STATE_NEW_NAME, lock->root_fd, STATE_NAME) < 0)
-		r = -errno;
-	if (r == 0)
-		return take_fd(&fd);
-	(void)unlinkat(lock->root_fd, STATE_NEW_NAME, 0);
-	return r;
+	r = util_replace(lock->root_fd, STATE_NAME, STATE_NEW_NAME, r);
+	return r < 0 ? r : take_fd(&fd);
 }
 
 int lock_write_record(struct lock *lock, struct record_keys *keys)
