@@ -46,14 +46,14 @@ static struct message *message_at(const struct mailbox *mailbox, size_t index)
 
 bool mailbox_has(const struct mailbox *mailbox, size_t index)
 {
-	return message_at(mailbox, index)->life == LIFE_PRESENT;
+	const struct message *message = message_at(mailbox, index);
+
+	return !message->is_marked && !message->is_gone;
 }
 
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index)
 {
-	enum life life = message_at(mailbox, index)->life;
-
-	return life == LIFE_MARKED || life == LIFE_EXPUNGED;
+	return message_at(mailbox, index)->is_marked;
 }
 
 void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
@@ -103,7 +103,7 @@ int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_m
 	int r = listing_with_files(&mailbox->listing, &one, util_now_ms() + LISTING_PATIENCE_MS,
 				   open_file, ret);
 
-	return r == 0 && !listing_is_there(message) ? -ENOENT : r;
+	return r == 0 && message->is_gone ? -ENOENT : r;
 }
 
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
@@ -184,7 +184,7 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	struct message *message = message_at(mailbox, index);
 	int r;
 
-	if (!listing_is_there(message))
+	if (message->is_gone)
 		return -ENOENT;
 	r = is_size_valid(mailbox, message) ? 0 : measure(mailbox, index);
 	if (r < 0)
@@ -215,7 +215,7 @@ int mailbox_mark(struct mailbox *mailbox, size_t index)
 	int r = selection_add(&mailbox->marked, index);
 
 	if (r == 0)
-		listing_set_life(message_at(mailbox, index), LIFE_MARKED);
+		message_at(mailbox, index)->is_marked = true;
 	return r;
 }
 
@@ -224,8 +224,7 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 	for (size_t i = 0; i < mailbox->marked.count; i++) {
 		struct message *message = message_at(mailbox, mailbox->marked.indices[i]);
 
-		if (message->life == LIFE_MARKED)
-			listing_set_life(message, LIFE_PRESENT);
+		message->is_marked = message->is_gone;
 	}
 	mailbox->marked.count = 0;
 }
@@ -409,7 +408,7 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 	int r;
 
 	mailbox->listing = (struct listing){ 0 };
-	listing_drop(&older, LIFE_EXPUNGED); /* if one is there again, it is new */
+	listing_drop_deleted(&older); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r < 0) {
 		listing_clear(&mailbox->listing);

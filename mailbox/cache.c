@@ -255,9 +255,8 @@ static void put_messages(struct saver *saver)
 		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
 				 (message.is_namesake ? CACHE_NAMESAKE : 0);
 
-		if (!listing_is_there(&message) ||
-		    !(saver->header.is_whole ||
-		      is_worth_keeping(&message, listing->subdirs->is_maildir)))
+		if (message.is_gone || !(saver->header.is_whole ||
+					 is_worth_keeping(&message, listing->subdirs->is_maildir)))
 			continue;
 		do {
 			put_entry(saver, &message, flags);

@@ -131,7 +131,7 @@ static void note_removed(struct deletion *deletion, struct message *message)
 {
 	size_t index = (size_t)(message - deletion->listing->messages);
 
-	listing_set_life(message, LIFE_EXPUNGED);
+	message->is_marked = message->is_gone = true;
 	(void)selection_add(&deletion->report->removed, index); /* prepare_removal() made space */
 	deletion->can_withdraw = false;
 }
@@ -194,7 +194,7 @@ static int unlink_recorded(struct deletion *deletion)
 	for (size_t i = 0; i < found->count && r < 0; i++) {
 		struct message *message = &deletion->listing->messages[found->indices[i]];
 
-		if (listing_is_there(message))
+		if (!message->is_gone)
 			hide(deletion, message, r);
 	}
 	r = sync_subdirs(deletion);
@@ -261,8 +261,11 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
 		r = delete_found(&deletion);
-	for (size_t i = 0; i < set->count && r == 0; i++)
-		listing_set_life(&listing->messages[set->indices[i]], LIFE_EXPUNGED);
+	for (size_t i = 0; i < set->count && r == 0; i++) {
+		struct message *message = &listing->messages[set->indices[i]];
+
+		message->is_marked = message->is_gone = true;
+	}
 	return r;
 }
 
@@ -302,14 +305,14 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		report->error = end_record(&deletion);
 		lock->left.count = report->error == 0 ? 0 : lock->left.count;
 	}
-	/* A message whose file could not be looked at may be a deleted one, which nobody must see.
-	 */
-	for (size_t i = 0; i < listing->count && is_late; i++) {
-		if (!listing->messages[i].is_identified)
-			listing_set_life(&listing->messages[i], LIFE_EXPUNGED);
+	for (size_t i = 0; i < listing->count; i++) {
+		struct message *message = &listing->messages[i];
+
+		/* One whose file could not be looked at may be deleted: nobody must see it. */
+		message->is_gone |= is_late && !message->is_identified;
+		message->is_marked = message->is_gone;
 	}
 	listing->hides |= is_late;
-	listing_drop(listing, LIFE_EXPUNGED);
-	listing_drop(listing, LIFE_VANISHED);
+	listing_drop_deleted(listing);
 	return 0;
 }

@@ -264,14 +264,6 @@ int listing_set_version(struct listing *listing, struct message *message,
 	return 0;
 }
 
-void listing_set_life(struct message *message, enum life life)
-{
-	if ((message->life == LIFE_MARKED && life == LIFE_VANISHED) ||
-	    (message->life == LIFE_VANISHED && life == LIFE_MARKED))
-		life = LIFE_EXPUNGED;
-	message->life = life & 3;
-}
-
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir)
 {
@@ -358,12 +350,12 @@ static int sort_names(struct listing *listing)
 	return 0;
 }
 
-void listing_drop(struct listing *listing, enum life life)
+void listing_drop_deleted(struct listing *listing)
 {
 	size_t left = 0;
 
 	for (size_t i = 0; i < listing->count; i++) {
-		if (listing->messages[i].life != life)
+		if (!listing->messages[i].is_marked || !listing->messages[i].is_gone)
 			listing->messages[left++] = listing->messages[i];
 	}
 	listing->count = left;
@@ -864,11 +856,9 @@ int listing_look_again(struct listing *listing)
 		return r;
 	for (size_t i = 0; i < listing->count && r == 0; i++) {
 		struct message *message = &listing->messages[i];
-		const struct message *found =
-			listing_is_there(message) ? find_like(&fresh, message) : NULL;
+		const struct message *found = message->is_gone ? NULL : find_like(&fresh, message);
 
-		if (listing_is_there(message) && !found && !fresh.is_torn)
-			listing_set_life(message, LIFE_VANISHED);
+		message->is_gone |= !found && !fresh.is_torn;
 		r = move_texts(message, found, &fresh);
 	}
 	if (r < 0) { /* some still point there */
@@ -902,7 +892,7 @@ static int handle_files(struct listing *listing, struct selection *left,
 		struct message *message = &listing->messages[left->indices[i]];
 		int r = 0;
 
-		while (listing_is_there(message)) {
+		while (!message->is_gone) {
 			r = -ENOENT;
 			if (!has_other_file(listing, message))
 				r = handle(listing, message, context);
@@ -913,7 +903,7 @@ static int handle_files(struct listing *listing, struct selection *left,
 			return r;
 		/* In a folder the name is all there is to find a message by. */
 		if (r == -ENOENT && !listing->subdirs->is_maildir)
-			listing_set_life(message, LIFE_VANISHED);
+			message->is_gone = true;
 		else if (r == -ENOENT)
 			left->indices[left->count++] = left->indices[i];
 	}
