@@ -89,8 +89,7 @@ static int note_decoy(struct search *search, char *password, char *line_end)
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* Keeps a copy of the user's line, the first one. Does not take others apart, because mostly only
- * the name counts. */
+/* Keeps a copy of the user's first line. Others are not taken apart: only the name counts. */
 static int search_line(void *context, char *line, size_t octets)
 {
 	struct search *search = context;
@@ -109,9 +108,8 @@ static int search_line(void *context, char *line, size_t octets)
 	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }
 
-/* Handles a line, which it may change, and has space for a NUL behind it: to write one before the
- * line is read costs a tenth of a login among 100,000 accounts. Returns 0, -EINVAL for one that is
- * no account, or what ends the reading. */
+/* Handles a line, and may write a NUL behind it (behind each, it is a tenth of a login among
+ * 100,000 accounts). Returns 0, -EINVAL if it is no account, or what ends the reading. */
 typedef int line_handler(void *context, char *line, size_t octets);
 
 /* The passwd-file that is being read. */
@@ -469,8 +467,7 @@ static bool is_narrow_root(const char *root)
 	return *root == '/' && root[strspn(root, "/.")] && !strstr(root, "/..");
 }
 
-/* Only a home directory or a mailbox path of its own takes an account away from the others.
- * -EINVAL: below a relative path, or `/`. */
+/* Only its home or own path takes an account away from the others. -EINVAL: relative, or in `/`. */
 static int note_root(void *context, char *line, size_t octets)
 {
 	const struct root_search *search = context;

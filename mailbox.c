@@ -295,8 +295,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 /* ---- Beginning and end ---- */
 
-/* Reads the directories, removes or hides what an earlier session has deleted, and takes over what
- * the cache and the listing before know. */
+/* Lists what is there and no earlier session has deleted, with what older listings know of it. */
 static int read_directories(struct mailbox *mailbox, const struct listing *cached,
 			    const struct listing *older)
 {

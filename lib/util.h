@@ -174,8 +174,7 @@ static inline int util_open_regular_file(int directory_fd, const char *name, int
 	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -ENXIO;
 }
 
-/* Makes a new file in a directory; a killed process may have left one of that name. Returns a
- * descriptor, or as openat(2). */
+/* Makes and opens a new file in place of one that a killed process may have left. */
 static inline int util_create(int directory_fd, const char *name)
 {
 	int fd;

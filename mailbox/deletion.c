@@ -146,8 +146,7 @@ static void hide(struct deletion *deletion, struct message *message, int error)
 		deletion->report->error = error;
 }
 
-/* Removes a message's file, with all its names. Without a record, the first that stays ends it;
- * with one, only the first of all does, if it will stay for good. */
+/* Removes all names of a file. One that stays ends it if it still may; else, it is hidden. */
 static int unlink_file(struct listing *listing, struct message *message, void *context)
 {
 	const int *fds = listing->subdirs->fds;

@@ -28,8 +28,7 @@
 /* A stamp that is so far ahead was made before the clock was set back. */
 #define FUTURE_NS (10 * UTIL_NS_PER_S)
 
-/* A message with the unique part of another is renamed when it has not changed for this long: what
- * made it may still be at work on it before. */
+/* A namesake that has not changed for this long is renamed: nobody is at work on it any more. */
 #define NAMESAKE_QUIET_NS (30 * UTIL_NS_PER_S)
 
 /* What a unique-id that stands in for a name begins with, before the digest. */
@@ -62,8 +61,7 @@ static bool are_stable(const struct file_stamp stamps[SUBDIRS], int64_t now_ns)
 	return true;
 }
 
-/* The time that a change would be stamped with now. A server of files has a clock of its own, which
- * shows only when a file is touched. */
+/* The time of a change that is made now. A file server's clock shows when a file is touched. */
 static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 {
 	struct stat status;
@@ -105,8 +103,7 @@ bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *s
 	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(subdirs));
 }
 
-/* Ends a read that began at `now_ns`: tells what it is worth. `ret_is_sure`: whether stamps that
- * are the same prove that nothing has changed. */
+/* Ends a read that began at `now_ns`. *ret_is_sure: equal stamps prove that nothing has changed. */
 static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 {
 	const struct subdirs *subdirs = listing->subdirs;
@@ -199,8 +196,7 @@ static int compare_octets(const char *a, size_t a_octets, const char *b, size_t 
 	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
 }
 
-/* A lone "_" is not used, though RFC 1939 would allow it. What could be taken for a stand-in gets
- * one, so nobody can forge a unique-id. */
+/* RFC 1939 would allow a lone "_". What looks like a stand-in gets one: none can be forged. */
 static bool is_good_unique_id(const char *text, size_t octets)
 {
 	size_t prefix = sizeof(STAND_IN_PREFIX) - 1;
@@ -211,8 +207,7 @@ static bool is_good_unique_id(const char *text, size_t octets)
 	       strspn(text + prefix, "0123456789abcdef") < DIGEST_HEX_OCTETS;
 }
 
-/* Makes a stand-in from the unique part of a name, and of a namesake also from its inode, which
- * outlasts a rename; 0: it is none. */
+/* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */
 static int make_stand_in(const struct message *message, uint64_t inode,
 			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
@@ -300,8 +295,7 @@ static int compare_unique_parts(const struct message *a, const struct message *b
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
-/* For qsort(3) and bsearch(3): the order of the messages in a listing. Of those that share a unique
- * part, the one that has it as its unique-id comes first. */
+/* For qsort(3) and bsearch(3): the order in a listing. Namesakes come last. */
 static int compare_identities(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
@@ -484,8 +478,7 @@ static size_t find_namesakes(const struct listing *listing, const struct message
 	return count_namesakes(listing, low, like);
 }
 
-/* Adds the messages of an earlier read that a torn one lacks. Returns 1 if both have read the very
- * same names, 0 or a failure. */
+/* Adds what only an earlier read has shown. Returns 1 if both have the same names, 0 or < 0. */
 static int add_earlier(struct listing *listing, const struct listing *earlier)
 {
 	struct listing fresh = *listing; /* in its order, while more are added behind it */
@@ -538,9 +531,8 @@ static int identify(const struct listing *listing, const struct message *message
 	return record_identify(listing->subdirs->fds[message->subdir], message->name, ret);
 }
 
-/* Tells the files behind several names with one unique part from each other: the names of one file
- * become one message; of several files the first keeps its unique-id, and the others get stand-ins.
- * Returns how many messages are left. */
+/* Tells the files behind names with one unique part apart: each becomes one message, and all but
+ * the first get stand-ins. Returns how many messages are left. */
 static ssize_t tell_apart(struct listing *listing, struct message *messages, size_t count)
 {
 	auto_free struct namesake *found = calloc(count, sizeof(*found));
@@ -604,8 +596,7 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 		return 0;
 	if (errno != EINVAL)
 		return -errno;
-	/* Shared file systems do not know RENAME_NOREPLACE. A second link that replaces it would be
-	 * left by a crash, and then the message is there twice. */
+	/* Shared file systems do not know it; link(2) could leave the message there twice. */
 	if (fstatat(to_fd, to, &status, AT_SYMLINK_NOFOLLOW) == 0)
 		return -EEXIST;
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
@@ -655,9 +646,8 @@ int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
 
 /* ---- Listings ---- */
 
-/* Reads once more, and adds what earlier reads have shown unless that is gone: if the directories
- * have not changed during this read. Where stamps are too coarse to prove that, two equal reads in
- * a row will do, but not for a proof. */
+/* Reads once more, and adds what earlier reads have shown unless stamps prove this read
+ * undisturbed. Where they are too coarse, two equal reads in a row will do, but not for a proof. */
 static int read_again(struct listing *listing, bool must_prove)
 {
 	auto_listing struct listing earlier = *listing;
@@ -695,8 +685,7 @@ int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_p
 	return r;
 }
 
-/* The message that has the unique part, the unique-id and the file of `like`, of another listing of
- * this mailbox; NULL: there is none. */
+/* The message with the unique part, unique-id and file of `like`, of another listing; or NULL. */
 static struct message *find_like(const struct listing *listing, const struct message *like)
 {
 	struct message *found = NULL;
@@ -719,9 +708,8 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 	return false;
 }
 
-/* Gives the unique-id that a message had before back to it, where several have its unique part: it
- * must not pass to another when the first of them is gone, or an older one comes. A newer listing
- * that has the first as it is knows better. */
+/* Gives a message with namesakes its unique-id back: that must not pass to another when the first
+ * of them goes, or an older one comes. A newer listing that has the first knows better. */
 static int keep_unique_id(struct listing *listing, const struct message *known,
 			  const struct listing *newer)
 {
@@ -842,8 +830,7 @@ static int move_texts(struct message *message, const struct message *found, stru
 	return copy_texts(newer, message);
 }
 
-/* Only an undisturbed read shows which messages are gone. However often it is called, the listing
- * holds no memory of names that are no more. */
+/* However often it is called, the listing holds no memory of names that are no more. */
 int listing_look_again(struct listing *listing)
 {
 	auto_listing struct listing fresh = { 0 };

@@ -108,9 +108,8 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* Gives messages that have a namesake, and have not changed for a while, unique parts of their own;
- * needs the lock. Then the listing must be read again. Tells how many these are, even on failure,
- * and the names of the first, cut if need be. */
+/* Gives namesakes that have not changed for a while unique parts of their own; needs the lock.
+ * Tells how many, even on failure, and the first's names. Then the listing must be read again. */
 int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
 			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
 
