@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * A session's view of a mailbox. Runs after login only. A file name is used only below a directory
- * that we hold open, never followed if it is a symbolic link, and a message that is not where it
- * was is looked for once more: others rename files at any moment. */
+ * A session's view of a mailbox. Runs after login only. Names are used only below directories that
+ * we hold open, never through symbolic links. Messages that others rename are looked for again. */
 #include "mailbox.h"
 
 #include "lib/util.h"
@@ -340,17 +339,21 @@ static void save_cache(struct mailbox *mailbox)
 static bool rename_namesakes(struct mailbox *mailbox)
 {
 	struct mailbox_report *report = &mailbox->report;
+	const struct listing *listing = &mailbox->listing;
 
-	if (mailbox->listing.namesakes == 0)
+	if (listing->namesakes == 0)
 		return false;
 	/* Their unique-ids must be known when one of them goes, whatever happens then. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox);
-	if (mailbox->listing.is_torn || mailbox->lock.left.count > 0 ||
-	    mailbox->lock.state_error != 0)
+	if (listing->is_torn || mailbox->lock.left.count > 0 || mailbox->lock.state_error != 0)
 		return false;
-	report->rename_error = listing_rename_namesakes(&mailbox->listing, &report->renamed,
-							report->renamed_from, report->renamed_to);
+	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
+		if (listing->messages[i].is_namesake)
+			report->rename_error = listing_rename_namesake(
+				listing, &listing->messages[i], &report->renamed,
+				report->renamed_from, report->renamed_to);
+	}
 	return report->renamed > 0;
 }
 
@@ -364,16 +367,13 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
 	mailbox->is_cached = lock->left.count == 0 && listing_is_unchanged(&cached);
-	if (mailbox->is_cached) {
-		mailbox->listing = cached;
-		cached = (struct listing){ 0 };
-	} else {
+	if (mailbox->is_cached)
+		mailbox->listing = take_ptr(cached);
+	else
 		r = read_directories(mailbox, &cached, older);
-	}
 	if (r == 0 && rename_namesakes(mailbox)) {
 		listing_clear(&cached);
-		cached = mailbox->listing;
-		mailbox->listing = (struct listing){ 0 };
+		cached = take_ptr(mailbox->listing);
 		mailbox->is_cached = false;
 		r = read_directories(mailbox, &cached, older);
 	}
@@ -403,10 +403,9 @@ void mailbox_close(struct mailbox *mailbox)
 /* Replaces the listing by what is there now; on failure it stays. */
 static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 {
-	struct listing older = mailbox->listing;
+	struct listing older = take_ptr(mailbox->listing);
 	int r;
 
-	mailbox->listing = (struct listing){ 0 };
 	listing_drop_deleted(&older); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r < 0) {

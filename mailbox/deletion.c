@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * Deleting messages. Runs after login only. The commit point is the record: before it, any trouble
- * leaves every message; after it, the messages are deleted, and files that cannot be removed are
- * hidden until they can. */
+ * leaves every message; after it, files that cannot be removed are hidden until they can. */
 #include "mailbox/deletion.h"
 
 #include "lib/util.h"
@@ -295,8 +294,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
 	if (is_complete) { /* the others' files are known to be gone */
 		record_free_keys(&lock->left);
-		lock->left = deletion.keys;
-		deletion.keys = (struct record_keys){ 0 };
+		lock->left = take_ptr(deletion.keys);
 	} else if (report->error == 0) {
 		report->error = -EAGAIN;
 	}

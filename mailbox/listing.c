@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * What is in the directories of a mailbox. Runs after login only. Others are at work there at any
- * moment: a delivering agent adds files, an IMAP server renames and deletes them, and file names
- * are whatever they chose. */
+ * What is in the directories of a mailbox. Runs after login only. Others add, rename and delete
+ * files there at any moment, and file names are whatever they chose. */
 #include "mailbox/listing.h"
 
 #include "lib/digest.h"
@@ -602,9 +601,8 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
 }
 
-/* Renames all names of a message's file, if that has not changed for a while. */
-static int rename_namesake(const struct listing *listing, const struct message *namesake,
-			   size_t *count, char from[NAME_MAX + 1], char to[NAME_MAX + 1])
+int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
+			    size_t *count, char from[NAME_MAX + 1], char to[NAME_MAX + 1])
 {
 	struct message message = *namesake;
 	struct record_file file;
@@ -627,20 +625,6 @@ static int rename_namesake(const struct listing *listing, const struct message *
 			(void)snprintf(to, NAME_MAX + 1, "%s", name);
 		}
 	} while (r == 0 && listing_next_name(listing, &message));
-	return r;
-}
-
-int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
-			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1])
-{
-	int r = 0;
-
-	*ret_count = 0;
-	for (size_t i = 0; i < listing->count && r == 0; i++) {
-		if (listing->messages[i].is_namesake)
-			r = rename_namesake(listing, &listing->messages[i], ret_count, ret_from,
-					    ret_to);
-	}
 	return r;
 }
 
@@ -880,9 +864,8 @@ static int handle_files(struct listing *listing, struct selection *left,
 		int r = 0;
 
 		while (!message->is_gone) {
-			r = -ENOENT;
-			if (!has_other_file(listing, message))
-				r = handle(listing, message, context);
+			r = has_other_file(listing, message) ? -ENOENT :
+							       handle(listing, message, context);
 			if (r != -ENOENT || !listing_next_name(listing, message))
 				break;
 		}

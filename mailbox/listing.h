@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The messages of a mailbox in the order of their arrival, their unique-ids, and whether the
- * directories have changed. Not seen does not mean gone: a read of a directory that others change
- * meanwhile (a torn read) may miss files that are there all the time.
+ * The messages of a mailbox in the order of arrival, and their unique-ids. Not seen does not mean
+ * gone: a read that others disturb (a torn read) may miss files that are there all the time.
  *
  * Functions that return an int return 0, or a negative errno of the system, or -ENOMEM. */
 #pragma once
@@ -108,10 +107,11 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* Gives namesakes that have not changed for a while unique parts of their own; needs the lock.
- * Tells how many, even on failure, and the first's names. Then the listing must be read again. */
-int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
-			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
+/* Gives all names of a namesake that has not changed for a while a unique part of its own, and
+ * counts it; needs the lock. Returns its names, if it is the first. Then the listing must be read
+ * again. */
+int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
+			    size_t *count, char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
