@@ -27,7 +27,7 @@ struct search {
 	char *line;	    /* the user's line; NULL: not found */
 	size_t line_octets;
 	struct passwd_line entry; /* the user's; it points into `line` */
-	struct file_stamp stamp;  /* of the file; all 0: it changed just now */
+	struct file_stamp stamp;  /* see read_passwd_file() */
 	char *decoy;		  /* a crypt(3) string that costs what a check of a password does */
 };
 
@@ -178,17 +178,22 @@ static int read_each_line(int fd, struct reader *reader)
 	return used < 0 ? (int)used : 0;
 }
 
+/* `stamp`: of the file, all 0 if a later change might not show. Returns 1 if it was that before,
+ * and then reads nothing. */
 static int read_passwd_file(const char *users, line_handler *handle, void *context,
-			    struct auth_report *report, struct file_stamp *ret_stamp)
+			    struct auth_report *report, struct file_stamp *stamp)
 {
 	struct reader reader = { handle, context, report, 0, false };
+	struct file_stamp now;
 	int64_t now_ns = file_stamp_now_ns();
+	/* Opened first: only then NFS tells the present times. */
 	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0 || file_stamp_take(fd, &now) < 0)
 		return -errno;
-	if (file_stamp_take(fd, ret_stamp) < 0 || !file_stamp_is_stable(ret_stamp, now_ns))
-		*ret_stamp = (struct file_stamp){ 0 }; /* a later change might not show */
+	if (memcmp(&now, stamp, sizeof(now)) == 0)
+		return 1;
+	*stamp = file_stamp_is_stable(&now, now_ns) ? now : (struct file_stamp){ 0 };
 	return read_each_line(fd, &reader);
 }
 
@@ -398,22 +403,14 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report)
 {
-	/* Opened first: only then NFS tells the present times. */
-	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
-	auto_search struct search search = { 0 };
+	auto_search struct search search = { .stamp = account->users };
 	auto_account struct account *now = NULL;
-	struct file_stamp stamp;
-	int r;
+	int r = search_user(&search, users, account->user, ret_report);
 
-	*ret_report = (struct auth_report){ 0 };
-	if (fd >= 0 && file_stamp_take(fd, &stamp) == 0 &&
-	    memcmp(&stamp, &account->users, sizeof(stamp)) == 0)
-		return 0;
-	r = search_user(&search, users, account->user, ret_report);
 	if (r == 0)
 		r = make_account(&search, users, template, &now, ret_report);
-	if (r < 0)
-		return r;
+	if (!now) /* it cannot be made, or need not */
+		return r < 0 ? r : 0;
 	if (strcmp(now->password, account->password) != 0 ||
 	    strcmp(now->mailbox, account->mailbox) != 0 ||
 	    now->is_read_only != account->is_read_only)
@@ -492,7 +489,7 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 {
 	struct root_search search = { template, handle, context };
 	auto_free char *root = NULL;
-	struct file_stamp stamp;
+	struct file_stamp stamp = { 0 };
 	int r = 0;
 
 	*ret_report = (struct auth_report){ 0 };

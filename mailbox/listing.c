@@ -179,6 +179,19 @@ static int copy_texts(struct listing *listing, struct message *message)
 	return 0;
 }
 
+void listing_clear(struct listing *listing)
+{
+	while (listing->blocks) {
+		struct block *next = listing->blocks->next;
+
+		free(listing->blocks);
+		listing->blocks = next;
+	}
+	free(listing->messages);
+	free(listing->by_unique_id);
+	*listing = (struct listing){ 0 };
+}
+
 /* ---- Unique-ids ---- */
 
 const char *listing_unique_id(const struct message *message, size_t *ret_octets)
@@ -235,7 +248,7 @@ static int give_stand_in(struct listing *listing, struct message *message, uint6
 	return 0;
 }
 
-/* ---- Messages ---- */
+/* ---- Messages and their order ---- */
 
 int listing_rename(struct listing *listing, struct message *message, const char *name)
 {
@@ -270,21 +283,6 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 	*other = (struct other_name){ message->others, copy, subdir };
 	message->others = other;
 	return 0;
-}
-
-/* ---- Memory and order ---- */
-
-void listing_clear(struct listing *listing)
-{
-	while (listing->blocks) {
-		struct block *next = listing->blocks->next;
-
-		free(listing->blocks);
-		listing->blocks = next;
-	}
-	free(listing->messages);
-	free(listing->by_unique_id);
-	*listing = (struct listing){ 0 };
 }
 
 static int compare_unique_parts(const struct message *a, const struct message *b)
