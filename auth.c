@@ -15,12 +15,9 @@
 
 #define BLANKS " \t" /* between the words of `extra` */
 
-/* One line of the passwd-file. The fields point into it. */
+/* The fields of a line of the passwd-file, which they point into; "": left out. */
 struct passwd_line {
-	const char *user;
-	const char *password; /* with its scheme */
-	const char *home;
-	const char *extra;
+	const char *user, *password, *home, *extra;
 };
 
 /* Reading the whole passwd-file for one user, and what has been found. */
@@ -30,33 +27,24 @@ struct search {
 	char *line;	    /* the user's line; NULL: not found */
 	size_t line_octets;
 	struct passwd_line entry; /* the user's; it points into `line` */
-	struct file_stamp stamp;  /* of the file; all 0: it changed just now */
+	struct file_stamp stamp;  /* see read_passwd_file() */
 	char *decoy;		  /* a crypt(3) string that costs what a check of a password does */
 };
 
-/* Takes a line apart, in place. Returns 0, or -EINVAL if it is no account. */
-static int parse_line(char *line, struct passwd_line *ret_entry)
+/* Takes a line apart, in place. */
+static struct passwd_line parse_line(char *line)
 {
-	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA, FIELDS };
-	char *fields[FIELDS]; /* NULL: left out */
+	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA };
+	const char *fields[EXTRA];
 
 	/* strsep(3) would be four times slower, and a large file is read at each login. */
 	for (size_t i = 0; i < EXTRA; i++) {
 		fields[i] = line;
-		line = line ? strchr(line, ':') : NULL;
-		if (line)
+		line = strchrnul(line, ':');
+		if (*line)
 			*line++ = '\0';
 	}
-	fields[EXTRA] = line; /* the rest, whatever is in it */
-	if (!fields[PASSWORD] || *fields[USER] == '\0')
-		return -EINVAL;
-	*ret_entry = (struct passwd_line){
-		.user = fields[USER],
-		.password = fields[PASSWORD],
-		.home = fields[HOME] ? fields[HOME] : "",
-		.extra = fields[EXTRA] ? fields[EXTRA] : "",
-	};
-	return 0;
+	return (struct passwd_line){ fields[USER], fields[PASSWORD], fields[HOME], line };
 }
 
 /* Finds what follows the scheme: a hash, or the password itself. NULL: an unknown scheme. */
@@ -101,13 +89,11 @@ static int note_decoy(struct search *search, char *password, char *line_end)
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* Keeps a copy of the user's line, the first one. Does not take others apart, because mostly only
- * the name counts. */
+/* Keeps a copy of the user's first line. Others are not taken apart: only the name counts. */
 static int search_line(void *context, char *line, size_t octets)
 {
 	struct search *search = context;
 	char *name_end = memchr(line, ':', octets);
-	int r = 0;
 
 	if (!name_end || name_end == line)
 		return -EINVAL;
@@ -117,111 +103,98 @@ static int search_line(void *context, char *line, size_t octets)
 		if (!search->line)
 			return -ENOMEM;
 		search->line_octets = octets;
-		r = parse_line(search->line, &search->entry);
+		search->entry = parse_line(search->line);
 	}
-	return r < 0 || search->decoy ? r : note_decoy(search, name_end + 1, line + octets);
+	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }
+
+/* Handles a line, and may write a NUL behind it (behind each, it is a tenth of a login among
+ * 100,000 accounts). Returns 0, -EINVAL if it is no account, or what ends the reading. */
+typedef int line_handler(void *context, char *line, size_t octets);
 
 /* The passwd-file that is being read. */
 struct reader {
-	int fd;
-	int error;		      /* when it was read */
-	bool has_nul;		      /* among what has not been used */
-	size_t start, end;	      /* of what has been read and not used */
-	char octets[READ_OCTETS + 1]; /* a NUL follows what has been read */
+	line_handler *handle;
+	void *context;
+	struct auth_report *report;
+	unsigned line_number;
+	bool is_long; /* the beginning of the next line did not fit */
 };
 
-/* Reads more, behind what has not been used: at the end of the file, the LF that a last line may
- * lack. Returns whether there was more. */
-static bool fill_reader(struct reader *reader)
+/* Handles the whole lines among these octets, and counts those that are too long, have a NUL or are
+ * no account. Returns how many octets that were, or what ended the reading. */
+static ssize_t handle_lines(struct reader *reader, char *octets, size_t count)
 {
-	size_t kept = reader->end - reader->start;
-	ssize_t n;
+	bool has_nul = memchr(octets, '\0', count) != NULL;
+	char *line = octets, *lf;
 
-	memmove(reader->octets, reader->octets + reader->start, kept);
-	n = util_read(reader->fd, reader->octets + kept, READ_OCTETS - kept);
-	if (n < 0)
-		reader->error = (int)n;
-	if (n <= 0 && kept > 0) {
-		reader->octets[kept] = '\n';
-		n = 1;
-	}
-	reader->start = 0;
-	reader->end = kept + (n > 0 ? (size_t)n : 0);
-	reader->octets[reader->end] = '\0';
-	reader->has_nul = memchr(reader->octets, '\0', reader->end) != NULL;
-	return n > 0;
-}
+	for (; (lf = memchr(line, '\n', count - (size_t)(line - octets))); line = lf + 1) {
+		size_t length = (size_t)(lf - line);
+		int r = 0;
 
-/* Finds the next line. There is space for a NUL behind it, but to write one before the line is read
- * costs a tenth of a login among 100,000 accounts. Returns 1, 0 when there is no more, or -EINVAL
- * for a line that is too long or has a NUL. */
-static int next_line(struct reader *reader, char **ret_line, size_t *ret_octets)
-{
-	bool is_long = false;
-	const char *lf;
-	char *line;
-	size_t octets;
-
-	while (!(lf = memchr(reader->octets + reader->start, '\n', reader->end - reader->start))) {
-		if (reader->end - reader->start == READ_OCTETS) {
-			is_long = true;
-			reader->start = reader->end; /* what follows is of the same line */
-		}
-		if (!fill_reader(reader))
-			return is_long ? -EINVAL : 0;
-	}
-	line = reader->octets + reader->start;
-	octets = (size_t)(lf - line);
-	reader->start += octets + 1;
-	if (is_long || octets > LINE_OCTETS_MAX || (reader->has_nul && memchr(line, '\0', octets)))
-		return -EINVAL;
-	if (octets > 0 && line[octets - 1] == '\r')
-		octets--;
-	*ret_line = line;
-	*ret_octets = octets;
-	return 1;
-}
-
-/* Handles a line, which it may change. Returns 0, -EINVAL for one that is no account, or what ends
- * the reading. */
-typedef int line_handler(void *context, char *line, size_t octets);
-
-static int read_each_line(struct reader *reader, line_handler *handle, void *context,
-			  struct auth_report *report)
-{
-	for (unsigned number = 1;; number++) {
-		size_t octets;
-		char *line;
-		int r = next_line(reader, &line, &octets);
-
-		if (r == 0)
-			return reader->error;
-		if (r == 1 && octets > 0 && *line != '#')
-			r = handle(context, line, octets);
-		if (r == -EINVAL && report->malformed_lines++ == 0)
-			report->malformed_line = number;
+		if (reader->is_long || length > LINE_OCTETS_MAX ||
+		    (has_nul && memchr(line, '\0', length)))
+			r = -EINVAL;
+		else if (length > 0 && lf[-1] == '\r')
+			length--;
+		if (r == 0 && length > 0 && *line != '#')
+			r = reader->handle(reader->context, line, length);
 		if (r < 0 && r != -EINVAL)
 			return r;
+		reader->is_long = false;
+		reader->line_number++;
+		if (r < 0 && reader->report->malformed_lines++ == 0)
+			reader->report->malformed_line = reader->line_number;
 	}
+	return line - octets;
 }
 
 /* Leaves no password in memory. */
-static int read_passwd_file(const char *users, line_handler *handle, void *context,
-			    struct auth_report *report, struct file_stamp *ret_stamp)
+static int read_each_line(int fd, struct reader *reader)
 {
-	int64_t now_ns = file_stamp_now_ns();
-	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
-	struct reader reader = { .fd = fd };
-	int r;
+	char octets[READ_OCTETS + 1];
+	size_t kept = 0; /* the beginning of a line */
+	ssize_t n, used = 0;
 
-	if (fd < 0)
+	while ((n = util_read(fd, octets + kept, READ_OCTETS - kept)) >= 0) {
+		bool is_end = n == 0;
+
+		if (is_end && (kept > 0 || reader->is_long))
+			octets[kept + (size_t)n++] = '\n'; /* which the last line may lack */
+		kept += (size_t)n;
+		used = handle_lines(reader, octets, kept);
+		if (used < 0 || is_end)
+			break;
+		kept -= (size_t)used;
+		memmove(octets, octets + used, kept);
+		if (kept == READ_OCTETS) {
+			reader->is_long = true;
+			kept = 0;
+		}
+	}
+	explicit_bzero(octets, sizeof(octets));
+	if (n < 0)
+		return (int)n;
+	return used < 0 ? (int)used : 0;
+}
+
+/* `stamp`: of the file, all 0 if a later change might not show. Returns 1 if it was that before,
+ * and then reads nothing. */
+static int read_passwd_file(const char *users, line_handler *handle, void *context,
+			    struct auth_report *report, struct file_stamp *stamp)
+{
+	struct reader reader = { handle, context, report, 0, false };
+	struct file_stamp now;
+	int64_t now_ns = file_stamp_now_ns();
+	/* Opened first: only then NFS tells the present times. */
+	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || file_stamp_take(fd, &now) < 0)
 		return -errno;
-	if (file_stamp_take(fd, ret_stamp) < 0 || !file_stamp_is_stable(ret_stamp, now_ns))
-		*ret_stamp = (struct file_stamp){ 0 }; /* a later change might not show */
-	r = read_each_line(&reader, handle, context, report);
-	explicit_bzero(&reader, sizeof(reader));
-	return r;
+	if (memcmp(&now, stamp, sizeof(now)) == 0)
+		return 1;
+	*stamp = file_stamp_is_stable(&now, now_ns) ? now : (struct file_stamp){ 0 };
+	return read_each_line(fd, &reader);
 }
 
 static void search_end(struct search *search)
@@ -430,22 +403,14 @@ int auth_find(const char *users, const char *template, const char *user, struct 
 int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report)
 {
-	/* Opened first: only then NFS tells the present times. */
-	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
-	auto_search struct search search = { 0 };
+	auto_search struct search search = { .stamp = account->users };
 	auto_account struct account *now = NULL;
-	struct file_stamp stamp;
-	int r;
+	int r = search_user(&search, users, account->user, ret_report);
 
-	*ret_report = (struct auth_report){ 0 };
-	if (fd >= 0 && file_stamp_take(fd, &stamp) == 0 &&
-	    file_stamp_is_same(&stamp, &account->users))
-		return 0;
-	r = search_user(&search, users, account->user, ret_report);
 	if (r == 0)
 		r = make_account(&search, users, template, &now, ret_report);
-	if (r < 0)
-		return r;
+	if (!now) /* it cannot be made, or need not */
+		return r < 0 ? r : 0;
 	if (strcmp(now->password, account->password) != 0 ||
 	    strcmp(now->mailbox, account->mailbox) != 0 ||
 	    now->is_read_only != account->is_read_only)
@@ -469,6 +434,11 @@ struct root_search {
 	void *context;
 };
 
+static bool is_in_home(const char *template)
+{
+	return strncmp(template, "%h", 2) == 0;
+}
+
 /* The directory that holds this mailbox and others like it: the parent of the home directory, the
  * constant part of a template, or the parent of the account's own path. */
 static int find_root(const struct passwd_line *entry, const char *template, char **ret_path)
@@ -480,14 +450,12 @@ static int find_root(const struct passwd_line *entry, const char *template, char
 		return r;
 	if (own_template)
 		template = own_template;
-	if (strncmp(template, "%h", 2) == 0)
-		*ret_path = strdup(entry->home);
-	else
-		r = path_template_root(template, ret_path);
-	if (r == 0 && *ret_path && **ret_path &&
-	    (strncmp(template, "%h", 2) == 0 || (own_template && !strchr(own_template, '%'))))
+	*ret_path = is_in_home(template) ? strdup(entry->home) : path_template_root(template);
+	if (!*ret_path)
+		return -ENOMEM;
+	if (**ret_path && (is_in_home(template) || (own_template && !strchr(template, '%'))))
 		util_cut_path(*ret_path);
-	return *ret_path ? r : -ENOMEM;
+	return 0;
 }
 
 /* Whether a root can be told from `/`, which would hold everything. */
@@ -496,8 +464,7 @@ static bool is_narrow_root(const char *root)
 	return *root == '/' && root[strspn(root, "/.")] && !strstr(root, "/..");
 }
 
-/* Only a home directory or a mailbox path of its own takes an account away from the others.
- * -EINVAL: below a relative path, or `/`. */
+/* Only its home or own path takes an account away from the others. -EINVAL: relative, or in `/`. */
 static int note_root(void *context, char *line, size_t octets)
 {
 	const struct root_search *search = context;
@@ -506,15 +473,15 @@ static int note_root(void *context, char *line, size_t octets)
 	int r;
 
 	line[octets] = '\0';
-	r = parse_line(line, &entry);
-	if (r < 0 || (strncmp(search->template, "%h", 2) != 0 && *entry.extra == '\0'))
+	entry = parse_line(line);
+	if (*entry.user == '\0' || (!is_in_home(search->template) && *entry.extra == '\0'))
 		return 0;
 	r = find_root(&entry, search->template, &root);
-	if (r == -ENXIO || (r == 0 && *root == '\0'))
-		return 0; /* nobody can log in to that */
-	if (r == 0 && !is_narrow_root(root))
-		return -EINVAL;
-	return r == 0 ? search->handle(search->context, root) : r;
+	if (r < 0)
+		return r == -ENXIO ? 0 : r; /* nobody can log in to that */
+	if (*root == '\0')
+		return 0;
+	return is_narrow_root(root) ? search->handle(search->context, root) : -EINVAL;
 }
 
 int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
@@ -522,14 +489,16 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 {
 	struct root_search search = { template, handle, context };
 	auto_free char *root = NULL;
-	struct file_stamp stamp;
+	struct file_stamp stamp = { 0 };
 	int r = 0;
 
 	*ret_report = (struct auth_report){ 0 };
-	if (strncmp(template, "%h", 2) != 0) {
-		r = path_template_root(template, &root);
-		ret_report->has_wide_template = r == 0 && *root == '/' && !is_narrow_root(root);
-		if (r == 0 && !ret_report->has_wide_template)
+	if (!is_in_home(template)) {
+		root = path_template_root(template);
+		if (!root)
+			return -ENOMEM;
+		ret_report->has_wide_template = *root == '/' && !is_narrow_root(root);
+		if (!ret_report->has_wide_template)
 			r = handle(context, root);
 	}
 	return r == 0 && users ? read_passwd_file(users, note_root, &search, ret_report, &stamp) :

@@ -42,19 +42,17 @@ int auth_login(const char *users, const char *template, const char *user, const 
 int auth_find(const char *users, const char *template, const char *user, struct account **ret,
 	      struct auth_report *ret_report);
 
-/* Checks that an account is as at its login: allowed to log in, with the same password, mailbox and
- * rights. Reads the passwd-file only if it has changed. Returns 0, -EKEYREJECTED if the account has
- * changed, or as auth_login(). */
+/* Checks that an account has the password, mailbox and rights of its login; reads the passwd-file
+ * only if that has changed. Returns 0, -EKEYREJECTED if it has not, or as auth_login(). */
 int auth_check_again(const char *users, const char *template, struct account *account,
 		     struct auth_report *ret_report);
 
 /* Reads all of the passwd-file (NULL: none), for --check-config. Returns 0, or as auth_login(). */
 int auth_check_file(const char *users, struct auth_report *ret_report);
 
-/* Finds the directories below which all mailboxes are, from the template and the passwd-file; some
- * more than once. `/` is left out, and so is what is relative in the passwd-file: the report counts
- * such lines as malformed, beside those that are too long. A negative result of the handler ends
- * the search. Returns 0, or that, or as auth_login(). */
+/* Finds the directories below which all mailboxes are, some more than once. `/` is left out, and so
+ * is what is relative in the passwd-file: such lines count as malformed, like those that are too
+ * long. Returns 0, what the handler returned if that ended it (< 0), or as auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
 		    void *context, struct auth_report *ret_report);

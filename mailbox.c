@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * A session's view of a mailbox. Runs after login only. A file name is used only below a directory
- * that we hold open, never followed if it is a symbolic link, and a message that is not where it
- * was is looked for once more: others rename files at any moment. */
+ * A session's view of a mailbox. Runs after login only. Names are used only below directories that
+ * we hold open, never through symbolic links. Messages that others rename are looked for again. */
 #include "mailbox.h"
 
 #include "lib/util.h"
@@ -46,14 +45,14 @@ static struct message *message_at(const struct mailbox *mailbox, size_t index)
 
 bool mailbox_has(const struct mailbox *mailbox, size_t index)
 {
-	return message_at(mailbox, index)->life == LIFE_PRESENT;
+	const struct message *message = message_at(mailbox, index);
+
+	return !message->is_marked && !message->is_gone;
 }
 
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index)
 {
-	enum life life = message_at(mailbox, index)->life;
-
-	return life == LIFE_MARKED || life == LIFE_EXPUNGED;
+	return message_at(mailbox, index)->is_marked;
 }
 
 void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
@@ -103,7 +102,7 @@ int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_m
 	int r = listing_with_files(&mailbox->listing, &one, util_now_ms() + LISTING_PATIENCE_MS,
 				   open_file, ret);
 
-	return r == 0 && !listing_is_there(message) ? -ENOENT : r;
+	return r == 0 && message->is_gone ? -ENOENT : r;
 }
 
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
@@ -176,7 +175,7 @@ static bool is_size_valid(const struct mailbox *mailbox, const struct message *m
 					 &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
 	version = file_stamp_of(&status);
-	return S_ISREG(status.st_mode) && file_stamp_is_same(&version, message->version);
+	return S_ISREG(status.st_mode) && memcmp(&version, message->version, sizeof(version)) == 0;
 }
 
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
@@ -184,7 +183,7 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	struct message *message = message_at(mailbox, index);
 	int r;
 
-	if (!listing_is_there(message))
+	if (message->is_gone)
 		return -ENOENT;
 	r = is_size_valid(mailbox, message) ? 0 : measure(mailbox, index);
 	if (r < 0)
@@ -215,7 +214,7 @@ int mailbox_mark(struct mailbox *mailbox, size_t index)
 	int r = selection_add(&mailbox->marked, index);
 
 	if (r == 0)
-		listing_set_life(message_at(mailbox, index), LIFE_MARKED);
+		message_at(mailbox, index)->is_marked = true;
 	return r;
 }
 
@@ -224,8 +223,7 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 	for (size_t i = 0; i < mailbox->marked.count; i++) {
 		struct message *message = message_at(mailbox, mailbox->marked.indices[i]);
 
-		if (message->life == LIFE_MARKED)
-			listing_set_life(message, LIFE_PRESENT);
+		message->is_marked = message->is_gone;
 	}
 	mailbox->marked.count = 0;
 }
@@ -296,8 +294,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 /* ---- Beginning and end ---- */
 
-/* Reads the directories, removes or hides what an earlier session has deleted, and takes over what
- * the cache and the listing before know. */
+/* Lists what is there and no earlier session has deleted, with what older listings know of it. */
 static int read_directories(struct mailbox *mailbox, const struct listing *cached,
 			    const struct listing *older)
 {
@@ -342,17 +339,21 @@ static void save_cache(struct mailbox *mailbox)
 static bool rename_namesakes(struct mailbox *mailbox)
 {
 	struct mailbox_report *report = &mailbox->report;
+	const struct listing *listing = &mailbox->listing;
 
-	if (mailbox->listing.namesakes == 0)
+	if (listing->namesakes == 0)
 		return false;
 	/* Their unique-ids must be known when one of them goes, whatever happens then. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox);
-	if (mailbox->listing.is_torn || mailbox->lock.left.count > 0 ||
-	    mailbox->lock.state_error != 0)
+	if (listing->is_torn || mailbox->lock.left.count > 0 || mailbox->lock.state_error != 0)
 		return false;
-	report->rename_error = listing_rename_namesakes(&mailbox->listing, &report->renamed,
-							report->renamed_from, report->renamed_to);
+	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
+		if (listing->messages[i].is_namesake)
+			report->rename_error = listing_rename_namesake(
+				listing, &listing->messages[i], &report->renamed,
+				report->renamed_from, report->renamed_to);
+	}
 	return report->renamed > 0;
 }
 
@@ -366,16 +367,13 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
 	mailbox->is_cached = lock->left.count == 0 && listing_is_unchanged(&cached);
-	if (mailbox->is_cached) {
-		mailbox->listing = cached;
-		cached = (struct listing){ 0 };
-	} else {
+	if (mailbox->is_cached)
+		mailbox->listing = take_ptr(cached);
+	else
 		r = read_directories(mailbox, &cached, older);
-	}
 	if (r == 0 && rename_namesakes(mailbox)) {
 		listing_clear(&cached);
-		cached = mailbox->listing;
-		mailbox->listing = (struct listing){ 0 };
+		cached = take_ptr(mailbox->listing);
 		mailbox->is_cached = false;
 		r = read_directories(mailbox, &cached, older);
 	}
@@ -405,11 +403,10 @@ void mailbox_close(struct mailbox *mailbox)
 /* Replaces the listing by what is there now; on failure it stays. */
 static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 {
-	struct listing older = mailbox->listing;
+	struct listing older = take_ptr(mailbox->listing);
 	int r;
 
-	mailbox->listing = (struct listing){ 0 };
-	listing_drop(&older, LIFE_EXPUNGED); /* if one is there again, it is new */
+	listing_drop_deleted(&older); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r < 0) {
 		listing_clear(&mailbox->listing);

@@ -58,8 +58,7 @@ size_t mailbox_count(const struct mailbox *mailbox);
 /* Whether the message is there: not marked as deleted, and not known to be gone. */
 bool mailbox_has(const struct mailbox *mailbox, size_t index);
 
-/* Whether this session has marked or deleted it. One that somebody else deleted is not there, but
- * may still be asked for, and deleted. */
+/* Whether this session has marked or deleted it. What somebody else deleted may still be marked. */
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index);
 
 /* Its unique-id (RFC 1939 section 7, UIDL), 1 to 70 octets from '!' to '~': for a Maildir the
@@ -90,8 +89,7 @@ void mailbox_message_close(struct mailbox_message *message);
 
 #define auto_message __attribute__((cleanup(mailbox_message_close)))
 
-/* Notes that the client got all octets of a message. Returns whether its size was believed to be
- * another; from now on it is this. */
+/* Notes that the client got all of a message, and its size. Returns whether that had been wrong. */
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets);
 

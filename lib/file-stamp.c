@@ -31,11 +31,6 @@ int file_stamp_take(int fd, struct file_stamp *ret)
 	return 0;
 }
 
-bool file_stamp_is_same(const struct file_stamp *a, const struct file_stamp *b)
-{
-	return memcmp(a, b, sizeof(*a)) == 0; /* it has no padding */
-}
-
 int64_t file_stamp_now_ns(void)
 {
 	struct timespec now;
@@ -44,10 +39,9 @@ int64_t file_stamp_now_ns(void)
 	return file_stamp_ns(&now);
 }
 
-/* The clock that stamps changes, and that `now_ns` is read from, stands still for some
- * milliseconds: only a stamp from before `now_ns` differs from all that are still to come. A file
- * system that keeps whole seconds (or two, FAT) makes stamps older than they are. Nobody can set
- * the change time, unlike the time of modification. */
+/* The clock of stamps and of `now_ns` stands still for some milliseconds: only a stamp from before
+ * differs from all that are to come. File systems that keep whole seconds (or two, FAT) make stamps
+ * older than they are. Nobody can set the change time, unlike that of modification. */
 bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns)
 {
 	bool has_seconds_only = stamp->changed_ns % UTIL_NS_PER_S == 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * Which file, and which version of it: equal stamps mean unchanged content. */
+ * Which file, and which version of it: equal stamps mean unchanged content. They have no padding,
+ * so memcmp(3) compares them. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,8 +20,6 @@ struct file_stamp file_stamp_of(const struct stat *status);
 
 /* Takes the stamp of an open file or directory. Returns 0, or what fstat(2) says. */
 int file_stamp_take(int fd, struct file_stamp *ret);
-
-bool file_stamp_is_same(const struct file_stamp *a, const struct file_stamp *b);
 
 /* Whether a file with this stamp that changes after `now_ns` will have another one. */
 bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns);

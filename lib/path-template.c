@@ -106,7 +106,7 @@ int path_template_expand(const char *template, const char *user, const char *hom
 	return 0;
 }
 
-int path_template_root(const char *template, char **ret_path)
+char *path_template_root(const char *template)
 {
 	size_t octets = strcspn(template, "%");
 
@@ -116,6 +116,5 @@ int path_template_root(const char *template, char **ret_path)
 		while (octets > 0 && template[octets - 1] == '/')
 			octets--;
 	}
-	*ret_path = octets > 0 ? strndup(template, octets) : strdup(*template == '/' ? "/" : ".");
-	return *ret_path ? 0 : -ENOMEM;
+	return octets > 0 ? strndup(template, octets) : strdup(*template == '/' ? "/" : ".");
 }

@@ -16,5 +16,5 @@ int path_template_check(const char *template);
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path);
 
 /* The directory below which the paths of all users are: the components before the first that has a
- * '%', or all. The caller frees it. Returns 0 or -ENOMEM. */
-int path_template_root(const char *template, char **ret_path);
+ * '%', or all. The caller frees it. NULL: no memory. */
+char *path_template_root(const char *template);

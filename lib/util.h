@@ -97,11 +97,12 @@ static inline void *util_grow(void *array, size_t count, size_t *capacity, size_
 #define auto_fd __attribute__((cleanup(util_close)))
 #define auto_wipe __attribute__((cleanup(util_wipe)))
 
-/* Take the value out of such a variable: the caller owns it now. */
+/* Take the value (a pointer, or a struct of them) out of such a variable: the caller owns it now.
+ */
 #define take_ptr(pointer)                               \
 	({                                              \
 		__typeof__(pointer) taken_ = (pointer); \
-		(pointer) = NULL;                       \
+		(pointer) = (__typeof__(pointer)){ 0 }; \
 		taken_;                                 \
 	})
 
@@ -174,21 +175,20 @@ static inline int util_open_regular_file(int directory_fd, const char *name, int
 	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -ENXIO;
 }
 
-/* Replaces a file in a directory, or leaves it as it was. Readers have no lock: they see the old
- * file or the new one, which is made as `fresh`; after a loss of power it may be damaged. Returns 0
- * or a negative errno. */
-static inline int util_replace(int directory_fd, const char *name, const char *fresh,
-			       const void *octets, size_t count)
+/* Makes and opens a new file in place of one that a killed process may have left. */
+static inline int util_create(int directory_fd, const char *name)
 {
-	auto_fd int fd = -1;
-	int r;
+	int fd;
 
-	(void)unlinkat(directory_fd, fresh, 0); /* a killed process may have left one */
-	fd = openat(directory_fd, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-		    S_IRUSR | S_IWUSR);
-	if (fd < 0)
-		return -errno;
-	r = util_pwrite(fd, octets, count, 0);
+	(void)unlinkat(directory_fd, name, 0);
+	fd = openat(directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Gives a new file, if `r` is 0, the name of the one that it replaces, else removes it. Readers
+ * have no lock: they see the old file or the new one. Returns 0, `r` or as renameat(2). */
+static inline int util_replace(int directory_fd, const char *name, const char *fresh, int r)
+{
 	if (r == 0 && renameat(directory_fd, fresh, directory_fd, name) < 0)
 		r = -errno;
 	if (r < 0)

@@ -5,6 +5,7 @@
 #include "lib/wire.h"
 
 #include <errno.h>
+#include <nettle/base64.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -54,32 +55,17 @@ bool wire_is_unique_id(const char *text, size_t octets)
 
 ssize_t wire_decode_base64(char *text)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t octets = strlen(text), put = 0;
-	size_t padding = octets - strcspn(text, "=");
-	uint32_t bits = 0;
+	struct base64_decode_ctx context;
+	size_t octets;
 
-	if (octets % 4 != 0 || padding > 2 || strspn(text + octets - padding, "=") != padding)
+	base64_decode_init(&context);
+	/* Nettle would skip blanks, and take three "=". */
+	if (strpbrk(text, " \t\n\v\f\r") || strstr(text, "===") ||
+	    !base64_decode_update(&context, &octets, (uint8_t *)text, strlen(text), text) ||
+	    !base64_decode_final(&context))
 		return -EINVAL;
-	for (size_t i = 0; i < octets; i++) {
-		const char *digit = i < octets - padding ? strchr(digits, text[i]) : digits;
-
-		if (!digit)
-			return -EINVAL;
-		bits = bits << 6 | (uint32_t)(digit - digits);
-		if (i % 4 == 3) {
-			text[put++] = (char)(bits >> 16 & 0xff);
-			text[put++] = (char)(bits >> 8 & 0xff);
-			text[put++] = (char)(bits & 0xff);
-		}
-	}
-	/* What the padding stands for is 0: octets can be written in one way only. */
-	if (bits & ((1U << 8 * padding) - 1))
-		return -EINVAL;
-	put -= padding;
-	text[put] = '\0';
-	return (ssize_t)put;
+	text[octets] = '\0';
+	return (ssize_t)octets;
 }
 
 int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_plain)

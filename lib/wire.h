@@ -49,14 +49,12 @@ struct wire_converter {
 
 #define WIRE_CONVERTER_INIT ((struct wire_converter){ .last = '\n' })
 
-/* Converts octets of a file until `in` is used up or `out` has less space than WIRE_STEP_OCTETS.
- * With `out` NULL it only counts, and uses up `in`. Returns how many octets of `in` it used, and in
- * ret_put how many of `out` it filled. */
+/* Converts octets of a file until `in` is used up or `out` has less space than WIRE_STEP_OCTETS; if
+ * `out` is NULL, only counts. Returns how many octets it used, and in ret_put how many it put. */
 size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_octets, char *out,
 		    size_t out_octets, size_t *ret_put);
 
-/* Completes a last line that had no line end. Returns how many octets (0 or 2) it counted and,
- * unless `out` is NULL, put there. */
+/* Ends a last line that has no line end. Returns how many octets it counted (and put): 0 or 2. */
 size_t wire_convert_end(struct wire_converter *converter, char out[2]);
 
 /* Where TOP's answer ends (RFC 1939 section 7). */

@@ -255,15 +255,23 @@ static void put_messages(struct saver *saver)
 		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
 				 (message.is_namesake ? CACHE_NAMESAKE : 0);
 
-		if (!listing_is_there(&message) ||
-		    !(saver->header.is_whole ||
-		      is_worth_keeping(&message, listing->subdirs->is_maildir)))
+		if (message.is_gone || !(saver->header.is_whole ||
+					 is_worth_keeping(&message, listing->subdirs->is_maildir)))
 			continue;
 		do {
 			put_entry(saver, &message, flags);
 			flags = CACHE_OTHER_NAME;
 		} while (listing_next_name(listing, &message));
 	}
+}
+
+/* After a loss of power it may be damaged. */
+static int replace_cache(int mailbox_fd, const struct cache *cache, size_t octets)
+{
+	auto_fd int fd = util_create(mailbox_fd, CACHE_NEW_NAME);
+	int r = fd < 0 ? fd : util_pwrite(fd, cache, octets, 0);
+
+	return util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, r);
 }
 
 void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
@@ -288,7 +296,7 @@ void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 		put_messages(&saver);
 		cache->header.checksum = make_checksum(cache, octets);
 	}
-	if (!cache || util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, cache, octets) < 0)
+	if (!cache || replace_cache(mailbox_fd, cache, octets) < 0)
 		(void)unlinkat(mailbox_fd, CACHE_NAME, 0);
 }
 

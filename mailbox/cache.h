@@ -11,8 +11,7 @@
  * clears: of all messages if it is stable, else of some. If there is none, it is empty. */
 bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret);
 
-/* Replaces the cache: by the whole listing if `is_whole`, else by what would be lost. The caller
- * has the lock. */
+/* Replaces the cache: by the whole listing, or by what would be lost. The caller has the lock. */
 void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole);
 
 /* Removes what 0.1.0 kept, in two files. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
  * Deleting messages. Runs after login only. The commit point is the record: before it, any trouble
- * leaves every message; after it, the messages are deleted, and files that cannot be removed are
- * hidden until they can. */
+ * leaves every message; after it, files that cannot be removed are hidden until they can. */
 #include "mailbox/deletion.h"
 
 #include "lib/util.h"
@@ -131,7 +130,7 @@ static void note_removed(struct deletion *deletion, struct message *message)
 {
 	size_t index = (size_t)(message - deletion->listing->messages);
 
-	listing_set_life(message, LIFE_EXPUNGED);
+	message->is_marked = message->is_gone = true;
 	(void)selection_add(&deletion->report->removed, index); /* prepare_removal() made space */
 	deletion->can_withdraw = false;
 }
@@ -146,8 +145,7 @@ static void hide(struct deletion *deletion, struct message *message, int error)
 		deletion->report->error = error;
 }
 
-/* Removes a message's file, with all its names. Without a record, the first that stays ends it;
- * with one, only the first of all does, if it will stay for good. */
+/* Removes all names of a file. One that stays ends it if it still may; else, it is hidden. */
 static int unlink_file(struct listing *listing, struct message *message, void *context)
 {
 	const int *fds = listing->subdirs->fds;
@@ -194,7 +192,7 @@ static int unlink_recorded(struct deletion *deletion)
 	for (size_t i = 0; i < found->count && r < 0; i++) {
 		struct message *message = &deletion->listing->messages[found->indices[i]];
 
-		if (listing_is_there(message))
+		if (!message->is_gone)
 			hide(deletion, message, r);
 	}
 	r = sync_subdirs(deletion);
@@ -261,8 +259,11 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
 		r = delete_found(&deletion);
-	for (size_t i = 0; i < set->count && r == 0; i++)
-		listing_set_life(&listing->messages[set->indices[i]], LIFE_EXPUNGED);
+	for (size_t i = 0; i < set->count && r == 0; i++) {
+		struct message *message = &listing->messages[set->indices[i]];
+
+		message->is_marked = message->is_gone = true;
+	}
 	return r;
 }
 
@@ -293,8 +294,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
 	if (is_complete) { /* the others' files are known to be gone */
 		record_free_keys(&lock->left);
-		lock->left = deletion.keys;
-		deletion.keys = (struct record_keys){ 0 };
+		lock->left = take_ptr(deletion.keys);
 	} else if (report->error == 0) {
 		report->error = -EAGAIN;
 	}
@@ -302,14 +302,14 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		report->error = end_record(&deletion);
 		lock->left.count = report->error == 0 ? 0 : lock->left.count;
 	}
-	/* A message whose file could not be looked at may be a deleted one, which nobody must see.
-	 */
-	for (size_t i = 0; i < listing->count && is_late; i++) {
-		if (!listing->messages[i].is_identified)
-			listing_set_life(&listing->messages[i], LIFE_EXPUNGED);
+	for (size_t i = 0; i < listing->count; i++) {
+		struct message *message = &listing->messages[i];
+
+		/* One whose file could not be looked at may be deleted: nobody must see it. */
+		message->is_gone |= is_late && !message->is_identified;
+		message->is_marked = message->is_gone;
 	}
 	listing->hides |= is_late;
-	listing_drop(listing, LIFE_EXPUNGED);
-	listing_drop(listing, LIFE_VANISHED);
+	listing_drop_deleted(listing);
 	return 0;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * What is in the directories of a mailbox. Runs after login only. Others are at work there at any
- * moment: a delivering agent adds files, an IMAP server renames and deletes them, and file names
- * are whatever they chose. */
+ * What is in the directories of a mailbox. Runs after login only. Others add, rename and delete
+ * files there at any moment, and file names are whatever they chose. */
 #include "mailbox/listing.h"
 
 #include "lib/digest.h"
@@ -28,8 +27,7 @@
 /* A stamp that is so far ahead was made before the clock was set back. */
 #define FUTURE_NS (10 * UTIL_NS_PER_S)
 
-/* A message with the unique part of another is renamed when it has not changed for this long: what
- * made it may still be at work on it before. */
+/* A namesake that has not changed for this long is renamed: nobody is at work on it any more. */
 #define NAMESAKE_QUIET_NS (30 * UTIL_NS_PER_S)
 
 /* What a unique-id that stands in for a name begins with, before the digest. */
@@ -62,8 +60,7 @@ static bool are_stable(const struct file_stamp stamps[SUBDIRS], int64_t now_ns)
 	return true;
 }
 
-/* The time that a change would be stamped with now. A server of files has a clock of its own, which
- * shows only when a file is touched. */
+/* The time of a change that is made now. A file server's clock shows when a file is touched. */
 static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 {
 	struct stat status;
@@ -105,8 +102,7 @@ bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *s
 	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(subdirs));
 }
 
-/* Ends a read that began at `now_ns`: tells what it is worth. `ret_is_sure`: whether stamps that
- * are the same prove that nothing has changed. */
+/* Ends a read that began at `now_ns`. *ret_is_sure: equal stamps prove that nothing has changed. */
 static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 {
 	const struct subdirs *subdirs = listing->subdirs;
@@ -183,6 +179,19 @@ static int copy_texts(struct listing *listing, struct message *message)
 	return 0;
 }
 
+void listing_clear(struct listing *listing)
+{
+	while (listing->blocks) {
+		struct block *next = listing->blocks->next;
+
+		free(listing->blocks);
+		listing->blocks = next;
+	}
+	free(listing->messages);
+	free(listing->by_unique_id);
+	*listing = (struct listing){ 0 };
+}
+
 /* ---- Unique-ids ---- */
 
 const char *listing_unique_id(const struct message *message, size_t *ret_octets)
@@ -199,8 +208,7 @@ static int compare_octets(const char *a, size_t a_octets, const char *b, size_t 
 	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
 }
 
-/* A lone "_" is not used, though RFC 1939 would allow it. What could be taken for a stand-in gets
- * one, so nobody can forge a unique-id. */
+/* RFC 1939 would allow a lone "_". What looks like a stand-in gets one: none can be forged. */
 static bool is_good_unique_id(const char *text, size_t octets)
 {
 	size_t prefix = sizeof(STAND_IN_PREFIX) - 1;
@@ -211,8 +219,7 @@ static bool is_good_unique_id(const char *text, size_t octets)
 	       strspn(text + prefix, "0123456789abcdef") < DIGEST_HEX_OCTETS;
 }
 
-/* Makes a stand-in from the unique part of a name, and of a namesake also from its inode, which
- * outlasts a rename; 0: it is none. */
+/* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */
 static int make_stand_in(const struct message *message, uint64_t inode,
 			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
@@ -241,7 +248,7 @@ static int give_stand_in(struct listing *listing, struct message *message, uint6
 	return 0;
 }
 
-/* ---- Messages ---- */
+/* ---- Messages and their order ---- */
 
 int listing_rename(struct listing *listing, struct message *message, const char *name)
 {
@@ -264,14 +271,6 @@ int listing_set_version(struct listing *listing, struct message *message,
 	return 0;
 }
 
-void listing_set_life(struct message *message, enum life life)
-{
-	if ((message->life == LIFE_MARKED && life == LIFE_VANISHED) ||
-	    (message->life == LIFE_VANISHED && life == LIFE_MARKED))
-		life = LIFE_EXPUNGED;
-	message->life = life & 3;
-}
-
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir)
 {
@@ -286,21 +285,6 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 	return 0;
 }
 
-/* ---- Memory and order ---- */
-
-void listing_clear(struct listing *listing)
-{
-	while (listing->blocks) {
-		struct block *next = listing->blocks->next;
-
-		free(listing->blocks);
-		listing->blocks = next;
-	}
-	free(listing->messages);
-	free(listing->by_unique_id);
-	*listing = (struct listing){ 0 };
-}
-
 static int compare_unique_parts(const struct message *a, const struct message *b)
 {
 	if (a->arrival_us != b->arrival_us)
@@ -308,8 +292,7 @@ static int compare_unique_parts(const struct message *a, const struct message *b
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
-/* For qsort(3) and bsearch(3): the order of the messages in a listing. Of those that share a unique
- * part, the one that has it as its unique-id comes first. */
+/* For qsort(3) and bsearch(3): the order in a listing. Namesakes come last. */
 static int compare_identities(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
@@ -358,12 +341,12 @@ static int sort_names(struct listing *listing)
 	return 0;
 }
 
-void listing_drop(struct listing *listing, enum life life)
+void listing_drop_deleted(struct listing *listing)
 {
 	size_t left = 0;
 
 	for (size_t i = 0; i < listing->count; i++) {
-		if (listing->messages[i].life != life)
+		if (!listing->messages[i].is_marked || !listing->messages[i].is_gone)
 			listing->messages[left++] = listing->messages[i];
 	}
 	listing->count = left;
@@ -492,8 +475,7 @@ static size_t find_namesakes(const struct listing *listing, const struct message
 	return count_namesakes(listing, low, like);
 }
 
-/* Adds the messages of an earlier read that a torn one lacks. Returns 1 if both have read the very
- * same names, 0 or a failure. */
+/* Adds what only an earlier read has shown. Returns 1 if both have the same names, 0 or < 0. */
 static int add_earlier(struct listing *listing, const struct listing *earlier)
 {
 	struct listing fresh = *listing; /* in its order, while more are added behind it */
@@ -546,9 +528,8 @@ static int identify(const struct listing *listing, const struct message *message
 	return record_identify(listing->subdirs->fds[message->subdir], message->name, ret);
 }
 
-/* Tells the files behind several names with one unique part from each other: the names of one file
- * become one message; of several files the first keeps its unique-id, and the others get stand-ins.
- * Returns how many messages are left. */
+/* Tells the files behind names with one unique part apart: each becomes one message, and all but
+ * the first get stand-ins. Returns how many messages are left. */
 static ssize_t tell_apart(struct listing *listing, struct message *messages, size_t count)
 {
 	auto_free struct namesake *found = calloc(count, sizeof(*found));
@@ -612,16 +593,14 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 		return 0;
 	if (errno != EINVAL)
 		return -errno;
-	/* Shared file systems do not know RENAME_NOREPLACE. A second link that replaces it would be
-	 * left by a crash, and then the message is there twice. */
+	/* Shared file systems do not know it; link(2) could leave the message there twice. */
 	if (fstatat(to_fd, to, &status, AT_SYMLINK_NOFOLLOW) == 0)
 		return -EEXIST;
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
 }
 
-/* Renames all names of a message's file, if that has not changed for a while. */
-static int rename_namesake(const struct listing *listing, const struct message *namesake,
-			   size_t *count, char from[NAME_MAX + 1], char to[NAME_MAX + 1])
+int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
+			    size_t *count, char from[NAME_MAX + 1], char to[NAME_MAX + 1])
 {
 	struct message message = *namesake;
 	struct record_file file;
@@ -647,25 +626,10 @@ static int rename_namesake(const struct listing *listing, const struct message *
 	return r;
 }
 
-int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
-			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1])
-{
-	int r = 0;
-
-	*ret_count = 0;
-	for (size_t i = 0; i < listing->count && r == 0; i++) {
-		if (listing->messages[i].is_namesake)
-			r = rename_namesake(listing, &listing->messages[i], ret_count, ret_from,
-					    ret_to);
-	}
-	return r;
-}
-
 /* ---- Listings ---- */
 
-/* Reads once more, and adds what earlier reads have shown unless that is gone: if the directories
- * have not changed during this read. Where stamps are too coarse to prove that, two equal reads in
- * a row will do, but not for a proof. */
+/* Reads once more, and adds what earlier reads have shown unless stamps prove this read
+ * undisturbed. Where they are too coarse, two equal reads in a row will do, but not for a proof. */
 static int read_again(struct listing *listing, bool must_prove)
 {
 	auto_listing struct listing earlier = *listing;
@@ -703,8 +667,7 @@ int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_p
 	return r;
 }
 
-/* The message that has the unique part, the unique-id and the file of `like`, of another listing of
- * this mailbox; NULL: there is none. */
+/* The message with the unique part, unique-id and file of `like`, of another listing; or NULL. */
 static struct message *find_like(const struct listing *listing, const struct message *like)
 {
 	struct message *found = NULL;
@@ -727,9 +690,8 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 	return false;
 }
 
-/* Gives the unique-id that a message had before back to it, where several have its unique part: it
- * must not pass to another when the first of them is gone, or an older one comes. A newer listing
- * that has the first as it is knows better. */
+/* Gives a message with namesakes its unique-id back: that must not pass to another when the first
+ * of them goes, or an older one comes. A newer listing that has the first knows better. */
 static int keep_unique_id(struct listing *listing, const struct message *known,
 			  const struct listing *newer)
 {
@@ -850,8 +812,7 @@ static int move_texts(struct message *message, const struct message *found, stru
 	return copy_texts(newer, message);
 }
 
-/* Only an undisturbed read shows which messages are gone. However often it is called, the listing
- * holds no memory of names that are no more. */
+/* However often it is called, the listing holds no memory of names that are no more. */
 int listing_look_again(struct listing *listing)
 {
 	auto_listing struct listing fresh = { 0 };
@@ -864,11 +825,9 @@ int listing_look_again(struct listing *listing)
 		return r;
 	for (size_t i = 0; i < listing->count && r == 0; i++) {
 		struct message *message = &listing->messages[i];
-		const struct message *found =
-			listing_is_there(message) ? find_like(&fresh, message) : NULL;
+		const struct message *found = message->is_gone ? NULL : find_like(&fresh, message);
 
-		if (listing_is_there(message) && !found && !fresh.is_torn)
-			listing_set_life(message, LIFE_VANISHED);
+		message->is_gone |= !found && !fresh.is_torn;
 		r = move_texts(message, found, &fresh);
 	}
 	if (r < 0) { /* some still point there */
@@ -902,10 +861,9 @@ static int handle_files(struct listing *listing, struct selection *left,
 		struct message *message = &listing->messages[left->indices[i]];
 		int r = 0;
 
-		while (listing_is_there(message)) {
-			r = -ENOENT;
-			if (!has_other_file(listing, message))
-				r = handle(listing, message, context);
+		while (!message->is_gone) {
+			r = has_other_file(listing, message) ? -ENOENT :
+							       handle(listing, message, context);
 			if (r != -ENOENT || !listing_next_name(listing, message))
 				break;
 		}
@@ -913,7 +871,7 @@ static int handle_files(struct listing *listing, struct selection *left,
 			return r;
 		/* In a folder the name is all there is to find a message by. */
 		if (r == -ENOENT && !listing->subdirs->is_maildir)
-			listing_set_life(message, LIFE_VANISHED);
+			message->is_gone = true;
 		else if (r == -ENOENT)
 			left->indices[left->count++] = left->indices[i];
 	}

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * The messages of a mailbox in the order of their arrival, their unique-ids, and whether the
- * directories have changed. Not seen does not mean gone: a read of a directory that others change
- * meanwhile (a torn read) may miss files that are there all the time.
+ * The messages of a mailbox in the order of arrival, and their unique-ids. Not seen does not mean
+ * gone: a read that others disturb (a torn read) may miss files that are there all the time.
  *
  * Functions that return an int return 0, or a negative errno of the system, or -ENOMEM. */
 #pragma once
@@ -35,13 +34,6 @@ struct subdirs {
 	bool keeps_inodes; /* the number of a file's inode is the same whenever it is asked for */
 };
 
-enum life {
-	LIFE_PRESENT,
-	LIFE_MARKED,   /* by DELE, until the commit */
-	LIFE_EXPUNGED, /* deleted by DELI or a commit */
-	LIFE_VANISHED, /* somebody else did */
-};
-
 /* One more name of a message's file, with the same unique part. */
 struct other_name {
 	struct other_name *next;
@@ -61,7 +53,8 @@ struct message {
 	uint16_t unique_octets; /* of the part of the name that never changes */
 	uint16_t inode_tag;	/* differs for most other inodes; 0: not known */
 	uint8_t subdir;		/* of enum subdir */
-	uint8_t life : 2;	/* of enum life; see listing_set_life() */
+	bool is_marked : 1;	/* by DELE, or deleted: by DELI or a commit */
+	bool is_gone : 1;	/* if it is not marked, somebody else deleted it */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size has been found right since login or WAKE */
 	bool is_identified : 1; /* its file has been looked at, to find what a record deletes */
@@ -114,11 +107,11 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* Gives messages that have a namesake, and have not changed for a while, unique parts of their own;
- * needs the lock. Then the listing must be read again. Tells how many these are, even on failure,
- * and the names of the first, cut if need be. */
-int listing_rename_namesakes(const struct listing *listing, size_t *ret_count,
-			     char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
+/* Gives all names of a namesake that has not changed for a while a unique part of its own, and
+ * counts it; needs the lock. Returns its names, if it is the first. Then the listing must be read
+ * again. */
+int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
+			    size_t *count, char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
@@ -131,8 +124,8 @@ const char *listing_unique_id(const struct message *message, size_t *ret_octets)
 /* Finds a message by its unique-id. -ENOENT: there is none. */
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);
 
-/* Leaves out the messages with this life; those after them get a lower index. */
-void listing_drop(struct listing *listing, enum life life);
+/* Leaves out the messages that are marked and gone; those after them get a lower index. */
+void listing_drop_deleted(struct listing *listing);
 
 /* Keeps the version of a folder's file that has the size of `message`. */
 int listing_set_version(struct listing *listing, struct message *message,
@@ -144,16 +137,6 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 /* Notes one more name of a message's file. */
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir);
-
-/* The one place where a message's life changes. One that has vanished counts as deleted at once
- * when it is marked, and so does one that is marked when it vanishes. */
-void listing_set_life(struct message *message, enum life life);
-
-/* Whether it is not known to be gone. */
-static inline bool listing_is_there(const struct message *message)
-{
-	return message->life == LIFE_PRESENT || message->life == LIFE_MARKED;
-}
 
 /* ---- Message files ---- */
 

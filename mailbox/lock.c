@@ -10,9 +10,8 @@
 #include <sys/file.h>
 #include <sys/vfs.h>
 
-/* Has the lock, and the record of a commit. The dot keeps it from being a message of a folder. It
- * is never removed. If it is replaced, the new one is locked before, and whoever has locked the old
- * one since sees by its name that it is not in the mailbox any more. */
+/* Has the lock and the record of a commit. The dot keeps it from being a folder's message. It may
+ * be replaced by one that is locked before: lock_check() notices. */
 #define STATE_NAME ".pop3-handler.state"
 
 #define STATE_NEW_NAME ".pop3-handler.state.new"
@@ -123,9 +122,8 @@ static int take_lock(struct lock *lock)
 	if (r < 0)
 		return r;
 	lock->subdirs.clock_fd = lock->state_fd;
-	/* A shared file system may keep what another host has written anew meanwhile: the kernel's
-	 * pages, and what a client of GlusterFS read with the name (its quick-read), which only a
-	 * change ends. This one changes nothing. */
+	/* Ends what this host knows of a file that another may have written: the kernel's pages,
+	 * and GlusterFS's quick-read, which only a change ends. This one changes nothing. */
 	if (!lock->subdirs.is_local) {
 		(void)fallocate(lock->state_fd, FALLOC_FL_KEEP_SIZE, 0, 1);
 		(void)posix_fadvise(lock->state_fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -146,8 +144,7 @@ static int read_record(struct lock *lock)
 	return lock->has_bad_record ? 0 : r;
 }
 
-/* Finds out what can be relied on: whether only this host changes the file system, and whether
- * inodes keep their numbers. Of one that is unknown, neither is believed. */
+/* Finds out if only this host changes the file system, and if inodes keep their numbers. */
 static void identify_file_system(int fd, struct subdirs *subdirs)
 {
 	static const uint32_t keeping[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,	BTRFS_SUPER_MAGIC,
@@ -214,23 +211,13 @@ int lock_open(const char *path, struct lock *lock)
 /* Makes a state file with a record, locked before anybody can see it. Returns its descriptor. */
 static int make_state(const struct lock *lock, struct record_keys *keys)
 {
-	auto_fd int fd = -1;
-	int r;
+	auto_fd int fd = util_create(lock->root_fd, STATE_NEW_NAME);
+	int r = fd < 0 ? fd : lock_state(fd);
 
-	(void)unlinkat(lock->root_fd, STATE_NEW_NAME, 0); /* a process that was killed left it */
-	fd = openat(lock->root_fd, STATE_NEW_NAME, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-		    S_IRUSR | S_IWUSR);
-	if (fd < 0)
-		return -errno;
-	r = lock_state(fd);
 	if (r == 0)
 		r = record_write(fd, lock->root_fd, keys);
-	if (r == 0 && renameat(lock->root_fd, STATE_NEW_NAME, lock->root_fd, STATE_NAME) < 0)
-		r = -errno;
-	if (r == 0)
-		return take_fd(&fd);
-	(void)unlinkat(lock->root_fd, STATE_NEW_NAME, 0);
-	return r;
+	r = util_replace(lock->root_fd, STATE_NAME, STATE_NEW_NAME, r);
+	return r < 0 ? r : take_fd(&fd);
 }
 
 int lock_write_record(struct lock *lock, struct record_keys *keys)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * What the name of a message's file says. Names are not trusted: whoever may write to the mailbox
- * chooses them. */
+ * What the name of a message's file says. Whoever may write to the mailbox chooses it. */
 #include "mailbox/maildir-name.h"
 
 #include <errno.h>

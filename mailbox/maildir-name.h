@@ -21,8 +21,7 @@ uint64_t maildir_name_arrival_us(const char *name);
  * UINT64_MAX: there is no such field, or maildir_name_allows_octets() does not allow it. */
 uint64_t maildir_name_size_octets(const char *name);
 
-/* Whether a message can have this size with CRLF line ends: not less than `,S=`, the octets of its
- * file, and not more than line ends can add. */
+/* Whether `,S=`, the octets of the file, allows this size: what CRLF line ends can add, no more. */
 bool maildir_name_allows_octets(const char *name, uint64_t octets);
 
 /* The name with the flag S (seen) added. It stays as it is if it has flags of another form. The

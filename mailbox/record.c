@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
- * The record of a commit. Runs after login only. A record counts only if it is whole (a crash or a
- * loss of power may leave a part) and was written for this mailbox (a backup may have brought it
- * here). Keys include inodes, so a record restored from a backup matches no restored file. No later
- * session must find a record that its writer has reported as failed. */
+ * The record of a commit. Runs after login only. A record counts only if it is whole (a crash may
+ * leave a part) and this mailbox's: a backup may have brought it here. Its keys, which have inodes,
+ * match no restored file. None must be found that its writer reported as failed. */
 #include "mailbox/record.h"
 
 #include "lib/digest.h"
