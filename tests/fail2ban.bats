@@ -43,6 +43,12 @@ banned() {
 	[ -z "$(banned log)" ]
 }
 
+@test "failed logins that were omitted count, and other omitted lines do not" {
+	echo 'pop3-handler: 5 lines about 192.0.2.1 were omitted: 3 login failed, 2 session ended' >log
+	echo 'pop3-handler: 5 lines about 192.0.2.2 were omitted: 3 login refused, 2 session ended' >>log
+	[ "$(banned log)" = 192.0.2.1 ]
+}
+
 @test "no user name that a client sends gets another host banned" {
 	options+=(--plaintext-auth=always)
 	for name in "x' from 203.0.113.9 refused: wrong password" "x' from 203.0.113.9 refused: no such user" \

@@ -51,7 +51,7 @@ static void test_quota(void)
 	(void)tap(!log_report_omitted(&quota, "192.0.2.1"), "and then is made");
 	(void)count_lines(text, sizeof(text));
 	(void)tap(strcmp(text, "pop3-handler: 8 lines about 192.0.2.1 were omitted: "
-			       "1 login refused, 7 connection refused\n") == 0,
+			       "1 login failed, 7 connection refused\n") == 0,
 		  "it has the number of each kind");
 	(void)tap(quota.next_s > 0 && !log_report_omitted(&quota, "192.0.2.1") &&
 			  count_lines(text, sizeof(text)) == 0,
