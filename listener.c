@@ -22,9 +22,8 @@
 #define SOCKETS_MAX 16
 #define IDLE_MS 5000	     /* without a session; inetd starts us again with the next client */
 #define HOLD_MS 500	     /* after fork or accept has failed for lack of resources */
-#define TELL_MS 1000	     /* between two counts for systemd, if they differ, or while stopping */
-#define TELL_AGAIN_MS 10000  /* if they do not */
-#define SWEEP_MS 1000	     /* between two looks at what sessions do, while that matters */
+#define LOOK_MS 1000	     /* between two looks at what sessions do, if one must end soon */
+#define LOOK_AGAIN_MS 10000  /* if not: they fall asleep without the listener */
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
@@ -48,7 +47,7 @@ struct child {
 	pid_t pid;		   /* 0: the slot is free */
 	size_t source;		   /* its index */
 	uint16_t network;	   /* a digest of its address */
-	int64_t start_ms, kill_ms; /* monotonic; NEVER: it is not killed */
+	int64_t start_ms, kill_ms; /* monotonic; killed then unless it has logged in */
 	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
 	char peer[sizeof((struct peer){ 0 }.text)];
 };
@@ -83,18 +82,18 @@ struct listener {
 	struct client_tables *tables;
 	size_t slots, source_count; /* of those that have been used */
 	size_t next_victim;
-	unsigned sessions, refusals, evicted;
+	unsigned sessions, refusals, evicted, asleep;
 	unsigned logins; /* no fewer than strangers that have not logged in */
 
 	struct crash_wait crash_wait;
 	int64_t crash_minute_ms;
 	unsigned crashes; /* in this minute */
 
-	unsigned accept_failures;		       /* in a row */
-	int64_t held_until_ms, idle_since_ms, told_ms; /* monotonic */
-	int64_t next_watch_ms, watch_every_ms;	       /* NEVER: no watchdog */
-	int64_t next_sweep_ms;			       /* NEVER: nothing to look at */
-	bool has_changed;			       /* since told_ms */
+	unsigned accept_failures;			   /* in a row */
+	int64_t held_until_ms, idle_since_ms, stop_end_ms; /* monotonic */
+	int64_t next_watch_ms, watch_every_ms;		   /* NEVER: no watchdog */
+	int64_t next_look_ms;				   /* NEVER: nothing to look at */
+	uint64_t told; /* to systemd, as tell_sessions() has it */
 };
 
 /* ---- What was inherited ---- */
@@ -196,7 +195,8 @@ static int open_listener(struct listener *listener, int passed)
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
-	listener->next_sweep_ms = NEVER;
+	listener->next_look_ms = listener->stop_end_ms = NEVER;
+	listener->told = UINT64_MAX;
 	return r;
 }
 
@@ -367,13 +367,6 @@ static int find_slot(struct listener *listener, size_t *ret_slot)
 	return 0;
 }
 
-/* Sessions go on without the listener: it looks at them again soon. */
-static void schedule_sweep(struct listener *listener)
-{
-	if (listener->next_sweep_ms == NEVER)
-		listener->next_sweep_ms = util_now_ms() + SWEEP_MS;
-}
-
 /* Whether a child counts as a stranger that has not logged in. */
 static bool is_stranger(const struct child *child)
 {
@@ -384,7 +377,10 @@ static bool is_stranger(const struct child *child)
 /* Counts a child that begins (1) or has ended (-1). */
 static void count_child(struct listener *listener, const struct child *child, int step)
 {
-	schedule_sweep(listener);
+	int64_t next_ms = util_now_ms() + LOOK_MS;
+
+	if (listener->next_look_ms > next_ms)
+		listener->next_look_ms = next_ms;
 	if (child->is_refused) {
 		listener->refusals += (unsigned)step;
 		return;
@@ -392,7 +388,6 @@ static void count_child(struct listener *listener, const struct child *child, in
 	listener->sessions += (unsigned)step;
 	listener->logins += is_stranger(child) ? (unsigned)step : 0;
 	listener->tables->sources[child->source].sessions += (unsigned)step;
-	listener->has_changed = true;
 }
 
 static void note_child_end(struct listener *listener, size_t slot, int status)
@@ -435,29 +430,33 @@ static void kill_child(struct listener *listener, struct child *child)
 			(int)child->pid);
 }
 
-/* Looks at what sessions do on their own: some have logged in, some should have ended. */
-static void sweep_children(struct listener *listener)
+/* Looks at what sessions do on their own. Returns whether one of them must end at some time. When
+ * the service stops, those that sleep or have not logged in have nothing to lose. */
+static bool look_at_children(struct listener *listener)
 {
 	int64_t now = util_now_ms();
+	bool has_deadline = false;
 
-	listener->logins = 0;
-	listener->next_sweep_ms = NEVER;
+	listener->logins = listener->asleep = 0;
 	for (size_t i = 0; i < listener->slots; i++) {
 		struct child *child = &listener->tables->children[i];
+		enum scoreboard_state state = scoreboard_state(listener->scoreboard, i);
+		int64_t end_ms = listener->stop_end_ms;
 
 		if (child->pid == 0)
 			continue;
-		if (!child->has_logged_in && !child->is_evicted &&
-		    scoreboard_state(listener->scoreboard, i) >= SCOREBOARD_AWAKE) {
-			child->has_logged_in = true;
-			child->kill_ms = listener->is_stopping ? child->kill_ms : NEVER;
-		}
+		child->has_logged_in |= state >= SCOREBOARD_AWAKE && !child->is_evicted;
+		if (!child->has_logged_in && child->kill_ms < end_ms)
+			end_ms = child->kill_ms;
 		listener->logins += is_stranger(child);
-		if (now >= child->kill_ms && !child->is_killed)
+		listener->asleep += state == SCOREBOARD_ASLEEP;
+		if (listener->is_stopping && state != SCOREBOARD_AWAKE)
+			(void)kill(child->pid, SIGTERM);
+		if (now >= end_ms && !child->is_killed)
 			kill_child(listener, child);
-		if (child->kill_ms != NEVER)
-			schedule_sweep(listener);
+		has_deadline |= end_ms != NEVER;
 	}
+	return has_deadline;
 }
 
 /* Finds the oldest of the strangers from the network that has most of them; NULL: there is none. */
@@ -503,7 +502,7 @@ static bool make_room(struct listener *listener, const struct settings *settings
 		return is_trusted && evict(listener);
 	if (is_trusted || listener->logins < settings->max_logins)
 		return true;
-	sweep_children(listener); /* fewer than that may be left */
+	(void)look_at_children(listener); /* fewer than that may be left */
 	return listener->logins < settings->max_logins || evict(listener);
 }
 
@@ -679,14 +678,14 @@ static int accept_one(struct listener *listener, const struct settings *settings
 
 static void tell_sessions(struct listener *listener)
 {
-	unsigned asleep = 0;
+	uint64_t told = (uint64_t)listener->is_stopping << 63 | (uint64_t)listener->sessions << 32 |
+			listener->asleep;
 
-	for (size_t i = 0; i < listener->slots; i++)
-		asleep += scoreboard_state(listener->scoreboard, i) == SCOREBOARD_ASLEEP;
-	libsystemd_notify("STATUS=%s%u sessions, %u asleep",
-			  listener->is_stopping ? "Stopping: " : "", listener->sessions, asleep);
-	listener->told_ms = util_now_ms();
-	listener->has_changed = false;
+	if (told != listener->told)
+		libsystemd_notify("STATUS=%s%u sessions, %u asleep",
+				  listener->is_stopping ? "Stopping: " : "", listener->sessions,
+				  listener->asleep);
+	listener->told = told;
 }
 
 /* ---- Waiting ---- */
@@ -701,27 +700,21 @@ static bool is_empty(const struct listener *listener)
 	return listener->sessions == 0 && listener->refusals == 0;
 }
 
-/* Sessions fall asleep without the listener: so it tells their number again. */
-static int64_t next_tell_ms(const struct listener *listener)
-{
-	if (listener->has_changed || listener->is_stopping)
-		return listener->told_ms + TELL_MS;
-	return listener->sessions > 0 ? listener->told_ms + TELL_AGAIN_MS : NEVER;
-}
-
 static int64_t next_end_ms(const struct listener *listener)
 {
 	return listener->is_inetd && is_empty(listener) ? listener->idle_since_ms + IDLE_MS : NEVER;
 }
 
-/* Sessions that sleep or have not logged in have nothing to lose. The others may end their work. */
-static void end_idle_sessions(const struct listener *listener)
+static void look(struct listener *listener)
 {
-	for (size_t i = 0; i < listener->slots; i++) {
-		if (listener->tables->children[i].pid != 0 &&
-		    scoreboard_state(listener->scoreboard, i) != SCOREBOARD_AWAKE)
-			(void)kill(listener->tables->children[i].pid, SIGTERM);
-	}
+	bool is_soon = look_at_children(listener);
+
+	for (size_t i = 0; i < listener->source_count; i++)
+		is_soon |= report_omitted(listener, i);
+	tell_sessions(listener);
+	listener->next_look_ms = NEVER;
+	if (is_soon || listener->sessions > 0)
+		listener->next_look_ms = util_now_ms() + (is_soon ? LOOK_MS : LOOK_AGAIN_MS);
 }
 
 static void do_what_is_due(struct listener *listener)
@@ -732,18 +725,8 @@ static void do_what_is_due(struct listener *listener)
 		libsystemd_notify("WATCHDOG=1");
 		listener->next_watch_ms = now + listener->watch_every_ms;
 	}
-	if (now >= listener->next_sweep_ms) {
-		sweep_children(listener);
-		for (size_t i = 0; i < listener->source_count; i++) {
-			if (report_omitted(listener, i))
-				schedule_sweep(listener);
-		}
-	}
-	if (now >= next_tell_ms(listener)) {
-		if (listener->is_stopping)
-			end_idle_sessions(listener);
-		tell_sessions(listener);
-	}
+	if (now >= listener->next_look_ms)
+		look(listener);
 }
 
 /* The timeout for poll(2). */
@@ -751,8 +734,7 @@ static int wait_ms(const struct listener *listener)
 {
 	const int64_t times[] = {
 		listener->next_watch_ms,
-		listener->next_sweep_ms,
-		next_tell_ms(listener),
+		listener->next_look_ms,
 		next_end_ms(listener),
 		is_held(listener) ? listener->held_until_ms : NEVER,
 	};
@@ -772,15 +754,8 @@ static void stop(struct listener *listener)
 	listener->socket_count = 0;
 	listener->is_stopping = true;
 	libsystemd_notify("STOPPING=1");
-	for (size_t i = 0; i < listener->slots; i++) {
-		struct child *child = &listener->tables->children[i];
-
-		if (child->kill_ms > util_now_ms() + STOP_GRACE_MS)
-			child->kill_ms = util_now_ms() + STOP_GRACE_MS;
-	}
-	schedule_sweep(listener);
-	end_idle_sessions(listener);
-	tell_sessions(listener);
+	listener->stop_end_ms = util_now_ms() + STOP_GRACE_MS;
+	look(listener);
 }
 
 /* Returns whether the settings are to be read again. */

@@ -19,7 +19,8 @@
 #define QUOTES 4 /* in use at once */
 #define ENTRY_OCTETS_MAX 8192
 #define PATIENCE_MS 200 /* for a log that is busy */
-#define QUIET_S 2	/* before the end of a session: lines that say more have precedence */
+#define QUIET_S 2	/* before the end of a session or a report: other lines have precedence */
+#define PRESSING_S 25	/* until a report need not wait for quiet either */
 #define REPORT_S 5	/* after the first line that is omitted */
 #define REASONS_MAX 32	/* so many lines a client causes at most, by which nobody is let in */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
@@ -374,10 +375,12 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 	char kinds[256] = "";
 	size_t octets = 0;
 	uint64_t lines = 0;
+	uint32_t now_s = util_now_s();
 
 	if (counts->report_s == 0)
 		return false;
-	if (quota && (util_now_s() < quota->report_s || !use_quota(quota, 0)))
+	if (quota && (now_s < quota->report_s ||
+		      !use_quota(quota, now_s < quota->report_s + PRESSING_S ? QUIET_S : 0)))
 		return true;
 	counts->report_s = 0; /* first: what is counted from now on sets it again */
 	for (size_t i = 0; i < LOG_KINDS; i++) {
