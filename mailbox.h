@@ -119,7 +119,7 @@ size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices
  * 0, or why the first that could not be changed was not; the others are. */
 int mailbox_mark_seen(struct mailbox *mailbox);
 
-/* Locks the mailbox again and lists it anew, with new indices, unless its directories are
- * unchanged. Returns 0, and whether a message is new, or may be; or, still asleep, as
- * mailbox_open() or -ESTALE  another directory, or a link to one, is where it was */
+/* Locks the mailbox again and lists it anew, with new indices, if its directories have changed.
+ * Returns 0, and whether a message is new, or may be; or, still asleep, as mailbox_open() or
+ *   -ESTALE  another directory, or a link to one, is where it was */
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);

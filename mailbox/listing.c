@@ -770,14 +770,14 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 	if (count == 0)
 		return -ENOENT;
 	if (!listing->by_unique_id) {
-		listing->by_unique_id = reallocarray(NULL, count, sizeof(wanted));
+		listing->by_unique_id = reallocarray(NULL, count, sizeof(void *));
 		if (!listing->by_unique_id)
 			return -ENOMEM;
 		for (size_t i = 0; i < count; i++)
 			listing->by_unique_id[i] = &listing->messages[i];
-		qsort(listing->by_unique_id, count, sizeof(wanted), compare_unique_ids);
+		qsort(listing->by_unique_id, count, sizeof(void *), compare_unique_ids);
 	}
-	found = bsearch(&wanted, listing->by_unique_id, count, sizeof(wanted), compare_unique_ids);
+	found = bsearch(&wanted, listing->by_unique_id, count, sizeof(void *), compare_unique_ids);
 	if (!found)
 		return -ENOENT;
 	*ret_index = (size_t)(*found - listing->messages);
