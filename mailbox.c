@@ -435,15 +435,13 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	/* A folder's files may change without a trace in its directory. */
 	for (size_t i = 0; i < listing->count && !lock->subdirs.is_maildir; i++)
 		listing->messages[i].is_measured = false;
-	if (r < 0) {
-		lock_close(lock);
-		return r;
-	}
 	/* For a record of all messages. If there is no space, the next session tries again. */
-	if (lock->state_error == 0 && !lock->is_record_kept)
+	if (r == 0 && lock->state_error == 0 && !lock->is_record_kept)
 		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
 				     listing->count);
-	return 0;
+	if (r < 0)
+		lock_close(lock);
+	return r;
 }
 
 int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret)

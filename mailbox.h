@@ -35,9 +35,8 @@ struct mailbox_report {
 	int rename_error; /* why not all of these (negative errno), or 0 */
 };
 
-/* Opens, locks and lists the mailbox at `path`; the caller frees it. In one that is read-only
- * nothing is created or changed, and no lock is taken. One that does not exist is empty, and
- * nothing is created for it. Returns 0, or
+/* Opens, locks and lists the mailbox at `path`; the caller frees it. One that is read-only is not
+ * changed or locked. One that does not exist is empty, and is not created. Returns 0, or
  *   -EBUSY    another session has the lock
  *   -ENOTDIR  `path` is something else than a directory */
 int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret);
@@ -97,9 +96,8 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 int mailbox_mark(struct mailbox *mailbox, size_t index);
 void mailbox_unmark_all(struct mailbox *mailbox);
 
-/* Deletes one message at once and for good. One that is gone already counts as deleted. Returns 0
- * when that outlasts a loss of power. On failure the message is still there, unless the disk
- * failed after it was removed (-EIO).
+/* Deletes one message for good; one that is gone counts as deleted. Returns 0 when that outlasts a
+ * loss of power. On failure it is still there, unless the disk failed after its removal (-EIO).
  *   -EAGAIN  somebody renames it faster than we can follow */
 int mailbox_delete(struct mailbox *mailbox, size_t index);
 
@@ -121,8 +119,7 @@ size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices
  * 0, or why the first that could not be changed was not; the others are. */
 int mailbox_mark_seen(struct mailbox *mailbox);
 
-/* Locks the mailbox again and lists it anew, with new indices; if nothing has changed, which the
- * directories' times tell, without reading it. Returns 0, and whether there is a message that was
- * not listed before, or may be; or as mailbox_open(), and the mailbox is still asleep:
+/* Locks the mailbox again and lists it anew, with new indices, if its directories have changed.
+ * Returns 0, and whether a message is new, or may be; or, still asleep, as mailbox_open() or
  *   -ESTALE  another directory, or a link to one, is where it was */
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);

@@ -107,9 +107,8 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* Gives all names of a namesake that has not changed for a while a unique part of its own, and
- * counts it; needs the lock. Returns its names, if it is the first. Then the listing must be read
- * again. */
+/* Gives a namesake that has not changed for a while a unique part of its own, and counts it; needs
+ * the lock. Returns the first one's names. Then the listing must be read again. */
 int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
 			    size_t *count, char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
 

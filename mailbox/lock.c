@@ -91,9 +91,8 @@ int lock_check(const struct lock *lock)
 	return status.st_ino == lock->state_inode ? 0 : -ENOLCK;
 }
 
-/* Opens the state file for its record only, if there is one that can be read, where none can be
- * written (a full disk, for example). The directory itself is locked then: sessions with the same
- * trouble exclude each other. Some shared file systems have no such lock. */
+/* Opens the state file for its record only, where none can be written (a full disk, for example).
+ * Sessions with that trouble lock the directory. Some shared file systems have no such lock. */
 static int read_state(struct lock *lock)
 {
 	int r;

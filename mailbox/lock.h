@@ -27,9 +27,8 @@ struct lock {
 	((struct lock){ \
 		.root_fd = -1, .state_fd = -1, .subdirs = { .fds = { -1, -1 }, .clock_fd = -1 } })
 
-/* Opens what is at `path`, takes the lock, and reads the record that an earlier session has left.
- * `lock` is LOCK_NONE, or was closed. If there is nothing, nothing is open. Returns 0, or a
- * negative errno; besides what the system says of directories and files:
+/* Opens what is at `path`, if anything, takes the lock, and reads the record that a session has
+ * left. `lock` is LOCK_NONE, or was closed. Returns 0, what the system says of files (< 0), or
  *   -EBUSY           another session has the lock
  *   -ENOTDIR         `path` is something else than a directory
  *   -ESTALE          another directory than before
