@@ -637,18 +637,15 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	return 1;
 }
 
-/* Whether a failure of accept4(2) concerns one connection only (EPERM: a firewall's rule). */
-static bool is_of_connection(int error)
+/* After a failure of accept4(2). One that concerns a connection only is no reason to pause, unless
+ * there is no end of them. EAGAIN: another process has taken it. */
+static void note_accept_failure(struct listener *listener, int error)
 {
-	static const int errors[] = { EAGAIN,	    EINTR,	ECONNABORTED, EHOSTDOWN,
-				      EHOSTUNREACH, ENETDOWN,	ENETUNREACH,  ENONET,
-				      ENOPROTOOPT,  EOPNOTSUPP, EPERM,	      EPROTO };
+	bool is_of_system =
+		error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 
-	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
-		if (error == -errors[i])
-			return true;
-	}
-	return false;
+	if (error != -EAGAIN && (is_of_system || ++listener->accept_failures > ACCEPT_FAILURES_MAX))
+		hold(listener, "accept connections", error);
 }
 
 /* Accepts one connection. Returns 1 in the process that serves it, 0 here, or there a failure. */
@@ -659,9 +656,7 @@ static int accept_one(struct listener *listener, const struct settings *settings
 	int r;
 
 	if (fd < 0) {
-		r = -errno;
-		if (!is_of_connection(r) || ++listener->accept_failures > ACCEPT_FAILURES_MAX)
-			hold(listener, "accept connections", r);
+		note_accept_failure(listener, -errno);
 		return 0;
 	}
 	listener->accept_failures = 0;
