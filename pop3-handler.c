@@ -60,22 +60,6 @@ static int check_descriptors(void)
 	return fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0 ? -errno : 0;
 }
 
-/* *ret is NULL if TLS is off. Nothing is read yet. */
-static int make_tls(const struct settings *settings, struct tls **ret)
-{
-	const struct tls_options options = {
-		.certs = settings->tls_cert,
-		.keys = settings->tls_key,
-		.ocsp = settings->tls_ocsp,
-		.client_ca = settings->tls_client_ca,
-		.priority = settings->tls_priority,
-		.complain = log_error,
-	};
-
-	*ret = NULL;
-	return settings->tls == TLS_OFF ? 0 : tls_new(&options, ret);
-}
-
 /* `session` is NULL if there is no listener. */
 static int serve_client(struct service *service, const struct listener_session *session)
 {
@@ -127,7 +111,7 @@ static int check_all_writers(const struct service *service)
 
 static int make_tls_and_sandbox(struct service *service)
 {
-	int r = make_tls(service->settings, &service->tls);
+	int r = tls_new(service->settings, &service->tls);
 
 	(void)check_all_writers(service);
 	if (r == 0 && service->tls)
@@ -268,7 +252,7 @@ static int check_users(const char *users)
 static int check_tls(const struct settings *settings)
 {
 	struct tls *tls;
-	int r = make_tls(settings, &tls);
+	int r = tls_new(settings, &tls);
 
 	if (r == 0 && tls)
 		r = tls->functions->load(tls);

@@ -36,7 +36,7 @@ struct settings {
 	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. */
 	char **tls_cert, **tls_key, **tls_ocsp;
 	char *tls_client_ca; /* NULL: none */
-	char *tls_priority;  /* NULL: what tls.h calls the default */
+	char *tls_priority;  /* NULL: see tls/certificates.h */
 	enum settings_plaintext_auth plaintext_auth;
 	bool read_only;
 	bool keep_new;

@@ -5,6 +5,7 @@
 #include "tls.h"
 
 #include "lib/util.h"
+#include "settings.h"
 #include "tls/certificates.h"
 #include "tls/ticket-key.h"
 
@@ -145,7 +146,7 @@ static int set_up_gnutls(struct tls_stream *stream)
 	/* A client that asks for another protocol has been led here by somebody. */
 	if (r >= 0)
 		r = gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
-	if (certificates->options.client_ca)
+	if (certificates->settings->tls_client_ca)
 		gnutls_certificate_server_set_request(gnutls, GNUTLS_CERT_REQUEST);
 	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
 	gnutls_session_set_ptr(gnutls, stream);
@@ -167,7 +168,7 @@ static int make_session(struct tls_stream *stream)
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
 	if (key_error < 0 && key_error != -ENOENT && key_error != -EAGAIN)
-		stream->certificates->options.complain(
+		stream->certificates->complain(
 			"no TLS session tickets, their key cannot be shared: %s",
 			strerror(-key_error));
 	if (r >= 0 && key_error == 0)
@@ -234,7 +235,7 @@ static int identify_client(struct tls_stream *stream)
 	gnutls_datum_t text = { 0 };
 	int r;
 
-	if (!stream->certificates->options.client_ca || !chain || count == 0)
+	if (!stream->certificates->settings->tls_client_ca || !chain || count == 0)
 		return 0;
 	r = gnutls_certificate_verify_peers(stream->gnutls, &data, 1, &status);
 	if (r >= 0 && status == 0)
@@ -438,14 +439,15 @@ static const char *find_system_file(void)
 	return given ? given : gnutls_get_system_config_file();
 }
 
-static int new_service(const struct tls_options *options, struct tls **ret)
+static int new_service(const struct settings *settings, tls_complain *complain, struct tls **ret)
 {
 	struct tls_service *service = calloc(1, sizeof(*service));
 
 	if (!service)
 		return -ENOMEM;
 	service->tls.functions = &tls_functions;
-	service->certificates.options = *options;
+	service->certificates.settings = settings;
+	service->certificates.complain = complain;
 	*ret = &service->tls;
 	return 0;
 }

@@ -6,23 +6,26 @@
 #pragma once
 
 #include "lib/stream.h"
-#include "tls/options.h"
+
+struct settings;
 
 /* What a service serves TLS with. */
 struct tls {
 	const struct tls_functions *functions;
 };
 
+typedef void tls_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* The functions of the module. */
 struct tls_functions {
-	/* As tls_new(), which calls it. */
-	int (*new)(const struct tls_options *options, struct tls **ret);
+	/* As tls_new(), which calls it; the module cannot call log_error() itself. */
+	int (*new)(const struct settings *settings, tls_complain *complain, struct tls **ret);
 
 	/* Frees it, wiping keys. Streams may outlive it once their handshake is over. */
 	void (*free)(struct tls *tls);
 
-	/* Reads the files, unless that has been done. Each mistake is a line to options.complain,
-	 * also an expired certificate, a key that others can read, a useless OCSP response. Returns
+	/* Reads the files, unless that has been done. Each mistake is a line in the log, also
+	 * an expired certificate, a key that others can read, a useless OCSP response. Returns
 	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
 	int (*load)(struct tls *tls);
 
@@ -43,6 +46,7 @@ struct tls_functions {
 	int (*new_stream)(struct tls *tls, struct stream *below, struct stream **ret);
 };
 
-/* Loads the module, and reads nothing else yet. The caller frees the result with its `free`.
- * Returns 0, -ENOMEM, or -ELIBACC if the module cannot be loaded, after a complaint. */
-int tls_new(const struct tls_options *options, struct tls **ret);
+/* Loads the module if TLS is on (else *ret is NULL), and reads nothing else yet. Borrows the
+ * settings; the caller frees the result with its `free`. Returns 0, -ENOMEM, or -ELIBACC if the
+ * module cannot be loaded, which it logs. */
+int tls_new(const struct settings *settings, struct tls **ret);

@@ -18,7 +18,7 @@
  * tables of private memory. A session reads a block of commands, collects pointers to the answers,
  * and writes them at once before it waits for more. */
 #include "lib/util.h"
-#include "tls/options.h"
+#include "tls/certificates.h"
 
 #include <err.h>
 #include <netinet/in.h>

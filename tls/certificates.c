@@ -5,14 +5,14 @@
 #include "tls/certificates.h"
 
 #include "lib/util.h"
-#include "tls/options.h"
+#include "settings.h"
 
 #include <gnutls/ocsp.h>
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 
 #define report(certificates, ...) \
-	((certificates)->complaints++, (certificates)->options.complain(__VA_ARGS__))
+	((certificates)->complaints++, (certificates)->complain(__VA_ARGS__))
 
 /* The same, and its value is what `error` of GnuTLS means. */
 #define reject(certificates, error, ...) \
@@ -61,7 +61,7 @@ static int read_pem_file(struct certificates *certificates, const char *setting,
 
 static int load_priority(struct certificates *certificates)
 {
-	const char *own = certificates->options.priority;
+	const char *own = certificates->settings->tls_priority;
 	const char *bad = "";
 	int r = gnutls_priority_init(&certificates->priority, own ? own : TLS_SYSTEM_PRIORITY,
 				     &bad);
@@ -232,7 +232,7 @@ static int make_credentials(struct certificates *certificates, struct certificat
 	if (r > 0)
 		return 0;
 	return reject(certificates, r, "cannot use the certificates in tls-client-ca = '%s': %s",
-		      certificates->options.client_ca,
+		      certificates->settings->tls_client_ca,
 		      r < 0 ? gnutls_strerror(r) : "there are none");
 }
 
@@ -264,7 +264,7 @@ static void load_ocsp(struct certificates *certificates, const char *path)
 
 static int load_certificates(struct certificates *certificates)
 {
-	char *const *certs = certificates->options.certs;
+	char *const *certs = certificates->settings->tls_cert;
 	size_t count = 1; /* at least */
 	int r = 0;
 
@@ -277,7 +277,7 @@ static int load_certificates(struct certificates *certificates)
 		struct certificate *certificate = &certificates->list[certificates->count++];
 
 		certificate->cert_path = certs[i];
-		certificate->key_path = certificates->options.keys[i];
+		certificate->key_path = certificates->settings->tls_key[i];
 		r = load_chain(certificates, certificate);
 		if (r == 0)
 			r = load_key(certificates, certificate);
@@ -288,7 +288,7 @@ static int load_certificates(struct certificates *certificates)
 static int load_all(struct certificates *certificates)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
-	const char *ca_path = certificates->options.client_ca;
+	const char *ca_path = certificates->settings->tls_client_ca;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(certificates);
 
 	if (r == 0 && ca_path)
@@ -301,7 +301,7 @@ static int load_all(struct certificates *certificates)
 		gnutls_x509_privkey_deinit(certificates->list[i].key);
 		certificates->list[i].key = NULL;
 	}
-	for (char *const *path = certificates->options.ocsp; path && *path && r == 0; path++)
+	for (char *const *path = certificates->settings->tls_ocsp; path && *path && r == 0; path++)
 		load_ocsp(certificates, *path);
 	return r;
 }
@@ -320,7 +320,8 @@ void certificates_unload(struct certificates *certificates)
 	}
 	free(certificates->list);
 	gnutls_priority_deinit(certificates->priority);
-	*certificates = (struct certificates){ .options = certificates->options };
+	*certificates = (struct certificates){ .settings = certificates->settings,
+					       .complain = certificates->complain };
 }
 
 int certificates_load(struct certificates *certificates)

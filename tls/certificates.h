@@ -3,11 +3,20 @@
  * What TLS is served with, as the files that the settings name say. */
 #pragma once
 
-#include "tls/options.h"
+#include "tls.h"
 
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <stddef.h>
+
+/* The choice of the platform, if it has one; never less than TLS 1.2. */
+#define TLS_SYSTEM_PRIORITY "@SYSTEM:-VERS-TLS1.1:-VERS-TLS1.0:-VERS-SSL3.0"
+/* Else forward secrecy and authenticated encryption, which clients of the last ten years can do. */
+#define TLS_DEFAULT_PRIORITY                                                           \
+	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"   \
+	":-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-GCM:-MAC-ALL:+AEAD"     \
+	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1" \
+	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%SERVER_PRECEDENCE"
 
 #define CERTIFICATES_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
 
@@ -21,9 +30,10 @@ struct certificate {
 	unsigned in_credentials; /* the number of certificates there */
 };
 
-/* All 0 but the options until certificates_load(). */
+/* All 0 but the first two until certificates_load(). */
 struct certificates {
-	struct tls_options options;
+	const struct settings *settings; /* borrowed */
+	tls_complain *complain;
 	int complaints;
 	gnutls_priority_t priority;
 	struct certificate *list;
@@ -33,7 +43,7 @@ struct certificates {
 /* As `load` of tls.h, which calls it. */
 int certificates_load(struct certificates *certificates);
 
-/* Frees everything, wiping keys; the options stay. */
+/* Frees everything, wiping keys; the first two members stay. */
 void certificates_unload(struct certificates *certificates);
 
 /* Wipes the private keys: no handshake is possible after that. */

@@ -4,6 +4,8 @@
 #include "tls.h"
 
 #include "lib/util.h"
+#include "log.h"
+#include "settings.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -23,18 +25,20 @@ static void *load_module(void)
 	return dlopen(access(path, F_OK) == 0 ? path : TLS_DIRECTORY MODULE, RTLD_NOW | RTLD_LOCAL);
 }
 
-int tls_new(const struct tls_options *options, struct tls **ret)
+int tls_new(const struct settings *settings, struct tls **ret)
 {
 	/* Loaded once: at a reload there may be a module of another version. */
 	static const struct tls_functions *functions;
+	void *module;
 
-	if (!functions) {
-		void *module = load_module();
-
-		functions = module ? dlsym(module, "tls_functions") : NULL;
-	}
+	*ret = NULL;
+	if (settings->tls == TLS_OFF)
+		return 0;
+	module = functions ? NULL : load_module();
+	if (module)
+		functions = dlsym(module, "tls_functions");
 	if (functions)
-		return functions->new (options, ret);
-	options->complain("cannot load TLS: %s", dlerror());
+		return functions->new (settings, log_error, ret);
+	log_error("cannot load TLS: %s", dlerror());
 	return -ELIBACC;
 }
