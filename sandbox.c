@@ -13,123 +13,107 @@
 #include "settings.h"
 #include "tls.h"
 
+#include <search.h>
+
 /* ---- Files ---- */
 
-struct roots {
-	char **paths;
-	size_t count, capacity;
+/* A set of files that is being made; after a failure nothing is added. */
+struct file_set {
+	int fd, error;
+	enum landlock_access access; /* to mailboxes */
+	void *roots;		     /* that have been added: a tree of tsearch(3) */
 };
 
-static void free_roots(struct roots *roots)
-{
-	for (size_t i = 0; i < roots->count; i++)
-		free(roots->paths[i]);
-	free(roots->paths);
-}
-
-#define auto_roots __attribute__((cleanup(free_roots)))
-
-/* Whether a path is that of a directory or of something below it. */
-static bool is_below(const char *path, const char *directory)
-{
-	size_t octets = strlen(directory);
-
-	return strncmp(path, directory, octets) == 0 &&
-	       (path[octets] == '\0' || path[octets] == '/');
-}
-
-/* For auth_find_roots(). Most accounts have the root of the one before. */
-static int add_root(void *context, const char *path)
-{
-	struct roots *roots = context;
-	char **paths;
-
-	if (roots->count > 0 && is_below(path, roots->paths[roots->count - 1]))
-		return 0;
-	paths = util_grow(roots->paths, roots->count, &roots->capacity, sizeof(*paths));
-	if (!paths)
-		return -ENOMEM;
-	roots->paths = paths;
-	paths[roots->count] = strdup(path);
-	return paths[roots->count++] ? 0 : -ENOMEM;
-}
-
-/* What is below a directory follows it at once. */
-static int compare_roots(const void *left, const void *right)
-{
-	const char *a = *(const char *const *)left, *b = *(const char *const *)right;
-
-	for (; *a && *a == *b; a++)
-		b++;
-	return (*a == '/' ? 1 : (unsigned char)*a) - (*b == '/' ? 1 : (unsigned char)*b);
-}
-
 /* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. */
-static int allow_if_there(int set_fd, const char *path, enum landlock_access access)
+static void allow_if_there(struct file_set *set, const char *path, enum landlock_access access)
 {
-	int r = path ? landlock_allow(set_fd, path, access) : 0;
+	int r = path && set->error == 0 ? landlock_allow(set->fd, path, access) : 0;
 
-	return r == -ENOENT || r == -ENOTDIR || r == -EACCES ? 0 : r;
+	if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -EACCES)
+		set->error = r;
 }
 
-static int allow_directory_of(int set_fd, const char *path)
+static void allow_directory_of(struct file_set *set, const char *path)
 {
 	auto_free char *copy = strdup(path);
 
-	if (!copy)
-		return -ENOMEM;
-	util_cut_path(copy);
-	return allow_if_there(set_fd, copy, LANDLOCK_READ);
+	if (copy) {
+		util_cut_path(copy);
+		allow_if_there(set, copy, LANDLOCK_READ);
+	} else {
+		set->error = -ENOMEM;
+	}
 }
 
 /* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a
  * symbolic link also the directory that the link leads to. */
-static int allow_users(int set_fd, const char *users)
+static void allow_users(struct file_set *set, const char *users)
 {
 	auto_free char *real = NULL;
 	struct stat status;
-	int r = users ? allow_directory_of(set_fd, users) : 0;
 
-	if (r == 0 && users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode))
+	if (users)
+		allow_directory_of(set, users);
+	if (users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode))
 		real = realpath(users, NULL);
-	return real ? allow_directory_of(set_fd, real) : r;
+	if (real)
+		allow_directory_of(set, real);
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
-static int allow_tls(int set_fd, const struct settings *settings, const struct tls *tls)
+static void allow_tls(struct file_set *set, const struct settings *settings, const struct tls *tls)
 {
 	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp };
 	auto_free char *directory = NULL;
-	int r;
 
-	if (!tls)
-		return 0;
-	r = tls->functions->find_ticket_directory(&directory);
-	if (r == 0)
-		r = allow_if_there(set_fd, directory, LANDLOCK_CHANGE);
+	if (tls->functions->find_ticket_directory(&directory) < 0)
+		set->error = -ENOMEM;
+	allow_if_there(set, directory, LANDLOCK_CHANGE);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-		for (char *const *path = lists[i]; path && *path && r == 0; path++)
-			r = allow_if_there(set_fd, *path, LANDLOCK_READ);
+		for (char *const *path = lists[i]; path && *path; path++)
+			allow_if_there(set, *path, LANDLOCK_READ);
 	}
-	if (r == 0)
-		r = allow_if_there(set_fd, settings->tls_client_ca, LANDLOCK_READ);
-	if (r == 0)
-		r = allow_if_there(set_fd, tls->functions->system_file(), LANDLOCK_READ);
-	return r;
+	allow_if_there(set, settings->tls_client_ca, LANDLOCK_READ);
+	allow_if_there(set, tls->functions->system_file(), LANDLOCK_READ);
 }
 
-/* Where mailboxes are. A root that is `/` would let everything be reached. */
-static int find_roots(const struct settings *settings, struct roots *roots)
+static int compare_paths(const void *left, const void *right)
+{
+	return strcmp(left, right);
+}
+
+/* For auth_find_roots(): many accounts have the same root. */
+static int allow_root(void *context, const char *path)
+{
+	struct file_set *set = context;
+	char *copy;
+
+	if (tfind(path, &set->roots, compare_paths))
+		return 0;
+	copy = strdup(path);
+	if (!copy || !tsearch(copy, &set->roots, compare_paths)) {
+		free(copy);
+		set->error = -ENOMEM;
+	}
+	allow_if_there(set, path, set->access);
+	return set->error;
+}
+
+/* A root that is `/` would let everything be reached. */
+static void allow_mailboxes(struct file_set *set, const struct settings *settings)
 {
 	struct auth_report report;
-	int r = 0;
+	int r;
 
-	for (size_t i = 0; settings->mail_root && settings->mail_root[i] && r == 0; i++)
-		r = add_root(roots, settings->mail_root[i]);
+	for (char *const *root = settings->mail_root; root && *root; root++)
+		allow_if_there(set, *root, set->access);
 	if (settings->mail_root)
-		return r;
-	r = auth_find_roots(settings->users, settings->mailbox, add_root, roots, &report);
-	if (r < 0 && r != -ENOMEM)
+		return;
+	r = auth_find_roots(settings->users, settings->mailbox, allow_root, set, &report);
+	tdestroy(set->roots, free);
+	if (r == -ENOMEM)
+		set->error = r;
+	else if (r < 0 && set->error == 0)
 		log_warning("cannot look for mailboxes in users = '%s': %s", settings->users,
 			    strerror(-r));
 	if (report.has_wide_template)
@@ -140,28 +124,6 @@ static int find_roots(const struct settings *settings, struct roots *roots)
 			"%s:%u: the home or mailbox is relative or not deep enough, or the line is "
 			"malformed: it is out of reach (%u such lines in all)",
 			settings->users, report.malformed_line, report.malformed_lines);
-	return r == -ENOMEM ? r : 0;
-}
-
-/* Where mailboxes are, the passwd-file, and what TLS needs. */
-static int allow_before_login(int set_fd, const struct settings *settings, const struct tls *tls)
-{
-	enum landlock_access access = settings->read_only ? LANDLOCK_READ : LANDLOCK_CHANGE;
-	auto_roots struct roots roots = { 0 };
-	const char *last = NULL;
-	int r = find_roots(settings, &roots);
-
-	if (roots.count > 0)
-		qsort(roots.paths, roots.count, sizeof(*roots.paths), compare_roots);
-	for (size_t i = 0; i < roots.count && r == 0; i++) {
-		if (last && is_below(roots.paths[i], last))
-			continue;
-		last = roots.paths[i];
-		r = allow_if_there(set_fd, last, access);
-	}
-	if (r == 0)
-		r = allow_users(set_fd, settings->users);
-	return r == 0 ? allow_tls(set_fd, settings, tls) : r;
 }
 
 /* ---- The stages ---- */
@@ -193,11 +155,20 @@ static int note_lack(const struct settings *settings, const char *what, const ch
 /* Makes the set of files that each session begins with, if this kernel can keep it from others. */
 static int make_file_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
 {
-	*ret_set_fd = landlock_new();
-	if (*ret_set_fd == -EOPNOTSUPP)
+	struct file_set set = { .fd = landlock_new(),
+				.access = settings->read_only ? LANDLOCK_READ : LANDLOCK_CHANGE };
+
+	*ret_set_fd = set.fd;
+	if (set.fd == -EOPNOTSUPP)
 		return note_lack(settings, "the sandbox is without Landlock",
 				 "this kernel does not have it, or not as version 2 or later");
-	return *ret_set_fd < 0 ? *ret_set_fd : allow_before_login(*ret_set_fd, settings, tls);
+	if (set.fd < 0)
+		return set.fd;
+	allow_mailboxes(&set, settings);
+	allow_users(&set, settings->users);
+	if (tls)
+		allow_tls(&set, settings, tls);
+	return set.error;
 }
 
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret)
@@ -242,22 +213,20 @@ int sandbox_before_login(struct sandbox *sandbox)
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only)
 {
-	auto_fd int set_fd = -1;
+	auto_fd int set_fd = settings->sandbox == SANDBOX_OFF ? -EOPNOTSUPP : landlock_new();
+	struct file_set set = { .fd = set_fd };
 	bool is_there;
 	int r;
 
-	if (settings->sandbox == SANDBOX_OFF)
-		return 0;
-	set_fd = landlock_new();
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
 	r = landlock_allow(set_fd, account->mailbox,
 			   is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE);
 	is_there = r != -ENOENT && r != -ENOTDIR;
-	if (r == 0 || !is_there)
-		r = allow_users(set_fd, settings->users); /* for WAKE */
-	if (r == 0)
-		r = landlock_enter(set_fd);
+	if (is_there)
+		set.error = r;
+	allow_users(&set, settings->users); /* for WAKE */
+	r = set.error < 0 ? set.error : landlock_enter(set_fd);
 	return r == 0 ? !is_there : r;
 }
 
