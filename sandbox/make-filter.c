@@ -19,7 +19,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -41,6 +40,8 @@ struct condition {
 };
 
 /* clang-format off */
+#define CALL(title, ...) { .name = (title), .conditions = { __VA_ARGS__ } }
+#define DEADLY(title) { .name = (title), .is_deadly = true }
 #define IS(argument, number) { BPF_JEQ, 2 * (argument), (number) }
 #define HAS_NOT(argument, bits) { BPF_JSET, 2 * (argument), (uint32_t)(bits) }
 #define HAS_ONLY(argument, bits) HAS_NOT((argument), ~(bits))
@@ -49,97 +50,80 @@ struct condition {
 #define IS_OUR_FILE { BPF_JGT, 0, STDERR_FILENO }
 
 /* For the session, the C library, GnuTLS and libcrypt. Landlock says for which files. */
-static const struct call {
+static struct call {
 	const char *name;
 	struct condition conditions[CONDITIONS_MAX];
+	bool is_deadly;
+	int number;    /* less than 0: only other architectures have it */
+	size_t target; /* the instruction that it leads to */
 } calls[] = {
 	/* the client, the log: if its connected socket were shut down, all sessions were silent */
-	{ "poll", {} }, { "ppoll", {} }, { "read", {} }, { "write", {} }, { "writev", {} },
-	{ "recvfrom", { IS(0, STDIN_FILENO) } },
-	{ "sendto", { HAS_ONLY(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4) } },
-	{ "shutdown", { IS(0, STDOUT_FILENO) } },
+	CALL("poll"), CALL("ppoll"), CALL("read"), CALL("write"), CALL("writev"),
+	CALL("recvfrom", IS(0, STDIN_FILENO)),
+	CALL("sendto", HAS_ONLY(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4)),
+	CALL("shutdown", IS(0, STDOUT_FILENO)),
 	/* files: Landlock knows nothing of times and locks, and its version 2 nothing of O_TRUNC */
-	{ "close", {} }, { "faccessat", {} }, { "faccessat2", {} }, { "fadvise64", {} },
-	{ "fdatasync", {} }, { "fstat", {} }, { "fstatfs", {} }, { "fsync", {} }, { "getcwd", {} },
-	{ "getdents64", {} }, { "newfstatat", {} }, { "pread64", {} }, { "readlink", {} },
-	{ "renameat", {} }, { "statx", {} },
-	{ "fallocate", { IS_OUR_FILE, IS(1, FALLOC_FL_KEEP_SIZE) } },
-	{ "fcntl", { IS_OUR_FILE, IS(1, F_OFD_SETLK) } },
-	{ "flock", { IS_OUR_FILE, IS(1, LOCK_EX | LOCK_NB) } },
-	{ "lseek", { IS_OUR_FILE } },
-	{ "openat", { HAS_NOT(2, O_TRUNC), HAS_ONLY(3, S_IRUSR | S_IWUSR) } },
-	{ "pwrite64", { IS_OUR_FILE } },
-	{ "renameat2", { HAS_ONLY(4, RENAME_NOREPLACE) } },
-	{ "unlinkat", { IS(2, 0) } },
-	{ "utimensat", { IS_OUR_FILE, IS_NULL(1) } },
+	CALL("close"), CALL("faccessat"), CALL("faccessat2"), CALL("fadvise64"), CALL("fdatasync"),
+	CALL("fstat"), CALL("fstatfs"), CALL("fsync"), CALL("getcwd"), CALL("getdents64"),
+	CALL("newfstatat"), CALL("pread64"), CALL("readlink"), CALL("renameat"), CALL("statx"),
+	CALL("fallocate", IS_OUR_FILE, IS(1, FALLOC_FL_KEEP_SIZE)),
+	CALL("fcntl", IS_OUR_FILE, IS(1, F_OFD_SETLK)),
+	CALL("flock", IS_OUR_FILE, IS(1, LOCK_EX | LOCK_NB)),
+	CALL("lseek", IS_OUR_FILE),
+	CALL("openat", HAS_NOT(2, O_TRUNC), HAS_ONLY(3, S_IRUSR | S_IWUSR)),
+	CALL("pwrite64", IS_OUR_FILE),
+	CALL("renameat2", HAS_ONLY(4, RENAME_NOREPLACE)),
+	CALL("unlinkat", IS(2, 0)),
+	CALL("utimensat", IS_OUR_FILE, IS_NULL(1)),
 	/* memory */
-	{ "brk", {} }, { "munmap", {} },
-	{ "futex", { IS(1, FUTEX_WAKE_PRIVATE) } },
-	{ "madvise", { IS(2, MADV_DONTNEED) } },
-	{ "mmap", { HAS_NOT(2, PROT_EXEC), HAS_NOT(3, MAP_SHARED) } },
-	{ "mprotect", { HAS_NOT(2, PROT_EXEC) } },
-	{ "mremap", { HAS_ONLY(3, MREMAP_MAYMOVE) } },
+	CALL("brk"), CALL("munmap"),
+	CALL("futex", IS(1, FUTEX_WAKE_PRIVATE)),
+	CALL("madvise", IS(2, MADV_DONTNEED)),
+	CALL("mmap", HAS_NOT(2, PROT_EXEC), HAS_NOT(3, MAP_SHARED)),
+	CALL("mprotect", HAS_NOT(2, PROT_EXEC)),
+	CALL("mremap", HAS_ONLY(3, MREMAP_MAYMOVE)),
 	/* clocks, chance, signals, the end */
-	{ "clock_getres", {} }, { "clock_gettime", {} }, { "clock_nanosleep", {} },
-	{ "exit_group", {} }, { "getrandom", {} }, { "gettimeofday", {} },
-	{ "restart_syscall", {} }, { "rt_sigaction", {} }, { "rt_sigprocmask", {} },
-	{ "rt_sigreturn", {} }, { "time", {} },
+	CALL("clock_getres"), CALL("clock_gettime"), CALL("clock_nanosleep"), CALL("exit_group"),
+	CALL("getrandom"), CALL("gettimeofday"), CALL("restart_syscall"), CALL("rt_sigaction"),
+	CALL("rt_sigprocmask"), CALL("rt_sigreturn"), CALL("time"),
 	/* who am I, and how much memory is there: qsort(3) asks */
-	{ "geteuid", {} }, { "getpid", {} }, { "sysinfo", {} },
+	CALL("geteuid"), CALL("getpid"), CALL("sysinfo"),
 	/* the stage after login */
-	{ "landlock_add_rule", {} }, { "landlock_create_ruleset", {} },
-	{ "landlock_restrict_self", {} },
+	CALL("landlock_add_rule"), CALL("landlock_create_ruleset"), CALL("landlock_restrict_self"),
+	/* what no session does by accident */
+	DEADLY("bpf"), DEADLY("execve"), DEADLY("execveat"), DEADLY("io_uring_enter"),
+	DEADLY("io_uring_register"), DEADLY("io_uring_setup"), DEADLY("ptrace"),
 };
 /* clang-format on */
 
-/* Calls that no session makes by accident. */
-static const char *const deadly[] = {
-	"bpf",	  "execve", "execveat", "io_uring_enter", "io_uring_register", "io_uring_setup",
-	"ptrace",
-};
-
-/* What a system call leads to. */
-struct leaf {
-	uint32_t number;
-	size_t target;
-};
-
 /* The filter is written from its end, so that jumps go to what is there already. */
-struct filter {
-	struct sock_filter instructions[INSTRUCTIONS_MAX];
-	size_t start;
-	uint32_t architecture;
-	struct leaf leaves[ARRAY_SIZE(calls) + ARRAY_SIZE(deadly)];
-	size_t leaf_count;
-};
+static struct sock_filter instructions[INSTRUCTIONS_MAX];
+static size_t start = INSTRUCTIONS_MAX;
 
 /* Returns where the instruction is; its jumps go to what was put before it. */
-static size_t put(struct filter *filter, uint16_t code, uint32_t value, size_t if_true,
-		  size_t if_false)
+static size_t put(uint16_t code, uint32_t value, size_t if_true, size_t if_false)
 {
-	size_t next = filter->start--;
+	size_t next = start--;
 
 	assert(next > 0);
-	filter->instructions[next - 1] = (struct sock_filter)BPF_JUMP(
-		code, value, (uint8_t)(if_true - next), (uint8_t)(if_false - next));
-	return filter->start;
+	instructions[start] = (struct sock_filter)BPF_JUMP(code, value, (uint8_t)(if_true - next),
+							   (uint8_t)(if_false - next));
+	return start;
 }
 
-static size_t put_load(struct filter *filter, size_t offset)
+static size_t put_load(size_t offset)
 {
-	return put(filter, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, filter->start,
-		   filter->start);
+	return put(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, start, start);
 }
 
-static size_t put_return(struct filter *filter, uint32_t action)
+static size_t put_return(uint32_t action)
 {
-	return put(filter, BPF_RET | BPF_K, action, filter->start, filter->start);
+	return put(BPF_RET | BPF_K, action, start, start);
 }
 
-static size_t put_conditions(struct filter *filter, const struct condition *conditions,
-			     size_t allowed, size_t refused)
+static size_t put_conditions(const struct condition *conditions, bool is_little, size_t allowed,
+			     size_t refused)
 {
-	bool is_little = filter->architecture & __AUDIT_ARCH_LE;
 	size_t next = allowed;
 
 	for (size_t i = CONDITIONS_MAX; i-- > 0;) {
@@ -148,85 +132,77 @@ static size_t put_conditions(struct filter *filter, const struct condition *cond
 
 		if (condition->jump == 0)
 			continue;
-		(void)put(filter, BPF_JMP | condition->jump | BPF_K, condition->value,
+		(void)put(BPF_JMP | condition->jump | BPF_K, condition->value,
 			  condition->jump == BPF_JSET ? refused : next,
 			  condition->jump == BPF_JSET ? next : refused);
-		next = put_load(filter,
-				offsetof(struct seccomp_data, args) + half * sizeof(uint32_t));
+		next = put_load(offsetof(struct seccomp_data, args) + half * sizeof(uint32_t));
 	}
 	return next;
 }
 
-/* A call that only other architectures have is ignored. */
-static void add_leaf(struct filter *filter, const char *name, size_t target)
+static int compare_calls(const void *left, const void *right)
 {
-	int number = seccomp_syscall_resolve_name_arch(filter->architecture, name);
-
-	assert(number != __NR_SCMP_ERROR);
-	if (number >= 0)
-		filter->leaves[filter->leaf_count++] = (struct leaf){ (uint32_t)number, target };
-}
-
-static int compare_leaves(const void *left, const void *right)
-{
-	const struct leaf *a = left, *b = right;
-
-	return (a->number > b->number) - (a->number < b->number);
+	return ((const struct call *)left)->number - ((const struct call *)right)->number;
 }
 
 /* A tree, because the kernel follows it for each call when the filter is loaded. */
-static size_t put_tree(struct filter *filter, const struct leaf *leaves, size_t count, size_t other)
+static size_t put_tree(const struct call *first, size_t count, size_t other)
 {
-	const struct leaf *middle = leaves + count / 2;
+	const struct call *middle = first + count / 2;
 	size_t right, left = other;
 
 	if (count > CHAIN_MAX) {
-		right = put_tree(filter, middle, count - count / 2, other);
-		left = put_tree(filter, leaves, count / 2, other);
-		return put(filter, BPF_JMP | BPF_JGE | BPF_K, middle->number, right, left);
+		right = put_tree(middle, count - count / 2, other);
+		left = put_tree(first, count / 2, other);
+		return put(BPF_JMP | BPF_JGE | BPF_K, (uint32_t)middle->number, right, left);
 	}
 	while (count-- > 0)
-		left = put(filter, BPF_JMP | BPF_JEQ | BPF_K, leaves[count].number,
-			   leaves[count].target, left);
+		left = put(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)first[count].number,
+			   first[count].target, left);
 	return left;
 }
 
-static void make(struct filter *filter, uint32_t refusal)
+static void make(uint32_t architecture, uint32_t refusal)
 {
-	size_t killed = put_return(filter, SECCOMP_RET_KILL_PROCESS);
-	size_t refused = put_return(filter, refusal);
-	size_t allowed = put_return(filter, SECCOMP_RET_ALLOW);
+	size_t killed = put_return(SECCOMP_RET_KILL_PROCESS);
+	size_t refused = put_return(refusal);
+	size_t allowed = put_return(SECCOMP_RET_ALLOW);
+	size_t missing = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
-		add_leaf(filter, calls[i].name,
-			 put_conditions(filter, calls[i].conditions, allowed, refused));
-	for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
-		add_leaf(filter, deadly[i], killed);
-	qsort(filter->leaves, filter->leaf_count, sizeof(filter->leaves[0]), compare_leaves);
-	(void)put_tree(filter, filter->leaves, filter->leaf_count, refused);
-	allowed = put_load(filter, offsetof(struct seccomp_data, nr));
-	(void)put(filter, BPF_JMP | BPF_JEQ | BPF_K, filter->architecture, allowed, killed);
-	(void)put_load(filter, offsetof(struct seccomp_data, arch));
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		struct call *call = &calls[i];
+
+		call->number = seccomp_syscall_resolve_name_arch(architecture, call->name);
+		assert(call->number != __NR_SCMP_ERROR);
+		missing += call->number < 0;
+		call->target = call->is_deadly ? killed :
+						 put_conditions(call->conditions,
+								architecture & __AUDIT_ARCH_LE,
+								allowed, refused);
+	}
+	qsort(calls, ARRAY_SIZE(calls), sizeof(calls[0]), compare_calls);
+	(void)put_tree(calls + missing, ARRAY_SIZE(calls) - missing, refused);
+	allowed = put_load(offsetof(struct seccomp_data, nr));
+	(void)put(BPF_JMP | BPF_JEQ | BPF_K, architecture, allowed, killed);
+	(void)put_load(offsetof(struct seccomp_data, arch));
 }
 
 int main(int argc, char *argv[])
 {
+	uint32_t architecture = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
 	/* Where sandbox/seccomp.c can go on after a signal, a refused call raises one. */
-	bool can_trap =
-		argc > 1 && (strcmp(argv[1], "x86_64") == 0 || strcmp(argv[1], "aarch64") == 0);
-	static struct filter filter = { .start = INSTRUCTIONS_MAX };
+	bool can_trap = architecture == SCMP_ARCH_X86_64 || architecture == SCMP_ARCH_AARCH64;
 
-	filter.architecture = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
-	if (filter.architecture == 0) {
+	if (architecture == 0) {
 		(void)fprintf(stderr, "make-filter ARCHITECTURE\n");
 		return EX_USAGE;
 	}
-	make(&filter, can_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | EPERM);
+	make(architecture, can_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | EPERM);
 	printf("#include <linux/filter.h>\n\n"
 	       "static const struct sock_filter seccomp_filter[] = {\n");
-	for (const struct sock_filter *i = filter.instructions + filter.start;
-	     i < filter.instructions + INSTRUCTIONS_MAX; i++)
-		printf("\t{ 0x%x, %u, %u, 0x%x },\n", i->code, i->jt, i->jf, i->k);
+	for (size_t i = start; i < INSTRUCTIONS_MAX; i++)
+		printf("\t{ 0x%x, %u, %u, 0x%x },\n", instructions[i].code, instructions[i].jt,
+		       instructions[i].jf, instructions[i].k);
 	printf("};\n");
 	return fflush(stdout) == 0 ? EX_OK : EX_SOFTWARE;
 }
