@@ -141,14 +141,12 @@ static int preload(const struct service *service)
 /* Reads the settings and what they name again. After a mistake the old ones stay. */
 static void reload(struct service *service)
 {
-	struct service fresh = {
-		.argc = service->argc,
-		.argv = service->argv,
-		.listener = service->listener,
-		.sandbox = SANDBOX_NONE,
-	};
+	struct service fresh = { .argc = service->argc,
+				 .argv = service->argv,
+				 .listener = service->listener,
+				 .sandbox = SANDBOX_NONE };
 	enum settings_action action;
-	char *problem = NULL;
+	char *problem;
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
 
 	if (r == 0)
@@ -161,15 +159,13 @@ static void reload(struct service *service)
 			  problem	? problem :
 			  r == -EBADMSG ? "TLS cannot be served" :
 					  strerror(-r));
+		service_done(&fresh);
 	} else {
-		struct service old = *service;
-
-		*service = fresh;
-		fresh = old;
 		log_event(LOG_EVENT_RELOADED, NULL, "settings and certificates are read again");
+		service_done(service);
+		*service = fresh;
 	}
 	free(problem);
-	service_done(&fresh);
 }
 
 /* Serves a socket that listens, in one process for each connection. */
@@ -179,13 +175,12 @@ static int listen_for_clients(struct service *service)
 	enum listener_event event = LISTENER_RELOAD;
 	int r = preload(service);
 
-	while (r == 0) {
+	while (r == 0 && event == LISTENER_RELOAD) {
 		r = listener_next(service->listener, service->settings, &event, &session);
 		if (r < 0)
 			log_error("cannot listen: %s", strerror(-r));
-		if (r < 0 || event != LISTENER_RELOAD)
-			break;
-		reload(service);
+		else if (event == LISTENER_RELOAD)
+			reload(service);
 	}
 	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) : r;
 }
@@ -249,36 +244,30 @@ static int check_users(const char *users)
 }
 
 /* A mistake counts here, even one that a session could live with. */
-static int check_tls(const struct settings *settings)
+static int check_tls(struct service *service)
 {
-	struct tls *tls;
-	int r = tls_new(settings, &tls);
+	int r = tls_new(service->settings, &service->tls);
 
-	if (r == 0 && tls)
-		r = tls->functions->load(tls);
-	if (tls)
-		tls->functions->free(tls);
+	if (r == 0 && service->tls)
+		r = service->tls->functions->load(service->tls);
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
 /* Runs the checks as the service user. */
-static int check(const struct service *service)
+static int check(struct service *service)
 {
 	const struct settings *settings = service->settings;
-	struct sandbox sandbox;
-	int files, tls, r;
+	int files, tls;
 
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
 	check_timeout("idle-timeout", settings->idle_timeout_s);
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
 	files = check_users(settings->users) | check_all_writers(service); /* EX_CONFIG or EX_OK */
-	tls = check_tls(settings);
+	tls = check_tls(service);
 	if (files != EX_OK || tls != EX_OK)
 		return files != EX_OK ? files : tls;
-	r = sandbox_prepare(settings, NULL, &sandbox);
-	sandbox_close(&sandbox);
-	return exit_status(r);
+	return exit_status(sandbox_prepare(settings, NULL, &service->sandbox));
 }
 
 static int run_action(enum settings_action action, struct service *service)
@@ -308,7 +297,7 @@ int main(int argc, char *argv[])
 		log_open();
 		log_error("%s", problem ? problem : strerror(-r));
 		free(problem);
-		return r == -EINVAL ? EX_USAGE : r == -EBADMSG ? EX_CONFIG : EX_TEMPFAIL;
+		return r == -EINVAL ? EX_USAGE : exit_status(r);
 	}
 	status = run_action(action, &service);
 	/* Skips atexit handlers and frees: they would copy pages that are shared with the listener,
