@@ -19,17 +19,10 @@
 #define ALERT_OCTETS 7		/* a whole record with an alert that is not encrypted */
 #define TICKET_LIFETIME_S 43200 /* a client that polls once in this time resumes */
 
-__attribute__((visibility("default"))) extern const struct tls_functions tls_functions;
-
-struct tls_service {
-	struct tls tls;
-	struct certificates certificates;
-};
-
 struct tls_stream {
 	struct stream stream;
 	struct stream *below;
-	struct certificates *certificates; /* only until the handshake is over */
+	struct tls_service *service; /* only until the handshake is over */
 	gnutls_session_t gnutls;
 	int io_error;			  /* what `below` said last, if it was a failure */
 	unsigned char last[ALERT_OCTETS]; /* received */
@@ -117,17 +110,17 @@ static int turn_error(struct tls_stream *stream, int error)
 static int choose_certificate(gnutls_session_t gnutls)
 {
 	const struct tls_stream *stream = gnutls_session_get_ptr(gnutls);
-	const struct certificates *certificates = stream->certificates;
+	const struct tls_service *service = stream->service;
 	char name[CERTIFICATES_NAME_OCTETS_MAX + 1];
 	size_t size = sizeof(name);
 	unsigned type;
 
 	if (gnutls_server_name_get(gnutls, name, &size, &type, 0) < 0 || type != GNUTLS_NAME_DNS)
 		return 0;
-	for (size_t i = 0; i < certificates->count; i++) {
-		if (gnutls_x509_crt_check_hostname(certificates->list[i].chain[0], name))
+	for (size_t i = 0; i < service->count; i++) {
+		if (gnutls_x509_crt_check_hostname(service->list[i].chain[0], name))
 			return gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE,
-						      certificates->list[i].credentials);
+						      service->list[i].credentials);
 	}
 	return 0;
 }
@@ -136,17 +129,17 @@ static int set_up_gnutls(struct tls_stream *stream)
 {
 	static unsigned char protocol[] = "pop3";
 	const gnutls_datum_t alpn = { .data = protocol, .size = sizeof(protocol) - 1 };
-	const struct certificates *certificates = stream->certificates;
+	const struct tls_service *service = stream->service;
 	gnutls_session_t gnutls = stream->gnutls;
-	int r = gnutls_priority_set(gnutls, certificates->priority);
+	int r = gnutls_priority_set(gnutls, service->priority);
 
 	if (r >= 0)
 		r = gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE,
-					   certificates->list[0].credentials);
+					   service->list[0].credentials);
 	/* A client that asks for another protocol has been led here by somebody. */
 	if (r >= 0)
 		r = gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
-	if (certificates->settings->tls_client_ca)
+	if (service->tls.settings->tls_client_ca)
 		gnutls_certificate_server_set_request(gnutls, GNUTLS_CERT_REQUEST);
 	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
 	gnutls_session_set_ptr(gnutls, stream);
@@ -168,7 +161,7 @@ static int make_session(struct tls_stream *stream)
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
 	if (key_error < 0 && key_error != -ENOENT && key_error != -EAGAIN)
-		stream->certificates->complain(
+		stream->service->tls.complain(
 			"no TLS session tickets, their key cannot be shared: %s",
 			strerror(-key_error));
 	if (r >= 0 && key_error == 0)
@@ -235,7 +228,7 @@ static int identify_client(struct tls_stream *stream)
 	gnutls_datum_t text = { 0 };
 	int r;
 
-	if (!stream->certificates->settings->tls_client_ca || !chain || count == 0)
+	if (!stream->service->tls.settings->tls_client_ca || !chain || count == 0)
 		return 0;
 	r = gnutls_certificate_verify_peers(stream->gnutls, &data, 1, &status);
 	if (r >= 0 && status == 0)
@@ -321,8 +314,8 @@ static int end_handshake(struct tls_stream *stream)
 	stream->stream.piece_octets = gnutls_record_get_max_size(stream->gnutls);
 	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 	gnutls_credentials_clear(stream->gnutls);
-	certificates_forget_keys(stream->certificates);
-	stream->certificates = NULL;
+	certificates_forget_keys(stream->service);
+	stream->service = NULL;
 	return r;
 }
 
@@ -398,15 +391,10 @@ static const struct stream_functions stream_functions = {
 	.free = free_stream,
 };
 
-static int load_service(struct tls *tls)
-{
-	return certificates_load(&((struct tls_service *)tls)->certificates);
-}
-
 static int new_stream(struct tls *tls, struct stream *below, struct stream **ret)
 {
 	struct tls_stream *stream;
-	int r = load_service(tls);
+	int r = certificates_load(tls);
 
 	if (r < 0)
 		return r;
@@ -416,7 +404,7 @@ static int new_stream(struct tls *tls, struct stream *below, struct stream **ret
 	stream->stream.functions = &stream_functions;
 	stream->stream.client_names = stream->client_names;
 	stream->below = below;
-	stream->certificates = &((struct tls_service *)tls)->certificates;
+	stream->service = (struct tls_service *)tls;
 	r = make_session(stream);
 	if (r < 0)
 		free_stream(&stream->stream);
@@ -427,7 +415,7 @@ static int new_stream(struct tls *tls, struct stream *below, struct stream **ret
 
 static void free_service(struct tls *tls)
 {
-	certificates_unload(&((struct tls_service *)tls)->certificates);
+	certificates_unload((struct tls_service *)tls);
 	free(tls);
 }
 
@@ -439,24 +427,11 @@ static const char *find_system_file(void)
 	return given ? given : gnutls_get_system_config_file();
 }
 
-static int new_service(const struct settings *settings, tls_complain *complain, struct tls **ret)
-{
-	struct tls_service *service = calloc(1, sizeof(*service));
-
-	if (!service)
-		return -ENOMEM;
-	service->tls.functions = &tls_functions;
-	service->certificates.settings = settings;
-	service->certificates.complain = complain;
-	*ret = &service->tls;
-	return 0;
-}
-
 /* All that others see of the module. */
-const struct tls_functions tls_functions = {
-	.new = new_service,
+__attribute__((visibility("default"))) const struct tls_functions tls_functions = {
+	.size = sizeof(struct tls_service),
 	.free = free_service,
-	.load = load_service,
+	.load = certificates_load,
 	.system_file = find_system_file,
 	.make_ticket_directory = ticket_key_make_directory,
 	.find_ticket_directory = ticket_key_find_directory,

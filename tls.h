@@ -12,14 +12,15 @@ struct settings;
 /* What a service serves TLS with. */
 struct tls {
 	const struct tls_functions *functions;
+	const struct settings *settings; /* borrowed */
+	/* log_error(), which the module cannot call itself. */
+	void (*complain)(const char *format, ...) __attribute__((format(printf, 1, 2)));
 };
-
-typedef void tls_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The functions of the module. */
 struct tls_functions {
-	/* As tls_new(), which calls it; the module cannot call log_error() itself. */
-	int (*new)(const struct settings *settings, tls_complain *complain, struct tls **ret);
+	/* Of what tls_new() makes, all 0 but its beginning. */
+	size_t size;
 
 	/* Frees it, wiping keys. Streams may outlive it once their handshake is over. */
 	void (*free)(struct tls *tls);

@@ -11,12 +11,10 @@
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 
-#define report(certificates, ...) \
-	((certificates)->complaints++, (certificates)->complain(__VA_ARGS__))
+#define report(service, ...) ((service)->complaints++, (service)->tls.complain(__VA_ARGS__))
 
 /* The same, and its value is what `error` of GnuTLS means. */
-#define reject(certificates, error, ...) \
-	(report(certificates, __VA_ARGS__), certificates_turn_error(error))
+#define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_turn_error(error))
 
 int certificates_turn_error(int error)
 {
@@ -35,7 +33,7 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 /* Reads a file that a setting names into `datum`, which the caller wipes in any case. Returns 0, or
  * -EBADMSG after a complaint. */
-static int read_pem_file(struct certificates *certificates, const char *setting, const char *path,
+static int read_pem_file(struct tls_service *service, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -52,32 +50,31 @@ static int read_pem_file(struct certificates *certificates, const char *setting,
 		n = datum->data ? util_pread(fd, datum->data, datum->size, 0) : -ENOMEM;
 	}
 	if (n < 0) {
-		report(certificates, "cannot read %s = '%s': %s", setting, path, strerror((int)-n));
+		report(service, "cannot read %s = '%s': %s", setting, path, strerror((int)-n));
 		return -EBADMSG;
 	}
 	datum->size = (unsigned)n;
 	return 0;
 }
 
-static int load_priority(struct certificates *certificates)
+static int load_priority(struct tls_service *service)
 {
-	const char *own = certificates->settings->tls_priority;
+	const char *own = service->tls.settings->tls_priority;
 	const char *bad = "";
-	int r = gnutls_priority_init(&certificates->priority, own ? own : TLS_SYSTEM_PRIORITY,
-				     &bad);
+	int r = gnutls_priority_init(&service->priority, own ? own : TLS_SYSTEM_PRIORITY, &bad);
 
 	if (r < 0 && !own)
-		r = gnutls_priority_init(&certificates->priority, TLS_DEFAULT_PRIORITY, &bad);
+		r = gnutls_priority_init(&service->priority, TLS_DEFAULT_PRIORITY, &bad);
 	if (r >= 0)
 		return 0;
-	certificates->priority = NULL;
-	return reject(certificates, r,
+	service->priority = NULL;
+	return reject(service, r,
 		      "tls-priority = '%s' is not a GnuTLS priority string, from '%s' on",
 		      own ? own : TLS_DEFAULT_PRIORITY, bad);
 }
 
 /* An expired certificate is served all the same, and so is one that is not valid yet. */
-static void check_time(struct certificates *certificates, const char *path, gnutls_x509_crt_t crt)
+static void check_time(struct tls_service *service, const char *path, gnutls_x509_crt_t crt)
 {
 	time_t now = time(NULL);
 	time_t from = gnutls_x509_crt_get_activation_time(crt);
@@ -90,15 +87,15 @@ static void check_time(struct certificates *certificates, const char *path, gnut
 		return;
 	if (gmtime_r(&date, &tm))
 		(void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &tm);
-	report(certificates, "a certificate in tls-cert = '%s' %s %s", path,
+	report(service, "a certificate in tls-cert = '%s' %s %s", path,
 	       now < from ? "is not valid before" : "has expired on", text);
 }
 
-static int load_chain(struct certificates *certificates, struct certificate *certificate)
+static int load_chain(struct tls_service *service, struct certificate *certificate)
 {
 	const char *path = certificate->cert_path;
 	auto_datum gnutls_datum_t pem = { 0 };
-	int r = read_pem_file(certificates, "tls-cert", path, &pem);
+	int r = read_pem_file(service, "tls-cert", path, &pem);
 
 	if (r < 0)
 		return r;
@@ -106,11 +103,11 @@ static int load_chain(struct certificates *certificates, struct certificate *cer
 					 GNUTLS_X509_FMT_PEM, 0);
 	if (r < 0) {
 		certificate->chain = NULL;
-		return reject(certificates, r, "cannot use the certificate in tls-cert = '%s': %s",
-			      path, gnutls_strerror(r));
+		return reject(service, r, "cannot use the certificate in tls-cert = '%s': %s", path,
+			      gnutls_strerror(r));
 	}
 	for (unsigned i = 0; i < certificate->length; i++)
-		check_time(certificates, path, certificate->chain[i]);
+		check_time(service, path, certificate->chain[i]);
 	return 0;
 }
 
@@ -135,30 +132,29 @@ static int import_key(gnutls_x509_privkey_t key, const gnutls_datum_t *pem)
 	return r;
 }
 
-static int load_key(struct certificates *certificates, struct certificate *certificate)
+static int load_key(struct tls_service *service, struct certificate *certificate)
 {
 	const char *path = certificate->key_path;
 	auto_datum gnutls_datum_t pem = { 0 };
 	struct stat status;
-	int r = read_pem_file(certificates, "tls-key", path, &pem);
+	int r = read_pem_file(service, "tls-key", path, &pem);
 
 	if (r < 0)
 		return r;
 	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
-		report(certificates,
-		       "the private key in tls-key = '%s' is open to others (mode %04o)", path,
-		       status.st_mode & 07777);
+		report(service, "the private key in tls-key = '%s' is open to others (mode %04o)",
+		       path, status.st_mode & 07777);
 	r = gnutls_x509_privkey_init(&certificate->key);
 	if (r >= 0)
 		r = import_key(certificate->key, &pem);
 	if (r >= 0)
 		return 0;
-	return reject(certificates, r, "cannot use the private key in tls-key = '%s': %s", path,
+	return reject(service, r, "cannot use the private key in tls-key = '%s': %s", path,
 		      r == GNUTLS_E_DECRYPTION_FAILED ? "it is encrypted" : gnutls_strerror(r));
 }
 
 /* Puts a certificate and its key into credentials. */
-static int add_certificate(struct certificates *certificates,
+static int add_certificate(struct tls_service *service,
 			   gnutls_certificate_credentials_t credentials,
 			   const struct certificate *certificate)
 {
@@ -168,9 +164,9 @@ static int add_certificate(struct certificates *certificates,
 	if (r >= 0)
 		return 0;
 	if (r == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
-		return reject(certificates, r, "tls-key = '%s' is not the key of tls-cert = '%s'",
+		return reject(service, r, "tls-key = '%s' is not the key of tls-cert = '%s'",
 			      certificate->key_path, certificate->cert_path);
-	return reject(certificates, r, "cannot use tls-cert = '%s' with tls-key = '%s': %s",
+	return reject(service, r, "cannot use tls-cert = '%s' with tls-key = '%s': %s",
 		      certificate->cert_path, certificate->key_path, gnutls_strerror(r));
 }
 
@@ -197,25 +193,25 @@ static bool is_stand_in_for(const struct certificate *other, const struct certif
 }
 
 /* GnuTLS takes the first that the client can use; RSA keys come last, since they cost most. */
-static int add_certificates(struct certificates *certificates, struct certificate *certificate)
+static int add_certificates(struct tls_service *service, struct certificate *certificate)
 {
 	int r = 0;
 
 	for (int rsa = 0; rsa <= 1; rsa++) {
-		for (size_t i = 0; i < certificates->count && r == 0; i++) {
-			struct certificate *other = &certificates->list[i];
+		for (size_t i = 0; i < service->count && r == 0; i++) {
+			struct certificate *other = &service->list[i];
 			int kind = gnutls_x509_crt_get_pk_algorithm(other->chain[0], NULL);
 
 			if ((kind == GNUTLS_PK_RSA) != rsa || !is_stand_in_for(other, certificate))
 				continue;
-			r = add_certificate(certificates, certificate->credentials, other);
+			r = add_certificate(service, certificate->credentials, other);
 			certificate->in_credentials += r == 0;
 		}
 	}
 	return r;
 }
 
-static int make_credentials(struct certificates *certificates, struct certificate *certificate,
+static int make_credentials(struct tls_service *service, struct certificate *certificate,
 			    const gnutls_datum_t *client_ca)
 {
 	int r = gnutls_certificate_allocate_credentials(&certificate->credentials);
@@ -223,7 +219,7 @@ static int make_credentials(struct certificates *certificates, struct certificat
 	if (r < 0)
 		return -ENOMEM;
 	gnutls_certificate_set_flags(certificate->credentials, GNUTLS_CERTIFICATE_API_V2);
-	r = add_certificates(certificates, certificate);
+	r = add_certificates(service, certificate);
 	if (r < 0 || !client_ca->data)
 		return r;
 	/* Their names are shown to clients. */
@@ -231,22 +227,22 @@ static int make_credentials(struct certificates *certificates, struct certificat
 						  GNUTLS_X509_FMT_PEM);
 	if (r > 0)
 		return 0;
-	return reject(certificates, r, "cannot use the certificates in tls-client-ca = '%s': %s",
-		      certificates->settings->tls_client_ca,
+	return reject(service, r, "cannot use the certificates in tls-client-ca = '%s': %s",
+		      service->tls.settings->tls_client_ca,
 		      r < 0 ? gnutls_strerror(r) : "there are none");
 }
 
 /* Offers a response to each certificate of each credentials; GnuTLS knows which it is about. A
  * service without a stapled response is as good as one that never had any. */
-static void load_ocsp(struct certificates *certificates, const char *path)
+static void load_ocsp(struct tls_service *service, const char *path)
 {
 	auto_datum gnutls_datum_t response = { 0 };
 	int r = GNUTLS_E_OCSP_MISMATCH_WITH_CERTS;
 
-	if (read_pem_file(certificates, "tls-ocsp", path, &response) < 0)
+	if (read_pem_file(service, "tls-ocsp", path, &response) < 0)
 		return;
-	for (size_t i = 0; i < certificates->count; i++) {
-		const struct certificate *certificate = &certificates->list[i];
+	for (size_t i = 0; i < service->count; i++) {
+		const struct certificate *certificate = &service->list[i];
 
 		for (unsigned index = 0; index < certificate->in_credentials; index++) {
 			int added = gnutls_certificate_set_ocsp_status_request_mem(
@@ -258,58 +254,59 @@ static void load_ocsp(struct certificates *certificates, const char *path)
 		}
 	}
 	if (r < 0)
-		report(certificates, "cannot use the OCSP response in tls-ocsp = '%s': %s", path,
+		report(service, "cannot use the OCSP response in tls-ocsp = '%s': %s", path,
 		       gnutls_strerror(r));
 }
 
-static int load_certificates(struct certificates *certificates)
+static int load_certificates(struct tls_service *service)
 {
-	char *const *certs = certificates->settings->tls_cert;
+	char *const *certs = service->tls.settings->tls_cert;
+	char *const *keys = service->tls.settings->tls_key;
 	size_t count = 1; /* at least */
 	int r = 0;
 
 	while (certs[count])
 		count++;
-	certificates->list = calloc(count, sizeof(*certificates->list));
-	if (!certificates->list)
+	service->list = calloc(count, sizeof(*service->list));
+	if (!service->list)
 		return -ENOMEM;
 	for (size_t i = 0; i < count && r == 0; i++) {
-		struct certificate *certificate = &certificates->list[certificates->count++];
+		struct certificate *certificate = &service->list[service->count++];
 
 		certificate->cert_path = certs[i];
-		certificate->key_path = certificates->settings->tls_key[i];
-		r = load_chain(certificates, certificate);
+		certificate->key_path = keys ? keys[i] : certs[i];
+		r = load_chain(service, certificate);
 		if (r == 0)
-			r = load_key(certificates, certificate);
+			r = load_key(service, certificate);
 	}
 	return r;
 }
 
-static int load_all(struct certificates *certificates)
+static int load_all(struct tls_service *service)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
-	const char *ca_path = certificates->settings->tls_client_ca;
-	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(certificates);
+	const char *ca_path = service->tls.settings->tls_client_ca;
+	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(service);
 
 	if (r == 0 && ca_path)
-		r = read_pem_file(certificates, "tls-client-ca", ca_path, &client_ca);
+		r = read_pem_file(service, "tls-client-ca", ca_path, &client_ca);
 	if (r == 0)
-		r = load_certificates(certificates);
-	for (size_t i = 0; i < certificates->count && r == 0; i++)
-		r = make_credentials(certificates, &certificates->list[i], &client_ca);
-	for (size_t i = 0; i < certificates->count; i++) { /* the credentials have copies */
-		gnutls_x509_privkey_deinit(certificates->list[i].key);
-		certificates->list[i].key = NULL;
+		r = load_certificates(service);
+	for (size_t i = 0; i < service->count && r == 0; i++)
+		r = make_credentials(service, &service->list[i], &client_ca);
+	for (size_t i = 0; i < service->count; i++) { /* the credentials have copies */
+		gnutls_x509_privkey_deinit(service->list[i].key);
+		service->list[i].key = NULL;
 	}
-	for (char *const *path = certificates->settings->tls_ocsp; path && *path && r == 0; path++)
-		load_ocsp(certificates, *path);
+	for (char *const *path = service->tls.settings->tls_ocsp; path && *path && r == 0; path++)
+		load_ocsp(service, *path);
 	return r;
 }
 
-void certificates_unload(struct certificates *certificates)
+void certificates_unload(struct tls_service *service)
 {
-	for (size_t i = 0; i < certificates->count; i++) {
-		struct certificate *certificate = &certificates->list[i];
+	for (size_t i = 0; i < service->count; i++) {
+		struct certificate *certificate = &service->list[i];
 
 		if (certificate->credentials)
 			gnutls_certificate_free_credentials(certificate->credentials);
@@ -318,24 +315,24 @@ void certificates_unload(struct certificates *certificates)
 			gnutls_x509_crt_deinit(certificate->chain[j]);
 		gnutls_free(certificate->chain);
 	}
-	free(certificates->list);
-	gnutls_priority_deinit(certificates->priority);
-	*certificates = (struct certificates){ .settings = certificates->settings,
-					       .complain = certificates->complain };
+	free(service->list);
+	gnutls_priority_deinit(service->priority);
+	*service = (struct tls_service){ .tls = service->tls };
 }
 
-int certificates_load(struct certificates *certificates)
+int certificates_load(struct tls *tls)
 {
-	int r = certificates->list ? 0 : load_all(certificates);
+	struct tls_service *service = (struct tls_service *)tls;
+	int r = service->list ? 0 : load_all(service);
 
 	if (r == 0)
-		return certificates->complaints;
-	certificates_unload(certificates);
+		return service->complaints;
+	certificates_unload(service);
 	return r;
 }
 
-void certificates_forget_keys(struct certificates *certificates)
+void certificates_forget_keys(struct tls_service *service)
 {
-	for (size_t i = 0; i < certificates->count; i++)
-		gnutls_certificate_free_keys(certificates->list[i].credentials);
+	for (size_t i = 0; i < service->count; i++)
+		gnutls_certificate_free_keys(service->list[i].credentials);
 }

@@ -30,24 +30,23 @@ struct certificate {
 	unsigned in_credentials; /* the number of certificates there */
 };
 
-/* All 0 but the first two until certificates_load(). */
-struct certificates {
-	const struct settings *settings; /* borrowed */
-	tls_complain *complain;
+/* All 0 but the first member until certificates_load(). */
+struct tls_service {
+	struct tls tls;
 	int complaints;
 	gnutls_priority_t priority;
 	struct certificate *list;
 	size_t count;
 };
 
-/* As `load` of tls.h, which calls it. */
-int certificates_load(struct certificates *certificates);
+/* `load` of tls.h. */
+int certificates_load(struct tls *tls);
 
-/* Frees everything, wiping keys; the first two members stay. */
-void certificates_unload(struct certificates *certificates);
+/* Frees everything but itself, wiping keys. */
+void certificates_unload(struct tls_service *service);
 
 /* Wipes the private keys: no handshake is possible after that. */
-void certificates_forget_keys(struct certificates *certificates);
+void certificates_forget_keys(struct tls_service *service);
 
 /* What a failure of GnuTLS means that is not a client's: -ENOMEM or -EBADMSG. */
 int certificates_turn_error(int error);

@@ -37,8 +37,12 @@ int tls_new(const struct settings *settings, struct tls **ret)
 	module = functions ? NULL : load_module();
 	if (module)
 		functions = dlsym(module, "tls_functions");
-	if (functions)
-		return functions->new (settings, log_error, ret);
-	log_error("cannot load TLS: %s", dlerror());
-	return -ELIBACC;
+	if (!functions) {
+		log_error("cannot load TLS: %s", dlerror());
+		return -ELIBACC;
+	}
+	*ret = calloc(1, functions->size);
+	if (*ret)
+		**ret = (struct tls){ functions, settings, log_error };
+	return *ret ? 0 : -ENOMEM;
 }
