@@ -27,7 +27,7 @@ struct setting {
 	void (*release)(void *field); /* NULL: there is nothing to free */
 	size_t field;
 	unsigned min, max;	      /* of a number */
-	const char *words[WORDS_MAX]; /* those that parse_word() takes */
+	const char *words[WORDS_MAX]; /* for parse_word(), in the order of the enumeration */
 	const char *expects;
 	const char *help;
 };
@@ -117,18 +117,6 @@ static int parse_number(const struct setting *setting, const char *value, void *
 	return 0;
 }
 
-static int parse_yes_no(const struct setting *setting, const char *value, void *field)
-{
-	bool is_yes = strcmp(value, "yes") == 0;
-
-	(void)setting;
-	if (!is_yes && strcmp(value, "no") != 0)
-		return -EINVAL;
-	*(bool *)field = is_yes;
-	return 0;
-}
-
-/* The field is an enumeration of the words' indices. */
 static int parse_word(const struct setting *setting, const char *value, void *field)
 {
 	for (unsigned i = 0; i < WORDS_MAX; i++) {
@@ -150,7 +138,8 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 #define WORD(title, member, what) \
 	FIELD(title, member), .parse = parse_word, .expects = (what)
 #define YES_NO(title, member, value) \
-	FIELD(title, member), .initial = (value), .parse = parse_yes_no, .expects = "yes or no"
+	FIELD(title, member), .initial = (value), .parse = parse_word, \
+	.words = { "no", "yes" }, .expects = "yes or no"
 #define SECONDS(title, member, value, least) \
 	FIELD(title, member), .initial = (value), .parse = parse_number, .min = (least), \
 	.max = SECONDS_MAX, .expects = "a number of seconds from " #least " to 31536000"
@@ -173,11 +162,11 @@ static const struct setting table[] = {
 	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
 	{ WORD("sandbox", sandbox, "on, off or required"), .initial = "on",
-	  .words = { [SANDBOX_OFF] = "off", [SANDBOX_ON] = "on", [SANDBOX_REQUIRED] = "required" },
+	  .words = { "off", "on", "required" },
 	  .help = "on: give up all files and system calls that a session does not need,\n"
 		  "\tas far as the kernel can; required: serve nobody if it cannot" },
 	{ WORD("tls", tls, "off, starttls or implicit"),
-	  .words = { [TLS_OFF] = "off", [TLS_STARTTLS] = "starttls", [TLS_IMPLICIT] = "implicit" },
+	  .words = { [TLS_OFF] = "off", "starttls", "implicit" },
 	  .shown = "starttls with a certificate, else off",
 	  .help = "off, starttls (offered with STLS), implicit (from the first octet,\n"
 		  "\tport 995)" },
@@ -197,9 +186,7 @@ static const struct setting table[] = {
 	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
 	  .help = "versions and ciphers as a GnuTLS priority string" },
 	{ WORD("plaintext-auth", plaintext_auth, "never, local or always"), .initial = "local",
-	  .words = { [PLAINTEXT_NEVER] = "never",
-		     [PLAINTEXT_LOCAL] = "local",
-		     [PLAINTEXT_ALWAYS] = "always" },
+	  .words = { "never", "local", "always" },
 	  .help = "where passwords may travel without TLS: never, local (not over a\n"
 		  "\tnetwork), always" },
 	{ YES_NO("read-only", read_only, "no"),
@@ -308,32 +295,26 @@ static int parse_line_of_file(struct settings *settings, char *line, const char 
 	return set(settings, name, strlen(name), trim(equals + 1), where, -EBADMSG, ret_problem);
 }
 
-static int parse_lines(struct settings *settings, FILE *file, const char *path, char **ret_problem)
+static int read_settings_file(struct settings *settings, const char *path, char **ret_problem)
 {
 	char line[LINE_OCTETS_MAX + 2]; /* with line end and NUL */
+	FILE *file = fopen(path, "re");
 	int r = 0;
 
-	for (unsigned number = 1; r == 0 && fgets(line, sizeof(line), file); number++) {
+	for (unsigned number = 1; r == 0 && file && fgets(line, sizeof(line), file); number++) {
 		auto_free char *where = NULL;
 		size_t octets = strlen(line);
 
 		if (asprintf(&where, "%s:%u", path, number) < 0)
-			return -ENOMEM;
-		if (octets == 0 || (line[octets - 1] != '\n' && !feof(file)))
-			return problem(ret_problem, -EBADMSG,
-				       "%s: the line has a NUL or is longer than %d octets", where,
-				       LINE_OCTETS_MAX);
-		r = parse_line_of_file(settings, line, where, ret_problem);
+			r = -ENOMEM;
+		else if (octets == 0 || (line[octets - 1] != '\n' && !feof(file)))
+			r = problem(ret_problem, -EBADMSG,
+				    "%s: the line has a NUL or is longer than %d octets", where,
+				    LINE_OCTETS_MAX);
+		else
+			r = parse_line_of_file(settings, line, where, ret_problem);
 	}
-	return r;
-}
-
-static int read_settings_file(struct settings *settings, const char *path, char **ret_problem)
-{
-	FILE *file = fopen(path, "re");
-	int r = file ? parse_lines(settings, file, path, ret_problem) : 0;
-
-	if (!file || (r == 0 && ferror(file)))
+	if (r == 0 && (!file || ferror(file)))
 		r = problem(ret_problem, -EBADMSG, "cannot read the settings file %s: %s",
 			    log_quote(path), strerror(errno));
 	if (file)
@@ -405,8 +386,6 @@ static int resolve_tls(struct settings *settings, bool has_file, char **ret_prob
 	if (r == 0 && certs > 0)
 		r = default_to_credential("tls-key", &settings->tls_key);
 	keys = list_length(settings->tls_key);
-	for (size_t i = 0; i < certs && keys == 0 && r == 0; i++) /* the same files have the keys */
-		r = parse_paths(NULL, settings->tls_cert[i], &settings->tls_key);
 	if (r < 0)
 		return r;
 	if (keys > 0 && certs != keys)

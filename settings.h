@@ -3,7 +3,6 @@
  * The settings: their names, defaults and meaning, from the command line and from a file. */
 #pragma once
 
-#include <stdbool.h>
 #include <stdio.h>
 
 /* RFC 1939 section 3: a server waits for at least ten minutes. */
@@ -33,14 +32,13 @@ struct settings {
 	char **mail_root; /* list of paths that ends in NULL; NULL: see auth_find_roots() */
 	enum settings_sandbox sandbox;
 	enum settings_tls tls;
-	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. */
+	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. No keys: the
+	 * files of the certificates have them. */
 	char **tls_cert, **tls_key, **tls_ocsp;
 	char *tls_client_ca; /* NULL: none */
 	char *tls_priority;  /* NULL: see tls/certificates.h */
 	enum settings_plaintext_auth plaintext_auth;
-	bool read_only;
-	bool keep_new;
-	bool log_deletions;
+	unsigned read_only, keep_new, log_deletions; /* 0: no, 1: yes */
 	unsigned login_timeout_s;
 	unsigned idle_timeout_s;
 	unsigned sleep_timeout_s;
