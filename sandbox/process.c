@@ -20,17 +20,17 @@ static bool is_root(void)
 /* Whether the process is this user, and can be nobody else any more. */
 static bool is_user_for_good(const struct passwd *user)
 {
-	uid_t real, effective, saved;
-	gid_t real_group, effective_group, saved_group;
+	uid_t uids[3];
+	gid_t gids[3];
 
-	if (getresuid(&real, &effective, &saved) < 0 ||
-	    getresgid(&real_group, &effective_group, &saved_group) < 0)
+	if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 ||
+	    getresgid(&gids[0], &gids[1], &gids[2]) < 0)
 		return false;
-	if (real != user->pw_uid || effective != real || saved != real ||
-	    real_group != user->pw_gid || effective_group != real_group ||
-	    saved_group != real_group)
-		return false;
-	return real == 0 || (setuid(0) < 0 && seteuid(0) < 0);
+	for (size_t i = 0; i < ARRAY_SIZE(uids); i++) {
+		if (uids[i] != user->pw_uid || gids[i] != user->pw_gid)
+			return false;
+	}
+	return user->pw_uid == 0 || (setuid(0) < 0 && seteuid(0) < 0);
 }
 
 int process_become_user(const char *user)
