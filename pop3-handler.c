@@ -115,7 +115,7 @@ static int make_tls_and_sandbox(struct service *service)
 
 	(void)check_all_writers(service);
 	if (r == 0 && service->tls)
-		service->tls->functions->make_ticket_directory();
+		tls_make_ticket_directory(service->tls);
 	return r == 0 ? sandbox_prepare(service->settings, service->tls, &service->sandbox) : r;
 }
 
@@ -123,7 +123,7 @@ static void service_done(struct service *service)
 {
 	if (service->tls)
 		service->tls->functions->free(service->tls);
-	sandbox_close(&service->sandbox);
+	util_drop(&service->sandbox.set_fd);
 	settings_free(service->settings);
 }
 

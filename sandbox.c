@@ -64,11 +64,8 @@ static void allow_users(struct file_set *set, const char *users)
 static void allow_tls(struct file_set *set, const struct settings *settings, const struct tls *tls)
 {
 	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp };
-	auto_free char *directory = NULL;
 
-	if (tls->functions->find_ticket_directory(&directory) < 0)
-		set->error = -ENOMEM;
-	allow_if_there(set, directory, LANDLOCK_CHANGE);
+	allow_if_there(set, tls->ticket_directory, LANDLOCK_CHANGE);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
 		for (char *const *path = lists[i]; path && *path; path++)
 			allow_if_there(set, *path, LANDLOCK_READ);
@@ -193,18 +190,13 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	return r;
 }
 
-void sandbox_close(struct sandbox *sandbox)
-{
-	util_drop(&sandbox->set_fd);
-}
-
 int sandbox_before_login(struct sandbox *sandbox)
 {
 	int r = sandbox->set_fd < 0 ? 0 : landlock_enter(sandbox->set_fd);
 
 	if (r == 0 && sandbox->has_seccomp)
 		r = seccomp_enter();
-	sandbox_close(sandbox);
+	util_drop(&sandbox->set_fd);
 	if (r < 0)
 		log_error("cannot enter the sandbox: %s", strerror(-r));
 	return r;

@@ -25,10 +25,9 @@ struct sandbox {
 #define SANDBOX_NONE ((struct sandbox){ .set_fd = -1 })
 
 /* The first call, in the process that will be a session or fork sessions: makes what a session
- * enters; the caller closes it. `tls` may be NULL. Logs failures, what this kernel lacks, and where
- * mailboxes are out of reach. -EOPNOTSUPP: the sandbox is required, and something lacks. */
+ * enters; the caller closes set_fd. `tls` may be NULL. Logs failures, what this kernel lacks, and
+ * where mailboxes are out of reach. -EOPNOTSUPP: the sandbox is required, and something lacks. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
-void sandbox_close(struct sandbox *sandbox);
 
 /* The second call, the stage before login: gives up what no session needs before login, and closes
  * the sandbox. Logs failures. */

@@ -156,7 +156,7 @@ static int make_session(struct tls_stream *stream)
 {
 	unsigned char key[TICKET_KEY_OCTETS];
 	const gnutls_datum_t datum = { .data = key, .size = sizeof(key) };
-	int key_error = ticket_key_find(key);
+	int key_error = ticket_key_find(stream->service->tls.ticket_directory, key);
 	unsigned tickets = key_error < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
@@ -416,6 +416,7 @@ static int new_stream(struct tls *tls, struct stream *below, struct stream **ret
 static void free_service(struct tls *tls)
 {
 	certificates_unload((struct tls_service *)tls);
+	free(tls->ticket_directory);
 	free(tls);
 }
 
@@ -433,8 +434,6 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.free = free_service,
 	.load = certificates_load,
 	.system_file = find_system_file,
-	.make_ticket_directory = ticket_key_make_directory,
-	.find_ticket_directory = ticket_key_find_directory,
 	.new_stream = new_stream,
 };
 

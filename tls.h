@@ -13,6 +13,7 @@ struct settings;
 struct tls {
 	const struct tls_functions *functions;
 	const struct settings *settings; /* borrowed */
+	char *ticket_directory;		 /* for the key of session tickets */
 	/* log_error(), which the module cannot call itself. */
 	void (*complain)(const char *format, ...) __attribute__((format(printf, 1, 2)));
 };
@@ -34,10 +35,6 @@ struct tls_functions {
 	 * the library has none. */
 	const char *(*system_file)(void);
 
-	/* As tls/ticket-key.h says. */
-	void (*make_ticket_directory)(void);
-	int (*find_ticket_directory)(char **ret_path);
-
 	/* Loads `tls` if need be and makes a stream over `below`. Both are borrowed, `tls` until
 	 * the handshake is over: a successful one wipes its private keys, so it is the only one in
 	 * this process. Returns 0, -EBADMSG or -ENOMEM. The stream fails as `below` does, and with:
@@ -51,3 +48,6 @@ struct tls_functions {
  * settings; the caller frees the result with its `free`. Returns 0, -ENOMEM, or -ELIBACC if the
  * module cannot be loaded, which it logs. */
 int tls_new(const struct settings *settings, struct tls **ret);
+
+/* Makes the directory for tickets if none was given and none is there. The sandbox forbids it. */
+void tls_make_ticket_directory(const struct tls *tls);

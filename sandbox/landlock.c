@@ -53,13 +53,6 @@ int landlock_new(void)
 	return set_fd < 0 ? -errno : set_fd; /* with O_CLOEXEC */
 }
 
-static int add_rule(int set_fd, const struct landlock_path_beneath_attr *rule)
-{
-	long r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, rule, 0);
-
-	return r < 0 ? -errno : 0;
-}
-
 int landlock_allow(int set_fd, const char *path, enum landlock_access access)
 {
 	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
@@ -68,18 +61,18 @@ int landlock_allow(int set_fd, const char *path, enum landlock_access access)
 		.parent_fd = fd,
 	};
 	struct stat status;
-	int r;
+	long r;
 
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
 	if (!S_ISDIR(status.st_mode))
 		rule.allowed_access &= ACCESS_OF_FILES;
-	r = add_rule(set_fd, &rule);
-	if (r == -EINVAL) { /* the kernel's version is 2, which cannot refuse that */
+	r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+	if (r < 0 && errno == EINVAL) { /* the kernel's version is 2, which cannot refuse that */
 		rule.allowed_access &= ~ACCESS_TRUNCATE;
-		r = add_rule(set_fd, &rule);
+		r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 	}
-	return r;
+	return r < 0 ? -errno : 0;
 }
 
 int landlock_enter(int set_fd)

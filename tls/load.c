@@ -25,10 +25,19 @@ static void *load_module(void)
 	return dlopen(access(path, F_OK) == 0 ? path : TLS_DIRECTORY MODULE, RTLD_NOW | RTLD_LOCAL);
 }
 
+/* The service's runtime directory: the first of those that systemd names. */
+static char *find_ticket_directory(void)
+{
+	const char *path = getenv("RUNTIME_DIRECTORY");
+
+	return path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
+}
+
 int tls_new(const struct settings *settings, struct tls **ret)
 {
 	/* Loaded once: at a reload there may be a module of another version. */
 	static const struct tls_functions *functions;
+	auto_free struct tls *tls = NULL;
 	void *module;
 
 	*ret = NULL;
@@ -41,8 +50,18 @@ int tls_new(const struct settings *settings, struct tls **ret)
 		log_error("cannot load TLS: %s", dlerror());
 		return -ELIBACC;
 	}
-	*ret = calloc(1, functions->size);
-	if (*ret)
-		**ret = (struct tls){ functions, settings, log_error };
-	return *ret ? 0 : -ENOMEM;
+	tls = calloc(1, functions->size);
+	if (!tls)
+		return -ENOMEM;
+	*tls = (struct tls){ functions, settings, find_ticket_directory(), log_error };
+	if (!tls->ticket_directory)
+		return -ENOMEM;
+	*ret = take_ptr(tls);
+	return 0;
+}
+
+void tls_make_ticket_directory(const struct tls *tls)
+{
+	if (!getenv("RUNTIME_DIRECTORY"))
+		(void)mkdir(tls->ticket_directory, 0700); /* if it is not there, and we may */
 }

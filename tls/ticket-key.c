@@ -11,7 +11,6 @@
 #include <sys/file.h>
 #include <sys/random.h>
 
-#define DEFAULT_DIRECTORY "/run/pop3-handler"
 #define KEY_FILE "ticket-key"
 #define KEY_LIFETIME_S 86400
 
@@ -33,21 +32,6 @@ static int check_owner(int fd, mode_t type, mode_t forbidden)
 	    (status.st_mode & forbidden) || (type == S_IFREG && status.st_nlink != 1))
 		return -EPERM;
 	return 0;
-}
-
-void ticket_key_make_directory(void)
-{
-	if (!getenv("RUNTIME_DIRECTORY"))
-		(void)mkdir(DEFAULT_DIRECTORY, 0700); /* if it is not there, and we may */
-}
-
-int ticket_key_find_directory(char **ret_path)
-{
-	const char *given = getenv("RUNTIME_DIRECTORY");
-
-	/* Of several that systemd names, separated by colons, the first. */
-	*ret_path = given ? strndup(given, strcspn(given, ":")) : strdup(DEFAULT_DIRECTORY);
-	return *ret_path ? 0 : -ENOMEM;
 }
 
 /* Returns 0, -EBADMSG if the file has no key that may still be used, or another failure. */
@@ -82,21 +66,16 @@ static int replace_key(int fd, struct key_file *ret_file)
 	return util_pwrite(fd, ret_file, sizeof(*ret_file), 0);
 }
 
-int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS])
+int ticket_key_find(const char *directory, unsigned char ret_key[TICKET_KEY_OCTETS])
 {
-	auto_free char *path = NULL;
-	auto_fd int directory = -1;
+	auto_fd int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	auto_fd int fd = -1;
 	struct key_file file;
-	int r = ticket_key_find_directory(&path);
+	int r = check_owner(directory_fd, S_IFDIR, S_IWGRP | S_IWOTH);
 
 	if (r < 0)
 		return r;
-	directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = check_owner(directory, S_IFDIR, S_IWGRP | S_IWOTH);
-	if (r < 0)
-		return r;
-	fd = openat(directory, KEY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
+	fd = openat(directory_fd, KEY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 		    0600);
 	r = check_owner(fd, S_IFREG, S_IRWXG | S_IRWXO);
 	if (r == 0)

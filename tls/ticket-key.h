@@ -6,16 +6,9 @@
 
 #define TICKET_KEY_OCTETS 64
 
-/* Makes the directory of the key if none was given and none is there. The sandbox forbids it. */
-void ticket_key_make_directory(void);
-
-/* The path of that directory: the service's runtime directory, $RUNTIME_DIRECTORY, else
- * /run/pop3-handler. The caller frees it. Returns 0 or -ENOMEM. */
-int ticket_key_find_directory(char **ret_path);
-
-/* Finds the key that is in use, in the file `ticket-key` of that directory. Makes a new one if
+/* Finds the key that is in use, in the file `ticket-key` of this directory. Makes a new one if
  * there is none or it is a day old, which voids tickets. Returns 0, what the system says, or
  *   -ENOENT  there is no such directory
  *   -EAGAIN  another process is just making the key
  *   -EPERM   the directory or the file is not ours alone */
-int ticket_key_find(unsigned char ret_key[TICKET_KEY_OCTETS]);
+int ticket_key_find(const char *directory, unsigned char ret_key[TICKET_KEY_OCTETS]);
