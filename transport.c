@@ -54,7 +54,7 @@ struct transport {
 	struct peer peer;   /* local only if it is so in both directions */
 	sigset_t wait_mask; /* of signals, while we wait */
 	char in[IN_OCTETS];
-	char out[OUT_OCTETS];
+	char out[OUT_OCTETS]; /* behind it at once */
 };
 
 /* ---- Plain streams ---- */
@@ -314,22 +314,15 @@ static int read_some(struct transport *transport, int64_t end_ms)
 	return 0;
 }
 
-/* Gives back the whole pages of a buffer; what was in them is gone. */
-static void drop_pages(char *buffer, size_t octets)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t before = (page - (uintptr_t)buffer % page) % page;
-
-	if (before < octets)
-		(void)madvise(buffer + before, (octets - before) / page * page, MADV_DONTNEED);
-}
-
 void transport_shrink(struct transport *transport)
 {
-	if (transport->in_start == transport->in_end)
-		drop_pages(transport->in, IN_OCTETS);
-	if (transport->out_end == 0)
-		drop_pages(transport->out, OUT_OCTETS);
+	char *start = (char *)transport + offsetof(struct transport, in);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t before = (page - (uintptr_t)start % page) % page;
+	size_t octets = IN_OCTETS + OUT_OCTETS - before;
+
+	if (transport->in_start == transport->in_end && transport->out_end == 0)
+		(void)madvise(start + before, octets / page * page, MADV_DONTNEED);
 }
 
 /* Takes the line whose LF is at `lf` out of the buffer. */
@@ -441,9 +434,7 @@ int transport_put_end(struct transport *transport, const char *before, size_t oc
 
 void transport_put_last(struct transport *transport, const char *line)
 {
-	bool is_in_handshake = transport->current != transport->tls;
-
-	if (transport->out_end == 0 && !is_in_handshake)
+	if (transport->out_end == 0 && transport->current == transport->tls)
 		(void)transport->current->functions->write(transport->current, line, strlen(line));
 }
 

@@ -55,7 +55,7 @@ const struct stream *transport_tls_stream(const struct transport *transport);
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
 			size_t *ret_octets);
 
-/* Gives back the memory of buffers that hold nothing. */
+/* Gives back the memory of the buffers, if they hold nothing. */
 void transport_shrink(struct transport *transport);
 
 /* Puts a line into the buffer (without its CRLF; cut to 510 octets). It, and a final ".\r\n" after
