@@ -10,11 +10,8 @@
 
 #define SETTINGS_SESSIONS_MAX 65536 /* of a listener */
 
-enum settings_plaintext_auth {
-	PLAINTEXT_NEVER,
-	PLAINTEXT_LOCAL, /* not over a network */
-	PLAINTEXT_ALWAYS,
-};
+/* LOCAL: not over a network. */
+enum settings_plaintext_auth { PLAINTEXT_NEVER, PLAINTEXT_LOCAL, PLAINTEXT_ALWAYS };
 
 enum settings_tls {
 	TLS_UNSET, /* only inside settings_load() */
@@ -39,24 +36,13 @@ struct settings {
 	char *tls_priority;  /* NULL: see tls/certificates.h */
 	enum settings_plaintext_auth plaintext_auth;
 	unsigned read_only, keep_new, log_deletions; /* 0: no, 1: yes */
-	unsigned login_timeout_s;
-	unsigned idle_timeout_s;
-	unsigned sleep_timeout_s;
-	unsigned login_penalty_s;
+	unsigned login_timeout_s, idle_timeout_s, sleep_timeout_s, login_penalty_s;
 	/* Limits of the listener. */
 	char **trusted_networks; /* list that ends in NULL, see lib/peer.h; NULL: none */
-	unsigned max_sessions;
-	unsigned max_logins;
-	unsigned max_sessions_per_source;
-	unsigned max_sleeping_per_user;
+	unsigned max_sessions, max_logins, max_sessions_per_source, max_sleeping_per_user;
 };
 
-enum settings_action {
-	SETTINGS_SERVE,
-	SETTINGS_CHECK,
-	SETTINGS_HELP,
-	SETTINGS_VERSION,
-};
+enum settings_action { SETTINGS_SERVE, SETTINGS_CHECK, SETTINGS_HELP, SETTINGS_VERSION };
 
 /* Reads the command line and the file that it names; users, certificates and keys that neither
  * names may be systemd's credentials. The caller frees *ret. Returns 0, or with a one-line text in
