@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
- * The two descriptors that the client is on. Nothing that comes in is trusted.
- *
- * O_NONBLOCK is never set: the file description is shared with whoever started us. Instead every
- * read and write waits for its descriptor first, to a deadline, and then asks for no more than can
- * be had without waiting. */
+ * The client's two descriptors. Nothing that comes in is trusted. O_NONBLOCK is never set: the file
+ * description is shared with whoever started us. Instead every read and write waits for its
+ * descriptor first, to a deadline, and then asks for no more than can be had without waiting. */
 #include "transport.h"
 
 #include "lib/peer.h"
@@ -254,8 +252,7 @@ static int wait_ready(const struct transport *transport, short events, int64_t e
 	for (;;) {
 		struct pollfd poll_fd = { .fd = fd, .events = events };
 		int64_t left_ms = end_ms - util_now_ms();
-		struct timespec left = { .tv_sec = left_ms / 1000,
-					 .tv_nsec = left_ms % 1000 * 1000000 };
+		struct timespec left = { left_ms / 1000, left_ms % 1000 * 1000000 };
 		int r;
 
 		if (left_ms <= 0)
