@@ -37,12 +37,11 @@ static void allow_directory_of(struct file_set *set, const char *path)
 {
 	auto_free char *copy = strdup(path);
 
-	if (copy) {
+	if (copy)
 		util_cut_path(copy);
-		allow_if_there(set, copy, LANDLOCK_READ);
-	} else {
+	else
 		set->error = -ENOMEM;
-	}
+	allow_if_there(set, copy, LANDLOCK_READ);
 }
 
 /* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a

@@ -81,10 +81,8 @@ static bool is_regular_file(int fd)
 
 int process_limit(void)
 {
-	int r = 0;
+	int r = UTIL_HAS_ASAN ? 0 : lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
 
-	if (!UTIL_HAS_ASAN)
-		r = lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
 	/* What the session says, and its log, may go to files that are longer. */
 	if (r == 0 && !is_regular_file(STDOUT_FILENO) && !is_regular_file(STDERR_FILENO))
 		r = lower_limit(RLIMIT_FSIZE, FILE_OCTETS);
