@@ -34,14 +34,11 @@ struct setting {
 
 static int parse_text(const struct setting *setting, const char *value, void *field)
 {
-	char **text = field, *copy;
+	char **text = field, *copy = *value ? strdup(value) : NULL;
 
 	(void)setting;
-	if (!*value)
-		return -EINVAL;
-	copy = strdup(value);
 	if (!copy)
-		return -ENOMEM;
+		return *value ? -ENOMEM : -EINVAL;
 	free(*text);
 	*text = copy;
 	return 0;
@@ -180,8 +177,7 @@ static const struct setting table[] = {
 	{ PATHS("tls-ocsp", tls_ocsp, PATH_OF_FILE),
 	  .help = "file with an OCSP response to be stapled; may be given several times" },
 	{ TEXT("tls-client-ca", tls_client_ca, PATH_OF_FILE),
-	  .help = "PEM file with the authorities of client certificates, for AUTH\n"
-		  "\tEXTERNAL" },
+	  .help = "PEM file with the authorities of client certificates, for AUTH\n\tEXTERNAL" },
 	{ TEXT("tls-priority", tls_priority, "a GnuTLS priority string"),
 	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
 	  .help = "versions and ciphers as a GnuTLS priority string" },
@@ -212,8 +208,7 @@ static const struct setting table[] = {
 	  .help = "the same for one client address; IPv6: for one /64 network" },
 	{ FIELD("trusted-networks", trusted_networks), .parse = parse_networks,
 	  .release = free_list, .expects = "a list of networks like 192.0.2.0/24 and 2001:db8::/32",
-	  .help = "networks without limits and delays by source; may be given several\n"
-		  "\ttimes" },
+	  .help = "networks without limits and delays by source; may be given several\n\ttimes" },
 	{ SESSIONS("max-sleeping-per-user", max_sleeping_per_user, "10"),
 	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
