@@ -16,8 +16,6 @@ static size_t area_octets;
 /* The area goes on as long as each text lies right behind the one before. */
 void proctitle_open(int argc, char *argv[])
 {
-	if (argc < 1)
-		return;
 	area = argv[0];
 	for (int i = 0; i < argc && argv[i] == area + area_octets; i++)
 		area_octets += strlen(argv[i]) + 1;
