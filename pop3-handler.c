@@ -52,14 +52,6 @@ static int exit_status(int error)
 	}
 }
 
-/* No file that is opened later may get a descriptor of the client or of the log. */
-static int check_descriptors(void)
-{
-	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0)
-		return -EBADF;
-	return fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0 ? -errno : 0;
-}
-
 /* `session` is NULL if there is no listener. */
 static int serve_client(struct service *service, const struct listener_session *session)
 {
@@ -290,7 +282,9 @@ int main(int argc, char *argv[])
 	char *problem;
 	int r, status;
 
-	if (check_descriptors() < 0)
+	/* No file that is opened later may get a descriptor of the client or of the log. */
+	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 ||
+	    (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0))
 		return EX_IOERR;
 	r = settings_load(argc, argv, &service.settings, &action, &problem);
 	if (r < 0) {
