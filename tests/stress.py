@@ -125,7 +125,9 @@ class Session:
 
     def open(self, command):
         """Logs in or wakes; somebody else may have the mailbox."""
-        while not stop.is_set():
+        for _ in range(19):  # one more would end the session
+            if stop.is_set():
+                return False
             before = len(delivered)
             if command != 'WAKE':
                 self.ask('USER alice')
