@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
+#include <xxhash.h>
 
 #define SOCKETS_MAX 16
 #define IDLE_MS 5000	     /* without a session; inetd starts us again with the next client */
@@ -325,8 +326,7 @@ static size_t find_source_entry(struct listener *listener)
 	while (source < listener->source_count && is_source_needed(listener, source))
 		source++;
 	if (source < SCOREBOARD_SOURCES) {
-		if (source == listener->source_count)
-			listener->source_count++;
+		listener->source_count += source == listener->source_count;
 		return source;
 	}
 	do
@@ -353,18 +353,15 @@ static size_t find_source(struct listener *listener, struct in6_addr address)
 
 /* ---- Children ---- */
 
-static int find_slot(struct listener *listener, size_t *ret_slot)
+static size_t find_slot(struct listener *listener)
 {
 	size_t slot = 0;
 
 	while (slot < listener->slots && listener->tables->children[slot].pid != 0)
 		slot++;
-	if (slot == SCOREBOARD_SLOTS)
-		return -EAGAIN;
-	if (slot == listener->slots)
-		listener->slots++;
-	*ret_slot = slot;
-	return 0;
+	assert(slot < SCOREBOARD_SLOTS); /* as limits are below that */
+	listener->slots += slot == listener->slots;
+	return slot;
 }
 
 /* Whether a child counts as a stranger that has not logged in. */
@@ -534,12 +531,8 @@ static int become_session(struct listener *listener, int fd)
 /* Networks with the same digest count as one. */
 static uint16_t digest_network(struct in6_addr address)
 {
-	uint32_t digest = UINT32_C(2166136261); /* FNV-1a */
-
 	peer_cut_address(&address, PEER_NETWORK_BITS);
-	for (size_t i = 0; i < sizeof(address); i++)
-		digest = (digest ^ address.s6_addr[i]) * UINT32_C(16777619);
-	return (uint16_t)(digest ^ digest >> 16);
+	return (uint16_t)XXH32(&address, sizeof(address), 0);
 }
 
 static bool is_trusted(const struct settings *settings, const struct in6_addr *address)
@@ -598,12 +591,9 @@ static int serve_connection(struct listener *listener, const struct settings *se
 {
 	struct child child = { .start_ms = util_now_ms() };
 	struct peer peer;
+	size_t slot = find_slot(listener);
 	const char *refusal;
-	size_t slot;
-	int r = find_slot(listener, &slot);
 
-	if (r < 0)
-		return r;
 	wipe_stack();
 	peer_of_socket(fd, &peer);
 	memcpy(child.peer, peer.text, sizeof(child.peer));
@@ -620,9 +610,8 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	scoreboard_begin(listener->scoreboard, slot);
 	child.pid = fork();
 	if (child.pid < 0) {
-		r = -errno;
 		scoreboard_end(listener->scoreboard, slot);
-		return r;
+		return -errno;
 	}
 	if (child.pid > 0) {
 		listener->tables->children[slot] = child;

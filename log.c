@@ -22,7 +22,7 @@
 #define QUIET_S 2	/* before the end of a session or a report: other lines have precedence */
 #define PRESSING_S 25	/* until a report need not wait for quiet either */
 #define REPORT_S 5	/* after the first line that is omitted */
-#define REASONS_MAX 32	/* so many lines a client causes at most, by which nobody is let in */
+#define REASONS_MAX 32	/* of one client; accepted logins and deletions do not count */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
 /* How lines are limited that a client causes: not, to one a second, or also to one a reason. */
