@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -32,6 +33,8 @@
 #define EVICTED_MAX 64		/* that have not ended yet */
 #define ACCEPT_FAILURES_MAX 100 /* in a row, each of which concerns one connection */
 #define NETWORKS 65536
+#define SOURCE_TRIES 64
+#define STRANGER_NICE 10
 #define NEVER INT64_MAX
 
 /* How long clients are kept out after crashes, doubling with each, and when they are forgotten.
@@ -82,7 +85,7 @@ struct listener {
 	struct scoreboard *scoreboard;
 	struct client_tables *tables;
 	size_t slots, source_count; /* of those that have been used */
-	size_t next_victim;
+	size_t next_source;	    /* to be forgotten */
 	unsigned sessions, refusals, evicted, asleep;
 	unsigned logins; /* no fewer than strangers that have not logged in */
 
@@ -269,8 +272,9 @@ static void note_crash_anywhere(struct listener *listener, int64_t now)
 		listener->crash_minute_ms = now;
 		listener->crashes = 0;
 	}
-	if (++listener->crashes <= CRASHES_MAX && !is_remembered(&listener->crash_wait))
+	if (++listener->crashes <= CRASHES_MAX)
 		return;
+	listener->crashes = 0;
 	if (lengthen_wait(&listener->crash_wait, now))
 		log_event(LOG_EVENT_CRASHES, NULL,
 			  "more than %d sessions crashed within a minute, which may be an attack: "
@@ -314,25 +318,26 @@ static bool is_source_needed(struct listener *listener, size_t source)
 
 	return entry->sessions > 0 || is_remembered(&entry->crash_wait) ||
 	       scoreboard_has_failures(listener->scoreboard, source) ||
+	       scoreboard_quota(listener->scoreboard, source)->next_s > util_now_s() ||
 	       report_omitted(listener, source);
 }
 
-/* Finds an entry for a new source: one that can be forgotten, or a fresh one; else evicts
- * round-robin, so that nobody can choose the victim. */
+/* Finds an entry for a new source: of the next few one that can be forgotten, or a fresh one; else
+ * evicts round-robin, so that nobody can choose the victim. */
 static size_t find_source_entry(struct listener *listener)
 {
-	size_t source = 0;
+	size_t *next = &listener->next_source;
 
-	while (source < listener->source_count && is_source_needed(listener, source))
-		source++;
-	if (source < SCOREBOARD_SOURCES) {
-		listener->source_count += source == listener->source_count;
-		return source;
+	for (int tries = 0; tries < SOURCE_TRIES && listener->source_count > 0; tries++) {
+		*next = (*next + 1) % listener->source_count;
+		if (!is_source_needed(listener, *next))
+			return *next;
 	}
-	do
-		listener->next_victim = (listener->next_victim + 1) % SCOREBOARD_SOURCES;
-	while (listener->tables->sources[listener->next_victim].sessions > 0);
-	return listener->next_victim;
+	if (listener->source_count < SCOREBOARD_SOURCES)
+		return listener->source_count++;
+	while (listener->tables->sources[*next].sessions > 0)
+		*next = (*next + 1) % SCOREBOARD_SOURCES;
+	return *next;
 }
 
 static size_t find_source(struct listener *listener, struct in6_addr address)
@@ -492,14 +497,18 @@ static bool evict(struct listener *listener)
 	return true;
 }
 
-/* Makes room for a client if needed. Returns whether there is some. */
+/* Makes room for a client if needed. Returns whether there is some. If strangers alone can reach
+ * max-sessions, since it is not above max-logins, it refuses them. */
 static bool make_room(struct listener *listener, const struct settings *settings, bool is_trusted)
 {
-	if (listener->sessions - listener->evicted >= settings->max_sessions)
-		return is_trusted && evict(listener);
-	if (is_trusted || listener->logins < settings->max_logins)
+	unsigned sessions = listener->sessions - listener->evicted;
+	bool is_full = sessions >= settings->max_sessions;
+
+	if (!is_full && (is_trusted || listener->logins < settings->max_logins))
 		return true;
-	(void)look_at_children(listener); /* fewer than that may be left */
+	(void)look_at_children(listener); /* fewer than was known may not have logged in */
+	if (is_full)
+		return (is_trusted || listener->logins < sessions) && evict(listener);
 	return listener->logins < settings->max_logins || evict(listener);
 }
 
@@ -513,11 +522,14 @@ __attribute__((noinline)) static void wipe_stack(void)
 	explicit_bzero(below, sizeof(below));
 }
 
-/* The new process keeps nothing of the listener but the scoreboard. */
-static int become_session(struct listener *listener, int fd)
+/* The new process keeps nothing of the listener but the scoreboard. Where there are trusted
+ * networks, others get the processor after them: a flood of passwords takes all of it. */
+static int become_session(struct listener *listener, int fd, bool has_precedence)
 {
 	sigset_t none;
 
+	if (!has_precedence)
+		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
 	for (size_t i = 0; i < listener->socket_count; i++)
 		(void)close(listener->sockets[i]);
 	util_drop(&listener->signal_fd);
@@ -654,7 +666,8 @@ static int accept_one(struct listener *listener, const struct settings *settings
 		hold(listener, "start a session", r);
 	if (r <= 0)
 		return 0;
-	r = become_session(listener, take_fd(&fd));
+	r = become_session(listener, take_fd(&fd),
+			   !settings->trusted_networks || ret_session->slot_ref.is_trusted);
 	return r < 0 ? r : 1;
 }
 

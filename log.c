@@ -19,7 +19,7 @@
 #define QUOTES 4 /* in use at once */
 #define ENTRY_OCTETS_MAX 8192
 #define PATIENCE_MS 200 /* for a log that is busy */
-#define QUIET_S 2	/* before the end of a session or a report: other lines have precedence */
+#define QUIET_S 2	/* before a line that says less: failed logins have precedence */
 #define PRESSING_S 25	/* until a report need not wait for quiet either */
 #define REPORT_S 5	/* after the first line that is omitted */
 #define REASONS_MAX 32	/* of one client; accepted logins and deletions do not count */
@@ -354,11 +354,11 @@ static bool is_due(const struct event *event, struct log_quota *quota, const cha
 {
 	struct log_quota *counts = quota ? quota : &limit.own;
 	bool is_once = limit.is_on && event->limits == ONCE;
-	uint32_t quiet_s = event->kind == LOG_END ? QUIET_S : 0;
+	bool is_patient = event->kind == LOG_END || event->kind == LOG_CONNECTION;
 	uint32_t reason = hash_reason(line), none = 0;
 
 	if ((is_once && has_logged(reason)) ||
-	    (event->limits != NOT && quota && !use_quota(quota, quiet_s))) {
+	    (event->limits != NOT && quota && !use_quota(quota, is_patient ? QUIET_S : 0))) {
 		counts->omitted[event->kind]++;
 		atomic_compare_exchange_strong(&counts->report_s, &none, util_now_s() + REPORT_S);
 		return false;

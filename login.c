@@ -113,7 +113,7 @@ static int wait_for_source(struct session *session, const char *user)
 		scoreboard_wait_s(session->slot_ref, user, settings->login_penalty_s,
 				  half_s < SOURCE_WAIT_MAX_S ? half_s : SOURCE_WAIT_MAX_S);
 
-	if (wait_s == 0 || session->failed_logins > 0) /* then it has waited already */
+	if (wait_s == 0)
 		return 0;
 	log_warning("login of %s from %s waits for %u seconds: several have failed from there",
 		    log_quote(user), transport_peer(session->transport), wait_s);
@@ -128,8 +128,8 @@ static bool is_repeated(struct session *session, const struct login *login)
 	uint64_t *attempts = session->failed_attempts, *last = attempts + session->failed_logins;
 	auto_wipe char *text = NULL;
 
-	if (asprintf(&text, "%s\n%s\n%s", login->problem ? login->problem : "", login->user,
-		     login->password) > 0)
+	if (asprintf(&text, "%d\n%s\n%s\n%s", login->has_certificate,
+		     login->problem ? login->problem : "", login->user, login->password) > 0)
 		digest_make(text, strlen(text), digest);
 	memcpy(last, digest, sizeof(*last));
 	while (*attempts != *last)
@@ -178,7 +178,9 @@ static int begin_transaction(struct session *session, struct account *account,
 		return r;
 	}
 	session->account = account;
-	scoreboard_note_login(session->slot_ref, account->user);
+	r = scoreboard_note_login(session->slot_ref, account->user);
+	if (r < 0)
+		return r;
 	session_log_records(account->mailbox, mailbox_report(session->mailbox));
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, mechanism);

@@ -85,10 +85,14 @@ static int check_writers(const char *what, const char *path)
 		return EX_OK;
 	if (status.st_gid != 0 && status.st_gid != getegid())
 		others |= S_IWGRP;
-	if (!(status.st_mode & others))
+	if (status.st_mode & others)
+		log_warning("the %s %s can be written by others (mode %04o)", what, log_quote(path),
+			    status.st_mode & 07777);
+	else if (status.st_uid != 0 && status.st_uid != geteuid())
+		log_warning("the %s %s can be written by its owner, user %u", what, log_quote(path),
+			    status.st_uid);
+	else
 		return EX_OK;
-	log_warning("the %s %s can be written by others (mode %04o)", what, log_quote(path),
-		    status.st_mode & 07777);
 	return EX_CONFIG;
 }
 
@@ -255,6 +259,10 @@ static int check(struct service *service)
 		return EX_CONFIG;
 	check_timeout("idle-timeout", settings->idle_timeout_s);
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
+	if (settings->max_logins >= settings->max_sessions)
+		log_warning("max-logins = %u is not below max-sessions = %u: clients that do not "
+			    "log in can keep others out",
+			    settings->max_logins, settings->max_sessions);
 	files = check_users(settings->users) | check_all_writers(service); /* EX_CONFIG or EX_OK */
 	tls = check_tls(service);
 	if (files != EX_OK || tls != EX_OK)

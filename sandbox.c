@@ -78,6 +78,14 @@ static int compare_paths(const void *left, const void *right)
 	return strcmp(left, right);
 }
 
+static bool is_file_system_root(const char *path)
+{
+	struct stat root, status;
+
+	return stat("/", &root) == 0 && stat(path, &status) == 0 && root.st_dev == status.st_dev &&
+	       root.st_ino == status.st_ino;
+}
+
 /* For auth_find_roots(): many accounts have the same root. */
 static int allow_root(void *context, const char *path)
 {
@@ -86,6 +94,12 @@ static int allow_root(void *context, const char *path)
 
 	if (tfind(path, &set->roots, compare_paths))
 		return 0;
+	if (is_file_system_root(path)) { /* "." or a symbolic link may be that, too */
+		log_warning("mailboxes below %s could be anywhere, so they are out of reach: "
+			    "set mail-root",
+			    log_quote(path));
+		return 0;
+	}
 	copy = strdup(path);
 	if (!copy || !tsearch(copy, &set->roots, compare_paths)) {
 		free(copy);
@@ -110,11 +124,11 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 	if (r == -ENOMEM)
 		set->error = r;
 	else if (r < 0 && set->error == 0)
-		log_warning("cannot look for mailboxes in users = '%s': %s", settings->users,
-			    strerror(-r));
+		log_warning("cannot look for mailboxes in users = %s: %s",
+			    log_quote(settings->users), strerror(-r));
 	if (report.has_wide_template)
-		log_warning("mailbox = '%s' can be anywhere, so it is out of reach: set mail-root",
-			    settings->mailbox);
+		log_warning("mailbox = %s can be anywhere, so it is out of reach: set mail-root",
+			    log_quote(settings->mailbox));
 	if (report.malformed_lines > 0)
 		log_warning(
 			"%s:%u: the home or mailbox is relative or not deep enough, or the line is "

@@ -242,13 +242,15 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 
 /* ---- States, for a session ---- */
 
-void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+int scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
 	uint64_t digest;
 	struct failure_row *row = find_row(slot_ref, user, &digest);
 
 	if (!row)
-		return;
+		return 0;
+	if (scoreboard_is_evicted(slot_ref) && !slot_ref->is_trusted)
+		return -ECANCELED;
 	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest_user(0, user);
 	scoreboard_note_wake(slot_ref);
 	if (row->failures > 0)
@@ -256,6 +258,7 @@ void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const cha
 	log_limit(NULL);
 	for (size_t i = 0; i < TABLES; i++)
 		unmap_table(slot_ref->scoreboard, i);
+	return 0;
 }
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)

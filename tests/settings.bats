@@ -211,6 +211,9 @@ fails() {
 	fails 78 "the passwd-file '$users' can be written by others (mode 0660)" "$as_me" --check-config "--users=$users"
 	as_nobody ./handler --check-config "--users=$users" >out 2>&1
 	[ ! -s out ]
+	chmod 600 "$users"
+	chown daemon "$users"
+	fails 78 "the passwd-file '$users' can be written by its owner, user 1" "$as_me" --check-config "--users=$users"
 }
 
 @test "a reload warns of a passwd-file that others can write" {

@@ -45,22 +45,23 @@ setup() {
 	END
 }
 
-@test "sessions that have logged in make no room, strangers do for trusted networks" {
+@test "max-sessions refuses strangers among strangers, and sessions that have logged in make no room" {
 	printf 'user%d:{PLAIN}p\n' {1..4} >"$users"
-	listen_port --max-sessions=3 --max-logins=1 --trusted-networks=127.0.7.1
+	listen_port --max-sessions=2 --trusted-networks=127.0.7.1
 	with_client <<-'END'
-		users = [Client(port, source='127.0.0.2').login(f'user{i}', 'p') for i in (1, 2)]
-		stranger = Client(port)
-		refused = Client(port, source='127.0.0.3')
-		assert refused.greeting == '-ERR [SYS/TEMP] too many sessions, try again later'
-		users.append(Client(port, source='127.0.7.1').login('user3', 'p'))
-		assert stranger.hear() == '-ERR [SYS/TEMP] too many clients log in, try again later'
-		refused = Client(port, source='127.0.7.1')
-		assert refused.greeting == '-ERR [SYS/TEMP] too many sessions, try again later'
+		strangers = [Client(port, source=f'127.0.{i}.1') for i in (1, 2)]
+		refusal = '-ERR [SYS/TEMP] too many sessions, try again later'
+		assert Client(port, source='127.0.3.1').greeting == refusal
+		users = []
+		for i in 0, 1:
+		    users.append(Client(port, source='127.0.7.1').login(f'user{i + 1}', 'p'))
+		    assert strangers[i].hear() == '-ERR [SYS/TEMP] too many clients log in, try again later'
+		for source in '127.0.7.1', '127.0.4.1':
+		    assert Client(port, source=source).greeting == refusal
 		for user in users:
 		    user.expect('QUIT', '+OK')
 	END
-	logged 'connection from 127.0.0.3 refused: max-sessions = 3'
+	logged 'connection from 127.0.3.1 refused: max-sessions = 2'
 }
 
 @test "trusted-networks have no limits by source, and their sessions are not ended" {
@@ -92,6 +93,31 @@ setup() {
 		except ConnectionResetError:
 		    pass
 		second.login()
+	END
+}
+
+@test "where some have logged in, strangers make room also below max-logins" {
+	printf 'user%d:{PLAIN}p\n' {1..4} >"$users"
+	listen_port --max-sessions=3
+	with_client <<-'END'
+		user = Client(port).login('user1', 'p')
+		strangers = [Client(port, source=f'127.0.{i}.1') for i in (1, 2)]
+		Client(port, source='127.0.3.1').login('user2', 'p')
+		assert strangers[0].hear().startswith('-ERR [SYS/TEMP]')
+		user.expect('QUIT', '+OK')
+	END
+}
+
+@test "two addresses in turn have no more lines than one each a second" {
+	listen_port
+	with_client <<-'END'
+		start = time.monotonic()
+		for i in range(200):
+		    Client(port, source=f'127.0.{i % 2}.9').expect('QUIT', '+OK')
+		    wait_for(lambda: not children())
+		elapsed = time.monotonic() - start
+		lines = open('log').read().count('ended before login')
+		assert lines <= 2 * (elapsed + 1), (lines, elapsed)
 	END
 }
 
@@ -138,22 +164,22 @@ setup() {
 @test "crashes at will keep strangers out for longer and longer, but not trusted networks" {
 	listen_port --trusted-networks=127.0.7.1
 	with_client <<-'END'
-		for i in range(11):
-		    client = Client(port, source=f'127.0.8.{i + 1}')
-		    assert client.greeting, i
-		    os.kill(children()[0], signal.SIGABRT)
-		    wait_for(lambda: not children())
+		def crash(network):
+		    for i in range(11):
+		        client = Client(port, source=f'127.1.{network}.{i + 1}')
+		        assert client.greeting, i
+		        os.kill(children()[0], signal.SIGABRT)
+		        wait_for(lambda: not children())
+		crash(8)
 		assert Client(port, source='127.0.9.1').greeting == ''
 		start = time.monotonic()
 		Client(port, source='127.0.7.1').login().expect('QUIT', '+OK')
 		print('a trusted login took', time.monotonic() - start)
-		# It ends; the next crash makes it longer.
+		# It ends; the next time it is longer.
 		wait_for(lambda: Client(port, source='127.0.9.2').greeting)
 		wait_for(lambda: not children())
-		client = Client(port, source='127.0.9.3')
-		os.kill(children()[0], signal.SIGABRT)
-		wait_for(lambda: not children())
-		assert Client(port, source='127.0.9.4').greeting == ''
+		crash(7)
+		assert Client(port, source='127.0.9.1').greeting == ''
 	END
 	grep -F 'for 1 seconds only clients of trusted-networks are served' log
 	logged 'for 2 seconds only clients of trusted-networks are served'
