@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Accounts from a passwd-file. The file is the administrator's, but may have mistakes; name and
  * password come from a stranger: this runs before login. */
 #include "auth.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Accounts from a passwd-file, and the check of a password. The format is the one that Dovecot
  * and Exim share, one account a line:
  *

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The listener accepts, limits, forks and reaps, and never reads an octet from a client. It lives
  * as long as the service, so no failure of one connection may end it. */
 #include "listener.h"
@@ -50,7 +49,7 @@ static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX + EVICTED_MAX <= SCO
 struct child {
 	pid_t pid;		   /* 0: the slot is free */
 	size_t source;		   /* its index */
-	uint16_t network;	   /* a digest of its address */
+	uint16_t network;	   /* a digest: networks with the same count as one */
 	int64_t start_ms, kill_ms; /* monotonic; killed then unless it has logged in */
 	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
 	char peer[sizeof((struct peer){ 0 }.text)];
@@ -540,13 +539,6 @@ static int become_session(struct listener *listener, int fd, bool has_precedence
 	return move_client(fd);
 }
 
-/* Networks with the same digest count as one. */
-static uint16_t digest_network(struct in6_addr address)
-{
-	peer_cut_address(&address, PEER_NETWORK_BITS);
-	return (uint16_t)XXH32(&address, sizeof(address), 0);
-}
-
 static bool is_trusted(const struct settings *settings, const struct in6_addr *address)
 {
 	for (char *const *network = settings->trusted_networks; network && *network; network++) {
@@ -554,16 +546,6 @@ static bool is_trusted(const struct settings *settings, const struct in6_addr *a
 			return true;
 	}
 	return false;
-}
-
-/* Whether a client is kept out without a word, since sessions have crashed: words cost one more. */
-static bool is_kept_out(const struct listener *listener, const struct child *child)
-{
-	int64_t now = util_now_ms();
-
-	return !child->is_trusted &&
-	       (now < listener->crash_wait.end_ms ||
-		now < listener->tables->sources[child->source].crash_wait.end_ms);
 }
 
 /* Logs and returns why a client cannot be served; NULL: it can. */
@@ -602,6 +584,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 			    struct listener_session *ret_session)
 {
 	struct child child = { .start_ms = util_now_ms() };
+	struct in6_addr network;
 	struct peer peer;
 	size_t slot = find_slot(listener);
 	const char *refusal;
@@ -609,10 +592,15 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	wipe_stack();
 	peer_of_socket(fd, &peer);
 	memcpy(child.peer, peer.text, sizeof(child.peer));
-	child.network = digest_network(peer.address);
+	network = peer.address;
+	peer_cut_address(&network, PEER_NETWORK_BITS);
+	child.network = (uint16_t)XXH32(&network, sizeof(network), 0);
 	child.source = find_source(listener, peer.address);
 	child.is_trusted = is_trusted(settings, &peer.address);
-	if (is_kept_out(listener, &child))
+	/* Kept out without a word, since sessions have crashed: words cost one more. */
+	if (!child.is_trusted &&
+	    (child.start_ms < listener->crash_wait.end_ms ||
+	     child.start_ms < listener->tables->sources[child.source].crash_wait.end_ms))
 		return 0;
 	refusal = find_refusal(listener, settings, &child);
 	child.is_refused = refusal != NULL;

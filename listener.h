@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Finds out whether the program was started with a client or with sockets that listen (systemd's
  * LISTEN_FDS, or standard input under inetd's "wait"). On those it accepts connections, within
  * limits, and forks a process for each. Tells systemd its state (sd_notify(3)). */

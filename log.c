@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The arguments of log lines may come from the client, before login too. */
 #include "log.h"
 

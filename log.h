@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The only printer of log lines. They go to the journal if systemd has connected it with standard
  * error; to syslog's mail facility if that is the client's or /dev/null; else to standard error. */
 #pragma once

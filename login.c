@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Everything that the client says here is a stranger's. */
 #include "login.h"
 

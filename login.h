@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The AUTHORIZATION state (RFC 1939 section 4): who the client is. */
 #pragma once
 

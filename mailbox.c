@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * A session's view of a mailbox. Runs after login only. Names are used only below directories that
  * we hold open, never through symbolic links. Messages that others rename are looked for again. */
 #include "mailbox.h"

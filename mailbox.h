@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * A mailbox: a Maildir (a directory that has new/ and cur/) or a flat folder (any other). It owns
  * every message file: listing, sizes, reading, the lock, deletion.
  *

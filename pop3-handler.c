@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * A POP3 server: for one connection on standard input and output, or for each connection to a
  * socket that it was handed. */
 #include "auth.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What a client says is not trusted, and never becomes a path: only the listing has unique-ids. */
 #include "protocol.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * One POP3 session: RFC 1939, 2449 (CAPA, response codes, pipelining), 2595 (STLS), 3206, 5034
  * (AUTH), 8314, and the extensions SLEE-WAKE, UID-PARAM and DELI. */
 #pragma once

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The sandbox limits what an attacker can do with a compromised process. The settings and the
  * passwd-file are the administrator's. */
 #include "sandbox.h"

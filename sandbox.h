@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What the process gives up, and when: root, how much it may use, the files (Landlock) and the
  * system calls (seccomp) that it does not need. Open descriptors remain usable.
  *

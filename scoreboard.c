@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Every shared member is atomic, since nobody has a lock. */
 #include "scoreboard.h"
 

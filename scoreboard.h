@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Memory that a listener shares with its sessions: one slot for each session, which says whether it
  * has logged in and sleeps; and, until it logs in, failed logins and log lines by source of
  * connections. A compromised session can write to what it has of that: before login the worst

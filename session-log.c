@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Arguments come from the client, before login too; log.c makes them harmless. */
 #include "session-log.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The log lines of a session that pop3-handler(8) documents, of the passwd-file and the mailbox. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What every command has to do with. A client learns what concerns it, the log everything. */
 #include "session.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What every command has to do with: the session, its states, and how failures are answered. */
 #pragma once
 

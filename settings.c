@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * One table has all settings. The command line and the file are the administrator's: trusted, but
  * not free of mistakes. */
 #include "settings.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The settings: their names, defaults and meaning, from the command line and from a file. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * TLS by GnuTLS: a module that tls/load.c loads. Nothing that comes from the client is trusted, and
  * most of this runs before login. */
 #include "tls.h"

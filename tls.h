@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * TLS for the server's side of a connection: RFC 8446 and 5246, with ALPN "pop3" (RFC 7301), server
  * names (RFC 6066), stapled OCSP responses, session tickets and client certificates. tls.c with
  * GnuTLS is a module that tls_new() loads: a process without TLS starts twice as fast. */

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The client's two descriptors. Nothing that comes in is trusted. O_NONBLOCK is never set: the file
  * description is shared with whoever started us. Instead every read and write waits for its
  * descriptor first, to a deadline, and then asks for no more than can be had without waiting. */

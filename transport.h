@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The two descriptors that the client is on: bounded lines in, buffered octets out, deadlines,
  * plain or TLS.
  *

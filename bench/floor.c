@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The floor of bench/run: a POP3 server that does only what every server must do that forks for
  * each connection. It accepts, forks, and says the lines that pop3-handler says. It has no files,
  * passwords, settings, log or sandbox. What pop3-handler costs above it is the price of its own

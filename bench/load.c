@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The POP3 client of bench/run. It asks as fast as it is answered, believes nothing that it is told
  * of octets before it has counted them, and ends at the first thing that is wrong.
  *

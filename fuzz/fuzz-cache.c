@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The cache of a Maildir (a first octet that is even) and of a folder. If the second octet is odd,
  * the rest is made what was written here and now: with magic, inode, times, length and checksum. */
 #include "mailbox/cache.c"

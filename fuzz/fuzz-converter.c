@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The converter of line ends, which stuffs dots, and TOP's cut, each against the obvious way to do
  * it. The first octets of the input say in what pieces it comes and goes. */
 #include "lib/wire.h"

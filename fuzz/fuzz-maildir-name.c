@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What the names of message files say, and what a client says of messages. */
 #include "mailbox/maildir-name.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The record of a commit. With a first octet that is odd the rest gets what a record of this
  * mailbox has: magic, inodes and seal. */
 #include "mailbox/record.c"

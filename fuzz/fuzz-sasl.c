@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Base64 and the messages in it, against a decoder that looks at one bit after another. */
 #include "lib/wire.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Whole sessions. The first octet says what the mailbox is, and how far the session has come before
  * the rest of the input is what the client says. */
 #include "log.h"

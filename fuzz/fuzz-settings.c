@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The settings file; the same octets also as an argument of the command line. */
 #include "settings.h"
 

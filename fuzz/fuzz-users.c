@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The passwd-file. crypt(3) is not ours, and as slow as its string says: where one may be costly,
  * no password is checked. */
 #include "auth.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What the fuzz targets share. Each is one function that is given octets, which libFuzzer makes up
  * or replay.c reads from a file. */
 #pragma once

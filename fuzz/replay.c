@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Gives a fuzz target every file of the folders that are named, and speaks TAP. */
 #include "fuzz.h"
 

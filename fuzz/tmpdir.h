@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * A folder for the files of a fuzz target, in memory where there is such a file system; it goes
  * when the program ends. */
 #pragma once

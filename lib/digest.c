@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * SHA-256, as Nettle computes it. */
 #include "lib/digest.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * SHA-256. */
 #pragma once
 

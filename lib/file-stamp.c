@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Times of change, and how far they can be trusted. */
 #include "lib/file-stamp.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Which file, and which version of it: equal stamps mean unchanged content. They have no padding,
  * so memcmp(3) compares them. */
 #pragma once

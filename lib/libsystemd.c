@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Loads libsystemd for each call and unloads it: each page of a listener costs its sessions time.
  * The environment is trusted: it is our starter's. */
 #include "lib/libsystemd.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * libsystemd, loaded only if the environment shows systemd: it costs each process half a
  * millisecond. Without it these functions do nothing. */
 #pragma once

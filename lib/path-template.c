@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The template and the home directory are the administrator's; the user name is the client's. */
 #include "lib/path-template.h"
 

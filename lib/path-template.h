@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The path template of a mailbox: %u the whole user name, %n its part before the "@", %d the
  * domain after it, %h the home directory, %% a percent sign. */
 #pragma once

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * An IPv4 address is kept as its IPv6 address, since it may come as either. */
 #include "lib/peer.h"
 

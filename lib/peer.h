@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The other end of a connection. */
 #pragma once
 

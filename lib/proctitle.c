@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The title overwrites the command line and the environment, which lie one after the other: Linux
  * shows both, up to a NUL, if the command line no longer ends in one. */
 #include "lib/proctitle.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What ps(1) shows of the process. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * A stream of octets in both directions: plain descriptors, or TLS over them. Its user does not ask
  * which: each kind has a table of functions. */
 #pragma once

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Ownership by cleanup attributes, files read and written whole, the clock, instruments. The
  * headers that it includes need not be included beside it. */
 #pragma once

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Nothing that these functions are given is trusted: arguments come from the client (some before
  * login), message octets from whoever sent the mail. */
 #include "lib/wire.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Pure functions on the octets of the protocol: no state but the caller's, no input or output. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The cache. Runs after login only. The mailbox's owner can write anything into the file; so what
  * could not be in a listing of real files is refused. */
 #include "mailbox/cache.h"

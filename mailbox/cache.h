@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The cache: a file in the mailbox with an older listing. While the directories have not changed
  * since, it is the listing; else it tells what is known of the messages that are still there. A
  * cache that is damaged, or another mailbox's, is as none, and a failure costs only time. */

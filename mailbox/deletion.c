@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Deleting messages. Runs after login only. The commit point is the record: before it, any trouble
  * leaves every message; after it, files that cannot be removed are hidden until they can. */
 #include "mailbox/deletion.h"

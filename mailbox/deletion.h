@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Deleting messages, all or none: the order of a commit (RFC 1939 section 6).
  *
  * Functions return 0 or a negative errno, and in the report what has become of the messages. */

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What is in the directories of a mailbox. Runs after login only. Others add, rename and delete
  * files there at any moment, and file names are whatever they chose. */
 #include "mailbox/listing.h"

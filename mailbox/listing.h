@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The messages of a mailbox in the order of arrival, and their unique-ids. Not seen does not mean
  * gone: a read that others disturb (a torn read) may miss files that are there all the time.
  *

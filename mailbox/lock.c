@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The directories of a mailbox and its lock. Runs after login only. The path is the administrator's
  * and the account's; what is below it is whatever its owner put there. */
 #include "mailbox/lock.h"

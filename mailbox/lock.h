@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What is open while a session has a mailbox, and its lock. */
 #pragma once
 

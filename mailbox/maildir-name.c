@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What the name of a message's file says. Whoever may write to the mailbox chooses it. */
 #include "mailbox/maildir-name.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What the name of a message's file says. Pure functions.
  *
  * A Maildir name is `UNIQUE[:2,FLAGS]`; UNIQUE begins with the time of delivery,

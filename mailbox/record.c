@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The record of a commit. Runs after login only. A record counts only if it is whole (a crash may
  * leave a part) and this mailbox's: a backup may have brought it here. Its keys, which have inodes,
  * match no restored file. None must be found that its writer reported as failed. */

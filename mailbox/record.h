@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The record of a commit: which messages a session has deleted, written before the first of their
  * files goes. It stands at the beginning of the state file.
  *

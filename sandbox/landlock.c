@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Landlock: which files the process can reach. */
 #include "sandbox/landlock.h"
 

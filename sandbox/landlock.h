@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Landlock: which files the process can open. Functions return 0 or more, or a negative errno. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Writes filter.h when the program is built: the system calls that a session may use, as a filter
  * for seccomp. Made at run time it would cost each session a library and 0.15 milliseconds;
  * libseccomp knows the numbers, but its filter of the same conditions takes 0.05 more to load. */

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The process itself: its user, its limits, its privileges. */
 #include "sandbox/process.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The process itself: its user, limits and privileges. Functions return 0 or a negative errno. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Seccomp: which system calls the process can make. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * A preloaded library: the kernel says that its Landlock is LANDLOCK_VERSION, an older one. */
 #include <dlfcn.h>
 #include <linux/landlock.h>

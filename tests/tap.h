@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The little that a C test needs to speak TAP. */
 #pragma once
 

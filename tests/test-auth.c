@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * auth.c on passwd-files that it makes for itself. */
 #include "auth.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * log.c: limits on lines that a client causes. */
 #include "log.h"
 

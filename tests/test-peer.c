@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * lib/peer.c: what addresses mean. */
 #include "lib/peer.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * scoreboard.c: waits, and who may sleep. */
 #include "scoreboard.h"
 

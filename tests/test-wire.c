@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * lib/wire.c against slow, obvious references. */
 #include "lib/wire.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Priorities, certificates, private keys, authorities of clients, OCSP responses. The files are the
  * administrator's: trusted, but not free of mistakes. */
 #include "tls/certificates.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * What TLS is served with, as the files that the settings name say. */
 #pragma once
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * Loads tls.c, a module of its own. */
 #include "tls.h"
 
@@ -25,18 +24,11 @@ static void *load_module(void)
 	return dlopen(access(path, F_OK) == 0 ? path : TLS_DIRECTORY MODULE, RTLD_NOW | RTLD_LOCAL);
 }
 
-/* The service's runtime directory: the first of those that systemd names. */
-static char *find_ticket_directory(void)
-{
-	const char *path = getenv("RUNTIME_DIRECTORY");
-
-	return path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
-}
-
 int tls_new(const struct settings *settings, struct tls **ret)
 {
 	/* Loaded once: at a reload there may be a module of another version. */
 	static const struct tls_functions *functions;
+	const char *path = getenv("RUNTIME_DIRECTORY"); /* the first of those that systemd names */
 	auto_free struct tls *tls = NULL;
 	void *module;
 
@@ -53,7 +45,9 @@ int tls_new(const struct settings *settings, struct tls **ret)
 	tls = calloc(1, functions->size);
 	if (!tls)
 		return -ENOMEM;
-	*tls = (struct tls){ functions, settings, find_ticket_directory(), log_error };
+	*tls = (struct tls){ functions, settings, NULL, log_error };
+	tls->ticket_directory =
+		path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
 	if (!tls->ticket_directory)
 		return -ENOMEM;
 	*ret = take_ptr(tls);

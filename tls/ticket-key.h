@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC
- *
  * The key of TLS session tickets, which all sessions of a service share, so that a client may
  * resume with one process what it began with another (RFC 5077, RFC 8446 section 2.2). */
 #pragma once
