@@ -564,8 +564,10 @@ static const char *find_refusal(struct listener *listener, const struct settings
 	} else if (make_room(listener, settings, child->is_trusted)) {
 		return NULL;
 	} else {
-		limit = "max-sessions";
-		most = settings->max_sessions;
+		bool is_full = listener->sessions - listener->evicted >= settings->max_sessions;
+
+		limit = is_full ? "max-sessions" : "max-logins";
+		most = is_full ? settings->max_sessions : settings->max_logins;
 	}
 	log_event_about(source_quota(listener, child), LOG_EVENT_CONNECTION_REFUSED, fields,
 			"connection from %s refused: %s = %u", child->peer, limit, most);
