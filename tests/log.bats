@@ -434,7 +434,8 @@ bounds() {
 		repeats 200 SLEE >&"$to_two"
 		[ "${account%% *}" = alice ] || repeats 200 SLEE NOOP >&"$to_two"
 		say two QUIT
-		while hear two && [[ $reply != *goodbye* ]]; do
+		# To the answer to QUIT, or to the end: too many in a row end the session.
+		while read -r -t 20 reply <&"$to_two" && [[ $reply != *goodbye* ]]; do
 			:
 		done
 		exec {to_one}>&- {to_two}>&-
