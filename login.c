@@ -148,8 +148,7 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	r = transport_pause(session->transport, penalty_ms);
 	if (r == 0)
 		r = reply_err(session, WRONG_PASSWORD);
-	else if (penalty_ms >
-		 0) /* the journal needs the process to find out the unit of its line */
+	else if (penalty_ms > 0) /* the journal finds the unit of a line by its process */
 		(void)poll(NULL, 0, JOURNAL_MS);
 	if (session->failed_logins == SESSION_FAILED_LOGINS_MAX)
 		session_enter(session, IN_END);

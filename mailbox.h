@@ -56,7 +56,7 @@ size_t mailbox_count(const struct mailbox *mailbox);
 /* Whether the message is there: not marked as deleted, and not known to be gone. */
 bool mailbox_has(const struct mailbox *mailbox, size_t index);
 
-/* Whether this session has marked or deleted it. What somebody else deleted may still be marked. */
+/* Whether the session has marked or deleted it. What somebody else deleted may still be marked. */
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index);
 
 /* Its unique-id (RFC 1939 section 7, UIDL), 1 to 70 octets from '!' to '~': for a Maildir the

@@ -8,7 +8,7 @@ struct account;
 struct scoreboard_slot_ref;
 struct tls;
 
-/* So many in a row end the session. */
+/* That many in a row end the session. */
 #define SESSION_FAILED_LOGINS_MAX 3
 #define SESSION_BAD_COMMANDS_MAX 20
 
