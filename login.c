@@ -21,6 +21,13 @@
 #define WRONG_PASSWORD "[AUTH] wrong user name or password"
 #define SOURCE_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
 
+/* AUTH LOGIN's, which clients know by heart: "Username:" and "Password:" */
+#define CHALLENGE_USER "VXNlcm5hbWU6"
+#define CHALLENGE_PASSWORD "UGFzc3dvcmQ6"
+
+/* Handles a decoded response of SASL, which a NUL ends, with one reply. Returns as a command. */
+typedef int response_handler(struct session *session, const char *response, size_t octets);
+
 /* ---- What is offered ---- */
 
 static bool is_tls_offered(const struct session *session)
@@ -228,6 +235,41 @@ int login_pass(struct session *session, const struct argument *argument)
 	return try_login(session, &login);
 }
 
+/* ---- SASL (RFC 5034) ---- */
+
+/* Decodes the response in place, has it handled, and wipes it. */
+static int answer_response(struct session *session, response_handler *handle, char *text)
+{
+	size_t text_octets = strlen(text);
+	ssize_t octets = wire_decode_base64(text);
+	int r = octets < 0 ? reply_err(session, "the response is not base64") :
+			     handle(session, text, (size_t)octets);
+
+	explicit_bzero(text, text_octets);
+	return r;
+}
+
+/* Asks with a challenge, in base64. */
+static int ask_for_response(struct session *session, const char *challenge,
+			    response_handler *handle)
+{
+	char *text = NULL;
+	size_t octets = 0;
+	int r = transport_put_line(session->transport, "+ %s", challenge);
+
+	if (r == 0)
+		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text, &octets);
+	if (r == -EMSGSIZE)
+		return reply_err(session, "the response is too long");
+	if (r == -EBADMSG)
+		return reply_err(session, "the response is not base64");
+	if (r != 0)
+		return r;
+	if (strcmp(text, "*") == 0)
+		return reply_err(session, "the login is cancelled");
+	return answer_response(session, handle, text);
+}
+
 static int login_plain(struct session *session, const char *response, size_t octets)
 {
 	struct login login = { .mechanism = "PLAIN" };
@@ -257,21 +299,47 @@ static int login_external(struct session *session, const char *response, size_t 
 	return try_login(session, &login);
 }
 
-/* ---- SASL (RFC 5034) ---- */
+/* The second response of LOGIN. */
+static int login_with_password(struct session *session, const char *response, size_t octets)
+{
+	auto_free char *user = take_ptr(session->user);
+	struct login login = { .mechanism = "LOGIN", .user = user, .password = response };
 
-/* Each mechanism needs one response from the client. */
+	if (memchr(response, '\0', octets))
+		return reply_err(session, "the response is no password");
+	return try_login(session, &login);
+}
+
+/* draft-murchison-sasl-login: obsolete, but some clients have nothing else. */
+static int login_login(struct session *session, const char *response, size_t octets)
+{
+	int r;
+
+	if (octets == 0 || memchr(response, '\0', octets))
+		return reply_err(session, "the response is no user name");
+	free(session->user);
+	session->user = strdup(response);
+	if (!session->user)
+		return reply_account_failure(session, -ENOMEM, response);
+	r = ask_for_response(session, CHALLENGE_PASSWORD, login_with_password);
+	free(take_ptr(session->user)); /* it is not for a PASS that may follow */
+	return r;
+}
+
 static const struct mechanism {
 	const char *name;
+	const char *challenge; /* in base64 */
 	const char *(*refuse)(const struct session *session);
-	int (*login)(struct session *session, const char *response, size_t octets);
+	response_handler *handle; /* the response to that, or the initial one */
 } mechanisms[] = {
-	{ "PLAIN", refuse_plaintext, login_plain },	 /* RFC 4616 */
-	{ "EXTERNAL", refuse_external, login_external }, /* RFC 4422, A */
+	{ "PLAIN", "", refuse_plaintext, login_plain }, /* RFC 4616 */
+	{ "LOGIN", CHALLENGE_USER, refuse_plaintext, login_login },
+	{ "EXTERNAL", "", refuse_external, login_external }, /* RFC 4422, A */
 };
 
 int login_put_capabilities(struct session *session)
 {
-	char names[sizeof(" PLAIN EXTERNAL")] = "";
+	char names[sizeof(" PLAIN LOGIN EXTERNAL")] = "";
 	size_t octets = 0;
 	int r = 0;
 
@@ -300,37 +368,6 @@ static int list_mechanisms(struct session *session)
 	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
 }
 
-/* Decodes the response in place, answers and wipes it. */
-static int answer_response(struct session *session, const struct mechanism *mechanism, char *text)
-{
-	size_t text_octets = strlen(text);
-	ssize_t octets = wire_decode_base64(text);
-	int r = octets < 0 ? reply_err(session, "the response is not base64") :
-			     mechanism->login(session, text, (size_t)octets);
-
-	explicit_bzero(text, text_octets);
-	return r;
-}
-
-static int ask_for_response(struct session *session, const struct mechanism *mechanism)
-{
-	char *text = NULL;
-	size_t octets = 0;
-	int r = transport_put_line(session->transport, "+ "); /* an empty challenge */
-
-	if (r == 0)
-		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text, &octets);
-	if (r == -EMSGSIZE)
-		return reply_err(session, "the response is too long");
-	if (r == -EBADMSG)
-		return reply_err(session, "the response is not base64");
-	if (r != 0)
-		return r;
-	if (strcmp(text, "*") == 0)
-		return reply_err(session, "the login is cancelled");
-	return answer_response(session, mechanism, text);
-}
-
 int login_auth(struct session *session, const struct argument *argument)
 {
 	const struct mechanism *mechanism = mechanisms, *end = mechanisms + ARRAY_SIZE(mechanisms);
@@ -346,8 +383,8 @@ int login_auth(struct session *session, const struct argument *argument)
 	if (refusal)
 		return reply_err(session, "%s", refusal);
 	if (*argument->rest == '\0')
-		return ask_for_response(session, mechanism);
+		return ask_for_response(session, mechanism->challenge, mechanism->handle);
 	if (strcmp(argument->rest, "=") == 0) /* an empty one */
 		*argument->rest = '\0';
-	return answer_response(session, mechanism, argument->rest);
+	return answer_response(session, mechanism->handle, argument->rest);
 }

@@ -109,12 +109,12 @@ static int fail(struct transport *transport, int error)
 
 static struct peer find_peer(int fd, mode_t mode)
 {
-	struct peer peer;
+	struct peer peer = PEER_LOCAL;
 
 	if (S_ISSOCK(mode))
 		peer_of_socket(fd, &peer);
-	else
-		peer_from_environment(&peer);
+	if (peer.is_local)
+		peer_ask_environment(&peer);
 	return peer;
 }
 

@@ -30,28 +30,47 @@ static struct in6_addr map_address(struct in_addr address)
 	return mapped;
 }
 
-/* Whether a text is an address; NULL is none. */
 static bool parse_address(const char *text, struct in6_addr *ret)
 {
 	struct in_addr address4;
 
-	if (!text)
-		return false;
 	if (inet_pton(AF_INET, text, &address4) != 1)
 		return inet_pton(AF_INET6, text, ret) == 1;
 	*ret = map_address(address4);
 	return true;
 }
 
-void peer_from_environment(struct peer *ret)
+/* The peer that a superserver names: socat writes "[ADDRESS]", others a zone after a "%". */
+static void peer_of_text(const char *text, struct peer *ret)
 {
+	const char *start = text + (*text == '[');
+	char address_text[INET6_ADDRSTRLEN + 1] = ""; /* one more: a cut must show */
 	struct in6_addr address;
 
-	if (parse_address(getenv("TCPREMOTEIP"), &address) ||
-	    parse_address(getenv("REMOTE_ADDR"), &address))
+	(void)snprintf(address_text, sizeof(address_text), "%.*s", (int)strcspn(start, "]%"),
+		       start);
+	if (parse_address(address_text, &address))
 		peer_of_address(&address, ret);
 	else
-		*ret = (struct peer){ .text = "local", .is_local = true };
+		*ret = (struct peer){ .text = "unknown" };
+}
+
+void peer_ask_environment(struct peer *peer)
+{
+	static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR", "REMOTE_HOST",
+					     "SOCAT_PEERADDR", "NCAT_REMOTE_ADDR" };
+
+	/* One that is not local decides; of several, one that is an address. */
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const char *text = getenv(names[i]);
+		struct peer named;
+
+		if (!text || !*text)
+			continue;
+		peer_of_text(text, &named);
+		if (peer->is_local || (IN6_IS_ADDR_UNSPECIFIED(&peer->address) && !named.is_local))
+			*peer = named;
+	}
 }
 
 void peer_of_socket(int fd, struct peer *ret)
@@ -73,7 +92,7 @@ void peer_of_socket(int fd, struct peer *ret)
 	if (family == AF_INET || family == AF_INET6)
 		peer_of_address(&address.in6.sin6_addr, ret);
 	else if (family == AF_UNIX)
-		peer_from_environment(ret);
+		*ret = PEER_LOCAL;
 }
 
 void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4)

@@ -15,14 +15,18 @@ struct peer {
 #define PEER_SOURCE_BITS 64, 32 /* IPv6: a customer's /64; IPv4 */
 #define PEER_NETWORK_BITS 56, 24
 
-/* The peer of a connected socket. If that has no internet address: peer_from_environment(). */
+#define PEER_LOCAL ((struct peer){ .text = "local", .is_local = true })
+
+/* The peer of a connected socket. */
 void peer_of_socket(int fd, struct peer *ret);
 
 /* The peer at an internet address. */
 void peer_of_address(const struct in6_addr *address, struct peer *ret);
 
-/* The client that the environment names (tcpserver(1), systemd.exec(5)); else a local one. */
-void peer_from_environment(struct peer *ret);
+/* A local peer may be a relay on this machine: takes the client that the environment names instead,
+ * as tcpserver(1), systemd.exec(5), socat(1), ncat(1) and stunnel(8) do. If any name there is not a
+ * loopback address, the client is not local. What is no address is an unknown client. */
+void peer_ask_environment(struct peer *peer);
 
 /* Sets all bits of an address to 0 but those of its network. */
 void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4);

@@ -15,7 +15,7 @@ load helpers
 	as_alice CAPA
 	[ "${lines[*]:1}" = "${before[*]}" ]
 	printf '%s\n' "${before[@]}" >capabilities
-	for tag in TOP UIDL USER 'SASL PLAIN' RESP-CODES AUTH-RESP-CODE PIPELINING 'EXPIRE NEVER' SLEE-WAKE \
+	for tag in TOP UIDL USER 'SASL PLAIN LOGIN' RESP-CODES AUTH-RESP-CODE PIPELINING 'EXPIRE NEVER' SLEE-WAKE \
 		SLEEPING UID-PARAM DELI 'IMPLEMENTATION pop3-handler' .; do
 		grep -qxF "$tag" capabilities
 	done

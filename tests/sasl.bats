@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# AUTH: PLAIN with a password, EXTERNAL with a client certificate.
+# AUTH: PLAIN and LOGIN with a password, EXTERNAL with a client certificate.
 
 load helpers
 
@@ -17,10 +17,10 @@ not_base64='-ERR the response is not base64'
 @test "AUTH alone lists the mechanisms, and CAPA announces them" {
 	for command in AUTH 'AUTH ' auth; do
 		talk "$command" QUIT
-		[ "${lines[*]:1}" = '+OK mechanisms follow PLAIN . +OK goodbye' ]
+		[ "${lines[*]:1}" = '+OK mechanisms follow PLAIN LOGIN . +OK goodbye' ]
 	done
 	talk CAPA
-	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN'
+	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN LOGIN'
 }
 
 @test "AUTH PLAIN logs in, with the response at once or when it is asked for" {
@@ -50,6 +50,38 @@ not_base64='-ERR the response is not base64'
 		[ "${lines[1]}" = '-ERR the response is no PLAIN message' ]
 		[ "${lines[2]}" = '+OK 0 messages' ]
 	done
+}
+
+@test "AUTH LOGIN asks for the name and for the password, and takes the name at once, too" {
+	talk 'AUTH LOGIN' "$(encode bob)" "$(encode 'banana split ')" STAT
+	[ "${lines[*]:1:4}" = "+ $(encode Username:) + $(encode Password:) +OK 0 messages +OK 0 0" ]
+	grep -qF "login of 'bob' from local accepted: LOGIN, no TLS" log
+	talk "auth login $(encode bob)" "$(encode 'banana split ')"
+	[ "${lines[*]:1}" = "+ $(encode Password:) +OK 0 messages" ]
+}
+
+@test "AUTH LOGIN refuses what PASS refuses, and what is no name or password" {
+	local message='-ERR the response is no user name'
+	talk 'AUTH LOGIN' "$(encode alice)" "$(encode orange)" "AUTH LOGIN $(encode nobody)" "$(encode apple)"
+	[ "${lines[3]}" = "$refused" ]
+	[ "${lines[5]}" = "$refused" ]
+	talk 'AUTH LOGIN =' 'AUTH LOGIN' '' "AUTH LOGIN $(encode 'al\0ice')" "AUTH LOGIN $(encode alice)" "$(encode 'ap\0ple')"
+	[ "${lines[*]:1}" = "$message + $(encode Username:) $message $message + $(encode Password:) -ERR the response is no password" ]
+	options+=(--plaintext-auth=never)
+	talk 'AUTH LOGIN' CAPA
+	[[ ${lines[1]} == '-ERR a password must not travel unencrypted here'* ]]
+	run ! grep LOGIN out
+}
+
+@test "after an AUTH LOGIN that ends early, its name is not for a PASS" {
+	for response in '*' 'x' "$(encode 'a\0b')" "$(encode orange)"; do
+		talk 'AUTH LOGIN' "$(encode alice)" "$response" 'PASS apple'
+		[[ ${lines[3]} == -ERR* ]]
+		[ "${lines[4]}" = '-ERR send USER first' ]
+	done
+	# Nor is one that USER has named.
+	talk 'USER alice' 'AUTH LOGIN' "$(encode bob)" '*' 'PASS apple'
+	[ "${lines[5]}" = '-ERR send USER first' ]
 }
 
 @test "an exchange is cancelled by *, and ends with anything that is not base64" {
@@ -97,7 +129,7 @@ not_base64='-ERR the response is not base64'
 }
 
 @test "an unknown mechanism is refused, and EXTERNAL without a certificate" {
-	talk 'AUTH LOGIN' 'AUTH CRAM-MD5' 'AUTH PLAINX' 'AUTH EXTERNAL =' "AUTH PLAIN $plain"
+	talk 'AUTH LOGINX' 'AUTH CRAM-MD5' 'AUTH PLAINX' 'AUTH EXTERNAL =' "AUTH PLAIN $plain"
 	for line in 1 2 3; do
 		[ "${lines[line]}" = '-ERR this mechanism is unknown here' ]
 	done
@@ -191,7 +223,7 @@ as() {
 	make_certificate name people /CN=alice $usage
 	make_certificate two people /CN=x $usage 'subjectAltName=email:other@example.org,email:carol@example.org'
 	as mail AUTH 'AUTH EXTERNAL =' STAT
-	[ "${lines[*]:0:4}" = '+OK mechanisms follow PLAIN EXTERNAL .' ]
+	[ "${lines[*]:0:5}" = '+OK mechanisms follow PLAIN LOGIN EXTERNAL .' ]
 	[ "${lines[4]}" = '+OK 0 messages' ]
 	as mail 'AUTH EXTERNAL' '' STAT
 	[ "${lines[*]}" = '+  +OK 0 messages +OK 0 0 +OK goodbye' ]
@@ -205,7 +237,7 @@ as() {
 	as name 'AUTH EXTERNAL =' STAT
 	[ "${lines[0]}" = '+OK 0 messages' ]
 	as name CAPA
-	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN EXTERNAL'
+	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN LOGIN EXTERNAL'
 	as two 'AUTH EXTERNAL =' "AUTH EXTERNAL $(encode carol@example.org)"
 	[ "${lines[0]}" = "$refused" ]
 	[ "${lines[1]}" = '+OK 0 messages' ]
@@ -257,7 +289,7 @@ as() {
 	for name in stranger late other; do
 		for version in -tls1_2 -tls1_3; do
 			tls_talk "-cert $name.pem -key $name.key $version" CAPA 'AUTH EXTERNAL =' 'USER alice' 'PASS apple' QUIT
-			printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN'
+			printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN LOGIN'
 			[ "${lines[-4]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
 			[ "${lines[-2]}" = '+OK 0 messages' ]
 		done

@@ -128,6 +128,28 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	serves 'cat /srv/between.log'
 }
 
+# From a machine without these programs nothing can be said about them.
+@test "behind socat, ncat and stunnel the peer is the one that they name" {
+	echo 'exec /usr/local/sbin/pop3-handler --config=/srv/pop3.conf --plaintext-auth=always 2>>/srv/relay.log' |
+		inside tee /srv/relay
+	for relay in 'socat TCP-LISTEN:110,bind=127.0.0.1,reuseaddr,fork SYSTEM:"sh /srv/relay"' \
+		'ncat --listen --keep-open 127.0.0.1 110 --sh-exec "sh /srv/relay"'; do
+		inside rm -f /srv/relay.log
+		start sh -c "$relay"
+		serves 'cat /srv/relay.log'
+		inside systemctl stop "starter$BATS_TEST_NUMBER.service"
+	done
+	# stunnel in front of a program: its clients speak TLS.
+	inside bash -c 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 \
+		-subj /CN=localhost -keyout /srv/stunnel.pem -out /srv/stunnel.pem.crt && cat /srv/stunnel.pem.crt >>/srv/stunnel.pem'
+	printf '%s\n' 'foreground = yes' 'pid =' 'syslog = no' 'output = /dev/null' '[pop3s]' 'accept = 127.0.0.1:110' \
+		'cert = /srv/stunnel.pem' 'exec = /bin/sh' 'execArgs = sh /srv/relay' | inside tee /srv/stunnel.conf
+	inside rm -f /srv/relay.log
+	start stunnel /srv/stunnel.conf
+	inside timeout 20 curl -sSk --interface 127.0.0.7 --user alice:apple pop3s://127.0.0.1:110/ | grep '^1 21'
+	inside grep "login of 'alice' from 127.0.0.7 accepted" /srv/relay.log
+}
+
 @test "LISTEN_FDS may be a connection, or several listening sockets" {
 	# As root, who is refused unless the settings name another user.
 	start systemd-socket-activate -l 127.0.0.1:110 --accept \

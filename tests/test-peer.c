@@ -8,12 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR", "REMOTE_HOST", "SOCAT_PEERADDR",
+				     "NCAT_REMOTE_ADDR" };
+
 static struct peer find(const char *text)
 {
-	struct peer peer;
+	struct peer peer = PEER_LOCAL;
 
 	(void)setenv("REMOTE_ADDR", text, 1);
-	peer_from_environment(&peer);
+	peer_ask_environment(&peer);
 	return peer;
 }
 
@@ -32,6 +37,40 @@ static bool is_shown(const char *text, const char *expected, bool local)
 	const struct peer peer = find(text);
 
 	return strcmp(peer.text, expected) == 0 && peer.is_local == local;
+}
+
+/* Whether two variables together name this client. */
+static bool is_decided(const char *name, const char *text, const char *other,
+		       const char *other_text, const char *expected, bool local)
+{
+	struct peer peer = PEER_LOCAL;
+
+	(void)unsetenv("REMOTE_ADDR");
+	(void)setenv(name, text, 1);
+	(void)setenv(other, other_text, 1);
+	peer_ask_environment(&peer);
+	(void)unsetenv(name);
+	(void)unsetenv(other);
+	return strcmp(peer.text, expected) == 0 && peer.is_local == local;
+}
+
+static void test_names(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const char *name = names[i], *other = names[(i + 1) % ARRAY_SIZE(names)];
+
+		(void)tap(is_decided(name, "192.0.2.1", other, "127.0.0.1", "192.0.2.1", false),
+			  "%s is not local, %s is", name, other);
+		(void)tap(is_decided(name, "127.0.0.1", other, "192.0.2.1", "192.0.2.1", false),
+			  "%s is local, %s is not", name, other);
+		(void)tap(is_decided(name, "mail", other, "192.0.2.1", "192.0.2.1", false),
+			  "%s is a name, %s an address", name, other);
+		(void)tap(is_decided(name, "::1", other, "mail", "unknown", false),
+			  "%s is local, %s a name", name, other);
+		(void)tap(is_decided(name, "::1", other, "127.0.0.1", i == 4 ? "::1" : "127.0.0.1",
+				     true),
+			  "%s and %s are local", name, other);
+	}
 }
 
 static int is_in(const char *address, const char *network)
@@ -66,7 +105,8 @@ static void test_networks(void)
 
 int main(void)
 {
-	(void)unsetenv("TCPREMOTEIP");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		(void)unsetenv(names[i]);
 	(void)tap(is_shown("192.0.2.1", "192.0.2.1", false), "an IPv4 address");
 	(void)tap(is_shown("::ffff:192.0.2.1", "192.0.2.1", false), "one that is mapped");
 	(void)tap(is_shown("2001:DB8::1", "2001:db8::1", false), "an IPv6 address");
@@ -74,7 +114,16 @@ int main(void)
 	(void)tap(is_shown("::ffff:127.0.0.1", "127.0.0.1", true), "mapped loopback");
 	(void)tap(is_shown("::1", "::1", true), "IPv6 loopback");
 	(void)tap(is_shown("2001:db8::7f00:1", "2001:db8::7f00:1", false), "nothing like it");
-	(void)tap(is_shown("nonsense", "local", true), "what is no address does not count");
+	(void)tap(is_shown("", "local", true), "no address is a local client");
+	(void)tap(is_shown("host.example.org", "unknown", false), "a name is somebody elsewhere");
+	(void)tap(is_shown("localhost", "unknown", false), "whatever it is");
+	(void)tap(is_shown("[2001:0db8:0000:0000:0000:0000:0000:0001]", "2001:db8::1", false),
+		  "an IPv6 address as socat writes it");
+	(void)tap(is_shown("[0000:0000:0000:0000:0000:0000:0000:0001]", "::1", true),
+		  "loopback as socat writes it");
+	(void)tap(is_shown("fe80::1%eth0", "fe80::1", false), "an address with a zone");
+	(void)tap(is_shown("127.0.0.1.example.org", "unknown", false), "a name like loopback");
+	test_names();
 	(void)tap(is_same("192.0.2.1", "::ffff:192.0.2.1"), "one source, mapped or not");
 	(void)tap(!is_same("192.0.2.1", "192.0.2.2"), "two IPv4 addresses are two sources");
 	(void)tap(is_same("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"), "a /64 is one source");

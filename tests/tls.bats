@@ -133,7 +133,7 @@ served_is() {
 	run ! grep -E '^(USER|SASL)' out
 	tls_talk '-starttls pop3' CAPA 'USER alice' 'PASS apple' QUIT
 	printf '%s\n' "${lines[@]}" | grep -xF USER
-	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN'
+	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN LOGIN'
 	[ "${lines[-2]}" = '+OK 0 messages' ]
 }
 
