@@ -178,6 +178,10 @@ static int begin_transaction(struct session *session, struct account *account,
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
+		if (r == -EACCES && sandbox_denies(account->mailbox))
+			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
+				  "symbolic link: set mail-root to where it really is",
+				  log_quote(account->mailbox));
 		r = reply_failure(session, r, "open the mailbox", account->mailbox);
 		auth_free(account);
 		return r;

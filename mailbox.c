@@ -424,7 +424,8 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	struct listing *listing = &mailbox->listing;
 	int r = lock_open(mailbox->path, lock);
 
-	mailbox->report = (struct mailbox_report){ .has_bad_record = lock->has_bad_record,
+	mailbox->report = (struct mailbox_report){ .is_missing = lock->state_error == -ENOENT,
+						   .has_bad_record = lock->has_bad_record,
 						   .has_bad_state = lock->has_bad_state };
 	*ret_has_new = false;
 	/* Namesakes may be old enough now to be renamed. */

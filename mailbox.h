@@ -24,6 +24,7 @@ struct mailbox;
 
 /* What its administrator should know of a mailbox that was opened, woken or committed. */
 struct mailbox_report {
+	bool is_missing;     /* the mailbox does not exist */
 	bool has_bad_record; /* a commit record was damaged, or another mailbox's */
 	bool has_bad_state;  /* the state file is another owner's, or is none */
 	size_t completed;    /* messages of an interrupted deletion, now removed */

@@ -61,6 +61,9 @@ void session_log_login(const struct session *session, const char *mechanism)
 	log_event(LOG_EVENT_LOGIN, fields, "login of %s from %s accepted: %s, %s, %zu messages",
 		  log_quote(user), transport_peer(session->transport), mechanism,
 		  describe_tls(session), mailbox_count(session->mailbox));
+	if (mailbox_report(session->mailbox)->is_missing)
+		log_warning("the mailbox %s does not exist: it is served as empty",
+			    log_quote(session->account->mailbox));
 }
 
 void session_log_refusal(const struct session *session, enum log_event event, const char *user,

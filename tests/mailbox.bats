@@ -24,12 +24,14 @@ show_ids() {
 	printf 'id %s\n' "${ids[@]}"
 }
 
-@test "a mailbox that does not exist is empty, and nothing is created for it" {
+@test "a mailbox that does not exist is empty, which the log says, and nothing is created for it" {
 	as_alice STAT LIST UIDL SLEE WAKE 'RETR 1' QUIT
 	expected=('+OK 0 0' '+OK 0 messages (0 octets)' . '+OK unique-ids follow' . '+OK asleep'
 		'+OK [ACTIVITY/NONE] 0 messages' '-ERR there is no such message' '+OK goodbye')
 	[ "${lines[*]}" = "${expected[*]}" ]
 	[ -z "$(ls -A "$mail")" ]
+	# Once: a template that is one level off is seen by its path.
+	[ "$(troubles)" = "pop3-handler: the mailbox '$mail/alice' does not exist: it is served as empty" ]
 }
 
 @test "a Maildir has its messages in new and cur, in the order of their arrival" {

@@ -224,7 +224,7 @@ as() {
 	make_certificate two people /CN=x $usage 'subjectAltName=email:other@example.org,email:carol@example.org'
 	as mail AUTH 'AUTH EXTERNAL =' STAT
 	[ "${lines[*]:0:5}" = '+OK mechanisms follow PLAIN LOGIN EXTERNAL .' ]
-	[ "${lines[4]}" = '+OK 0 messages' ]
+	[ "${lines[5]}" = '+OK 0 messages' ]
 	as mail 'AUTH EXTERNAL' '' STAT
 	[ "${lines[*]}" = '+  +OK 0 messages +OK 0 0 +OK goodbye' ]
 	as mail "AUTH EXTERNAL $(encode carol@example.org)"
