@@ -5,6 +5,7 @@
 
 #include "lib/libsystemd.h"
 #include "lib/util.h"
+#include "listener/sockets.h"
 #include "log.h"
 #include "settings.h"
 
@@ -17,10 +18,8 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <systemd/sd-daemon.h>
 #include <xxhash.h>
 
-#define SOCKETS_MAX 16
 #define IDLE_MS 5000	     /* without a session; inetd starts us again with the next client */
 #define HOLD_MS 500	     /* after fork or accept has failed for lack of resources */
 #define LOOK_MS 1000	     /* between two looks at what sessions do, if one must end soon */
@@ -75,10 +74,9 @@ struct client_tables {
 };
 
 struct listener {
-	int sockets[SOCKETS_MAX]; /* 0, or of LISTEN_FDS; closed when stopping */
-	size_t socket_count;
+	struct listener_sockets sockets; /* closed when stopping */
 	int signal_fd;
-	bool is_inetd, is_stopping;
+	bool is_stopping;
 	bool is_ready; /* and systemd knows */
 
 	struct scoreboard *scoreboard;
@@ -99,61 +97,7 @@ struct listener {
 	uint64_t told; /* to systemd, as tell_sessions() has it */
 };
 
-/* ---- What was inherited ---- */
-
-/* Returns 1 for a stream socket that listens, 0 for a connected one, or a negative errno. */
-static int is_listening(int fd)
-{
-	int listening = 0, type = 0;
-	socklen_t size = sizeof(int);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
-		return -errno;
-	return type == SOCK_STREAM ? listening : -EINVAL;
-}
-
-static int move_client(int fd)
-{
-	if (dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
-		return -errno;
-	(void)close(fd);
-	return 0;
-}
-
-/* Non-blocking, since another process may take the connection between poll and accept. */
-static int add_socket(struct listener *listener, int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (listener->socket_count == SOCKETS_MAX)
-		return -EINVAL;
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return -errno;
-	listener->sockets[listener->socket_count++] = fd;
-	return 0;
-}
-
-/* Under inetd the listening socket is standard output and standard error as well. */
-static int take_inetd_socket(struct listener *listener)
-{
-	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-	    (is_listening(STDERR_FILENO) == 1 && dup2(null, STDERR_FILENO) < 0))
-		return -errno;
-	listener->is_inetd = true;
-	return add_socket(listener, STDIN_FILENO);
-}
-
-static int take_sockets(struct listener *listener, int passed)
-{
-	int r = passed == 0 ? take_inetd_socket(listener) : 0;
-
-	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed && r == 0; fd++)
-		r = is_listening(fd) == 1 ? add_socket(listener, fd) : -EINVAL;
-	return r;
-}
+/* ---- The start ---- */
 
 /* Signals are read from a descriptor, one at a time, beside connections. */
 static int catch_signals(struct listener *listener)
@@ -185,7 +129,7 @@ static int make_tables(struct listener *listener)
 static int open_listener(struct listener *listener, int passed)
 {
 	uint64_t watchdog_us = libsystemd_watchdog_us();
-	int r = take_sockets(listener, passed);
+	int r = sockets_take(&listener->sockets, passed);
 
 	if (r == 0)
 		r = make_tables(listener);
@@ -209,10 +153,9 @@ int listener_inherit(int passed, struct listener **ret)
 	int r;
 
 	*ret = NULL;
-	if (passed == 1 && is_listening(SD_LISTEN_FDS_START) == 0)
-		return move_client(SD_LISTEN_FDS_START);
-	if (passed == 0 && is_listening(STDIN_FILENO) != 1)
-		return 0;
+	r = sockets_take_client(passed);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	listener = calloc(1, sizeof(*listener));
 	if (!listener)
 		return -ENOMEM;
@@ -529,14 +472,13 @@ static int become_session(struct listener *listener, int fd, bool has_precedence
 
 	if (!has_precedence)
 		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
-	for (size_t i = 0; i < listener->socket_count; i++)
-		(void)close(listener->sockets[i]);
+	sockets_close(&listener->sockets);
 	util_drop(&listener->signal_fd);
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	return move_client(fd);
+	return sockets_move_client(fd);
 }
 
 static bool is_trusted(const struct settings *settings, const struct in6_addr *address)
@@ -689,7 +631,9 @@ static bool is_empty(const struct listener *listener)
 
 static int64_t next_end_ms(const struct listener *listener)
 {
-	return listener->is_inetd && is_empty(listener) ? listener->idle_since_ms + IDLE_MS : NEVER;
+	return listener->sockets.is_inetd && is_empty(listener) ?
+		       listener->idle_since_ms + IDLE_MS :
+		       NEVER;
 }
 
 static void look(struct listener *listener)
@@ -736,9 +680,7 @@ static int wait_ms(const struct listener *listener)
 /* Connections to sockets that systemd holds wait for the next process. */
 static void stop(struct listener *listener)
 {
-	for (size_t i = 0; i < listener->socket_count; i++)
-		(void)close(listener->sockets[i]);
-	listener->socket_count = 0;
+	sockets_close(&listener->sockets);
 	listener->is_stopping = true;
 	libsystemd_notify("STOPPING=1");
 	listener->stop_end_ms = util_now_ms() + STOP_GRACE_MS;
@@ -769,10 +711,10 @@ static int go_round(struct listener *listener, const struct settings *settings,
 		    enum listener_event *ret_event, struct listener_session *ret_session)
 {
 	struct pollfd polled[1 + SOCKETS_MAX] = { { .fd = listener->signal_fd, .events = POLLIN } };
-	size_t count = is_held(listener) ? 0 : listener->socket_count;
+	size_t count = is_held(listener) ? 0 : listener->sockets.count;
 
 	for (size_t i = 0; i < count; i++)
-		polled[1 + i] = (struct pollfd){ .fd = listener->sockets[i], .events = POLLIN };
+		polled[1 + i] = (struct pollfd){ .fd = listener->sockets.fds[i], .events = POLLIN };
 	if (poll(polled, 1 + count, wait_ms(listener)) < 0)
 		return errno == EINTR ? 0 : -errno;
 	do_what_is_due(listener);
@@ -781,10 +723,10 @@ static int go_round(struct listener *listener, const struct settings *settings,
 		return 1;
 	}
 	*ret_event = LISTENER_SESSION;
-	for (size_t i = 0; i < count && i < listener->socket_count; i++) {
-		int r = polled[1 + i].revents ?
-				accept_one(listener, settings, listener->sockets[i], ret_session) :
-				0;
+	for (size_t i = 0; i < count && i < listener->sockets.count; i++) {
+		int r = polled[1 + i].revents ? accept_one(listener, settings,
+							   listener->sockets.fds[i], ret_session) :
+						0;
 
 		if (r != 0)
 			return r;
