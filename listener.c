@@ -147,6 +147,11 @@ static int open_listener(struct listener *listener, int passed)
 	return r;
 }
 
+bool listener_is_wanted(int passed)
+{
+	return sockets_are_wanted(passed);
+}
+
 int listener_inherit(int passed, struct listener **ret)
 {
 	struct listener *listener;

@@ -27,6 +27,9 @@ struct listener_session {
 	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
 };
 
+/* Whether to become a listener: a socket that listens was passed. */
+bool listener_is_wanted(int passed);
+
 /* Takes what was passed, as libsystemd_listen_fds() says.
  * Puts a client on descriptors 0 and 1, and NULL into *ret; or makes a listener that the caller
  * frees. Returns 0, or

@@ -134,18 +134,20 @@ static void connect_daemon(void)
 	}
 }
 
-void log_open(void)
+void log_open(bool has_client)
 {
 	struct stat ours;
+	bool is_clients;
 
 	if (fstat(STDERR_FILENO, &ours) < 0)
 		return;
+	is_clients = (has_client && is_same(&ours, STDOUT_FILENO)) ||
+		     ((has_client || S_ISSOCK(ours.st_mode)) && is_same(&ours, STDIN_FILENO));
 	if (is_journal(&ours))
 		target = TO_JOURNAL;
 	else if (!isatty(STDERR_FILENO) && /* there the client may be the administrator */
-		 (S_ISCHR(ours.st_mode) || is_same(&ours, STDIN_FILENO) ||
-		  is_same(&ours, STDOUT_FILENO)))
-		target = TO_SYSLOG; /* standard error is /dev/null, or the client's */
+		 (S_ISCHR(ours.st_mode) || is_clients))
+		target = TO_SYSLOG; /* a device is /dev/null */
 	if (target == TO_STDERR) {
 		prepare_stderr(ours.st_mode);
 		return;

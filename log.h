@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: ISC
  * The only printer of log lines. They go to the journal if systemd has connected it with standard
- * error; to syslog's mail facility if that is the client's or /dev/null; else to standard error. */
+ * error; to syslog's mail facility if that is the client's or /dev/null; else to standard error.
+ * It is the client's if it is the same socket as standard input (inetd), and in a process that
+ * serves a client there, also if it is the same file as standard input or output. A listener's
+ * sessions keep its log. */
 #pragma once
 
 #include <stdatomic.h>
@@ -35,11 +38,12 @@ struct log_field {
 	const char *value; /* NULL: it is left out */
 };
 
-/* Opens the log beside a client on descriptors 0 and 1, before the sandbox closes. Until then lines
- * go to standard error. From then on no line waits for more than 0.2 seconds, and only once for a
- * log that stalls: lines that it does not take are lost, and the next one that it takes has a line
- * with their number before it. */
-void log_open(void);
+/* Opens the log before the sandbox closes. Until then lines go to standard error. `has_client`:
+ * there is a client on descriptors 0 and 1; false also if it is not known whether there is one.
+ * From then on no line waits for more than 0.2 seconds, and only once for a log that stalls: lines
+ * that it does not take are lost, and the next one that it takes has a line with their number
+ * before it. */
+void log_open(bool has_client);
 
 /* Counts lost lines there, in memory that processes may share. It stays borrowed. */
 void log_share_losses(_Atomic uint32_t *count);

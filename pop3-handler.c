@@ -200,7 +200,7 @@ static int serve(struct service *service)
 	int r;
 
 	start_clean(passed);
-	log_open();
+	log_open(!listener_is_wanted(passed));
 	r = sandbox_become_user(service->settings->user);
 	if (r < 0)
 		return r;
@@ -295,7 +295,7 @@ int main(int argc, char *argv[])
 		return EX_IOERR;
 	r = settings_load(argc, argv, &service.settings, &action, &problem);
 	if (r < 0) {
-		log_open();
+		log_open(false);
 		log_error("%s", problem ? problem : strerror(-r));
 		free(problem);
 		return r == -EINVAL ? EX_USAGE : exit_status(r);

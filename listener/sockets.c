@@ -19,6 +19,11 @@ static int is_listening(int fd)
 	return type == SOCK_STREAM ? listening : -EINVAL;
 }
 
+bool sockets_are_wanted(int passed)
+{
+	return is_listening(passed > 0 ? SD_LISTEN_FDS_START : STDIN_FILENO) == 1;
+}
+
 int sockets_move_client(int fd)
 {
 	if (dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
@@ -32,7 +37,7 @@ int sockets_take_client(int passed)
 	int r;
 
 	if (passed == 0)
-		return is_listening(STDIN_FILENO) != 1;
+		return !sockets_are_wanted(passed);
 	if (passed != 1 || is_listening(SD_LISTEN_FDS_START) != 0)
 		return 0;
 	r = sockets_move_client(SD_LISTEN_FDS_START);

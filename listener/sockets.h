@@ -13,6 +13,9 @@ struct listener_sockets {
 	bool is_inetd; /* its "wait": whoever ends is started again */
 };
 
+/* Whether a socket that listens was passed, as libsystemd_listen_fds() says. */
+bool sockets_are_wanted(int passed);
+
 /* Puts a client, which is closed there, on descriptors 0 and 1. Returns 0 or what dup2(2) says. */
 int sockets_move_client(int fd);
 

@@ -12,6 +12,74 @@ teardown() {
 	stop_teardown
 }
 
+# --- Where lines go ---
+
+@test "mistakes in the settings, --check-config and --help are seen where standard error is standard output" {
+	printf 'users\n' >bad
+	while read -r expected text arguments; do
+		status=0
+		# shellcheck disable=SC2016,SC2086
+		bash -o pipefail -c '"$@" 2>&1 </dev/null | cat >log' bash "$HANDLER" $arguments || status=$?
+		cat log
+		[ "$status" -eq "$expected" ]
+		grep -F -e "${text//_/ }" log
+	done <<-END
+		64 there_is_no_setting_'usr' --usr=x
+		78 bad:1:_'users'_is_not_of_the_form --config=bad
+		78 cannot_read_the_settings_file_'missing' --config=missing
+		78 cannot_read_users_=_'missing' $as_me --users=missing --check-config
+		0 Usage:_pop3-handler --help
+	END
+}
+
+@test "a mistake in the settings is not sent to a client, but to syslog" {
+	stall datagrams "$PWD/socket"
+	with_devices '&0' # as inetd and xinetd start it
+	touch taken
+	kill -USR1 "$reader"
+	status=0
+	"$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 "${wrapper[@]}" "$HANDLER" --usr=x </dev/null >out || status=$?
+	[ "$status" -eq 64 ]
+	[ ! -s out ]
+	taken "command line: there is no setting 'usr'"
+}
+
+# open_sockets FORM: what runs a listener with a socket at a port that it prints: as inetd's on
+# descriptor 0, or as systemd's on 3.
+open_sockets() {
+	cat >open_sockets.py <<-END
+		import os, socket, sys
+		listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+		print(listener.getsockname()[1], file=open("port.pipe", "w"), flush=True)
+		fd = 0 if "$1" == "inetd" else 3
+		os.dup2(listener.fileno(), fd)
+		os.set_inheritable(fd, True)
+		os.closerange(4, 1024)
+		if "$1" == "systemd":
+		    os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+		os.execvp(sys.argv[1], sys.argv[1:])
+	END
+	wrapper=(/usr/bin/python3 open_sockets.py)
+}
+
+@test "lines of a listener and its sessions go to standard error, also where that is standard output" {
+	for form in inetd systemd; do
+		open_sockets "$form"
+		mkfifo port.pipe
+		"${wrapper[@]}" "$HANDLER" "${options[@]}" </dev/null >>log 2>&1 3>&- &
+		background+=($!)
+		read -r port <port.pipe
+		serves_sessions 1
+		ask one QUIT
+		exec {to_one}>&-
+		logged "session of 'bob' from 127.0.0.1 ended: QUIT"
+		logged "session of 'alice' from 127.0.0.1 ended: QUIT"
+		rm port.pipe
+		ends "${background[-1]}"
+		mv log "$form.log"
+	done
+}
+
 # --- Names ---
 
 @test "a line of the log that is too long is cut, and shows it" {
@@ -195,14 +263,15 @@ ends() {
 	ends "${background[-1]}"
 }
 
-# with_devices: what listen_port runs in, with a /dev/log that is the socket `log_path`.
+# with_devices [ERROR]: what listen_port runs in, with a /dev/log that is the socket `log_path`. ERROR is
+# its standard error.
 with_devices() {
 	needs_root
 	cat >scenario <<-END
 		mount -t tmpfs tmpfs /dev
 		mknod -m 666 /dev/null c 1 3
 		ln -s '$log_path' /dev/log
-		exec "\$@" 2>/dev/null
+		exec "\$@" 2>${1-/dev/null}
 	END
 	wrapper=(unshare --mount bash -e scenario)
 }
