@@ -126,13 +126,14 @@ static int make_tables(struct listener *listener)
 	return madvise(memory, sizeof(struct client_tables), MADV_DONTFORK) < 0 ? -errno : 0;
 }
 
-static int open_listener(struct listener *listener, int passed)
+static int start(struct listener *listener, const struct listener_sockets *sockets)
 {
 	uint64_t watchdog_us = libsystemd_watchdog_us();
-	int r = sockets_take(&listener->sockets, passed);
+	int r;
 
-	if (r == 0)
-		r = make_tables(listener);
+	listener->sockets = *sockets;
+	listener->signal_fd = -1;
+	r = make_tables(listener);
 	if (r == 0)
 		r = scoreboard_new(&listener->scoreboard);
 	if (r == 0)
@@ -147,29 +148,25 @@ static int open_listener(struct listener *listener, int passed)
 	return r;
 }
 
-bool listener_is_wanted(int passed)
+bool listener_is_wanted(const struct settings *settings, int passed)
 {
-	return sockets_are_wanted(passed);
+	return sockets_are_wanted(settings->listen, passed);
 }
 
-int listener_inherit(int passed, struct listener **ret)
+int listener_open(const struct settings *settings, int passed, struct listener **ret)
 {
-	struct listener *listener;
-	int r;
+	struct listener_sockets sockets = { 0 };
+	int r = sockets_open(&sockets, settings->listen, passed);
 
 	*ret = NULL;
-	r = sockets_take_client(passed);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	listener = calloc(1, sizeof(*listener));
-	if (!listener)
-		return -ENOMEM;
-	listener->signal_fd = -1;
-	r = open_listener(listener, passed);
-	if (r < 0)
-		listener_free(listener);
-	else
-		*ret = listener;
+	if (r < 0 || sockets.count == 0)
+		return r;
+	*ret = calloc(1, sizeof(**ret));
+	r = *ret ? start(*ret, &sockets) : -ENOMEM;
+	if (r < 0) {
+		log_error("cannot listen: %s", strerror(-r));
+		listener_free(take_ptr(*ret));
+	}
 	return r;
 }
 
@@ -343,7 +340,8 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 {
 	struct child *child = &listener->tables->children[slot];
 
-	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && !child->is_killed)
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGINT &&
+	    !child->is_killed)
 		note_crash(listener, child, WTERMSIG(status));
 	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;
@@ -715,7 +713,8 @@ static bool handle_signal(struct listener *listener)
 static int go_round(struct listener *listener, const struct settings *settings,
 		    enum listener_event *ret_event, struct listener_session *ret_session)
 {
-	struct pollfd polled[1 + SOCKETS_MAX] = { { .fd = listener->signal_fd, .events = POLLIN } };
+	struct pollfd polled[1 + SETTINGS_SOCKETS_MAX] = { { .fd = listener->signal_fd,
+							     .events = POLLIN } };
 	size_t count = is_held(listener) ? 0 : listener->sockets.count;
 
 	for (size_t i = 0; i < count; i++)
@@ -749,6 +748,8 @@ int listener_next(struct listener *listener, const struct settings *settings,
 
 	if (!listener->is_ready) {
 		libsystemd_notify("READY=1");
+		if (listener->told == UINT64_MAX) /* and at no reload */
+			sockets_announce(&listener->sockets, settings->listen);
 		listener->is_ready = true;
 		tell_sessions(listener);
 	}

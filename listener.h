@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
  * Finds out whether the program was started with a client or with sockets that listen (systemd's
- * LISTEN_FDS, or standard input under inetd's "wait"). On those it accepts connections, within
+ * LISTEN_FDS, or standard input under inetd's "wait"), or opens those of the setting `listen`. On
+ * sockets it accepts connections, within
  * limits, and forks a process for each. Tells systemd its state (sd_notify(3)). */
 #pragma once
 
@@ -27,15 +28,16 @@ struct listener_session {
 	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
 };
 
-/* Whether to become a listener: a socket that listens was passed. */
-bool listener_is_wanted(int passed);
+/* Whether to become a listener: the settings name a socket, or one that listens was passed. */
+bool listener_is_wanted(const struct settings *settings, int passed);
 
-/* Takes what was passed, as libsystemd_listen_fds() says.
+/* Opens those sockets, or takes what was passed, as libsystemd_listen_fds() says.
  * Puts a client on descriptors 0 and 1, and NULL into *ret; or makes a listener that the caller
- * frees. Returns 0, or
- *   -EINVAL  LISTEN_FDS has something else than one connection or stream sockets that listen
- *   -ENOMEM  or what the system says */
-int listener_inherit(int passed, struct listener **ret);
+ * frees. Returns 0, or a failure that has been logged:
+ *   -EBADMSG  the settings name sockets, but others were passed
+ *   -EINVAL   LISTEN_FDS has something else than one connection or stream sockets that listen
+ *   -ENOMEM   or what the system says */
+int listener_open(const struct settings *settings, int passed, struct listener **ret);
 
 /* Listens until there is an event. After LISTENER_SESSION the process may only free the listener,
  * when it is done with the scoreboard. Returns 0, or what the system says if it cannot go on. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  * A POP3 server: for one connection on standard input and output, or for each connection to a
- * socket that it was handed. */
+ * socket that it was handed or that it opens. */
 #include "auth.h"
 #include "lib/libsystemd.h"
 #include "lib/proctitle.h"
@@ -200,15 +200,12 @@ static int serve(struct service *service)
 	int r;
 
 	start_clean(passed);
-	log_open(!listener_is_wanted(passed));
-	r = sandbox_become_user(service->settings->user);
+	log_open(!listener_is_wanted(service->settings, passed));
+	r = listener_open(service->settings, passed, &service->listener); /* port 110 is root's */
+	if (r == 0)
+		r = sandbox_become_user(service->settings->user);
 	if (r < 0)
 		return r;
-	r = passed < 0 ? passed : listener_inherit(passed, &service->listener);
-	if (r < 0) {
-		log_error("cannot use the sockets that were passed: %s", strerror(-r));
-		return r;
-	}
 	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
 	r = make_tls_and_sandbox(service);
 	if (r < 0)

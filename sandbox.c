@@ -142,7 +142,8 @@ int sandbox_become_user(const char *user)
 	int r = process_become_user(user);
 
 	if (r == -EACCES)
-		log_error("refusing to serve as root: set 'user' to whom to become");
+		log_error(
+			"refusing to serve as root: name another user, for instance --user=nobody");
 	else if (r == -ENOENT)
 		log_error("there is no user = %s", log_quote(user));
 	else if (r < 0)

@@ -3,6 +3,7 @@
  * not free of mistakes. */
 #include "settings.h"
 
+#include "lib/endpoint.h"
 #include "lib/path-template.h"
 #include "lib/peer.h"
 #include "lib/util.h"
@@ -103,6 +104,17 @@ static int parse_networks(const struct setting *setting, const char *value, void
 	return r;
 }
 
+/* Adds an address. */
+static int parse_endpoint(const struct setting *setting, const char *value, void *field)
+{
+	union endpoint endpoint;
+
+	if (list_length(*(char ***)field) == SETTINGS_SOCKETS_MAX ||
+	    endpoint_parse(value, &endpoint) < 0)
+		return -EINVAL;
+	return parse_paths(setting, value, field);
+}
+
 static int parse_number(const struct setting *setting, const char *value, void *field)
 {
 	uint64_t number;
@@ -155,6 +167,10 @@ static const struct setting table[] = {
 	  .shown = "found out from mailbox and users",
 	  .help = "directory below which the mailboxes are: the sandbox lets nobody\n"
 		  "\tleave it; may be given several times" },
+	{ FIELD("listen", listen), .parse = parse_endpoint, .release = free_list,
+	  .expects = "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)",
+	  .shown = "inherited sockets",
+	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },
 	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
 	{ WORD("sandbox", sandbox, "on, off or required"), .initial = "on",
@@ -463,8 +479,8 @@ void settings_print_help(FILE *stream)
 {
 	(void)fputs(
 		"Usage: pop3-handler [--config=FILE] [--NAME=VALUE ...]\n"
-		"Serves one POP3 session on standard input and output, or, if handed a socket that\n"
-		"listens, a process for each connection.\n\n"
+		"Serves one POP3 session on standard input and output, or, with --listen or if\n"
+		"handed a socket that listens, a process for each connection.\n\n"
 		"  --config=FILE\n\tread settings from FILE first, one 'name = value' a line\n"
 		"  --check-config\n\tcheck the settings and the files that they name, and exit\n"
 		"  --help, --version\n\tprint this, or the version, and exit\n\n"

@@ -7,7 +7,9 @@
 /* RFC 1939 section 3: a server waits for at least ten minutes. */
 #define SETTINGS_RFC_TIMEOUT_S 600
 
-#define SETTINGS_SESSIONS_MAX 65536 /* of a listener */
+/* Of a listener. */
+#define SETTINGS_SESSIONS_MAX 65536
+#define SETTINGS_SOCKETS_MAX 16
 
 /* LOCAL: not over a network. */
 enum settings_plaintext_auth { PLAINTEXT_NEVER, PLAINTEXT_LOCAL, PLAINTEXT_ALWAYS };
@@ -36,6 +38,7 @@ struct settings {
 	enum settings_plaintext_auth plaintext_auth;
 	unsigned read_only, keep_new, log_deletions; /* 0: no, 1: yes */
 	unsigned login_timeout_s, idle_timeout_s, sleep_timeout_s, login_penalty_s;
+	char **listen; /* list that ends in NULL, see lib/endpoint.h; NULL: inherited sockets */
 	/* Limits of the listener. */
 	char **trusted_networks; /* list that ends in NULL, see lib/peer.h; NULL: none */
 	unsigned max_sessions, max_logins, max_sessions_per_source, max_sleeping_per_user;

@@ -2,9 +2,10 @@
  * What the program was started with is its starter's, which is trusted. */
 #include "listener/sockets.h"
 
+#include "lib/endpoint.h"
 #include "lib/util.h"
+#include "log.h"
 
-#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
 /* Returns 1 for a stream socket that listens, 0 for a connected one, or a negative errno. */
@@ -19,9 +20,9 @@ static int is_listening(int fd)
 	return type == SOCK_STREAM ? listening : -EINVAL;
 }
 
-bool sockets_are_wanted(int passed)
+bool sockets_are_wanted(char *const *endpoints, int passed)
 {
-	return is_listening(passed > 0 ? SD_LISTEN_FDS_START : STDIN_FILENO) == 1;
+	return endpoints || is_listening(passed > 0 ? SD_LISTEN_FDS_START : STDIN_FILENO) == 1;
 }
 
 int sockets_move_client(int fd)
@@ -32,30 +33,18 @@ int sockets_move_client(int fd)
 	return 0;
 }
 
-int sockets_take_client(int passed)
-{
-	int r;
-
-	if (passed == 0)
-		return !sockets_are_wanted(passed);
-	if (passed != 1 || is_listening(SD_LISTEN_FDS_START) != 0)
-		return 0;
-	r = sockets_move_client(SD_LISTEN_FDS_START);
-	return r < 0 ? r : 1;
-}
-
 /* Non-blocking, since another process may take the connection between poll and accept. */
 static int add_socket(struct listener_sockets *sockets, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	if (sockets->count == SOCKETS_MAX)
-		return -EINVAL;
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
 	sockets->fds[sockets->count++] = fd;
 	return 0;
 }
+
+/* ---- What was passed ---- */
 
 /* Under inetd the listening socket is standard output and standard error as well. */
 static int take_inetd_socket(struct listener_sockets *sockets)
@@ -69,13 +58,87 @@ static int take_inetd_socket(struct listener_sockets *sockets)
 	return add_socket(sockets, STDIN_FILENO);
 }
 
-int sockets_take(struct listener_sockets *sockets, int passed)
+static int take_passed(struct listener_sockets *sockets, int passed)
 {
-	int r = passed == 0 ? take_inetd_socket(sockets) : 0;
+	int r = passed < 0 ? passed : passed > SETTINGS_SOCKETS_MAX ? -E2BIG : 0;
 
+	if (passed == 0)
+		return is_listening(STDIN_FILENO) == 1 ? take_inetd_socket(sockets) : 0;
+	if (passed == 1 && is_listening(SD_LISTEN_FDS_START) == 0)
+		return sockets_move_client(SD_LISTEN_FDS_START);
 	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed && r == 0; fd++)
 		r = is_listening(fd) == 1 ? add_socket(sockets, fd) : -EINVAL;
 	return r;
+}
+
+/* Whether descriptor 0 is inetd's. A Unix socket there may be anything, such as sshd's. */
+static bool has_inetd_socket(void)
+{
+	int domain = AF_UNIX;
+	socklen_t size = sizeof(domain);
+
+	(void)getsockopt(STDIN_FILENO, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+	return domain != AF_UNIX || is_listening(STDIN_FILENO) == 1;
+}
+
+/* ---- What the settings name ---- */
+
+static int open_socket(struct listener_sockets *sockets, const char *text)
+{
+	static const int on = 1, off = 0;
+	union endpoint endpoint;
+	auto_fd int fd = -1;
+
+	(void)endpoint_parse(text, &endpoint); /* the settings have checked it */
+	fd = socket(endpoint.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    (endpoint.any.sa_family == AF_INET6 &&
+	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0) ||
+	    bind(fd, &endpoint.any, sizeof(endpoint)) < 0 || listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return add_socket(sockets, take_fd(&fd));
+}
+
+static int open_all(struct listener_sockets *sockets, char *const *endpoints)
+{
+	int r = 0;
+
+	for (; *endpoints && r == 0; endpoints++) {
+		r = open_socket(sockets, *endpoints);
+		if (r < 0)
+			log_error("cannot listen on %s: %s", *endpoints, strerror(-r));
+	}
+	return r;
+}
+
+int sockets_open(struct listener_sockets *sockets, char *const *endpoints, int passed)
+{
+	int r;
+
+	if (endpoints && (passed != 0 || has_inetd_socket())) {
+		log_error("listen = %s, but a socket was passed, too", *endpoints);
+		return -EBADMSG;
+	}
+	if (endpoints)
+		return open_all(sockets, endpoints);
+	r = take_passed(sockets, passed);
+	if (r < 0)
+		log_error("cannot use the sockets that were passed: %s",
+			  r == -E2BIG ? "there are more than 16" : strerror(-r));
+	return r;
+}
+
+void sockets_announce(const struct listener_sockets *sockets, char *const *endpoints)
+{
+	for (size_t i = 0; endpoints && i < sockets->count; i++) {
+		union endpoint endpoint = { 0 };
+		socklen_t size = sizeof(endpoint);
+		int octets = (int)(strrchr(endpoints[i], ':') - endpoints[i]);
+
+		(void)getsockname(sockets->fds[i], &endpoint.any, &size);
+		(void)dprintf(STDOUT_FILENO, "listening on %.*s:%u\n", octets, endpoints[i],
+			      ntohs(endpoint.in.sin_port));
+	}
 }
 
 void sockets_close(struct listener_sockets *sockets)

@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: ISC
- * The sockets of a listener, and the client of a process without one. */
+ * The sockets of a listener: those that were passed, or that the setting `listen` names. */
 #pragma once
+
+#include "settings.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SOCKETS_MAX 16
-
 struct listener_sockets {
-	int fds[SOCKETS_MAX]; /* 0, or of LISTEN_FDS */
+	int fds[SETTINGS_SOCKETS_MAX];
 	size_t count;
-	bool is_inetd; /* its "wait": whoever ends is started again */
+	bool is_inetd; /* its "wait": with the next client it starts the program again */
 };
 
-/* Whether a socket that listens was passed, as libsystemd_listen_fds() says. */
-bool sockets_are_wanted(int passed);
-
-/* Puts a client, which is closed there, on descriptors 0 and 1. Returns 0 or what dup2(2) says. */
+/* Puts a client on descriptors 0 and 1, and closes `fd`. Returns 0 or what dup2(2) says. */
 int sockets_move_client(int fd);
 
-/* Puts the client there, if one was passed and not sockets that listen. Returns 1 if there is one,
- * 0 if not, or what the system says. */
-int sockets_take_client(int passed);
+/* Whether there are any, in the settings or as libsystemd_listen_fds() says. */
+bool sockets_are_wanted(char *const *endpoints, int passed);
 
-/* Takes sockets that listen, as they were passed; all is 0 before. Returns 0, or
- *   -EINVAL  they are something else, or too many
+/* Opens or takes them; everything in *sockets is 0 before. If there are none it leaves, or puts, a
+ * client on descriptors 0 and 1. Returns 0, or a failure that has been logged:
+ *   -EBADMSG  the settings name some, but others were passed
+ *   -EINVAL   what was passed is something else
+ *   -E2BIG    they are more than SETTINGS_SOCKETS_MAX
  *   or what the system says */
-int sockets_take(struct listener_sockets *sockets, int passed);
+int sockets_open(struct listener_sockets *sockets, char *const *endpoints, int passed);
+
+/* Prints where those of the settings listen, with the ports that were assigned. */
+void sockets_announce(const struct listener_sockets *sockets, char *const *endpoints);
 
 void sockets_close(struct listener_sockets *sockets);

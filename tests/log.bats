@@ -63,18 +63,25 @@ open_sockets() {
 }
 
 @test "lines of a listener and its sessions go to standard error, also where that is standard output" {
-	for form in inetd systemd; do
-		open_sockets "$form"
-		mkfifo port.pipe
-		"${wrapper[@]}" "$HANDLER" "${options[@]}" </dev/null >>log 2>&1 3>&- &
-		background+=($!)
-		read -r port <port.pipe
+	for form in inetd systemd listen; do
+		if [ "$form" = listen ]; then
+			"$HANDLER" "${options[@]}" --listen=127.0.0.1:0 </dev/null >>log 2>&1 3>&- &
+			background+=($!)
+			logged 'listening on 127.0.0.1:'
+			port=$(sed -n 's/^listening on 127.0.0.1://p' log)
+		else
+			open_sockets "$form"
+			mkfifo port.pipe
+			"${wrapper[@]}" "$HANDLER" "${options[@]}" </dev/null >>log 2>&1 3>&- &
+			background+=($!)
+			read -r port <port.pipe
+			rm port.pipe
+		fi
 		serves_sessions 1
 		ask one QUIT
 		exec {to_one}>&-
 		logged "session of 'bob' from 127.0.0.1 ended: QUIT"
 		logged "session of 'alice' from 127.0.0.1 ended: QUIT"
-		rm port.pipe
 		ends "${background[-1]}"
 		mv log "$form.log"
 	done

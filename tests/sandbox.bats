@@ -534,7 +534,7 @@ has_no_capability() {
 	expect_status=78
 	talk QUIT
 	[ ! -s out ]
-	[ "$(cat log)" = "pop3-handler: refusing to serve as root: set 'user' to whom to become" ]
+	[ "$(cat log)" = "pop3-handler: refusing to serve as root: name another user, for instance --user=nobody" ]
 	options+=(--user=nonesuch)
 	talk QUIT
 	[ "$(cat log)" = "pop3-handler: there is no user = 'nonesuch'" ]
