@@ -104,14 +104,13 @@ static int check_all_writers(const struct service *service)
 	return status;
 }
 
-static int make_tls_and_sandbox(struct service *service)
+/* As the service user. */
+static int make_sandbox(struct service *service)
 {
-	int r = tls_new(service->settings, &service->tls);
-
 	(void)check_all_writers(service);
-	if (r == 0 && service->tls)
+	if (service->tls)
 		tls_make_ticket_directory(service->tls);
-	return r == 0 ? sandbox_prepare(service->settings, service->tls, &service->sandbox) : r;
+	return sandbox_prepare(service->settings, service->tls, &service->sandbox);
 }
 
 static void service_done(struct service *service)
@@ -145,7 +144,9 @@ static void reload(struct service *service)
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
 
 	if (r == 0)
-		r = make_tls_and_sandbox(&fresh);
+		r = tls_new(fresh.settings, &fresh.tls);
+	if (r == 0)
+		r = make_sandbox(&fresh);
 	if (r == 0)
 		r = preload(&fresh);
 	if (r < 0) {
@@ -201,13 +202,15 @@ static int serve(struct service *service)
 
 	start_clean(passed);
 	log_open(!listener_is_wanted(service->settings, passed));
-	r = listener_open(service->settings, passed, &service->listener); /* port 110 is root's */
+	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
+	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
+	r = listener_open(service->settings, passed, &service->listener);
+	if (r == 0)
+		r = tls_new(service->settings, &service->tls);
 	if (r == 0)
 		r = sandbox_become_user(service->settings->user);
-	if (r < 0)
-		return r;
-	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
-	r = make_tls_and_sandbox(service);
+	if (r == 0)
+		r = make_sandbox(service);
 	if (r < 0)
 		return r;
 	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
@@ -236,12 +239,10 @@ static int check_users(const char *users)
 }
 
 /* A mistake counts here, even one that a session could live with. */
-static int check_tls(struct service *service)
+static int check_tls(const struct service *service)
 {
-	int r = tls_new(service->settings, &service->tls);
+	int r = service->tls ? service->tls->functions->load(service->tls) : 0;
 
-	if (r == 0 && service->tls)
-		r = service->tls->functions->load(service->tls);
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
@@ -249,8 +250,11 @@ static int check_tls(struct service *service)
 static int check(struct service *service)
 {
 	const struct settings *settings = service->settings;
+	int r = tls_new(settings, &service->tls);
 	int files, tls;
 
+	if (r < 0)
+		return exit_status(r);
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
 	check_timeout("idle-timeout", settings->idle_timeout_s);

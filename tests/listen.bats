@@ -298,3 +298,55 @@ make_root() {
 	make_maildir bob
 	timeout 30 /usr/bin/python3 terminal.py "$HANDLER" "${options[@]}" --listen=127.0.0.1:0
 }
+
+# --- A folder that only root can enter ---
+
+# setup_far: the program is in the folder `far`, where the tests go on, and serves as nobody.
+setup_far() {
+	as_nobody true
+	setup_tls
+	chown nobody server.key
+	mkdir -m 700 far
+	mv handler pop3-handler-tls.so far
+	options=(--user=nobody "--users=$users" "--mailbox=$mail/%u" "--tls-cert=$PWD/server.pem" "--tls-key=$PWD/server.key")
+	HANDLER=$PWD/far/handler
+	cd far
+}
+
+@test "started in a folder that its user cannot enter, it serves TLS" {
+	needs_root
+	setup_far
+	start --listen=127.0.0.1:0
+	is_listening 1
+	curl -sS --ssl-reqd --cacert ../ca.pem --user alice:apple "pop3://127.0.0.1:$port/"
+	serve_port # a process for each connection
+	curl -sS --ssl-reqd --cacert ../ca.pem --user alice:apple "pop3://127.0.0.1:$port/"
+	run -0 "$HANDLER" "${options[@]}" --check-config
+	[ -z "$output" ]
+}
+
+@test "a file that only root can read has a clear message at a reload" {
+	needs_root
+	setup_far
+	touch settings ../settings
+	start --config=settings --listen=127.0.0.1:0 --tls=off
+	is_listening 1
+	kill -HUP "${background[-1]}"
+	logged "reload failed, the settings are as before: cannot read the settings file 'settings': Permission denied"
+	fetches "127.0.0.1:$port"
+	unset 'options[3]' 'options[4]'
+	start "--config=${PWD%/*}/settings" --listen=127.0.0.1:0
+	is_listening 1
+	printf '%s\n' "tls-cert = ${PWD%/*}/server.pem" "tls-key = ${PWD%/*}/server.key" >../settings
+	kill -HUP "${background[-1]}"
+	logged "cannot load TLS: $PWD/pop3-handler-tls.so: cannot open shared object file: Permission denied"
+	fetches "127.0.0.1:$port"
+}
+
+@test "a module that cannot be loaded is a line that names it and the reason" {
+	needs_root
+	setup_far
+	echo rubbish >pop3-handler-tls.so
+	fails 74 "cannot load TLS: $PWD/pop3-handler-tls.so: file too short" --listen=127.0.0.1:0
+	fails 74 "cannot load TLS: $PWD/pop3-handler-tls.so: file too short" --check-config
+}

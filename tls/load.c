@@ -21,7 +21,9 @@ static void *load_module(void)
 		util_cut_path(path);
 		memcpy(path + strlen(path), MODULE, sizeof(MODULE));
 	}
-	return dlopen(access(path, F_OK) == 0 ? path : TLS_DIRECTORY MODULE, RTLD_NOW | RTLD_LOCAL);
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return dlopen(TLS_DIRECTORY MODULE, RTLD_NOW | RTLD_LOCAL);
+	return dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
 
 int tls_new(const struct settings *settings, struct tls **ret)
