@@ -310,7 +310,7 @@ setup_far() {
 	mv handler pop3-handler-tls.so far
 	options=(--user=nobody "--users=$users" "--mailbox=$mail/%u" "--tls-cert=$PWD/server.pem" "--tls-key=$PWD/server.key")
 	HANDLER=$PWD/far/handler
-	cd far
+	cd far || return
 }
 
 @test "started in a folder that its user cannot enter, it serves TLS" {

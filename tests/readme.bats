@@ -122,7 +122,7 @@ meanwhile=(tools/demo 'bench/run --quick' 'bench/compare OLD NEW' bench/sleepers
 setup_file() {
 	[ "${SANITIZED:-none}" = none ] || return 0 # the commands are the same
 	cd "$BATS_FILE_TMPDIR" || return 1
-	chmod a+rx "$BATS_RUN_TMPDIR" . # for the demonstration's sessions, which run as nobody
+	chmod a+rx "$BATS_RUN_TMPDIR" . # for the mail of the demonstration, which serves as nobody
 	mkdir -m 1777 tmp
 	mkdir results bin home
 	# A missing package is a mistake in tools/packages.
@@ -131,6 +131,7 @@ setup_file() {
 	[ -e "$BATS_TEST_DIRNAME/../.git" ] || return 0 # a tarball
 	printf '[safe]\n\tdirectory = *\n' >gitconfig # the repository may belong to somebody else
 	env -i PATH="$PATH" GIT_CONFIG_GLOBAL="$PWD/gitconfig" git clone --quiet "$BATS_TEST_DIRNAME/.." clone
+	chmod 700 clone # as it is below /root: nobody cannot enter it
 	tar -cf fresh.tar -C clone .
 	{
 		for command in "${meanwhile[@]}"; do
@@ -458,6 +459,13 @@ start() {
 	wait "$serving"
 	serving=
 	echo 'tools/demo --serve' >>"$BATS_FILE_TMPDIR/tried"
+	# What fails shows the log.
+	mkdir curl
+	printf '#!/bin/sh\n%s "$@"\nexit 56\n' "$(command -v curl)" >curl/curl
+	chmod +x curl/curl
+	run -56 in_clone "PATH=$PWD/curl:\$PATH tools/demo"
+	echo "$output"
+	grep -F "log: pop3-handler: login of 'alice' from 127.0.0.1 accepted" <<<"$output"
 	try clone tools/check '^[1-9][0-9]* passed, 0 failed$'
 	try clone 'tools/check --coverage' '^lib/wire\.c .*%' '^[1-9][0-9]* passed, 0 failed$'
 	run -64 in_clone 'tools/check --coverage test-wire no-such-test'
