@@ -257,6 +257,9 @@ static int check(struct service *service)
 		return exit_status(r);
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
+	if (settings->unseen)
+		log_warning("CREDENTIALS_DIRECTORY is not set: the credentials %s were not seen",
+			    settings->unseen);
 	check_timeout("idle-timeout", settings->idle_timeout_s);
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
 	if (settings->max_logins >= settings->max_sessions)

@@ -187,7 +187,7 @@ static const struct setting table[] = {
 	  .help = "PEM file with a certificate and its chain; may be given several\n"
 		  "\ttimes, the first is for clients that name no other" },
 	{ PATHS("tls-key", tls_key, PATH_OF_FILE),
-	  .shown = "the systemd credential tls-key, else tls-cert",
+	  .shown = "for the credential tls-cert its tls-key, else tls-cert",
 	  .help = "PEM file with its private key; one for each tls-cert" },
 	{ PATHS("tls-ocsp", tls_ocsp, PATH_OF_FILE),
 	  .help = "file with an OCSP response to be stapled; may be given several times" },
@@ -386,18 +386,38 @@ static int default_to_credential(const char *name, char ***list)
 	return r == 0 && path ? parse_paths(NULL, path, list) : r;
 }
 
-/* Completes the settings of TLS. A mistake is blamed on the file, if there is one. */
+/* The credentials that would count, where systemd has given none. */
+static const char *name_unseen(const struct settings *settings)
+{
+	if (getenv("CREDENTIALS_DIRECTORY"))
+		return NULL;
+	if (settings->tls_cert || settings->tls == TLS_OFF)
+		return settings->users ? NULL : "users";
+	return settings->users ? "tls-cert, tls-key" : "users, tls-cert, tls-key";
+}
+
+/* Completes the settings of TLS: the credential tls-key belongs to the credential tls-cert. A
+ * mistake is blamed on a file (also a credential), if there is one. */
 static int resolve_tls(struct settings *settings, bool has_file, char **ret_problem)
 {
-	int error = has_file ? -EBADMSG : -EINVAL;
-	int r = default_to_credential("tls-cert", &settings->tls_cert);
-	size_t certs = list_length(settings->tls_cert), keys;
+	bool has_key = settings->tls_key;
+	size_t certs, keys;
+	int error, r = 0;
 
-	if (r == 0 && certs > 0)
-		r = default_to_credential("tls-key", &settings->tls_key);
+	if (settings->tls != TLS_OFF && !settings->tls_cert) {
+		r = default_to_credential("tls-cert", &settings->tls_cert);
+		if (r == 0)
+			r = default_to_credential("tls-key", &settings->tls_key);
+	}
+	certs = list_length(settings->tls_cert);
 	keys = list_length(settings->tls_key);
+	error = has_file || (keys > 0 && !has_key) ? -EBADMSG : -EINVAL;
 	if (r < 0)
 		return r;
+	if (keys > 0 && certs == 0)
+		return problem(ret_problem, error,
+			       "settings: tls-key = %s, but there is no tls-cert",
+			       log_quote(settings->tls_key[0]));
 	if (keys > 0 && certs != keys)
 		return problem(ret_problem, error,
 			       "settings: tls-cert is given %zu times, but tls-key %zu times",
@@ -405,7 +425,8 @@ static int resolve_tls(struct settings *settings, bool has_file, char **ret_prob
 	if (settings->tls == TLS_UNSET)
 		settings->tls = settings->tls_cert ? TLS_STARTTLS : TLS_OFF;
 	if (settings->tls != TLS_OFF && !settings->tls_cert)
-		return problem(ret_problem, error, "settings: tls is on, but tls-cert is not set");
+		return problem(ret_problem, error, "settings: tls is on, but tls-cert is not set%s",
+			       settings->unseen ? ", and there are no credentials" : "");
 	return 0;
 }
 
@@ -445,6 +466,7 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 		if (!settings_config_path(argv[i]))
 			r = read_option(settings, argv[i], ret_action, ret_problem);
 	}
+	settings->unseen = name_unseen(settings);
 	if (r == 0 && !settings->users)
 		r = find_credential("users", &settings->users);
 	return r == 0 ? resolve_tls(settings, has_file, ret_problem) : r;

@@ -30,6 +30,7 @@ struct settings {
 	char **mail_root; /* list of paths that ends in NULL; NULL: see auth_find_roots() */
 	enum settings_sandbox sandbox;
 	enum settings_tls tls;
+	const char *unseen; /* credentials that would count, but systemd has given none; or NULL */
 	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. No keys: the
 	 * files of the certificates have them. */
 	char **tls_cert, **tls_key, **tls_ocsp;

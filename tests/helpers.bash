@@ -27,7 +27,7 @@ setup_site() {
 	export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
 	export RUNTIME_DIRECTORY=$BATS_TEST_TMPDIR/run
 	mkdir -m 700 run
-	unset CREDENTIALS_DIRECTORY
+	export CREDENTIALS_DIRECTORY=$BATS_TEST_TMPDIR/none
 }
 
 setup() {

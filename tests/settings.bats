@@ -116,7 +116,7 @@ fails() {
 	for line in 'users=...  (default: the systemd credential users, else none)' 'mailbox=...  (default: %h/Maildir)' \
 		'tls=...  (default: starttls with a certificate, else off)' \
 		'tls-cert=...  (default: the systemd credential tls-cert, else none)' \
-		'tls-key=...  (default: the systemd credential tls-key, else tls-cert)' \
+		'tls-key=...  (default: for the credential tls-cert its tls-key, else tls-cert)' \
 		'tls-ocsp=...  (default: none)' 'tls-client-ca=...  (default: none)' \
 		'tls-priority=...  (default: @SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers)' \
 		'plaintext-auth=...  (default: local)' 'read-only=...  (default: no)' \
@@ -240,6 +240,73 @@ fails() {
 	grep -qF '"/dev/null", O_WRONLY) = 2' trace
 	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
 	[ "$(wc -l <out)" -eq 6 ]
+}
+
+@test "--check-config without credentials names those that it did not see and the settings do not replace" {
+	unset CREDENTIALS_DIRECTORY
+	# says CREDENTIALS OPTION...: this is all it says, and it is content.
+	says() {
+		"$HANDLER" "$as_me" --check-config "${@:2}" >out 2>log
+		cat log
+		grep -v 'users is not set' log >said || true
+		[ "$(cat said)" = "${1:+pop3-handler: CREDENTIALS_DIRECTORY is not set: the credentials $1 were not seen}" ]
+	}
+	printf 'tls = off\n' >conf
+	says 'users, tls-cert, tls-key'
+	says 'tls-cert, tls-key' "--users=$users"
+	says users --tls=off
+	says users --config=conf
+	says '' --tls=off "--users=$users"
+	make_ca own
+	cat own.key >>own.pem
+	chmod 600 own.pem
+	says '' --tls-cert=own.pem "--users=$users"
+	fails 64 'tls is on, but tls-cert is not set, and there are no credentials' --check-config --tls=implicit
+}
+
+@test "a tls-cert of the settings has its key in its own file, whatever credentials there are" {
+	mkdir credentials
+	export CREDENTIALS_DIRECTORY=$PWD/credentials
+	for name in own other; do
+		make_ca $name
+		(umask 077 && cat $name.key $name.pem >$name.both)
+	done
+	cp other.pem credentials/tls-cert
+	cp other.key credentials/tls-key
+	printf 'tls-cert = own.both\n' >conf
+	for option in --config=conf --tls-cert=own.both '--tls-cert=own.pem --tls-key=own.key'; do
+		# shellcheck disable=SC2086
+		run -0 "$HANDLER" "${options[@]}" --check-config $option
+		[ -z "$output" ]
+	done
+	fails 78 "there is no private key in tls-cert = 'own.pem', and tls-key is not set" --check-config \
+		"${options[@]}" --tls-cert=own.pem
+	# The key of the settings is for the certificate that counts: here the credential.
+	run -0 "$HANDLER" "${options[@]}" --check-config --tls-key=other.key
+	[ -z "$output" ]
+	fails 78 "tls-key = 'own.key' is not the key of tls-cert = '$PWD/credentials/tls-cert'" --check-config \
+		"${options[@]}" --tls-key=own.key
+}
+
+@test "a key without its certificate, and a certificate without its key, are a mistake that names both" {
+	mkdir credentials
+	export CREDENTIALS_DIRECTORY=$PWD/credentials
+	make_ca own
+	cp own.key credentials/tls-key
+	for what in 'rm -f credentials/tls-cert' 'cp /dev/null credentials/tls-cert'; do
+		$what # units may make an empty one
+		fails 78 "tls-key = '$PWD/credentials/tls-key', but there is no tls-cert" "${options[@]}"
+	done
+	run -0 "$HANDLER" "${options[@]}" --check-config --tls=off
+	[ -z "$output" ]
+	mv own.pem credentials/tls-cert
+	rm credentials/tls-key
+	fails 78 "there is no private key in tls-cert = '$PWD/credentials/tls-cert', and tls-key is not set" \
+		"${options[@]}" --tls=implicit
+	rm credentials/tls-cert
+	fails 64 "tls-key = 'own.key', but there is no tls-cert" "${options[@]}" --tls-key=own.key
+	printf 'tls-key = own.key\n' >conf
+	fails 78 "tls-key = 'own.key', but there is no tls-cert" "${options[@]}" --config=conf
 }
 
 @test "the users file is found among systemd's credentials, unless a setting names one" {

@@ -140,16 +140,21 @@ static int load_key(struct tls_service *service, struct certificate *certificate
 
 	if (r < 0)
 		return r;
-	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
-		report(service, "the private key in tls-key = '%s' is open to others (mode %04o)",
-		       path, status.st_mode & 07777);
 	r = gnutls_x509_privkey_init(&certificate->key);
 	if (r >= 0)
 		r = import_key(certificate->key, &pem);
-	if (r >= 0)
-		return 0;
-	return reject(service, r, "cannot use the private key in tls-key = '%s': %s", path,
-		      r == GNUTLS_E_DECRYPTION_FAILED ? "it is encrypted" : gnutls_strerror(r));
+	if (r == GNUTLS_E_BASE64_UNEXPECTED_HEADER_ERROR && path == certificate->cert_path)
+		return reject(service, r,
+			      "there is no private key in tls-cert = '%s', and tls-key is not set",
+			      path);
+	if (r < 0)
+		return reject(service, r, "cannot use the private key in tls-key = '%s': %s", path,
+			      r == GNUTLS_E_DECRYPTION_FAILED ? "it is encrypted" :
+								gnutls_strerror(r));
+	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
+		report(service, "the private key in tls-key = '%s' is open to others (mode %04o)",
+		       path, status.st_mode & 07777);
+	return 0;
 }
 
 /* Puts a certificate and its key into credentials. */
