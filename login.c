@@ -12,6 +12,7 @@
 #include "scoreboard.h"
 #include "session-log.h"
 #include "settings.h"
+#include "tls.h"
 
 #include <poll.h>
 #include <strings.h>
@@ -33,7 +34,8 @@ typedef int response_handler(struct session *session, const char *response, size
 static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
-	       !transport_is_encrypted(session->transport);
+	       !transport_is_encrypted(session->transport) &&
+	       session->tls->functions->is_available(session->tls);
 }
 
 /* These tell why a client must not log in so; NULL: it may. */
@@ -73,7 +75,7 @@ int login_stls(struct session *session, NO_ARGUMENT)
 
 	if (transport_is_encrypted(session->transport))
 		return reply_err(session, "TLS is active already");
-	if (!is_tls_offered(session))
+	if (session->settings->tls != TLS_STARTTLS)
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)

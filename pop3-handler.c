@@ -121,15 +121,11 @@ static void service_done(struct service *service)
 	settings_free(service->settings);
 }
 
-/* Reads certificates and reserves heap once for all sessions. Only implicit TLS cannot be served
- * without a usable certificate. */
+/* Reads certificates and reserves heap once for all sessions. */
 static int preload(const struct service *service)
 {
-	int r;
-
 	(void)mallopt(M_TOP_PAD, HEAP_OCTETS);
-	r = service->tls ? service->tls->functions->load(service->tls) : 0;
-	return r < 0 && service->settings->tls == TLS_IMPLICIT ? r : 0;
+	return service->tls ? service->tls->functions->load(service->tls) : 0;
 }
 
 /* Reads the settings and what they name again. After a mistake the old ones stay. */
@@ -149,7 +145,7 @@ static void reload(struct service *service)
 		r = make_sandbox(&fresh);
 	if (r == 0)
 		r = preload(&fresh);
-	if (r < 0) {
+	if (r < 0) { /* STLS that was offered still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
 			  problem	? problem :
@@ -171,6 +167,8 @@ static int listen_for_clients(struct service *service)
 	enum listener_event event = LISTENER_RELOAD;
 	int r = preload(service);
 
+	if (r > 0 || service->settings->tls == TLS_STARTTLS) /* STLS is not offered */
+		r = 0;
 	while (r == 0 && event == LISTENER_RELOAD) {
 		r = listener_next(service->listener, service->settings, &event, &session);
 		if (r < 0)

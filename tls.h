@@ -13,6 +13,7 @@ struct tls {
 	const struct tls_functions *functions;
 	const struct settings *settings; /* borrowed */
 	char *ticket_directory;		 /* for the key of session tickets */
+	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
 	/* log_error(), which the module cannot call itself. */
 	void (*complain)(const char *format, ...) __attribute__((format(printf, 1, 2)));
 };
@@ -25,10 +26,14 @@ struct tls_functions {
 	/* Frees it, wiping keys. Streams may outlive it once their handshake is over. */
 	void (*free)(struct tls *tls);
 
-	/* Reads the files, unless that has been done. Each mistake is a line in the log, also
+	/* Reads the files, unless it has done so. Each mistake is a line in the log, also
 	 * an expired certificate, a key that others can read, a useless OCSP response. Returns
 	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
 	int (*load)(struct tls *tls);
+
+	/* Whether TLS can be offered, as far as a look at the files tells that are not loaded: it
+	 * does not read them, unless the log must tell why not. */
+	bool (*is_available)(struct tls *tls);
 
 	/* The file that says what @SYSTEM is, which `load` reads if it is there. Borrowed; NULL:
 	 * the library has none. */

@@ -458,3 +458,73 @@ assert search(pid) > 0
 "
 	done
 }
+
+# talk_port LINE...: a session of these lines and QUIT at `port`; its replies are in `lines`.
+talk_port() {
+	local client
+	exec {client}<>"/dev/tcp/127.0.0.1/$port"
+	printf '%s\r\n' "$@" QUIT >&"$client"
+	mapfile -t lines < <(timeout 20 tr -d '\r' <&"$client")
+	exec {client}<&-
+	show
+}
+
+offers_stls() {
+	talk_port CAPA
+	[[ " ${lines[*]} " == *' STLS '* ]]
+}
+
+# broken_listener: its certificate and key do not go together. The one that does is mended.key.
+broken_listener() {
+	mv server.key mended.key
+	make_key server.key
+	listen_port "$@"
+	reason="pop3-handler: tls-key = 'server.key' is not the key of tls-cert = 'server.pem'"
+}
+
+@test "a listener that cannot serve implicit TLS names the file, and its exit status is 78" {
+	broken_listener --tls=implicit
+	status=0
+	wait "${background[-1]}" || status=$?
+	[ "$status" -eq 78 ]
+	[ "$(cat log)" = "$reason" ]
+}
+
+@test "a listener that cannot serve STLS says so once, does not offer it, and does so when mended" {
+	broken_listener
+	for i in 1 2; do
+		run ! offers_stls
+		talk_port STLS
+		[ "${lines[1]}" = '-ERR [SYS/PERM] TLS is not available' ]
+		[ "$(grep -cF "$reason" log)" -eq 1 ]
+	done
+	[ "$(troubles)" = "$reason" ]
+	kill -s HUP "${background[-1]}"
+	logged 'reload failed, the settings are as before: TLS cannot be served'
+	run ! offers_stls
+	cp mended.key server.key
+	kill -s HUP "${background[-1]}"
+	logged 'settings and certificates are read again'
+	offers_stls
+	tls_talk '-starttls pop3' QUIT
+	[ "$status" -eq 0 ]
+	# What breaks now does not end what is offered.
+	: >server.key
+	kill -s HUP "${background[-1]}"
+	logged "cannot use the private key in tls-key = 'server.key'"
+	tls_talk '-starttls pop3' QUIT
+	[ "$status" -eq 0 ]
+}
+
+@test "a process for one connection does not list STLS if it cannot open the files, and not after it failed" {
+	mv server.key mended.key
+	talk CAPA CAPA STLS CAPA
+	run ! grep -x STLS <(tr -d '\r' <out)
+	grep -xF -- $'-ERR [SYS/PERM] TLS is not available\r' out
+	[ "$(troubles)" = "pop3-handler: cannot read tls-key = 'server.key': No such file or directory" ]
+	make_key server.key
+	talk CAPA STLS CAPA STLS CAPA
+	[ "$(grep -cxF $'STLS\r' out)" -eq 1 ]
+	[ "$(grep -cxF -- $'-ERR [SYS/PERM] TLS is not available\r' out)" -eq 2 ]
+	[ "$(troubles)" = "pop3-handler: tls-key = 'server.key' is not the key of tls-cert = 'server.pem'" ]
+}

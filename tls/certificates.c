@@ -327,12 +327,27 @@ void certificates_unload(struct tls_service *service)
 int certificates_load(struct tls *tls)
 {
 	struct tls_service *service = (struct tls_service *)tls;
-	int r = service->list ? 0 : load_all(service);
 
-	if (r == 0)
+	if (tls->load_error == 0 && !service->list)
+		tls->load_error = load_all(service);
+	if (tls->load_error == 0)
 		return service->complaints;
 	certificates_unload(service);
-	return r;
+	return tls->load_error;
+}
+
+bool certificates_are_available(struct tls *tls)
+{
+	char *const *const lists[] = { tls->settings->tls_cert, tls->settings->tls_key };
+	bool is_available = tls->load_error == 0;
+
+	if (((struct tls_service *)tls)->list)
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		for (char *const *path = lists[i]; path && *path; path++)
+			is_available = is_available && faccessat(AT_FDCWD, *path, R_OK, 0) == 0;
+	}
+	return is_available || certificates_load(tls) >= 0;
 }
 
 void certificates_forget_keys(struct tls_service *service)

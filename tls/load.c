@@ -47,7 +47,7 @@ int tls_new(const struct settings *settings, struct tls **ret)
 	tls = calloc(1, functions->size);
 	if (!tls)
 		return -ENOMEM;
-	*tls = (struct tls){ functions, settings, NULL, log_error };
+	*tls = (struct tls){ functions, settings, .complain = log_error };
 	tls->ticket_directory =
 		path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
 	if (!tls->ticket_directory)
