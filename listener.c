@@ -8,18 +8,21 @@
 #include "listener/sockets.h"
 #include "log.h"
 #include "settings.h"
+#include "tls.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <xxhash.h>
 
+#define TICKET_KEY_LIFETIME_MS 86400000
 #define IDLE_MS 5000	     /* without a session; inetd starts us again with the next client */
 #define HOLD_MS 500	     /* after fork or accept has failed for lack of resources */
 #define LOOK_MS 1000	     /* between two looks at what sessions do, if one must end soon */
@@ -94,6 +97,8 @@ struct listener {
 	int64_t held_until_ms, idle_since_ms, stop_end_ms; /* monotonic */
 	int64_t next_watch_ms, watch_every_ms;		   /* NEVER: no watchdog */
 	int64_t next_look_ms;				   /* NEVER: nothing to look at */
+	int64_t next_ticket_key_ms;
+	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
 	uint64_t told; /* to systemd, as tell_sessions() has it */
 };
 
@@ -126,6 +131,18 @@ static int make_tables(struct listener *listener)
 	return madvise(memory, sizeof(struct client_tables), MADV_DONTFORK) < 0 ? -errno : 0;
 }
 
+/* A key that cannot be changed stays. */
+static int change_ticket_key(struct listener *listener)
+{
+	listener->next_ticket_key_ms = util_now_ms() + TICKET_KEY_LIFETIME_MS;
+	return getrandom(listener->ticket_key, TLS_TICKET_KEY_OCTETS, 0) < 0 ? -errno : 0;
+}
+
+unsigned char *listener_ticket_key(struct listener *listener)
+{
+	return listener->ticket_key;
+}
+
 static int start(struct listener *listener, const struct listener_sockets *sockets)
 {
 	uint64_t watchdog_us = libsystemd_watchdog_us();
@@ -136,6 +153,8 @@ static int start(struct listener *listener, const struct listener_sockets *socke
 	r = make_tables(listener);
 	if (r == 0)
 		r = scoreboard_new(&listener->scoreboard);
+	if (r == 0)
+		r = change_ticket_key(listener);
 	if (r == 0)
 		r = catch_signals(listener);
 	if (r == 0)
@@ -661,6 +680,8 @@ static void do_what_is_due(struct listener *listener)
 	}
 	if (now >= listener->next_look_ms)
 		look(listener);
+	if (now >= listener->next_ticket_key_ms)
+		(void)change_ticket_key(listener);
 }
 
 /* The timeout for poll(2). */
@@ -669,6 +690,7 @@ static int wait_ms(const struct listener *listener)
 	const int64_t times[] = {
 		listener->next_watch_ms,
 		listener->next_look_ms,
+		listener->next_ticket_key_ms,
 		next_end_ms(listener),
 		is_held(listener) ? listener->held_until_ms : NEVER,
 	};

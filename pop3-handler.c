@@ -104,12 +104,16 @@ static int check_all_writers(const struct service *service)
 	return status;
 }
 
-/* As the service user. */
+static int make_tls(struct service *service)
+{
+	return tls_new(service->settings,
+		       service->listener ? listener_ticket_key(service->listener) : NULL,
+		       &service->tls);
+}
+
 static int make_sandbox(struct service *service)
 {
 	(void)check_all_writers(service);
-	if (service->tls)
-		tls_make_ticket_directory(service->tls);
 	return sandbox_prepare(service->settings, service->tls, &service->sandbox);
 }
 
@@ -140,7 +144,7 @@ static void reload(struct service *service)
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
 
 	if (r == 0)
-		r = tls_new(fresh.settings, &fresh.tls);
+		r = make_tls(&fresh);
 	if (r == 0)
 		r = make_sandbox(&fresh);
 	if (r == 0)
@@ -204,7 +208,9 @@ static int serve(struct service *service)
 	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
 	r = listener_open(service->settings, passed, &service->listener);
 	if (r == 0)
-		r = tls_new(service->settings, &service->tls);
+		r = make_tls(service);
+	if (r == 0 && service->tls)
+		tls_make_ticket_directory(service->tls);
 	if (r == 0)
 		r = sandbox_become_user(service->settings->user);
 	if (r == 0)

@@ -153,16 +153,16 @@ static int set_up_gnutls(struct tls_stream *stream)
 /* Without a key that other processes have too, a ticket would be of no use. */
 static int make_session(struct tls_stream *stream)
 {
-	unsigned char key[TICKET_KEY_OCTETS];
-	const gnutls_datum_t datum = { .data = key, .size = sizeof(key) };
-	int key_error = ticket_key_find(stream->service->tls.ticket_directory, key);
+	const struct tls *tls = &stream->service->tls;
+	unsigned char key[TLS_TICKET_KEY_OCTETS];
+	const gnutls_datum_t datum = { tls->ticket_key ? tls->ticket_key : key, sizeof(key) };
+	int key_error = tls->ticket_key ? 0 : ticket_key_find(tls->ticket_directory, key);
 	unsigned tickets = key_error < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
-	if (key_error < 0 && key_error != -ENOENT && key_error != -EAGAIN)
-		stream->service->tls.complain(
-			"no TLS session tickets, their key cannot be shared: %s",
-			strerror(-key_error));
+	if (key_error < 0 && key_error != -EAGAIN)
+		tls->complain("no TLS session tickets, their key cannot be shared in '%s': %s",
+			      tls->ticket_directory, strerror(-key_error));
 	if (r >= 0 && key_error == 0)
 		r = gnutls_session_ticket_enable_server(stream->gnutls, &datum);
 	if (r >= 0)
@@ -314,6 +314,8 @@ static int end_handshake(struct tls_stream *stream)
 	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 	gnutls_credentials_clear(stream->gnutls);
 	certificates_forget_keys(stream->service);
+	if (stream->service->tls.ticket_key)
+		explicit_bzero(stream->service->tls.ticket_key, TLS_TICKET_KEY_OCTETS);
 	stream->service = NULL;
 	return r;
 }

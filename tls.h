@@ -8,11 +8,14 @@
 
 struct settings;
 
+#define TLS_TICKET_KEY_OCTETS 64
+
 /* What a service serves TLS with. */
 struct tls {
 	const struct tls_functions *functions;
 	const struct settings *settings; /* borrowed */
-	char *ticket_directory;		 /* for the key of session tickets */
+	unsigned char *ticket_key;	 /* for session tickets; borrowed. NULL: in a file */
+	char *ticket_directory;		 /* of that file */
 	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
 	/* log_error(), which the module cannot call itself. */
 	void (*complain)(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -40,8 +43,8 @@ struct tls_functions {
 	const char *(*system_file)(void);
 
 	/* Loads `tls` if need be and makes a stream over `below`. Both are borrowed, `tls` until
-	 * the handshake is over: a successful one wipes its private keys, so it is the only one in
-	 * this process. Returns 0, -EBADMSG or -ENOMEM. The stream fails as `below` does, and with:
+	 * the handshake is over: a successful one wipes its keys, so it is the only one in this
+	 * process. Returns 0, -EBADMSG or -ENOMEM. The stream fails as `below` does, and with:
 	 *   -ECONNRESET  it ended without close_notify, which anyone on the way could have done
 	 *   -EPROTO      the client broke the protocol, refused something, or renegotiated
 	 *   -ENOMEM */
@@ -49,9 +52,11 @@ struct tls_functions {
 };
 
 /* Loads the module if TLS is on (else *ret is NULL), and reads nothing else yet. Borrows the
- * settings; the caller frees the result with its `free`. Returns 0, -ENOMEM, or -ELIBACC if the
- * module cannot be loaded, which it logs. */
-int tls_new(const struct settings *settings, struct tls **ret);
+ * settings, and the key (TLS_TICKET_KEY_OCTETS) by which all sessions of a listener can resume what
+ * another began; NULL: a file has it. The caller frees the result with its `free`. Returns 0,
+ * -ENOMEM, or -ELIBACC if the module cannot be loaded, which it logs. */
+int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret);
 
-/* Makes the directory for tickets if none was given and none is there. The sandbox forbids it. */
+/* Makes the directory for that file, for the user of the settings, if none was given and none is
+ * there. For root, before it becomes that user. */
 void tls_make_ticket_directory(const struct tls *tls);

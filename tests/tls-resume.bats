@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# TLS sessions that go on in another process, and the key of their tickets.
+# TLS sessions that go on in another process, and the key of their tickets: a listener's, and the file.
 
 load helpers
 
@@ -118,7 +118,7 @@ openssl_client() {
 		openssl_client -sess_out session
 		run grep -c 'TLS session ticket:' out
 		[ "$output" = 0 ]
-		logged "pop3-handler: no TLS session tickets, their key cannot be shared: $1"
+		logged "pop3-handler: no TLS session tickets, their key cannot be shared in '$PWD/run': $1"
 		: >log
 	}
 	umask 077
@@ -150,30 +150,90 @@ openssl_client() {
 	refused 'Operation not permitted'
 }
 
-@test "without a runtime directory there are no tickets, and no line in the log" {
-	needs_root
-	RUNTIME_DIRECTORY=$PWD/none serve_port --tls=implicit
-	openssl_client
-	run ! grep -F 'TLS session ticket:' out
-	[ -z "$(troubles)" ]
-	# As root the default one is made; here in a /run of its own.
+# resumes: a second session resumes what a first one began.
+resumes() {
+	openssl_client "$@" -sess_out session
+	[ "$resumed" = New ]
+	openssl_client "$@" -sess_in session
+	[ "$resumed" = Reused ]
+}
+
+@test "without a directory that can be used there are no tickets, and a line says why" {
+	for directory in "$PWD/none" "$PWD/log"; do
+		: >log
+		RUNTIME_DIRECTORY=$directory serve_port --tls=implicit
+		openssl_client
+		run ! grep -F 'TLS session ticket:' out
+		[ "$directory" = "$PWD/none" ] && why='No such file or directory' || why='Not a directory'
+		logged "pop3-handler: no TLS session tickets, their key cannot be shared in '$directory': $why"
+		[ "$(troubles | wc -l)" -eq 1 ]
+	done
+}
+
+@test "root makes the directory for the user that it becomes, and keeps what is there" {
+	chmod 644 server.key # for both users
+	# Here in a /run of its own.
 	cat >scenario <<-'END'
 		mount -t tmpfs tmpfs /run
 		unset RUNTIME_DIRECTORY
 		/usr/bin/python3 - "$@" <<-'PYTHON'
-			import socket, ssl, subprocess, sys
-			ours, theirs = socket.socketpair()
-			handler = subprocess.Popen(sys.argv[1:], stdin=theirs, stdout=theirs)
-			tls = ssl.create_default_context(cafile='ca.pem').wrap_socket(ours, server_hostname='localhost')
-			tls.sendall(b'QUIT\r\n')
-			tls.recv(100), tls.recv(100)
-			assert handler.wait(20) == 0
+			import os, socket, ssl, subprocess, sys
+			context, session = ssl.create_default_context(cafile='ca.pem'), None
+			context.maximum_version = ssl.TLSVersion.TLSv1_2
+			def client(user):
+			    ours, theirs = socket.socketpair()
+			    handler = subprocess.Popen([*sys.argv[1:], '--user=' + user], stdin=theirs, stdout=theirs)
+			    theirs.close()
+			    tls = context.wrap_socket(ours, server_hostname='localhost', session=session)
+			    tls.sendall(b'QUIT\r\n')
+			    tls.recv(100), tls.recv(100)
+			    assert handler.wait(20) == 0
+			    return tls
+			session = client('nobody').session
+			assert client('nobody').session_reused
+			os.system('stat -c "%a %U" /run/pop3-handler /run/pop3-handler/ticket-key')
+			assert not client('root').session_reused
+			os.system('stat -c "%a %U" /run/pop3-handler')
 		PYTHON
-		stat -c '%a %U' /run/pop3-handler /run/pop3-handler/ticket-key
 	END
-	unshare --mount bash -e scenario "$HANDLER" "${options[@]}" --tls=implicit >modes 2>log
-	[ -z "$(troubles)" ]
-	[ "$(cat modes)" = $'700 root\n600 root' ]
+	as_nobody true
+	unshare --mount bash -e scenario ./handler "${options[@]}" --tls=implicit >modes 2>log
+	[ "$(cat modes)" = $'700 nobody\n600 nobody\n700 nobody' ]
+	grep -xF "pop3-handler: no TLS session tickets, their key cannot be shared in '/run/pop3-handler': Operation not permitted" log
+}
+
+@test "a listener has the key in memory, whatever directory there is, and it survives a reload" {
+	for directory in "$PWD/run" "$PWD/none"; do
+		RUNTIME_DIRECTORY=$directory listen_port --tls=implicit
+		for version in -tls1_2 -tls1_3; do
+			resumes $version
+		done
+		kill -s HUP "${background[-1]}"
+		logged 'settings and certificates are read again'
+		openssl_client -tls1_3 -sess_in session
+		[ "$resumed" = Reused ]
+		[ -z "$(ls run)" ]
+		[ "$(troubles)" = 'pop3-handler: settings and certificates are read again' ]
+		: >log
+	done
+}
+
+@test "a listener changes the key once a day" {
+	[ "$SANITIZED" = none ] || skip 'faketime cannot be loaded into a sanitized program'
+	echo +0 >clock
+	wrapper=(env "LD_PRELOAD=$(faketime -f +0 printenv LD_PRELOAD)" FAKETIME_NO_CACHE=1
+		"FAKETIME_TIMESTAMP_FILE=$PWD/clock")
+	listen_port --tls=implicit --sandbox=off
+	resumes
+	echo '+80000' >clock
+	resumes
+	echo '+86000' >clock
+	openssl_client -sess_in session
+	[ "$resumed" = Reused ]
+	echo '+86500' >clock
+	openssl_client -sess_in session
+	[ "$resumed" = New ]
+	resumes
 }
 
 @test "the ticket key is in the first of several runtime directories" {

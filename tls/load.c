@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <pwd.h>
 
 #define MODULE "/pop3-handler-tls.so"
 
@@ -26,7 +27,7 @@ static void *load_module(void)
 	return dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
 
-int tls_new(const struct settings *settings, struct tls **ret)
+int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret)
 {
 	/* Loaded once: at a reload there may be a module of another version. */
 	static const struct tls_functions *functions;
@@ -47,10 +48,11 @@ int tls_new(const struct settings *settings, struct tls **ret)
 	tls = calloc(1, functions->size);
 	if (!tls)
 		return -ENOMEM;
-	*tls = (struct tls){ functions, settings, .complain = log_error };
-	tls->ticket_directory =
-		path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
-	if (!tls->ticket_directory)
+	*tls = (struct tls){ functions, settings, ticket_key, .complain = log_error };
+	if (!ticket_key)
+		tls->ticket_directory =
+			path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
+	if (!ticket_key && !tls->ticket_directory)
 		return -ENOMEM;
 	*ret = take_ptr(tls);
 	return 0;
@@ -58,6 +60,13 @@ int tls_new(const struct settings *settings, struct tls **ret)
 
 void tls_make_ticket_directory(const struct tls *tls)
 {
-	if (!getenv("RUNTIME_DIRECTORY"))
-		(void)mkdir(tls->ticket_directory, 0700); /* if it is not there, and we may */
+	const char *path = getenv("RUNTIME_DIRECTORY") ? NULL : tls->ticket_directory;
+	const char *user = tls->settings->user;
+	const struct passwd *entry;
+
+	if (!path || !user || access(path, F_OK) == 0)
+		return;
+	entry = getpwnam(user);
+	if (entry && mkdir(path, 0700) == 0 && lchown(path, entry->pw_uid, entry->pw_gid) < 0)
+		(void)rmdir(path);
 }

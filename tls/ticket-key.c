@@ -16,7 +16,7 @@
 /* The seal tells a key that is just being written from a whole one. */
 struct key_file {
 	int64_t made_s; /* since the epoch */
-	unsigned char key[TICKET_KEY_OCTETS];
+	unsigned char key[TLS_TICKET_KEY_OCTETS];
 	unsigned char seal[DIGEST_OCTETS];
 };
 
@@ -65,7 +65,7 @@ static int replace_key(int fd, struct key_file *ret_file)
 	return util_pwrite(fd, ret_file, sizeof(*ret_file), 0);
 }
 
-int ticket_key_find(const char *directory, unsigned char ret_key[TICKET_KEY_OCTETS])
+int ticket_key_find(const char *directory, unsigned char ret_key[TLS_TICKET_KEY_OCTETS])
 {
 	auto_fd int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	auto_fd int fd = -1;
