@@ -247,6 +247,8 @@ static int check_tls(const struct service *service)
 {
 	int r = service->tls ? service->tls->functions->load(service->tls) : 0;
 
+	if (r >= 0 && service->tls)
+		service->tls->functions->check_chains(service->tls);
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 

@@ -434,6 +434,7 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.size = sizeof(struct tls_service),
 	.free = free_service,
 	.load = certificates_load,
+	.check_chains = certificates_check_chains,
 	.is_available = certificates_are_available,
 	.system_file = find_system_file,
 	.new_stream = new_stream,

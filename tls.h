@@ -34,6 +34,10 @@ struct tls_functions {
 	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
 	int (*load)(struct tls *tls);
 
+	/* After `load`: names in the log the chains that lack an issuer and do not end in a root,
+	 * where the system has some. */
+	void (*check_chains)(struct tls *tls);
+
 	/* Whether TLS can be offered, as far as a look at the files tells that are not loaded: it
 	 * does not read them, unless the log must tell why not. */
 	bool (*is_available)(struct tls *tls);

@@ -41,6 +41,9 @@ struct tls_service {
 /* `load` of tls.h. */
 int certificates_load(struct tls *tls);
 
+/* `check_chains` of tls.h. */
+void certificates_check_chains(struct tls *tls);
+
 /* `is_available` of tls.h. */
 bool certificates_are_available(struct tls *tls);
 
