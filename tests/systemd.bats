@@ -324,6 +324,40 @@ entry() {
 	[ "$(cat counts)" = $'2 127.0.7.1\n2 127.0.7.2' ]
 }
 
+@test "another install or a boot touches nothing that is there, whatever owner and mode it has" {
+	inside bash -e <<-'END'
+		paths='/etc/pop3-handler /etc/pop3-handler/pop3-handler.conf /etc/pop3-handler/users /var/vmail /run/pop3-handler'
+		stat -c '%U:%G %a' $paths >/tmp/made
+		diff /tmp/made - <<-'EXPECTED'
+			root:root 755
+			root:root 644
+			root:vmail 640
+			vmail:vmail 750
+			vmail:vmail 700
+		EXPECTED
+		cp -a --parents $paths /tmp
+		chown nobody:mail $paths
+		chmod 711 $paths
+		systemd-tmpfiles --create pop3-handler.conf
+		stat -c '%U:%G %a' $paths | uniq | diff <(echo nobody:mail 711) -
+		cmp /etc/pop3-handler/users /tmp/etc/pop3-handler/users
+		for path in $paths; do
+			chown --reference="/tmp$path" "$path"
+			chmod --reference="/tmp$path" "$path"
+		done
+	END
+}
+
+@test "another install succeeds where mail and accounts are links to elsewhere" {
+	inside bash -e <<-'END'
+		mv /etc/pop3-handler/users /var/vmail /srv
+		ln -s /srv/users /etc/pop3-handler/
+		ln -s /srv/vmail /var/
+	END
+	run -0 inside meson install -C "$(dirname "$HANDLER")" --no-rebuild
+	inside sh -ec 'rm /etc/pop3-handler/users /var/vmail; mv /srv/users /etc/pop3-handler; mv /srv/vmail /var'
+}
+
 @test "the units are hardened, and without a mistake" {
 	for unit in pop3@1 pop3s@1 pop3 pop3s; do
 		run -0 inside systemd-analyze security --threshold=15 "$unit.service"
