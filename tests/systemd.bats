@@ -582,3 +582,22 @@ entry() {
 	END
 	unlisten
 }
+
+# The last one: for others nothing is there any more.
+@test "uninstalling leaves no file, no enabled socket and no open port; mail, accounts and settings stay" {
+	inside systemctl --quiet enable --now pop3.socket
+	inside systemctl --quiet enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket
+	inside curl -sS --cacert /etc/pop3-handler/tls/fullchain.pem --user alice:apple pop3s://127.0.0.1/
+	inside meson install -C "$(dirname "$HANDLER")" --no-rebuild
+	grep '^/' "$(dirname "$HANDLER")/meson-logs/install-log.txt" >installed
+	[ "$(wc -l <installed)" -ge 15 ]
+	inside "$BATS_TEST_DIRNAME/../tools/uninstall" "$(dirname "$HANDLER")"
+	inside xargs ls -d <installed 2>&1 | grep -v 'No such file' | tee left
+	[ ! -s left ]
+	inside find /etc/systemd/system /usr/local/lib/systemd /usr/local/share/pop3-handler '(' -name '*pop3*' -o -xtype l ')' >left || true
+	inside systemctl list-units --all --plain --no-legend 'pop3*' >>left
+	inside ss -Hltn 'sport = :110 or sport = :995' >>left
+	cat left
+	[ ! -s left ]
+	inside ls /etc/pop3-handler/users /etc/pop3-handler/pop3-handler.conf /var/vmail/alice
+}

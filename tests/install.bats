@@ -1,0 +1,38 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What `meson install` builds and installs, with the options of README and with other folders.
+
+load helpers
+
+setup_file() {
+	cd "$BATS_FILE_TMPDIR" || return 1
+	env -u CFLAGS -u CC meson setup --buildtype=release --prefix=/usr --libdir=lib64 build "$BATS_TEST_DIRNAME/.." >log || {
+		cat log
+		return 1
+	}
+}
+
+setup() {
+	build=$BATS_FILE_TMPDIR/build
+	cd "$BATS_TEST_TMPDIR" || return 1
+}
+
+@test "an install builds the program and its module, but no tests, fuzz targets and programs of bench" {
+	ninja -C "$build" -n -v >steps
+	grep -q ' -o pop3-handler ' steps
+	grep -q ' -o pop3-handler-tls\.so ' steps
+	run -1 grep -E ' -o (bench|fuzz|tests)/' steps
+}
+
+@test "the manuals name files where they are installed, whatever the prefix and the library directory" {
+	ninja -C "$build" pop3-handler.8 >log
+	meson introspect --installed "$build" | /usr/bin/python3 -c 'import json, sys; print(*json.load(sys.stdin).values(), sep="\n")' >files
+	cat "$build/pop3-handler.8" "$BATS_TEST_DIRNAME/../man/pop3-handler.conf.5" | grep -oE '/usr/[a-z0-9/.-]+' | sort -u >named
+	cat named
+	grep -qx '/usr/sbin/pop3-handler' named
+	grep -qx '/usr/lib64/pop3-handler/pop3-handler-tls.so' named
+	grep -qx '/usr/share/pop3-handler/listener' named
+	while read -r path; do
+		grep -qE "^$path(/|$)" files
+	done <named
+}
