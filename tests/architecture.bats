@@ -106,7 +106,7 @@ only() {
 }
 
 @test "the scripts are clean under shellcheck" {
-	shellcheck -x .ci/run tools/* tests/analyse tests/valgrind systemd/post-install tests/helpers.bash tests/boot.bash tests/*.bats
+	shellcheck -x .ci/run tools/* tests/analyse tests/valgrind systemd/{pop3-check,post-install} tests/helpers.bash tests/boot.bash tests/*.bats
 }
 
 @test "the manuals are clean, and pop3-handler.conf(5) has every setting" {
@@ -124,7 +124,7 @@ only() {
 }
 
 @test "every file of source says its licence" {
-	for file in $(sources) man/* meson.build meson_options.txt bench/*.{build,c,py} bench/{compare,run,sandbox,sleepers} fuzz/*.* tests/* tools/* .ci/run systemd/*.* systemd/post-install examples/* fail2ban/*; do
+	for file in $(sources) man/* meson.build meson_options.txt bench/*.{build,c,py} bench/{compare,run,sandbox,sleepers} fuzz/*.* tests/* tools/* .ci/run systemd/* examples/* fail2ban/*; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ISC' || {
 			echo "$file"
 			return 1

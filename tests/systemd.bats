@@ -358,6 +358,33 @@ entry() {
 	inside sh -ec 'rm /etc/pop3-handler/users /var/vmail; mv /srv/users /etc/pop3-handler; mv /srv/vmail /var'
 }
 
+@test "pop3-check sees the site as the service does: its credentials, its user, its sandbox, its drop-ins" {
+	for form in connection listener; do
+		serve "$form"
+		unit=pop3s$([ "$form" = listener ] || echo @).service
+		run -0 inside pop3-check
+		[ -z "$output" ]
+		run -0 inside pop3-check pop3
+		[ -z "$output" ]
+		inside bash -c 'cd /etc/letsencrypt/live/machine; cp privkey.pem /tmp; openssl genrsa -out privkey.pem 2>/dev/null'
+		run -78 inside pop3-check
+		echo "$output"
+		[[ $output == *tls-key* ]]
+		inside cp /tmp/privkey.pem /etc/letsencrypt/live/machine
+		drop_in "$unit" '[Service]' User=nobody
+		run -78 inside pop3-check
+		echo "$output"
+		[[ $output == */etc/pop3-handler/users* ]]
+		drop_in "$unit" '[Service]' ExecStart= "ExecStart=/usr/local/sbin/pop3-handler \\" '--users=/nowhere'
+		run -78 inside pop3-check
+		echo "$output"
+		[[ $output == */nowhere* ]]
+		no_drop_ins
+		unlisten
+	done
+	[ "$(inside stat -c %U /run/pop3-handler)" = vmail ]
+}
+
 @test "the units are hardened, and without a mistake" {
 	for unit in pop3@1 pop3s@1 pop3 pop3s; do
 		run -0 inside systemd-analyze security --threshold=15 "$unit.service"
