@@ -45,7 +45,7 @@ forbidden_includes() {
 
 @test "README has the front modules in the order of the architecture" {
 	# shellcheck disable=SC2016
-	modules=$(sed -nE 's/^\| `([a-z0-9-]+)\.c` \|.*/\1/p' README.md)
+	modules=$(sed -nE 's/^\| `([a-z0-9-]+)\.c`(, `\1\/`)? \|.*/\1/p' README.md)
 	[ "$(tr '\n' ' ' <<<"$modules")" = "$order " ]
 }
 

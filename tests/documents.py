@@ -6,18 +6,22 @@ Prints the parts of Markdown documents and of manuals (mdoc, in a directory name
 kind, each once:
   command  commands to type, in code blocks and quoted in the text
   unknown  lines of code blocks that no rule recognises, with file and line
-  inetd, xinetd, script, setting, session, log, output, other  the other contents of code blocks"""
+  exim, inetd, smtpd, xinetd, script, setting, session, log, output, other
+           the other contents of code blocks"""
 import re, sys
 
 # The words that a command begins with, after variables if there are any. Another word makes a line of a
 # code block unknown until it is added here. Between backticks it makes no command, nor does a word of
 # these alone, unless it is a path.
-WORDS = ['apt-get', 'bats', 'certbot', 'cp', 'curl', 'echo', 'git', 'journalctl', 'ln', 'meson', 'pop3-handler',
-         'printf', 'sudo', 'systemctl', 'systemd-analyze', 'tcpserver', r'(\.ci|bench|tests|tools)/[\w-]+(\.py)?']
+WORDS = ['apt-get', 'bats', 'certbot', 'cp', 'curl', 'echo', 'git', 'journalctl', 'ln', 'meson', 'pop3-check',
+         'pop3-handler', 'postconf', 'printf', 'sed', 'sudo', 'systemctl', 'systemd-analyze', 'tcpserver',
+         r'(\.ci|bench|tests|tools)/[\w-]+(\.py)?']
 COMMAND = re.compile(rf'([A-Z_]+=\S+ )*({"|".join(WORDS)})( |$)')
-# Code blocks of one kind, by their first lines; below, single lines.
+# Paragraphs of one kind, by their first lines; below, single lines.
 BLOCKS = {
+    'exim': re.compile(r'mailboxes:$'),
     'script': re.compile(r'#!/bin/sh$'),
+    'smtpd': re.compile(r'table mailboxes '),
     'xinetd': re.compile(r'service \w+$'),
 }
 LINES = {
@@ -40,14 +44,15 @@ def fold(text):
 
 def in_block(lines, where):
     """Yields the kind and text of each part. `where` gives the file and line for a line's index."""
-    for kind, first in BLOCKS.items():
-        if first.match(lines[0]):
-            yield kind, '\n'.join(lines)
-            return
     has_prompts = any(line.startswith('$ ') for line in lines)
     number = 0
     while number < len(lines):
         line, begin = lines[number], number
+        kind = next((kind for kind, first in BLOCKS.items() if first.match(line)), None)
+        if kind:
+            number = lines.index('', begin) if '' in lines[begin:] else len(lines)
+            yield kind, '\n'.join(lines[begin:number])
+            continue
         number += 1
         if has_prompts and not line.startswith('$ '):
             yield 'output', line

@@ -13,10 +13,14 @@ load boot
 table() {
 	cat <<-'END'
 		# Try it
+		git clone REPOSITORY pop3-handler && cd pop3-handler
+		    git clone --quiet /root/origin /root/pop3-handler
 		tools/demo
 		tools/demo --serve
 
 		# Install
+		apt-get install certbot curl openssl
+		    not run: it needs the Internet
 		tools/packages build
 		meson setup build --buildtype=release
 		meson install -C build
@@ -29,16 +33,26 @@ table() {
 		systemctl enable --now pop3s.socket
 		curl --user alice@example.org pop3s://mail.example.org/
 		systemctl enable --now pop3.socket
+		pop3-check
+		systemctl disable --now dovecot.socket dovecot
+		tools/uninstall build
 		systemctl edit pop3@.service
 		    SYSTEMD_EDITOR=/root/editor script -qec 'systemctl edit pop3@.service' /dev/null
 		systemd-analyze security
-		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --check-config
+
+		# Deliver
+		sed -nE 's|^([^#:@ /]+)@([^: /]+):.*|\1@\2 \2/\1/|p' /etc/pop3-handler/users >/etc/mailboxes
+		postconf mydestination='$myhostname, localhost' virtual_mailbox_domains=example.org virtual_mailbox_base=/var/vmail virtual_mailbox_maps=texthash:/etc/mailboxes virtual_uid_maps=static:$(id -u vmail) virtual_gid_maps=static:$(id -g vmail)
+		systemctl restart postfix
+		sed -nE 's|^([^#:@ /]+@[^: /]+):.*|\1 vmail|p' /etc/pop3-handler/users >/etc/mailboxes
+		systemctl restart opensmtpd
 
 		# pop3-handler(8)
 		systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket
 		systemctl disable --now pop3s.socket pop3s.service
 		systemctl reload pop3s.service
 		systemctl try-restart pop3.service pop3s.service
+		pop3-check pop3
 		systemctl stop
 		    systemctl stop pop3s.socket pop3s.service
 		systemctl status
@@ -141,7 +155,7 @@ setup_file() {
 	} </dev/null >/dev/null 2>&1 3>&- &
 	echo $! >meanwhile.pid
 	boot
-	inside sh -c 'mkdir /root/pop3-handler && cd /root/pop3-handler && tar -x' <fresh.tar
+	inside sh -c 'mkdir /root/pop3-handler /root/origin && cd /root/origin && tar -x' <fresh.tar
 	inside bash -e <<-'END'
 		echo '127.0.0.1 machine mail.example.org' >>/etc/hosts
 		mkdir -p -m 700 /etc/letsencrypt/live /etc/letsencrypt/live/mail.example.org
@@ -304,24 +318,24 @@ needs_clone() {
 
 @test "install: the commands give mail on port 995 and 110" {
 	needs_clone
+	try machine 'git clone REPOSITORY pop3-handler && cd pop3-handler'
 	try machine 'tools/packages build'
 	try machine 'meson setup build --buildtype=release'
 	try machine 'meson install -C build'
+	inside install -D -m 600 /etc/letsencrypt/live/mail.example.org/fullchain.pem /etc/dovecot/private/dovecot.pem
+	inside cp /etc/letsencrypt/live/mail.example.org/privkey.pem /etc/dovecot/private/dovecot.key
+	inside systemctl start dovecot
+	[ -n "$(inside ss -Hltn 'sport = :995')" ]
+	try machine 'systemctl disable --now dovecot.socket dovecot'
+	[ -z "$(inside ss -Hltn 'sport = :110 or sport = :995')" ]
 	try machine 'ln -s /etc/letsencrypt/live/mail.example.org /etc/pop3-handler/tls'
 	# shellcheck disable=SC2016
 	input=$'secret\nsecret' try machine 'echo "alice@example.org:$(openssl passwd -6)" >>/etc/pop3-handler/users'
 	try machine 'systemctl enable --now pop3s.socket'
-	inside bash -e <<-'END'
-		cd /var/vmail
-		mkdir -p example.org/alice/new example.org/alice/cur
-		printf 'Subject: one\n\nHello\n' >example.org/alice/new/1.M1P1.h
-		printf 'Subject: three\n\nHello, hello\n' >example.org/alice/new/2.M1P1.h
-		chown -R vmail: .
-	END
-	input=secret try machine 'curl --user alice@example.org pop3s://mail.example.org/' '^1 23' '^2 32'
+	input=secret try machine 'curl --user alice@example.org pop3s://mail.example.org/'
+	try machine pop3-check
 	try machine 'systemctl enable --now pop3.socket'
-	lists_mail pop3
-	try machine 'pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --check-config'
+	try machine 'pop3-check pop3'
 	inside tee /root/editor <<-'END'
 		#!/bin/bash
 		printf '[Service]\nReadWritePaths=/srv\n' >"${@: -1}"
@@ -329,6 +343,93 @@ needs_clone() {
 	inside chmod +x /root/editor
 	try machine 'systemctl edit pop3@.service'
 	inside systemctl show -P ReadWritePaths pop3@x.service | grep -w /srv
+}
+
+# mta PACKAGE...: installs an MTA in the machine, in the place of the last one.
+mta() {
+	needs_clone
+	uses_machine=yes
+	[ -n "$(find /var/cache/pop3-handler -name "$1_*.deb" 2>/dev/null)" ] ||
+		skip "there is no package $1: run tools/packages check"
+	# shellcheck disable=SC2016
+	inside bash -ec '
+		systemctl stop postfix opensmtpd exim4 2>/dev/null || true
+		export DEBIAN_FRONTEND=noninteractive
+		dpkg --purge --no-triggers --force-unsafe-io --force-depends exim4-config exim4-base $(
+			dpkg-query -W -f "\${Package} \${Provides}\n" | sed -n "s/ .*mail-transport-agent.*//p")
+		rm -f /etc/mailboxes
+		cd /var/cache/pop3-handler
+		dpkg --install --no-triggers --force-unsafe-io ${@/%/_*.deb}
+		systemctl daemon-reload
+	' mta "$@" 2>&1
+}
+
+# delivers NAME ADDRESS: mail to alice, by sendmail and by SMTP to this form of the address, gets into
+# the mailbox, from which a client fetches it.
+delivers() {
+	local end=$((SECONDS + 40))
+	# shellcheck disable=SC2016
+	inside sh -c 'until [ -n "$(ss -Hltn "sport = :25")" ]; do sleep 0.1; done'
+	printf 'Subject: sendmail of %s\n\nHello\n' "$1" | inside sendmail alice@example.org
+	printf 'Subject: SMTP to %s\n\nHello\n' "$1" |
+		inside curl -sS --mail-from carol@example.net --mail-rcpt "$2" --upload-file - smtp://127.0.0.1
+	for text in "sendmail of $1" "SMTP to $1"; do
+		until fetch_all >fetched && grep -qF "Subject: $text" fetched; do
+			[ "$SECONDS" -lt "$end" ]
+			sleep 0.1
+		done
+	done
+}
+
+# fetch_all: alice's mail, by POP3 in TLS.
+fetch_all() {
+	local count curl=(curl -sS --cacert /etc/letsencrypt/live/mail.example.org/fullchain.pem --user alice@example.org:secret)
+	count=$(inside "${curl[@]}" pop3s://mail.example.org/ | wc -l)
+	inside "${curl[@]}" "pop3s://mail.example.org/[1-$count]"
+}
+
+# refuses ADDRESS: by SMTP, nothing is taken for this address.
+refuses() {
+	run -55 inside curl -sS --mail-from carol@example.net --mail-rcpt "$1" --upload-file /etc/hostname smtp://127.0.0.1
+}
+
+# try_those PATTERN: tries the commands of the documents that match, in the machine, in their order.
+try_those() {
+	local command
+	while IFS= read -r command <&4; do
+		try machine "$command"
+	done 4< <(documents command | grep -E "$1")
+}
+
+@test "deliver: Postfix, into a mailbox that it makes" {
+	mta postfix
+	run -1 inside test -e /var/vmail/example.org
+	try_those '/\\1/\|p|^postconf |restart postfix'
+	delivers Postfix Alice+x@example.org
+	refuses mallory@example.org
+}
+
+@test "deliver: OpenSMTPD" {
+	mta opensmtpd
+	inside cat /etc/smtpd.conf >before
+	documents smtpd | cat - before | inside tee /etc/smtpd.conf
+	try_those '\\1 vmail\|p|restart opensmtpd'
+	delivers OpenSMTPD Alice+x@example.org
+	refuses mallory@example.org
+}
+
+@test "deliver: Exim" {
+	mta exim4-config exim4-base exim4-daemon-light
+	try_those '/\\1/\|p'
+	documents exim | awk '/^mailboxes:/ { part++ } { print >"exim." part }'
+	inside tee /etc/exim4/conf.d/router/150_mailboxes <exim.1
+	inside tee /etc/exim4/conf.d/transport/30_mailboxes <exim.2
+	inside sed -i "s/^dc_use_split_config=.*/dc_use_split_config='true'/; s/^dc_other_hostnames=.*/dc_other_hostnames='example.org'/" \
+		/etc/exim4/update-exim4.conf.conf
+	inside systemctl restart exim4
+	delivers Exim Alice@example.org
+	run -0 inside exim -bt alice@example.org
+	run -2 inside exim -bt mallory@example.org
 }
 
 # lists_mail SCHEME: a client gets the list of alice's mail, with TLS.
@@ -340,6 +441,13 @@ lists_mail() {
 
 @test "start it: from a unit for each connection to one listener, and back" {
 	needs_clone
+	inside bash -e <<-'END'
+		cd /var/vmail
+		mkdir -p example.org/alice/new example.org/alice/cur
+		printf 'Subject: one\n\nHello\n' >example.org/alice/new/1.M1P1.h
+		printf 'Subject: three\n\nHello, hello\n' >example.org/alice/new/2.M1P1.h
+		chown -R vmail: .
+	END
 	try machine 'systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket'
 	lists_mail pop3s
 	try machine 'systemctl reload pop3s.service'
@@ -403,6 +511,13 @@ start() {
 	lists_mail pop3
 	inside systemctl stop starter.service
 	echo "$tcpserver" >>"$BATS_FILE_TMPDIR/tried"
+}
+
+@test "uninstall: the program goes, mail and accounts stay" {
+	needs_clone
+	try machine 'tools/uninstall build'
+	run -1 inside test -e /usr/local/sbin/pop3-handler
+	inside ls /etc/pop3-handler/users /var/vmail/example.org/alice
 }
 
 @test "develop: build and test" {
