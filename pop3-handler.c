@@ -256,7 +256,7 @@ static int check_tls(const struct service *service)
 static int check(struct service *service)
 {
 	const struct settings *settings = service->settings;
-	int r = tls_new(settings, &service->tls);
+	int r = make_tls(service);
 	int files, tls;
 
 	if (r < 0)
