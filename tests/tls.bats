@@ -483,6 +483,7 @@ stls_fails() {
 
 @test "a session with unusable TLS files logs why: it ends on port 995, and refuses STLS on port 110" {
 	umask 077
+	make_maildir alice
 	each_mistake implicit_fails
 	each_mistake stls_fails
 }
