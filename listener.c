@@ -140,7 +140,7 @@ static int change_ticket_key(struct listener *listener)
 
 unsigned char *listener_ticket_key(struct listener *listener)
 {
-	return listener->ticket_key;
+	return listener ? listener->ticket_key : NULL;
 }
 
 static int start(struct listener *listener, const struct listener_sockets *sockets)

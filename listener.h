@@ -39,7 +39,7 @@ bool listener_is_wanted(const struct settings *settings, int passed);
  *   -ENOMEM   or what the system says */
 int listener_open(const struct settings *settings, int passed, struct listener **ret);
 
-/* The key of TLS session tickets, borrowed. It changes once a day; each session has a copy. */
+/* The key of TLS session tickets, borrowed. It changes once a day. NULL for NULL. */
 unsigned char *listener_ticket_key(struct listener *listener);
 
 /* Listens until there is an event. After LISTENER_SESSION the process may only free the listener,

@@ -34,8 +34,7 @@ typedef int response_handler(struct session *session, const char *response, size
 static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
-	       !transport_is_encrypted(session->transport) &&
-	       session->tls->functions->is_available(session->tls);
+	       !transport_is_encrypted(session->transport) && tls_is_available(session->tls);
 }
 
 /* These tell why a client must not log in so; NULL: it may. */

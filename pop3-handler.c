@@ -104,13 +104,6 @@ static int check_all_writers(const struct service *service)
 	return status;
 }
 
-static int make_tls(struct service *service)
-{
-	return tls_new(service->settings,
-		       service->listener ? listener_ticket_key(service->listener) : NULL,
-		       &service->tls);
-}
-
 static int make_sandbox(struct service *service)
 {
 	(void)check_all_writers(service);
@@ -144,7 +137,7 @@ static void reload(struct service *service)
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
 
 	if (r == 0)
-		r = make_tls(&fresh);
+		r = tls_new(fresh.settings, listener_ticket_key(fresh.listener), &fresh.tls);
 	if (r == 0)
 		r = make_sandbox(&fresh);
 	if (r == 0)
@@ -208,9 +201,8 @@ static int serve(struct service *service)
 	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
 	r = listener_open(service->settings, passed, &service->listener);
 	if (r == 0)
-		r = make_tls(service);
-	if (r == 0 && service->tls)
-		tls_make_ticket_directory(service->tls);
+		r = tls_new(service->settings, listener_ticket_key(service->listener),
+			    &service->tls);
 	if (r == 0)
 		r = sandbox_become_user(service->settings->user);
 	if (r == 0)
@@ -245,10 +237,12 @@ static int check_users(const char *users)
 /* A mistake counts here, even one that a session could live with. */
 static int check_tls(const struct service *service)
 {
-	int r = service->tls ? service->tls->functions->load(service->tls) : 0;
+	int r = 0;
 
-	if (r >= 0 && service->tls)
-		service->tls->functions->check_chains(service->tls);
+	if (service->tls) {
+		service->tls->is_check = true;
+		r = service->tls->functions->load(service->tls);
+	}
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
@@ -256,7 +250,7 @@ static int check_tls(const struct service *service)
 static int check(struct service *service)
 {
 	const struct settings *settings = service->settings;
-	int r = make_tls(service);
+	int r = tls_new(settings, NULL, &service->tls);
 	int files, tls;
 
 	if (r < 0)

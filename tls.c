@@ -314,8 +314,6 @@ static int end_handshake(struct tls_stream *stream)
 	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 	gnutls_credentials_clear(stream->gnutls);
 	certificates_forget_keys(stream->service);
-	if (stream->service->tls.ticket_key)
-		explicit_bzero(stream->service->tls.ticket_key, TLS_TICKET_KEY_OCTETS);
 	stream->service = NULL;
 	return r;
 }
@@ -434,8 +432,6 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.size = sizeof(struct tls_service),
 	.free = free_service,
 	.load = certificates_load,
-	.check_chains = certificates_check_chains,
-	.is_available = certificates_are_available,
 	.system_file = find_system_file,
 	.new_stream = new_stream,
 };

@@ -14,9 +14,10 @@ struct settings;
 struct tls {
 	const struct tls_functions *functions;
 	const struct settings *settings; /* borrowed */
-	unsigned char *ticket_key;	 /* for session tickets; borrowed. NULL: in a file */
+	unsigned char *ticket_key;	 /* of a listener; NULL: it is in a file */
 	char *ticket_directory;		 /* of that file */
 	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
+	bool is_check;			 /* `load` also warns of chains that lack an issuer */
 	/* log_error(), which the module cannot call itself. */
 	void (*complain)(const char *format, ...) __attribute__((format(printf, 1, 2)));
 };
@@ -34,14 +35,6 @@ struct tls_functions {
 	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
 	int (*load)(struct tls *tls);
 
-	/* After `load`: names in the log the chains that lack an issuer and do not end in a root,
-	 * where the system has some. */
-	void (*check_chains)(struct tls *tls);
-
-	/* Whether TLS can be offered, as far as a look at the files tells that are not loaded: it
-	 * does not read them, unless the log must tell why not. */
-	bool (*is_available)(struct tls *tls);
-
 	/* The file that says what @SYSTEM is, which `load` reads if it is there. Borrowed; NULL:
 	 * the library has none. */
 	const char *(*system_file)(void);
@@ -56,11 +49,10 @@ struct tls_functions {
 };
 
 /* Loads the module if TLS is on (else *ret is NULL), and reads nothing else yet. Borrows the
- * settings, and the key (TLS_TICKET_KEY_OCTETS) by which all sessions of a listener can resume what
- * another began; NULL: a file has it. The caller frees the result with its `free`. Returns 0,
- * -ENOMEM, or -ELIBACC if the module cannot be loaded, which it logs. */
+ * settings, and the key of session tickets; if that is NULL, root makes the directory for it that
+ * the user of the settings needs. The caller frees the result with its `free`. Returns 0, -ENOMEM,
+ * or -ELIBACC if the module cannot be loaded, which it logs. */
 int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret);
 
-/* Makes the directory for that file, for the user of the settings, if none was given and none is
- * there. For root, before it becomes that user. */
-void tls_make_ticket_directory(const struct tls *tls);
+/* Whether `load` has not failed, and can open the files: if not, the log has the reason. */
+bool tls_is_available(struct tls *tls);

@@ -286,6 +286,42 @@ static int load_certificates(struct tls_service *service)
 	return r;
 }
 
+/* Mail programs do not fetch an issuer that is not there. The chain may be in any order. */
+static void check_chain(const struct tls_service *service, const struct certificate *certificate,
+			gnutls_x509_trust_list_t roots)
+{
+	gnutls_x509_crt_t crt = certificate->chain[0], root;
+	char name[256] = "";
+	size_t size = sizeof(name);
+
+	for (unsigned i = 0; i < certificate->length * certificate->length; i++) {
+		gnutls_x509_crt_t other = certificate->chain[i % certificate->length];
+
+		if (gnutls_x509_crt_check_issuer(crt, crt) ||
+		    gnutls_x509_trust_list_get_issuer(roots, crt, &root, 0) >= 0)
+			return;
+		if (gnutls_x509_crt_check_issuer(crt, other))
+			crt = other;
+	}
+	(void)gnutls_x509_crt_get_issuer_dn(crt, name, &size);
+	service->tls.complain("tls-cert = '%s' lacks the certificate of the issuer '%s'",
+			      certificate->cert_path, name);
+}
+
+/* Without roots it is not known what clients accept. */
+static void check_chains(const struct tls_service *service)
+{
+	gnutls_x509_trust_list_t roots;
+
+	if (gnutls_x509_trust_list_init(&roots, 0) < 0)
+		return;
+	if (gnutls_x509_trust_list_add_system_trust(roots, 0, 0) > 0) {
+		for (size_t i = 0; i < service->count; i++)
+			check_chain(service, &service->list[i], roots);
+	}
+	gnutls_x509_trust_list_deinit(roots, 1);
+}
+
 static int load_all(struct tls_service *service)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
@@ -304,6 +340,8 @@ static int load_all(struct tls_service *service)
 	}
 	for (char *const *path = service->tls.settings->tls_ocsp; path && *path && r == 0; path++)
 		load_ocsp(service, *path);
+	if (r == 0 && service->tls.is_check)
+		check_chains(service);
 	return r;
 }
 
@@ -336,66 +374,10 @@ int certificates_load(struct tls *tls)
 	return tls->load_error;
 }
 
-/* The issuer of a certificate in its chain, which may be in any order; NULL: it is not there. */
-static gnutls_x509_crt_t find_issuer(const struct certificate *certificate, gnutls_x509_crt_t crt)
-{
-	for (unsigned i = 0; i < certificate->length; i++) {
-		if (gnutls_x509_crt_check_issuer(crt, certificate->chain[i]))
-			return certificate->chain[i];
-	}
-	return NULL;
-}
-
-/* Browsers fetch issuers that are not there, mail programs do not. */
-static void check_chain(const struct tls_service *service, const struct certificate *certificate,
-			gnutls_x509_trust_list_t roots)
-{
-	gnutls_x509_crt_t crt = NULL, issuer = certificate->chain[0], root;
-	char name[256] = "";
-	size_t size = sizeof(name);
-
-	for (unsigned i = 0; issuer && i < certificate->length; i++) {
-		crt = issuer;
-		if (gnutls_x509_crt_check_issuer(crt, crt) ||
-		    gnutls_x509_trust_list_get_issuer(roots, crt, &root, 0) >= 0)
-			return;
-		issuer = find_issuer(certificate, crt);
-	}
-	(void)gnutls_x509_crt_get_issuer_dn(crt, name, &size);
-	service->tls.complain("tls-cert = '%s' lacks the certificate of the issuer '%s'",
-			      certificate->cert_path, name);
-}
-
-void certificates_check_chains(struct tls *tls)
-{
-	const struct tls_service *service = (struct tls_service *)tls;
-	gnutls_x509_trust_list_t roots;
-
-	if (gnutls_x509_trust_list_init(&roots, 0) < 0)
-		return;
-	if (gnutls_x509_trust_list_add_system_trust(roots, 0, 0) > 0) {
-		for (size_t i = 0; i < service->count; i++)
-			check_chain(service, &service->list[i], roots);
-	}
-	gnutls_x509_trust_list_deinit(roots, 1);
-}
-
-bool certificates_are_available(struct tls *tls)
-{
-	char *const *const lists[] = { tls->settings->tls_cert, tls->settings->tls_key };
-	bool is_available = tls->load_error == 0;
-
-	if (((struct tls_service *)tls)->list)
-		return true;
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-		for (char *const *path = lists[i]; path && *path; path++)
-			is_available = is_available && faccessat(AT_FDCWD, *path, R_OK, 0) == 0;
-	}
-	return is_available || certificates_load(tls) >= 0;
-}
-
 void certificates_forget_keys(struct tls_service *service)
 {
 	for (size_t i = 0; i < service->count; i++)
 		gnutls_certificate_free_keys(service->list[i].credentials);
+	if (service->tls.ticket_key)
+		explicit_bzero(service->tls.ticket_key, TLS_TICKET_KEY_OCTETS);
 }

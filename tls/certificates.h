@@ -41,16 +41,10 @@ struct tls_service {
 /* `load` of tls.h. */
 int certificates_load(struct tls *tls);
 
-/* `check_chains` of tls.h. */
-void certificates_check_chains(struct tls *tls);
-
-/* `is_available` of tls.h. */
-bool certificates_are_available(struct tls *tls);
-
 /* Frees everything but itself, wiping keys. */
 void certificates_unload(struct tls_service *service);
 
-/* Wipes the private keys: no handshake is possible after that. */
+/* Wipes the private keys and a listener's ticket key: no handshake is possible after that. */
 void certificates_forget_keys(struct tls_service *service);
 
 /* What a failure of GnuTLS means that is not a client's: -ENOMEM or -EBADMSG. */

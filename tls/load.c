@@ -27,6 +27,15 @@ static void *load_module(void)
 	return dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
 
+/* If none is there. */
+static void make_ticket_directory(const char *path, const char *user)
+{
+	const struct passwd *entry = access(path, F_OK) < 0 && user ? getpwnam(user) : NULL;
+
+	if (entry && mkdir(path, 0700) == 0 && lchown(path, entry->pw_uid, entry->pw_gid) < 0)
+		(void)rmdir(path);
+}
+
 int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret)
 {
 	/* Loaded once: at a reload there may be a module of another version. */
@@ -49,24 +58,27 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 	if (!tls)
 		return -ENOMEM;
 	*tls = (struct tls){ functions, settings, ticket_key, .complain = log_error };
-	if (!ticket_key)
+	if (!ticket_key) {
 		tls->ticket_directory =
 			path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
-	if (!ticket_key && !tls->ticket_directory)
-		return -ENOMEM;
+		if (!tls->ticket_directory)
+			return -ENOMEM;
+		if (!path)
+			make_ticket_directory(tls->ticket_directory, settings->user);
+	}
 	*ret = take_ptr(tls);
 	return 0;
 }
 
-void tls_make_ticket_directory(const struct tls *tls)
+bool tls_is_available(struct tls *tls)
 {
-	const char *path = getenv("RUNTIME_DIRECTORY") ? NULL : tls->ticket_directory;
-	const char *user = tls->settings->user;
-	const struct passwd *entry;
+	char *const *const lists[] = { tls->settings->tls_cert, tls->settings->tls_key };
 
-	if (!path || !user || access(path, F_OK) == 0)
-		return;
-	entry = getpwnam(user);
-	if (entry && mkdir(path, 0700) == 0 && lchown(path, entry->pw_uid, entry->pw_gid) < 0)
-		(void)rmdir(path);
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		for (char *const *path = lists[i]; path && *path; path++) {
+			if (faccessat(AT_FDCWD, *path, R_OK, 0) < 0)
+				return tls->functions->load(tls) >= 0;
+		}
+	}
+	return tls->load_error == 0;
 }
