@@ -167,11 +167,6 @@ static int start(struct listener *listener, const struct listener_sockets *socke
 	return r;
 }
 
-bool listener_is_wanted(const struct settings *settings, int passed)
-{
-	return sockets_are_wanted(settings->listen, passed);
-}
-
 int listener_open(const struct settings *settings, int passed, struct listener **ret)
 {
 	struct listener_sockets sockets = { 0 };

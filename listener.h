@@ -28,15 +28,12 @@ struct listener_session {
 	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
 };
 
-/* Whether to become a listener: the settings name a socket, or one that listens was passed. */
-bool listener_is_wanted(const struct settings *settings, int passed);
-
-/* Opens those sockets, or takes what was passed, as libsystemd_listen_fds() says.
- * Puts a client on descriptors 0 and 1, and NULL into *ret; or makes a listener that the caller
- * frees. Returns 0, or a failure that has been logged:
- *   -EBADMSG  the settings name sockets, but others were passed
- *   -EINVAL   LISTEN_FDS has something else than one connection or stream sockets that listen
- *   -ENOMEM   or what the system says */
+/* Opens the log; then the sockets of the setting `listen`, or takes what was passed, as
+ * libsystemd_listen_fds() says. Puts a client on descriptors 0 and 1, and NULL into *ret; or makes
+ * a listener that the caller frees. Returns 0, or a failure that has been logged: -EBADMSG  the
+ * settings name sockets, but others were passed -EINVAL   LISTEN_FDS has something else than one
+ * connection or stream sockets that listen -E2BIG    it has more than SETTINGS_SOCKETS_MAX -ENOMEM
+ * or what the system says */
 int listener_open(const struct settings *settings, int passed, struct listener **ret);
 
 /* The key of TLS session tickets, borrowed. It changes once a day. NULL for NULL. */

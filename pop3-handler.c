@@ -196,7 +196,6 @@ static int serve(struct service *service)
 	int r;
 
 	start_clean(passed);
-	log_open(!listener_is_wanted(service->settings, passed));
 	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
 	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
 	r = listener_open(service->settings, passed, &service->listener);

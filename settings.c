@@ -3,13 +3,13 @@
  * not free of mistakes. */
 #include "settings.h"
 
-#include "lib/endpoint.h"
 #include "lib/path-template.h"
 #include "lib/peer.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "log.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,13 +104,30 @@ static int parse_networks(const struct setting *setting, const char *value, void
 	return r;
 }
 
-/* Adds an address. */
-static int parse_endpoint(const struct setting *setting, const char *value, void *field)
+int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
 {
-	union endpoint endpoint;
+	const char *colon = strrchr(text, ':');
+	bool is_6 = colon && text[0] == '[' && colon[-1] == ']';
+	auto_free char *address =
+		colon ? strndup(text + is_6, (size_t)(colon - text) - 2 * is_6) : NULL;
+	uint64_t port;
+
+	*ret = (union settings_endpoint){ .any.sa_family = is_6 ? AF_INET6 : AF_INET };
+	if (!address || wire_parse_number(colon + 1, UINT16_MAX, &port) < 0)
+		return -EINVAL;
+	ret->in.sin_port = htons((uint16_t)port);
+	if (is_6)
+		return inet_pton(AF_INET6, address, &ret->in6.sin6_addr) == 1 ? 0 : -EINVAL;
+	return inet_pton(AF_INET, address, &ret->in.sin_addr) == 1 ? 0 : -EINVAL;
+}
+
+/* Adds an address. */
+static int parse_listen(const struct setting *setting, const char *value, void *field)
+{
+	union settings_endpoint endpoint;
 
 	if (list_length(*(char ***)field) == SETTINGS_SOCKETS_MAX ||
-	    endpoint_parse(value, &endpoint) < 0)
+	    settings_parse_endpoint(value, &endpoint) < 0)
 		return -EINVAL;
 	return parse_paths(setting, value, field);
 }
@@ -167,7 +184,7 @@ static const struct setting table[] = {
 	  .shown = "found out from mailbox and users",
 	  .help = "directory below which the mailboxes are: the sandbox lets nobody\n"
 		  "\tleave it; may be given several times" },
-	{ FIELD("listen", listen), .parse = parse_endpoint, .release = free_list,
+	{ FIELD("listen", listen), .parse = parse_listen, .release = free_list,
 	  .expects = "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)",
 	  .shown = "inherited sockets",
 	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },

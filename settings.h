@@ -2,6 +2,7 @@
  * The settings: their names, defaults and meaning, from the command line and from a file. */
 #pragma once
 
+#include <netinet/in.h>
 #include <stdio.h>
 
 /* RFC 1939 section 3: a server waits for at least ten minutes. */
@@ -39,7 +40,7 @@ struct settings {
 	enum settings_plaintext_auth plaintext_auth;
 	unsigned read_only, keep_new, log_deletions; /* 0: no, 1: yes */
 	unsigned login_timeout_s, idle_timeout_s, sleep_timeout_s, login_penalty_s;
-	char **listen; /* list that ends in NULL, see lib/endpoint.h; NULL: inherited sockets */
+	char **listen; /* list that ends in NULL; NULL: inherited sockets */
 	/* Limits of the listener. */
 	char **trusted_networks; /* list that ends in NULL, see lib/peer.h; NULL: none */
 	unsigned max_sessions, max_logins, max_sessions_per_source, max_sleeping_per_user;
@@ -55,6 +56,16 @@ enum settings_action { SETTINGS_SERVE, SETTINGS_CHECK, SETTINGS_HELP, SETTINGS_V
  *   -ENOMEM */
 int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
 		  char **ret_problem);
+
+/* An address to listen on. The two ports are in the same place. */
+union settings_endpoint {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
+/* Reads one of `listen`: "127.0.0.1:110" or "[::1]:110". Returns 0 or -EINVAL. */
+int settings_parse_endpoint(const char *text, union settings_endpoint *ret);
 
 /* The path in an argument `--config=PATH`; NULL if it is something else. */
 const char *settings_config_path(const char *argument);

@@ -2,7 +2,6 @@
  * What the program was started with is its starter's, which is trusted. */
 #include "listener/sockets.h"
 
-#include "lib/endpoint.h"
 #include "lib/util.h"
 #include "log.h"
 
@@ -18,11 +17,6 @@ static int is_listening(int fd)
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
 		return -errno;
 	return type == SOCK_STREAM ? listening : -EINVAL;
-}
-
-bool sockets_are_wanted(char *const *endpoints, int passed)
-{
-	return endpoints || is_listening(passed > 0 ? SD_LISTEN_FDS_START : STDIN_FILENO) == 1;
 }
 
 int sockets_move_client(int fd)
@@ -71,56 +65,43 @@ static int take_passed(struct listener_sockets *sockets, int passed)
 	return r;
 }
 
-/* Whether descriptor 0 is inetd's. A Unix socket there may be anything, such as sshd's. */
-static bool has_inetd_socket(void)
-{
-	int domain = AF_UNIX;
-	socklen_t size = sizeof(domain);
-
-	(void)getsockopt(STDIN_FILENO, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-	return domain != AF_UNIX || is_listening(STDIN_FILENO) == 1;
-}
-
 /* ---- What the settings name ---- */
 
 static int open_socket(struct listener_sockets *sockets, const char *text)
 {
 	static const int on = 1, off = 0;
-	union endpoint endpoint;
+	union settings_endpoint endpoint;
 	auto_fd int fd = -1;
 
-	(void)endpoint_parse(text, &endpoint); /* the settings have checked it */
+	(void)settings_parse_endpoint(text, &endpoint); /* the settings have checked it */
 	fd = socket(endpoint.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    (endpoint.any.sa_family == AF_INET6 &&
-	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0) ||
-	    bind(fd, &endpoint.any, sizeof(endpoint)) < 0 || listen(fd, SOMAXCONN) < 0)
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)); /* IPv4 has it not */
+	if (bind(fd, &endpoint.any, sizeof(endpoint)) < 0 || listen(fd, SOMAXCONN) < 0)
 		return -errno;
 	return add_socket(sockets, take_fd(&fd));
 }
 
-static int open_all(struct listener_sockets *sockets, char *const *endpoints)
-{
-	int r = 0;
-
-	for (; *endpoints && r == 0; endpoints++) {
-		r = open_socket(sockets, *endpoints);
-		if (r < 0)
-			log_error("cannot listen on %s: %s", *endpoints, strerror(-r));
-	}
-	return r;
-}
-
 int sockets_open(struct listener_sockets *sockets, char *const *endpoints, int passed)
 {
-	int r;
+	int r = 0, domain = AF_UNIX; /* such a socket may be anything, for instance sshd's */
+	socklen_t size = sizeof(domain);
 
-	if (endpoints && (passed != 0 || has_inetd_socket())) {
+	log_open(!endpoints && is_listening(passed > 0 ? SD_LISTEN_FDS_START : STDIN_FILENO) != 1);
+	(void)getsockopt(STDIN_FILENO, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+	if (endpoints && (passed != 0 || domain != AF_UNIX)) {
 		log_error("listen = %s, but a socket was passed, too", *endpoints);
 		return -EBADMSG;
 	}
+	for (size_t i = 0; endpoints && endpoints[i] && r == 0; i++) {
+		r = open_socket(sockets, endpoints[i]);
+		if (r < 0)
+			log_error("cannot listen on %s: %s", endpoints[i], strerror(-r));
+	}
 	if (endpoints)
-		return open_all(sockets, endpoints);
+		return r;
 	r = take_passed(sockets, passed);
 	if (r < 0)
 		log_error("cannot use the sockets that were passed: %s",
@@ -131,7 +112,7 @@ int sockets_open(struct listener_sockets *sockets, char *const *endpoints, int p
 void sockets_announce(const struct listener_sockets *sockets, char *const *endpoints)
 {
 	for (size_t i = 0; endpoints && i < sockets->count; i++) {
-		union endpoint endpoint = { 0 };
+		union settings_endpoint endpoint = { 0 };
 		socklen_t size = sizeof(endpoint);
 		int octets = (int)(strrchr(endpoints[i], ':') - endpoints[i]);
 
