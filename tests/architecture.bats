@@ -97,12 +97,12 @@ only() {
 	only '\bgetpeername\(' lib/peer.c
 	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox/landlock.c sandbox/process.c sandbox/seccomp.c
 	run ! grep -nE '\b(open|openat|fopen|unlinkat|renameat2)\(' protocol.c transport.c lib/wire.c mailbox/maildir-name.c
-	run ! grep -nE '\b(read|write|send|recv|poll)\(' protocol.c settings.c auth.c
+	run ! grep -nE '\b(read|write|send|recv|poll)\(' protocol.c settings.c auth.c auth/*.c
 	[ "$(grep -cE 'session->state = ' session.c)" -eq 1 ]
 }
 
 @test "the C code is formatted as .clang-format says" {
-	clang-format --dry-run --Werror ./*.[ch] {bench,fuzz,lib,listener,mailbox,sandbox,tests,tls}/*.[ch]
+	clang-format --dry-run --Werror ./*.[ch] {auth,bench,fuzz,lib,listener,mailbox,sandbox,tests,tls}/*.[ch]
 }
 
 @test "the scripts are clean under shellcheck" {
