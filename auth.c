@@ -6,41 +6,71 @@
 #include "auth/passwd-file.h"
 #include "auth/password.h"
 #include "lib/path-template.h"
+#include "lib/peer.h"
 #include "lib/util.h"
+#include "settings.h"
 
-/* Every failure costs one crypt(3), if the file has any: for an unknown user, a {PLAIN} password
- * or none that could match, too. Returns 1, 0 or -ENOMEM. */
-static int check_password(const struct passwd_search *search, const char *password)
+#include <search.h>
+
+/* With these another server redirects or proxies a client, takes another password, user or place of
+ * mail, or restricts a login: none of that is done here. */
+#define REFUSING_FIELDS                                                                       \
+	"allow_real_nets chroot delay_until destuser domain fail home host login_user "       \
+	"mail_home mail_inbox_path master_user noauthenticate nopassword original_user pass " \
+	"password password_noscheme proxy proxy_always proxy_maybe tempfail user username"
+
+/* For the log: the hash may have been made of another encoding. */
+static const char *describe_encoding(const char *text)
 {
-	bool is_plain = false;
-	const char *secret =
-		search->line ? password_skip_scheme(search->entry.password, &is_plain) : NULL;
-	int r = 0;
+	bool is_ascii = true, is_utf8 = true;
+	unsigned more = 0; /* octets of a character that are still to come */
 
-	if (secret && *secret && is_plain && password_is_equal(secret, password))
-		return 1;
-	if (secret && *secret && !is_plain && password_is_crypt_string(secret))
-		return password_matches_hash(secret, password);
-	if (search->decoy)
-		r = password_matches_hash(search->decoy, password);
-	return r < 0 ? r : 0;
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+		is_ascii &= *c < 0x80;
+		is_utf8 &= (more > 0) == ((*c & 0xc0) == 0x80) && *c < 0xf8;
+		more = more > 0 ? more - 1 : *c < 0xc0 ? 0 : *c < 0xe0 ? 1 : *c < 0xf0 ? 2 : 3;
+	}
+	return is_ascii		    ? "" :
+	       is_utf8 && more == 0 ? " (it is not ASCII, but UTF-8)" :
+				      " (it is not ASCII, and not UTF-8: Latin-1 perhaps)";
 }
 
-/* The account's own template, of userdb_mail; NULL: none. It is `maildir:PATH[:OPTIONS]` or just a
- * path, in which "~/" is the home directory. -ENXIO: another kind of mailbox. */
+/* Every failure costs one check of a costly password, if the file has any: for an unknown user, a
+ * {PLAIN} password or none that could match, too. Returns 1, -EKEYREJECTED or -ENOMEM. */
+static int check_password(const struct passwd_search *search, const char *password,
+			  struct auth_report *report)
+{
+	const char *field = search->line ? search->entry.password : "";
+	char unused[AUTH_REASON_OCTETS];
+	int r = password_check(field, report->user, password, report->refusal), decoy = 0;
+
+	if (r == 0)
+		(void)snprintf(report->refusal, sizeof(report->refusal), "wrong password%s",
+			       describe_encoding(password));
+	if (r < 1 && search->decoy && !password_is_costly(field))
+		decoy = password_check(search->decoy, "", password, unused);
+	return r == 1 ? 1 : r == -ENOMEM || decoy == -ENOMEM ? -ENOMEM : -EKEYREJECTED;
+}
+
+/* The account's own template; NULL: none. It is `maildir:PATH[:OPTIONS]` or just a path, in which
+ * "~/" is the home directory. -ENXIO: another kind of mailbox. */
 static int find_own_template(const struct passwd_line *entry, char **ret)
 {
 	static const char prefix[] = "maildir:", letters[] = "abcdefghijklmnopqrstuvwxyz";
-	const char *mail = passwd_line_find_extra(entry->extra, "userdb_mail");
+	const char *extra = entry->extra, *mail;
+	struct passwd_field field;
 	size_t octets;
 
 	*ret = NULL;
-	if (!mail)
-		return 0;
-	octets = strcspn(mail, PASSWD_BLANKS);
+	do {
+		if (!passwd_next_field(&extra, &field))
+			return 0;
+	} while (!passwd_field_is(&field, "mail mail_location mail_path"));
+	mail = field.value;
+	octets = field.value_octets;
 	if (strncmp(mail, prefix, sizeof(prefix) - 1) == 0) {
 		mail += sizeof(prefix) - 1;
-		octets = strcspn(mail, PASSWD_BLANKS ":");
+		octets = strcspn(mail, " \t:");
 	} else if (*mail != ':' && mail[strspn(mail, letters)] == ':') {
 		return -ENXIO;
 	}
@@ -64,8 +94,61 @@ static int find_mailbox(const struct passwd_line *entry, const char *template, c
 /* The reason is for the administrator; the client must not hear of it. */
 static int refuse(struct auth_report *report, const char *reason)
 {
-	report->refusal = reason;
+	(void)snprintf(report->refusal, sizeof(report->refusal), "%s", reason);
 	return -EKEYREJECTED;
+}
+
+/* Whether a peer is in a list of networks; `local` is one without an address, on this machine.
+ * Returns 1, 0, or -EINVAL if something in the list is no network. */
+static int is_in_networks(const char *list, const struct peer *peer)
+{
+	bool has_address = !IN6_IS_ADDR_UNSPECIFIED(&peer->address);
+	char network[64]; /* more than one has */
+
+	for (int match = 0;; list++) {
+		size_t octets = strcspn(list, ", \t");
+		int r;
+
+		(void)snprintf(network, sizeof(network), "%.*s", (int)octets, list);
+		if (strcmp(network, "local") == 0)
+			match |= peer->is_local && !has_address;
+		else if ((r = peer_is_in_network(&peer->address, network)) < 0)
+			return r;
+		else
+			match |= r && has_address;
+		list += octets;
+		if (*list != ',')
+			return match;
+	}
+}
+
+/* Whether a field of `extra` lets a peer in. Returns 1, or with the reason:
+ *   0        it does not
+ *   -EINVAL  it lets nobody in here
+ *   -ENOENT  it is not known, and ignored */
+static int check_field(const struct passwd_field *field, const struct peer *peer, char *ret_reason)
+{
+	const char *before = "the field ", *after = "";
+	int r = 1;
+
+	if (passwd_field_is(field, "nologin")) {
+		before = "the account has ";
+		r = 0;
+	} else if (passwd_field_is(field, "allow_nets")) {
+		r = is_in_networks(field->value, peer);
+		before = r < 0 ? "something that is no network is in " : "the client is not in ";
+	} else if (passwd_field_is(field, REFUSING_FIELDS) ||
+		   (passwd_field_is(field, "mail_driver") &&
+		    !util_is_listed("maildir", field->value, field->value_octets))) {
+		after = " is not supported";
+		r = -EINVAL;
+	} else if (!passwd_field_is(field, "mail mail_driver mail_location mail_path read-only")) {
+		after = " is unknown";
+		r = -ENOENT;
+	}
+	(void)snprintf(ret_reason, AUTH_REASON_OCTETS, "%s%.*s%s", before, (int)field->name_octets,
+		       field->name, after);
+	return r;
 }
 
 static void free_account(struct account **account)
@@ -76,33 +159,36 @@ static void free_account(struct account **account)
 #define auto_account __attribute__((cleanup(free_account)))
 
 /* Makes the account that was found. -EKEYREJECTED: there is none, or it may not log in. */
-static int make_account(const struct passwd_search *search, const char *users, const char *template,
-			struct account **ret, struct auth_report *report)
+static int make_account(const struct passwd_search *search, const struct settings *settings,
+			const struct peer *peer, struct account **ret, struct auth_report *report)
 {
 	const struct passwd_line *entry = &search->entry;
-	const char *read_only;
+	const char *extra = entry->extra;
 	auto_account struct account *account = NULL;
+	struct passwd_field field;
 	int r;
 
-	if (!users)
+	if (!settings->users)
 		return refuse(report, "users is not set");
 	if (!search->line)
-		return refuse(report, search->user ? "no such user" : "a bad user name");
-	if (passwd_line_find_extra(entry->extra, "nologin"))
-		return refuse(report, "the account has nologin");
-	read_only = passwd_line_find_extra(entry->extra, "read-only");
+		return refuse(report, search->has_bad_name ? "a bad user name" : "no such user");
 	account = calloc(1, sizeof(*account));
 	if (!account)
 		return -ENOMEM;
+	while (passwd_next_field(&extra, &field)) {
+		r = check_field(&field, peer, report->refusal);
+		if (r != 1 && r != -ENOENT)
+			return -EKEYREJECTED;
+		/* Whatever is not a clear "no" protects the mailbox. */
+		account->is_read_only |= passwd_field_is(&field, "read-only") &&
+					 !util_is_listed("no", field.value, field.value_octets);
+	}
 	account->user = strdup(entry->user);
 	account->password = strdup(entry->password);
 	if (!account->user || !account->password)
 		return -ENOMEM;
-	/* Whatever is not a clear "no" protects the mailbox. */
-	account->is_read_only = read_only && (strncmp(read_only, "no", 2) != 0 ||
-					      strcspn(read_only, PASSWD_BLANKS) != 2);
 	account->users = search->stamp;
-	r = find_mailbox(entry, template, &account->mailbox);
+	r = find_mailbox(entry, settings->mailbox, &account->mailbox);
 	if (r == -EKEYREJECTED)
 		return refuse(report, "a bad user name");
 	if (r == 0)
@@ -110,61 +196,40 @@ static int make_account(const struct passwd_search *search, const char *users, c
 	return r;
 }
 
-int auth_login(const char *users, const char *template, const char *user, const char *password,
-	       struct account **ret, struct auth_report *ret_report)
+int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
+	       const char *password, struct account **ret, struct auth_report *ret_report)
 {
 	auto_search struct passwd_search search = { 0 };
-	int r = passwd_file_search(&search, users, user, ret_report);
+	int r = passwd_file_search(&search, settings, user, ret_report);
 
-	if (r == 0)
-		r = check_password(&search, password);
-	if (r < 0)
+	if (r == 0 && password)
+		r = check_password(&search, password, ret_report);
+	else if (r == 0 && search.line &&
+		 password_check(search.entry.password, user, NULL, ret_report->refusal) == -ENODATA)
+		r = -EKEYREJECTED;
+	if (r < 0 && (search.line || r != -EKEYREJECTED))
 		return r;
-	if (search.line && r == 0)
-		return refuse(ret_report, "wrong password");
-	return make_account(&search, users, template, ret, ret_report);
+	return make_account(&search, settings, peer, ret, ret_report);
 }
 
-int auth_find(const char *users, const char *template, const char *user, struct account **ret,
-	      struct auth_report *ret_report)
-{
-	auto_search struct passwd_search search = { 0 };
-	const char *secret;
-	bool is_plain;
-	int r = passwd_file_search(&search, users, user, ret_report);
-
-	if (r < 0)
-		return r;
-	secret = search.line ? password_skip_scheme(search.entry.password, &is_plain) : NULL;
-	if (secret && !*secret)
-		return refuse(ret_report, "the account has no password");
-	return make_account(&search, users, template, ret, ret_report);
-}
-
-int auth_check_again(const char *users, const char *template, struct account *account,
-		     struct auth_report *ret_report)
+int auth_check_again(const struct settings *settings, const struct peer *peer,
+		     struct account *account, struct auth_report *ret_report)
 {
 	auto_search struct passwd_search search = { .stamp = account->users };
 	auto_account struct account *now = NULL;
-	int r = passwd_file_search(&search, users, account->user, ret_report);
+	int r = passwd_file_search(&search, settings, account->user, ret_report);
 
 	if (r == 0)
-		r = make_account(&search, users, template, &now, ret_report);
+		r = make_account(&search, settings, peer, &now, ret_report);
 	if (!now) /* it cannot be made, or need not */
 		return r < 0 ? r : 0;
-	if (strcmp(now->password, account->password) != 0 ||
+	if (strcmp(now->user, account->user) != 0 ||
+	    strcmp(now->password, account->password) != 0 ||
 	    strcmp(now->mailbox, account->mailbox) != 0 ||
 	    now->is_read_only != account->is_read_only)
 		return refuse(ret_report, "password, mailbox or rights are not as they were");
 	account->users = now->users;
 	return 0;
-}
-
-int auth_check_file(const char *users, struct auth_report *ret_report)
-{
-	auto_search struct passwd_search search = { 0 };
-
-	return passwd_file_search(&search, users, "", ret_report);
 }
 
 /* ---- Where mailboxes are ---- */
@@ -213,6 +278,8 @@ static int note_root(void *context, char *line, size_t octets)
 	struct passwd_line entry;
 	int r;
 
+	if (!line)
+		return -EINVAL;
 	line[octets] = '\0';
 	entry = passwd_line_parse(line);
 	if (*entry.user == '\0' || (!is_in_home(search->template) && *entry.extra == '\0'))
@@ -225,9 +292,10 @@ static int note_root(void *context, char *line, size_t octets)
 	return is_narrow_root(root) ? search->handle(search->context, root) : -EINVAL;
 }
 
-int auth_find_roots(const char *users, const char *template, auth_root_handler *handle,
-		    void *context, struct auth_report *ret_report)
+int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
+		    struct auth_report *ret_report)
 {
+	const char *template = settings->mailbox;
 	struct root_search search = { template, handle, context };
 	auto_free char *root = NULL;
 	struct file_stamp stamp = { 0 };
@@ -242,8 +310,95 @@ int auth_find_roots(const char *users, const char *template, auth_root_handler *
 		if (!ret_report->has_wide_template)
 			r = handle(context, root);
 	}
-	return r == 0 && users ? passwd_file_read(users, note_root, &search, ret_report, &stamp) :
-				 r;
+	return r < 0 || !settings->users ?
+		       r :
+		       passwd_file_read(settings->users, note_root, &search, ret_report, &stamp);
+}
+
+/* ---- Mistakes ---- */
+
+struct file_check {
+	const struct settings *settings;
+	auth_finding_handler *handle;
+	void *context;
+	struct auth_report report;
+	void *names; /* so far: a tree of tsearch(3) */
+};
+
+static void note_finding(const struct file_check *check, bool is_mistake, const char *text)
+{
+	check->handle(check->context, check->report.line_number, is_mistake, text);
+}
+
+static int compare_names(const void *left, const void *right)
+{
+	return strcmp(left, right);
+}
+
+static bool has_outer_blanks(const char *text)
+{
+	return *text && (strchr(" \t", *text) || strchr(" \t", text[strlen(text) - 1]));
+}
+
+static int check_name(struct file_check *check, const char *user)
+{
+	char *copy = NULL;
+
+	if (check->report.line_number == 1 && strncmp(user, "\xef\xbb\xbf", 3) == 0)
+		note_finding(check, true, "a byte order mark is part of the first user name");
+	if (passwd_is_bad_name(user))
+		note_finding(check, true, "this user name can never log in");
+	if (tfind(user, &check->names, compare_names))
+		note_finding(check, false, "this user has a line above, which counts");
+	else if (!(copy = strdup(user)) || !tsearch(copy, &check->names, compare_names))
+		return -ENOMEM;
+	return 0;
+}
+
+static int check_line(void *context, char *line, size_t octets)
+{
+	static const struct peer nobody;
+	struct file_check *check = context;
+	auto_free char *mailbox = NULL;
+	char reason[AUTH_REASON_OCTETS];
+	struct passwd_line entry;
+	struct passwd_field field;
+	int r;
+
+	if (!line || *line == ':' || !memchr(line, ':', octets)) {
+		note_finding(check, true,
+			     line ? "malformed line: it does not begin with a user name and ':'" :
+				    "malformed line: longer than 4096 octets, or with a NUL");
+		return 0;
+	}
+	line[octets] = '\0';
+	entry = passwd_line_parse(line);
+	r = password_check(entry.password, entry.user, NULL, reason);
+	if (r < 0 && r != -EACCES)
+		note_finding(check, true, reason);
+	if (has_outer_blanks(entry.user) || has_outer_blanks(entry.home) ||
+	    (r < 0 && has_outer_blanks(entry.password)))
+		note_finding(check, true, "there are blanks round a field");
+	if (find_mailbox(&entry, check->settings->mailbox, &mailbox) < 0)
+		note_finding(check, true, "the account has no usable mailbox path");
+	while (passwd_next_field(&entry.extra, &field)) {
+		r = check_field(&field, &nobody, reason);
+		if (r < 0)
+			note_finding(check, r != -ENOENT, reason);
+	}
+	return check_name(check, entry.user);
+}
+
+int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context)
+{
+	struct file_check check = { .settings = settings, .handle = handle, .context = context };
+	struct file_stamp stamp = { 0 };
+	int r = 0;
+
+	if (settings->users)
+		r = passwd_file_read(settings->users, check_line, &check, &check.report, &stamp);
+	tdestroy(check.names, free);
+	return r;
 }
 
 void auth_free(struct account *account)

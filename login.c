@@ -201,6 +201,7 @@ static int begin_transaction(struct session *session, struct account *account,
 static int try_login(struct session *session, const struct login *login)
 {
 	const struct settings *settings = session->settings;
+	const struct peer *peer = transport_peer_address(session->transport);
 	struct account *account = NULL;
 	struct auth_report report;
 	int r;
@@ -213,9 +214,8 @@ static int try_login(struct session *session, const struct login *login)
 	if (login->problem)
 		return refuse_login(session, login, login->problem);
 	r = login->has_certificate ?
-		    auth_find(settings->users, settings->mailbox, login->user, &account, &report) :
-		    auth_login(settings->users, settings->mailbox, login->user, login->password,
-			       &account, &report);
+		    auth_find(settings, peer, login->user, &account, &report) :
+		    auth_login(settings, peer, login->user, login->password, &account, &report);
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
 		return refuse_login(session, login, report.refusal);

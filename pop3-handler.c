@@ -218,19 +218,37 @@ static void check_timeout(const char *name, unsigned seconds)
 			    seconds, SETTINGS_RFC_TIMEOUT_S);
 }
 
-static int check_users(const char *users)
-{
-	struct auth_report report;
-	int r = auth_check_file(users, &report);
+/* What is wrong with the passwd-file. */
+struct findings {
+	const char *users;
+	unsigned count;
+	int status;
+};
 
-	if (!users)
+#define FINDINGS_MAX 20 /* that are printed */
+
+static void log_finding(void *context, unsigned line, bool is_mistake, const char *text)
+{
+	struct findings *findings = context;
+
+	if (is_mistake)
+		findings->status = EX_CONFIG;
+	if (findings->count++ < FINDINGS_MAX)
+		log_warning("%s:%u: %s", findings->users, line, text);
+}
+
+static int check_users(const struct settings *settings)
+{
+	struct findings findings = { .users = settings->users, .status = EX_OK };
+	int r = auth_check_file(settings, log_finding, &findings);
+
+	if (!settings->users)
 		log_warning("users is not set: nobody can log in");
-	else if (r < 0)
-		log_error("cannot read users = %s: %s", log_quote(users), strerror(-r));
-	else if (report.malformed_lines > 0)
-		log_warning("%s:%u: malformed line (%u of them in all)", users,
-			    report.malformed_line, report.malformed_lines);
-	return r < 0 ? EX_CONFIG : EX_OK;
+	else if (findings.count > FINDINGS_MAX)
+		log_warning("%s: and %u more", findings.users, findings.count - FINDINGS_MAX);
+	if (r < 0)
+		log_error("cannot read users = %s: %s", log_quote(settings->users), strerror(-r));
+	return r < 0 ? EX_CONFIG : findings.status;
 }
 
 /* A mistake counts here, even one that a session could live with. */
@@ -265,7 +283,7 @@ static int check(struct service *service)
 		log_warning("max-logins = %u is not below max-sessions = %u: clients that do not "
 			    "log in can keep others out",
 			    settings->max_logins, settings->max_sessions);
-	files = check_users(settings->users) | check_all_writers(service); /* EX_CONFIG or EX_OK */
+	files = check_users(settings) | check_all_writers(service); /* EX_CONFIG or EX_OK */
 	tls = check_tls(service);
 	if (files != EX_OK || tls != EX_OK)
 		return files != EX_OK ? files : tls;

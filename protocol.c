@@ -358,10 +358,10 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 
 static int cmd_wake(struct session *session, NO_ARGUMENT)
 {
-	const struct settings *settings = session->settings;
 	struct auth_report report;
 	bool has_new;
-	int r = auth_check_again(settings->users, settings->mailbox, session->account, &report);
+	int r = auth_check_again(session->settings, transport_peer_address(session->transport),
+				 session->account, &report);
 
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)

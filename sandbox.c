@@ -118,7 +118,7 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 		allow_if_there(set, *root, set->access);
 	if (settings->mail_root)
 		return;
-	r = auth_find_roots(settings->users, settings->mailbox, allow_root, set, &report);
+	r = auth_find_roots(settings, allow_root, set, &report);
 	tdestroy(set->roots, free);
 	if (r == -ENOMEM)
 		set->error = r;

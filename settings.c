@@ -49,6 +49,16 @@ static int parse_template(const struct setting *setting, const char *value, void
 	return path_template_check(value) == 0 ? parse_text(setting, value, field) : -EINVAL;
 }
 
+/* It may be a part of a path, and ends a name. */
+static int parse_domain(const struct setting *setting, const char *value, void *field)
+{
+	static const char good[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+
+	return *value == '.' || value[strspn(value, good)] ? -EINVAL :
+							     parse_text(setting, value, field);
+}
+
 static size_t list_length(char *const *list)
 {
 	size_t count = 0;
@@ -176,6 +186,9 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 static const struct setting table[] = {
 	{ TEXT("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
 	  .help = "passwd-file with the accounts; without one nobody can log in" },
+	{ FIELD("default-domain", default_domain), .parse = parse_domain, .release = util_free,
+	  .expects = "a domain of ASCII letters, digits, '-', '_' and '.'",
+	  .help = "added to a user name without @ that is not found as it is" },
 	{ FIELD("mailbox", mailbox), .initial = "%h/Maildir", .parse = parse_template,
 	  .release = util_free, .expects = "a path, in which '%' is followed by u, n, d, h or %",
 	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"

@@ -25,10 +25,11 @@ enum settings_tls {
 enum settings_sandbox { SANDBOX_OFF, SANDBOX_ON, SANDBOX_REQUIRED };
 
 struct settings {
-	char *user;	  /* to become if started as root; NULL: that is refused */
-	char *users;	  /* passwd-file; NULL: nobody can log in */
-	char *mailbox;	  /* template, see lib/path-template.h */
-	char **mail_root; /* list of paths that ends in NULL; NULL: see auth_find_roots() */
+	char *user;	      /* to become if started as root; NULL: that is refused */
+	char *users;	      /* passwd-file; NULL: nobody can log in */
+	char *default_domain; /* NULL: none */
+	char *mailbox;	      /* template, see lib/path-template.h */
+	char **mail_root;     /* list of paths that ends in NULL; NULL: see auth_find_roots() */
 	enum settings_sandbox sandbox;
 	enum settings_tls tls;
 	const char *unseen; /* credentials that would count, but systemd has given none; or NULL */

@@ -525,3 +525,8 @@ const char *transport_peer(const struct transport *transport)
 {
 	return transport->peer.text;
 }
+
+const struct peer *transport_peer_address(const struct transport *transport)
+{
+	return &transport->peer;
+}

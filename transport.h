@@ -94,3 +94,6 @@ bool transport_is_local(const struct transport *transport);
 /* The client's address for the log: that of the connection, else of the environment (TCPREMOTEIP,
  * REMOTE_ADDR), else "local". Borrowed. */
 const char *transport_peer(const struct transport *transport);
+
+/* The same for those who need the address itself. */
+const struct peer *transport_peer_address(const struct transport *transport);

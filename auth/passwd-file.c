@@ -6,9 +6,12 @@
 #include "auth.h"
 #include "auth/password.h"
 #include "lib/util.h"
+#include "settings.h"
 
 #define LINE_OCTETS_MAX 4096 /* of the passwd-file */
 #define READ_OCTETS 6144     /* at once; more than a line */
+
+#define BLANKS " \t" /* between the fields of `extra` */
 
 /* Takes a line apart, in place. */
 struct passwd_line passwd_line_parse(char *line)
@@ -26,32 +29,67 @@ struct passwd_line passwd_line_parse(char *line)
 	return (struct passwd_line){ fields[USER], fields[PASSWORD], fields[HOME], line };
 }
 
-/* Remembers the file's first hash as a decoy, so that an unknown user costs one crypt(3), too. */
+static void wipe_line(struct passwd_search *search)
+{
+	if (search->line)
+		explicit_bzero(search->line, search->line_octets);
+	free(take_ptr(search->line));
+}
+
+void passwd_search_end(struct passwd_search *search)
+{
+	wipe_line(search);
+	util_wipe(&search->decoy);
+	free(search->names[0]);
+	free(search->names[1]);
+}
+
+/* Remembers the file's first costly password as a decoy: an unknown user costs as much. */
 static int note_decoy(struct passwd_search *search, char *password, char *line_end)
 {
-	bool is_plain;
-	const char *secret = password_skip_scheme(password, &is_plain);
+	size_t scheme_octets = strlen(search->cheap_scheme);
 
-	if (!secret || is_plain)
+	/* Most lines have the scheme of the line before. */
+	if (scheme_octets > 0 && (size_t)(line_end - password) >= scheme_octets &&
+	    memcmp(password, search->cheap_scheme, scheme_octets) == 0)
 		return 0;
 	*line_end = '\0';
 	*strchrnul(password, ':') = '\0';
-	if (!*secret || !password_is_crypt_string(secret))
+	if (!password_is_costly(password)) {
+		(void)snprintf(search->cheap_scheme, sizeof(search->cheap_scheme), "%.*s",
+			       *password == '{' ? (int)strcspn(password, "}") + 1 : 0, password);
 		return 0;
-	search->decoy = strdup(secret);
+	}
+	search->decoy = strdup(password);
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* Keeps a copy of the user's first line. Others are not taken apart: only the name counts. */
+/* How well a name fits, the best first: exactly, exactly with the default domain, then both without
+ * regard to ASCII case. */
+static unsigned rank_name(const struct passwd_search *search, const char *name, size_t octets)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(search->names); i++) {
+		/* Comparing lengths first is a sixth of a login less. */
+		if (octets == search->name_octets[i] &&
+		    strncasecmp(name, search->names[i], octets) == 0)
+			return memcmp(name, search->names[i], octets) == 0 ? i : i + 2;
+	}
+	return PASSWD_RANK_NONE;
+}
+
+/* Keeps a copy of the user's best line. Others are not taken apart: only the name counts. */
 static int search_line(void *context, char *line, size_t octets)
 {
 	struct passwd_search *search = context;
-	char *name_end = memchr(line, ':', octets);
+	char *name_end = line ? memchr(line, ':', octets) : NULL;
+	unsigned rank;
 
 	if (!name_end || name_end == line)
 		return -EINVAL;
-	if (search->user && !search->line && (size_t)(name_end - line) == search->user_octets &&
-	    memcmp(line, search->user, search->user_octets) == 0) {
+	rank = rank_name(search, line, (size_t)(name_end - line));
+	if (rank < search->rank) {
+		search->rank = rank;
+		wipe_line(search);
 		search->line = strndup(line, octets);
 		if (!search->line)
 			return -ENOMEM;
@@ -66,7 +104,6 @@ struct reader {
 	passwd_line_handler *handle;
 	void *context;
 	struct auth_report *report;
-	unsigned line_number;
 	bool is_long; /* the beginning of the next line did not fit */
 };
 
@@ -79,21 +116,20 @@ static ssize_t handle_lines(struct reader *reader, char *octets, size_t count)
 
 	for (; (lf = memchr(line, '\n', count - (size_t)(line - octets))); line = lf + 1) {
 		size_t length = (size_t)(lf - line);
+		bool is_bad = reader->is_long || length > LINE_OCTETS_MAX ||
+			      (has_nul && memchr(line, '\0', length));
 		int r = 0;
 
-		if (reader->is_long || length > LINE_OCTETS_MAX ||
-		    (has_nul && memchr(line, '\0', length)))
-			r = -EINVAL;
-		else if (length > 0 && lf[-1] == '\r')
+		reader->is_long = false;
+		reader->report->line_number++;
+		if (!is_bad && length > 0 && lf[-1] == '\r')
 			length--;
-		if (r == 0 && length > 0 && *line != '#')
-			r = reader->handle(reader->context, line, length);
+		if (is_bad || (length > 0 && *line != '#'))
+			r = reader->handle(reader->context, is_bad ? NULL : line, length);
 		if (r < 0 && r != -EINVAL)
 			return r;
-		reader->is_long = false;
-		reader->line_number++;
 		if (r < 0 && reader->report->malformed_lines++ == 0)
-			reader->report->malformed_line = reader->line_number;
+			reader->report->malformed_line = reader->report->line_number;
 	}
 	return line - octets;
 }
@@ -130,7 +166,7 @@ static int read_each_line(int fd, struct reader *reader)
 int passwd_file_read(const char *users, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp)
 {
-	struct reader reader = { handle, context, report, 0, false };
+	struct reader reader = { handle, context, report, false };
 	struct file_stamp now;
 	int64_t now_ns = file_stamp_now_ns();
 	/* Opened first: only then NFS tells the present times. */
@@ -144,31 +180,21 @@ int passwd_file_read(const char *users, passwd_line_handler *handle, void *conte
 	return read_each_line(fd, &reader);
 }
 
-void passwd_search_end(struct passwd_search *search)
+bool passwd_next_field(const char **extra, struct passwd_field *ret)
 {
-	if (search->line)
-		explicit_bzero(search->line, search->line_octets);
-	free(search->line);
-	util_wipe(&search->decoy);
+	const char *name = *extra + strspn(*extra, BLANKS), *value;
+
+	*extra = name + strcspn(name, BLANKS);
+	if (strncmp(name, "userdb_", 7) == 0)
+		name += 7;
+	value = name + strcspn(name, BLANKS "=");
+	value += *value == '=';
+	*ret = (struct passwd_field){ name, strcspn(name, BLANKS "=:"), value,
+				      (size_t)(*extra - value) };
+	return *name != '\0';
 }
 
-/* The value of `name` or `name=value` in `extra`, up to the next blank; NULL: it is not there. */
-const char *passwd_line_find_extra(const char *extra, const char *name)
-{
-	size_t name_octets = strlen(name);
-
-	for (extra += strspn(extra, PASSWD_BLANKS); *extra; extra += strspn(extra, PASSWD_BLANKS)) {
-		size_t octets = strcspn(extra, PASSWD_BLANKS "=");
-
-		if (octets == name_octets && strncmp(extra, name, octets) == 0)
-			return extra + octets + (extra[octets] == '=');
-		extra += strcspn(extra, PASSWD_BLANKS);
-	}
-	return NULL;
-}
-
-/* A name that could leave its component of a path, or forge a line of a log. */
-static bool is_bad_name(const char *user)
+bool passwd_is_bad_name(const char *user)
 {
 	for (const char *c = user; *c; c++) {
 		if (*c == '/' || (unsigned char)*c < ' ' || *c == 0x7f)
@@ -178,11 +204,26 @@ static bool is_bad_name(const char *user)
 }
 
 /* Goes on after the user is found: so it takes the same time for everybody. */
-int passwd_file_search(struct passwd_search *search, const char *users, const char *user,
-		       struct auth_report *ret_report)
+int passwd_file_search(struct passwd_search *search, const struct settings *settings,
+		       const char *user, struct auth_report *ret_report)
 {
+	const char *domain = strchr(user, '@') ? NULL : settings->default_domain;
+	int r = 0;
+
 	*ret_report = (struct auth_report){ 0 };
-	search->user = is_bad_name(user) ? NULL : user;
-	search->user_octets = search->user ? strlen(user) : 0;
-	return users ? passwd_file_read(users, search_line, search, ret_report, &search->stamp) : 0;
+	search->rank = PASSWD_RANK_NONE;
+	search->has_bad_name = passwd_is_bad_name(user);
+	if (!search->has_bad_name &&
+	    (asprintf(&search->names[0], "%s", user) < 0 ||
+	     (domain && asprintf(&search->names[1], "%s@%s", user, domain) < 0)))
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(search->names); i++)
+		search->name_octets[i] = search->names[i] ? strlen(search->names[i]) : 0;
+	if (settings->users)
+		r = passwd_file_read(settings->users, search_line, search, ret_report,
+				     &search->stamp);
+	if (search->line)
+		(void)snprintf(ret_report->user, sizeof(ret_report->user), "%s",
+			       search->entry.user);
+	return r;
 }

@@ -7,33 +7,52 @@
 #include <stddef.h>
 
 struct auth_report;
-
-#define PASSWD_BLANKS " \t" /* between the words of `extra` */
+struct settings;
 
 /* The fields of a line of the passwd-file, which they point into; "": left out. */
 struct passwd_line {
 	const char *user, *password, *home, *extra;
 };
 
+/* A word NAME[=VALUE] of `extra`, in it. */
+struct passwd_field {
+	const char *name; /* without "userdb_", and without what may follow after ":" */
+	size_t name_octets;
+	const char *value; /* "": none */
+	size_t value_octets;
+};
+
+#define PASSWD_RANK_NONE 4U
+
 /* Reading the whole passwd-file for one user, and what has been found. */
 struct passwd_search {
-	const char *user;   /* NULL: nobody; */
-	size_t user_octets; /* of it: comparing lengths first is a sixth of a login less */
-	char *line;	    /* the user's line; NULL: not found */
+	char *names[2]; /* of the user: as given, with the default domain; NULL: none */
+	size_t name_octets[2];
+	bool has_bad_name; /* nobody is searched for */
+	unsigned rank;	   /* of the line; the smaller, the better the name fits */
+	char *line;	   /* the user's line; NULL: not found */
 	size_t line_octets;
 	struct passwd_line entry; /* the user's; it points into `line` */
 	struct file_stamp stamp;  /* see passwd_file_read() */
-	char *decoy;		  /* a crypt(3) string that costs what a check of a password does */
+	char cheap_scheme[32];	  /* the last one that makes no decoy */
+	char *decoy;		  /* a password field that costs what a check of a password does */
 };
 
 /* Takes a line apart, in place. */
 struct passwd_line passwd_line_parse(char *line);
 
-/* The value of `name` or `name=value` in `extra`, up to the next blank; NULL: it is not there. */
-const char *passwd_line_find_extra(const char *extra, const char *name);
+/* Takes the next field off `extra`. */
+bool passwd_next_field(const char **extra, struct passwd_field *ret);
 
-/* Handles a line, and may write a NUL behind it (behind each, it is a tenth of a login among
- * 100,000 accounts). Returns 0, -EINVAL if it is no account, or what ends the reading. */
+/* Whether its name is in a list for util_is_listed(). */
+#define passwd_field_is(field, names) util_is_listed((names), (field)->name, (field)->name_octets)
+
+/* A name that could leave its component of a path, or forge a line of a log. */
+bool passwd_is_bad_name(const char *user);
+
+/* Handles a line (NULL: too long, or with a NUL), and may write a NUL behind it (behind each, it is
+ * a tenth of a login among 100,000 accounts). Returns 0, -EINVAL if it is no account, or what ends
+ * the reading. */
 typedef int passwd_line_handler(void *context, char *line, size_t octets);
 
 /* `stamp`: of the file, all 0 if a later change might not show. Returns 1 if it was that before,
@@ -41,9 +60,9 @@ typedef int passwd_line_handler(void *context, char *line, size_t octets);
 int passwd_file_read(const char *users, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp);
 
-/* Searches all of the passwd-file (NULL: none) for a user. Returns as passwd_file_read(). */
-int passwd_file_search(struct passwd_search *search, const char *users, const char *user,
-		       struct auth_report *ret_report);
+/* Searches all of the passwd-file, if there is one, for a user. Returns as passwd_file_read(). */
+int passwd_file_search(struct passwd_search *search, const struct settings *settings,
+		       const char *user, struct auth_report *ret_report);
 
 void passwd_search_end(struct passwd_search *search);
 

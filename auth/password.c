@@ -1,60 +1,365 @@
 /* SPDX-License-Identifier: ISC
- * Passwords as the passwd-file has them. */
+ * Fields are the administrator's, but may have mistakes; passwords come from a stranger. Nothing of
+ * either stays in memory. */
 #include "auth/password.h"
 
+#include "auth.h"
 #include "lib/util.h"
+#include "lib/wire.h"
 
 #include <crypt.h>
-#include <strings.h>
+#include <endian.h>
+#include <nettle/base16.h>
+#include <nettle/base64.h>
+#include <nettle/hmac.h>
+#include <nettle/md4.h>
+#include <nettle/memops.h>
+#include <nettle/pbkdf2.h>
 
-/* Finds what follows the scheme: a hash, or the password itself. NULL: an unknown scheme. */
-const char *password_skip_scheme(const char *field, bool *ret_is_plain)
+/* What a hash may demand: seconds of a processor, half of the memory of sandbox/process.c. */
+#define NUMBER_MAX 10000000
+#define ARGON2_KIB_MAX (1 << 20)
+#define ARGON2_PASSES_MAX 100
+
+struct octets {
+	uint8_t *first;
+	size_t count;
+};
+
+/* A field taken apart, and what it is compared with. */
+struct secret {
+	const struct scheme *scheme;
+	const char *user, *typed;
+	size_t typed_octets;
+	struct octets salt, hash;
+	unsigned numbers[4];
+	const void *made; /* to be compared with the hash; by default it is in the buffer */
+	size_t made_octets;
+	uint8_t buffer[CRYPT_OUTPUT_SIZE];
+	union {
+		struct sha512_ctx any; /* no other digest needs more */
+		struct hmac_md5_ctx md5;
+		struct hmac_sha256_ctx hmac; /* SHA-1 needs less */
+	} context;
+};
+
+struct scheme {
+	const char *names;
+	const char *format;		    /* for parse() */
+	size_t octets;			    /* of the hash; 0: any */
+	int (*make)(struct secret *secret); /* returns 0, or as password_check() */
+	const struct nettle_hash *algorithm;
+	bool is_costly;
+};
+
+/* Decodes in place what a letter of a format stands for. Returns how many octets, which a NUL
+ * follows; 0: it is bad. */
+static size_t decode(char *text, char letter)
 {
-	static const char *const schemes[] = {
-		"{PLAIN}",     "{CRYPT}",   "{SHA512-CRYPT}", "{SHA256-CRYPT}",
-		"{BLF-CRYPT}", "{ARGON2I}", "{ARGON2ID}",
-	};
+	struct base16_decode_ctx hex;
+	struct base64_decode_ctx base64;
+	size_t decoded = 0, octets = strlen(text);
+	uint8_t *first = (uint8_t *)text;
+	bool is_hex = letter == 'H' || (letter == 'G' && !strchr(text, '='));
 
-	for (size_t i = 0; i < ARRAY_SIZE(schemes) && *field == '{'; i++) {
-		size_t octets = strlen(schemes[i]);
+	if (letter == 'S' || letter == 'T')
+		return octets;
+	base16_decode_init(&hex);
+	base64_decode_init(&base64);
+	if (!(is_hex ? base16_decode_update(&hex, &decoded, first, octets, text) :
+		       base64_decode_update(&base64, &decoded, first, octets, text)))
+		return 0;
+	text[decoded] = '\0';
+	return decoded;
+}
 
-		*ret_is_plain = i == 0;
-		if (strncasecmp(field, schemes[i], octets) == 0)
-			return field + octets;
+/* Takes a text apart, in place. In a format `N` is a number, `S` a salt, `s` one in base64; the
+ * hash is `T` (text), `H` (hex), `B` (base64) or `G`: hex, or base64 that ends in "=". All else
+ * stands for itself. */
+static int parse(struct secret *secret, const char *format, char *text)
+{
+	for (unsigned numbers = 0; *format;) {
+		char letter = *format++, *part = text;
+		uint64_t number;
+
+		if (!strchr("NSsTHBG", letter)) {
+			if (*text++ != letter)
+				return -EINVAL;
+			continue;
+		}
+		text = strchr(part, *format);
+		if (!text || text == part)
+			return -EINVAL;
+		*text = '\0';
+		if (*format) {
+			text++;
+			format++;
+		}
+		if (letter == 'N' &&
+		    (wire_parse_number(part, NUMBER_MAX, &number) < 0 || number == 0))
+			return -EINVAL;
+		if (letter == 'N')
+			secret->numbers[numbers++] = (unsigned)number;
+		else
+			*(letter == 'S' || letter == 's' ? &secret->salt : &secret->hash) =
+				(struct octets){ (uint8_t *)part, decode(part, letter) };
 	}
-	*ret_is_plain = false;
-	return *field == '{' ? NULL : field;
+	return 0;
 }
 
-bool password_is_crypt_string(const char *text)
-{
-	int kind = crypt_checksalt(text);
+/* ---- Each is a scheme's `make` ---- */
 
-	return kind != CRYPT_SALT_INVALID && kind != CRYPT_SALT_METHOD_DISABLED;
+/* The number is of PLAIN-TRUNC: a password that is that long may have been cut. */
+static int make_text(struct secret *secret)
+{
+	secret->made = secret->typed;
+	secret->made_octets = secret->typed_octets;
+	if (secret->numbers[0] == secret->hash.count && secret->made_octets > secret->hash.count)
+		secret->made_octets = secret->hash.count;
+	return 0;
 }
 
-/* Compares all of `typed`, wherever the first difference is. */
-bool password_is_equal(const char *secret, const char *typed)
+/* crypt(3) looks only at what is before the hash. */
+static bool is_crypt_string(const char *text)
 {
-	size_t secret_octets = strlen(secret), typed_octets = strlen(typed);
-	volatile unsigned char difference = secret_octets != typed_octets;
+	static const char kinds[] = "1256y7", hash_octets[] = { 22, 53, 43, 86, 43, 43 };
+	const char *kind = strchr(kinds, text[1]), *hash = strrchr(text, '$');
+	size_t octets = strlen(text);
 
-	for (size_t i = 0; i < typed_octets; i++)
-		difference |= (unsigned char)(typed[i] ^ secret[i < secret_octets ? i : 0]);
-	return difference == 0;
+	if (crypt_checksalt(text) == CRYPT_SALT_INVALID)
+		return false;
+	if (*text != '$') /* DES, which may have several blocks */
+		return *text == '_' ? octets == 20 : octets % 11 == 2 && octets > 2;
+	return !kind || strlen(hash) == 1 + (size_t)hash_octets[kind - kinds];
 }
 
-/* Whether crypt(3) makes `hash` of the password. Returns 1, 0 or -ENOMEM. */
-int password_matches_hash(const char *hash, const char *password)
+static int make_crypt(struct secret *secret)
 {
-	auto_free struct crypt_data *data = calloc(1, sizeof(*data));
-	const char *result;
-	int match;
+	const char *hash = (const char *)secret->hash.first;
+	char *made;
 
-	if (!data)
+	if (*hash == '!' || *hash == '*')
+		return -EACCES;
+	if (!is_crypt_string(hash))
+		return -EINVAL;
+	if (!secret->typed)
+		return 0;
+	made = crypt(secret->typed, hash);
+	if (!made || (*made == '*' && errno == ENOMEM))
+		return -EINVAL;
+	secret->made_octets = strlen(made);
+	memcpy(secret->buffer, made, secret->made_octets);
+	explicit_bzero(made, secret->made_octets); /* nothing else is left in memory */
+	return 0;
+}
+
+static int make_digest(struct secret *secret)
+{
+	const struct nettle_hash *algorithm = secret->scheme->algorithm;
+
+	algorithm->init(&secret->context);
+	algorithm->update(&secret->context, secret->typed_octets, (const uint8_t *)secret->typed);
+	algorithm->update(&secret->context, secret->salt.count, secret->salt.first);
+	algorithm->digest(&secret->context, secret->scheme->octets, secret->buffer);
+	return 0;
+}
+
+/* USER:REALM:PASSWORD (RFC 2831 section 2.1.2.1); the realm is what follows the last "@". */
+static int make_digest_md5(struct secret *secret)
+{
+	const char *at = strrchr(secret->user, '@');
+	auto_wipe char *text = NULL;
+	int octets = asprintf(&text, "%s%s:%s", secret->user, at ? "" : ":", secret->typed);
+
+	if (octets < 0)
 		return -ENOMEM;
-	result = crypt_rn(password, hash, data, sizeof(*data));
-	match = result && password_is_equal(hash, result);
-	explicit_bzero(data, sizeof(*data));
-	return match;
+	if (at)
+		text[at - secret->user] = ':';
+	secret->typed = text;
+	secret->typed_octets = (size_t)octets;
+	return make_digest(secret);
+}
+
+/* What HMAC-MD5 keeps of its key: the states of both hashes, after the pads. */
+static int make_cram_md5(struct secret *secret)
+{
+	struct hmac_md5_ctx *context = &secret->context.md5;
+
+	hmac_md5_set_key(context, secret->typed_octets, (const uint8_t *)secret->typed);
+	for (size_t i = 0; i < 8; i++) {
+		uint32_t word = htole32((i < 4 ? &context->outer : &context->inner)->state[i % 4]);
+
+		memcpy(secret->buffer + i * sizeof(word), &word, sizeof(word));
+	}
+	return 0;
+}
+
+static int make_pbkdf2(struct secret *secret)
+{
+	(secret->scheme->algorithm == &nettle_sha1 ? pbkdf2_hmac_sha1 : pbkdf2_hmac_sha256)(
+		secret->typed_octets, (const uint8_t *)secret->typed, secret->numbers[0],
+		secret->salt.count, secret->salt.first, secret->scheme->octets, secret->buffer);
+	return 0;
+}
+
+/* The ServerKey of RFC 5802 section 3, the last of the two in the field. */
+static int make_scram(struct secret *secret)
+{
+	const struct nettle_hash *algorithm = secret->scheme->algorithm;
+	struct hmac_sha256_ctx *context = &secret->context.hmac;
+	size_t octets = secret->scheme->octets;
+
+	(void)make_pbkdf2(secret);
+	HMAC_SET_KEY(context, algorithm, octets, secret->buffer);
+	algorithm->update(&context->state, strlen("Server Key"), (const uint8_t *)"Server Key");
+	HMAC_DIGEST(context, algorithm, octets, secret->buffer);
+	return 0;
+}
+
+#if HAVE_ARGON2
+#include <argon2.h>
+
+/* A session cannot make threads: the lanes take turns. */
+static int make_argon2(struct secret *secret)
+{
+	const unsigned *numbers = secret->numbers;
+	argon2_context context = { .out = secret->buffer,
+				   .outlen = (uint32_t)secret->hash.count,
+				   .pwd = (uint8_t *)(uintptr_t)secret->typed, /* NOLINT */
+				   .pwdlen = (uint32_t)secret->typed_octets,
+				   .salt = secret->salt.first,
+				   .saltlen = (uint32_t)secret->salt.count,
+				   .version = numbers[0],
+				   .m_cost = numbers[1],
+				   .t_cost = numbers[2],
+				   .lanes = numbers[3],
+				   .threads = 1 };
+	bool is_id = secret->scheme->format[strlen("$argon2i")] == 'd';
+
+	if (numbers[1] > ARGON2_KIB_MAX || numbers[2] > ARGON2_PASSES_MAX ||
+	    numbers[1] / ARGON2_MIN_MEMORY < numbers[3] || context.outlen < ARGON2_MIN_OUTLEN ||
+	    context.outlen > sizeof(secret->buffer) || context.saltlen < ARGON2_MIN_SALT_LENGTH)
+		return -EINVAL;
+	secret->made_octets = context.outlen;
+	return !secret->typed || argon2_ctx(&context, is_id ? Argon2_id : Argon2_i) == ARGON2_OK ?
+		       0 :
+		       -ENOMEM;
+}
+#else
+#define make_argon2 NULL
+#endif
+
+#define ARGON2_FORMAT(kind) "$argon2" kind "$v=N$m=N,t=N,p=N$s$B"
+#define CRYPT_NAMES "CRYPT DES-CRYPT MD5-CRYPT BLF-CRYPT SHA256-CRYPT SHA512-CRYPT"
+
+static const struct scheme schemes[] = {
+	{ CRYPT_NAMES, "T", 0, make_crypt, NULL, true }, /* the first: that of a field without */
+	{ "PLAIN CLEAR CLEARTEXT", "T", 0, make_text, NULL, false },
+	{ "PLAIN-TRUNC", "N-T", 0, make_text, NULL, false },
+	{ "PLAIN-MD4", "G", 16, make_digest, &nettle_md4, false },
+	{ "MD5 PLAIN-MD5 LDAP-MD5", "G", 16, make_digest, &nettle_md5, false },
+	{ "SHA SHA1", "G", 20, make_digest, &nettle_sha1, false },
+	{ "SHA256", "G", 32, make_digest, &nettle_sha256, false },
+	{ "SHA512", "G", 64, make_digest, &nettle_sha512, false },
+	{ "SMD5", "B", 16, make_digest, &nettle_md5, false },
+	{ "SSHA", "B", 20, make_digest, &nettle_sha1, false },
+	{ "SSHA256", "B", 32, make_digest, &nettle_sha256, false },
+	{ "SSHA512", "B", 64, make_digest, &nettle_sha512, false },
+	{ "DIGEST-MD5", "G", 16, make_digest_md5, &nettle_md5, false },
+	{ "CRAM-MD5 HMAC-MD5", "G", 32, make_cram_md5, NULL, false },
+	{ "PBKDF2", "$1$S$N$H", 20, make_pbkdf2, &nettle_sha1, true },
+	{ "SCRAM-SHA-1", "N,s,B,B", 20, make_scram, &nettle_sha1, true },
+	{ "SCRAM-SHA-256", "N,s,B,B", 32, make_scram, &nettle_sha256, true },
+	{ "ARGON2I", ARGON2_FORMAT("i"), 0, make_argon2, NULL, true },
+	{ "ARGON2ID", ARGON2_FORMAT("id"), 0, make_argon2, NULL, true },
+};
+
+/* ---- Fields ---- */
+
+/* Finds the scheme of a field; NULL: unknown. In ret_text, where its text begins, and in ret_letter
+ * how that is encoded (NUL: as its format says). */
+static const struct scheme *find_scheme(const char *field, const char **ret_text, char *ret_letter)
+{
+	const char *end = *field == '{' ? strchr(field, '}') : NULL;
+	size_t octets = strcspn(field, ".}"), suffix = end ? (size_t)(end - field) - octets : 0;
+
+	*ret_text = end ? end + 1 : field;
+	*ret_letter = '\0';
+	if (!end)
+		return *field == '{' ? NULL : schemes;
+	if (suffix > 0)
+		*ret_letter = util_is_listed(".HEX", field + octets, suffix) ? 'H' : 'B';
+	if (*ret_letter == 'B' && !util_is_listed(".B64 .BASE64", field + octets, suffix))
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if (util_is_listed(schemes[i].names, field + 1, octets - 1)) /* {MD5}$1$... */
+			return **ret_text == '$' && schemes[i].make == make_digest ? schemes :
+										     &schemes[i];
+	}
+	return NULL;
+}
+
+/* Takes the text apart, in place, and compares it. */
+static int check_text(struct secret *secret, char *text, char letter)
+{
+	const struct scheme *scheme = secret->scheme;
+	bool is_whole = scheme->format[1] == '\0', is_typed = secret->typed != NULL;
+	int r;
+
+	if (letter && !is_whole)
+		(void)decode(text, letter);
+	r = parse(secret, letter && is_whole ? (char[]){ letter, '\0' } : scheme->format, text);
+	if (*scheme->format == 'B' && secret->hash.count > scheme->octets) { /* the salt follows */
+		secret->salt.first = secret->hash.first + scheme->octets;
+		secret->salt.count = secret->hash.count - scheme->octets;
+		secret->hash.count = scheme->octets;
+	}
+	if (r == 0 && (secret->hash.count == 0 ||
+		       (scheme->octets > 0 && secret->hash.count != scheme->octets)))
+		r = -EINVAL;
+	secret->made = secret->buffer;
+	secret->made_octets = scheme->octets;
+	if (r == 0 && (is_typed || scheme->octets == 0))
+		r = scheme->make(secret);
+	return r == 0 && is_typed && secret->made_octets == secret->hash.count ?
+		       memeql_sec(secret->made, secret->hash.first, secret->hash.count) :
+		       r;
+}
+
+int password_check(const char *field, const char *user, const char *typed, char *ret_reason)
+{
+	char letter;
+	const char *text;
+	struct secret secret = { .scheme = find_scheme(field, &text, &letter),
+				 .user = user,
+				 .typed = typed,
+				 .typed_octets = typed ? strlen(typed) : 0 };
+	auto_free char *copy = strdup(text);
+	int r;
+
+	if (!copy)
+		return -ENOMEM;
+	if (!secret.scheme || !secret.scheme->make) {
+		(void)snprintf(ret_reason, AUTH_REASON_OCTETS, "the password scheme %.*s is %s",
+			       (int)(text - field), field,
+			       secret.scheme ? "not built in" : "unknown");
+		return -EINVAL;
+	}
+	r = *text ? check_text(&secret, copy, letter) : -ENODATA;
+	explicit_bzero(copy, strlen(text));
+	explicit_bzero(&secret, sizeof(secret));
+	(void)snprintf(ret_reason, AUTH_REASON_OCTETS, "%s",
+		       r == -EINVAL ? "the password hash is malformed, or costs too much" :
+		       r < 0	    ? "the account has no password" :
+				      "wrong password");
+	return r;
+}
+
+bool password_is_costly(const char *field)
+{
+	char reason[AUTH_REASON_OCTETS], letter;
+	const char *text;
+	const struct scheme *scheme = find_scheme(field, &text, &letter);
+
+	return scheme && scheme->is_costly && password_check(field, "", NULL, reason) == 0;
 }

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: ISC
- * Passwords as the passwd-file has them. */
+ * Passwords as the passwd-file has them: all schemes of `doveadm pw -l`, but for one-time use. */
 #pragma once
 
 #include <stdbool.h>
 
-/* Finds what follows the scheme: a hash, or the password itself. NULL: an unknown scheme. */
-const char *password_skip_scheme(const char *field, bool *ret_is_plain);
+/* Checks a password against the password field of a user; NULL: finds out only whether there is one
+ * that it could accept. Returns 1, or with a reason of AUTH_REASON_OCTETS for the log:
+ *   0          it is another one
+ *   -ENODATA   the field is empty
+ *   -EACCES    the field is locked, with "!" or "*"
+ *   -EINVAL    it can never accept one: the scheme is unknown, the hash malformed or too costly
+ *   -ENOMEM */
+int password_check(const char *field, const char *user, const char *typed, char *ret_reason);
 
-bool password_is_crypt_string(const char *text);
-
-/* Compares all of `typed`, wherever the first difference is. */
-bool password_is_equal(const char *secret, const char *typed);
-
-/* Whether crypt(3) makes `hash` of the password. Returns 1, 0 or -ENOMEM. */
-int password_matches_hash(const char *hash, const char *password);
+/* Whether that takes so long that a client can notice. */
+bool password_is_costly(const char *field);

@@ -4,32 +4,46 @@
 #include "auth.h"
 
 #include "fuzz.h"
+#include "lib/peer.h"
+#include "settings.h"
 
 #include <errno.h>
+#include <strings.h>
 
-static void check_account(const struct account *account, const char *user)
-{
-	FUZZ_CHECK(strcmp(account->user, user) == 0);
-	FUZZ_CHECK(account->mailbox && *account->mailbox);
-}
+static const struct peer peer = { .text = "local", .is_local = true };
 
-static void try_user(const char *users, const char *user, const char *password)
+static void try_user(struct settings *settings, const char *user, const char *password)
 {
 	struct account *account = NULL;
 	struct auth_report report;
+	char by_name[] = "/mail/%d/%n", in_home[] = "%h/Maildir";
 	int r;
 
-	r = auth_find(users, "/mail/%d/%n", user, &account, &report);
+	settings->mailbox = by_name;
+	r = auth_find(settings, &peer, user, &account, &report);
 	FUZZ_CHECK(r == 0 || r == -EKEYREJECTED || r == -ENXIO);
 	if (r == 0) {
-		check_account(account, user);
-		FUZZ_CHECK(auth_check_again(users, "/mail/%d/%n", account, &report) == 0);
+		size_t octets = strlen(user);
+
+		FUZZ_CHECK(strncasecmp(account->user, user, octets) == 0);
+		FUZZ_CHECK(!account->user[octets] || account->user[octets] == '@');
+		FUZZ_CHECK(strncmp(account->user, report.user, sizeof(report.user) - 1) == 0);
+		FUZZ_CHECK(account->mailbox && *account->mailbox);
+		FUZZ_CHECK(auth_check_again(settings, &peer, account, &report) == 0);
 		auth_free(account);
 	}
 	account = NULL;
-	r = password ? auth_login(users, "%h/Maildir", user, password, &account, &report) : -ENXIO;
+	settings->mailbox = in_home;
+	r = password ? auth_login(settings, &peer, user, password, &account, &report) : -ENXIO;
 	FUZZ_CHECK(r == 0 || r == -EKEYREJECTED || r == -ENXIO);
 	auth_free(account);
+}
+
+static void check_finding(void *context, unsigned line, bool is_mistake, const char *text)
+{
+	(void)context;
+	(void)is_mistake;
+	FUZZ_CHECK(line > 0 && *text && strlen(text) < AUTH_REASON_OCTETS);
 }
 
 static int check_root(void *context, const char *path)
@@ -39,21 +53,32 @@ static int check_root(void *context, const char *path)
 	return 0;
 }
 
+/* Whether a check of a password in this file may take long. */
+static bool is_costly(const char *text, size_t octets)
+{
+	return memchr(text, '$', octets) || memchr(text, '_', octets) ||
+	       memchr(text, ',', octets) || memmem(text, octets, ".B", 2) ||
+	       memmem(text, octets, ".b", 2) || memmem(text, octets, ".H", 2) ||
+	       memmem(text, octets, ".h", 2);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
-	char users[FUZZ_PATH_OCTETS];
+	char users[FUZZ_PATH_OCTETS], by_name[] = "/mail/%d/%n", in_home[] = "%h/Maildir";
+	char domain[] = "example.org";
+	struct settings settings = { .users = users, .mailbox = by_name, .default_domain = domain };
 	struct auth_report report;
 	int fd = fuzz_file(data, octets, users);
-	bool costs = memchr(data, '$', octets) || memchr(data, '_', octets);
 	char *text = fuzz_string(data, octets);
 
-	FUZZ_CHECK(auth_check_file(users, &report) == 0);
+	FUZZ_CHECK(auth_check_file(&settings, check_finding, NULL) == 0);
+	FUZZ_CHECK(auth_find_roots(&settings, check_root, NULL, &report) == 0);
 	FUZZ_CHECK(report.malformed_line > 0 || report.malformed_lines == 0);
-	FUZZ_CHECK(auth_find_roots(users, "%h/Maildir", check_root, NULL, &report) == 0);
-	FUZZ_CHECK(auth_find_roots(users, "/mail/%d/%n", check_root, NULL, &report) == 0);
-	try_user(users, "alice", costs ? NULL : "apple");
+	settings.mailbox = in_home;
+	FUZZ_CHECK(auth_find_roots(&settings, check_root, NULL, &report) == 0);
+	try_user(&settings, "alice", is_costly(text, octets) ? NULL : "apple");
 	text[strcspn(text, ":")] = '\0'; /* the first user of the file */
-	try_user(users, text, NULL);
+	try_user(&settings, text, NULL);
 	free(text);
 	(void)close(fd);
 	return 0;

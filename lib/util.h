@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,6 +67,19 @@ static inline void util_drop(int *fd)
 {
 	util_close(fd);
 	*fd = -1;
+}
+
+/* Whether a name, in any case, is among these, between which are blanks. */
+static inline bool util_is_listed(const char *names, const char *name, size_t octets)
+{
+	for (; *names; names += strspn(names, " ")) {
+		size_t length = strcspn(names, " ");
+
+		if (length == octets && strncasecmp(names, name, octets) == 0)
+			return true;
+		names += length;
+	}
+	return false;
 }
 
 /* Overwrites and frees a secret string, which may be NULL. */

@@ -33,6 +33,10 @@ banned() {
 		unset 'options[-1]'
 	done
 	options+=(--plaintext-auth=always)
+	for password in $'\xc3\xa4' $'\xe4'; do # the reason says that they are not ASCII
+		TCPREMOTEIP=192.0.2.1 talk 'USER alice' "PASS $password"
+		[ "$(banned log)" = 192.0.2.1 ]
+	done
 	TCPREMOTEIP=192.0.2.1 as_alice QUIT
 	[ -z "$(banned log)" ]
 	# Somebody who is in has the mailbox.

@@ -205,7 +205,7 @@ setup_external() {
 	setup_tls
 	make_ca people
 	printf '%s\n' 'alice:{PLAIN}apple' 'carol@example.org:!' 'dora@example.org:' \
-		'erin@example.org:!::::::nologin' >"$users"
+		'erin@example.org:!::::::nologin' 'fay@example.org:!::::::allow_nets=192.0.2.0/24' >"$users"
 	usage='extendedKeyUsage=clientAuth'
 	serve_port --tls=implicit --tls-client-ca=people.pem
 }
@@ -246,7 +246,7 @@ as() {
 
 @test "AUTH EXTERNAL: the user must be in the passwd-file, and may log in" {
 	setup_external
-	for user in nobody@example.org dora@example.org erin@example.org CAROL@example.org '../alice@x'; do
+	for user in nobody@example.org dora@example.org erin@example.org fay@example.org '../alice@x'; do
 		make_certificate one people /CN=alice $usage "subjectAltName=email:$user"
 		as one 'AUTH EXTERNAL =' 'USER alice' 'PASS apple'
 		echo "$user: ${lines[*]}"

@@ -3,13 +3,19 @@
 #include "auth.h"
 
 #include "lib/file-stamp.h"
+#include "lib/peer.h"
 #include "lib/util.h"
+#include "settings.h"
 #include "tap.h"
 
+#include <arpa/inet.h>
 #include <crypt.h>
 #include <errno.h>
 
-static char users[] = "/tmp/test-auth-XXXXXX";
+static char users[] = "/tmp/test-auth-XXXXXX", everywhere[] = "/m", by_name[] = "/mail/%u";
+static const struct settings settings = { .users = users, .mailbox = everywhere };
+static const struct settings named = { .users = users, .mailbox = by_name };
+static const struct peer local = { .text = "local", .is_local = true };
 
 static bool write_users(const char *text)
 {
@@ -27,9 +33,8 @@ static void test_login(const char *text, const char *user, const char *password,
 {
 	struct account *account = NULL;
 	struct auth_report report;
-	int r = write_users(text) ?
-			auth_login(users, "/mail/%u", user, password, &account, &report) :
-			-EIO;
+	int r = write_users(text) ? auth_login(&named, &local, user, password, &account, &report) :
+				    -EIO;
 	bool good = r == expected;
 
 	if (r == 0 && mailbox)
@@ -49,12 +54,19 @@ static void test_passwords(void)
 	test_login("a:\n", "a", "", -EKEYREJECTED, NULL, "an empty field never lets anyone in");
 	test_login("a:{PLAIN}\n", "a", "", -EKEYREJECTED, NULL, "nor one with only a scheme");
 	test_login("a:{CRYPT}\n", "a", "", -EKEYREJECTED, NULL, "nor with {CRYPT}");
+	test_login("a:{PLAIN-TRUNC}3-abc\n", "a", "abcdef", 0, NULL, "a password that was cut");
+	test_login("a:{PLAIN-TRUNC}3-ab\n", "a", "abc", -EKEYREJECTED, NULL, "one that was not");
+	test_login("a:{PLAIN-TRUNC}0-\n", "a", "x", -EKEYREJECTED, NULL,
+		   "one of which nothing is left");
+	test_login("a:{PLAIN.HEX}6100\n", "a", "a", -EKEYREJECTED, NULL, "a NUL in a password");
+	test_login("a:{PLAIN.HEX}61\n", "a", "a", 0, NULL, "a password in hex");
+	test_login("a:{PLAIN.B64}YQ==\n", "a", "a", 0, NULL, "and in base64");
+	test_login("a:{PLAIN.B65}YQ==\n", "a", "a", -EKEYREJECTED, NULL, "in something else");
 	test_login("a:{MD4}x\n", "a", "x", -EKEYREJECTED, NULL, "an unknown scheme");
 	test_login("a:{PLAIN\n", "a", "{PLAIN", -EKEYREJECTED, NULL, "half a scheme");
 	test_login("a:x\n", "a", "x", -EKEYREJECTED, NULL, "a plain password without a scheme");
 	test_login("a:!\n", "a", "!", -EKEYREJECTED, NULL, "a locked password");
 	test_login("a:{PLAIN}x\n", "b", "x", -EKEYREJECTED, NULL, "no such user");
-	test_login("a:{PLAIN}x\n", "A", "x", -EKEYREJECTED, NULL, "a user's case counts");
 	test_login("ab:{PLAIN}x\n", "a", "x", -EKEYREJECTED, NULL, "the beginning of a name");
 	test_login("#a:{PLAIN}x\n", "#a", "x", -EKEYREJECTED, NULL, "a comment");
 	test_login("a:{PLAIN}x\na:{PLAIN}y\n", "a", "y", -EKEYREJECTED, NULL,
@@ -102,12 +114,120 @@ static void test_names(void)
 	test_login("a@b:{PLAIN}x\n", "a@b", "x", 0, "/mail/a@b", "a name with '@'");
 }
 
+/* Which of some lines is found, by its password, and what the account is called. */
+static void test_order(void)
+{
+	static const struct {
+		const char *text, *typed, *password, *user; /* NULL: it is refused */
+	} cases[] = {
+		{ "A:{PLAIN}1\na:{PLAIN}2\n", "a", "2", "a" },
+		{ "A:{PLAIN}1\na:{PLAIN}2\n", "A", "1", "A" },
+		{ "A@D.EXAMPLE:{PLAIN}1\nA:{PLAIN}2\na@d.example:{PLAIN}3\na:{PLAIN}4\n", "a", "4",
+		  "a" },
+		{ "A@D.EXAMPLE:{PLAIN}1\nA:{PLAIN}2\na@d.example:{PLAIN}3\n", "a", "3",
+		  "a@d.example" },
+		{ "A@D.EXAMPLE:{PLAIN}1\nA:{PLAIN}2\n", "a", "2", "A" },
+		{ "A@D.EXAMPLE:{PLAIN}1\n", "a", "1", "A@D.EXAMPLE" },
+		{ "Ab:{PLAIN}1\naB:{PLAIN}2\n", "ab", "1", "Ab" },
+		{ "Ab:{PLAIN}1\naB:{PLAIN}2\n", "ab", "2", NULL },
+		{ "a:{PLAIN}1\n", "a@d.example", "1", NULL },
+		{ "a@d.example@d.example:{PLAIN}1\n", "a@d.example", "1", NULL },
+		{ "a@e.example:{PLAIN}1\n", "a", "1", NULL },
+		{ "\303\204:{PLAIN}1\n", "\303\244", "1", NULL }, /* not ASCII */
+		{ "@d.example:{PLAIN}1\n", "", "1", NULL },
+		{ "[:{PLAIN}1\n", "{", "1", NULL }, /* as near as a and A */
+	};
+	static char domain[] = "d.example";
+	static const struct settings with_domain = { .users = users,
+						     .mailbox = everywhere,
+						     .default_domain = domain };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct account *account = NULL;
+		struct auth_report report;
+		int r = !write_users(cases[i].text) ?
+				-EIO :
+				auth_login(&with_domain, &local, cases[i].typed, cases[i].password,
+					   &account, &report);
+		bool good = cases[i].user ? r == 0 && strcmp(account->user, cases[i].user) == 0 &&
+						    strcmp(report.user, cases[i].user) == 0 :
+					    r == -EKEYREJECTED;
+
+		if (!tap(good, "the best line is found: case %zu", i))
+			(void)printf("# got %d, %s\n", r, account ? account->user : "nobody");
+		auth_free(account);
+	}
+}
+
+/* Where a field lets clients in from. */
+static void test_networks(void)
+{
+	static const struct {
+		const char *networks, *address; /* NULL: none, on this machine */
+		bool is_in;
+	} cases[] = {
+		{ "192.0.2.0/24", "192.0.2.77", true },
+		{ "192.0.2.0/24", "198.51.100.1", false },
+		{ "192.0.2.0/24", NULL, false },
+		{ "198.51.100.1,192.0.2.0/24", "192.0.2.77", true },
+		{ "2001:db8::/32", "2001:db8::1", true },
+		{ "2001:db8::/32", "192.0.2.77", false },
+		{ "local", NULL, true },
+		{ "local", "127.0.0.1", false },
+		{ "127.0.0.1,local", "127.0.0.1", true },
+		{ "0.0.0.0/0", "192.0.2.77", true },
+		{ "0.0.0.0/0", NULL, false },
+		{ "::/0", NULL, false },
+		{ "::", NULL, false },
+		{ "", NULL, false },
+		{ "", "192.0.2.77", false },
+		{ "192.0.2.77/33", "192.0.2.77", false },
+		{ "192.0.2.77,mail.example.org", "192.0.2.77", false },
+		{ "192.0.2.77,", "192.0.2.77", false },
+		{ "192.0.2.77, 192.0.2.78", "192.0.2.78", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct account *account = NULL;
+		struct auth_report report;
+		struct peer peer = local;
+		char text[200], mapped[64];
+		struct in6_addr address;
+		bool good;
+
+		if (cases[i].address) {
+			(void)snprintf(
+				mapped, sizeof(mapped), "%s%s",
+				strchr(cases[i].address, ':') ? "" : "::ffff:", cases[i].address);
+			if (inet_pton(AF_INET6, mapped, &address) == 1)
+				peer_of_address(&address, &peer);
+		}
+		(void)snprintf(text, sizeof(text),
+			       "a:{PLAIN}x::::::userdb_quota_rule=y allow_nets=%s\n",
+			       cases[i].networks);
+		good = write_users(text) && (auth_login(&settings, &peer, "a", "x", &account,
+							&report) == 0) == cases[i].is_in;
+		auth_free(take_ptr(account));
+		good &= (auth_find(&settings, &peer, "a", &account, &report) == 0) ==
+			cases[i].is_in;
+		(void)tap(good, "%s is %sin '%s'", peer.text, cases[i].is_in ? "" : "not ",
+			  cases[i].networks);
+		auth_free(account);
+	}
+}
+
 static void test_extra(void)
 {
 	test_login("a:{PLAIN}x::::/h::userdb_mail=maildir:/m\n", "a", "x", 0, "/m", "maildir:PATH");
 	test_login("a:{PLAIN}x::::/h::userdb_mail=/m:n\n", "a", "x", 0, "/m:n", "just PATH");
 	test_login("a:{PLAIN}x::::/h::userdb_mail=maildir:~/M:LAYOUT=fs\n", "a", "x", 0, "/h/M",
 		   "~/ is the home, Dovecot's options are cut off");
+	test_login("a:{PLAIN}x::::/h::userdb_mail_driver=maildir userdb_mail_path=~/M\n", "a", "x",
+		   0, "/h/M", "what Dovecot 2.4 calls it");
+	test_login("a:{PLAIN}x::::/h::mail_path=/m\n", "a", "x", 0, "/m", "without the prefix");
+	test_login("a:{PLAIN}x::::/h::mail_driver=mbox\n", "a", "x", -EKEYREJECTED, NULL, "mbox");
+	test_login("a:{PLAIN}x::::/h::proxy:x\n", "a", "x", -EKEYREJECTED, NULL, "proxy:x");
+	test_login("a:{PLAIN}x::::/h::proxyx=proxy x\n", "a", "x", 0, NULL, "proxyx");
 	test_login("a:{PLAIN}x::::/h::userdb_mail=/m/%u b=c\n", "a", "x", 0, "/m/a",
 		   "it is a template");
 	test_login("a:{PLAIN}x::::/h::x=userdb_mail=/m  userdb_mail=/n\n", "a", "x", 0, "/n",
@@ -132,7 +252,7 @@ static void test_malformed(void)
 	if (asprintf(&text, "# c\n\nnocolon\n:x\n%s:y\na:{PLAIN}x\n", long_name) < 0 ||
 	    !write_users(text))
 		return;
-	(void)tap(auth_login(users, "/m", "a", "x", &account, &report) == 0,
+	(void)tap(auth_login(&settings, &local, "a", "x", &account, &report) == 0,
 		  "malformed lines are skipped");
 	(void)tap(report.malformed_lines == 3 && report.malformed_line == 3,
 		  "and reported: %u, the first is line %u", report.malformed_lines,
@@ -157,7 +277,7 @@ static void test_line_lengths(void)
 		text[octets] = '\n';
 		memcpy(text + octets + 1, last, sizeof(last));
 		good = write_users(text) &&
-		       auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
+		       auth_login(&settings, &local, "a", "x", &account, &report) == 0 &&
 		       report.malformed_lines == (octets > 4096);
 		if (!good)
 			(void)printf("# a line of %zu octets\n", octets);
@@ -176,7 +296,7 @@ static void test_long_last_line(void)
 	for (size_t octets = 0; file && octets < 6144; octets++)
 		(void)putc('#', file);
 	(void)tap(file && fclose(file) == 0 &&
-			  auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
+			  auth_login(&settings, &local, "a", "x", &account, &report) == 0 &&
 			  report.malformed_lines == 1,
 		  "a last line that is too long is reported, whatever its length");
 	auth_free(account);
@@ -195,7 +315,7 @@ static void test_nul(void)
 		good = file && fprintf(file, "#%*s\n#%*s\na%cb:{PLAIN}x\na:{PLAIN}x\n", octets, "",
 				       octets, "", 0) > 0;
 		good = good && fclose(file) == 0 &&
-		       auth_login(users, "/m", "a", "x", &account, &report) == 0 &&
+		       auth_login(&settings, &local, "a", "x", &account, &report) == 0 &&
 		       report.malformed_lines == 1;
 		auth_free(account);
 	}
@@ -220,16 +340,17 @@ static void test_again(void)
 	struct account *account = NULL;
 	struct auth_report report;
 
-	if (!write_users(before) || auth_login(users, "/m", "a", "x", &account, &report) < 0)
+	if (!write_users(before) || auth_login(&settings, &local, "a", "x", &account, &report) < 0)
 		return (void)tap(false, "login");
 	(void)tap(account->is_read_only, "read-only=yes");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		(void)tap(write_users(cases[i].text) &&
-				  auth_check_again(users, "/m", account, &report) ==
+				  auth_check_again(&settings, &local, account, &report) ==
 					  cases[i].expected,
 			  "checked again: case %zu", i);
 	(void)unlink(users);
-	(void)tap(auth_check_again(users, "/m", account, &report) == -ENOENT, "the file is gone");
+	(void)tap(auth_check_again(&settings, &local, account, &report) == -ENOENT,
+		  "the file is gone");
 	auth_free(account);
 }
 
@@ -251,9 +372,11 @@ static bool write_stable_users(const char *text)
  */
 static bool is_read_again(struct account *account)
 {
+	static char template[] = "/other";
+	static const struct settings other = { .users = users, .mailbox = template };
 	struct auth_report report;
 
-	return auth_check_again(users, "/other", account, &report) == -EKEYREJECTED;
+	return auth_check_again(&other, &local, account, &report) == -EKEYREJECTED;
 }
 
 static void test_unchanged(void)
@@ -262,19 +385,20 @@ static void test_unchanged(void)
 	struct auth_report report;
 
 	if (!write_stable_users("a:{PLAIN}x\n") ||
-	    auth_login(users, "/m", "a", "x", &account, &report) < 0)
+	    auth_login(&settings, &local, "a", "x", &account, &report) < 0)
 		return (void)tap(false, "login");
 	(void)tap(!is_read_again(account), "a file that has not changed is not read again");
 	(void)tap(write_stable_users("a:{PLAIN}y\n") && is_read_again(account) &&
 			  is_read_again(account),
 		  "one that was written over is, whenever it is asked for");
 	(void)tap(write_stable_users("a:{PLAIN}x\n") &&
-			  auth_check_again(users, "/m", account, &report) == 0 &&
+			  auth_check_again(&settings, &local, account, &report) == 0 &&
 			  !is_read_again(account),
 		  "until it says what it said at login");
 	auth_free(take_ptr(account));
 
-	if (auth_login(users, "/m", "a", "x", &account, &report) < 0 || chmod(users, 0640) < 0)
+	if (auth_login(&settings, &local, "a", "x", &account, &report) < 0 ||
+	    chmod(users, 0640) < 0)
 		return (void)tap(false, "login");
 	(void)tap(is_read_again(account), "one whose mode has changed is");
 	auth_free(account);
@@ -291,7 +415,7 @@ static void test_changed_just_now(void)
 	do {
 		auth_free(take_ptr(account));
 		if (!write_users("a:{PLAIN}x\n") || stat(users, &status) < 0 ||
-		    auth_login(users, "/m", "a", "x", &account, &report) < 0)
+		    auth_login(&settings, &local, "a", "x", &account, &report) < 0)
 			return (void)tap(false, "login");
 		stamp = file_stamp_of(&status);
 	} while (file_stamp_is_stable(&stamp, file_stamp_now_ns()));
@@ -324,7 +448,7 @@ static void test_find(void)
 		struct account *account = NULL;
 		struct auth_report report;
 		int r = write_users(cases[i].text) ?
-				auth_find(users, "/mail/%u", cases[i].user, &account, &report) :
+				auth_find(&named, &local, cases[i].user, &account, &report) :
 				-EIO;
 
 		(void)tap(r == cases[i].expected &&
@@ -336,6 +460,7 @@ static void test_find(void)
 
 int main(void)
 {
+	static const struct settings without = { .mailbox = everywhere };
 	struct account *account;
 	struct auth_report report;
 	auto_fd int fd = mkstemp(users);
@@ -345,17 +470,21 @@ int main(void)
 	test_passwords();
 	test_crypt();
 	test_names();
+	test_order();
+	test_networks();
 	test_extra();
 	test_malformed();
 	test_line_lengths();
 	test_long_last_line();
 	test_find();
-	(void)tap(auth_find(NULL, "/m", "a", &account, &report) == -EKEYREJECTED, "no file");
-	(void)tap(auth_login(NULL, "/m", "a", "x", &account, &report) == -EKEYREJECTED, "no file");
+	(void)tap(auth_find(&without, &local, "a", &account, &report) == -EKEYREJECTED, "no file");
+	(void)tap(auth_login(&without, &local, "a", "x", &account, &report) == -EKEYREJECTED,
+		  "no file");
 	test_unchanged();
 	test_changed_just_now();
 	test_nul();
 	test_again(); /* removes the file */
-	(void)tap(auth_login(users, "/m", "a", "x", &account, &report) == -ENOENT, "no such file");
+	(void)tap(auth_login(&settings, &local, "a", "x", &account, &report) == -ENOENT,
+		  "no such file");
 	return tap_end();
 }
