@@ -25,7 +25,7 @@
 /* What a command's argument looks like. */
 enum argument_shape {
 	ARG_NONE,
-	ARG_WORD,      /* one word */
+	ARG_NAME,      /* the rest of the line without blanks round it */
 	ARG_TEXT,      /* the rest of the line as it is */
 	ARG_MECHANISM, /* a word and the rest after it, or nothing */
 	ARG_MSG,       /* a message: its number or UID:unique-id */
@@ -389,7 +389,7 @@ static const struct command commands[] = {
 	/* name   valid in                   argument       handler     capability   flags */
 	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   NULL,        0 },
 	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_auth, NULL,        0 },
-	{ "USER", IN_AUTH,                   ARG_WORD,      login_user, NULL,        0 },
+	{ "USER", IN_AUTH,                   ARG_NAME,      login_user, NULL,        0 },
 	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_pass, NULL,        CMD_SECRET },
 	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, NULL,        0 },
 	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,        0 },
@@ -490,7 +490,7 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 		return *text ? "this command takes no argument" : NULL;
 	if (!*text && shape != ARG_OPT_MSG && shape != ARG_MECHANISM)
 		return "this command needs an argument";
-	if (shape == ARG_TEXT)
+	if (shape == ARG_TEXT || shape == ARG_NAME)
 		return NULL;
 	ret->rest = trim_blanks(cut_word(text));
 	if (!*text || shape == ARG_MECHANISM)
@@ -502,7 +502,7 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 		if (wire_parse_number(count, UINT64_MAX, &ret->count) < 0)
 			return "this command needs a message and a number of lines";
 	}
-	ret->has_message = shape != ARG_WORD;
+	ret->has_message = true;
 	return *ret->rest ? "too many arguments" : NULL;
 }
 

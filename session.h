@@ -36,7 +36,7 @@ struct session {
 
 /* An argument that has been checked. */
 struct argument {
-	char *text; /* of ARG_WORD and ARG_TEXT, ARG_MECHANISM's first word */
+	char *text; /* of ARG_NAME and ARG_TEXT, ARG_MECHANISM's first word */
 	char *rest; /* of ARG_MECHANISM, what follows that */
 	bool has_message;
 	size_t index; /* of a message that is not deleted */

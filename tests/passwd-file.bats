@@ -204,6 +204,15 @@ has_argon2() {
 	[ ! -s log ]
 }
 
+@test "USER takes a name with blanks whole, as AUTH does" {
+	accounts 'alice b. smith:{PLAIN}apple' 'alice:{PLAIN}a'
+	accepted 'alice b. smith' apple 'alice b. smith'
+	accepted 'alice b. smith  ' apple 'alice b. smith' # those at the end of a line are none
+	refused 'alice b.' apple 'no such user'
+	talk "AUTH PLAIN $(printf '\0alice b. smith\0apple' | base64)"
+	[ "${lines[1]}" = '+OK 0 messages' ]
+}
+
 @test "allow_nets lets in its networks only, and a client from elsewhere learns nothing" {
 	options+=(--plaintext-auth=always)
 	accounts 'alice:{PLAIN}apple::::::allow_nets=192.0.2.0/24,2001:db8::/32' \

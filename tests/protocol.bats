@@ -96,8 +96,8 @@ valid_in() {
 	for line in "${lines[@]}"; do
 		[[ $line == -ERR* ]]
 	done
-	talk USER 'USER a b' PASS 'USER alice' 'PASS ' 'QUIT now'
-	for line in 1 2 3 5 6; do
+	talk USER PASS 'USER alice' 'PASS ' 'QUIT now'
+	for line in 1 2 4 5; do
 		[[ ${lines[line]} == -ERR* ]]
 	done
 	[ "$(files alice)" = ./new/1.M1P1.h ]
