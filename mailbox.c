@@ -300,7 +300,7 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 	struct listing *listing = &mailbox->listing;
 	struct deletion_report report = { 0 };
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
-	bool has_record = mailbox->lock.left.count > 0; /* then what is gone must be proved */
+	bool has_record = mailbox->lock.left; /* then what is gone must be proved */
 	int r = listing_read(&mailbox->lock.subdirs, deadline_ms, has_record, listing);
 
 	if (r == 0 && has_record) {
@@ -345,7 +345,7 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	/* Their unique-ids must be known when one of them goes, whatever happens then. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox);
-	if (listing->is_torn || mailbox->lock.left.count > 0 || mailbox->lock.state_error != 0)
+	if (listing->is_torn || mailbox->lock.left || mailbox->lock.state_error != 0)
 		return false;
 	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
 		if (listing->messages[i].is_namesake)
@@ -365,7 +365,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 
 	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
-	mailbox->is_cached = lock->left.count == 0 && listing_is_unchanged(&cached);
+	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached);
 	if (mailbox->is_cached)
 		mailbox->listing = take_ptr(cached);
 	else
@@ -429,8 +429,7 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 						   .has_bad_state = lock->has_bad_state };
 	*ret_has_new = false;
 	/* Namesakes may be old enough now to be renamed. */
-	if (r == 0 &&
-	    (lock->left.count > 0 || listing->namesakes > 0 || !listing_is_unchanged(listing)))
+	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
 	/* A folder's files may change without a trace in its directory. */
 	for (size_t i = 0; i < listing->count && !lock->subdirs.is_maildir; i++)

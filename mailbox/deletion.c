@@ -11,18 +11,19 @@ struct deletion {
 	struct listing *listing;
 	struct lock *lock;
 	int64_t deadline_ms;
-	bool has_record;	 /* they are deleted, whatever happens: a record says so */
-	bool can_withdraw;	 /* while nothing has gone */
-	bool has_more_links;	 /* a file may have names that are not known */
-	bool may_reuse_inodes;	 /* the file system does not tell a new file from an old one */
-	struct selection found;	 /* the messages that are there, to be deleted, */
-	struct record_keys keys; /* and their keys */
+	bool has_record;	/* they are deleted, whatever happens: a record says so */
+	bool can_withdraw;	/* while nothing has gone */
+	bool has_more_links;	/* a file may have names that are not known */
+	bool may_reuse_inodes;	/* the file system does not tell a new file from an old one */
+	bool uses[SUBDIRS];	/* where the messages are */
+	struct selection found; /* the messages that are there, to be deleted, */
+	struct record *record;	/* and their keys */
 	struct deletion_report *report;
 };
 
 static void clear_deletion(struct deletion *deletion)
 {
-	record_free_keys(&deletion->keys);
+	free(deletion->record);
 	selection_clear(&deletion->found);
 }
 
@@ -40,9 +41,10 @@ static int for_each_file(struct deletion *deletion, const struct selection *set,
 static int choose(struct listing *listing, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
+	struct record_key *key = &deletion->record->keys[deletion->record->count];
+	struct selection *found = &deletion->found;
 	struct message name = *message;
 	struct record_file file;
-	struct record_key key;
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
 
 	if (r < 0)
@@ -52,55 +54,51 @@ static int choose(struct listing *listing, struct message *message, void *contex
 		file.links--;
 	deletion->has_more_links |= file.links > 1 && listing->subdirs->is_maildir;
 	deletion->may_reuse_inodes |= file.born_ns == 0;
-	r = record_make_key(message->name, message->unique_octets, &file, &key);
-	if (r < 0 || (deletion->has_record && !record_has_key(&deletion->lock->left, &key)))
+	deletion->uses[message->subdir] = true;
+	r = record_make_key(message->name, message->unique_octets, &file, key);
+	if (r < 0 || (deletion->has_record && !record_has_key(deletion->lock->left, key)))
 		return r;
-	r = record_add_key(&deletion->keys, &key);
-	return r == 0 ? selection_add(&deletion->found, (size_t)(message - listing->messages)) : r;
+	deletion->record->count++;
+	found->indices[found->count++] = (size_t)(message - listing->messages);
+	return 0;
+}
+
+/* Chooses from these messages (NULL: from all). After that, nothing fails for lack of memory. The
+ * keys of a record that must be kept are carried along in a new one. */
+static int choose_messages(struct deletion *deletion, const struct selection *set)
+{
+	struct selection *found = &deletion->found, *removed = &deletion->report->removed;
+	size_t count = set ? set->count : deletion->listing->count;
+
+	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
+	found->indices = calloc(count, sizeof(*found->indices));
+	removed->indices = calloc(count, sizeof(*removed->indices));
+	if (!deletion->record || !found->indices || !removed->indices)
+		return -ENOMEM;
+	return for_each_file(deletion, set, choose);
 }
 
 /* Finds the other names of files that have more links than names are known: a neighbour may be
- * renaming one by link(2) and unlink(2). Then nothing may fail for lack of memory any more. */
-static int prepare_removal(const struct deletion *deletion)
+ * renaming one by link(2) and unlink(2). */
+static int find_links(const struct deletion *deletion)
 {
-	struct selection *removed = &deletion->report->removed;
-	int r = deletion->has_more_links ? listing_look_again(deletion->listing) : 0;
-
-	if (r < 0)
-		return r;
-	removed->indices = calloc(deletion->found.count, sizeof(*removed->indices));
-	if (!removed->indices)
-		return -ENOMEM;
-	removed->capacity = deletion->found.count;
-	return 0;
+	return deletion->has_more_links ? listing_look_again(deletion->listing) : 0;
 }
 
-/* Whether permissions and the file system let the messages be removed. */
-static int check_subdirs(const struct deletion *deletion)
-{
-	bool is_checked[SUBDIRS] = { false };
-
-	for (size_t i = 0; i < deletion->found.count; i++) {
-		unsigned subdir = deletion->listing->messages[deletion->found.indices[i]].subdir;
-		int fd = deletion->lock->subdirs.fds[subdir];
-
-		if (!is_checked[subdir] && faccessat(fd, ".", W_OK | X_OK, 0) < 0)
-			return -errno;
-		is_checked[subdir] = true;
-	}
-	return 0;
-}
-
-/* Writes the record; the keys of one that must be kept are carried along. */
+/* Writes the record, if permissions and the file system let the messages be removed. */
 static int write_record(struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = lock->state_error;
+	int r = 0;
 
-	for (size_t i = 0; i < lock->left.count && r == 0; i++)
-		r = record_add_key(&deletion->keys, &lock->left.keys[i]);
+	for (size_t i = 0; i < SUBDIRS; i++) {
+		if (deletion->uses[i] && faccessat(lock->subdirs.fds[i], ".", W_OK | X_OK, 0) < 0)
+			r = -errno;
+	}
 	if (r == 0)
-		r = lock_write_record(lock, &deletion->keys);
+		r = lock->state_error;
+	if (r == 0)
+		r = lock_write_record(lock, deletion->record);
 	deletion->has_record = r == 0;
 	return r;
 }
@@ -109,8 +107,7 @@ static int write_record(struct deletion *deletion)
 static int withdraw_record(const struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = lock->left.count > 0 ? lock_write_record(lock, &lock->left) :
-				       record_clear(lock->state_fd);
+	int r = lock->left ? lock_write_record(lock, lock->left) : record_clear(lock->state_fd);
 
 	if (r == 0)
 		(void)fdatasync(lock->state_fd);
@@ -127,10 +124,10 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 
 static void note_removed(struct deletion *deletion, struct message *message)
 {
-	size_t index = (size_t)(message - deletion->listing->messages);
+	struct selection *removed = &deletion->report->removed;
 
 	message->is_marked = message->is_gone = true;
-	(void)selection_add(&deletion->report->removed, index); /* prepare_removal() made space */
+	removed->indices[removed->count++] = (size_t)(message - deletion->listing->messages);
 	deletion->can_withdraw = false;
 }
 
@@ -215,13 +212,11 @@ static int end_record(const struct deletion *deletion)
  * disk has no space for a record they go one by one: else nobody could ever free space. */
 static int delete_found(struct deletion *deletion)
 {
-	int r = deletion->found.count > 1 ? check_subdirs(deletion) : 0, error;
+	int r = deletion->found.count > 1 ? write_record(deletion) : 0, error;
 
-	if (r == 0 && deletion->found.count > 1)
-		r = write_record(deletion);
 	if (deletion->has_record) {
 		r = unlink_recorded(deletion);
-		if (r == 0 && deletion->report->error == 0 && deletion->lock->left.count == 0)
+		if (r == 0 && deletion->report->error == 0 && !deletion->lock->left)
 			deletion->report->error = end_record(deletion);
 		return r;
 	}
@@ -251,9 +246,9 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
 	if (r == 0)
-		r = for_each_file(&deletion, set, choose);
+		r = choose_messages(&deletion, set);
 	if (r == 0)
-		r = prepare_removal(&deletion);
+		r = find_links(&deletion);
 	if (r == 0 && deletion.found.count == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
@@ -279,27 +274,26 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
 		.report = report,
 	};
-	int r = for_each_file(&deletion, NULL, choose);
+	int r = choose_messages(&deletion, NULL);
 	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
 	bool is_late = r == -EAGAIN;
 
 	if (r == 0 || is_late)
-		r = prepare_removal(&deletion);
+		r = find_links(&deletion);
 	if (r < 0)
 		return r;
 	if (lock->state_error == 0)
 		(void)unlink_recorded(&deletion);
 	for (size_t i = 0; i < deletion.found.count && lock->state_error < 0; i++)
 		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
-	if (is_complete) { /* the others' files are known to be gone */
-		record_free_keys(&lock->left);
-		lock->left = take_ptr(deletion.keys);
-	} else if (report->error == 0) {
+	if (!is_complete && report->error == 0)
 		report->error = -EAGAIN;
-	}
-	if (report->error == 0 && lock->state_error == 0) {
+	if (report->error == 0 && lock->state_error == 0)
 		report->error = end_record(&deletion);
-		lock->left.count = report->error == 0 ? 0 : lock->left.count;
+	if (is_complete) { /* the others' files are known to be gone */
+		free(take_ptr(lock->left));
+		if (report->error < 0 && deletion.record->count > 0)
+			lock->left = take_ptr(deletion.record);
 	}
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message *message = &listing->messages[i];
