@@ -23,7 +23,6 @@ struct mailbox {
 	struct lock lock;
 	struct listing listing;
 	struct selection marked, retrieved;
-	struct deletion_report deletion; /* the last */
 	struct mailbox_report report;
 	bool has_unsaved; /* something that the cache should have */
 	bool is_cached;	  /* the listing is in the cache, or need not be */
@@ -231,25 +230,16 @@ int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
 	const struct selection one = { .indices = &index, .count = 1 };
 
-	return deletion_run(&mailbox->listing, &mailbox->lock, &one, &mailbox->deletion);
+	return deletion_run(&mailbox->listing, &mailbox->lock, &one, &mailbox->report);
 }
 
 int mailbox_commit(struct mailbox *mailbox)
 {
-	struct deletion_report *deletion = &mailbox->deletion;
-	int r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->marked, deletion);
+	int r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->marked, &mailbox->report);
 
-	mailbox->report =
-		(struct mailbox_report){ .hidden = deletion->hidden, .error = deletion->error };
 	if (r == 0)
 		mailbox->marked.count = 0;
 	return r;
-}
-
-size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices)
-{
-	*ret_indices = mailbox->deletion.removed.indices;
-	return mailbox->deletion.removed.count;
 }
 
 /* ---- Flags ---- */
@@ -298,18 +288,12 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 			    const struct listing *older)
 {
 	struct listing *listing = &mailbox->listing;
-	struct deletion_report report = { 0 };
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
 	bool has_record = mailbox->lock.left; /* then what is gone must be proved */
 	int r = listing_read(&mailbox->lock.subdirs, deadline_ms, has_record, listing);
 
-	if (r == 0 && has_record) {
-		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &report);
-		mailbox->report.completed = report.removed.count - report.hidden;
-		mailbox->report.hidden = report.hidden;
-		mailbox->report.error = report.error;
-		selection_clear(&report.removed);
-	}
+	if (r == 0 && has_record)
+		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &mailbox->report);
 	if (r == 0)
 		r = listing_merge(listing, cached, older);
 	if (r == 0)
@@ -386,7 +370,7 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 		listing_clear(&mailbox->listing);
 		selection_clear(&mailbox->marked);
 		selection_clear(&mailbox->retrieved);
-		selection_clear(&mailbox->deletion.removed);
+		free(mailbox->report.removed);
 		free(mailbox->path);
 		free(mailbox);
 	}
@@ -412,7 +396,7 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 		mailbox->listing = older;
 		return r;
 	}
-	mailbox->marked.count = mailbox->retrieved.count = mailbox->deletion.removed.count = 0;
+	mailbox->marked.count = mailbox->retrieved.count = 0;
 	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
 	listing_clear(&older);
 	return 0;
@@ -424,6 +408,7 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	struct listing *listing = &mailbox->listing;
 	int r = lock_open(mailbox->path, lock);
 
+	free(mailbox->report.removed);
 	mailbox->report = (struct mailbox_report){ .is_missing = lock->state_error == -ENOENT,
 						   .has_bad_record = lock->has_bad_record,
 						   .has_bad_state = lock->has_bad_state };

@@ -18,7 +18,7 @@ struct deletion {
 	bool uses[SUBDIRS];	/* where the messages are */
 	struct selection found; /* the messages that are there, to be deleted, */
 	struct record *record;	/* and their keys */
-	struct deletion_report *report;
+	struct mailbox_report *report;
 };
 
 static void clear_deletion(struct deletion *deletion)
@@ -67,13 +67,12 @@ static int choose(struct listing *listing, struct message *message, void *contex
  * keys of a record that must be kept are carried along in a new one. */
 static int choose_messages(struct deletion *deletion, const struct selection *set)
 {
-	struct selection *found = &deletion->found, *removed = &deletion->report->removed;
 	size_t count = set ? set->count : deletion->listing->count;
 
 	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
-	found->indices = calloc(count, sizeof(*found->indices));
-	removed->indices = calloc(count, sizeof(*removed->indices));
-	if (!deletion->record || !found->indices || !removed->indices)
+	deletion->found.indices = calloc(count, sizeof(size_t));
+	deletion->report->removed = calloc(count, sizeof(size_t));
+	if (!deletion->record || !deletion->found.indices || !deletion->report->removed)
 		return -ENOMEM;
 	return for_each_file(deletion, set, choose);
 }
@@ -124,10 +123,10 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 
 static void note_removed(struct deletion *deletion, struct message *message)
 {
-	struct selection *removed = &deletion->report->removed;
+	struct mailbox_report *report = deletion->report;
 
 	message->is_marked = message->is_gone = true;
-	removed->indices[removed->count++] = (size_t)(message - deletion->listing->messages);
+	report->removed[report->removed_count++] = (size_t)(message - deletion->listing->messages);
 	deletion->can_withdraw = false;
 }
 
@@ -229,7 +228,7 @@ static int delete_found(struct deletion *deletion)
 }
 
 int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
-		 struct deletion_report *report)
+		 struct mailbox_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
@@ -240,8 +239,8 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 	};
 	int r;
 
-	selection_clear(&report->removed);
-	*report = (struct deletion_report){ 0 };
+	free(report->removed);
+	*report = (struct mailbox_report){ 0 };
 	if (set->count == 0)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
@@ -264,7 +263,7 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 /* ---- What an earlier session has left ---- */
 
 int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
-		     struct deletion_report *report)
+		     struct mailbox_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
@@ -304,5 +303,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	}
 	listing->hides |= is_late;
 	listing_drop_deleted(listing);
+	report->completed = report->removed_count - report->hidden;
+	report->removed_count = 0; /* this session has removed none */
 	return 0;
 }
