@@ -31,7 +31,7 @@
 
 /* What a unique-id that stands in for a name begins with, before the digest. */
 #define STAND_IN_PREFIX "sha256"
-static_assert(sizeof(STAND_IN_PREFIX) - 1 + DIGEST_HEX_OCTETS == WIRE_UNIQUE_ID_MAX,
+static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2 * DIGEST_OCTETS == WIRE_UNIQUE_ID_MAX,
 	      "a stand-in is as long as a unique-id may be");
 
 /* ---- Change times ---- */
@@ -66,7 +66,7 @@ static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 
 	if (subdirs->clock_fd >= 0 && futimens(subdirs->clock_fd, NULL) == 0 &&
 	    fstat(subdirs->clock_fd, &status) == 0)
-		return file_stamp_ns(&status.st_mtim);
+		return file_stamp_ns(status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
 	return file_stamp_now_ns();
 }
 
@@ -215,23 +215,25 @@ static bool is_good_unique_id(const char *text, size_t octets)
 	if (!wire_is_unique_id(text, octets) || (octets == 1 && *text == '_'))
 		return false;
 	return octets < WIRE_UNIQUE_ID_MAX || memcmp(text, STAND_IN_PREFIX, prefix) != 0 ||
-	       strspn(text + prefix, "0123456789abcdef") < DIGEST_HEX_OCTETS;
+	       strspn(text + prefix, "0123456789abcdef") < 2 * DIGEST_OCTETS;
 }
 
 /* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */
 static int make_stand_in(const struct message *message, uint64_t inode,
 			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
+	unsigned char digest[DIGEST_OCTETS];
 	char *text;
 	int octets = asprintf(&text, "%.*s/%ju", message->unique_octets, message->name,
 			      (uintmax_t)inode);
 
 	if (octets < 0)
 		return -ENOMEM;
-	memcpy(ret_stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
-	digest_make_hex(text, inode == 0 ? message->unique_octets : (size_t)octets,
-			ret_stand_in + sizeof(STAND_IN_PREFIX) - 1);
+	digest_make(text, inode == 0 ? message->unique_octets : (size_t)octets, digest);
 	free(text);
+	ret_stand_in = stpcpy(ret_stand_in, STAND_IN_PREFIX);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		(void)snprintf(ret_stand_in + 2 * i, 3, "%02x", digest[i]);
 	return 0;
 }
 
@@ -273,13 +275,14 @@ int listing_set_version(struct listing *listing, struct message *message,
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir)
 {
-	struct other_name *other =
-		listing_allocate(listing, sizeof(*other), _Alignof(struct other_name));
+	struct message *other = listing_allocate(listing, sizeof(*other), _Alignof(struct message));
 	const char *copy = copy_text(listing, name);
 
 	if (!other || !copy)
 		return -ENOMEM;
-	*other = (struct other_name){ message->others, copy, subdir };
+	*other = (struct message){ .name = copy,
+				   .subdir = (uint8_t)subdir,
+				   .others = message->others };
 	message->others = other;
 	return 0;
 }
@@ -787,13 +790,13 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 
 bool listing_next_name(const struct listing *listing, struct message *message)
 {
-	const struct other_name *other = listing->subdirs->is_maildir ? message->others : NULL;
+	const struct message *other = listing->subdirs->is_maildir ? message->others : NULL;
 
 	if (!other)
 		return false;
 	message->name = other->name;
-	message->subdir = (uint8_t)other->subdir;
-	message->others = other->next;
+	message->subdir = other->subdir;
+	message->others = other->others;
 	return true;
 }
 

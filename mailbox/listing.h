@@ -33,13 +33,6 @@ struct subdirs {
 	bool keeps_inodes; /* the number of a file's inode is the same whenever it is asked for */
 };
 
-/* One more name of a message's file, with the same unique part. */
-struct other_name {
-	struct other_name *next;
-	const char *name;
-	enum subdir subdir;
-};
-
 struct message {
 	const char *name;     /* of its file */
 	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
@@ -47,7 +40,7 @@ struct message {
 	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
 	union {
 		struct file_stamp *version; /* in a folder: what has this size; NULL: unknown */
-		struct other_name *others;  /* in a Maildir */
+		struct message *others;	    /* in a Maildir: its file under its other names */
 	};
 	uint16_t unique_octets; /* of the part of the name that never changes */
 	uint16_t inode_tag;	/* differs for most other inodes; 0: not known */

@@ -30,12 +30,6 @@ static size_t record_octets(size_t count)
 /* What a key is made of is what stands before the times that may change. */
 #define IDENTITY_OCTETS offsetof(struct record_file, modified_ns)
 
-static int64_t to_ns(const struct statx_timestamp *time)
-{
-	return file_stamp_ns(
-		&(struct timespec){ .tv_sec = time->tv_sec, .tv_nsec = time->tv_nsec });
-}
-
 int record_identify(int dir_fd, const char *name, struct record_file *ret)
 {
 	struct statx status;
@@ -44,11 +38,12 @@ int record_identify(int dir_fd, const char *name, struct record_file *ret)
 		return -errno;
 	*ret = (struct record_file){
 		.inode = status.stx_ino,
-		.born_ns = status.stx_mask & STATX_BTIME ? to_ns(&status.stx_btime) : 0,
-		.modified_ns = to_ns(&status.stx_mtime),
-		.changed_ns = to_ns(&status.stx_ctime),
+		.modified_ns = file_stamp_ns(status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec),
+		.changed_ns = file_stamp_ns(status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec),
 		.links = status.stx_nlink,
 	};
+	if (status.stx_mask & STATX_BTIME)
+		ret->born_ns = file_stamp_ns(status.stx_btime.tv_sec, status.stx_btime.tv_nsec);
 	return 0;
 }
 
