@@ -99,12 +99,9 @@ int path_template_check(const char *template)
 char *path_template_root(const char *template)
 {
 	size_t octets = strcspn(template, "%");
+	char *path = strndup(template, octets + 1);
 
-	if (template[octets] == '%') {
-		while (octets > 0 && template[octets - 1] != '/')
-			octets--;
-		while (octets > 0 && template[octets - 1] == '/')
-			octets--;
-	}
-	return octets > 0 ? strndup(template, octets) : strdup(*template == '/' ? "/" : ".");
+	if (path && template[octets])
+		util_cut_path(path);
+	return path;
 }
