@@ -18,6 +18,12 @@
 /* The whole listing of fewer messages is not worth a cache: it is read in no time. */
 #define CACHED_MESSAGES_MIN 1000
 
+/* Some messages, by their indices. */
+struct selection {
+	size_t *indices;
+	size_t count, capacity;
+};
+
 struct mailbox {
 	char *path;
 	struct lock lock;
@@ -95,10 +101,9 @@ static int open_file(struct listing *listing, struct message *message, void *con
 
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
-	const struct selection one = { .indices = &index, .count = 1 };
 	const struct message *message = message_at(mailbox, index);
-	int r = listing_with_files(&mailbox->listing, &one, util_now_ms() + LISTING_PATIENCE_MS,
-				   open_file, ret);
+	int r = listing_with_files(&mailbox->listing, &index, 1,
+				   util_now_ms() + LISTING_PATIENCE_MS, open_file, ret);
 
 	return r == 0 && message->is_gone ? -ENOENT : r;
 }
@@ -122,6 +127,18 @@ ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, 
 void mailbox_message_close(struct mailbox_message *message)
 {
 	util_drop(&message->fd);
+}
+
+static int selection_add(struct selection *selection, size_t index)
+{
+	size_t *indices = util_grow(selection->indices, selection->count, &selection->capacity,
+				    sizeof(*indices));
+
+	if (!indices)
+		return -ENOMEM;
+	selection->indices = indices;
+	selection->indices[selection->count++] = index;
+	return 0;
 }
 
 /* ---- Sizes ---- */
@@ -228,14 +245,13 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 
 int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
-	const struct selection one = { .indices = &index, .count = 1 };
-
-	return deletion_run(&mailbox->listing, &mailbox->lock, &one, &mailbox->report);
+	return deletion_run(&mailbox->listing, &mailbox->lock, &index, 1, &mailbox->report);
 }
 
 int mailbox_commit(struct mailbox *mailbox)
 {
-	int r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->marked, &mailbox->report);
+	int r = deletion_run(&mailbox->listing, &mailbox->lock, mailbox->marked.indices,
+			     mailbox->marked.count, &mailbox->report);
 
 	if (r == 0)
 		mailbox->marked.count = 0;
@@ -273,8 +289,9 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 	if (!mailbox->lock.subdirs.is_maildir || mailbox->lock.is_read_only)
 		return 0;
-	r = listing_with_files(&mailbox->listing, &mailbox->retrieved,
-			       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &error);
+	r = listing_with_files(&mailbox->listing, mailbox->retrieved.indices,
+			       mailbox->retrieved.count, util_now_ms() + LISTING_PATIENCE_MS,
+			       mark_file_seen, &error);
 	for (size_t i = 0; i < mailbox->retrieved.count; i++)
 		message_at(mailbox, mailbox->retrieved.indices[i])->is_retrieved = false;
 	mailbox->retrieved.count = 0;
@@ -368,8 +385,8 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 	if (mailbox) {
 		lock_close(&mailbox->lock);
 		listing_clear(&mailbox->listing);
-		selection_clear(&mailbox->marked);
-		selection_clear(&mailbox->retrieved);
+		free(mailbox->marked.indices);
+		free(mailbox->retrieved.indices);
 		free(mailbox->report.removed);
 		free(mailbox->path);
 		free(mailbox);
@@ -386,19 +403,18 @@ void mailbox_close(struct mailbox *mailbox)
 /* Replaces the listing by what is there now; on failure it stays. */
 static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 {
-	struct listing older = take_ptr(mailbox->listing);
+	auto_listing struct listing older = take_ptr(mailbox->listing);
 	int r;
 
 	listing_drop_deleted(&older); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r < 0) {
 		listing_clear(&mailbox->listing);
-		mailbox->listing = older;
+		mailbox->listing = take_ptr(older);
 		return r;
 	}
 	mailbox->marked.count = mailbox->retrieved.count = 0;
 	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
-	listing_clear(&older);
 	return 0;
 }
 

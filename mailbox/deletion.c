@@ -11,28 +11,30 @@ struct deletion {
 	struct listing *listing;
 	struct lock *lock;
 	int64_t deadline_ms;
-	bool has_record;	/* they are deleted, whatever happens: a record says so */
-	bool can_withdraw;	/* while nothing has gone */
-	bool has_more_links;	/* a file may have names that are not known */
-	bool may_reuse_inodes;	/* the file system does not tell a new file from an old one */
-	bool uses[SUBDIRS];	/* where the messages are */
-	struct selection found; /* the messages that are there, to be deleted, */
-	struct record *record;	/* and their keys */
+	bool has_record;       /* they are deleted, whatever happens: a record says so */
+	bool can_withdraw;     /* while nothing has gone */
+	bool has_more_links;   /* a file may have names that are not known */
+	bool may_reuse_inodes; /* the file system does not tell a new file from an old one */
+	bool uses[SUBDIRS];    /* where the messages are */
+	size_t *found;	       /* the messages that are there, to be deleted, */
+	size_t found_count;
+	struct record *record; /* and their keys */
 	struct mailbox_report *report;
 };
 
 static void clear_deletion(struct deletion *deletion)
 {
 	free(deletion->record);
-	selection_clear(&deletion->found);
+	free(deletion->found);
 }
 
 #define auto_deletion __attribute__((cleanup(clear_deletion)))
 
-static int for_each_file(struct deletion *deletion, const struct selection *set,
+static int for_each_file(struct deletion *deletion, const size_t *indices, size_t count,
 			 listing_file_handler *handle)
 {
-	return listing_with_files(deletion->listing, set, deletion->deadline_ms, handle, deletion);
+	return listing_with_files(deletion->listing, indices, count, deletion->deadline_ms, handle,
+				  deletion);
 }
 
 /* ---- Before the commit point ---- */
@@ -42,7 +44,6 @@ static int choose(struct listing *listing, struct message *message, void *contex
 {
 	struct deletion *deletion = context;
 	struct record_key *key = &deletion->record->keys[deletion->record->count];
-	struct selection *found = &deletion->found;
 	struct message name = *message;
 	struct record_file file;
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
@@ -59,22 +60,20 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	if (r < 0 || (deletion->has_record && !record_has_key(deletion->lock->left, key)))
 		return r;
 	deletion->record->count++;
-	found->indices[found->count++] = (size_t)(message - listing->messages);
+	deletion->found[deletion->found_count++] = (size_t)(message - listing->messages);
 	return 0;
 }
 
-/* Chooses from these messages (NULL: from all). After that, nothing fails for lack of memory. The
+/* Chooses from these messages (NULL: the first). After that, nothing fails for lack of memory. The
  * keys of a record that must be kept are carried along in a new one. */
-static int choose_messages(struct deletion *deletion, const struct selection *set)
+static int choose_messages(struct deletion *deletion, const size_t *indices, size_t count)
 {
-	size_t count = set ? set->count : deletion->listing->count;
-
 	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
-	deletion->found.indices = calloc(count, sizeof(size_t));
+	deletion->found = calloc(count, sizeof(size_t));
 	deletion->report->removed = calloc(count, sizeof(size_t));
-	if (!deletion->record || !deletion->found.indices || !deletion->report->removed)
+	if (!deletion->record || !deletion->found || !deletion->report->removed)
 		return -ENOMEM;
-	return for_each_file(deletion, set, choose);
+	return for_each_file(deletion, indices, count, choose);
 }
 
 /* Finds the other names of files that have more links than names are known: a neighbour may be
@@ -179,13 +178,12 @@ static int sync_subdirs(const struct deletion *deletion)
  * record could be withdrawn. Else, what cannot be removed is hidden. */
 static int unlink_recorded(struct deletion *deletion)
 {
-	const struct selection *found = &deletion->found;
-	int r = for_each_file(deletion, found, unlink_file);
+	int r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
 
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
-	for (size_t i = 0; i < found->count && r < 0; i++) {
-		struct message *message = &deletion->listing->messages[found->indices[i]];
+	for (size_t i = 0; i < deletion->found_count && r < 0; i++) {
+		struct message *message = &deletion->listing->messages[deletion->found[i]];
 
 		if (!message->is_gone)
 			hide(deletion, message, r);
@@ -211,7 +209,7 @@ static int end_record(const struct deletion *deletion)
  * disk has no space for a record they go one by one: else nobody could ever free space. */
 static int delete_found(struct deletion *deletion)
 {
-	int r = deletion->found.count > 1 ? write_record(deletion) : 0, error;
+	int r = deletion->found_count > 1 ? write_record(deletion) : 0, error;
 
 	if (deletion->has_record) {
 		r = unlink_recorded(deletion);
@@ -221,13 +219,13 @@ static int delete_found(struct deletion *deletion)
 	}
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT)
 		return r;
-	r = for_each_file(deletion, &deletion->found, unlink_file);
+	r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
 	error = sync_subdirs(deletion);
 	/* What cannot be made to last may be by a record. */
 	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
+int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count,
 		 struct mailbox_report *report)
 {
 	auto_deletion struct deletion deletion = {
@@ -241,19 +239,19 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 
 	free(report->removed);
 	*report = (struct mailbox_report){ 0 };
-	if (set->count == 0)
+	if (count == 0)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
 	if (r == 0)
-		r = choose_messages(&deletion, set);
+		r = choose_messages(&deletion, indices, count);
 	if (r == 0)
 		r = find_links(&deletion);
-	if (r == 0 && deletion.found.count == 0)
+	if (r == 0 && deletion.found_count == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
 		r = delete_found(&deletion);
-	for (size_t i = 0; i < set->count && r == 0; i++) {
-		struct message *message = &listing->messages[set->indices[i]];
+	for (size_t i = 0; i < count && r == 0; i++) {
+		struct message *message = &listing->messages[indices[i]];
 
 		message->is_marked = message->is_gone = true;
 	}
@@ -273,7 +271,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
 		.report = report,
 	};
-	int r = choose_messages(&deletion, NULL);
+	int r = choose_messages(&deletion, NULL, listing->count);
 	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
 	bool is_late = r == -EAGAIN;
 
@@ -283,8 +281,8 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		return r;
 	if (lock->state_error == 0)
 		(void)unlink_recorded(&deletion);
-	for (size_t i = 0; i < deletion.found.count && lock->state_error < 0; i++)
-		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
+	for (size_t i = 0; i < deletion.found_count && lock->state_error < 0; i++)
+		hide(&deletion, &listing->messages[deletion.found[i]], lock->state_error);
 	if (!is_complete && report->error == 0)
 		report->error = -EAGAIN;
 	if (report->error == 0 && lock->state_error == 0)

@@ -9,8 +9,8 @@
 
 struct lock;
 
-/* Deletes the messages of `set`. Returns what mailbox_commit() does. */
-int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
+/* Deletes these messages. Returns what mailbox_commit() does. */
+int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count,
 		 struct mailbox_report *report);
 
 /* Completes the deletion of the messages in a record that an earlier session has left, or leaves

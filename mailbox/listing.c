@@ -853,14 +853,14 @@ static bool has_other_file(const struct listing *listing, const struct message *
 }
 
 /* Calls `handle` for the files of some messages, and leaves those that it does not find. */
-static int handle_files(struct listing *listing, struct selection *left,
+static int handle_files(struct listing *listing, size_t *left, size_t *left_count,
 			listing_file_handler *handle, void *context)
 {
-	size_t count = left->count;
+	size_t count = *left_count;
 
-	left->count = 0;
+	*left_count = 0;
 	for (size_t i = 0; i < count; i++) {
-		struct message *message = &listing->messages[left->indices[i]];
+		struct message *message = &listing->messages[left[i]];
 		int r = 0;
 
 		while (!message->is_gone) {
@@ -875,24 +875,23 @@ static int handle_files(struct listing *listing, struct selection *left,
 		if (r == -ENOENT && !listing->subdirs->is_maildir)
 			message->is_gone = true;
 		else if (r == -ENOENT)
-			left->indices[left->count++] = left->indices[i];
+			left[(*left_count)++] = left[i];
 	}
 	return 0;
 }
 
-int listing_with_files(struct listing *listing, const struct selection *selection,
+int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
 		       int64_t deadline_ms, listing_file_handler *handle, void *context)
 {
-	auto_selection struct selection left = { 0 };
-	size_t count = selection ? selection->count : listing->count;
+	auto_free size_t *left = calloc(count, sizeof(*left));
 	bool is_late = false;
-	int r = 0;
+	int r = left ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < count && r == 0; i++)
-		r = selection_add(&left, selection ? selection->indices[i] : i);
+		left[i] = indices ? indices[i] : i;
 	while (r == 0) {
-		r = handle_files(listing, &left, handle, context);
-		if (r < 0 || left.count == 0)
+		r = handle_files(listing, left, &count, handle, context);
+		if (r < 0 || count == 0)
 			break;
 		if (is_late)
 			return -EAGAIN;
@@ -900,24 +899,4 @@ int listing_with_files(struct listing *listing, const struct selection *selectio
 		r = listing_look_again(listing);
 	}
 	return r;
-}
-
-/* ---- Selections ---- */
-
-int selection_add(struct selection *selection, size_t index)
-{
-	size_t *indices = util_grow(selection->indices, selection->count, &selection->capacity,
-				    sizeof(*indices));
-
-	if (!indices)
-		return -ENOMEM;
-	selection->indices = indices;
-	selection->indices[selection->count++] = index;
-	return 0;
-}
-
-void selection_clear(struct selection *selection)
-{
-	free(selection->indices);
-	*selection = (struct selection){ 0 };
 }

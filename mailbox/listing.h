@@ -66,12 +66,6 @@ struct listing {
 	bool is_stable; /* if the stamps are the same later, so is the listing */
 };
 
-/* Some messages of a listing, by their indices. */
-struct selection {
-	size_t *indices;
-	size_t count, capacity;
-};
-
 /* ---- Listings ---- */
 
 /* Lists what is there now, for the caller to clear; nothing on failure. If no read is undisturbed
@@ -140,20 +134,11 @@ bool listing_next_name(const struct listing *listing, struct message *message);
 /* Acts on a message's file, by its present name. -ENOENT: there is no such file. */
 typedef int listing_file_handler(struct listing *listing, struct message *message, void *context);
 
-/* Calls `handle` for the file of each message (NULL: of all); renamed files are looked for. Returns
- * 0 when each message has been handled or is known to be gone, what `handle` returned if that is a
- * failure, or -EAGAIN: at `deadline_ms`, some files were neither found nor known to be gone. */
-int listing_with_files(struct listing *listing, const struct selection *selection,
+/* Calls `handle` for the files of messages (NULL: the first `count`); renamed ones are looked for.
+ * Returns 0 when each message has been handled or is known to be gone, what `handle` returned if
+ * that is a failure, or -EAGAIN: at `deadline_ms`, some were neither found nor known to be gone. */
+int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
 		       int64_t deadline_ms, listing_file_handler *handle, void *context);
 
 /* Finds all names that the messages of a Maildir have now, and notes which messages are gone. */
 int listing_look_again(struct listing *listing);
-
-/* ---- Selections ---- */
-
-int selection_add(struct selection *selection, size_t index);
-
-/* Frees what a selection holds, and leaves it empty. */
-void selection_clear(struct selection *selection);
-
-#define auto_selection __attribute__((cleanup(selection_clear)))
