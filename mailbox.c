@@ -338,23 +338,14 @@ static void save_cache(struct mailbox *mailbox)
 /* Gives messages that share a unique part one of their own. Returns whether there were any. */
 static bool rename_namesakes(struct mailbox *mailbox)
 {
-	struct mailbox_report *report = &mailbox->report;
-	const struct listing *listing = &mailbox->listing;
-
-	if (listing->namesakes == 0)
+	if (mailbox->listing.namesakes == 0)
 		return false;
 	/* Their unique-ids must be known when one of them goes, whatever happens then. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox);
-	if (listing->is_torn || mailbox->lock.left || mailbox->lock.state_error != 0)
-		return false;
-	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
-		if (listing->messages[i].is_namesake)
-			report->rename_error = listing_rename_namesake(
-				listing, &listing->messages[i], &report->renamed,
-				report->renamed_from, report->renamed_to);
-	}
-	return report->renamed > 0;
+	if (!mailbox->listing.is_torn && !mailbox->lock.left && mailbox->lock.state_error == 0)
+		listing_rename_namesakes(&mailbox->listing, &mailbox->report);
+	return mailbox->report.renamed > 0;
 }
 
 /* Lists what is there, without what an earlier session has deleted. `older`: the listing before. */

@@ -11,9 +11,9 @@ struct deletion {
 	struct listing *listing;
 	struct lock *lock;
 	int64_t deadline_ms;
-	bool has_record;       /* they are deleted, whatever happens: a record says so */
-	bool can_withdraw;     /* while nothing has gone */
-	bool has_more_links;   /* a file may have names that are not known */
+	bool has_record;     /* they are deleted, whatever happens: a record says so */
+	bool can_withdraw;   /* while nothing has gone */
+	bool has_more_links; /* a file may have unknown names: a neighbour may rename by link(2) */
 	bool may_reuse_inodes; /* the file system does not tell a new file from an old one */
 	bool uses[SUBDIRS];    /* where the messages are */
 	size_t *found;	       /* the messages that are there, to be deleted, */
@@ -76,13 +76,6 @@ static int choose_messages(struct deletion *deletion, const size_t *indices, siz
 	return for_each_file(deletion, indices, count, choose);
 }
 
-/* Finds the other names of files that have more links than names are known: a neighbour may be
- * renaming one by link(2) and unlink(2). */
-static int find_links(const struct deletion *deletion)
-{
-	return deletion->has_more_links ? listing_look_again(deletion->listing) : 0;
-}
-
 /* Writes the record, if permissions and the file system let the messages be removed. */
 static int write_record(struct deletion *deletion)
 {
@@ -120,23 +113,18 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 	return deletion->can_withdraw && (error == -EPERM || error == -EACCES || error == -EROFS);
 }
 
-static void note_removed(struct deletion *deletion, struct message *message)
+/* Notes that a message is deleted, even if its file is still there because of an error. */
+static void note_removed(struct deletion *deletion, struct message *message, int error)
 {
 	struct mailbox_report *report = deletion->report;
 
 	message->is_marked = message->is_gone = true;
 	report->removed[report->removed_count++] = (size_t)(message - deletion->listing->messages);
 	deletion->can_withdraw = false;
-}
-
-/* Notes that a message is deleted, though its file is still there. */
-static void hide(struct deletion *deletion, struct message *message, int error)
-{
-	note_removed(deletion, message);
-	deletion->listing->hides = true;
-	deletion->report->hidden++;
-	if (deletion->report->error == 0)
-		deletion->report->error = error;
+	deletion->listing->hides |= error < 0;
+	report->hidden += error < 0;
+	if (report->error == 0)
+		report->error = error;
 }
 
 /* Removes all names of a file. One that stays ends it if it still may; else, it is hidden. */
@@ -151,10 +139,7 @@ static int unlink_file(struct listing *listing, struct message *message, void *c
 	} while (r == 0 && listing_next_name(listing, message));
 	if (r == -ENOENT || (r < 0 && !deletion->has_record) || may_withdraw(deletion, r))
 		return r;
-	if (r < 0)
-		hide(deletion, message, r);
-	else
-		note_removed(deletion, message);
+	note_removed(deletion, message, r);
 	return 0;
 }
 
@@ -178,15 +163,17 @@ static int sync_subdirs(const struct deletion *deletion)
  * record could be withdrawn. Else, what cannot be removed is hidden. */
 static int unlink_recorded(struct deletion *deletion)
 {
-	int r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
+	int r = deletion->lock->state_error;
 
+	if (r == 0)
+		r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
 	for (size_t i = 0; i < deletion->found_count && r < 0; i++) {
 		struct message *message = &deletion->listing->messages[deletion->found[i]];
 
 		if (!message->is_gone)
-			hide(deletion, message, r);
+			note_removed(deletion, message, r);
 	}
 	r = sync_subdirs(deletion);
 	if (deletion->report->error == 0)
@@ -244,8 +231,8 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
 	if (r == 0)
 		r = choose_messages(&deletion, indices, count);
-	if (r == 0)
-		r = find_links(&deletion);
+	if (r == 0 && deletion.has_more_links)
+		r = listing_look_again(listing);
 	if (r == 0 && deletion.found_count == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
@@ -276,13 +263,10 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	bool is_late = r == -EAGAIN;
 
 	if (r == 0 || is_late)
-		r = find_links(&deletion);
+		r = deletion.has_more_links ? listing_look_again(listing) : 0;
 	if (r < 0)
 		return r;
-	if (lock->state_error == 0)
-		(void)unlink_recorded(&deletion);
-	for (size_t i = 0; i < deletion.found_count && lock->state_error < 0; i++)
-		hide(&deletion, &listing->messages[deletion.found[i]], lock->state_error);
+	(void)unlink_recorded(&deletion);
 	if (!is_complete && report->error == 0)
 		report->error = -EAGAIN;
 	if (report->error == 0 && lock->state_error == 0)

@@ -4,7 +4,6 @@
  * Functions return 0 or a negative errno, and in the report what has become of the messages. */
 #pragma once
 
-#include "mailbox.h"
 #include "mailbox/listing.h"
 
 struct lock;

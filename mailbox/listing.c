@@ -601,8 +601,8 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
 }
 
-int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
-			    size_t *count, char from[NAME_MAX + 1], char to[NAME_MAX + 1])
+static int rename_namesake(const struct listing *listing, const struct message *namesake,
+			   struct mailbox_report *report)
 {
 	struct message message = *namesake;
 	struct record_file file;
@@ -620,12 +620,21 @@ int listing_rename_namesake(const struct listing *listing, const struct message 
 		r = maildir_name_make_unique(message.name, random, &name);
 		if (r == 0)
 			r = listing_rename_file(fd, message.name, fd, name);
-		if (r == 0 && message.name == namesake->name && (*count)++ == 0) {
-			(void)snprintf(from, NAME_MAX + 1, "%s", message.name);
-			(void)snprintf(to, NAME_MAX + 1, "%s", name);
+		if (r == 0 && message.name == namesake->name && report->renamed++ == 0) {
+			(void)snprintf(report->renamed_from, NAME_MAX + 1, "%s", message.name);
+			(void)snprintf(report->renamed_to, NAME_MAX + 1, "%s", name);
 		}
 	} while (r == 0 && listing_next_name(listing, &message));
 	return r;
+}
+
+void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report)
+{
+	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
+		if (listing->messages[i].is_namesake)
+			report->rename_error =
+				rename_namesake(listing, &listing->messages[i], report);
+	}
 }
 
 /* ---- Listings ---- */

@@ -6,8 +6,8 @@
 #pragma once
 
 #include "lib/file-stamp.h"
+#include "mailbox.h"
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -93,10 +93,9 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* Gives a namesake that has not changed for a while a unique part of its own, and counts it; needs
- * the lock. Returns the first one's names. Then the listing must be read again. */
-int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
-			    size_t *count, char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
+/* Gives namesakes that have not changed for a while unique parts of their own, and reports them;
+ * needs the lock. Then the listing must be read again. */
+void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
