@@ -149,10 +149,8 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 {
 	message->octets = octets;
 	message->is_measured = true;
-	if (!mailbox->lock.subdirs.is_maildir &&
-	    (file->version.inode == 0 ||
-	     listing_set_version(&mailbox->listing, message, &file->version) < 0))
-		message->version = NULL;
+	if (!mailbox->lock.subdirs.is_maildir)
+		listing_set_version(&mailbox->listing, message, &file->version);
 }
 
 static int measure(struct mailbox *mailbox, size_t index)

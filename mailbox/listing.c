@@ -260,16 +260,16 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 	return 0;
 }
 
-int listing_set_version(struct listing *listing, struct message *message,
-			const struct file_stamp *version)
+void listing_set_version(struct listing *listing, struct message *message,
+			 const struct file_stamp *version)
 {
-	if (!message->version)
+	if (version->inode == 0)
+		message->version = NULL;
+	else if (!message->version)
 		message->version =
 			listing_allocate(listing, sizeof(*version), _Alignof(struct file_stamp));
-	if (!message->version)
-		return -ENOMEM;
-	*message->version = *version;
-	return 0;
+	if (message->version)
+		*message->version = *version;
 }
 
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
@@ -753,9 +753,8 @@ int listing_merge(struct listing *listing, const struct listing *older, const st
 		if (!message || known->octets == LISTING_SIZE_UNKNOWN ||
 		    (is_maildir && !maildir_name_allows_octets(message->name, known->octets)))
 			continue;
-		if (!is_maildir && known->version &&
-		    listing_set_version(listing, message, known->version) < 0)
-			return -ENOMEM;
+		if (!is_maildir && known->version)
+			listing_set_version(listing, message, known->version);
 		message->octets = known->octets;
 	}
 	return 0;

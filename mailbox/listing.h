@@ -111,9 +111,9 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 /* Leaves out the messages that are marked and gone; those after them get a lower index. */
 void listing_drop_deleted(struct listing *listing);
 
-/* Keeps the version of a folder's file that has the size of `message`. */
-int listing_set_version(struct listing *listing, struct message *message,
-			const struct file_stamp *version);
+/* Keeps the version of a folder's file that has the size of `message`; not without memory. */
+void listing_set_version(struct listing *listing, struct message *message,
+			 const struct file_stamp *version);
 
 /* Gives a message another name, which is copied. */
 int listing_rename(struct listing *listing, struct message *message, const char *name);
