@@ -18,12 +18,17 @@
 /* The whole listing of fewer messages is not worth a cache: it is read in no time. */
 #define CACHED_MESSAGES_MIN 1000
 
+/* Some messages, by their indices. */
+struct selection {
+	size_t *indices;
+	size_t count, capacity;
+};
+
 struct mailbox {
 	char *path;
 	struct lock lock;
 	struct listing listing;
 	struct selection marked, retrieved;
-	struct deletion_report deletion; /* the last */
 	struct mailbox_report report;
 	bool has_unsaved; /* something that the cache should have */
 	bool is_cached;	  /* the listing is in the cache, or need not be */
@@ -96,10 +101,9 @@ static int open_file(struct listing *listing, struct message *message, void *con
 
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
-	const struct selection one = { .indices = &index, .count = 1 };
 	const struct message *message = message_at(mailbox, index);
-	int r = listing_with_files(&mailbox->listing, &one, util_now_ms() + LISTING_PATIENCE_MS,
-				   open_file, ret);
+	int r = listing_with_files(&mailbox->listing, &index, 1,
+				   util_now_ms() + LISTING_PATIENCE_MS, open_file, ret);
 
 	return r == 0 && message->is_gone ? -ENOENT : r;
 }
@@ -125,6 +129,18 @@ void mailbox_message_close(struct mailbox_message *message)
 	util_drop(&message->fd);
 }
 
+static int selection_add(struct selection *selection, size_t index)
+{
+	size_t *indices = util_grow(selection->indices, selection->count, &selection->capacity,
+				    sizeof(*indices));
+
+	if (!indices)
+		return -ENOMEM;
+	selection->indices = indices;
+	selection->indices[selection->count++] = index;
+	return 0;
+}
+
 /* ---- Sizes ---- */
 
 /* Takes down what reading a message has shown to be its size. */
@@ -133,10 +149,8 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 {
 	message->octets = octets;
 	message->is_measured = true;
-	if (!mailbox->lock.subdirs.is_maildir &&
-	    (file->version.inode == 0 ||
-	     listing_set_version(&mailbox->listing, message, &file->version) < 0))
-		message->version = NULL;
+	if (!mailbox->lock.subdirs.is_maildir)
+		listing_set_version(&mailbox->listing, message, &file->version);
 }
 
 static int measure(struct mailbox *mailbox, size_t index)
@@ -229,27 +243,17 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 
 int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
-	const struct selection one = { .indices = &index, .count = 1 };
-
-	return deletion_run(&mailbox->listing, &mailbox->lock, &one, &mailbox->deletion);
+	return deletion_run(&mailbox->listing, &mailbox->lock, &index, 1, &mailbox->report);
 }
 
 int mailbox_commit(struct mailbox *mailbox)
 {
-	struct deletion_report *deletion = &mailbox->deletion;
-	int r = deletion_run(&mailbox->listing, &mailbox->lock, &mailbox->marked, deletion);
+	int r = deletion_run(&mailbox->listing, &mailbox->lock, mailbox->marked.indices,
+			     mailbox->marked.count, &mailbox->report);
 
-	mailbox->report =
-		(struct mailbox_report){ .hidden = deletion->hidden, .error = deletion->error };
 	if (r == 0)
 		mailbox->marked.count = 0;
 	return r;
-}
-
-size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices)
-{
-	*ret_indices = mailbox->deletion.removed.indices;
-	return mailbox->deletion.removed.count;
 }
 
 /* ---- Flags ---- */
@@ -283,8 +287,9 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 
 	if (!mailbox->lock.subdirs.is_maildir || mailbox->lock.is_read_only)
 		return 0;
-	r = listing_with_files(&mailbox->listing, &mailbox->retrieved,
-			       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &error);
+	r = listing_with_files(&mailbox->listing, mailbox->retrieved.indices,
+			       mailbox->retrieved.count, util_now_ms() + LISTING_PATIENCE_MS,
+			       mark_file_seen, &error);
 	for (size_t i = 0; i < mailbox->retrieved.count; i++)
 		message_at(mailbox, mailbox->retrieved.indices[i])->is_retrieved = false;
 	mailbox->retrieved.count = 0;
@@ -298,18 +303,12 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 			    const struct listing *older)
 {
 	struct listing *listing = &mailbox->listing;
-	struct deletion_report report = { 0 };
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
-	bool has_record = mailbox->lock.left.count > 0; /* then what is gone must be proved */
+	bool has_record = mailbox->lock.left; /* then what is gone must be proved */
 	int r = listing_read(&mailbox->lock.subdirs, deadline_ms, has_record, listing);
 
-	if (r == 0 && has_record) {
-		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &report);
-		mailbox->report.completed = report.removed.count - report.hidden;
-		mailbox->report.hidden = report.hidden;
-		mailbox->report.error = report.error;
-		selection_clear(&report.removed);
-	}
+	if (r == 0 && has_record)
+		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &mailbox->report);
 	if (r == 0)
 		r = listing_merge(listing, cached, older);
 	if (r == 0)
@@ -337,23 +336,14 @@ static void save_cache(struct mailbox *mailbox)
 /* Gives messages that share a unique part one of their own. Returns whether there were any. */
 static bool rename_namesakes(struct mailbox *mailbox)
 {
-	struct mailbox_report *report = &mailbox->report;
-	const struct listing *listing = &mailbox->listing;
-
-	if (listing->namesakes == 0)
+	if (mailbox->listing.namesakes == 0)
 		return false;
 	/* Their unique-ids must be known when one of them goes, whatever happens then. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox);
-	if (listing->is_torn || mailbox->lock.left.count > 0 || mailbox->lock.state_error != 0)
-		return false;
-	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
-		if (listing->messages[i].is_namesake)
-			report->rename_error = listing_rename_namesake(
-				listing, &listing->messages[i], &report->renamed,
-				report->renamed_from, report->renamed_to);
-	}
-	return report->renamed > 0;
+	if (!mailbox->listing.is_torn && !mailbox->lock.left && mailbox->lock.state_error == 0)
+		listing_rename_namesakes(&mailbox->listing, &mailbox->report);
+	return mailbox->report.renamed > 0;
 }
 
 /* Lists what is there, without what an earlier session has deleted. `older`: the listing before. */
@@ -365,7 +355,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 
 	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
-	mailbox->is_cached = lock->left.count == 0 && listing_is_unchanged(&cached);
+	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached);
 	if (mailbox->is_cached)
 		mailbox->listing = take_ptr(cached);
 	else
@@ -384,9 +374,9 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 	if (mailbox) {
 		lock_close(&mailbox->lock);
 		listing_clear(&mailbox->listing);
-		selection_clear(&mailbox->marked);
-		selection_clear(&mailbox->retrieved);
-		selection_clear(&mailbox->deletion.removed);
+		free(mailbox->marked.indices);
+		free(mailbox->retrieved.indices);
+		free(mailbox->report.removed);
 		free(mailbox->path);
 		free(mailbox);
 	}
@@ -402,19 +392,18 @@ void mailbox_close(struct mailbox *mailbox)
 /* Replaces the listing by what is there now; on failure it stays. */
 static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 {
-	struct listing older = take_ptr(mailbox->listing);
+	auto_listing struct listing older = take_ptr(mailbox->listing);
 	int r;
 
 	listing_drop_deleted(&older); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r < 0) {
 		listing_clear(&mailbox->listing);
-		mailbox->listing = older;
+		mailbox->listing = take_ptr(older);
 		return r;
 	}
-	mailbox->marked.count = mailbox->retrieved.count = mailbox->deletion.removed.count = 0;
+	mailbox->marked.count = mailbox->retrieved.count = 0;
 	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
-	listing_clear(&older);
 	return 0;
 }
 
@@ -424,13 +413,13 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	struct listing *listing = &mailbox->listing;
 	int r = lock_open(mailbox->path, lock);
 
+	free(mailbox->report.removed);
 	mailbox->report = (struct mailbox_report){ .is_missing = lock->state_error == -ENOENT,
 						   .has_bad_record = lock->has_bad_record,
 						   .has_bad_state = lock->has_bad_state };
 	*ret_has_new = false;
 	/* Namesakes may be old enough now to be renamed. */
-	if (r == 0 &&
-	    (lock->left.count > 0 || listing->namesakes > 0 || !listing_is_unchanged(listing)))
+	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
 	/* A folder's files may change without a trace in its directory. */
 	for (size_t i = 0; i < listing->count && !lock->subdirs.is_maildir; i++)

@@ -22,7 +22,7 @@
 
 struct mailbox;
 
-/* What its administrator should know of a mailbox that was opened, woken or committed. */
+/* What was seen when a mailbox was opened, woken or committed, or a message was deleted. */
 struct mailbox_report {
 	bool is_missing;     /* the mailbox does not exist */
 	bool has_bad_record; /* a commit record was damaged, or another mailbox's */
@@ -33,6 +33,8 @@ struct mailbox_report {
 	size_t renamed; /* messages that had the unique part of another; of the first, the names */
 	char renamed_from[NAME_MAX + 1], renamed_to[NAME_MAX + 1];
 	int rename_error; /* why not all of these (negative errno), or 0 */
+	/* The messages that the last mailbox_delete() or mailbox_commit() removed, not others. */
+	size_t *removed, removed_count;
 };
 
 /* Opens, locks and lists the mailbox at `path`; the caller frees it. One that is read-only is not
@@ -104,16 +106,12 @@ int mailbox_delete(struct mailbox *mailbox, size_t index);
 /* Deletes the marked messages, all or none (RFC 1939 section 6). Returns 0 when that is certain,
  * whatever happens; files that could not be removed yet are in the report. On failure no message is
  * gone, unless the disk had no space for the record of a commit and they were deleted one by one;
- * mailbox_removed() tells. The others are still there and marked:
+ * the report has them. The others are still there and marked:
  *   -EROFS, -EACCES, -EPERM  the files cannot be removed
  *   -ENOLCK                  the state file, and with it the lock, was removed
  *   -EIO                     the disk failed before anything was certain
  * and what mailbox_delete() says. */
 int mailbox_commit(struct mailbox *mailbox);
-
-/* The messages that the last mailbox_delete() or mailbox_commit() removed, and not somebody else.
- * Returns how many, and their indices, borrowed until the next of these calls. */
-size_t mailbox_removed(const struct mailbox *mailbox, const size_t **ret_indices);
 
 /* Gives the messages of a Maildir that the client got the flag S, and moves them to cur/. Returns
  * 0, or why the first that could not be changed was not; the others are. */

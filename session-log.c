@@ -81,16 +81,15 @@ size_t session_log_deletions(const struct session *session)
 {
 	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 	const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
-	const size_t *indices;
-	size_t count = mailbox_removed(session->mailbox, &indices);
+	const struct mailbox_report *report = mailbox_report(session->mailbox);
 
-	for (size_t i = 0; i < count && session->settings->log_deletions; i++) {
-		mailbox_unique_id(session->mailbox, indices[i], unique_id);
+	for (size_t i = 0; i < report->removed_count && session->settings->log_deletions; i++) {
+		mailbox_unique_id(session->mailbox, report->removed[i], unique_id);
 		log_event(LOG_EVENT_DELETED, fields, "message %s deleted by %s from %s",
 			  log_quote(unique_id), log_quote(session->account->user),
 			  transport_peer(session->transport));
 	}
-	return count;
+	return report->removed_count;
 }
 
 static const char *describe_end(const struct session *session, int error)

@@ -39,17 +39,16 @@ static void make_genuine(const struct subdirs *subdirs, struct cache *cache, siz
 {
 	size_t entry_octets =
 		sizeof(struct cache_entry) + (subdirs->is_maildir ? 0 : sizeof(struct file_stamp));
-	struct cache_header *header = &cache->header;
 	struct stat status;
 
 	FUZZ_CHECK(fstat(subdirs->fds[SUBDIR_CUR], &status) == 0);
-	header->magic = MAGIC;
-	header->mailbox_inode = status.st_ino;
-	memset(header->stamps, 0, sizeof(header->stamps));
-	header->stamps[SUBDIR_CUR] = file_stamp_of(&status);
-	header->count %= (octets - sizeof(*cache)) / entry_octets + 1;
-	header->texts_octets = octets - sizeof(*cache) - header->count * entry_octets;
-	header->checksum = make_checksum(cache, octets);
+	cache->magic = MAGIC;
+	cache->mailbox_inode = status.st_ino;
+	memset(cache->stamps, 0, sizeof(cache->stamps));
+	cache->stamps[SUBDIR_CUR] = file_stamp_of(&status);
+	cache->count %= (octets - sizeof(*cache)) / entry_octets + 1;
+	cache->texts_octets = octets - sizeof(*cache) - cache->count * entry_octets;
+	cache->checksum = make_checksum(cache, octets);
 }
 
 static void check_listing(struct listing *listing)

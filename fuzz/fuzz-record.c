@@ -18,18 +18,18 @@ static void open_files(void)
 
 static void make_genuine(struct record *record, size_t octets)
 {
-	record->header.magic = MAGIC;
-	FUZZ_CHECK(locate_record(state_fd, mailbox_fd, &record->header) == 0);
+	record->magic = MAGIC;
+	FUZZ_CHECK(locate_record(state_fd, mailbox_fd, record) == 0);
 	/* The digest is over as many keys as the record says it has. */
-	if (record->header.count <= (octets - sizeof(record->header)) / sizeof(*record->keys))
-		octets = record_octets(record->header.count);
-	digest_seal(record, octets, record->header.seal);
+	if (record->count <= (octets - sizeof(*record)) / sizeof(*record->keys))
+		octets = record_octets(record->count);
+	digest_seal(record, octets, record->seal);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
 	auto_free struct record *record = calloc(1, octets + sizeof(*record));
-	auto_keys struct record_keys keys = { 0 };
+	auto_free struct record *found = NULL;
 	bool genuine;
 	int r;
 
@@ -41,26 +41,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	genuine = *data & 1;
 	octets--;
 	memcpy(record, data + 1, octets);
-	genuine = genuine && octets >= sizeof(record->header);
+	genuine = genuine && octets >= sizeof(*record);
 	if (genuine)
 		make_genuine(record, octets);
 	FUZZ_CHECK(ftruncate(state_fd, 0) == 0);
 	FUZZ_CHECK(pwrite(state_fd, record, octets, 0) == (ssize_t)octets);
-	r = record_read(state_fd, mailbox_fd, &keys);
-	FUZZ_CHECK(r == 0 || ((r == -EBADMSG || r == -EMLINK) && keys.count == 0));
-	for (size_t i = 0; i < keys.count; i++)
-		(void)record_has_key(&keys, &keys.keys[i]);
-	if (keys.count > 0) { /* what is written can be read */
-		auto_keys struct record_keys again = { 0 };
+	r = record_read(state_fd, mailbox_fd, &found);
+	FUZZ_CHECK(r == 0 || ((r == -EBADMSG || r == -EMLINK) && !found));
+	for (size_t i = 0; found && i < found->count; i++)
+		(void)record_has_key(found, &found->keys[i]);
+	if (found) { /* what is written can be read */
+		auto_free struct record *again = NULL;
 
-		FUZZ_CHECK(record_write(state_fd, mailbox_fd, &keys) == 0);
+		FUZZ_CHECK(record_write(state_fd, mailbox_fd, found) == 0);
 		FUZZ_CHECK(record_read(state_fd, mailbox_fd, &again) == 0);
-		FUZZ_CHECK(again.count == keys.count);
-		for (size_t i = 0; i < keys.count; i++)
-			FUZZ_CHECK(record_has_key(&again, &keys.keys[i]));
+		FUZZ_CHECK(again && again->count == found->count);
+		for (size_t i = 0; i < found->count; i++)
+			FUZZ_CHECK(record_has_key(again, &found->keys[i]));
 	}
 	FUZZ_CHECK(record_clear(state_fd) == 0);
-	record_free_keys(&keys);
-	FUZZ_CHECK(record_read(state_fd, mailbox_fd, &keys) == 0 && keys.count == 0);
+	free(take_ptr(found));
+	FUZZ_CHECK(record_read(state_fd, mailbox_fd, &found) == 0 && !found);
 	return 0;
 }

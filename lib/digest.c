@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <nettle/sha2.h>
-#include <stdio.h>
 #include <string.h>
 
 void digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS])
@@ -15,15 +14,6 @@ void digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGE
 	sha256_update(&context, count, octets);
 	sha256_digest(&context, DIGEST_OCTETS, ret_digest);
 	explicit_bzero(&context, sizeof(context)); /* it has the last octets, perhaps a key */
-}
-
-void digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1])
-{
-	unsigned char digest[DIGEST_OCTETS];
-
-	digest_make(octets, count, digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		(void)snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
 }
 
 void digest_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS])

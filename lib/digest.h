@@ -5,12 +5,8 @@
 #include <stddef.h>
 
 #define DIGEST_OCTETS 32
-#define DIGEST_HEX_OCTETS 64
 
 void digest_make(const void *octets, size_t count, unsigned char ret_digest[DIGEST_OCTETS]);
-
-/* The same in lower-case hexadecimal, ended by a NUL. */
-void digest_make_hex(const void *octets, size_t count, char ret_hex[DIGEST_HEX_OCTETS + 1]);
 
 /* Puts into `seal_field`, which is among these octets, the digest that they have with 0 there. */
 void digest_seal(void *octets, size_t count, unsigned char seal_field[DIGEST_OCTETS]);

@@ -4,10 +4,10 @@
 
 #include "lib/util.h"
 
-int64_t file_stamp_ns(const struct timespec *time)
+int64_t file_stamp_ns(int64_t seconds, int64_t ns)
 {
 	/* Anybody can set a time of modification that is out of range: it wraps. */
-	return (int64_t)((uint64_t)time->tv_sec * UTIL_NS_PER_S + (uint64_t)time->tv_nsec);
+	return (int64_t)((uint64_t)seconds * UTIL_NS_PER_S + (uint64_t)ns);
 }
 
 struct file_stamp file_stamp_of(const struct stat *status)
@@ -15,8 +15,8 @@ struct file_stamp file_stamp_of(const struct stat *status)
 	return (struct file_stamp){
 		.inode = status->st_ino,
 		.octets = S_ISDIR(status->st_mode) ? 0 : (uint64_t)status->st_size,
-		.modified_ns = file_stamp_ns(&status->st_mtim),
-		.changed_ns = file_stamp_ns(&status->st_ctim),
+		.modified_ns = file_stamp_ns(status->st_mtim.tv_sec, status->st_mtim.tv_nsec),
+		.changed_ns = file_stamp_ns(status->st_ctim.tv_sec, status->st_ctim.tv_nsec),
 	};
 }
 
@@ -35,7 +35,7 @@ int64_t file_stamp_now_ns(void)
 	struct timespec now;
 
 	(void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return file_stamp_ns(&now);
+	return file_stamp_ns(now.tv_sec, now.tv_nsec);
 }
 
 /* The clock of stamps and of `now_ns` stands still for some milliseconds: only a stamp from before

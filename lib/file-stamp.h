@@ -25,4 +25,4 @@ bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns);
 
 /* The time to compare with; of a time of the system. */
 int64_t file_stamp_now_ns(void);
-int64_t file_stamp_ns(const struct timespec *time);
+int64_t file_stamp_ns(int64_t seconds, int64_t ns);

@@ -33,20 +33,6 @@ static int part_for(char letter, const char *user, const char *home, struct part
 	return -EINVAL;
 }
 
-int path_template_check(const char *template)
-{
-	struct part part;
-
-	if (!*template)
-		return -EINVAL;
-	while ((template = strchr(template, '%'))) {
-		if (part_for(template[1], "user", "/home", &part) < 0)
-			return -EINVAL;
-		template += 2;
-	}
-	return 0;
-}
-
 /* A path while it is written. */
 struct path {
 	char *end;
@@ -82,10 +68,8 @@ int path_template_expand(const char *template, const char *user, const char *hom
 	size_t longest_part = strlen(user) + (home ? strlen(home) : 0) + 1;
 	auto_free char *text = malloc(strlen(template) * longest_part + 1);
 	struct path path = { .end = text, .component = text };
-	int r = path_template_check(template);
+	int r = *template ? 0 : -EINVAL;
 
-	if (r < 0)
-		return r;
 	if (!text)
 		return -ENOMEM;
 	for (; *template; template ++) {
@@ -98,22 +82,26 @@ int path_template_expand(const char *template, const char *user, const char *hom
 		if (r < 0)
 			return r;
 	}
-	if (has_stray_component(&path))
-		return -EKEYREJECTED;
+	if (r < 0 || has_stray_component(&path))
+		return r < 0 ? r : -EKEYREJECTED;
 	*path.end = '\0';
 	*ret_path = take_ptr(text);
 	return 0;
 }
 
+int path_template_check(const char *template)
+{
+	auto_free char *path = NULL;
+
+	return path_template_expand(template, "user@domain", "/home", &path);
+}
+
 char *path_template_root(const char *template)
 {
 	size_t octets = strcspn(template, "%");
+	char *path = strndup(template, octets + 1);
 
-	if (template[octets] == '%') {
-		while (octets > 0 && template[octets - 1] != '/')
-			octets--;
-		while (octets > 0 && template[octets - 1] == '/')
-			octets--;
-	}
-	return octets > 0 ? strndup(template, octets) : strdup(*template == '/' ? "/" : ".");
+	if (path && template[octets])
+		util_cut_path(path);
+	return path;
 }

@@ -3,16 +3,16 @@
  * domain after it, %h the home directory, %% a percent sign. */
 #pragma once
 
-/* Returns 0, or -EINVAL if it is empty or has an unknown '%'. */
-int path_template_check(const char *template);
-
 /* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of its
  * place in the template. Returns 0, or
  *   -EKEYREJECTED  the user name would put "/" or an empty, "." or ".." component into the path
  *   -ENXIO         the template asks for a home directory, and there is none
- *   -EINVAL        see path_template_check()
+ *   -EINVAL        the template is empty or has an unknown '%'
  *   -ENOMEM */
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path);
+
+/* Whether it is a template. Returns 0, -EINVAL or -ENOMEM. */
+int path_template_check(const char *template);
 
 /* The directory below which the paths of all users are: the components before the first that has a
  * '%', or all. The caller frees it. NULL: no memory. */

@@ -16,18 +16,6 @@
 /* Enough for some millions of messages; whatever is longer was not written here. */
 #define CACHE_OCTETS_MAX (256 << 20)
 
-/* In the byte order of this machine. Entries follow it; in a folder, as many stamps of the files
- * that have these sizes, all 0 if unknown; then texts, each ended by a NUL. */
-struct cache_header {
-	uint64_t magic;
-	uint64_t mailbox_inode; /* where it was written */
-	struct file_stamp stamps[SUBDIRS];
-	uint64_t is_whole; /* 0, 1: it has all messages that there were at these stamps */
-	uint64_t count;
-	uint64_t texts_octets;
-	uint64_t checksum; /* of all of it, with 0 here */
-};
-
 #define MAGIC UINT64_C(0x3163616333706f70) /* "pop3cac1" */
 
 enum cache_flag {
@@ -46,35 +34,42 @@ struct cache_entry {
 	uint8_t flags; /* of enum cache_flag */
 };
 
+/* In the byte order of this machine. The entries are followed, in a folder, by as many stamps of
+ * the files that have these sizes, all 0 if unknown; then by texts, each ended by a NUL. */
+struct cache {
+	uint64_t magic;
+	uint64_t mailbox_inode; /* where it was written */
+	struct file_stamp stamps[SUBDIRS];
+	uint64_t is_whole; /* 0, 1: it has all messages that there were at these stamps */
+	uint64_t count;
+	uint64_t texts_octets;
+	uint64_t checksum; /* of all of it, with 0 here */
+	struct cache_entry entries[];
+};
+
 static_assert(sizeof(struct file_stamp) == 4 * sizeof(uint64_t) &&
-		      sizeof(struct cache_header) ==
+		      sizeof(struct cache) ==
 			      6 * sizeof(uint64_t) + sizeof(struct file_stamp[SUBDIRS]) &&
 		      sizeof(struct cache_entry) == 3 * sizeof(uint64_t),
 	      "they have no holes");
 
-/* A whole cache in memory. */
-struct cache {
-	struct cache_header header;
-	struct cache_entry entries[];
-};
-
-static size_t cache_octets(const struct cache_header *header, bool is_maildir)
+static size_t cache_octets(const struct cache *cache, bool is_maildir)
 {
 	size_t stamp_octets = is_maildir ? 0 : sizeof(struct file_stamp);
 
-	return sizeof(struct cache) + header->count * (sizeof(struct cache_entry) + stamp_octets) +
-	       header->texts_octets;
+	return sizeof(*cache) + cache->count * (sizeof(struct cache_entry) + stamp_octets) +
+	       cache->texts_octets;
 }
 
 static struct file_stamp *cache_stamps(struct cache *cache)
 {
-	return (struct file_stamp *)(cache->entries + cache->header.count);
+	return (struct file_stamp *)(cache->entries + cache->count);
 }
 
 /* XXH3: SHA-256 would take longer than all the rest, and would not stop the file's owner. */
 static uint64_t make_checksum(struct cache *cache, size_t octets)
 {
-	cache->header.checksum = 0;
+	cache->checksum = 0;
 	return XXH3_64bits(cache, octets);
 }
 
@@ -143,36 +138,34 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 
 static bool take_entries(struct cache *cache, size_t octets, struct listing *listing)
 {
-	const struct cache_header *header = &cache->header;
 	struct file_stamp *versions = listing->subdirs->is_maildir ? NULL : cache_stamps(cache);
 	struct texts texts = { .end = (const char *)cache + octets };
 
-	texts.next = texts.end - header->texts_octets;
-	listing->messages = reallocarray(NULL, header->count, sizeof(*listing->messages));
+	texts.next = texts.end - cache->texts_octets;
+	listing->messages = reallocarray(NULL, cache->count, sizeof(*listing->messages));
 	if (!listing->messages)
 		return false;
-	listing->capacity = header->count;
-	for (size_t i = 0; i < header->count; i++) {
+	listing->capacity = cache->count;
+	for (size_t i = 0; i < cache->count; i++) {
 		if (!take_entry(&cache->entries[i], versions ? &versions[i] : NULL, &texts,
 				listing))
 			return false;
 	}
-	memcpy(listing->stamps, header->stamps, sizeof(listing->stamps));
-	listing->is_stable = header->is_whole;
+	memcpy(listing->stamps, cache->stamps, sizeof(listing->stamps));
+	listing->is_stable = cache->is_whole;
 	return true;
 }
 
 /* Whether what was read has its full length, is undamaged, and this mailbox's. */
 static bool is_sound(struct cache *cache, size_t octets, int mailbox_fd, bool is_maildir)
 {
-	const struct cache_header *header = &cache->header;
-	uint64_t checksum = header->checksum;
+	uint64_t checksum = cache->checksum;
 	struct stat mailbox;
 
-	return header->magic == MAGIC && header->count > 0 &&
-	       header->count <= octets / sizeof(struct cache_entry) &&
-	       header->texts_octets <= octets && cache_octets(header, is_maildir) == octets &&
-	       fstat(mailbox_fd, &mailbox) == 0 && header->mailbox_inode == mailbox.st_ino &&
+	return cache->magic == MAGIC && cache->count > 0 &&
+	       cache->count <= octets / sizeof(struct cache_entry) &&
+	       cache->texts_octets <= octets && cache_octets(cache, is_maildir) == octets &&
+	       fstat(mailbox_fd, &mailbox) == 0 && cache->mailbox_inode == mailbox.st_ino &&
 	       make_checksum(cache, octets) == checksum;
 }
 
@@ -210,7 +203,7 @@ struct saver {
 	const struct listing *listing;
 	struct cache *cache; /* NULL: it is only counted */
 	char *texts;
-	struct cache_header header; /* with the count so far */
+	struct cache header; /* with the count so far */
 };
 
 static void put_text(struct saver *saver, const char *text)
@@ -276,7 +269,7 @@ static int replace_cache(int mailbox_fd, const struct cache *cache, size_t octet
 void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 {
 	struct saver saver = { listing, .header = { .magic = MAGIC, .is_whole = is_whole } };
-	struct cache_header *header = &saver.header;
+	struct cache *header = &saver.header;
 	auto_free struct cache *cache = NULL;
 	struct stat mailbox;
 	size_t octets;
@@ -288,12 +281,12 @@ void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 	if (cache) {
 		header->mailbox_inode = mailbox.st_ino;
 		memcpy(header->stamps, listing->stamps, sizeof(header->stamps));
-		cache->header = *header;
+		*cache = *header;
 		saver.cache = cache;
 		saver.texts = (char *)cache + octets - header->texts_octets;
 		header->count = header->texts_octets = 0;
 		put_messages(&saver);
-		cache->header.checksum = make_checksum(cache, octets);
+		cache->checksum = make_checksum(cache, octets);
 	}
 	if (!cache || replace_cache(mailbox_fd, cache, octets) < 0)
 		(void)unlinkat(mailbox_fd, CACHE_NAME, 0);

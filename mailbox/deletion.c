@@ -11,27 +11,30 @@ struct deletion {
 	struct listing *listing;
 	struct lock *lock;
 	int64_t deadline_ms;
-	bool has_record;	 /* they are deleted, whatever happens: a record says so */
-	bool can_withdraw;	 /* while nothing has gone */
-	bool has_more_links;	 /* a file may have names that are not known */
-	bool may_reuse_inodes;	 /* the file system does not tell a new file from an old one */
-	struct selection found;	 /* the messages that are there, to be deleted, */
-	struct record_keys keys; /* and their keys */
-	struct deletion_report *report;
+	bool has_record;     /* they are deleted, whatever happens: a record says so */
+	bool can_withdraw;   /* while nothing has gone */
+	bool has_more_links; /* a file may have unknown names: a neighbour may rename by link(2) */
+	bool may_reuse_inodes; /* the file system does not tell a new file from an old one */
+	bool uses[SUBDIRS];    /* where the messages are */
+	size_t *found;	       /* the messages that are there, to be deleted, */
+	size_t found_count;
+	struct record *record; /* and their keys */
+	struct mailbox_report *report;
 };
 
 static void clear_deletion(struct deletion *deletion)
 {
-	record_free_keys(&deletion->keys);
-	selection_clear(&deletion->found);
+	free(deletion->record);
+	free(deletion->found);
 }
 
 #define auto_deletion __attribute__((cleanup(clear_deletion)))
 
-static int for_each_file(struct deletion *deletion, const struct selection *set,
+static int for_each_file(struct deletion *deletion, const size_t *indices, size_t count,
 			 listing_file_handler *handle)
 {
-	return listing_with_files(deletion->listing, set, deletion->deadline_ms, handle, deletion);
+	return listing_with_files(deletion->listing, indices, count, deletion->deadline_ms, handle,
+				  deletion);
 }
 
 /* ---- Before the commit point ---- */
@@ -40,9 +43,9 @@ static int for_each_file(struct deletion *deletion, const struct selection *set,
 static int choose(struct listing *listing, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
+	struct record_key *key = &deletion->record->keys[deletion->record->count];
 	struct message name = *message;
 	struct record_file file;
-	struct record_key key;
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
 
 	if (r < 0)
@@ -52,55 +55,41 @@ static int choose(struct listing *listing, struct message *message, void *contex
 		file.links--;
 	deletion->has_more_links |= file.links > 1 && listing->subdirs->is_maildir;
 	deletion->may_reuse_inodes |= file.born_ns == 0;
-	r = record_make_key(message->name, message->unique_octets, &file, &key);
-	if (r < 0 || (deletion->has_record && !record_has_key(&deletion->lock->left, &key)))
+	deletion->uses[message->subdir] = true;
+	r = record_make_key(message->name, message->unique_octets, &file, key);
+	if (r < 0 || (deletion->has_record && !record_has_key(deletion->lock->left, key)))
 		return r;
-	r = record_add_key(&deletion->keys, &key);
-	return r == 0 ? selection_add(&deletion->found, (size_t)(message - listing->messages)) : r;
+	deletion->record->count++;
+	deletion->found[deletion->found_count++] = (size_t)(message - listing->messages);
+	return 0;
 }
 
-/* Finds the other names of files that have more links than names are known: a neighbour may be
- * renaming one by link(2) and unlink(2). Then nothing may fail for lack of memory any more. */
-static int prepare_removal(const struct deletion *deletion)
+/* Chooses from these messages (NULL: the first). After that, nothing fails for lack of memory. The
+ * keys of a record that must be kept are carried along in a new one. */
+static int choose_messages(struct deletion *deletion, const size_t *indices, size_t count)
 {
-	struct selection *removed = &deletion->report->removed;
-	int r = deletion->has_more_links ? listing_look_again(deletion->listing) : 0;
-
-	if (r < 0)
-		return r;
-	removed->indices = calloc(deletion->found.count, sizeof(*removed->indices));
-	if (!removed->indices)
+	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
+	deletion->found = calloc(count, sizeof(size_t));
+	deletion->report->removed = calloc(count, sizeof(size_t));
+	if (!deletion->record || !deletion->found || !deletion->report->removed)
 		return -ENOMEM;
-	removed->capacity = deletion->found.count;
-	return 0;
+	return for_each_file(deletion, indices, count, choose);
 }
 
-/* Whether permissions and the file system let the messages be removed. */
-static int check_subdirs(const struct deletion *deletion)
-{
-	bool is_checked[SUBDIRS] = { false };
-
-	for (size_t i = 0; i < deletion->found.count; i++) {
-		unsigned subdir = deletion->listing->messages[deletion->found.indices[i]].subdir;
-		int fd = deletion->lock->subdirs.fds[subdir];
-
-		if (!is_checked[subdir] && faccessat(fd, ".", W_OK | X_OK, 0) < 0)
-			return -errno;
-		is_checked[subdir] = true;
-	}
-	return 0;
-}
-
-/* Writes the record; the keys of one that must be kept are carried along. */
+/* Writes the record, if permissions and the file system let the messages be removed. */
 static int write_record(struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = lock->state_error;
+	int r = 0;
 
-	for (size_t i = 0; i < lock->left.count && r == 0; i++)
-		r = record_add_key(&deletion->keys, &lock->left.keys[i]);
+	for (size_t i = 0; i < SUBDIRS; i++) {
+		if (deletion->uses[i] && faccessat(lock->subdirs.fds[i], ".", W_OK | X_OK, 0) < 0)
+			r = -errno;
+	}
 	if (r == 0)
-		r = lock_write_record(lock, &deletion->keys);
+		r = lock->state_error;
+	if (r == 0)
+		r = lock_write_record(lock, deletion->record);
 	deletion->has_record = r == 0;
 	return r;
 }
@@ -109,8 +98,7 @@ static int write_record(struct deletion *deletion)
 static int withdraw_record(const struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = lock->left.count > 0 ? lock_write_record(lock, &lock->left) :
-				       record_clear(lock->state_fd);
+	int r = lock->left ? lock_write_record(lock, lock->left) : record_clear(lock->state_fd);
 
 	if (r == 0)
 		(void)fdatasync(lock->state_fd);
@@ -125,23 +113,18 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 	return deletion->can_withdraw && (error == -EPERM || error == -EACCES || error == -EROFS);
 }
 
-static void note_removed(struct deletion *deletion, struct message *message)
+/* Notes that a message is deleted, even if its file is still there because of an error. */
+static void note_removed(struct deletion *deletion, struct message *message, int error)
 {
-	size_t index = (size_t)(message - deletion->listing->messages);
+	struct mailbox_report *report = deletion->report;
 
 	message->is_marked = message->is_gone = true;
-	(void)selection_add(&deletion->report->removed, index); /* prepare_removal() made space */
+	report->removed[report->removed_count++] = (size_t)(message - deletion->listing->messages);
 	deletion->can_withdraw = false;
-}
-
-/* Notes that a message is deleted, though its file is still there. */
-static void hide(struct deletion *deletion, struct message *message, int error)
-{
-	note_removed(deletion, message);
-	deletion->listing->hides = true;
-	deletion->report->hidden++;
-	if (deletion->report->error == 0)
-		deletion->report->error = error;
+	deletion->listing->hides |= error < 0;
+	report->hidden += error < 0;
+	if (report->error == 0)
+		report->error = error;
 }
 
 /* Removes all names of a file. One that stays ends it if it still may; else, it is hidden. */
@@ -156,10 +139,7 @@ static int unlink_file(struct listing *listing, struct message *message, void *c
 	} while (r == 0 && listing_next_name(listing, message));
 	if (r == -ENOENT || (r < 0 && !deletion->has_record) || may_withdraw(deletion, r))
 		return r;
-	if (r < 0)
-		hide(deletion, message, r);
-	else
-		note_removed(deletion, message);
+	note_removed(deletion, message, r);
 	return 0;
 }
 
@@ -183,16 +163,17 @@ static int sync_subdirs(const struct deletion *deletion)
  * record could be withdrawn. Else, what cannot be removed is hidden. */
 static int unlink_recorded(struct deletion *deletion)
 {
-	const struct selection *found = &deletion->found;
-	int r = for_each_file(deletion, found, unlink_file);
+	int r = deletion->lock->state_error;
 
+	if (r == 0)
+		r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
-	for (size_t i = 0; i < found->count && r < 0; i++) {
-		struct message *message = &deletion->listing->messages[found->indices[i]];
+	for (size_t i = 0; i < deletion->found_count && r < 0; i++) {
+		struct message *message = &deletion->listing->messages[deletion->found[i]];
 
 		if (!message->is_gone)
-			hide(deletion, message, r);
+			note_removed(deletion, message, r);
 	}
 	r = sync_subdirs(deletion);
 	if (deletion->report->error == 0)
@@ -215,26 +196,24 @@ static int end_record(const struct deletion *deletion)
  * disk has no space for a record they go one by one: else nobody could ever free space. */
 static int delete_found(struct deletion *deletion)
 {
-	int r = deletion->found.count > 1 ? check_subdirs(deletion) : 0, error;
+	int r = deletion->found_count > 1 ? write_record(deletion) : 0, error;
 
-	if (r == 0 && deletion->found.count > 1)
-		r = write_record(deletion);
 	if (deletion->has_record) {
 		r = unlink_recorded(deletion);
-		if (r == 0 && deletion->report->error == 0 && deletion->lock->left.count == 0)
+		if (r == 0 && deletion->report->error == 0 && !deletion->lock->left)
 			deletion->report->error = end_record(deletion);
 		return r;
 	}
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT)
 		return r;
-	r = for_each_file(deletion, &deletion->found, unlink_file);
+	r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
 	error = sync_subdirs(deletion);
 	/* What cannot be made to last may be by a record. */
 	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
-		 struct deletion_report *report)
+int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count,
+		 struct mailbox_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
@@ -245,21 +224,21 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 	};
 	int r;
 
-	selection_clear(&report->removed);
-	*report = (struct deletion_report){ 0 };
-	if (set->count == 0)
+	free(report->removed);
+	*report = (struct mailbox_report){ 0 };
+	if (count == 0)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
 	if (r == 0)
-		r = for_each_file(&deletion, set, choose);
-	if (r == 0)
-		r = prepare_removal(&deletion);
-	if (r == 0 && deletion.found.count == 0)
+		r = choose_messages(&deletion, indices, count);
+	if (r == 0 && deletion.has_more_links)
+		r = listing_look_again(listing);
+	if (r == 0 && deletion.found_count == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
 		r = delete_found(&deletion);
-	for (size_t i = 0; i < set->count && r == 0; i++) {
-		struct message *message = &listing->messages[set->indices[i]];
+	for (size_t i = 0; i < count && r == 0; i++) {
+		struct message *message = &listing->messages[indices[i]];
 
 		message->is_marked = message->is_gone = true;
 	}
@@ -269,7 +248,7 @@ int deletion_run(struct listing *listing, struct lock *lock, const struct select
 /* ---- What an earlier session has left ---- */
 
 int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
-		     struct deletion_report *report)
+		     struct mailbox_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
@@ -279,27 +258,23 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
 		.report = report,
 	};
-	int r = for_each_file(&deletion, NULL, choose);
+	int r = choose_messages(&deletion, NULL, listing->count);
 	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
 	bool is_late = r == -EAGAIN;
 
 	if (r == 0 || is_late)
-		r = prepare_removal(&deletion);
+		r = deletion.has_more_links ? listing_look_again(listing) : 0;
 	if (r < 0)
 		return r;
-	if (lock->state_error == 0)
-		(void)unlink_recorded(&deletion);
-	for (size_t i = 0; i < deletion.found.count && lock->state_error < 0; i++)
-		hide(&deletion, &listing->messages[deletion.found.indices[i]], lock->state_error);
-	if (is_complete) { /* the others' files are known to be gone */
-		record_free_keys(&lock->left);
-		lock->left = take_ptr(deletion.keys);
-	} else if (report->error == 0) {
+	(void)unlink_recorded(&deletion);
+	if (!is_complete && report->error == 0)
 		report->error = -EAGAIN;
-	}
-	if (report->error == 0 && lock->state_error == 0) {
+	if (report->error == 0 && lock->state_error == 0)
 		report->error = end_record(&deletion);
-		lock->left.count = report->error == 0 ? 0 : lock->left.count;
+	if (is_complete) { /* the others' files are known to be gone */
+		free(take_ptr(lock->left));
+		if (report->error < 0 && deletion.record->count > 0)
+			lock->left = take_ptr(deletion.record);
 	}
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message *message = &listing->messages[i];
@@ -310,5 +285,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	}
 	listing->hides |= is_late;
 	listing_drop_deleted(listing);
+	report->completed = report->removed_count - report->hidden;
+	report->removed_count = 0; /* this session has removed none */
 	return 0;
 }

@@ -8,18 +8,12 @@
 
 struct lock;
 
-struct deletion_report {
-	struct selection removed; /* messages that are gone now, but not by other sessions */
-	size_t hidden;		  /* of these: their files could not be removed yet */
-	int error; /* why (negative errno), or why else the record could not be cleared; or 0 */
-};
-
-/* Deletes the messages of `set`. Returns what mailbox_commit() does. */
-int deletion_run(struct listing *listing, struct lock *lock, const struct selection *set,
-		 struct deletion_report *report);
+/* Deletes these messages. Returns what mailbox_commit() does. */
+int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count,
+		 struct mailbox_report *report);
 
 /* Completes the deletion of the messages in a record that an earlier session has left, or leaves
  * them out of the listing at least; looks for files until `deadline_ms`. On success, `lock->left`
- * has the keys that are still needed. The report must be empty. */
+ * has the keys that are still needed. */
 int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
-		     struct deletion_report *report);
+		     struct mailbox_report *report);

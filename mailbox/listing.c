@@ -31,7 +31,7 @@
 
 /* What a unique-id that stands in for a name begins with, before the digest. */
 #define STAND_IN_PREFIX "sha256"
-static_assert(sizeof(STAND_IN_PREFIX) - 1 + DIGEST_HEX_OCTETS == WIRE_UNIQUE_ID_MAX,
+static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2 * DIGEST_OCTETS == WIRE_UNIQUE_ID_MAX,
 	      "a stand-in is as long as a unique-id may be");
 
 /* ---- Change times ---- */
@@ -66,7 +66,7 @@ static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 
 	if (subdirs->clock_fd >= 0 && futimens(subdirs->clock_fd, NULL) == 0 &&
 	    fstat(subdirs->clock_fd, &status) == 0)
-		return file_stamp_ns(&status.st_mtim);
+		return file_stamp_ns(status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
 	return file_stamp_now_ns();
 }
 
@@ -215,23 +215,25 @@ static bool is_good_unique_id(const char *text, size_t octets)
 	if (!wire_is_unique_id(text, octets) || (octets == 1 && *text == '_'))
 		return false;
 	return octets < WIRE_UNIQUE_ID_MAX || memcmp(text, STAND_IN_PREFIX, prefix) != 0 ||
-	       strspn(text + prefix, "0123456789abcdef") < DIGEST_HEX_OCTETS;
+	       strspn(text + prefix, "0123456789abcdef") < 2 * DIGEST_OCTETS;
 }
 
 /* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */
 static int make_stand_in(const struct message *message, uint64_t inode,
 			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
+	unsigned char digest[DIGEST_OCTETS];
 	char *text;
 	int octets = asprintf(&text, "%.*s/%ju", message->unique_octets, message->name,
 			      (uintmax_t)inode);
 
 	if (octets < 0)
 		return -ENOMEM;
-	memcpy(ret_stand_in, STAND_IN_PREFIX, sizeof(STAND_IN_PREFIX) - 1);
-	digest_make_hex(text, inode == 0 ? message->unique_octets : (size_t)octets,
-			ret_stand_in + sizeof(STAND_IN_PREFIX) - 1);
+	digest_make(text, inode == 0 ? message->unique_octets : (size_t)octets, digest);
 	free(text);
+	ret_stand_in = stpcpy(ret_stand_in, STAND_IN_PREFIX);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		(void)snprintf(ret_stand_in + 2 * i, 3, "%02x", digest[i]);
 	return 0;
 }
 
@@ -258,28 +260,29 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 	return 0;
 }
 
-int listing_set_version(struct listing *listing, struct message *message,
-			const struct file_stamp *version)
+void listing_set_version(struct listing *listing, struct message *message,
+			 const struct file_stamp *version)
 {
-	if (!message->version)
+	if (version->inode == 0)
+		message->version = NULL;
+	else if (!message->version)
 		message->version =
 			listing_allocate(listing, sizeof(*version), _Alignof(struct file_stamp));
-	if (!message->version)
-		return -ENOMEM;
-	*message->version = *version;
-	return 0;
+	if (message->version)
+		*message->version = *version;
 }
 
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir)
 {
-	struct other_name *other =
-		listing_allocate(listing, sizeof(*other), _Alignof(struct other_name));
+	struct message *other = listing_allocate(listing, sizeof(*other), _Alignof(struct message));
 	const char *copy = copy_text(listing, name);
 
 	if (!other || !copy)
 		return -ENOMEM;
-	*other = (struct other_name){ message->others, copy, subdir };
+	*other = (struct message){ .name = copy,
+				   .subdir = (uint8_t)subdir,
+				   .others = message->others };
 	message->others = other;
 	return 0;
 }
@@ -598,8 +601,8 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
 }
 
-int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
-			    size_t *count, char from[NAME_MAX + 1], char to[NAME_MAX + 1])
+static int rename_namesake(const struct listing *listing, const struct message *namesake,
+			   struct mailbox_report *report)
 {
 	struct message message = *namesake;
 	struct record_file file;
@@ -617,12 +620,21 @@ int listing_rename_namesake(const struct listing *listing, const struct message 
 		r = maildir_name_make_unique(message.name, random, &name);
 		if (r == 0)
 			r = listing_rename_file(fd, message.name, fd, name);
-		if (r == 0 && message.name == namesake->name && (*count)++ == 0) {
-			(void)snprintf(from, NAME_MAX + 1, "%s", message.name);
-			(void)snprintf(to, NAME_MAX + 1, "%s", name);
+		if (r == 0 && message.name == namesake->name && report->renamed++ == 0) {
+			(void)snprintf(report->renamed_from, NAME_MAX + 1, "%s", message.name);
+			(void)snprintf(report->renamed_to, NAME_MAX + 1, "%s", name);
 		}
 	} while (r == 0 && listing_next_name(listing, &message));
 	return r;
+}
+
+void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report)
+{
+	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
+		if (listing->messages[i].is_namesake)
+			report->rename_error =
+				rename_namesake(listing, &listing->messages[i], report);
+	}
 }
 
 /* ---- Listings ---- */
@@ -741,9 +753,8 @@ int listing_merge(struct listing *listing, const struct listing *older, const st
 		if (!message || known->octets == LISTING_SIZE_UNKNOWN ||
 		    (is_maildir && !maildir_name_allows_octets(message->name, known->octets)))
 			continue;
-		if (!is_maildir && known->version &&
-		    listing_set_version(listing, message, known->version) < 0)
-			return -ENOMEM;
+		if (!is_maildir && known->version)
+			listing_set_version(listing, message, known->version);
 		message->octets = known->octets;
 	}
 	return 0;
@@ -787,13 +798,13 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 
 bool listing_next_name(const struct listing *listing, struct message *message)
 {
-	const struct other_name *other = listing->subdirs->is_maildir ? message->others : NULL;
+	const struct message *other = listing->subdirs->is_maildir ? message->others : NULL;
 
 	if (!other)
 		return false;
 	message->name = other->name;
-	message->subdir = (uint8_t)other->subdir;
-	message->others = other->next;
+	message->subdir = other->subdir;
+	message->others = other->others;
 	return true;
 }
 
@@ -850,14 +861,14 @@ static bool has_other_file(const struct listing *listing, const struct message *
 }
 
 /* Calls `handle` for the files of some messages, and leaves those that it does not find. */
-static int handle_files(struct listing *listing, struct selection *left,
+static int handle_files(struct listing *listing, size_t *left, size_t *left_count,
 			listing_file_handler *handle, void *context)
 {
-	size_t count = left->count;
+	size_t count = *left_count;
 
-	left->count = 0;
+	*left_count = 0;
 	for (size_t i = 0; i < count; i++) {
-		struct message *message = &listing->messages[left->indices[i]];
+		struct message *message = &listing->messages[left[i]];
 		int r = 0;
 
 		while (!message->is_gone) {
@@ -872,24 +883,23 @@ static int handle_files(struct listing *listing, struct selection *left,
 		if (r == -ENOENT && !listing->subdirs->is_maildir)
 			message->is_gone = true;
 		else if (r == -ENOENT)
-			left->indices[left->count++] = left->indices[i];
+			left[(*left_count)++] = left[i];
 	}
 	return 0;
 }
 
-int listing_with_files(struct listing *listing, const struct selection *selection,
+int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
 		       int64_t deadline_ms, listing_file_handler *handle, void *context)
 {
-	auto_selection struct selection left = { 0 };
-	size_t count = selection ? selection->count : listing->count;
+	auto_free size_t *left = calloc(count, sizeof(*left));
 	bool is_late = false;
-	int r = 0;
+	int r = left ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < count && r == 0; i++)
-		r = selection_add(&left, selection ? selection->indices[i] : i);
+		left[i] = indices ? indices[i] : i;
 	while (r == 0) {
-		r = handle_files(listing, &left, handle, context);
-		if (r < 0 || left.count == 0)
+		r = handle_files(listing, left, &count, handle, context);
+		if (r < 0 || count == 0)
 			break;
 		if (is_late)
 			return -EAGAIN;
@@ -897,24 +907,4 @@ int listing_with_files(struct listing *listing, const struct selection *selectio
 		r = listing_look_again(listing);
 	}
 	return r;
-}
-
-/* ---- Selections ---- */
-
-int selection_add(struct selection *selection, size_t index)
-{
-	size_t *indices = util_grow(selection->indices, selection->count, &selection->capacity,
-				    sizeof(*indices));
-
-	if (!indices)
-		return -ENOMEM;
-	selection->indices = indices;
-	selection->indices[selection->count++] = index;
-	return 0;
-}
-
-void selection_clear(struct selection *selection)
-{
-	free(selection->indices);
-	*selection = (struct selection){ 0 };
 }

@@ -6,8 +6,8 @@
 #pragma once
 
 #include "lib/file-stamp.h"
+#include "mailbox.h"
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,13 +33,6 @@ struct subdirs {
 	bool keeps_inodes; /* the number of a file's inode is the same whenever it is asked for */
 };
 
-/* One more name of a message's file, with the same unique part. */
-struct other_name {
-	struct other_name *next;
-	const char *name;
-	enum subdir subdir;
-};
-
 struct message {
 	const char *name;     /* of its file */
 	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
@@ -47,7 +40,7 @@ struct message {
 	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
 	union {
 		struct file_stamp *version; /* in a folder: what has this size; NULL: unknown */
-		struct other_name *others;  /* in a Maildir */
+		struct message *others;	    /* in a Maildir: its file under its other names */
 	};
 	uint16_t unique_octets; /* of the part of the name that never changes */
 	uint16_t inode_tag;	/* differs for most other inodes; 0: not known */
@@ -71,12 +64,6 @@ struct listing {
 	bool is_torn;			     /* it may lack messages, */
 	bool hides;			     /* and does: those that a record deletes */
 	bool is_stable; /* if the stamps are the same later, so is the listing */
-};
-
-/* Some messages of a listing, by their indices. */
-struct selection {
-	size_t *indices;
-	size_t count, capacity;
 };
 
 /* ---- Listings ---- */
@@ -106,10 +93,9 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 int listing_merge(struct listing *listing, const struct listing *older,
 		  const struct listing *newer);
 
-/* Gives a namesake that has not changed for a while a unique part of its own, and counts it; needs
- * the lock. Returns the first one's names. Then the listing must be read again. */
-int listing_rename_namesake(const struct listing *listing, const struct message *namesake,
-			    size_t *count, char ret_from[NAME_MAX + 1], char ret_to[NAME_MAX + 1]);
+/* Gives namesakes that have not changed for a while unique parts of their own, and reports them;
+ * needs the lock. Then the listing must be read again. */
+void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report);
 
 /* Memory for as long as the listing is there. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
@@ -125,9 +111,9 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 /* Leaves out the messages that are marked and gone; those after them get a lower index. */
 void listing_drop_deleted(struct listing *listing);
 
-/* Keeps the version of a folder's file that has the size of `message`. */
-int listing_set_version(struct listing *listing, struct message *message,
-			const struct file_stamp *version);
+/* Keeps the version of a folder's file that has the size of `message`; not without memory. */
+void listing_set_version(struct listing *listing, struct message *message,
+			 const struct file_stamp *version);
 
 /* Gives a message another name, which is copied. */
 int listing_rename(struct listing *listing, struct message *message, const char *name);
@@ -147,20 +133,11 @@ bool listing_next_name(const struct listing *listing, struct message *message);
 /* Acts on a message's file, by its present name. -ENOENT: there is no such file. */
 typedef int listing_file_handler(struct listing *listing, struct message *message, void *context);
 
-/* Calls `handle` for the file of each message (NULL: of all); renamed files are looked for. Returns
- * 0 when each message has been handled or is known to be gone, what `handle` returned if that is a
- * failure, or -EAGAIN: at `deadline_ms`, some files were neither found nor known to be gone. */
-int listing_with_files(struct listing *listing, const struct selection *selection,
+/* Calls `handle` for the files of messages (NULL: the first `count`); renamed ones are looked for.
+ * Returns 0 when each message has been handled or is known to be gone, what `handle` returned if
+ * that is a failure, or -EAGAIN: at `deadline_ms`, some were neither found nor known to be gone. */
+int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
 		       int64_t deadline_ms, listing_file_handler *handle, void *context);
 
 /* Finds all names that the messages of a Maildir have now, and notes which messages are gone. */
 int listing_look_again(struct listing *listing);
-
-/* ---- Selections ---- */
-
-int selection_add(struct selection *selection, size_t index);
-
-/* Frees what a selection holds, and leaves it empty. */
-void selection_clear(struct selection *selection);
-
-#define auto_selection __attribute__((cleanup(selection_clear)))

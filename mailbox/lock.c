@@ -23,7 +23,7 @@ void lock_close(struct lock *lock)
 	for (size_t i = 0; i < SUBDIRS; i++)
 		util_drop(&lock->subdirs.fds[i]);
 	util_drop(&lock->root_fd);
-	record_free_keys(&lock->left);
+	free(take_ptr(lock->left));
 	lock->subdirs.clock_fd = -1;
 	lock->has_bad_state = lock->has_bad_record = lock->is_record_kept = false;
 }
@@ -135,7 +135,7 @@ static int read_record(struct lock *lock)
 {
 	int r = lock->state_fd >= 0 ? record_read(lock->state_fd, lock->root_fd, &lock->left) : 0;
 
-	lock->is_record_kept = lock->left.count > 0 || r == -EMLINK;
+	lock->is_record_kept = lock->left || r == -EMLINK;
 	lock->has_bad_record = r == -EBADMSG || r == -EMLINK;
 	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
 		(void)record_clear(lock->state_fd);
@@ -206,31 +206,24 @@ int lock_open(const char *path, struct lock *lock)
 	return r == -ESTALE ? open_once(path, lock) : r;
 }
 
-/* Makes a state file with a record, locked before anybody can see it. Returns its descriptor. */
-static int make_state(const struct lock *lock, struct record_keys *keys)
+int lock_write_record(struct lock *lock, struct record *record)
 {
-	auto_fd int fd = util_create(lock->root_fd, STATE_NEW_NAME);
-	int r = fd < 0 ? fd : lock_state(fd);
-
-	if (r == 0)
-		r = record_write(fd, lock->root_fd, keys);
-	r = util_replace(lock->root_fd, STATE_NAME, STATE_NEW_NAME, r);
-	return r < 0 ? r : take_fd(&fd);
-}
-
-int lock_write_record(struct lock *lock, struct record_keys *keys)
-{
-	struct stat status;
-	int fd;
+	auto_fd int fd = -1;
+	int r;
 
 	if (!lock->is_record_kept)
-		return record_write(lock->state_fd, lock->root_fd, keys);
-	fd = make_state(lock, keys);
-	if (fd < 0)
-		return fd;
+		return record_write(lock->state_fd, lock->root_fd, record);
+	/* A new file, which is locked before anybody can see it. */
+	fd = util_create(lock->root_fd, STATE_NEW_NAME);
+	r = fd < 0 ? fd : lock_state(fd);
+	if (r == 0)
+		r = record_write(fd, lock->root_fd, record);
+	r = util_replace(lock->root_fd, STATE_NAME, STATE_NEW_NAME, r);
+	if (r < 0)
+		return r;
 	util_drop(&lock->state_fd);
-	lock->state_fd = lock->subdirs.clock_fd = fd;
-	lock->state_inode = fstat(fd, &status) == 0 ? status.st_ino : 0;
+	lock->state_fd = lock->subdirs.clock_fd = take_fd(&fd);
+	lock->state_inode = record->state_inode;
 	/* If this fails, it is there all the same, and what every later session will go by. */
 	(void)fsync(lock->root_fd);
 	return 0;

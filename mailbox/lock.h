@@ -13,12 +13,12 @@ struct lock {
 	int root_fd;
 	int state_fd; /* the state file, for reading at least */
 	ino_t state_inode;
-	int state_error;	 /* why nothing can be written to it (negative errno); 0: it can */
-	bool has_bad_state;	 /* it is there, but cannot be used as it should */
-	bool has_bad_record;	 /* the record in it was damaged, or is another mailbox's */
-	bool is_record_kept;	 /* a record in it must not be overwritten */
-	uint64_t state_octets;	 /* of that file on the disk when it was opened; 0: it has holes */
-	struct record_keys left; /* of messages that the record deletes: files may be there */
+	int state_error;       /* why nothing can be written to it (negative errno); 0: it can */
+	bool has_bad_state;    /* it is there, but cannot be used as it should */
+	bool has_bad_record;   /* the record in it was damaged, or is another mailbox's */
+	bool is_record_kept;   /* a record in it must not be overwritten */
+	uint64_t state_octets; /* of that file on the disk when it was opened; 0: it has holes */
+	struct record *left;   /* what it deletes: files may be there; NULL: nothing */
 	struct subdirs subdirs;
 };
 
@@ -38,7 +38,7 @@ int lock_open(const char *path, struct lock *lock);
 int lock_check(const struct lock *lock);
 
 /* Writes a record as record_write() does; where another must be kept, into a new state file. */
-int lock_write_record(struct lock *lock, struct record_keys *keys);
+int lock_write_record(struct lock *lock, struct record *record);
 
 /* Closes everything, and so drops the lock. */
 void lock_close(struct lock *lock);

@@ -48,26 +48,22 @@ uint64_t maildir_name_arrival_us(const char *name)
 	return __builtin_add_overflow(us, fraction_us, &us) ? UINT64_MAX : us;
 }
 
-/* The number in the first field `,LETTER=` of the unique part; UINT64_MAX: there is none. */
-static uint64_t find_field(const char *name, char letter)
+/* The number in the first such field, `,LETTER=`, of the unique part; UINT64_MAX: there is none. */
+static uint64_t find_field(const char *name, const char *field)
 {
-	const char *unique_end = name + maildir_name_unique_octets(name);
-	const char *end;
-	uint64_t number;
+	const char *unique_end = name + maildir_name_unique_octets(name), *end;
+	const char *found = strstr(name, field);
+	uint64_t number = found ? leading_number(found + 3, &end) : 0;
 
-	do {
-		name = memchr(name, ',', (size_t)(unique_end - name));
-		if (!name)
-			return UINT64_MAX;
-		name++;
-	} while (name[0] != letter || name[1] != '=');
-	number = leading_number(name + 2, &end);
-	return end > name + 2 && (*end == ',' || end == unique_end) ? number : UINT64_MAX;
+	return found && found < unique_end && end > found + 3 &&
+			       (*end == ',' || end == unique_end) ?
+		       number :
+		       UINT64_MAX;
 }
 
 bool maildir_name_allows_octets(const char *name, uint64_t octets)
 {
-	uint64_t stored = find_field(name, 'S');
+	uint64_t stored = find_field(name, ",S=");
 
 	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
 	return stored == UINT64_MAX || (octets >= stored && octets - stored <= stored + 1);
@@ -75,7 +71,7 @@ bool maildir_name_allows_octets(const char *name, uint64_t octets)
 
 uint64_t maildir_name_size_octets(const char *name)
 {
-	uint64_t octets = find_field(name, 'W');
+	uint64_t octets = find_field(name, ",W=");
 
 	return octets == UINT64_MAX || maildir_name_allows_octets(name, octets) ? octets :
 										  UINT64_MAX;

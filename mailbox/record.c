@@ -14,42 +14,21 @@
 /* The state file grows by this: what file systems allocate. */
 #define BLOCK_OCTETS 4096
 
-/* What stands before the keys, in this machine's byte order; the magic tells if it is another. */
-struct record_header {
-	uint64_t magic;
-	uint64_t mailbox_inode, state_inode; /* where it was written */
-	uint64_t count;			     /* of keys */
-	unsigned char seal[DIGEST_OCTETS];   /* of header and keys */
-};
-
 #define MAGIC UINT64_C(0x316d6d6f63336f70) /* ends in the version: "po3comm1" */
 
-static const struct record_header no_record;
+static const struct record no_record;
 
-static_assert(sizeof(struct record_header) == 4 * sizeof(uint64_t) + DIGEST_OCTETS,
-	      "it has no holes");
-
-/* A whole record in memory. */
-struct record {
-	struct record_header header;
-	struct record_key keys[];
-};
+static_assert(sizeof(no_record) == 4 * sizeof(uint64_t) + DIGEST_OCTETS, "it has no holes");
 
 static size_t record_octets(size_t count)
 {
-	return sizeof(struct record_header) + count * sizeof(struct record_key);
+	return sizeof(struct record) + count * sizeof(struct record_key);
 }
 
 /* ---- Keys ---- */
 
 /* What a key is made of is what stands before the times that may change. */
 #define IDENTITY_OCTETS offsetof(struct record_file, modified_ns)
-
-static int64_t to_ns(const struct statx_timestamp *time)
-{
-	return file_stamp_ns(
-		&(struct timespec){ .tv_sec = time->tv_sec, .tv_nsec = time->tv_nsec });
-}
 
 int record_identify(int dir_fd, const char *name, struct record_file *ret)
 {
@@ -59,11 +38,12 @@ int record_identify(int dir_fd, const char *name, struct record_file *ret)
 		return -errno;
 	*ret = (struct record_file){
 		.inode = status.stx_ino,
-		.born_ns = status.stx_mask & STATX_BTIME ? to_ns(&status.stx_btime) : 0,
-		.modified_ns = to_ns(&status.stx_mtime),
-		.changed_ns = to_ns(&status.stx_ctime),
+		.modified_ns = file_stamp_ns(status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec),
+		.changed_ns = file_stamp_ns(status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec),
 		.links = status.stx_nlink,
 	};
+	if (status.stx_mask & STATX_BTIME)
+		ret->born_ns = file_stamp_ns(status.stx_btime.tv_sec, status.stx_btime.tv_nsec);
 	return 0;
 }
 
@@ -82,64 +62,38 @@ int record_make_key(const char *unique, size_t unique_octets, const struct recor
 	return 0;
 }
 
-int record_add_key(struct record_keys *keys, const struct record_key *key)
-{
-	struct record_key *grown =
-		util_grow(keys->keys, keys->count, &keys->capacity, sizeof(*grown));
-
-	if (!grown)
-		return -ENOMEM;
-	keys->keys = grown;
-	keys->keys[keys->count++] = *key;
-	return 0;
-}
-
-void record_free_keys(struct record_keys *keys)
-{
-	free(keys->keys);
-	*keys = (struct record_keys){ 0 };
-}
-
 /* For qsort(3) and bsearch(3). */
 static int compare_record_keys(const void *a, const void *b)
 {
 	return memcmp(a, b, sizeof(struct record_key));
 }
 
-bool record_has_key(const struct record_keys *keys, const struct record_key *key)
+bool record_has_key(const struct record *record, const struct record_key *key)
 {
-	return bsearch(key, keys->keys, keys->count, sizeof(*key), compare_record_keys) != NULL;
+	return bsearch(key, record->keys, record->count, sizeof(*key), compare_record_keys) != NULL;
 }
 
 /* ---- Records ---- */
 
+struct record *record_new(const struct record *other, size_t more)
+{
+	size_t count = other ? other->count : 0;
+	struct record *record = calloc(1, record_octets(count + more));
+
+	if (record && other)
+		memcpy(record, other, record_octets(count));
+	return record;
+}
+
 /* What a record says of the mailbox that it is in. */
-static int locate_record(int state_fd, int mailbox_fd, struct record_header *header)
+static int locate_record(int state_fd, int mailbox_fd, struct record *record)
 {
 	struct stat state, mailbox;
 
 	if (fstat(state_fd, &state) < 0 || fstat(mailbox_fd, &mailbox) < 0)
 		return -errno;
-	header->state_inode = state.st_ino;
-	header->mailbox_inode = mailbox.st_ino;
-	return 0;
-}
-
-static int make_record(int state_fd, int mailbox_fd, struct record_keys *keys, struct record **ret)
-{
-	auto_free struct record *record = malloc(record_octets(keys->count));
-	int r;
-
-	if (!record)
-		return -ENOMEM;
-	record->header = (struct record_header){ .magic = MAGIC, .count = keys->count };
-	r = locate_record(state_fd, mailbox_fd, &record->header);
-	if (r < 0)
-		return r;
-	qsort(keys->keys, keys->count, sizeof(*keys->keys), compare_record_keys);
-	memcpy(record->keys, keys->keys, keys->count * sizeof(*keys->keys));
-	digest_seal(record, record_octets(keys->count), record->header.seal);
-	*ret = take_ptr(record);
+	record->state_inode = state.st_ino;
+	record->mailbox_inode = mailbox.st_ino;
 	return 0;
 }
 
@@ -157,10 +111,9 @@ int record_clear(int state_fd)
 }
 
 /* Reads a whole record, if the file is long enough for as many keys as the header says. */
-static int read_whole_record(int state_fd, const struct record_header *header, struct record **ret)
+static int read_whole_record(int state_fd, const struct record *header, struct record **ret)
 {
 	size_t octets = record_octets(header->count);
-	auto_free struct record *record = NULL;
 	struct stat status;
 	ssize_t n;
 
@@ -169,23 +122,22 @@ static int read_whole_record(int state_fd, const struct record_header *header, s
 	if (header->magic != MAGIC || header->count == 0 ||
 	    header->count > (uint64_t)status.st_size / sizeof(struct record_key))
 		return -EBADMSG;
-	record = malloc(octets);
-	if (!record)
+	*ret = malloc(octets);
+	if (!*ret)
 		return -ENOMEM;
-	n = util_pread(state_fd, record, octets, 0);
+	n = util_pread(state_fd, *ret, octets, 0);
 	if (n < 0)
 		return (int)n;
 	/* Another process may write it while one that has no lock reads. */
-	if ((size_t)n < octets || memcmp(&record->header, header, sizeof(*header)) != 0)
+	if ((size_t)n < octets || memcmp(*ret, header, sizeof(*header)) != 0)
 		return -EBADMSG;
-	*ret = take_ptr(record);
-	return digest_check_seal(*ret, octets, (*ret)->header.seal);
+	return digest_check_seal(*ret, octets, (*ret)->seal);
 }
 
-int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
+int record_read(int state_fd, int mailbox_fd, struct record **ret)
 {
 	auto_free struct record *record = NULL;
-	struct record_header header = { 0 }, here = { 0 };
+	struct record header = { 0 }, here = { 0 };
 	ssize_t n = util_pread(state_fd, &header, sizeof(header), 0);
 	int r;
 
@@ -198,27 +150,27 @@ int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys)
 		r = locate_record(state_fd, mailbox_fd, &here);
 	if (r < 0)
 		return r;
-	assert(record);
 	if (header.state_inode != here.state_inode)
 		return -EBADMSG;
 	/* A copy made of hard links has the very state file of the other mailbox. */
 	if (header.mailbox_inode != here.mailbox_inode)
 		return -EMLINK;
-	memmove(record, record->keys, header.count * sizeof(*record->keys));
-	ret_keys->count = ret_keys->capacity = header.count;
-	ret_keys->keys = (struct record_key *)take_ptr(record);
+	*ret = take_ptr(record);
 	return 0;
 }
 
-int record_write(int state_fd, int mailbox_fd, struct record_keys *keys)
+int record_write(int state_fd, int mailbox_fd, struct record *record)
 {
-	auto_free struct record *record = NULL;
-	auto_keys struct record_keys found = { 0 };
-	int r = make_record(state_fd, mailbox_fd, keys, &record);
+	auto_free struct record *found = NULL;
+	size_t octets = record_octets(record->count);
+	int r = locate_record(state_fd, mailbox_fd, record);
 
 	if (r < 0)
 		return r;
-	r = util_pwrite(state_fd, record, record_octets(keys->count), 0);
+	record->magic = MAGIC;
+	qsort(record->keys, record->count, sizeof(*record->keys), compare_record_keys);
+	digest_seal(record, octets, record->seal);
+	r = util_pwrite(state_fd, record, octets, 0);
 	/* The commit point: it outlasts a loss of power now (record_reserve() synced the name). */
 	if (r == 0 && fdatasync(state_fd) < 0)
 		r = -errno;
@@ -230,7 +182,7 @@ int record_write(int state_fd, int mailbox_fd, struct record_keys *keys)
 		return r;
 	}
 	/* What every later session will go by, we must too. */
-	return record_read(state_fd, mailbox_fd, &found) == 0 && found.count > 0 ? 0 : r;
+	return record_read(state_fd, mailbox_fd, &found) == 0 && found ? 0 : r;
 }
 
 int record_reserve(int state_fd, int mailbox_fd, uint64_t state_octets, size_t count)

@@ -6,6 +6,8 @@
  * -ENAMETOOLONG for a name that no file has. */
 #pragma once
 
+#include "lib/digest.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,38 +26,37 @@ struct record_key {
 	unsigned char octets[16];
 };
 
+/* In this machine's byte order; the magic tells if it is another. */
+struct record {
+	uint64_t magic;
+	uint64_t mailbox_inode, state_inode; /* where it was written */
+	uint64_t count;			     /* of keys */
+	unsigned char seal[DIGEST_OCTETS];   /* of all of it */
+	struct record_key keys[];	     /* sorted, once it was written */
+};
+
 int record_identify(int dir_fd, const char *name, struct record_file *ret);
 
 /* The key of a message: of the part of its name that never changes, and of its file. */
 int record_make_key(const char *unique, size_t unique_octets, const struct record_file *file,
 		    struct record_key *ret);
 
-/* The keys of a record. */
-struct record_keys {
-	struct record_key *keys;
-	size_t count, capacity;
-};
+/* A record with the keys of another one (or NULL), and space for more. NULL: no memory. */
+struct record *record_new(const struct record *other, size_t more);
 
-int record_add_key(struct record_keys *keys, const struct record_key *key);
+/* Whether a record that was read has this key. */
+bool record_has_key(const struct record *record, const struct record_key *key);
 
-/* Frees keys, and leaves none. */
-void record_free_keys(struct record_keys *keys);
-
-#define auto_keys __attribute__((cleanup(record_free_keys)))
-
-/* Whether keys as record_read() returns them, which are sorted, hold this one. */
-bool record_has_key(const struct record_keys *keys, const struct record_key *key);
-
-/* Writes a record of these messages into the state file, and sorts the keys. When it returns 0, the
- * messages are deleted, whatever happens to us. On failure there is no record:
+/* Makes the record whole and writes it into the state file. When it returns 0, its messages are
+ * deleted, whatever happens to us. On failure there is no record:
  *   -ENOSPC, -EDQUOT  no space
  *   -EIO and others   the disk failed */
-int record_write(int state_fd, int mailbox_fd, struct record_keys *keys);
+int record_write(int state_fd, int mailbox_fd, struct record *record);
 
-/* Reads the keys of the record, if there is one; the caller frees them. Returns 0, or
+/* Reads the record, if there is one, for the caller to free; else *ret stays. Returns 0, or
  *   -EBADMSG  it is damaged, or was written elsewhere and came here
  *   -EMLINK   it is another mailbox's that has the same state file: it must not be changed */
-int record_read(int state_fd, int mailbox_fd, struct record_keys *ret_keys);
+int record_read(int state_fd, int mailbox_fd, struct record **ret);
 
 /* Whether a file is one for records: empty, or with a record, void or of another mailbox. */
 bool record_is_ours(int state_fd);
