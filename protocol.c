@@ -164,24 +164,6 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 /* ---- TRANSACTION: messages ---- */
 
-static int put_octets(struct session *session, struct wire_converter *converter, const char *octets,
-		      size_t count)
-{
-	while (count > 0) {
-		char *space;
-		size_t space_octets, put, used;
-		int r = transport_space(session->transport, &space, &space_octets);
-
-		if (r < 0)
-			return r;
-		used = wire_convert(converter, octets, count, space, space_octets, &put);
-		transport_filled(session->transport, put);
-		octets += used;
-		count -= used;
-	}
-	return 0;
-}
-
 /* Reads octets into the session's buffer, as mailbox_message_read(). */
 static ssize_t read_octets(struct session *session, struct mailbox_message *message)
 {
@@ -237,7 +219,7 @@ static int send_message(struct session *session, size_t index, struct wire_top *
 	while (n > 0 && r == 0) {
 		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
 
-		r = put_octets(session, &converter, session->octets, count);
+		r = transport_put_message(session->transport, &converter, session->octets, count);
 		if (top && top->is_done)
 			break;
 		n = read_octets(session, &message);

@@ -6,6 +6,7 @@
 
 #include "lib/peer.h"
 #include "lib/util.h"
+#include "lib/wire.h"
 #include "tls.h"
 
 #include <limits.h>
@@ -20,9 +21,8 @@
 #define OUT_OCTETS 262144
 #define LINE_OCTETS_MAX 510 /* of a response, without its CRLF (RFC 2449 section 4) */
 #define SPARE_OCTETS 64 /* kept free after a line: what follows must not part it from its CRLF */
-#define SPACE_OCTETS_MIN 8
-#define KEPT_OCTETS 2  /* when a full buffer is sent: the CRLF that ".\r\n" must follow */
-#define FINISH_MS 2000 /* for a client to close its end */
+#define KEPT_OCTETS 2	/* when a full buffer is sent: the CRLF that ".\r\n" must follow */
+#define FINISH_MS 2000	/* for a client to close its end */
 /* When a silent peer is probed, how often, and when it is given up: RFC 1939 lets a client be
  * silent for ten minutes, and a short failure of the network must not end a session. */
 #define KEEPALIVE_IDLE_S 300
@@ -370,18 +370,36 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 	}
 }
 
+/* Returns where there is space in the buffer for so many octets, which has been sent if need be but
+ * for its last `kept`; NULL: transport->error. */
+static char *make_space(struct transport *transport, size_t octets, size_t kept)
+{
+	if (transport->out_limit - transport->out_end < octets)
+		(void)send_buffer(transport, kept);
+	return transport->error == 0 ? transport->out + transport->out_end : NULL;
+}
+
+static int put_with_end(struct transport *transport, const char *text, size_t octets,
+			const char *end, size_t kept)
+{
+	size_t end_octets = strlen(end);
+	char *space = make_space(transport, octets + end_octets + SPARE_OCTETS, kept);
+
+	if (!space)
+		return transport->error;
+	memcpy(mempcpy(space, text, octets), end, end_octets);
+	transport->out_end += octets + end_octets;
+	return 0;
+}
+
 int transport_put_text(struct transport *transport, const char *text, size_t octets)
 {
-	char *end;
+	return put_with_end(transport, text, octets, "\r\n", 0);
+}
 
-	if (transport->out_limit - transport->out_end < octets + 2 + SPARE_OCTETS &&
-	    transport_flush(transport) < 0)
-		return transport->error;
-	end = transport->out + transport->out_end;
-	memcpy(end, text, octets);
-	memcpy(end + octets, "\r\n", 2);
-	transport->out_end += octets + 2;
-	return transport->error;
+int transport_put_end(struct transport *transport, const char *before, size_t octets)
+{
+	return put_with_end(transport, before, octets, ".\r\n", KEPT_OCTETS);
 }
 
 int transport_put_line(struct transport *transport, const char *format, ...)
@@ -400,32 +418,20 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 	return transport_put_text(transport, line, (size_t)octets);
 }
 
-int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets)
-{
-	if (transport->out_limit - transport->out_end < SPACE_OCTETS_MIN)
-		(void)send_buffer(transport, KEPT_OCTETS); /* transport->error knows */
-	*ret_space = transport->out + transport->out_end;
-	*ret_octets = transport->out_limit - transport->out_end;
-	return transport->error;
-}
-
-void transport_filled(struct transport *transport, size_t octets)
-{
-	transport->out_end += octets;
-}
-
-int transport_put_end(struct transport *transport, const char *before, size_t octets)
+int transport_put_message(struct transport *transport, struct wire_converter *converter,
+			  const char *octets, size_t count)
 {
 	char *space;
-	size_t space_octets;
-	int r = transport_space(transport, &space, &space_octets);
 
-	if (r < 0)
-		return r;
-	memcpy(space, before, octets);
-	memcpy(space + octets, ".\r\n", 3);
-	transport_filled(transport, octets + 3);
-	return 0;
+	while (count > 0 && (space = make_space(transport, WIRE_STEP_OCTETS, KEPT_OCTETS))) {
+		size_t free_octets = transport->out_limit - transport->out_end, put;
+		size_t used = wire_convert(converter, octets, count, space, free_octets, &put);
+
+		transport->out_end += put;
+		octets += used;
+		count -= used;
+	}
+	return transport->error;
 }
 
 void transport_put_last(struct transport *transport, const char *line)

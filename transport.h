@@ -18,6 +18,7 @@
 struct peer;
 struct tls;
 struct transport;
+struct wire_converter;
 
 /* Borrows the descriptors, and leaves their flags alone: others share them. `peer` is NULL if it is
  * not known yet. Catches SIGTERM from now on. Returns 0, -ENOMEM, or what fstat(2) says. */
@@ -69,9 +70,9 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
  * line end before it. */
 int transport_put_end(struct transport *transport, const char *before, size_t octets);
 
-/* Space in the buffer for octets of a message, at least 8; transport_filled() counts them. */
-int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets);
-void transport_filled(struct transport *transport, size_t octets);
+/* Puts octets of a message, as wire_convert() converts them. */
+int transport_put_message(struct transport *transport, struct wire_converter *converter,
+			  const char *octets, size_t count);
 
 /* Sends what is in the buffer. */
 int transport_flush(struct transport *transport);
