@@ -164,15 +164,6 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 /* ---- TRANSACTION: messages ---- */
 
-/* Reads octets into the session's buffer, as mailbox_message_read(). */
-static ssize_t read_octets(struct session *session, struct mailbox_message *message)
-{
-	if (!session->octets)
-		session->octets = malloc(MESSAGE_OCTETS);
-	return session->octets ? mailbox_message_read(message, session->octets, MESSAGE_OCTETS) :
-				 -ENOMEM;
-}
-
 /* A message cannot be read to its end: after +OK only the connection's end can tell the client.
  * Returns -EIO: of a connection, the file system's error could mean something else. */
 static int break_off(struct session *session, int error, size_t index)
@@ -205,24 +196,26 @@ static void note_retrieved(struct session *session, size_t index,
 static int send_message(struct session *session, size_t index, struct wire_top *top)
 {
 	auto_message struct mailbox_message message = { .fd = -1 };
+	auto_free char *octets = malloc(MESSAGE_OCTETS);
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	char line_end[2];
 	ssize_t n;
-	int r = mailbox_message_open(session->mailbox, index, &message);
+	int r = octets ? mailbox_message_open(session->mailbox, index, &message) : -ENOMEM;
 
+	session->is_lean = false;
 	if (r < 0)
 		return reply_message_failure(session, r, "open the message", index);
-	n = read_octets(session, &message); /* before anything is promised */
-	if (n < 0)
+	n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
+	if (n < 0) /* before anything is promised */
 		return reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
 	while (n > 0 && r == 0) {
-		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
+		size_t count = top ? wire_top_cut(top, octets, (size_t)n) : (size_t)n;
 
-		r = transport_put_message(session->transport, &converter, session->octets, count);
+		r = transport_put_message(session->transport, &converter, octets, count);
 		if (top && top->is_done)
 			break;
-		n = read_octets(session, &message);
+		n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
 	}
 	if (r == 0 && n < 0)
 		r = break_off(session, (int)n, index);
@@ -327,11 +320,10 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 		return r;
 	}
 	mailbox_close(session->mailbox);
-	/* Gives back memory for hours: the first time, and after messages were sent. */
-	if (session->octets || session->sleeps == 0) {
-		free(take_ptr(session->octets));
+	if (!session->is_lean) {
 		transport_shrink(session->transport);
 		(void)malloc_trim(0);
+		session->is_lean = true;
 	}
 	session->sleeps++;
 	session_enter(session, IN_SLEEP);
@@ -571,6 +563,5 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		session_log_end(&session, session.state == IN_END ? 0 : r);
 	(void)auth_free(session.account);
 	free(session.user);
-	free(session.octets);
 	return r;
 }

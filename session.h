@@ -31,7 +31,7 @@ struct session {
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
 	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
-	char *octets;	  /* a buffer for a message that is being sent */
+	bool is_lean;	  /* SLEE has given back memory for hours; no message was sent since */
 };
 
 /* An argument that has been checked. */
