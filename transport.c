@@ -70,7 +70,7 @@ static ssize_t read_plain(struct stream *stream, void *space, size_t octets)
 
 	if (S_ISSOCK(plain->in_mode))
 		n = recv(plain->in_fd, space, octets, MSG_DONTWAIT);
-	else if (S_ISREG(plain->in_mode) || is_ready(plain->in_fd, POLLIN))
+	else if (is_ready(plain->in_fd, POLLIN))
 		n = read(plain->in_fd, space, octets);
 	else
 		return -EAGAIN;
@@ -85,10 +85,8 @@ static ssize_t write_plain(struct stream *stream, const void *octets, size_t cou
 
 	if (S_ISSOCK(plain->out_mode))
 		n = send(fd, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL);
-	else if (S_ISREG(plain->out_mode))
-		n = write(fd, octets, count);
 	else if (is_ready(fd, POLLOUT)) /* a pipe then has space for PIPE_BUF octets */
-		n = write(fd, octets, count < PIPE_BUF ? count : PIPE_BUF);
+		n = write(fd, octets, MIN(count, PIPE_BUF));
 	else
 		return -EAGAIN;
 	return n < 0 ? -errno : n;
@@ -159,11 +157,9 @@ static void tune_tcp(int fd)
 /* Switches to a stream. A line is not split, unless the client wants shorter pieces than it. */
 static void use_stream(struct transport *transport, struct stream *stream)
 {
-	size_t octets = stream->piece_octets;
+	size_t octets = MAX(stream->piece_octets, LINE_OCTETS_MAX + 2 + SPARE_OCTETS);
 
-	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
-		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
-	transport->out_limit = octets < OUT_OCTETS ? octets : OUT_OCTETS;
+	transport->out_limit = MIN(octets, OUT_OCTETS);
 	transport->current = stream;
 }
 
@@ -180,7 +176,7 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 		return -ENOMEM;
 	transport->plain = (struct plain_stream){
 		.stream.functions = &plain_functions,
-		.stream.piece_octets = S_ISFIFO(out.st_mode) ? PIPE_BUF : SIZE_MAX,
+		.stream.piece_octets = S_ISSOCK(out.st_mode) ? OUT_OCTETS : PIPE_BUF,
 		.stream.client_names = nobody,
 		.in_fd = in_fd,
 		.out_fd = out_fd,
