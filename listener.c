@@ -252,9 +252,8 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 	wait->last_ms = now;
 	if (now < wait->end_ms)
 		return false;
-	wait->wait_ms = wait->wait_ms == 0 ? CRASH_WAIT_MS : 2 * wait->wait_ms;
-	if (wait->wait_ms > CRASH_WAIT_MAX_MS)
-		wait->wait_ms = CRASH_WAIT_MAX_MS;
+	wait->wait_ms =
+		wait->wait_ms > 0 ? MIN(2 * wait->wait_ms, CRASH_WAIT_MAX_MS) : CRASH_WAIT_MS;
 	wait->end_ms = now + wait->wait_ms;
 	return true;
 }
