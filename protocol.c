@@ -143,20 +143,18 @@ static int cmd_list(struct session *session, const struct argument *argument)
 
 static size_t put_unique_id(struct mailbox *mailbox, size_t index, char *ret_text)
 {
-	mailbox_unique_id(mailbox, index, ret_text);
-	return strlen(ret_text);
+	return (size_t)(stpcpy(ret_text, mailbox_unique_id(mailbox, index)) - ret_text);
 }
 
 static int cmd_uidl(struct session *session, const struct argument *argument)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 	int r;
 
 	if (argument->has_message) {
 		if (!mailbox_has(session->mailbox, argument->index))
 			return reply_message_failure(session, -ENOENT, "", argument->index);
-		mailbox_unique_id(session->mailbox, argument->index, unique_id);
-		return reply_ok(session, "%zu %s", argument->index + 1, unique_id);
+		return reply_ok(session, "%zu %s", argument->index + 1,
+				mailbox_unique_id(session->mailbox, argument->index));
 	}
 	r = reply_ok(session, "unique-ids follow");
 	return r == 0 ? list_messages(session, put_unique_id) : r;
@@ -168,11 +166,8 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
  * Returns -EIO: of a connection, the file system's error could mean something else. */
 static int break_off(struct session *session, int error, size_t index)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	log_error("cannot read the message %s to its end: %s", log_quote(unique_id),
-		  strerror(-error));
+	log_error("cannot read the message %s to its end: %s",
+		  log_quote(mailbox_unique_id(session->mailbox, index)), strerror(-error));
 	(void)transport_flush(session->transport); /* what came before belongs to the client */
 	return -EIO;
 }
@@ -181,15 +176,11 @@ static int break_off(struct session *session, int error, size_t index)
 static void note_retrieved(struct session *session, size_t index,
 			   const struct mailbox_message *message, uint64_t octets)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
 	session->retrieved++;
 	session->retrieved_octets += octets;
-	if (!mailbox_note_retrieved(session->mailbox, index, message, octets))
-		return;
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
-		    log_quote(unique_id), octets);
+	if (mailbox_note_retrieved(session->mailbox, index, message, octets))
+		log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
+			    log_quote(mailbox_unique_id(session->mailbox, index)), octets);
 }
 
 /* Sends a message: all of it, or what `top` wants. */

@@ -79,13 +79,13 @@ void session_log_refusal(const struct session *session, enum log_event event, co
 
 size_t session_log_deletions(const struct session *session)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-	const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
 	const size_t *indices;
 	size_t count = mailbox_removed(session->mailbox, &indices);
 
 	for (size_t i = 0; i < count && session->settings->log_deletions; i++) {
-		mailbox_unique_id(session->mailbox, indices[i], unique_id);
+		const char *unique_id = mailbox_unique_id(session->mailbox, indices[i]);
+		const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
+
 		log_event(LOG_EVENT_DELETED, fields, "message %s deleted by %s from %s",
 			  log_quote(unique_id), log_quote(session->account->user),
 			  transport_peer(session->transport));

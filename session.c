@@ -51,12 +51,9 @@ int reply_failure(struct session *session, int error, const char *what, const ch
 
 int reply_message_failure(struct session *session, int error, const char *what, size_t index)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
 	if (error == -ENOENT)
 		return reply_err(session, "message %zu is gone", index + 1);
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	return reply_failure(session, error, what, unique_id);
+	return reply_failure(session, error, what, mailbox_unique_id(session->mailbox, index));
 }
 
 int reply_account_failure(struct session *session, int error, const char *user)
