@@ -61,8 +61,7 @@ static int cmd_leave(struct session *session, NO_ARGUMENT)
 
 /* ---- TRANSACTION: what is there ---- */
 
-/* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (0 or < 0).
- */
+/* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (<= 0). */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -415,13 +414,13 @@ static char *cut_word(char *text)
 /* Reads which message is meant: only here numbers and indices meet. Returns NULL, or an answer. */
 static const char *read_message(struct session *session, struct argument *argument)
 {
-	const char *unique_id = wire_skip_uid_prefix(argument->text);
+	bool is_unique_id = strncasecmp(argument->text, "UID:", 4) == 0;
 	size_t count = mailbox_count(session->mailbox);
 	uint64_t number = 0;
 	int r = 0;
 
-	if (unique_id)
-		r = mailbox_find(session->mailbox, unique_id, &argument->index);
+	if (is_unique_id)
+		r = mailbox_find(session->mailbox, argument->text + 4, &argument->index);
 	else if (wire_parse_number(argument->text, count, &number) < 0 || number == 0)
 		return "there is no such message";
 	else
@@ -431,7 +430,7 @@ static const char *read_message(struct session *session, struct argument *argume
 	if (r < 0)
 		return "[SYS/TEMP] cannot look up the message";
 	if (mailbox_is_deleted(session->mailbox, argument->index))
-		return unique_id ? "[UID] the message is deleted" : "the message is deleted";
+		return is_unique_id ? "[UID] the message is deleted" : "the message is deleted";
 	return NULL;
 }
 

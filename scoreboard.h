@@ -59,8 +59,7 @@ struct scoreboard_slot_ref {
 	bool is_trusted; /* its source: failures count for the account alone */
 };
 
-/* Unmaps what sessions of the other kind need, trusted or not. Returns its lines' quota, or NULL.
- */
+/* Unmaps what sessions of the other kind need, trusted or not. Returns its lines' quota or NULL. */
 struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
 
 /* Notes that a login has failed. The same password again for the same user is one failure. */

@@ -409,9 +409,7 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 	va_end(arguments);
 	if (octets < 0)
 		return fail(transport, -EINVAL);
-	if (octets > LINE_OCTETS_MAX)
-		octets = LINE_OCTETS_MAX;
-	return transport_put_text(transport, line, (size_t)octets);
+	return transport_put_text(transport, line, (size_t)MIN(octets, LINE_OCTETS_MAX));
 }
 
 int transport_put_message(struct transport *transport, struct wire_converter *converter,

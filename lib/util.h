@@ -97,8 +97,7 @@ static inline void *util_grow(void *array, size_t count, size_t *capacity, size_
 #define auto_fd __attribute__((cleanup(util_close)))
 #define auto_wipe __attribute__((cleanup(util_wipe)))
 
-/* Take the value (a pointer, or a struct of them) out of such a variable: the caller owns it now.
- */
+/* Take the value (a pointer or a struct of them) out of such a variable: the caller owns it. */
 #define take_ptr(pointer)                               \
 	({                                              \
 		__typeof__(pointer) taken_ = (pointer); \
