@@ -395,7 +395,7 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 		note_crash(listener, child, WTERMSIG(status));
 	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;
-	scoreboard_end(listener->scoreboard, slot);
+	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_FREE);
 	child->pid = 0;
 	listener->idle_since_ms = util_now_ms();
 }
@@ -603,10 +603,10 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	if (child.is_refused && listener->refusals == LISTENER_REFUSALS_MAX)
 		return 0;
 	child.kill_ms = child.start_ms + settings->login_timeout_s * INT64_C(1000) + LOGIN_GRACE_MS;
-	scoreboard_begin(listener->scoreboard, slot);
+	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_BEFORE_LOGIN);
 	child.pid = fork();
 	if (child.pid < 0) {
-		scoreboard_end(listener->scoreboard, slot);
+		scoreboard_set(listener->scoreboard, slot, SCOREBOARD_FREE);
 		return -errno;
 	}
 	if (child.pid > 0) {

@@ -81,18 +81,13 @@ void scoreboard_free(struct scoreboard *scoreboard)
 	free(scoreboard);
 }
 
-void scoreboard_begin(struct scoreboard *scoreboard, size_t slot)
+void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state)
 {
 	struct slots *slots = scoreboard->slots;
 
-	slots->slots[slot] = (struct scoreboard_slot){ .state = SCOREBOARD_BEFORE_LOGIN };
+	slots->slots[slot] = (struct scoreboard_slot){ .state = state };
 	if (slots->end <= slot)
 		slots->end = slot + 1;
-}
-
-void scoreboard_end(struct scoreboard *scoreboard, size_t slot)
-{
-	scoreboard->slots->slots[slot].state = SCOREBOARD_FREE;
 }
 
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot)

@@ -34,9 +34,8 @@ int scoreboard_new(struct scoreboard **ret);
 /* Unmaps it in this process. Takes NULL. */
 void scoreboard_free(struct scoreboard *scoreboard);
 
-/* Begins and ends the use of a slot. */
-void scoreboard_begin(struct scoreboard *scoreboard, size_t slot);
-void scoreboard_end(struct scoreboard *scoreboard, size_t slot);
+/* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. */
+void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state);
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot);
 
 /* Evicts a session that has not logged in. Returns whether that is so. */
