@@ -43,7 +43,7 @@ static const char *refuse_plaintext(const struct session *session)
 	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
 
 	if (transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
-	    (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport)))
+	    (allowed == PLAINTEXT_LOCAL && session->peer->is_local))
 		return NULL;
 	return is_tls_offered(session) ?
 		       "a password must not travel unencrypted here: use TLS (STLS)" :
@@ -122,7 +122,7 @@ static int wait_for_source(struct session *session, const char *user)
 	if (wait_s == 0)
 		return 0;
 	log_warning("login of %s from %s waits for %u seconds: several have failed from there",
-		    log_quote(user), transport_peer(session->transport), wait_s);
+		    log_quote(user), session->peer->text, wait_s);
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 

@@ -300,8 +300,7 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 
 	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
 		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
-			    log_quote(session->account->user), transport_peer(session->transport),
-			    max);
+			    log_quote(session->account->user), session->peer->text, max);
 		return reply_paid_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
 	r = commit(session);
@@ -534,6 +533,7 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 	};
 	int r;
 
+	session.peer = transport_peer(transport);
 	if (!refusal)
 		session_log_begin(&session);
 	r = greet(&session, refusal);

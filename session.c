@@ -77,7 +77,7 @@ bool session_is_read_only(const struct session *session, const struct account *a
 void session_enter(struct session *session, enum session_state state)
 {
 	const struct settings *settings = session->settings;
-	const char *peer = transport_peer(session->transport);
+	const char *peer = session->peer->text;
 	bool is_asleep = state == IN_SLEEP;
 
 	if (state == IN_AUTH)

@@ -2,6 +2,7 @@
  * What every command has to do with: the session, its states, and how failures are answered. */
 #pragma once
 
+#include "lib/peer.h"
 #include "transport.h"
 
 struct account;
@@ -19,6 +20,7 @@ enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 }
 struct session {
 	const struct settings *settings;
 	struct transport *transport;
+	const struct peer *peer;			       /* borrowed from it */
 	struct tls *tls;				       /* NULL: none */
 	const struct scoreboard_slot_ref *slot_ref;	       /* NULL: there is no listener */
 	int64_t start_ms;				       /* monotonic */

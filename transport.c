@@ -47,8 +47,8 @@ struct transport {
 	int error;		 /* the first failure, which every later call gets too */
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
-	size_t out_limit;   /* what goes out in one piece */
-	struct peer peer;   /* local only if it is so in both directions */
+	size_t out_limit; /* what goes out in one piece */
+	struct peer peer;
 	sigset_t wait_mask; /* of signals, while we wait */
 	char in[IN_OCTETS];
 	char out[OUT_OCTETS]; /* behind it at once */
@@ -516,12 +516,7 @@ const struct stream *transport_tls_stream(const struct transport *transport)
 	return transport->tls;
 }
 
-bool transport_is_local(const struct transport *transport)
+const struct peer *transport_peer(const struct transport *transport)
 {
-	return transport->peer.is_local;
-}
-
-const char *transport_peer(const struct transport *transport)
-{
-	return transport->peer.text;
+	return &transport->peer;
 }

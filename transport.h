@@ -89,9 +89,6 @@ int transport_pause(struct transport *transport, int64_t ms);
  * closed with octets unread, those in flight to the client may be lost. */
 int transport_finish(struct transport *transport);
 
-/* Whether the client is on this machine: not a socket, a Unix socket, or a loopback address. */
-bool transport_is_local(const struct transport *transport);
-
-/* The client's address for the log: that of the connection, else of the environment (TCPREMOTEIP,
- * REMOTE_ADDR), else "local". Borrowed. */
-const char *transport_peer(const struct transport *transport);
+/* The client: that of the connection, or the one that the environment names; it is local only if it
+ * is so in both directions. Borrowed. */
+const struct peer *transport_peer(const struct transport *transport);
