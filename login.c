@@ -33,7 +33,7 @@ typedef int response_handler(struct session *session, const char *response, size
 static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
-	       !transport_is_encrypted(session->transport);
+	       !transport_tls_stream(session->transport)->tls_version;
 }
 
 /* These tell why a client must not log in so; NULL: it may. */
@@ -42,7 +42,7 @@ static const char *refuse_plaintext(const struct session *session)
 {
 	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
 
-	if (transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
+	if (transport_tls_stream(session->transport)->tls_version || allowed == PLAINTEXT_ALWAYS ||
 	    (allowed == PLAINTEXT_LOCAL && session->peer->is_local))
 		return NULL;
 	return is_tls_offered(session) ?
@@ -71,7 +71,7 @@ int login_stls(struct session *session, NO_ARGUMENT)
 {
 	int r;
 
-	if (transport_is_encrypted(session->transport))
+	if (transport_tls_stream(session->transport)->tls_version)
 		return reply_err(session, "TLS is active already");
 	if (!is_tls_offered(session))
 		return reply_err(session, "TLS is not offered here");

@@ -506,11 +506,6 @@ int transport_start_tls(struct transport *transport)
 	return r;
 }
 
-bool transport_is_encrypted(const struct transport *transport)
-{
-	return transport->current->tls_version != NULL;
-}
-
 const struct stream *transport_tls_stream(const struct transport *transport)
 {
 	return transport->tls;

@@ -42,9 +42,8 @@ int transport_prepare_tls(struct transport *transport, struct tls *tls);
  * the handshake. */
 int transport_start_tls(struct transport *transport);
 
-bool transport_is_encrypted(const struct transport *transport);
-
-/* The stream that TLS is known from, borrowed; the plain one before transport_prepare_tls(). */
+/* The stream that TLS is known from, borrowed: it has a tls_version once octets are encrypted.
+ * Before transport_prepare_tls() it is the plain one. */
 const struct stream *transport_tls_stream(const struct transport *transport);
 
 /* Reads a line to its LF or CRLF, which is not counted; sends what is in the buffer before it waits
