@@ -374,10 +374,7 @@ static bool is_stranger(const struct child *child)
 /* Counts a child that begins (1) or has ended (-1). */
 static void count_child(struct listener *listener, const struct child *child, int step)
 {
-	int64_t next_ms = util_now_ms() + LOOK_MS;
-
-	if (listener->next_look_ms > next_ms)
-		listener->next_look_ms = next_ms;
+	listener->next_look_ms = MIN(listener->next_look_ms, util_now_ms() + LOOK_MS);
 	if (child->is_refused) {
 		listener->refusals += (unsigned)step;
 		return;

@@ -258,11 +258,10 @@ static int ask_for_response(struct session *session, const char *challenge,
 			    response_handler *handle)
 {
 	char *text = NULL;
-	size_t octets = 0;
 	int r = transport_put_line(session->transport, "+ %s", challenge);
 
 	if (r == 0)
-		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text, &octets);
+		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text);
 	if (r == -EMSGSIZE)
 		return reply_err(session, "the response is too long");
 	if (r == -EBADMSG)

@@ -14,7 +14,6 @@
 #include "session.h"
 #include "settings.h"
 
-#include <inttypes.h>
 #include <malloc.h>
 #include <strings.h>
 
@@ -469,8 +468,9 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 	return *ret->rest ? "too many arguments" : NULL;
 }
 
-static int serve_line(struct session *session, char *line, size_t octets)
+static int serve_line(struct session *session, char *line)
 {
+	size_t octets = strlen(line);
 	char *text = cut_word(line);
 	struct argument argument;
 	const struct command *command = find_command(line, session->state);
@@ -502,14 +502,13 @@ static int serve_line(struct session *session, char *line, size_t octets)
 static int serve_command(struct session *session)
 {
 	char *line;
-	size_t octets;
-	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line, &octets);
+	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line);
 
 	if (r == -EMSGSIZE)
 		return reply_paid_err(session, "the line is too long");
 	if (r == -EBADMSG)
 		return reply_paid_err(session, "the line has a NUL in it");
-	return r < 0 ? r : serve_line(session, line, octets);
+	return r < 0 ? r : serve_line(session, line);
 }
 
 static int greet(struct session *session, const char *refusal)

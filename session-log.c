@@ -9,7 +9,6 @@
 #include "session.h"
 #include "settings.h"
 
-#include <inttypes.h>
 #include <sys/random.h>
 
 void session_log_begin(struct session *session)

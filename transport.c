@@ -49,7 +49,6 @@ struct transport {
 	size_t out_end;
 	size_t out_limit; /* what goes out in one piece */
 	struct peer peer;
-	sigset_t wait_mask; /* of signals, while we wait */
 	char in[IN_OCTETS];
 	char out[OUT_OCTETS]; /* behind it at once */
 };
@@ -123,15 +122,14 @@ static void note_sigterm(int signal_number)
 }
 
 /* SIGTERM comes through only while we wait for the client: so it interrupts nothing else. */
-static void catch_sigterm(struct transport *transport)
+static void catch_sigterm(void)
 {
 	const struct sigaction action = { .sa_handler = note_sigterm };
 	sigset_t blocked;
 
 	(void)sigemptyset(&blocked);
 	(void)sigaddset(&blocked, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &blocked, &transport->wait_mask);
-	(void)sigdelset(&transport->wait_mask, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
@@ -188,7 +186,7 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 	transport->peer = peer ? *peer : find_peer(in_fd, in.st_mode);
 	if (!peer)
 		transport->peer.is_local &= find_peer(out_fd, out.st_mode).is_local;
-	catch_sigterm(transport);
+	catch_sigterm();
 	tune_tcp(out_fd);
 	*ret = transport;
 	return 0;
@@ -242,6 +240,7 @@ static int64_t wait_end_ms(const struct transport *transport)
  * The time is up at `end_ms` even if the descriptor is ready. */
 static int wait_ready(const struct transport *transport, short events, int64_t end_ms)
 {
+	static const sigset_t none; /* that is blocked */
 	int fd = events == POLLIN ? transport->plain.in_fd : transport->plain.out_fd;
 
 	for (;;) {
@@ -252,7 +251,7 @@ static int wait_ready(const struct transport *transport, short events, int64_t e
 
 		if (left_ms <= 0)
 			return -ETIMEDOUT;
-		r = ppoll(&poll_fd, 1, &left, &transport->wait_mask);
+		r = ppoll(&poll_fd, 1, &left, &none);
 		if (r > 0)
 			return 0;
 		if (r < 0 && errno != EINTR)
@@ -319,7 +318,7 @@ void transport_shrink(struct transport *transport)
 
 /* Takes the line whose LF is at `lf` out of the buffer. */
 static int take_line(struct transport *transport, const char *lf, size_t max_octets,
-		     char **ret_line, size_t *ret_octets)
+		     char **ret_line)
 {
 	char *line = transport->in + transport->in_start;
 	size_t octets = (size_t)(lf - line);
@@ -333,12 +332,10 @@ static int take_line(struct transport *transport, const char *lf, size_t max_oct
 		return -EBADMSG;
 	line[octets] = '\0';
 	*ret_line = line;
-	*ret_octets = octets;
 	return 0;
 }
 
-int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
-			size_t *ret_octets)
+int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line)
 {
 	bool is_skipping = false;
 	int64_t end_ms = 0; /* not known before the first wait */
@@ -349,7 +346,7 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 		int r;
 
 		if (lf) {
-			r = take_line(transport, lf, max_octets, ret_line, ret_octets);
+			r = take_line(transport, lf, max_octets, ret_line);
 			return is_skipping ? -EMSGSIZE : r;
 		}
 		if (octets > max_octets + 1) { /* one of them may be a CR */
@@ -437,13 +434,12 @@ void transport_put_last(struct transport *transport, const char *line)
 int transport_pause(struct transport *transport, int64_t ms)
 {
 	int64_t end_ms = util_now_ms() + ms;
-	bool is_too_long = transport->deadline_ms <= end_ms;
 	int r = transport_flush(transport);
 
 	if (r < 0)
 		return r;
-	r = wait_ready(transport, 0, is_too_long ? transport->deadline_ms : end_ms);
-	if (r == -ETIMEDOUT && !is_too_long)
+	r = wait_ready(transport, 0, MIN(end_ms, transport->deadline_ms));
+	if (r == -ETIMEDOUT && end_ms < transport->deadline_ms)
 		return 0;
 	return fail(transport, r == 0 ? -EPIPE : r);
 }

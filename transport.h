@@ -51,8 +51,7 @@ const struct stream *transport_tls_stream(const struct transport *transport);
  * failure as above, or, if the line was skipped and the connection remains usable:
  *   -EMSGSIZE  it was longer than max_octets
  *   -EBADMSG   it had a NUL in it */
-int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
-			size_t *ret_octets);
+int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line);
 
 /* Gives back the memory of the buffers, if they hold nothing. */
 void transport_shrink(struct transport *transport);
