@@ -547,8 +547,8 @@ static const char *find_refusal(struct listener *listener, const struct settings
 {
 	const struct log_field fields[] = { { "POP3_PEER", child->peer.text }, { 0 } };
 	unsigned sessions = listener->tables->sources[child->source].sessions;
-	const char *limit, *refusal = "too many sessions, try again later";
-	unsigned most;
+	const char *limit = "max-logins", *refusal = "too many sessions, try again later";
+	unsigned most = settings->max_logins;
 
 	if (!child->is_trusted && sessions >= settings->max_sessions_per_source) {
 		limit = "max-sessions-per-source";
@@ -556,11 +556,9 @@ static const char *find_refusal(struct listener *listener, const struct settings
 		refusal = "too many sessions from your address, try again later";
 	} else if (make_room(listener, settings, child->is_trusted)) {
 		return NULL;
-	} else {
-		bool is_full = listener->sessions - listener->evicted >= settings->max_sessions;
-
-		limit = is_full ? "max-sessions" : "max-logins";
-		most = is_full ? settings->max_sessions : settings->max_logins;
+	} else if (listener->sessions - listener->evicted >= settings->max_sessions) {
+		limit = "max-sessions";
+		most = settings->max_sessions;
 	}
 	log_event_about(source_quota(listener, child), LOG_EVENT_CONNECTION_REFUSED, fields,
 			"connection from %s refused: %s = %u", child->peer.text, limit, most);
