@@ -72,12 +72,6 @@ int scoreboard_new(struct scoreboard **ret)
 
 void scoreboard_free(struct scoreboard *scoreboard)
 {
-	if (!scoreboard)
-		return;
-	for (size_t i = 0; i < TABLES; i++)
-		unmap_table(scoreboard, i);
-	if (scoreboard->slots)
-		(void)munmap(scoreboard->slots, sizeof(*scoreboard->slots));
 	free(scoreboard);
 }
 

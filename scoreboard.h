@@ -31,7 +31,7 @@ struct scoreboard;
 /* Returns 0, or what the system says. Memory is used only for slots and sources that are. */
 int scoreboard_new(struct scoreboard **ret);
 
-/* Unmaps it in this process. Takes NULL. */
+/* Frees it; what is shared stays until the process ends. Takes NULL. */
 void scoreboard_free(struct scoreboard *scoreboard);
 
 /* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. */
