@@ -166,9 +166,10 @@ static int refuse_login(struct session *session, const struct login *login, cons
 static int begin_transaction(struct session *session, struct account *account,
 			     const char *mechanism)
 {
-	bool is_read_only = session_is_read_only(session, account);
+	bool is_read_only = session->settings->read_only || account->is_read_only;
 	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
 
+	session->is_read_only = is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
 	if (r == 0)
 		r = sandbox_after_login(session->settings, account, is_read_only);

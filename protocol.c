@@ -484,7 +484,7 @@ static int serve_line(struct session *session, char *line)
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return reply_paid_err(session, "%s", problem);
 	}
-	if ((command->flags & CMD_CHANGES) && session_is_read_only(session, session->account))
+	if ((command->flags & CMD_CHANGES) && session->is_read_only)
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
 	problem = read_argument(command->shape, text, &argument);
 	if (problem)

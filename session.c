@@ -67,11 +67,6 @@ int reply_account_failure(struct session *session, int error, const char *user)
 			      session_response_code(error));
 }
 
-bool session_is_read_only(const struct session *session, const struct account *account)
-{
-	return session->settings->read_only || account->is_read_only;
-}
-
 /* ---- States ---- */
 
 void session_enter(struct session *session, enum session_state state)
