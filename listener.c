@@ -466,8 +466,8 @@ static struct child *find_victim(struct client_tables *tables, size_t slots)
 		unsigned count = tables->strangers[child->network];
 		unsigned most = victim ? tables->strangers[victim->network] : 0;
 
-		if (is_stranger(child) &&
-		    (count > most || (count == most && child->start_ms < victim->start_ms)))
+		if (is_stranger(child) && (!victim || count > most ||
+					   (count == most && child->start_ms < victim->start_ms)))
 			victim = child;
 	}
 	return victim;
