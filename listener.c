@@ -54,7 +54,7 @@ struct child {
 	uint16_t network;	   /* a digest: networks with the same count as one */
 	int64_t start_ms, kill_ms; /* monotonic; killed then unless it has logged in */
 	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
-	char peer[sizeof((struct peer){ 0 }.text)];
+	struct peer peer;
 };
 
 /* How long nobody is served, but those of trusted networks. */
@@ -211,16 +211,10 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 	wait->last_ms = now;
 	if (now < wait->end_ms)
 		return false;
-	wait->wait_ms = wait->wait_ms == 0 ? CRASH_WAIT_MS : 2 * wait->wait_ms;
-	if (wait->wait_ms > CRASH_WAIT_MAX_MS)
-		wait->wait_ms = CRASH_WAIT_MAX_MS;
+	wait->wait_ms =
+		wait->wait_ms > 0 ? MIN(2 * wait->wait_ms, CRASH_WAIT_MAX_MS) : CRASH_WAIT_MS;
 	wait->end_ms = now + wait->wait_ms;
 	return true;
-}
-
-static bool is_remembered(const struct crash_wait *wait)
-{
-	return wait->wait_ms > 0 && util_now_ms() - wait->last_ms < CRASH_FORGET_MS;
 }
 
 /* Too many crashes, wherever they come from, keep all strangers out for a while. */
@@ -244,14 +238,14 @@ static void note_crash(struct listener *listener, const struct child *child, int
 {
 	int64_t now = util_now_ms();
 	char number[12];
-	const struct log_field fields[] = { { "POP3_PEER", child->peer },
+	const struct log_field fields[] = { { "POP3_PEER", child->peer.text },
 					    { "POP3_SIGNAL", number },
 					    { 0 } };
 
 	(void)snprintf(number, sizeof(number), "%d", signal_number);
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_CRASHED, fields,
-			"session from %s (process %d) was killed by signal %d (%s)", child->peer,
-			(int)child->pid, signal_number, strsignal(signal_number));
+			"session from %s (process %d) was killed by signal %d (%s)",
+			child->peer.text, (int)child->pid, signal_number, strsignal(signal_number));
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
 	note_crash_anywhere(listener, now);
 }
@@ -273,8 +267,10 @@ static bool report_omitted(struct listener *listener, size_t source)
 static bool is_source_needed(struct listener *listener, size_t source)
 {
 	const struct listener_source *entry = &listener->tables->sources[source];
+	const struct crash_wait *wait = &entry->crash_wait;
 
-	return entry->sessions > 0 || is_remembered(&entry->crash_wait) ||
+	return entry->sessions > 0 ||
+	       (wait->wait_ms > 0 && util_now_ms() - wait->last_ms < CRASH_FORGET_MS) ||
 	       scoreboard_has_failures(listener->scoreboard, source) ||
 	       scoreboard_quota(listener->scoreboard, source)->next_s > util_now_s() ||
 	       report_omitted(listener, source);
@@ -337,10 +333,7 @@ static bool is_stranger(const struct child *child)
 /* Counts a child that begins (1) or has ended (-1). */
 static void count_child(struct listener *listener, const struct child *child, int step)
 {
-	int64_t next_ms = util_now_ms() + LOOK_MS;
-
-	if (listener->next_look_ms > next_ms)
-		listener->next_look_ms = next_ms;
+	listener->next_look_ms = MIN(listener->next_look_ms, util_now_ms() + LOOK_MS);
 	if (child->is_refused) {
 		listener->refusals += (unsigned)step;
 		return;
@@ -359,7 +352,7 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 		note_crash(listener, child, WTERMSIG(status));
 	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;
-	scoreboard_end(listener->scoreboard, slot);
+	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_FREE);
 	child->pid = 0;
 	listener->idle_since_ms = util_now_ms();
 }
@@ -382,12 +375,12 @@ static void reap(struct listener *listener)
 /* A session that does not end by itself, since it is stopped, say, or has been taken over. */
 static void kill_child(struct listener *listener, struct child *child)
 {
-	const struct log_field fields[] = { { "POP3_PEER", child->peer }, { 0 } };
+	const struct log_field fields[] = { { "POP3_PEER", child->peer.text }, { 0 } };
 
 	child->is_killed = true;
 	(void)kill(child->pid, SIGKILL);
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_KILLED, fields,
-			"session from %s (process %d) is killed: it does not end", child->peer,
+			"session from %s (process %d) is killed: it does not end", child->peer.text,
 			(int)child->pid);
 }
 
@@ -433,8 +426,8 @@ static struct child *find_victim(struct client_tables *tables, size_t slots)
 		unsigned count = tables->strangers[child->network];
 		unsigned most = victim ? tables->strangers[victim->network] : 0;
 
-		if (is_stranger(child) &&
-		    (count > most || (count == most && child->start_ms < victim->start_ms)))
+		if (is_stranger(child) && (!victim || count > most ||
+					   (count == most && child->start_ms < victim->start_ms)))
 			victim = child;
 	}
 	return victim;
@@ -511,10 +504,10 @@ static bool is_trusted(const struct settings *settings, const struct in6_addr *a
 static const char *find_refusal(struct listener *listener, const struct settings *settings,
 				const struct child *child)
 {
-	const struct log_field fields[] = { { "POP3_PEER", child->peer }, { 0 } };
+	const struct log_field fields[] = { { "POP3_PEER", child->peer.text }, { 0 } };
 	unsigned sessions = listener->tables->sources[child->source].sessions;
-	const char *limit, *refusal = "too many sessions, try again later";
-	unsigned most;
+	const char *limit = "max-logins", *refusal = "too many sessions, try again later";
+	unsigned most = settings->max_logins;
 
 	if (!child->is_trusted && sessions >= settings->max_sessions_per_source) {
 		limit = "max-sessions-per-source";
@@ -522,14 +515,12 @@ static const char *find_refusal(struct listener *listener, const struct settings
 		refusal = "too many sessions from your address, try again later";
 	} else if (make_room(listener, settings, child->is_trusted)) {
 		return NULL;
-	} else {
-		bool is_full = listener->sessions - listener->evicted >= settings->max_sessions;
-
-		limit = is_full ? "max-sessions" : "max-logins";
-		most = is_full ? settings->max_sessions : settings->max_logins;
+	} else if (listener->sessions - listener->evicted >= settings->max_sessions) {
+		limit = "max-sessions";
+		most = settings->max_sessions;
 	}
 	log_event_about(source_quota(listener, child), LOG_EVENT_CONNECTION_REFUSED, fields,
-			"connection from %s refused: %s = %u", child->peer, limit, most);
+			"connection from %s refused: %s = %u", child->peer.text, limit, most);
 	return refusal;
 }
 
@@ -546,18 +537,16 @@ static int serve_connection(struct listener *listener, const struct settings *se
 {
 	struct child child = { .start_ms = util_now_ms() };
 	struct in6_addr network;
-	struct peer peer;
 	size_t slot = find_slot(listener);
 	const char *refusal;
 
 	wipe_stack();
-	peer_of_socket(fd, &peer);
-	memcpy(child.peer, peer.text, sizeof(child.peer));
-	network = peer.address;
+	peer_of_socket(fd, &child.peer);
+	network = child.peer.address;
 	peer_cut_address(&network, PEER_NETWORK_BITS);
 	child.network = (uint16_t)XXH32(&network, sizeof(network), 0);
-	child.source = find_source(listener, peer.address);
-	child.is_trusted = is_trusted(settings, &peer.address);
+	child.source = find_source(listener, child.peer.address);
+	child.is_trusted = is_trusted(settings, &child.peer.address);
 	/* Kept out without a word, since sessions have crashed: words cost one more. */
 	if (!child.is_trusted &&
 	    (child.start_ms < listener->crash_wait.end_ms ||
@@ -568,10 +557,10 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	if (child.is_refused && listener->refusals == LISTENER_REFUSALS_MAX)
 		return 0;
 	child.kill_ms = child.start_ms + settings->login_timeout_s * INT64_C(1000) + LOGIN_GRACE_MS;
-	scoreboard_begin(listener->scoreboard, slot);
+	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_BEFORE_LOGIN);
 	child.pid = fork();
 	if (child.pid < 0) {
-		scoreboard_end(listener->scoreboard, slot);
+		scoreboard_set(listener->scoreboard, slot, SCOREBOARD_FREE);
 		return -errno;
 	}
 	if (child.pid > 0) {
@@ -580,7 +569,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 		return 0;
 	}
 	*ret_session = (struct listener_session){
-		.peer = peer,
+		.peer = child.peer,
 		.slot_ref = { listener->scoreboard, slot, child.source, child.is_trusted },
 		.refusal = refusal,
 	};

@@ -34,7 +34,8 @@ typedef int response_handler(struct session *session, const char *response, size
 static bool is_tls_offered(const struct session *session)
 {
 	return session->settings->tls == TLS_STARTTLS &&
-	       !transport_is_encrypted(session->transport) && tls_is_available(session->tls);
+	       !transport_tls_stream(session->transport)->tls_version &&
+	       tls_is_available(session->tls);
 }
 
 /* These tell why a client must not log in so; NULL: it may. */
@@ -43,8 +44,8 @@ static const char *refuse_plaintext(const struct session *session)
 {
 	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
 
-	if (transport_is_encrypted(session->transport) || allowed == PLAINTEXT_ALWAYS ||
-	    (allowed == PLAINTEXT_LOCAL && transport_is_local(session->transport)))
+	if (transport_tls_stream(session->transport)->tls_version || allowed == PLAINTEXT_ALWAYS ||
+	    (allowed == PLAINTEXT_LOCAL && session->peer->is_local))
 		return NULL;
 	return is_tls_offered(session) ?
 		       "a password must not travel unencrypted here: use TLS (STLS)" :
@@ -72,7 +73,7 @@ int login_stls(struct session *session, NO_ARGUMENT)
 {
 	int r;
 
-	if (transport_is_encrypted(session->transport))
+	if (transport_tls_stream(session->transport)->tls_version)
 		return reply_err(session, "TLS is active already");
 	if (session->settings->tls != TLS_STARTTLS)
 		return reply_err(session, "TLS is not offered here");
@@ -123,7 +124,7 @@ static int wait_for_source(struct session *session, const char *user)
 	if (wait_s == 0)
 		return 0;
 	log_warning("login of %s from %s waits for %u seconds: several have failed from there",
-		    log_quote(user), transport_peer(session->transport), wait_s);
+		    log_quote(user), session->peer->text, wait_s);
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
@@ -167,9 +168,10 @@ static int refuse_login(struct session *session, const struct login *login, cons
 static int begin_transaction(struct session *session, struct account *account,
 			     const char *mechanism)
 {
-	bool is_read_only = session_is_read_only(session, account);
+	bool is_read_only = session->settings->read_only || account->is_read_only;
 	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
 
+	session->is_read_only = is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
 	if (r == 0)
 		r = sandbox_after_login(session->settings, account, is_read_only);
@@ -201,7 +203,6 @@ static int begin_transaction(struct session *session, struct account *account,
 static int try_login(struct session *session, const struct login *login)
 {
 	const struct settings *settings = session->settings;
-	const struct peer *peer = transport_peer_address(session->transport);
 	struct account *account = NULL;
 	struct auth_report report;
 	int r;
@@ -214,8 +215,9 @@ static int try_login(struct session *session, const struct login *login)
 	if (login->problem)
 		return refuse_login(session, login, login->problem);
 	r = login->has_certificate ?
-		    auth_find(settings, peer, login->user, &account, &report) :
-		    auth_login(settings, peer, login->user, login->password, &account, &report);
+		    auth_find(settings, session->peer, login->user, &account, &report) :
+		    auth_login(settings, session->peer, login->user, login->password, &account,
+			       &report);
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
 		return refuse_login(session, login, report.refusal);
@@ -259,11 +261,10 @@ static int ask_for_response(struct session *session, const char *challenge,
 			    response_handler *handle)
 {
 	char *text = NULL;
-	size_t octets = 0;
 	int r = transport_put_line(session->transport, "+ %s", challenge);
 
 	if (r == 0)
-		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text, &octets);
+		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text);
 	if (r == -EMSGSIZE)
 		return reply_err(session, "the response is too long");
 	if (r == -EBADMSG)

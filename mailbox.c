@@ -30,8 +30,9 @@ struct mailbox {
 	struct listing listing;
 	struct selection marked, retrieved;
 	struct mailbox_report report;
-	bool has_unsaved; /* something that the cache should have */
-	bool is_cached;	  /* the listing is in the cache, or need not be */
+	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1]; /* that was asked for last */
+	bool has_unsaved;			   /* something that the cache should have */
+	bool is_cached;				   /* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -59,14 +60,13 @@ bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index)
 	return message_at(mailbox, index)->is_marked;
 }
 
-void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
-		       char ret_unique_id[MAILBOX_UNIQUE_ID_MAX + 1])
+const char *mailbox_unique_id(struct mailbox *mailbox, size_t index)
 {
 	size_t octets;
 	const char *text = listing_unique_id(message_at(mailbox, index), &octets);
 
-	memcpy(ret_unique_id, text, octets);
-	ret_unique_id[octets] = '\0';
+	*(char *)mempcpy(mailbox->unique_id, text, octets) = '\0';
+	return mailbox->unique_id;
 }
 
 const struct mailbox_report *mailbox_report(const struct mailbox *mailbox)

@@ -63,9 +63,9 @@ bool mailbox_has(const struct mailbox *mailbox, size_t index);
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index);
 
 /* Its unique-id (RFC 1939 section 7, UIDL), 1 to 70 octets from '!' to '~': for a Maildir the
- * unique part of the name, for a folder the name, or a digest if that won't do. */
-void mailbox_unique_id(const struct mailbox *mailbox, size_t index,
-		       char ret_unique_id[MAILBOX_UNIQUE_ID_MAX + 1]);
+ * unique part of the name, for a folder the name, or a digest if that won't do. Borrowed until
+ * the next such call. */
+const char *mailbox_unique_id(struct mailbox *mailbox, size_t index);
 
 /* Looks a unique-id up in the listing, and nowhere else. Returns 0, -ENOENT or -ENOMEM. */
 int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_index);

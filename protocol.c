@@ -14,7 +14,6 @@
 #include "session.h"
 #include "settings.h"
 
-#include <inttypes.h>
 #include <malloc.h>
 #include <strings.h>
 
@@ -61,8 +60,7 @@ static int cmd_leave(struct session *session, NO_ARGUMENT)
 
 /* ---- TRANSACTION: what is there ---- */
 
-/* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (0 or < 0).
- */
+/* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (<= 0). */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -143,20 +141,18 @@ static int cmd_list(struct session *session, const struct argument *argument)
 
 static size_t put_unique_id(struct mailbox *mailbox, size_t index, char *ret_text)
 {
-	mailbox_unique_id(mailbox, index, ret_text);
-	return strlen(ret_text);
+	return (size_t)(stpcpy(ret_text, mailbox_unique_id(mailbox, index)) - ret_text);
 }
 
 static int cmd_uidl(struct session *session, const struct argument *argument)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
 	int r;
 
 	if (argument->has_message) {
 		if (!mailbox_has(session->mailbox, argument->index))
 			return reply_message_failure(session, -ENOENT, "", argument->index);
-		mailbox_unique_id(session->mailbox, argument->index, unique_id);
-		return reply_ok(session, "%zu %s", argument->index + 1, unique_id);
+		return reply_ok(session, "%zu %s", argument->index + 1,
+				mailbox_unique_id(session->mailbox, argument->index));
 	}
 	r = reply_ok(session, "unique-ids follow");
 	return r == 0 ? list_messages(session, put_unique_id) : r;
@@ -164,42 +160,12 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 /* ---- TRANSACTION: messages ---- */
 
-static int put_octets(struct session *session, struct wire_converter *converter, const char *octets,
-		      size_t count)
-{
-	while (count > 0) {
-		char *space;
-		size_t space_octets, put, used;
-		int r = transport_space(session->transport, &space, &space_octets);
-
-		if (r < 0)
-			return r;
-		used = wire_convert(converter, octets, count, space, space_octets, &put);
-		transport_filled(session->transport, put);
-		octets += used;
-		count -= used;
-	}
-	return 0;
-}
-
-/* Reads octets into the session's buffer, as mailbox_message_read(). */
-static ssize_t read_octets(struct session *session, struct mailbox_message *message)
-{
-	if (!session->octets)
-		session->octets = malloc(MESSAGE_OCTETS);
-	return session->octets ? mailbox_message_read(message, session->octets, MESSAGE_OCTETS) :
-				 -ENOMEM;
-}
-
 /* A message cannot be read to its end: after +OK only the connection's end can tell the client.
  * Returns -EIO: of a connection, the file system's error could mean something else. */
 static int break_off(struct session *session, int error, size_t index)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	log_error("cannot read the message %s to its end: %s", log_quote(unique_id),
-		  strerror(-error));
+	log_error("cannot read the message %s to its end: %s",
+		  log_quote(mailbox_unique_id(session->mailbox, index)), strerror(-error));
 	(void)transport_flush(session->transport); /* what came before belongs to the client */
 	return -EIO;
 }
@@ -208,39 +174,37 @@ static int break_off(struct session *session, int error, size_t index)
 static void note_retrieved(struct session *session, size_t index,
 			   const struct mailbox_message *message, uint64_t octets)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
 	session->retrieved++;
 	session->retrieved_octets += octets;
-	if (!mailbox_note_retrieved(session->mailbox, index, message, octets))
-		return;
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
-		    log_quote(unique_id), octets);
+	if (mailbox_note_retrieved(session->mailbox, index, message, octets))
+		log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
+			    log_quote(mailbox_unique_id(session->mailbox, index)), octets);
 }
 
 /* Sends a message: all of it, or what `top` wants. */
 static int send_message(struct session *session, size_t index, struct wire_top *top)
 {
 	auto_message struct mailbox_message message = { .fd = -1 };
+	auto_free char *octets = malloc(MESSAGE_OCTETS);
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	char line_end[2];
 	ssize_t n;
-	int r = mailbox_message_open(session->mailbox, index, &message);
+	int r = octets ? mailbox_message_open(session->mailbox, index, &message) : -ENOMEM;
 
+	session->is_lean = false;
 	if (r < 0)
 		return reply_message_failure(session, r, "open the message", index);
-	n = read_octets(session, &message); /* before anything is promised */
-	if (n < 0)
+	n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
+	if (n < 0) /* before anything is promised */
 		return reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
 	while (n > 0 && r == 0) {
-		size_t count = top ? wire_top_cut(top, session->octets, (size_t)n) : (size_t)n;
+		size_t count = top ? wire_top_cut(top, octets, (size_t)n) : (size_t)n;
 
-		r = put_octets(session, &converter, session->octets, count);
+		r = transport_put_message(session->transport, &converter, octets, count);
 		if (top && top->is_done)
 			break;
-		n = read_octets(session, &message);
+		n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
 	}
 	if (r == 0 && n < 0)
 		r = break_off(session, (int)n, index);
@@ -335,8 +299,7 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 
 	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
 		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
-			    log_quote(session->account->user), transport_peer(session->transport),
-			    max);
+			    log_quote(session->account->user), session->peer->text, max);
 		return reply_paid_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
 	r = commit(session);
@@ -345,11 +308,10 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 		return r;
 	}
 	mailbox_close(session->mailbox);
-	/* Gives back memory for hours: the first time, and after messages were sent. */
-	if (session->octets || session->sleeps == 0) {
-		free(take_ptr(session->octets));
+	if (!session->is_lean) {
 		transport_shrink(session->transport);
 		(void)malloc_trim(0);
+		session->is_lean = true;
 	}
 	session->sleeps++;
 	session_enter(session, IN_SLEEP);
@@ -360,8 +322,7 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 {
 	struct auth_report report;
 	bool has_new;
-	int r = auth_check_again(session->settings, transport_peer_address(session->transport),
-				 session->account, &report);
+	int r = auth_check_again(session->settings, session->peer, session->account, &report);
 
 	session_log_users(session, &report);
 	if (r == -EKEYREJECTED)
@@ -450,13 +411,13 @@ static char *cut_word(char *text)
 /* Reads which message is meant: only here numbers and indices meet. Returns NULL, or an answer. */
 static const char *read_message(struct session *session, struct argument *argument)
 {
-	const char *unique_id = wire_skip_uid_prefix(argument->text);
+	bool is_unique_id = strncasecmp(argument->text, "UID:", 4) == 0;
 	size_t count = mailbox_count(session->mailbox);
 	uint64_t number = 0;
 	int r = 0;
 
-	if (unique_id)
-		r = mailbox_find(session->mailbox, unique_id, &argument->index);
+	if (is_unique_id)
+		r = mailbox_find(session->mailbox, argument->text + 4, &argument->index);
 	else if (wire_parse_number(argument->text, count, &number) < 0 || number == 0)
 		return "there is no such message";
 	else
@@ -466,7 +427,7 @@ static const char *read_message(struct session *session, struct argument *argume
 	if (r < 0)
 		return "[SYS/TEMP] cannot look up the message";
 	if (mailbox_is_deleted(session->mailbox, argument->index))
-		return unique_id ? "[UID] the message is deleted" : "the message is deleted";
+		return is_unique_id ? "[UID] the message is deleted" : "the message is deleted";
 	return NULL;
 }
 
@@ -506,8 +467,9 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 	return *ret->rest ? "too many arguments" : NULL;
 }
 
-static int serve_line(struct session *session, char *line, size_t octets)
+static int serve_line(struct session *session, char *line)
 {
+	size_t octets = strlen(line);
 	char *text = cut_word(line);
 	struct argument argument;
 	const struct command *command = find_command(line, session->state);
@@ -521,7 +483,7 @@ static int serve_line(struct session *session, char *line, size_t octets)
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return reply_paid_err(session, "%s", problem);
 	}
-	if ((command->flags & CMD_CHANGES) && session_is_read_only(session, session->account))
+	if ((command->flags & CMD_CHANGES) && session->is_read_only)
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
 	problem = read_argument(command->shape, text, &argument);
 	if (problem)
@@ -539,14 +501,13 @@ static int serve_line(struct session *session, char *line, size_t octets)
 static int serve_command(struct session *session)
 {
 	char *line;
-	size_t octets;
-	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line, &octets);
+	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line);
 
 	if (r == -EMSGSIZE)
 		return reply_paid_err(session, "the line is too long");
 	if (r == -EBADMSG)
 		return reply_paid_err(session, "the line has a NUL in it");
-	return r < 0 ? r : serve_line(session, line, octets);
+	return r < 0 ? r : serve_line(session, line);
 }
 
 static int greet(struct session *session, const char *refusal)
@@ -570,6 +531,7 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 	};
 	int r;
 
+	session.peer = transport_peer(transport);
 	if (!refusal)
 		session_log_begin(&session);
 	r = greet(&session, refusal);
@@ -589,6 +551,5 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		session_log_end(&session, session.state == IN_END ? 0 : r);
 	(void)auth_free(session.account);
 	free(session.user);
-	free(session.octets);
 	return r;
 }

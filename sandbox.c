@@ -32,30 +32,18 @@ static void allow_if_there(struct file_set *set, const char *path, enum landlock
 		set->error = r;
 }
 
-static void allow_directory_of(struct file_set *set, const char *path)
-{
-	auto_free char *copy = strdup(path);
-
-	if (copy)
-		util_cut_path(copy);
-	else
-		set->error = -ENOMEM;
-	allow_if_there(set, copy, LANDLOCK_READ);
-}
-
 /* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a
  * symbolic link also the directory that the link leads to. */
 static void allow_users(struct file_set *set, const char *users)
 {
-	auto_free char *real = NULL;
+	char real[PATH_MAX];
 	struct stat status;
 
-	if (users)
-		allow_directory_of(set, users);
-	if (users && lstat(users, &status) == 0 && S_ISLNK(status.st_mode))
-		real = realpath(users, NULL);
-	if (real)
-		allow_directory_of(set, real);
+	if (!users)
+		return;
+	allow_if_there(set, dirname(strdupa(users)), LANDLOCK_READ);
+	if (lstat(users, &status) == 0 && S_ISLNK(status.st_mode) && realpath(users, real))
+		allow_if_there(set, dirname(real), LANDLOCK_READ);
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
@@ -89,22 +77,18 @@ static bool is_file_system_root(const char *path)
 static int allow_root(void *context, const char *path)
 {
 	struct file_set *set = context;
-	char *copy;
+	const char **known = tsearch(path, &set->roots, compare_paths);
 
-	if (tfind(path, &set->roots, compare_paths))
+	if (known && *known != path)
 		return 0;
-	if (is_file_system_root(path)) { /* "." or a symbolic link may be that, too */
+	if (!known || !(*known = strdup(path)))
+		set->error = -ENOMEM;
+	else if (!is_file_system_root(path)) /* "." or a symbolic link may be that, too */
+		allow_if_there(set, path, set->access);
+	else
 		log_warning("mailboxes below %s could be anywhere, so they are out of reach: "
 			    "set mail-root",
 			    log_quote(path));
-		return 0;
-	}
-	copy = strdup(path);
-	if (!copy || !tsearch(copy, &set->roots, compare_paths)) {
-		free(copy);
-		set->error = -ENOMEM;
-	}
-	allow_if_there(set, path, set->access);
 	return set->error;
 }
 

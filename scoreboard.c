@@ -2,14 +2,13 @@
  * Every shared member is atomic, since nobody has a lock. */
 #include "scoreboard.h"
 
-#include "lib/digest.h"
 #include "lib/util.h"
 #include "log.h"
 
 #include <ctype.h>
-#include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <xxhash.h>
 
 #define PASSWORD_MASK UINT64_C(0xffff) /* of a digest: too few bits to find out the password */
 #define FORGET_S 300		       /* without a new failure: nobody is shut out for good */
@@ -32,17 +31,16 @@ struct failure_row {
 	struct log_quota quota;
 };
 
-struct failure_table {
-	uint64_t key;				     /* of digests */
-	struct failure_row rows[SCOREBOARD_SOURCES]; /* accounts share them: attempts tell which */
-};
+#define TABLE_OCTETS (SCOREBOARD_SOURCES * sizeof(struct failure_row))
 
-/* Where many users have one source, that of a trusted network, failures count by account. */
+/* Where many users have one source, that of a trusted network, failures count by account. Accounts
+ * share rows: attempts tell which. */
 enum { OF_SOURCES, OF_ACCOUNTS, TABLES };
 
 struct scoreboard {
+	uint64_t key; /* of digests; wiped at login */
 	struct slots *slots;
-	struct failure_table *tables[TABLES]; /* NULL where they are unmapped */
+	struct failure_row *tables[TABLES]; /* NULL where they are unmapped */
 };
 
 /* ---- For the listener ---- */
@@ -58,45 +56,32 @@ static void *map_shared(size_t octets)
 static void unmap_table(struct scoreboard *scoreboard, size_t table)
 {
 	if (scoreboard->tables[table])
-		(void)munmap(take_ptr(scoreboard->tables[table]), sizeof(struct failure_table));
+		(void)munmap(take_ptr(scoreboard->tables[table]), TABLE_OCTETS);
 }
 
 int scoreboard_new(struct scoreboard **ret)
 {
 	struct scoreboard *scoreboard = *ret = calloc(1, sizeof(*scoreboard));
-	bool is_good = scoreboard && (scoreboard->slots = map_shared(sizeof(struct slots)));
+	bool is_good = scoreboard && (scoreboard->slots = map_shared(sizeof(struct slots))) &&
+		       getrandom(&scoreboard->key, sizeof(scoreboard->key), 0) > 0;
 
-	for (size_t i = 0; i < TABLES && is_good; i++) {
-		scoreboard->tables[i] = map_shared(sizeof(struct failure_table));
-		is_good = scoreboard->tables[i] &&
-			  getrandom(&scoreboard->tables[i]->key, sizeof(uint64_t), 0) > 0;
-	}
+	for (size_t i = 0; i < TABLES && is_good; i++)
+		is_good = (scoreboard->tables[i] = map_shared(TABLE_OCTETS));
 	return is_good ? 0 : -ENOMEM;
 }
 
 void scoreboard_free(struct scoreboard *scoreboard)
 {
-	if (!scoreboard)
-		return;
-	for (size_t i = 0; i < TABLES; i++)
-		unmap_table(scoreboard, i);
-	if (scoreboard->slots)
-		(void)munmap(scoreboard->slots, sizeof(*scoreboard->slots));
 	free(scoreboard);
 }
 
-void scoreboard_begin(struct scoreboard *scoreboard, size_t slot)
+void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state)
 {
 	struct slots *slots = scoreboard->slots;
 
-	slots->slots[slot] = (struct scoreboard_slot){ .state = SCOREBOARD_BEFORE_LOGIN };
+	slots->slots[slot] = (struct scoreboard_slot){ .state = state };
 	if (slots->end <= slot)
 		slots->end = slot + 1;
-}
-
-void scoreboard_end(struct scoreboard *scoreboard, size_t slot)
-{
-	scoreboard->slots->slots[slot].state = SCOREBOARD_FREE;
 }
 
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot)
@@ -119,17 +104,17 @@ static bool has_failures(const struct failure_row *row)
 
 bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source)
 {
-	return has_failures(&scoreboard->tables[OF_SOURCES]->rows[source]);
+	return has_failures(&scoreboard->tables[OF_SOURCES][source]);
 }
 
 void scoreboard_forget(struct scoreboard *scoreboard, size_t source)
 {
-	scoreboard->tables[OF_SOURCES]->rows[source] = (struct failure_row){ 0 };
+	scoreboard->tables[OF_SOURCES][source] = (struct failure_row){ 0 };
 }
 
 struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source)
 {
-	return &scoreboard->tables[OF_SOURCES]->rows[source].quota;
+	return &scoreboard->tables[OF_SOURCES][source].quota;
 }
 
 _Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard)
@@ -149,9 +134,9 @@ struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref)
 }
 
 /* FNV-1a of a user name, in any case. Two users with the same digest share limits. */
-static uint64_t digest_user(uint64_t key, const char *name)
+static uint64_t digest_user(const struct scoreboard *scoreboard, const char *name)
 {
-	uint64_t digest = UINT64_C(14695981039346656037) ^ key;
+	uint64_t digest = UINT64_C(14695981039346656037) ^ scoreboard->key;
 
 	for (; *name; name++)
 		digest = (digest ^ (uint64_t)tolower((unsigned char)*name)) *
@@ -162,26 +147,22 @@ static uint64_t digest_user(uint64_t key, const char *name)
 /* What tells a failed attempt from others: digests of the user name, and of both. */
 static uint64_t digest_attempt(uint64_t user_digest, const char *password)
 {
-	unsigned char digest[DIGEST_OCTETS] = { 0 };
-	auto_wipe char *text = NULL;
-
-	if (asprintf(&text, "%" PRIx64 " %s", user_digest, password) > 0)
-		digest_make(text, strlen(text), digest);
-	return (user_digest & ~PASSWORD_MASK) | (uint64_t)digest[0] << 8 | digest[1];
+	return (user_digest & ~PASSWORD_MASK) |
+	       (XXH64(password, strlen(password), user_digest) & PASSWORD_MASK);
 }
 
 /* The row where a user's failures count, and the user's digest. NULL: there is no listener. */
 static struct failure_row *find_row(const struct scoreboard_slot_ref *slot_ref, const char *user,
 				    uint64_t *ret_digest)
 {
-	struct failure_table *table;
+	struct failure_row *const *tables;
 
 	if (!slot_ref)
 		return NULL;
-	table = slot_ref->scoreboard->tables[slot_ref->is_trusted ? OF_ACCOUNTS : OF_SOURCES];
-	*ret_digest = digest_user(table->key, user);
-	return &table->rows[slot_ref->is_trusted ? *ret_digest % SCOREBOARD_SOURCES :
-						   slot_ref->source];
+	tables = slot_ref->scoreboard->tables;
+	*ret_digest = digest_user(slot_ref->scoreboard, user);
+	return slot_ref->is_trusted ? &tables[OF_ACCOUNTS][*ret_digest % SCOREBOARD_SOURCES] :
+				      &tables[OF_SOURCES][slot_ref->source];
 }
 
 void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
@@ -250,7 +231,8 @@ int scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char
 		return 0;
 	if (scoreboard_is_evicted(slot_ref) && !slot_ref->is_trusted)
 		return -ECANCELED;
-	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest_user(0, user);
+	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest;
+	explicit_bzero(&slot_ref->scoreboard->key, sizeof(slot_ref->scoreboard->key));
 	scoreboard_note_wake(slot_ref);
 	if (row->failures > 0)
 		row->failures -= count_attempts(row, digest, true);

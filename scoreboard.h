@@ -31,12 +31,11 @@ struct scoreboard;
 /* Returns 0, or what the system says. Memory is used only for slots and sources that are. */
 int scoreboard_new(struct scoreboard **ret);
 
-/* Unmaps it in this process. Takes NULL. */
+/* Frees it; what is shared stays until the process ends. Takes NULL. */
 void scoreboard_free(struct scoreboard *scoreboard);
 
-/* Begins and ends the use of a slot. */
-void scoreboard_begin(struct scoreboard *scoreboard, size_t slot);
-void scoreboard_end(struct scoreboard *scoreboard, size_t slot);
+/* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. */
+void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state);
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot);
 
 /* Evicts a session that has not logged in. Returns whether that is so. */
@@ -59,8 +58,7 @@ struct scoreboard_slot_ref {
 	bool is_trusted; /* its source: failures count for the account alone */
 };
 
-/* Unmaps what sessions of the other kind need, trusted or not. Returns its lines' quota, or NULL.
- */
+/* Unmaps what sessions of the other kind need, trusted or not. Returns its lines' quota or NULL. */
 struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
 
 /* Notes that a login has failed. The same password again for the same user is one failure. */

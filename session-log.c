@@ -9,7 +9,6 @@
 #include "session.h"
 #include "settings.h"
 
-#include <inttypes.h>
 #include <sys/random.h>
 
 void session_log_begin(struct session *session)
@@ -22,25 +21,24 @@ void session_log_begin(struct session *session)
 		id = (uint64_t)session->start_ms; /* it is for the log only */
 	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
 	log_about("POP3_SESSION", text);
-	log_about("POP3_PEER", transport_peer(session->transport));
+	log_about("POP3_PEER", session->peer->text);
 }
 
 int session_log_tls(const struct session *session, int error)
 {
 	const struct stream *tls = transport_tls_stream(session->transport);
-	const char *peer = transport_peer(session->transport);
 
 	if (error < 0) {
 		const char *reason = tls->tls_problem ? tls->tls_problem : strerror(-error);
 		const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };
 
-		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s", peer,
-			  reason);
+		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s",
+			  session->peer->text, reason);
 		return error;
 	}
 	log_about("POP3_TLS", tls->tls_version);
 	if (tls->tls_problem)
-		log_warning("the client certificate of %s is not accepted: %s", peer,
+		log_warning("the client certificate of %s is not accepted: %s", session->peer->text,
 			    tls->tls_problem);
 	return error;
 }
@@ -59,8 +57,8 @@ void session_log_login(const struct session *session, const char *mechanism)
 
 	log_about("POP3_USER", user);
 	log_event(LOG_EVENT_LOGIN, fields, "login of %s from %s accepted: %s, %s, %zu messages",
-		  log_quote(user), transport_peer(session->transport), mechanism,
-		  describe_tls(session), mailbox_count(session->mailbox));
+		  log_quote(user), session->peer->text, mechanism, describe_tls(session),
+		  mailbox_count(session->mailbox));
 	if (mailbox_report(session->mailbox)->is_missing)
 		log_warning("the mailbox %s does not exist: it is served as empty",
 			    log_quote(session->account->mailbox));
@@ -74,20 +72,20 @@ void session_log_refusal(const struct session *session, enum log_event event, co
 					    { 0 } };
 
 	log_event(event, fields, "login of %s from %s refused: %s", log_quote(user),
-		  transport_peer(session->transport), reason);
+		  session->peer->text, reason);
 }
 
 size_t session_log_deletions(const struct session *session)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-	const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
 	const struct mailbox_report *report = mailbox_report(session->mailbox);
 
 	for (size_t i = 0; i < report->removed_count && session->settings->log_deletions; i++) {
-		mailbox_unique_id(session->mailbox, report->removed[i], unique_id);
+		const char *unique_id = mailbox_unique_id(session->mailbox, report->removed[i]);
+		const struct log_field fields[] = { { "POP3_UNIQUE_ID", unique_id }, { 0 } };
+
 		log_event(LOG_EVENT_DELETED, fields, "message %s deleted by %s from %s",
 			  log_quote(unique_id), log_quote(session->account->user),
-			  transport_peer(session->transport));
+			  session->peer->text);
 	}
 	return report->removed_count;
 }
@@ -115,7 +113,7 @@ static const char *describe_end(const struct session *session, int error)
 void session_log_end(const struct session *session, int error)
 {
 	const char *reason = describe_end(session, error);
-	const char *peer = transport_peer(session->transport);
+	const char *peer = session->peer->text;
 	int64_t ms = util_now_ms() - session->start_ms;
 	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];
 	const struct log_field fields[] = {

@@ -51,12 +51,9 @@ int reply_failure(struct session *session, int error, const char *what, const ch
 
 int reply_message_failure(struct session *session, int error, const char *what, size_t index)
 {
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1];
-
 	if (error == -ENOENT)
 		return reply_err(session, "message %zu is gone", index + 1);
-	mailbox_unique_id(session->mailbox, index, unique_id);
-	return reply_failure(session, error, what, unique_id);
+	return reply_failure(session, error, what, mailbox_unique_id(session->mailbox, index));
 }
 
 int reply_account_failure(struct session *session, int error, const char *user)
@@ -70,17 +67,12 @@ int reply_account_failure(struct session *session, int error, const char *user)
 			      session_response_code(error));
 }
 
-bool session_is_read_only(const struct session *session, const struct account *account)
-{
-	return session->settings->read_only || account->is_read_only;
-}
-
 /* ---- States ---- */
 
 void session_enter(struct session *session, enum session_state state)
 {
 	const struct settings *settings = session->settings;
-	const char *peer = transport_peer(session->transport);
+	const char *peer = session->peer->text;
 	bool is_asleep = state == IN_SLEEP;
 
 	if (state == IN_AUTH)

@@ -2,6 +2,7 @@
  * What every command has to do with: the session, its states, and how failures are answered. */
 #pragma once
 
+#include "lib/peer.h"
 #include "transport.h"
 
 struct account;
@@ -19,6 +20,7 @@ enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 }
 struct session {
 	const struct settings *settings;
 	struct transport *transport;
+	const struct peer *peer;			       /* borrowed from it */
 	struct tls *tls;				       /* NULL: none */
 	const struct scoreboard_slot_ref *slot_ref;	       /* NULL: there is no listener */
 	int64_t start_ms;				       /* monotonic */
@@ -30,8 +32,9 @@ struct session {
 	unsigned bad_commands;				     /* in a row; before login, in all */
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
+	bool is_read_only;				     /* likewise */
 	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
-	char *octets;	  /* a buffer for a message that is being sent */
+	bool is_lean;	  /* SLEE has given back memory for hours; no message was sent since */
 };
 
 /* An argument that has been checked. */
@@ -49,11 +52,7 @@ typedef int command_handler(struct session *session, const struct argument *argu
 
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
 #define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
-#define reply_paid_err(session, ...)                             \
-	({                                                       \
-		int r_ = session_pay(session);                   \
-		r_ < 0 ? r_ : reply_err((session), __VA_ARGS__); \
-	})
+#define reply_paid_err(session, ...) (session_pay(session) ?: reply_err((session), __VA_ARGS__))
 
 /* The response code of a failure (RFC 3206): whether trying again later may help. */
 const char *session_response_code(int error);
@@ -67,8 +66,6 @@ int session_pay(struct session *session);
 int reply_failure(struct session *session, int error, const char *what, const char *which);
 int reply_message_failure(struct session *session, int error, const char *what, size_t index);
 int reply_account_failure(struct session *session, int error, const char *user);
-
-bool session_is_read_only(const struct session *session, const struct account *account);
 
 /* Enters a state, after what it promises has happened. */
 void session_enter(struct session *session, enum session_state state);

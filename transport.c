@@ -6,6 +6,7 @@
 
 #include "lib/peer.h"
 #include "lib/util.h"
+#include "lib/wire.h"
 #include "tls.h"
 
 #include <limits.h>
@@ -20,9 +21,8 @@
 #define OUT_OCTETS 262144
 #define LINE_OCTETS_MAX 510 /* of a response, without its CRLF (RFC 2449 section 4) */
 #define SPARE_OCTETS 64 /* kept free after a line: what follows must not part it from its CRLF */
-#define SPACE_OCTETS_MIN 8
-#define KEPT_OCTETS 2  /* when a full buffer is sent: the CRLF that ".\r\n" must follow */
-#define FINISH_MS 2000 /* for a client to close its end */
+#define KEPT_OCTETS 2	/* when a full buffer is sent: the CRLF that ".\r\n" must follow */
+#define FINISH_MS 2000	/* for a client to close its end */
 /* When a silent peer is probed, how often, and when it is given up: RFC 1939 lets a client be
  * silent for ten minutes, and a short failure of the network must not end a session. */
 #define KEEPALIVE_IDLE_S 300
@@ -47,9 +47,8 @@ struct transport {
 	int error;		 /* the first failure, which every later call gets too */
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
-	size_t out_limit;   /* what goes out in one piece */
-	struct peer peer;   /* local only if it is so in both directions */
-	sigset_t wait_mask; /* of signals, while we wait */
+	size_t out_limit; /* what goes out in one piece */
+	struct peer peer;
 	char in[IN_OCTETS];
 	char out[OUT_OCTETS]; /* behind it at once */
 };
@@ -70,7 +69,7 @@ static ssize_t read_plain(struct stream *stream, void *space, size_t octets)
 
 	if (S_ISSOCK(plain->in_mode))
 		n = recv(plain->in_fd, space, octets, MSG_DONTWAIT);
-	else if (S_ISREG(plain->in_mode) || is_ready(plain->in_fd, POLLIN))
+	else if (is_ready(plain->in_fd, POLLIN))
 		n = read(plain->in_fd, space, octets);
 	else
 		return -EAGAIN;
@@ -85,10 +84,8 @@ static ssize_t write_plain(struct stream *stream, const void *octets, size_t cou
 
 	if (S_ISSOCK(plain->out_mode))
 		n = send(fd, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL);
-	else if (S_ISREG(plain->out_mode))
-		n = write(fd, octets, count);
 	else if (is_ready(fd, POLLOUT)) /* a pipe then has space for PIPE_BUF octets */
-		n = write(fd, octets, count < PIPE_BUF ? count : PIPE_BUF);
+		n = write(fd, octets, MIN(count, PIPE_BUF));
 	else
 		return -EAGAIN;
 	return n < 0 ? -errno : n;
@@ -125,15 +122,14 @@ static void note_sigterm(int signal_number)
 }
 
 /* SIGTERM comes through only while we wait for the client: so it interrupts nothing else. */
-static void catch_sigterm(struct transport *transport)
+static void catch_sigterm(void)
 {
 	const struct sigaction action = { .sa_handler = note_sigterm };
 	sigset_t blocked;
 
 	(void)sigemptyset(&blocked);
 	(void)sigaddset(&blocked, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &blocked, &transport->wait_mask);
-	(void)sigdelset(&transport->wait_mask, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
@@ -159,11 +155,9 @@ static void tune_tcp(int fd)
 /* Switches to a stream. A line is not split, unless the client wants shorter pieces than it. */
 static void use_stream(struct transport *transport, struct stream *stream)
 {
-	size_t octets = stream->piece_octets;
+	size_t octets = MAX(stream->piece_octets, LINE_OCTETS_MAX + 2 + SPARE_OCTETS);
 
-	if (octets < LINE_OCTETS_MAX + 2 + SPARE_OCTETS)
-		octets = LINE_OCTETS_MAX + 2 + SPARE_OCTETS;
-	transport->out_limit = octets < OUT_OCTETS ? octets : OUT_OCTETS;
+	transport->out_limit = MIN(octets, OUT_OCTETS);
 	transport->current = stream;
 }
 
@@ -180,7 +174,7 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 		return -ENOMEM;
 	transport->plain = (struct plain_stream){
 		.stream.functions = &plain_functions,
-		.stream.piece_octets = S_ISFIFO(out.st_mode) ? PIPE_BUF : SIZE_MAX,
+		.stream.piece_octets = S_ISSOCK(out.st_mode) ? OUT_OCTETS : PIPE_BUF,
 		.stream.client_names = nobody,
 		.in_fd = in_fd,
 		.out_fd = out_fd,
@@ -192,7 +186,7 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 	transport->peer = peer ? *peer : find_peer(in_fd, in.st_mode);
 	if (!peer)
 		transport->peer.is_local &= find_peer(out_fd, out.st_mode).is_local;
-	catch_sigterm(transport);
+	catch_sigterm();
 	tune_tcp(out_fd);
 	*ret = transport;
 	return 0;
@@ -246,6 +240,7 @@ static int64_t wait_end_ms(const struct transport *transport)
  * The time is up at `end_ms` even if the descriptor is ready. */
 static int wait_ready(const struct transport *transport, short events, int64_t end_ms)
 {
+	static const sigset_t none; /* that is blocked */
 	int fd = events == POLLIN ? transport->plain.in_fd : transport->plain.out_fd;
 
 	for (;;) {
@@ -256,7 +251,7 @@ static int wait_ready(const struct transport *transport, short events, int64_t e
 
 		if (left_ms <= 0)
 			return -ETIMEDOUT;
-		r = ppoll(&poll_fd, 1, &left, &transport->wait_mask);
+		r = ppoll(&poll_fd, 1, &left, &none);
 		if (r > 0)
 			return 0;
 		if (r < 0 && errno != EINTR)
@@ -323,7 +318,7 @@ void transport_shrink(struct transport *transport)
 
 /* Takes the line whose LF is at `lf` out of the buffer. */
 static int take_line(struct transport *transport, const char *lf, size_t max_octets,
-		     char **ret_line, size_t *ret_octets)
+		     char **ret_line)
 {
 	char *line = transport->in + transport->in_start;
 	size_t octets = (size_t)(lf - line);
@@ -337,12 +332,10 @@ static int take_line(struct transport *transport, const char *lf, size_t max_oct
 		return -EBADMSG;
 	line[octets] = '\0';
 	*ret_line = line;
-	*ret_octets = octets;
 	return 0;
 }
 
-int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
-			size_t *ret_octets)
+int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line)
 {
 	bool is_skipping = false;
 	int64_t end_ms = 0; /* not known before the first wait */
@@ -353,7 +346,7 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 		int r;
 
 		if (lf) {
-			r = take_line(transport, lf, max_octets, ret_line, ret_octets);
+			r = take_line(transport, lf, max_octets, ret_line);
 			return is_skipping ? -EMSGSIZE : r;
 		}
 		if (octets > max_octets + 1) { /* one of them may be a CR */
@@ -370,18 +363,36 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 	}
 }
 
+/* Returns where there is space in the buffer for so many octets, which has been sent if need be but
+ * for its last `kept`; NULL: transport->error. */
+static char *make_space(struct transport *transport, size_t octets, size_t kept)
+{
+	if (transport->out_limit - transport->out_end < octets)
+		(void)send_buffer(transport, kept);
+	return transport->error == 0 ? transport->out + transport->out_end : NULL;
+}
+
+static int put_with_end(struct transport *transport, const char *text, size_t octets,
+			const char *end, size_t kept)
+{
+	size_t end_octets = strlen(end);
+	char *space = make_space(transport, octets + end_octets + SPARE_OCTETS, kept);
+
+	if (!space)
+		return transport->error;
+	memcpy(mempcpy(space, text, octets), end, end_octets);
+	transport->out_end += octets + end_octets;
+	return 0;
+}
+
 int transport_put_text(struct transport *transport, const char *text, size_t octets)
 {
-	char *end;
+	return put_with_end(transport, text, octets, "\r\n", 0);
+}
 
-	if (transport->out_limit - transport->out_end < octets + 2 + SPARE_OCTETS &&
-	    transport_flush(transport) < 0)
-		return transport->error;
-	end = transport->out + transport->out_end;
-	memcpy(end, text, octets);
-	memcpy(end + octets, "\r\n", 2);
-	transport->out_end += octets + 2;
-	return transport->error;
+int transport_put_end(struct transport *transport, const char *before, size_t octets)
+{
+	return put_with_end(transport, before, octets, ".\r\n", KEPT_OCTETS);
 }
 
 int transport_put_line(struct transport *transport, const char *format, ...)
@@ -395,37 +406,23 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 	va_end(arguments);
 	if (octets < 0)
 		return fail(transport, -EINVAL);
-	if (octets > LINE_OCTETS_MAX)
-		octets = LINE_OCTETS_MAX;
-	return transport_put_text(transport, line, (size_t)octets);
+	return transport_put_text(transport, line, (size_t)MIN(octets, LINE_OCTETS_MAX));
 }
 
-int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets)
-{
-	if (transport->out_limit - transport->out_end < SPACE_OCTETS_MIN)
-		(void)send_buffer(transport, KEPT_OCTETS); /* transport->error knows */
-	*ret_space = transport->out + transport->out_end;
-	*ret_octets = transport->out_limit - transport->out_end;
-	return transport->error;
-}
-
-void transport_filled(struct transport *transport, size_t octets)
-{
-	transport->out_end += octets;
-}
-
-int transport_put_end(struct transport *transport, const char *before, size_t octets)
+int transport_put_message(struct transport *transport, struct wire_converter *converter,
+			  const char *octets, size_t count)
 {
 	char *space;
-	size_t space_octets;
-	int r = transport_space(transport, &space, &space_octets);
 
-	if (r < 0)
-		return r;
-	memcpy(space, before, octets);
-	memcpy(space + octets, ".\r\n", 3);
-	transport_filled(transport, octets + 3);
-	return 0;
+	while (count > 0 && (space = make_space(transport, WIRE_STEP_OCTETS, KEPT_OCTETS))) {
+		size_t free_octets = transport->out_limit - transport->out_end, put;
+		size_t used = wire_convert(converter, octets, count, space, free_octets, &put);
+
+		transport->out_end += put;
+		octets += used;
+		count -= used;
+	}
+	return transport->error;
 }
 
 void transport_put_last(struct transport *transport, const char *line)
@@ -437,13 +434,12 @@ void transport_put_last(struct transport *transport, const char *line)
 int transport_pause(struct transport *transport, int64_t ms)
 {
 	int64_t end_ms = util_now_ms() + ms;
-	bool is_too_long = transport->deadline_ms <= end_ms;
 	int r = transport_flush(transport);
 
 	if (r < 0)
 		return r;
-	r = wait_ready(transport, 0, is_too_long ? transport->deadline_ms : end_ms);
-	if (r == -ETIMEDOUT && !is_too_long)
+	r = wait_ready(transport, 0, MIN(end_ms, transport->deadline_ms));
+	if (r == -ETIMEDOUT && end_ms < transport->deadline_ms)
 		return 0;
 	return fail(transport, r == 0 ? -EPIPE : r);
 }
@@ -506,27 +502,12 @@ int transport_start_tls(struct transport *transport)
 	return r;
 }
 
-bool transport_is_encrypted(const struct transport *transport)
-{
-	return transport->current->tls_version != NULL;
-}
-
 const struct stream *transport_tls_stream(const struct transport *transport)
 {
 	return transport->tls;
 }
 
-bool transport_is_local(const struct transport *transport)
-{
-	return transport->peer.is_local;
-}
-
-const char *transport_peer(const struct transport *transport)
-{
-	return transport->peer.text;
-}
-
-const struct peer *transport_peer_address(const struct transport *transport)
+const struct peer *transport_peer(const struct transport *transport)
 {
 	return &transport->peer;
 }

@@ -18,6 +18,7 @@
 struct peer;
 struct tls;
 struct transport;
+struct wire_converter;
 
 /* Borrows the descriptors, and leaves their flags alone: others share them. `peer` is NULL if it is
  * not known yet. Catches SIGTERM from now on. Returns 0, -ENOMEM, or what fstat(2) says. */
@@ -41,9 +42,8 @@ int transport_prepare_tls(struct transport *transport, struct tls *tls);
  * the handshake. */
 int transport_start_tls(struct transport *transport);
 
-bool transport_is_encrypted(const struct transport *transport);
-
-/* The stream that TLS is known from, borrowed; the plain one before transport_prepare_tls(). */
+/* The stream that TLS is known from, borrowed: it has a tls_version once octets are encrypted.
+ * Before transport_prepare_tls() it is the plain one. */
 const struct stream *transport_tls_stream(const struct transport *transport);
 
 /* Reads a line to its LF or CRLF, which is not counted; sends what is in the buffer before it waits
@@ -51,8 +51,7 @@ const struct stream *transport_tls_stream(const struct transport *transport);
  * failure as above, or, if the line was skipped and the connection remains usable:
  *   -EMSGSIZE  it was longer than max_octets
  *   -EBADMSG   it had a NUL in it */
-int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line,
-			size_t *ret_octets);
+int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line);
 
 /* Gives back the memory of the buffers, if they hold nothing. */
 void transport_shrink(struct transport *transport);
@@ -69,9 +68,9 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
  * line end before it. */
 int transport_put_end(struct transport *transport, const char *before, size_t octets);
 
-/* Space in the buffer for octets of a message, at least 8; transport_filled() counts them. */
-int transport_space(struct transport *transport, char **ret_space, size_t *ret_octets);
-void transport_filled(struct transport *transport, size_t octets);
+/* Puts octets of a message, as wire_convert() converts them. */
+int transport_put_message(struct transport *transport, struct wire_converter *converter,
+			  const char *octets, size_t count);
 
 /* Sends what is in the buffer. */
 int transport_flush(struct transport *transport);
@@ -88,12 +87,6 @@ int transport_pause(struct transport *transport, int64_t ms);
  * closed with octets unread, those in flight to the client may be lost. */
 int transport_finish(struct transport *transport);
 
-/* Whether the client is on this machine: not a socket, a Unix socket, or a loopback address. */
-bool transport_is_local(const struct transport *transport);
-
-/* The client's address for the log: that of the connection, else of the environment (TCPREMOTEIP,
- * REMOTE_ADDR), else "local". Borrowed. */
-const char *transport_peer(const struct transport *transport);
-
-/* The same for those who need the address itself. */
-const struct peer *transport_peer_address(const struct transport *transport);
+/* The client: that of the connection, or the one that the environment names; it is local only if it
+ * is so in both directions. Borrowed. */
+const struct peer *transport_peer(const struct transport *transport);

@@ -5,13 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/param.h> /* MIN, MAX */
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,8 +111,7 @@ static inline void *util_grow(void *array, size_t count, size_t *capacity, size_
 #define auto_fd __attribute__((cleanup(util_close)))
 #define auto_wipe __attribute__((cleanup(util_wipe)))
 
-/* Take the value (a pointer, or a struct of them) out of such a variable: the caller owns it now.
- */
+/* Take the value (a pointer or a struct of them) out of such a variable: the caller owns it. */
 #define take_ptr(pointer)                               \
 	({                                              \
 		__typeof__(pointer) taken_ = (pointer); \

@@ -7,7 +7,6 @@
 #include <nettle/base64.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number)
 {
@@ -34,11 +33,6 @@ size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX])
 	} while (number > 0);
 	memcpy(ret_digits, digits + start, sizeof(digits) - start);
 	return sizeof(digits) - start;
-}
-
-const char *wire_skip_uid_prefix(const char *argument)
-{
-	return strncasecmp(argument, "UID:", 4) == 0 ? argument + 4 : NULL;
 }
 
 bool wire_is_unique_id(const char *text, size_t octets)

@@ -16,9 +16,6 @@
  *   -ERANGE  the number is larger than `max` */
 int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number);
 
-/* What follows the prefix "UID:" (in any case) of an argument, borrowed; NULL: no prefix. */
-const char *wire_skip_uid_prefix(const char *argument);
-
 /* Whether these are a unique-id: 1 to 70 octets from '!' to '~' (RFC 1939 section 7). */
 bool wire_is_unique_id(const char *text, size_t octets);
 

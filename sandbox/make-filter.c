@@ -108,15 +108,8 @@ static size_t put(uint16_t code, uint32_t value, size_t if_true, size_t if_false
 	return start;
 }
 
-static size_t put_load(size_t offset)
-{
-	return put(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, start, start);
-}
-
-static size_t put_return(uint32_t action)
-{
-	return put(BPF_RET | BPF_K, action, start, start);
-}
+#define PUT_LOAD(offset) put(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset), start, start)
+#define PUT_RETURN(action) put(BPF_RET | BPF_K, (action), start, start)
 
 static size_t put_conditions(const struct condition *conditions, bool is_little, size_t allowed,
 			     size_t refused)
@@ -132,7 +125,7 @@ static size_t put_conditions(const struct condition *conditions, bool is_little,
 		(void)put(BPF_JMP | condition->jump | BPF_K, condition->value,
 			  condition->jump == BPF_JSET ? refused : next,
 			  condition->jump == BPF_JSET ? next : refused);
-		next = put_load(offsetof(struct seccomp_data, args) + half * sizeof(uint32_t));
+		next = PUT_LOAD(offsetof(struct seccomp_data, args) + half * sizeof(uint32_t));
 	}
 	return next;
 }
@@ -161,9 +154,9 @@ static size_t put_tree(const struct call *first, size_t count, size_t other)
 
 static void make(uint32_t architecture, uint32_t refusal)
 {
-	size_t killed = put_return(SECCOMP_RET_KILL_PROCESS);
-	size_t refused = put_return(refusal);
-	size_t allowed = put_return(SECCOMP_RET_ALLOW);
+	size_t killed = PUT_RETURN(SECCOMP_RET_KILL_PROCESS);
+	size_t refused = PUT_RETURN(refusal);
+	size_t allowed = PUT_RETURN(SECCOMP_RET_ALLOW);
 	size_t missing = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
@@ -179,9 +172,9 @@ static void make(uint32_t architecture, uint32_t refusal)
 	}
 	qsort(calls, ARRAY_SIZE(calls), sizeof(calls[0]), compare_calls);
 	(void)put_tree(calls + missing, ARRAY_SIZE(calls) - missing, refused);
-	allowed = put_load(offsetof(struct seccomp_data, nr));
+	allowed = PUT_LOAD(offsetof(struct seccomp_data, nr));
 	(void)put(BPF_JMP | BPF_JEQ | BPF_K, architecture, allowed, killed);
-	(void)put_load(offsetof(struct seccomp_data, arch));
+	(void)PUT_LOAD(offsetof(struct seccomp_data, arch));
 }
 
 int main(int argc, char *argv[])

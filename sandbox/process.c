@@ -16,22 +16,6 @@ static bool is_root(void)
 	return getuid() == 0 || geteuid() == 0;
 }
 
-/* Whether the process is this user, and can be nobody else any more. */
-static bool is_user_for_good(const struct passwd *user)
-{
-	uid_t uids[3];
-	gid_t gids[3];
-
-	if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 ||
-	    getresgid(&gids[0], &gids[1], &gids[2]) < 0)
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(uids); i++) {
-		if (uids[i] != user->pw_uid || gids[i] != user->pw_gid)
-			return false;
-	}
-	return user->pw_uid == 0 || (setuid(0) < 0 && seteuid(0) < 0);
-}
-
 int process_become_user(const char *user)
 {
 	const struct passwd *entry;
@@ -49,7 +33,9 @@ int process_become_user(const char *user)
 	    setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) < 0 ||
 	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) < 0)
 		return -errno;
-	return is_user_for_good(entry) ? 0 : -EPERM;
+	if (entry->pw_uid != 0 && (setuid(0) == 0 || (entry->pw_gid != 0 && setgid(0) == 0)))
+		return -EPERM; /* it was not for good */
+	return 0;
 }
 
 /* Ten million messages take less; a password whose crypt(3) takes more is refused. */
@@ -63,11 +49,8 @@ static int lower_limit(__rlimit_resource_t resource, rlim_t most)
 
 	if (getrlimit(resource, &limit) < 0)
 		return -errno;
-	if (limit.rlim_max <= most)
-		return 0;
-	limit.rlim_max = most;
-	if (limit.rlim_cur > most)
-		limit.rlim_cur = most;
+	limit.rlim_cur = MIN(limit.rlim_cur, most);
+	limit.rlim_max = MIN(limit.rlim_max, most);
 	return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 

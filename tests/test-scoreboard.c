@@ -66,7 +66,7 @@ static void login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 
 static unsigned wait_after_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
-	scoreboard_begin(slot_ref->scoreboard, slot_ref->slot);
+	scoreboard_set(slot_ref->scoreboard, slot_ref->slot, SCOREBOARD_BEFORE_LOGIN);
 	(void)login(slot_ref, user);
 	return wait_s(slot_ref, "eve");
 }
@@ -85,7 +85,7 @@ static void test_logins(struct scoreboard *scoreboard)
 	(void)tap(wait_s(&trusted, "alice") == 4, "a trusted source waits for one account");
 	(void)tap(wait_s(&trusted, "bob") == 0, "and not for another");
 	(void)tap(wait_s(&slot_ref, "alice") == 0, "nor does another source");
-	scoreboard_begin(scoreboard, 0);
+	scoreboard_set(scoreboard, 0, SCOREBOARD_BEFORE_LOGIN);
 	(void)tap(scoreboard_evict(scoreboard, 0) && !scoreboard_evict(scoreboard, 0),
 		  "a session is evicted once");
 	(void)tap(scoreboard_is_evicted(&slot_ref), "and knows it");
@@ -102,7 +102,7 @@ static void test_sleep(struct scoreboard *scoreboard)
 	};
 
 	for (int i = 0; i < 3; i++) {
-		scoreboard_begin(scoreboard, refs[i].slot);
+		scoreboard_set(scoreboard, refs[i].slot, SCOREBOARD_BEFORE_LOGIN);
 		login(&refs[i], i < 2 ? "alice" : "bob");
 	}
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "one may sleep");
@@ -111,7 +111,7 @@ static void test_sleep(struct scoreboard *scoreboard)
 	(void)tap(scoreboard_note_sleep(&refs[2], 1) == 0, "another user's may");
 	scoreboard_note_wake(&refs[0]);
 	(void)tap(scoreboard_note_sleep(&refs[1], 1) == 0, "who wakes up gives the slot back");
-	scoreboard_end(scoreboard, 200);
+	scoreboard_set(scoreboard, 200, SCOREBOARD_FREE);
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "and so does who ends");
 }
 

@@ -195,8 +195,6 @@ static void test_unique_ids(void)
 	(void)tap(!wire_is_unique_id("a b", 3), "a blank may not");
 	(void)tap(!wire_is_unique_id("a\x7f", 2), "DEL may not");
 	(void)tap(!wire_is_unique_id("a\xc3\xa4", 3), "UTF-8 may not");
-	(void)tap(strcmp(wire_skip_uid_prefix("uId:x:y"), "x:y") == 0, "UID: is found in any case");
-	(void)tap(!wire_skip_uid_prefix("UID"), "without the colon it is none");
 }
 
 /* Encodes as RFC 4648 section 4 says, three octets at a time. */
