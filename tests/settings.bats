@@ -244,7 +244,7 @@ fails() {
 	unset CREDENTIALS_DIRECTORY
 	# says CREDENTIALS OPTION...: this is all it says, and it is content.
 	says() {
-		"$HANDLER" "$as_me" --check-config "${@:2}" >out 2>log
+		"$HANDLER" "$as_me" "--mailbox=$mail/%u" --check-config "${@:2}" >out 2>log
 		cat log
 		grep -v 'users is not set' log >said || true
 		[ "$(cat said)" = "${1:+pop3-handler: CREDENTIALS_DIRECTORY is not set: the credentials $1 were not seen}" ]

@@ -57,7 +57,8 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 	tls = calloc(1, functions->size);
 	if (!tls)
 		return -ENOMEM;
-	*tls = (struct tls){ functions, settings, ticket_key, .complain = log_error };
+	*tls = (struct tls){ functions, settings, .complain = log_error };
+	tls->ticket_key = ticket_key;
 	if (!ticket_key) {
 		tls->ticket_directory =
 			path ? strndup(path, strcspn(path, ":")) : strdup("/run/pop3-handler");
