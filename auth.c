@@ -389,16 +389,49 @@ static int check_line(void *context, char *line, size_t octets)
 	return check_name(check, entry.user);
 }
 
-int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context)
+static int check_mailbox(void *context, char *line, size_t octets)
+{
+	const struct file_check *check = context;
+	auto_free char *mailbox = NULL;
+	struct passwd_line entry;
+	auto_fd int fd = -1;
+
+	if (!line)
+		return 0;
+	line[octets] = '\0';
+	entry = passwd_line_parse(line);
+	if (find_mailbox(&entry, check->settings->mailbox, &mailbox) == 0)
+		fd = open(mailbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mailbox && fd < 0 && errno != ENOENT)
+		note_finding(check, false,
+			     errno != EACCES ? "the mailbox cannot be opened" :
+					       "the mailbox cannot be opened: permissions or the "
+					       "sandbox deny it (see mail-root)");
+	return 0;
+}
+
+static int read_and_check(const struct settings *settings, passwd_line_handler *check_each,
+			  auth_finding_handler *handle, void *context)
 {
 	struct file_check check = { .settings = settings, .handle = handle, .context = context };
 	struct file_stamp stamp = { 0 };
 	int r = 0;
 
 	if (settings->users)
-		r = passwd_file_read(settings->users, check_line, &check, &check.report, &stamp);
+		r = passwd_file_read(settings->users, check_each, &check, &check.report, &stamp);
 	tdestroy(check.names, free);
 	return r;
+}
+
+int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context)
+{
+	return read_and_check(settings, check_line, handle, context);
+}
+
+int auth_check_mailboxes(const struct settings *settings, auth_finding_handler *handle,
+			 void *context)
+{
+	return read_and_check(settings, check_mailbox, handle, context);
 }
 
 void auth_free(struct account *account)

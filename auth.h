@@ -54,8 +54,11 @@ int auth_check_again(const struct settings *settings, const struct peer *peer,
 /* For --check-config: what is wrong with a line. */
 typedef void auth_finding_handler(void *context, unsigned line, bool is_mistake, const char *text);
 
-/* Checks all of the passwd-file, if there is one. Returns 0, or as auth_login(). */
-int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context);
+/* Checks all of the passwd-file, if there is one; or whether the mailboxes in it that exist can be
+ * opened by this process. Returns 0, or as auth_login(). */
+typedef int auth_check(const struct settings *settings, auth_finding_handler *handle,
+		       void *context);
+auth_check auth_check_file, auth_check_mailboxes;
 
 /* Finds the directories below which all mailboxes are, some more than once. `/` is left out, and so
  * is what is relative in the passwd-file: such lines count as malformed, like those that are too

@@ -108,23 +108,24 @@ struct login {
 	const char *mechanism, *user;
 	const char *password; /* empty if its certificate is enough */
 	bool has_certificate;
+	const char *counted; /* what its failures count for, in any case: the user with a domain */
 	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
 };
 
 /* Delays a login if several from its source have failed; before the check, because a client that
  * guesses would not wait for a late answer. */
-static int wait_for_source(struct session *session, const char *user)
+static int wait_for_source(struct session *session, const struct login *login)
 {
 	const struct settings *settings = session->settings;
 	unsigned half_s = settings->login_timeout_s / 2;
 	unsigned wait_s =
-		scoreboard_wait_s(session->slot_ref, user, settings->login_penalty_s,
+		scoreboard_wait_s(session->slot_ref, login->counted, settings->login_penalty_s,
 				  half_s < SOURCE_WAIT_MAX_S ? half_s : SOURCE_WAIT_MAX_S);
 
 	if (wait_s == 0)
 		return 0;
 	log_warning("login of %s from %s waits for %u seconds: several have failed from there",
-		    log_quote(user), session->peer->text, wait_s);
+		    log_quote(login->user), session->peer->text, wait_s);
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
@@ -152,7 +153,7 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	int64_t penalty_ms = first_ms << session->failed_logins++;
 	int r;
 
-	scoreboard_note_failure(session->slot_ref, login->user, login->password);
+	scoreboard_note_failure(session->slot_ref, login->counted, login->password);
 	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, login->user, reason);
 	r = transport_pause(session->transport, penalty_ms);
 	if (r == 0)
@@ -166,7 +167,7 @@ static int refuse_login(struct session *session, const struct login *login, cons
 
 /* Begins TRANSACTION, and gives up access to other mailboxes. The session owns the account. */
 static int begin_transaction(struct session *session, struct account *account,
-			     const char *mechanism)
+			     const struct login *login)
 {
 	bool is_read_only = session->settings->read_only || account->is_read_only;
 	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
@@ -190,26 +191,31 @@ static int begin_transaction(struct session *session, struct account *account,
 		return r;
 	}
 	session->account = account;
-	r = scoreboard_note_login(session->slot_ref, account->user);
+	r = scoreboard_note_login(session->slot_ref, login->counted);
 	if (r < 0)
 		return r;
 	session_log_records(account->mailbox, mailbox_report(session->mailbox));
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
-	session_log_login(session, mechanism);
+	session_log_login(session, login->mechanism);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
-static int try_login(struct session *session, const struct login *login)
+static int try_login(struct session *session, struct login *login)
 {
 	const struct settings *settings = session->settings;
+	const char *domain = strchr(login->user, '@') ? NULL : settings->default_domain;
+	auto_free char *counted = NULL;
 	struct account *account = NULL;
 	struct auth_report report;
 	int r;
 
 	if (is_repeated(session, login))
 		return reply_paid_err(session, WRONG_PASSWORD);
-	r = wait_for_source(session, login->user);
+	if (asprintf(&counted, domain ? "%s@%s" : "%s", login->user, domain) < 0)
+		return reply_account_failure(session, -ENOMEM, login->user);
+	login->counted = counted;
+	r = wait_for_source(session, login);
 	if (r < 0)
 		return r;
 	if (login->problem)
@@ -219,6 +225,8 @@ static int try_login(struct session *session, const struct login *login)
 		    auth_login(settings, session->peer, login->user, login->password, &account,
 			       &report);
 	session_log_users(session, &report);
+	if (*report.user)
+		login->user = report.user;
 	if (r == -EKEYREJECTED)
 		return refuse_login(session, login, report.refusal);
 	if (r < 0) {
@@ -226,7 +234,7 @@ static int try_login(struct session *session, const struct login *login)
 				    "the account cannot be looked up");
 		return reply_account_failure(session, r, login->user);
 	}
-	return begin_transaction(session, account, login->mechanism);
+	return begin_transaction(session, account, login);
 }
 
 int login_pass(struct session *session, const struct argument *argument)

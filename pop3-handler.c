@@ -237,14 +237,12 @@ static void log_finding(void *context, unsigned line, bool is_mistake, const cha
 		log_warning("%s:%u: %s", findings->users, line, text);
 }
 
-static int check_users(const struct settings *settings)
+static int check_users(const struct settings *settings, auth_check *check_each)
 {
 	struct findings findings = { .users = settings->users, .status = EX_OK };
-	int r = auth_check_file(settings, log_finding, &findings);
+	int r = check_each(settings, log_finding, &findings);
 
-	if (!settings->users)
-		log_warning("users is not set: nobody can log in");
-	else if (findings.count > FINDINGS_MAX)
+	if (findings.count > FINDINGS_MAX)
 		log_warning("%s: and %u more", findings.users, findings.count - FINDINGS_MAX);
 	if (r < 0)
 		log_error("cannot read users = %s: %s", log_quote(settings->users), strerror(-r));
@@ -263,7 +261,39 @@ static int check_tls(const struct service *service)
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
-/* Runs the checks as the service user. */
+struct root_check {
+	int mode;   /* for faccessat(2) */
+	char *last; /* that was checked: the next is often the same */
+};
+
+static int check_root(void *context, const char *path)
+{
+	struct root_check *check = context;
+
+	if (check->last && strcmp(check->last, path) == 0)
+		return 0;
+	if (faccessat(AT_FDCWD, path, check->mode, AT_EACCESS) < 0)
+		log_warning("no mailbox can be in %s: %s", log_quote(path), strerror(errno));
+	free(check->last);
+	check->last = strdup(path);
+	return check->last ? 0 : -ENOMEM;
+}
+
+/* Mail is delivered into the roots by the service user; homes are made by others. */
+static void check_roots(const struct settings *settings)
+{
+	bool is_in_homes = !settings->mail_root && strncmp(settings->mailbox, "%h", 2) == 0;
+	struct root_check check = { settings->read_only || is_in_homes ? X_OK : W_OK | X_OK, NULL };
+	struct auth_report report;
+
+	for (char *const *root = settings->mail_root; root && *root; root++)
+		(void)check_root(&check, *root);
+	if (!settings->mail_root)
+		(void)auth_find_roots(settings, check_root, &check, &report);
+	free(check.last);
+}
+
+/* Runs the checks as the service user, and looks at mailboxes from within the sandbox. */
 static int check(struct service *service)
 {
 	const struct settings *settings = service->settings;
@@ -283,11 +313,17 @@ static int check(struct service *service)
 		log_warning("max-logins = %u is not below max-sessions = %u: clients that do not "
 			    "log in can keep others out",
 			    settings->max_logins, settings->max_sessions);
-	files = check_users(settings) | check_all_writers(service); /* EX_CONFIG or EX_OK */
+	if (!settings->users)
+		log_warning("users is not set: nobody can log in");
+	files = check_users(settings, auth_check_file) | check_all_writers(service);
 	tls = check_tls(service);
 	if (files != EX_OK || tls != EX_OK)
-		return files != EX_OK ? files : tls;
-	return exit_status(sandbox_prepare(settings, NULL, &service->sandbox));
+		return files != EX_OK ? files : tls; /* EX_CONFIG */
+	check_roots(settings);
+	r = sandbox_prepare(settings, NULL, &service->sandbox);
+	if (r == 0)
+		r = sandbox_before_login(&service->sandbox);
+	return r == 0 ? check_users(settings, auth_check_mailboxes) : exit_status(r);
 }
 
 static int run_action(enum settings_action action, struct service *service)

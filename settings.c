@@ -117,7 +117,7 @@ static int parse_networks(const struct setting *setting, const char *value, void
 int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
 {
 	const char *colon = strrchr(text, ':');
-	bool is_6 = colon && text[0] == '[' && colon[-1] == ']';
+	size_t is_6 = colon && text[0] == '[' && colon[-1] == ']'; /* a bracket at each end */
 	auto_free char *address =
 		colon ? strndup(text + is_6, (size_t)(colon - text) - 2 * is_6) : NULL;
 	uint64_t port;

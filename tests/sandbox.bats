@@ -246,7 +246,7 @@ cannot_empty() {
 
 @test "homes that are no roots are reported and left out, whatever their number" {
 	options=("$as_me" "--users=$users")
-	mkdir -p homes/alice/Maildir/{new,cur}
+	mkdir -p homes/alice/Maildir/{new,cur} place{1..16}
 	for bad in home/bob / /top /nonexistent /../bob "$PWD/../../../../../../../../../../bob" //bob; do
 		{
 			echo "alice:{PLAIN}apple::::$PWD/homes/alice"

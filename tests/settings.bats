@@ -169,6 +169,34 @@ fails() {
 }
 
 # With the groups of root and of the process; a file with another group needs root.
+@test "--check-config names a mail root that is missing or read-only, and mail that is out of reach" {
+	needs_root # which the permissions are for
+	as_nobody true
+	options=(--user=nobody "--users=$users" --check-config)
+	says() {
+		./handler "${options[@]}" "${@:2}" >out 2>log
+		cat log
+		[ "$(cat log)" = "$1" ]
+	}
+	chown nobody "$mail"
+	says '' "--mailbox=$mail/%u"
+	says "pop3-handler: no mailbox can be in '$PWD/gone/mail': No such file or directory" "--mailbox=$PWD/gone/mail/%u"
+	says "pop3-handler: no mailbox can be in '/gone/mail': No such file or directory" "--mailbox=$mail/%u" \
+		"--mail-root=$mail" --mail-root=/gone/mail
+	mkdir -p disk/alice/{new,cur} "$mail/bob"
+	chmod 755 disk disk/alice
+	ln -s "$PWD/disk/alice" "$mail/alice"
+	chmod 700 "$mail/bob"
+	denied="the mailbox cannot be opened: permissions or the sandbox deny it (see mail-root)"
+	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $denied")" "--mailbox=$mail/%u"
+	chown nobody "$mail/bob"
+	chown root "$mail"
+	chmod 755 "$mail"
+	says "pop3-handler: no mailbox can be in '$mail': Permission denied" \
+		"--mailbox=$mail/%u" "--mail-root=$mail" "--mail-root=$PWD/disk/alice"
+	says '' "--mailbox=$mail/%u" "--mail-root=$mail" "--mail-root=$PWD/disk" --read-only=yes
+}
+
 @test "a passwd-file or settings file that others can write is a line in the log, and a mistake" {
 	chmod 600 "$users"
 	printf 'users = %s\n' "$users" >conf
