@@ -31,7 +31,7 @@
 
 /* What a unique-id that stands in for a name begins with, before the digest. */
 #define STAND_IN_PREFIX "sha256"
-static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2 * DIGEST_OCTETS == WIRE_UNIQUE_ID_MAX,
+static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2UL * DIGEST_OCTETS == WIRE_UNIQUE_ID_MAX,
 	      "a stand-in is as long as a unique-id may be");
 
 /* ---- Change times ---- */
@@ -215,7 +215,7 @@ static bool is_good_unique_id(const char *text, size_t octets)
 	if (!wire_is_unique_id(text, octets) || (octets == 1 && *text == '_'))
 		return false;
 	return octets < WIRE_UNIQUE_ID_MAX || memcmp(text, STAND_IN_PREFIX, prefix) != 0 ||
-	       strspn(text + prefix, "0123456789abcdef") < 2 * DIGEST_OCTETS;
+	       strspn(text + prefix, "0123456789abcdef") < octets - prefix;
 }
 
 /* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */

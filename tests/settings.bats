@@ -190,6 +190,7 @@ fails() {
 	denied="the mailbox cannot be opened: permissions or the sandbox deny it (see mail-root)"
 	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $denied")" "--mailbox=$mail/%u"
 	chown nobody "$mail/bob"
+	chown nobody disk disk/alice
 	chown root "$mail"
 	chmod 755 "$mail"
 	says "pop3-handler: no mailbox can be in '$mail': Permission denied" \
