@@ -17,6 +17,9 @@ table() {
 		    git clone --quiet /root/origin /root/pop3-handler
 		tools/demo
 		tools/demo --serve
+		echo 'me:{PLAIN}secret' >users
+		build-demo/pop3-handler --listen=127.0.0.1:1100 --users=users --mailbox=mail
+		    coproc build-demo/pop3-handler --listen=127.0.0.1:0 --users=users --mailbox=mail --user=root; read -r line <&${COPROC[0]}; curl -sS --user me:secret pop3://${line##* }/1; kill $COPROC_PID; wait
 
 		# Install
 		apt-get install certbot curl openssl
@@ -564,6 +567,9 @@ start() {
 @test "try it: the demonstration, the tests and the fuzzer" {
 	needs_clone
 	try clone tools/demo '^S: \+OK \[ACTIVITY/NEW\]' 'Subject: Lunch on Thursday\?'
+	in_clone "mkdir mail && printf 'Subject: A file\n\nHello\n' >mail/1.eml"
+	try clone "echo 'me:{PLAIN}secret' >users"
+	try clone 'build-demo/pop3-handler --listen=127.0.0.1:1100 --users=users --mailbox=mail' '^Subject: A file'
 	# Ctrl-C sends SIGINT to the whole process group.
 	clone_command "$(how 'tools/demo --serve')"
 	: >log # which logged() must find
