@@ -15,7 +15,7 @@ import re, sys
 # these alone, unless it is a path.
 WORDS = ['apt-get', 'bats', 'certbot', 'cp', 'curl', 'echo', 'git', 'journalctl', 'ln', 'meson', 'pop3-check',
          'pop3-handler', 'postconf', 'printf', 'sed', 'sudo', 'systemctl', 'systemd-analyze', 'tcpserver',
-         r'(\.ci|bench|tests|tools)/[\w-]+(\.py)?']
+         r'(\.ci|bench|build-demo|tests|tools)/[\w-]+(\.py)?']
 COMMAND = re.compile(rf'([A-Z_]+=\S+ )*({"|".join(WORDS)})( |$)')
 # Paragraphs of one kind, by their first lines; below, single lines.
 BLOCKS = {
