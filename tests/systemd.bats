@@ -379,10 +379,28 @@ entry() {
 		run -78 inside pop3-check
 		echo "$output"
 		[[ $output == */nowhere* ]]
+		# As systemd reads them: blanks, comments with a backslash at the end, quotes, specifiers.
+		for user in '  User=nobody' 'User = nobody' $'# no more \\\nUser=nobody'; do
+			drop_in "$unit" '[Service]' "$user"
+			run -78 inside pop3-check
+			[[ $output == */etc/pop3-handler/users* ]]
+		done
+		drop_in "$unit" '[Service]' NonBlocking=no ExecStart= \
+			'ExecStart=-/usr/local/sbin/pop3-handler "--trusted-networks=192.0.2.0/24 2001:db8::/32" --tls=off --users=/etc/pop3-handler/users --mailbox=/var/vmail/%%u'
+		run -0 inside pop3-check
+		[ -z "$output" ]
+		drop_in "$unit" '[Service]' ExecStart= 'ExecStart=/usr/local/sbin/pop3-handler --tls=off --users=/etc/pop3-handler/users --mailbox=/nowhere/%%u'
+		run -0 inside pop3-check
+		[[ $output == *"'/nowhere'"* ]]
+		drop_in "$unit" '[Service]' LoadCredential=more:/nowhere
+		run inside pop3-check
+		[ "$status" -gt 200 ]
+		[[ $output == *'cannot be started'* ]]
 		no_drop_ins
 		unlisten
 	done
 	[ "$(inside stat -c %U /run/pop3-handler)" = vmail ]
+	[ -z "$(inside bash -c 'ls /run/systemd/system/ | grep pop3-check; systemctl list-units --all --no-legend "pop3-check*"')" ]
 }
 
 @test "the units are hardened, and without a mistake" {
