@@ -628,13 +628,24 @@ entry() {
 	unlisten
 }
 
+@test "uninstalling takes nothing from a prefix that has the name of the program" {
+	inside bash -ec '
+		mkdir -p /srv/b/meson-logs /srv/pop3-handler/mail/new /srv/pop3-handler/{lib/x,share}/pop3-handler/empty
+		echo "build uninstall: phony" >/srv/b/build.ninja
+		printf "%s\n" /srv/pop3-handler/lib/x/pop3-handler/m.so /srv/pop3-handler/share/pop3-handler/a/b >/srv/b/meson-logs/install-log.txt
+		"$1" /srv/b' uninstall "$BATS_TEST_DIRNAME/../tools/uninstall"
+	inside find /srv/pop3-handler -type d >left
+	sort left | diff - <(printf '%s\n' /srv/pop3-handler{,/lib,/lib/x,/mail,/mail/new,/share})
+	inside rm -r /srv/b /srv/pop3-handler
+}
+
 # The last one: for others nothing is there any more.
 @test "uninstalling leaves no file, no enabled socket and no open port; mail, accounts and settings stay" {
 	inside systemctl --quiet enable --now pop3.socket
 	inside systemctl --quiet enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket
 	inside curl -sS --cacert /etc/pop3-handler/tls/fullchain.pem --user alice:apple pop3s://127.0.0.1/
 	inside meson install -C "$(dirname "$HANDLER")" --no-rebuild
-	grep '^/' "$(dirname "$HANDLER")/meson-logs/install-log.txt" >installed
+	inside grep '^/' "$(dirname "$HANDLER")/meson-logs/install-log.txt" >installed
 	[ "$(wc -l <installed)" -ge 15 ]
 	inside "$BATS_TEST_DIRNAME/../tools/uninstall" "$(dirname "$HANDLER")"
 	inside xargs ls -d <installed 2>&1 | grep -v 'No such file' | tee left
