@@ -17,6 +17,7 @@ struct settings;
 #define LISTENER_REFUSALS_MAX 64
 
 enum listener_event {
+	LISTENER_NOTHING, /* never returned */
 	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */
 	LISTENER_RELOAD,  /* SIGHUP: the settings are to be read again */
 	LISTENER_END,	  /* all sessions are over after SIGTERM, or for a while under inetd */
@@ -39,10 +40,11 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 /* The key of TLS session tickets, borrowed. It changes once a day. NULL for NULL. */
 unsigned char *listener_ticket_key(struct listener *listener);
 
-/* Listens until there is an event. After LISTENER_SESSION the process may only free the listener,
- * when it is done with the scoreboard. Returns 0, or what the system says if it cannot go on. */
+/* Tells systemd that it is ready, and listens until there is an event, which it returns, or what
+ * the system says if it cannot go on. After LISTENER_SESSION the process may only free the
+ * listener, when it is done with the scoreboard. */
 int listener_next(struct listener *listener, const struct settings *settings,
-		  enum listener_event *ret_event, struct listener_session *ret_session);
+		  struct listener_session *ret_session);
 
 /* Takes NULL. */
 void listener_free(struct listener *listener);
