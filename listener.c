@@ -148,14 +148,10 @@ static int start(struct listener *listener, const struct listener_sockets *socke
 	int r;
 
 	listener->sockets = *sockets;
-	listener->signal_fd = -1;
-	r = make_tables(listener);
-	if (r == 0)
-		r = scoreboard_new(&listener->scoreboard);
-	if (r == 0)
-		r = change_ticket_key(listener);
-	if (r == 0)
-		r = catch_signals(listener);
+	r = make_tables(listener)			  ?:
+		    scoreboard_new(&listener->scoreboard) ?:
+		    change_ticket_key(listener)		  ?:
+							    catch_signals(listener);
 	if (r == 0)
 		log_share_losses(scoreboard_losses(listener->scoreboard));
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
@@ -171,27 +167,20 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 	struct listener_sockets sockets = { 0 };
 	int r = sockets_open(&sockets, settings->listen, passed);
 
-	*ret = NULL;
 	if (r < 0 || sockets.count == 0)
 		return r;
 	*ret = calloc(1, sizeof(**ret));
 	r = *ret ? start(*ret, &sockets) : -ENOMEM;
-	if (r < 0) {
+	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
-		listener_free(take_ptr(*ret));
-	}
 	return r;
 }
 
 void listener_free(struct listener *listener)
 {
-	if (listener) {
-		util_close(&listener->signal_fd);
-		scoreboard_free(listener->scoreboard);
-		if (listener->tables)
-			(void)munmap(listener->tables, sizeof(*listener->tables));
-		free(listener);
-	}
+	if (listener)
+		free(listener->scoreboard);
+	free(listener);
 }
 
 /* ---- Crashes ---- */
@@ -477,7 +466,7 @@ __attribute__((noinline)) static void wipe_stack(void)
  * networks, others get the processor after them: a flood of passwords takes all of it. */
 static int become_session(struct listener *listener, int fd, bool has_precedence)
 {
-	sigset_t none;
+	static const sigset_t none;
 
 	if (!has_precedence)
 		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
@@ -485,7 +474,6 @@ static int become_session(struct listener *listener, int fd, bool has_precedence
 	util_drop(&listener->signal_fd);
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
-	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	return sockets_move_client(fd);
 }
