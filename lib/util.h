@@ -58,15 +58,10 @@ static inline void util_free(void *pointer)
 	free(*(void **)pointer);
 }
 
-static inline void util_close(const int *fd)
+static inline void util_drop(int *fd)
 {
 	if (*fd >= 0)
 		(void)close(*fd);
-}
-
-static inline void util_drop(int *fd)
-{
-	util_close(fd);
 	*fd = -1;
 }
 
@@ -108,7 +103,7 @@ static inline void *util_grow(void *array, size_t count, size_t *capacity, size_
 
 /* The scope of such a variable owns its value. */
 #define auto_free __attribute__((cleanup(util_free)))
-#define auto_fd __attribute__((cleanup(util_close)))
+#define auto_fd __attribute__((cleanup(util_drop)))
 #define auto_wipe __attribute__((cleanup(util_wipe)))
 
 /* Take the value (a pointer or a struct of them) out of such a variable: the caller owns it. */
