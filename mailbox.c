@@ -168,7 +168,7 @@ static int measure(struct mailbox *mailbox, size_t index)
 		(void)wire_convert(&converter, octets, (size_t)n, NULL, 0, &put);
 	if (n < 0)
 		return (int)n;
-	(void)wire_convert_end(&converter, NULL);
+	(void)wire_convert_end(&converter);
 	note_size(mailbox, message_at(mailbox, index), &file, converter.octets);
 	mailbox->has_unsaved = true;
 	return 0;

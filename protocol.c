@@ -109,7 +109,7 @@ static int list_messages(struct session *session, listed_text *put_text)
 		if (octets > 0)
 			r = transport_put_text(session->transport, line, start + octets);
 	}
-	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+	return r ?: transport_put_end(session->transport, "");
 }
 
 static size_t put_size(struct mailbox *mailbox, size_t index, char *ret_text)
@@ -187,7 +187,6 @@ static int send_message(struct session *session, size_t index, struct wire_top *
 	auto_message struct mailbox_message message = { .fd = -1 };
 	auto_free char *octets = malloc(MESSAGE_OCTETS);
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
-	char line_end[2];
 	ssize_t n;
 	int r = octets ? mailbox_message_open(session->mailbox, index, &message) : -ENOMEM;
 
@@ -207,10 +206,8 @@ static int send_message(struct session *session, size_t index, struct wire_top *
 		n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
 	}
 	if (r == 0 && n < 0)
-		r = break_off(session, (int)n, index);
-	if (r == 0)
-		r = transport_put_end(session->transport, line_end,
-				      wire_convert_end(&converter, line_end));
+		return break_off(session, (int)n, index);
+	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
 	if (r == 0 && !top)
 		note_retrieved(session, index, &message, converter.octets);
 	return r;
@@ -385,7 +382,7 @@ static int cmd_capa(struct session *session, NO_ARGUMENT)
 	}
 	if (r == 0)
 		r = transport_put_text(session->transport, others, sizeof(others) - 1);
-	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+	return r ?: transport_put_end(session->transport, "");
 }
 
 /* Finds the row of a name in some states. */

@@ -390,9 +390,9 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
 	return put_with_end(transport, text, octets, "\r\n", 0);
 }
 
-int transport_put_end(struct transport *transport, const char *before, size_t octets)
+int transport_put_end(struct transport *transport, const char *before)
 {
-	return put_with_end(transport, before, octets, ".\r\n", KEPT_OCTETS);
+	return put_with_end(transport, before, strlen(before), ".\r\n", KEPT_OCTETS);
 }
 
 int transport_put_line(struct transport *transport, const char *format, ...)
