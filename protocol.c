@@ -181,12 +181,14 @@ static void note_retrieved(struct session *session, size_t index,
 			    log_quote(mailbox_unique_id(session->mailbox, index)), octets);
 }
 
-/* Sends a message: all of it, or what `top` wants. */
-static int send_message(struct session *session, size_t index, struct wire_top *top)
+/* RETR; and TOP, whose argument has a count of lines. */
+static int cmd_retr(struct session *session, const struct argument *argument)
 {
+	struct wire_top top = { .lines_left = argument->count };
 	auto_message struct mailbox_message message = { .fd = -1 };
 	auto_free char *octets = malloc(MESSAGE_OCTETS);
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	size_t index = argument->index;
 	ssize_t n;
 	int r = octets ? mailbox_message_open(session->mailbox, index, &message) : -ENOMEM;
 
@@ -198,31 +200,21 @@ static int send_message(struct session *session, size_t index, struct wire_top *
 		return reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
 	while (n > 0 && r == 0) {
-		size_t count = top ? wire_top_cut(top, octets, (size_t)n) : (size_t)n;
+		size_t count = (size_t)n;
 
+		if (argument->has_count)
+			count = wire_top_cut(&top, octets, count);
 		r = transport_put_message(session->transport, &converter, octets, count);
-		if (top && top->is_done)
+		if (top.is_done)
 			break;
 		n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
 	}
 	if (r == 0 && n < 0)
 		return break_off(session, (int)n, index);
 	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
-	if (r == 0 && !top)
+	if (r == 0 && !argument->has_count)
 		note_retrieved(session, index, &message, converter.octets);
 	return r;
-}
-
-static int cmd_retr(struct session *session, const struct argument *argument)
-{
-	return send_message(session, argument->index, NULL);
-}
-
-static int cmd_top(struct session *session, const struct argument *argument)
-{
-	struct wire_top top = { .lines_left = argument->count };
-
-	return send_message(session, argument->index, &top);
 }
 
 static int cmd_dele(struct session *session, const struct argument *argument)
@@ -353,7 +345,7 @@ static const struct command commands[] = {
 	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,        0 },
 	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   NULL,        0 },
 	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   NULL,        0 },
-	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_top,    "TOP",       0 },
+	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_retr,   "TOP",       0 },
 	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,   "UIDL",      0 },
 	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,   NULL,        CMD_CHANGES },
 	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   "DELI",      CMD_CHANGES },
@@ -372,16 +364,13 @@ static int cmd_capa(struct session *session, NO_ARGUMENT)
 	static const char others[] =
 		"RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nSLEEPING\r\n"
 		"UID-PARAM\r\nIMPLEMENTATION pop3-handler";
-	int r = reply_ok(session, "capabilities follow");
+	int r = reply_ok(session, "capabilities follow") ?: login_put_capabilities(session);
 
-	if (r == 0)
-		r = login_put_capabilities(session);
 	for (size_t i = 0; i < ARRAY_SIZE(commands) && r == 0; i++) {
 		if (commands[i].capability)
 			r = transport_put_line(session->transport, "%s", commands[i].capability);
 	}
-	if (r == 0)
-		r = transport_put_text(session->transport, others, sizeof(others) - 1);
+	r = r ?: transport_put_text(session->transport, others, sizeof(others) - 1);
 	return r ?: transport_put_end(session->transport, "");
 }
 
@@ -456,6 +445,7 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 	if (shape == ARG_MSG_COUNT) {
 		char *count = ret->rest;
 
+		ret->has_count = true;
 		ret->rest = trim_blanks(cut_word(count));
 		if (wire_parse_number(count, UINT64_MAX, &ret->count) < 0)
 			return "this command needs a message and a number of lines";

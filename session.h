@@ -41,7 +41,7 @@ struct session {
 struct argument {
 	char *text; /* of ARG_NAME and ARG_TEXT, ARG_MECHANISM's first word */
 	char *rest; /* of ARG_MECHANISM, what follows that */
-	bool has_message;
+	bool has_message, has_count;
 	size_t index; /* of a message that is not deleted */
 	uint64_t count;
 };
