@@ -357,7 +357,7 @@ int main(int argc, char *argv[])
 	status = run_action(action, &service);
 	/* Skips atexit handlers and frees: they would copy pages that are shared with the listener,
 	 * which is a twentieth of a login. Instruments need both. */
-	if (!util_reports_at_exit())
+	if (!UTIL_REPORTS_AT_EXIT)
 		_exit(status);
 	listener_free(service.listener);
 	service_done(&service);

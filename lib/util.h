@@ -21,16 +21,12 @@
 
 #define UTIL_NS_PER_S INT64_C(1000000000)
 
-/* Instruments that some builds have. */
+/* Instruments that some builds have, with work at exit. Tested at run time, so that all builds
+ * leave by the same code; a preloaded library could feign them, so no restriction may depend on
+ * them. */
 extern void __lsan_do_leak_check(void) __attribute__((weak)); /* NOLINT */
 extern void __gcov_exit(void) __attribute__((weak));	      /* NOLINT */
-
-/* Whether instruments have work at exit. Tested at run time, so that all builds leave by the same
- * code; a preloaded library could feign it, so no restriction may depend on it. */
-static inline bool util_reports_at_exit(void)
-{
-	return __lsan_do_leak_check != NULL || __gcov_exit != NULL;
-}
+#define UTIL_REPORTS_AT_EXIT (__lsan_do_leak_check || __gcov_exit)
 
 /* AddressSanitizer needs an address space of its own making, and more system calls. */
 #ifdef __SANITIZE_ADDRESS__
