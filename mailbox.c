@@ -4,6 +4,7 @@
 #include "mailbox.h"
 
 #include "lib/util.h"
+#include "lib/wire.h"
 #include "mailbox/cache.h"
 #include "mailbox/deletion.h"
 #include "mailbox/listing.h"
@@ -25,14 +26,14 @@ struct selection {
 };
 
 struct mailbox {
-	char *path;
+	const char *path; /* borrowed */
 	struct lock lock;
 	struct listing listing;
 	struct selection marked, retrieved;
 	struct mailbox_report report;
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1]; /* that was asked for last */
-	bool has_unsaved;			   /* something that the cache should have */
-	bool is_cached;				   /* the listing is in the cache, or need not be */
+	char unique_id[WIRE_UNIQUE_ID_MAX + 1]; /* that was asked for last */
+	bool has_unsaved;			/* something that the cache should have */
+	bool is_cached;				/* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -309,11 +310,8 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 
 	if (r == 0 && has_record)
 		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &mailbox->report);
-	if (r == 0)
-		r = listing_merge(listing, cached, older);
-	if (r == 0)
-		r = listing_merge(listing, older, &(struct listing){ 0 });
-	return r;
+	r = r ?: listing_merge(listing, cached, older);
+	return r ?: listing_merge(listing, older, &(struct listing){ 0 });
 }
 
 /* Keeps what is known for the next session; a failure costs it only time. */
@@ -377,7 +375,6 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 		free(mailbox->marked.indices);
 		free(mailbox->retrieved.indices);
 		free(mailbox->report.removed);
-		free(mailbox->path);
 		free(mailbox);
 	}
 	return NULL;
@@ -443,8 +440,8 @@ int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret)
 		return -ENOMEM;
 	mailbox->lock = LOCK_NONE;
 	mailbox->lock.is_read_only = is_read_only;
-	mailbox->path = strdup(path);
-	r = mailbox->path ? mailbox_wake(mailbox, &has_new) : -ENOMEM;
+	mailbox->path = path;
+	r = mailbox_wake(mailbox, &has_new);
 	if (r < 0)
 		(void)mailbox_free(mailbox);
 	else

@@ -97,7 +97,7 @@ typedef size_t listed_text(struct mailbox *mailbox, size_t index, char *ret_text
 /* Ends an answer with a line for each message that is there: for many printf(3) is slow. */
 static int list_messages(struct session *session, listed_text *put_text)
 {
-	char line[WIRE_NUMBER_OCTETS_MAX + 1 + MAILBOX_UNIQUE_ID_MAX + 1];
+	char line[WIRE_NUMBER_OCTETS_MAX + 1 + WIRE_UNIQUE_ID_MAX + 1];
 	int r = 0;
 
 	for (size_t i = 0; i < mailbox_count(session->mailbox) && r == 0; i++) {
