@@ -367,10 +367,16 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	return r;
 }
 
+void mailbox_close(struct mailbox *mailbox)
+{
+	save_cache(mailbox);
+	lock_close(&mailbox->lock);
+}
+
 struct mailbox *mailbox_free(struct mailbox *mailbox)
 {
 	if (mailbox) {
-		lock_close(&mailbox->lock);
+		mailbox_close(mailbox);
 		listing_clear(&mailbox->listing);
 		free(mailbox->marked.indices);
 		free(mailbox->retrieved.indices);
@@ -378,12 +384,6 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 		free(mailbox);
 	}
 	return NULL;
-}
-
-void mailbox_close(struct mailbox *mailbox)
-{
-	save_cache(mailbox);
-	lock_close(&mailbox->lock);
 }
 
 /* Replaces the listing by what is there now; on failure it stays. */

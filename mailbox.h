@@ -45,7 +45,7 @@ int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret);
  * The listing stays for mailbox_wake(); until then only that and mailbox_free() may be called. */
 void mailbox_close(struct mailbox *mailbox);
 
-/* Frees it, and closes it if nobody has, without keeping anything. Returns NULL, and takes NULL. */
+/* Frees it, and closes it if nobody has. Returns NULL, and takes NULL. */
 struct mailbox *mailbox_free(struct mailbox *mailbox);
 
 /* Borrowed until the next such call. */

@@ -51,13 +51,6 @@ static int cmd_noop(struct session *session, NO_ARGUMENT)
 	return reply_ok(session, "nothing done");
 }
 
-/* QUIT where there is nothing to commit. */
-static int cmd_leave(struct session *session, NO_ARGUMENT)
-{
-	session_enter(session, IN_END);
-	return reply_ok(session, "goodbye");
-}
-
 /* ---- TRANSACTION: what is there ---- */
 
 /* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (<= 0). */
@@ -271,12 +264,13 @@ static int commit(struct session *session)
 	return 1;
 }
 
-/* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply. */
-static int cmd_update(struct session *session, NO_ARGUMENT)
+/* In TRANSACTION this is the UPDATE state. The lock is free before the reply. */
+static int cmd_quit(struct session *session, NO_ARGUMENT)
 {
-	int r = commit(session);
+	int r = session->state == IN_TRANSACTION ? commit(session) : 1;
 
-	mailbox_close(session->mailbox);
+	if (session->mailbox)
+		mailbox_close(session->mailbox);
 	session_enter(session, IN_END);
 	return r > 0 ? reply_ok(session, "goodbye") : r;
 }
@@ -353,8 +347,7 @@ static const struct command commands[] = {
 	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   NULL,        0 },
 	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   "SLEE-WAKE", 0 },
 	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   NULL,        0 },
-	{ "QUIT", IN_TRANSACTION,            ARG_NONE,      cmd_update, NULL,        0 },
-	{ "QUIT", IN_AUTH | IN_SLEEP,        ARG_NONE,      cmd_leave,  NULL,        0 },
+	{ "QUIT", IN_ANY,                    ARG_NONE,      cmd_quit,   NULL,        0 },
 };
 /* clang-format on */
 
@@ -374,11 +367,10 @@ static int cmd_capa(struct session *session, NO_ARGUMENT)
 	return r ?: transport_put_end(session->transport, "");
 }
 
-/* Finds the row of a name in some states. */
-static const struct command *find_command(const char *name, unsigned states)
+static const struct command *find_command(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if ((commands[i].states & states) && strcasecmp(commands[i].name, name) == 0)
+		if (strcasecmp(commands[i].name, name) == 0)
 			return &commands[i];
 	}
 	return NULL;
@@ -459,14 +451,13 @@ static int serve_line(struct session *session, char *line)
 	size_t octets = strlen(line);
 	char *text = cut_word(line);
 	struct argument argument;
-	const struct command *command = find_command(line, session->state);
+	const struct command *command = find_command(line);
 	unsigned bad_commands = session->bad_commands;
 	const char *problem;
 	int r;
 
-	if (!command) {
-		problem = find_command(line, ~0U) ? "this command is not valid in this state" :
-						    "unknown command";
+	if (!command || !(command->states & session->state)) {
+		problem = command ? "this command is not valid in this state" : "unknown command";
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return reply_paid_err(session, "%s", problem);
 	}
@@ -526,8 +517,6 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		r = serve_command(&session);
 		sandbox_log_refusal();
 	}
-	if (session.mailbox)
-		mailbox_close(session.mailbox);
 	session.mailbox = mailbox_free(session.mailbox);
 	if (scoreboard_is_evicted(slot_ref))
 		transport_put_last(transport,

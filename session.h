@@ -14,8 +14,8 @@ struct tls;
 #define SESSION_BAD_COMMANDS_MAX 20
 
 /* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
- * cmd_update() does on its way from TRANSACTION to the end. */
-enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 };
+ * cmd_quit() does on its way from TRANSACTION to the end. */
+enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_ANY = 7, IN_END = 8 };
 
 struct session {
 	const struct settings *settings;
