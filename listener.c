@@ -80,7 +80,6 @@ struct listener {
 	struct listener_sockets sockets; /* closed when stopping */
 	int signal_fd;
 	bool is_stopping;
-	bool is_ready; /* and systemd knows */
 
 	struct scoreboard *scoreboard;
 	struct client_tables *tables;
@@ -94,7 +93,7 @@ struct listener {
 	unsigned crashes; /* in this minute */
 
 	unsigned accept_failures;			   /* in a row */
-	int64_t held_until_ms, idle_since_ms, stop_end_ms; /* monotonic */
+	int64_t held_until_ms, idle_since_ms, stop_end_ms; /* monotonic, or NEVER */
 	int64_t next_watch_ms, watch_every_ms;		   /* NEVER: no watchdog */
 	int64_t next_look_ms;				   /* NEVER: nothing to look at */
 	int64_t next_ticket_key_ms;
@@ -149,20 +148,14 @@ static int start(struct listener *listener, const struct listener_sockets *socke
 	int r;
 
 	listener->sockets = *sockets;
-	listener->signal_fd = -1;
-	r = make_tables(listener);
-	if (r == 0)
-		r = scoreboard_new(&listener->scoreboard);
-	if (r == 0)
-		r = change_ticket_key(listener);
-	if (r == 0)
-		r = catch_signals(listener);
+	r = make_tables(listener) ?: scoreboard_new(&listener->scoreboard);
+	r = r ?: change_ticket_key(listener) ?: catch_signals(listener);
 	if (r == 0)
 		log_share_losses(scoreboard_losses(listener->scoreboard));
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
-	listener->next_look_ms = listener->stop_end_ms = NEVER;
+	listener->next_look_ms = listener->stop_end_ms = listener->held_until_ms = NEVER;
 	listener->told = UINT64_MAX;
 	return r;
 }
@@ -172,27 +165,20 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 	struct listener_sockets sockets = { 0 };
 	int r = sockets_open(&sockets, settings->listen, passed);
 
-	*ret = NULL;
 	if (r < 0 || sockets.count == 0)
 		return r;
 	*ret = calloc(1, sizeof(**ret));
 	r = *ret ? start(*ret, &sockets) : -ENOMEM;
-	if (r < 0) {
+	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
-		listener_free(take_ptr(*ret));
-	}
 	return r;
 }
 
 void listener_free(struct listener *listener)
 {
-	if (listener) {
-		util_close(&listener->signal_fd);
-		scoreboard_free(listener->scoreboard);
-		if (listener->tables)
-			(void)munmap(listener->tables, sizeof(*listener->tables));
-		free(listener);
-	}
+	if (listener)
+		free(listener->scoreboard);
+	free(listener);
 }
 
 /* ---- Crashes ---- */
@@ -478,7 +464,7 @@ __attribute__((noinline)) static void wipe_stack(void)
  * networks, others get the processor after them: a flood of passwords takes all of it. */
 static int become_session(struct listener *listener, int fd, bool has_precedence)
 {
-	sigset_t none;
+	static const sigset_t none;
 
 	if (!has_precedence)
 		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
@@ -486,7 +472,6 @@ static int become_session(struct listener *listener, int fd, bool has_precedence
 	util_drop(&listener->signal_fd);
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
-	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	return sockets_move_client(fd);
 }
@@ -531,9 +516,9 @@ static void hold(struct listener *listener, const char *what, int error)
 	listener->held_until_ms = util_now_ms() + HOLD_MS;
 }
 
-/* Serves one connection in a new process. Returns 1 there, and here 0, or a failure. */
-static int serve_connection(struct listener *listener, const struct settings *settings, int fd,
-			    struct listener_session *ret_session)
+/* Serves one connection in a new process. Returns whether this is that. */
+static bool serve_connection(struct listener *listener, const struct settings *settings, int fd,
+			     struct listener_session *ret_session)
 {
 	struct child child = { .start_ms = util_now_ms() };
 	struct in6_addr network;
@@ -551,29 +536,29 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	if (!child.is_trusted &&
 	    (child.start_ms < listener->crash_wait.end_ms ||
 	     child.start_ms < listener->tables->sources[child.source].crash_wait.end_ms))
-		return 0;
+		return false;
 	refusal = find_refusal(listener, settings, &child);
 	child.is_refused = refusal != NULL;
 	if (child.is_refused && listener->refusals == LISTENER_REFUSALS_MAX)
-		return 0;
+		return false;
 	child.kill_ms = child.start_ms + settings->login_timeout_s * INT64_C(1000) + LOGIN_GRACE_MS;
 	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_BEFORE_LOGIN);
 	child.pid = fork();
 	if (child.pid < 0) {
-		scoreboard_set(listener->scoreboard, slot, SCOREBOARD_FREE);
-		return -errno;
+		hold(listener, "start a session", -errno);
+		return false;
 	}
 	if (child.pid > 0) {
 		listener->tables->children[slot] = child;
 		count_child(listener, &child, 1);
-		return 0;
+		return false;
 	}
 	*ret_session = (struct listener_session){
 		.peer = child.peer,
 		.slot_ref = { listener->scoreboard, slot, child.source, child.is_trusted },
 		.refusal = refusal,
 	};
-	return 1;
+	return true;
 }
 
 /* After a failure of accept4(2). One that concerns a connection only is no reason to pause, unless
@@ -587,7 +572,7 @@ static void note_accept_failure(struct listener *listener, int error)
 		hold(listener, "accept connections", error);
 }
 
-/* Accepts one connection. Returns 1 in the process that serves it, 0 here, or there a failure. */
+/* Accepts one connection. Returns LISTENER_SESSION or a failure in the process that serves it. */
 static int accept_one(struct listener *listener, const struct settings *settings, int socket,
 		      struct listener_session *ret_session)
 {
@@ -596,17 +581,14 @@ static int accept_one(struct listener *listener, const struct settings *settings
 
 	if (fd < 0) {
 		note_accept_failure(listener, -errno);
-		return 0;
+		return LISTENER_NOTHING;
 	}
 	listener->accept_failures = 0;
-	r = serve_connection(listener, settings, fd, ret_session);
-	if (r < 0)
-		hold(listener, "start a session", r);
-	if (r <= 0)
-		return 0;
+	if (!serve_connection(listener, settings, fd, ret_session))
+		return LISTENER_NOTHING;
 	r = become_session(listener, take_fd(&fd),
 			   !settings->trusted_networks || ret_session->slot_ref.is_trusted);
-	return r < 0 ? r : 1;
+	return r < 0 ? r : LISTENER_SESSION;
 }
 
 /* ---- systemd ---- */
@@ -625,21 +607,13 @@ static void tell_sessions(struct listener *listener)
 
 /* ---- Waiting ---- */
 
-static bool is_held(const struct listener *listener)
+static int64_t end_ms(const struct listener *listener)
 {
-	return listener->held_until_ms > util_now_ms();
-}
-
-static bool is_empty(const struct listener *listener)
-{
-	return listener->sessions == 0 && listener->refusals == 0;
-}
-
-static int64_t next_end_ms(const struct listener *listener)
-{
-	return listener->sockets.is_inetd && is_empty(listener) ?
-		       listener->idle_since_ms + IDLE_MS :
-		       NEVER;
+	if (listener->sessions > 0 || listener->refusals > 0)
+		return NEVER;
+	if (listener->is_stopping)
+		return 0;
+	return listener->sockets.is_inetd ? listener->idle_since_ms + IDLE_MS : NEVER;
 }
 
 static void look(struct listener *listener)
@@ -666,24 +640,19 @@ static void do_what_is_due(struct listener *listener)
 		look(listener);
 	if (now >= listener->next_ticket_key_ms)
 		(void)change_ticket_key(listener);
+	if (now >= listener->held_until_ms)
+		listener->held_until_ms = NEVER;
 }
 
 /* The timeout for poll(2). */
 static int wait_ms(const struct listener *listener)
 {
-	const int64_t times[] = {
-		listener->next_watch_ms,
-		listener->next_look_ms,
-		listener->next_ticket_key_ms,
-		next_end_ms(listener),
-		is_held(listener) ? listener->held_until_ms : NEVER,
-	};
-	int64_t first = NEVER, wait;
+	int64_t first = MIN(listener->next_watch_ms, listener->next_look_ms);
 
-	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
-		first = times[i] < first ? times[i] : first;
-	wait = first - util_now_ms();
-	return wait < 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
+	first = MIN(first, listener->next_ticket_key_ms);
+	first = MIN(first, listener->held_until_ms);
+	first = MIN(first, end_ms(listener));
+	return (int)MAX(MIN(first - util_now_ms(), INT32_MAX), 0);
 }
 
 /* Connections to sockets that systemd holds wait for the next process. */
@@ -696,70 +665,59 @@ static void stop(struct listener *listener)
 	look(listener);
 }
 
-/* Returns whether the settings are to be read again. */
-static bool handle_signal(struct listener *listener)
+static enum listener_event handle_signal(struct listener *listener)
 {
 	struct signalfd_siginfo info;
 
 	if (read(listener->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return false;
+		return LISTENER_NOTHING;
 	if (info.ssi_signo == SIGHUP) {
 		libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
-		listener->is_ready = false;
-		return true;
+		return LISTENER_RELOAD;
 	}
 	if (info.ssi_signo == SIGCHLD)
 		reap(listener);
 	else
 		stop(listener);
-	return false;
+	return LISTENER_NOTHING;
 }
 
-/* Waits once and acts. Returns 1 if *ret_event is set, 0 if not, or a failure. */
+/* Waits once and acts. Returns an event or a failure. */
 static int go_round(struct listener *listener, const struct settings *settings,
-		    enum listener_event *ret_event, struct listener_session *ret_session)
+		    struct listener_session *ret_session)
 {
 	struct pollfd polled[1 + SETTINGS_SOCKETS_MAX] = { { .fd = listener->signal_fd,
 							     .events = POLLIN } };
-	size_t count = is_held(listener) ? 0 : listener->sockets.count;
+	size_t count = listener->held_until_ms == NEVER ? listener->sockets.count : 0;
+	int r = LISTENER_NOTHING;
 
 	for (size_t i = 0; i < count; i++)
 		polled[1 + i] = (struct pollfd){ .fd = listener->sockets.fds[i], .events = POLLIN };
 	if (poll(polled, 1 + count, wait_ms(listener)) < 0)
-		return errno == EINTR ? 0 : -errno;
+		return errno == EINTR ? LISTENER_NOTHING : -errno;
 	do_what_is_due(listener);
-	if (polled[0].revents && handle_signal(listener)) {
-		*ret_event = LISTENER_RELOAD;
-		return 1;
+	if (polled[0].revents)
+		r = handle_signal(listener);
+	for (size_t i = 0; i < MIN(count, listener->sockets.count) && r == LISTENER_NOTHING; i++) {
+		if (polled[1 + i].revents)
+			r = accept_one(listener, settings, listener->sockets.fds[i], ret_session);
 	}
-	*ret_event = LISTENER_SESSION;
-	for (size_t i = 0; i < count && i < listener->sockets.count; i++) {
-		int r = polled[1 + i].revents ? accept_one(listener, settings,
-							   listener->sockets.fds[i], ret_session) :
-						0;
-
-		if (r != 0)
-			return r;
-	}
-	*ret_event = LISTENER_END;
-	if (listener->is_stopping)
-		return is_empty(listener);
-	return util_now_ms() >= next_end_ms(listener);
+	if (r == LISTENER_NOTHING && util_now_ms() >= end_ms(listener))
+		r = LISTENER_END;
+	return r;
 }
 
 int listener_next(struct listener *listener, const struct settings *settings,
-		  enum listener_event *ret_event, struct listener_session *ret_session)
+		  struct listener_session *ret_session)
 {
-	int r = 0;
+	int r;
 
-	if (!listener->is_ready) {
-		libsystemd_notify("READY=1");
-		if (listener->told == UINT64_MAX) /* and at no reload */
-			sockets_announce(&listener->sockets, settings->listen);
-		listener->is_ready = true;
-		tell_sessions(listener);
-	}
-	while (r == 0)
-		r = go_round(listener, settings, ret_event, ret_session);
-	return r < 0 ? r : 0;
+	libsystemd_notify("READY=1");
+	if (listener->told == UINT64_MAX) /* and at no reload */
+		sockets_announce(&listener->sockets, settings->listen);
+	tell_sessions(listener);
+	do {
+		r = go_round(listener, settings, ret_session);
+	} while (r == LISTENER_NOTHING);
+	return r;
 }

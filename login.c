@@ -379,7 +379,7 @@ static int list_mechanisms(struct session *session)
 		if (!mechanisms[i].refuse(session))
 			r = transport_put_line(session->transport, "%s", mechanisms[i].name);
 	}
-	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+	return r == 0 ? transport_put_end(session->transport, "") : r;
 }
 
 int login_auth(struct session *session, const struct argument *argument)

@@ -4,6 +4,7 @@
 #include "mailbox.h"
 
 #include "lib/util.h"
+#include "lib/wire.h"
 #include "mailbox/cache.h"
 #include "mailbox/deletion.h"
 #include "mailbox/listing.h"
@@ -25,14 +26,14 @@ struct selection {
 };
 
 struct mailbox {
-	char *path;
+	const char *path; /* borrowed */
 	struct lock lock;
 	struct listing listing;
 	struct selection marked, retrieved;
 	struct mailbox_report report;
-	char unique_id[MAILBOX_UNIQUE_ID_MAX + 1]; /* that was asked for last */
-	bool has_unsaved;			   /* something that the cache should have */
-	bool is_cached;				   /* the listing is in the cache, or need not be */
+	char unique_id[WIRE_UNIQUE_ID_MAX + 1]; /* that was asked for last */
+	bool has_unsaved;			/* something that the cache should have */
+	bool is_cached;				/* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -168,7 +169,7 @@ static int measure(struct mailbox *mailbox, size_t index)
 		(void)wire_convert(&converter, octets, (size_t)n, NULL, 0, &put);
 	if (n < 0)
 		return (int)n;
-	(void)wire_convert_end(&converter, NULL);
+	(void)wire_convert_end(&converter);
 	note_size(mailbox, message_at(mailbox, index), &file, converter.octets);
 	mailbox->has_unsaved = true;
 	return 0;
@@ -309,11 +310,8 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 
 	if (r == 0 && has_record)
 		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &mailbox->report);
-	if (r == 0)
-		r = listing_merge(listing, cached, older);
-	if (r == 0)
-		r = listing_merge(listing, older, &(struct listing){ 0 });
-	return r;
+	r = r ?: listing_merge(listing, cached, older);
+	return r ?: listing_merge(listing, older, &(struct listing){ 0 });
 }
 
 /* Keeps what is known for the next session; a failure costs it only time. */
@@ -369,24 +367,23 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	return r;
 }
 
-struct mailbox *mailbox_free(struct mailbox *mailbox)
-{
-	if (mailbox) {
-		lock_close(&mailbox->lock);
-		listing_clear(&mailbox->listing);
-		free(mailbox->marked.indices);
-		free(mailbox->retrieved.indices);
-		free(mailbox->report.removed);
-		free(mailbox->path);
-		free(mailbox);
-	}
-	return NULL;
-}
-
 void mailbox_close(struct mailbox *mailbox)
 {
 	save_cache(mailbox);
 	lock_close(&mailbox->lock);
+}
+
+struct mailbox *mailbox_free(struct mailbox *mailbox)
+{
+	if (mailbox) {
+		mailbox_close(mailbox);
+		listing_clear(&mailbox->listing);
+		free(mailbox->marked.indices);
+		free(mailbox->retrieved.indices);
+		free(mailbox->report.removed);
+		free(mailbox);
+	}
+	return NULL;
 }
 
 /* Replaces the listing by what is there now; on failure it stays. */
@@ -443,8 +440,8 @@ int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret)
 		return -ENOMEM;
 	mailbox->lock = LOCK_NONE;
 	mailbox->lock.is_read_only = is_read_only;
-	mailbox->path = strdup(path);
-	r = mailbox->path ? mailbox_wake(mailbox, &has_new) : -ENOMEM;
+	mailbox->path = path;
+	r = mailbox_wake(mailbox, &has_new);
 	if (r < 0)
 		(void)mailbox_free(mailbox);
 	else

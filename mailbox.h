@@ -10,15 +10,12 @@
 #pragma once
 
 #include "lib/file-stamp.h"
-#include "lib/wire.h"
 
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-
-#define MAILBOX_UNIQUE_ID_MAX WIRE_UNIQUE_ID_MAX
 
 struct mailbox;
 
@@ -37,8 +34,9 @@ struct mailbox_report {
 	size_t *removed, removed_count;
 };
 
-/* Opens, locks and lists the mailbox at `path`; the caller frees it. One that is read-only is not
- * changed or locked. One that does not exist is empty, and is not created. Returns 0, or
+/* Opens, locks and lists the mailbox at `path`, which is borrowed; the caller frees it. One that is
+ * read-only is not changed or locked. One that does not exist is empty, and is not created.
+ * Returns 0, or
  *   -EBUSY    another session has the lock
  *   -ENOTDIR  `path` is something else than a directory */
 int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret);
@@ -47,7 +45,7 @@ int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret);
  * The listing stays for mailbox_wake(); until then only that and mailbox_free() may be called. */
 void mailbox_close(struct mailbox *mailbox);
 
-/* Frees it, and closes it if nobody has, without keeping anything. Returns NULL, and takes NULL. */
+/* Frees it, and closes it if nobody has. Returns NULL, and takes NULL. */
 struct mailbox *mailbox_free(struct mailbox *mailbox);
 
 /* Borrowed until the next such call. */

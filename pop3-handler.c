@@ -161,19 +161,16 @@ static void reload(struct service *service)
 static int listen_for_clients(struct service *service)
 {
 	struct listener_session session;
-	enum listener_event event = LISTENER_RELOAD;
 	int r = preload(service);
 
-	if (r > 0 || service->settings->tls == TLS_STARTTLS) /* STLS is not offered */
-		r = 0;
-	while (r == 0 && event == LISTENER_RELOAD) {
-		r = listener_next(service->listener, service->settings, &event, &session);
-		if (r < 0)
-			log_error("cannot listen: %s", strerror(-r));
-		else if (event == LISTENER_RELOAD)
-			reload(service);
-	}
-	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) : r;
+	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* STLS is not offered */
+		return r;
+	while ((r = listener_next(service->listener, service->settings, &session)) ==
+	       LISTENER_RELOAD)
+		reload(service);
+	if (r < 0)
+		log_error("cannot listen: %s", strerror(-r));
+	return r == LISTENER_SESSION ? serve_client(service, &session) : MIN(r, 0);
 }
 
 /* Puts right what the process was started with, but for `passed` descriptors after the first 3. */
@@ -360,7 +357,7 @@ int main(int argc, char *argv[])
 	status = run_action(action, &service);
 	/* Skips atexit handlers and frees: they would copy pages that are shared with the listener,
 	 * which is a twentieth of a login. Instruments need both. */
-	if (!util_reports_at_exit())
+	if (!UTIL_REPORTS_AT_EXIT)
 		_exit(status);
 	listener_free(service.listener);
 	service_done(&service);

@@ -51,13 +51,6 @@ static int cmd_noop(struct session *session, NO_ARGUMENT)
 	return reply_ok(session, "nothing done");
 }
 
-/* QUIT where there is nothing to commit. */
-static int cmd_leave(struct session *session, NO_ARGUMENT)
-{
-	session_enter(session, IN_END);
-	return reply_ok(session, "goodbye");
-}
-
 /* ---- TRANSACTION: what is there ---- */
 
 /* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (<= 0). */
@@ -97,7 +90,7 @@ typedef size_t listed_text(struct mailbox *mailbox, size_t index, char *ret_text
 /* Ends an answer with a line for each message that is there: for many printf(3) is slow. */
 static int list_messages(struct session *session, listed_text *put_text)
 {
-	char line[WIRE_NUMBER_OCTETS_MAX + 1 + MAILBOX_UNIQUE_ID_MAX + 1];
+	char line[WIRE_NUMBER_OCTETS_MAX + 1 + WIRE_UNIQUE_ID_MAX + 1];
 	int r = 0;
 
 	for (size_t i = 0; i < mailbox_count(session->mailbox) && r == 0; i++) {
@@ -109,7 +102,7 @@ static int list_messages(struct session *session, listed_text *put_text)
 		if (octets > 0)
 			r = transport_put_text(session->transport, line, start + octets);
 	}
-	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+	return r ?: transport_put_end(session->transport, "");
 }
 
 static size_t put_size(struct mailbox *mailbox, size_t index, char *ret_text)
@@ -181,13 +174,14 @@ static void note_retrieved(struct session *session, size_t index,
 			    log_quote(mailbox_unique_id(session->mailbox, index)), octets);
 }
 
-/* Sends a message: all of it, or what `top` wants. */
-static int send_message(struct session *session, size_t index, struct wire_top *top)
+/* RETR; and TOP, whose argument has a count of lines. */
+static int cmd_retr(struct session *session, const struct argument *argument)
 {
+	struct wire_top top = { .lines_left = argument->count };
 	auto_message struct mailbox_message message = { .fd = -1 };
 	auto_free char *octets = malloc(MESSAGE_OCTETS);
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
-	char line_end[2];
+	size_t index = argument->index;
 	ssize_t n;
 	int r = octets ? mailbox_message_open(session->mailbox, index, &message) : -ENOMEM;
 
@@ -199,33 +193,21 @@ static int send_message(struct session *session, size_t index, struct wire_top *
 		return reply_message_failure(session, (int)n, "read the message", index);
 	r = reply_ok(session, "message follows");
 	while (n > 0 && r == 0) {
-		size_t count = top ? wire_top_cut(top, octets, (size_t)n) : (size_t)n;
+		size_t count = (size_t)n;
 
+		if (argument->has_count)
+			count = wire_top_cut(&top, octets, count);
 		r = transport_put_message(session->transport, &converter, octets, count);
-		if (top && top->is_done)
+		if (top.is_done)
 			break;
 		n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
 	}
 	if (r == 0 && n < 0)
-		r = break_off(session, (int)n, index);
-	if (r == 0)
-		r = transport_put_end(session->transport, line_end,
-				      wire_convert_end(&converter, line_end));
-	if (r == 0 && !top)
+		return break_off(session, (int)n, index);
+	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
+	if (r == 0 && !argument->has_count)
 		note_retrieved(session, index, &message, converter.octets);
 	return r;
-}
-
-static int cmd_retr(struct session *session, const struct argument *argument)
-{
-	return send_message(session, argument->index, NULL);
-}
-
-static int cmd_top(struct session *session, const struct argument *argument)
-{
-	struct wire_top top = { .lines_left = argument->count };
-
-	return send_message(session, argument->index, &top);
 }
 
 static int cmd_dele(struct session *session, const struct argument *argument)
@@ -282,12 +264,13 @@ static int commit(struct session *session)
 	return 1;
 }
 
-/* QUIT in TRANSACTION: the UPDATE state. The lock is free before the reply. */
-static int cmd_update(struct session *session, NO_ARGUMENT)
+/* In TRANSACTION this is the UPDATE state. The lock is free before the reply. */
+static int cmd_quit(struct session *session, NO_ARGUMENT)
 {
-	int r = commit(session);
+	int r = session->state == IN_TRANSACTION ? commit(session) : 1;
 
-	mailbox_close(session->mailbox);
+	if (session->mailbox)
+		mailbox_close(session->mailbox);
 	session_enter(session, IN_END);
 	return r > 0 ? reply_ok(session, "goodbye") : r;
 }
@@ -356,7 +339,7 @@ static const struct command commands[] = {
 	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,        0 },
 	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   NULL,        0 },
 	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   NULL,        0 },
-	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_top,    "TOP",       0 },
+	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_retr,   "TOP",       0 },
 	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,   "UIDL",      0 },
 	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,   NULL,        CMD_CHANGES },
 	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   "DELI",      CMD_CHANGES },
@@ -364,8 +347,7 @@ static const struct command commands[] = {
 	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   NULL,        0 },
 	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   "SLEE-WAKE", 0 },
 	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   NULL,        0 },
-	{ "QUIT", IN_TRANSACTION,            ARG_NONE,      cmd_update, NULL,        0 },
-	{ "QUIT", IN_AUTH | IN_SLEEP,        ARG_NONE,      cmd_leave,  NULL,        0 },
+	{ "QUIT", IN_ANY,                    ARG_NONE,      cmd_quit,   NULL,        0 },
 };
 /* clang-format on */
 
@@ -375,24 +357,20 @@ static int cmd_capa(struct session *session, NO_ARGUMENT)
 	static const char others[] =
 		"RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nSLEEPING\r\n"
 		"UID-PARAM\r\nIMPLEMENTATION pop3-handler";
-	int r = reply_ok(session, "capabilities follow");
+	int r = reply_ok(session, "capabilities follow") ?: login_put_capabilities(session);
 
-	if (r == 0)
-		r = login_put_capabilities(session);
 	for (size_t i = 0; i < ARRAY_SIZE(commands) && r == 0; i++) {
 		if (commands[i].capability)
 			r = transport_put_line(session->transport, "%s", commands[i].capability);
 	}
-	if (r == 0)
-		r = transport_put_text(session->transport, others, sizeof(others) - 1);
-	return r == 0 ? transport_put_end(session->transport, "", 0) : r;
+	r = r ?: transport_put_text(session->transport, others, sizeof(others) - 1);
+	return r ?: transport_put_end(session->transport, "");
 }
 
-/* Finds the row of a name in some states. */
-static const struct command *find_command(const char *name, unsigned states)
+static const struct command *find_command(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if ((commands[i].states & states) && strcasecmp(commands[i].name, name) == 0)
+		if (strcasecmp(commands[i].name, name) == 0)
 			return &commands[i];
 	}
 	return NULL;
@@ -459,6 +437,7 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 	if (shape == ARG_MSG_COUNT) {
 		char *count = ret->rest;
 
+		ret->has_count = true;
 		ret->rest = trim_blanks(cut_word(count));
 		if (wire_parse_number(count, UINT64_MAX, &ret->count) < 0)
 			return "this command needs a message and a number of lines";
@@ -472,14 +451,13 @@ static int serve_line(struct session *session, char *line)
 	size_t octets = strlen(line);
 	char *text = cut_word(line);
 	struct argument argument;
-	const struct command *command = find_command(line, session->state);
+	const struct command *command = find_command(line);
 	unsigned bad_commands = session->bad_commands;
 	const char *problem;
 	int r;
 
-	if (!command) {
-		problem = find_command(line, ~0U) ? "this command is not valid in this state" :
-						    "unknown command";
+	if (!command || !(command->states & session->state)) {
+		problem = command ? "this command is not valid in this state" : "unknown command";
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return reply_paid_err(session, "%s", problem);
 	}
@@ -539,8 +517,6 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		r = serve_command(&session);
 		sandbox_log_refusal();
 	}
-	if (session.mailbox)
-		mailbox_close(session.mailbox);
 	session.mailbox = mailbox_free(session.mailbox);
 	if (scoreboard_is_evicted(slot_ref))
 		transport_put_last(transport,

@@ -70,11 +70,6 @@ int scoreboard_new(struct scoreboard **ret)
 	return is_good ? 0 : -ENOMEM;
 }
 
-void scoreboard_free(struct scoreboard *scoreboard)
-{
-	free(scoreboard);
-}
-
 void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state)
 {
 	struct slots *slots = scoreboard->slots;
@@ -144,13 +139,6 @@ static uint64_t digest_user(const struct scoreboard *scoreboard, const char *nam
 	return digest;
 }
 
-/* What tells a failed attempt from others: digests of the user name, and of both. */
-static uint64_t digest_attempt(uint64_t user_digest, const char *password)
-{
-	return (user_digest & ~PASSWORD_MASK) |
-	       (XXH64(password, strlen(password), user_digest) & PASSWORD_MASK);
-}
-
 /* The row where a user's failures count, and the user's digest. NULL: there is no listener. */
 static struct failure_row *find_row(const struct scoreboard_slot_ref *slot_ref, const char *user,
 				    uint64_t *ret_digest)
@@ -178,7 +166,9 @@ void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const c
 		for (size_t i = 0; i < ATTEMPTS; i++)
 			row->attempts[i] = 0;
 	}
-	attempt = digest_attempt(digest, password);
+	/* What tells it from others: digests of the user name, and of both. */
+	attempt = (digest & ~PASSWORD_MASK) |
+		  (XXH64(password, strlen(password), digest) & PASSWORD_MASK);
 	for (size_t i = 0; i < ATTEMPTS; i++) {
 		if (row->attempts[i] == attempt)
 			return;

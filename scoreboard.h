@@ -28,11 +28,9 @@ struct scoreboard;
 
 /* ---- For the listener ---- */
 
-/* Returns 0, or what the system says. Memory is used only for slots and sources that are. */
+/* Makes one for free(3); what is shared stays until the process ends. Returns 0 or -ENOMEM. Memory
+ * is used only for slots and sources that are. */
 int scoreboard_new(struct scoreboard **ret);
-
-/* Frees it; what is shared stays until the process ends. Takes NULL. */
-void scoreboard_free(struct scoreboard *scoreboard);
 
 /* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. */
 void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state);

@@ -14,8 +14,8 @@ struct tls;
 #define SESSION_BAD_COMMANDS_MAX 20
 
 /* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
- * cmd_update() does on its way from TRANSACTION to the end. */
-enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_END = 8 };
+ * cmd_quit() does on its way from TRANSACTION to the end. */
+enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_ANY = 7, IN_END = 8 };
 
 struct session {
 	const struct settings *settings;
@@ -41,7 +41,7 @@ struct session {
 struct argument {
 	char *text; /* of ARG_NAME and ARG_TEXT, ARG_MECHANISM's first word */
 	char *rest; /* of ARG_MECHANISM, what follows that */
-	bool has_message;
+	bool has_message, has_count;
 	size_t index; /* of a message that is not deleted */
 	uint64_t count;
 };

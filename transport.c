@@ -343,10 +343,10 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 	for (;;) {
 		size_t octets = transport->in_end - transport->in_start;
 		const char *lf = memchr(transport->in + transport->in_start, '\n', octets);
-		int r;
 
 		if (lf) {
-			r = take_line(transport, lf, max_octets, ret_line);
+			int r = take_line(transport, lf, max_octets, ret_line);
+
 			return is_skipping ? -EMSGSIZE : r;
 		}
 		if (octets > max_octets + 1) { /* one of them may be a CR */
@@ -355,11 +355,9 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 		}
 		if (transport_flush(transport) < 0)
 			return transport->error;
-		if (end_ms == 0)
-			end_ms = wait_end_ms(transport);
-		r = read_some(transport, end_ms);
-		if (r < 0)
-			return r;
+		end_ms = end_ms ?: wait_end_ms(transport);
+		if (read_some(transport, end_ms) < 0)
+			return transport->error;
 	}
 }
 
@@ -390,23 +388,20 @@ int transport_put_text(struct transport *transport, const char *text, size_t oct
 	return put_with_end(transport, text, octets, "\r\n", 0);
 }
 
-int transport_put_end(struct transport *transport, const char *before, size_t octets)
+int transport_put_end(struct transport *transport, const char *before)
 {
-	return put_with_end(transport, before, octets, ".\r\n", KEPT_OCTETS);
+	return put_with_end(transport, before, strlen(before), ".\r\n", KEPT_OCTETS);
 }
 
 int transport_put_line(struct transport *transport, const char *format, ...)
 {
 	char line[LINE_OCTETS_MAX + 1];
 	va_list arguments;
-	int octets;
 
 	va_start(arguments, format);
-	octets = vsnprintf(line, sizeof(line), format, arguments);
+	(void)vsnprintf(line, sizeof(line), format, arguments);
 	va_end(arguments);
-	if (octets < 0)
-		return fail(transport, -EINVAL);
-	return transport_put_text(transport, line, (size_t)MIN(octets, LINE_OCTETS_MAX));
+	return transport_put_text(transport, line, strlen(line));
 }
 
 int transport_put_message(struct transport *transport, struct wire_converter *converter,

@@ -64,9 +64,9 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 /* The same for text that needs no formatting, and is no longer than that. */
 int transport_put_text(struct transport *transport, const char *text, size_t octets);
 
-/* The ".\r\n" that ends a multi-line answer, in one write with `before` (up to 2 octets) and the
+/* The ".\r\n" that ends a multi-line answer, in one write with `before` ("" or a line end) and the
  * line end before it. */
-int transport_put_end(struct transport *transport, const char *before, size_t octets);
+int transport_put_end(struct transport *transport, const char *before);
 
 /* Puts octets of a message, as wire_convert() converts them. */
 int transport_put_message(struct transport *transport, struct wire_converter *converter,

@@ -21,16 +21,12 @@
 
 #define UTIL_NS_PER_S INT64_C(1000000000)
 
-/* Instruments that some builds have. */
+/* Instruments that some builds have, with work at exit. Tested at run time, so that all builds
+ * leave by the same code; a preloaded library could feign them, so no restriction may depend on
+ * them. */
 extern void __lsan_do_leak_check(void) __attribute__((weak)); /* NOLINT */
 extern void __gcov_exit(void) __attribute__((weak));	      /* NOLINT */
-
-/* Whether instruments have work at exit. Tested at run time, so that all builds leave by the same
- * code; a preloaded library could feign it, so no restriction may depend on it. */
-static inline bool util_reports_at_exit(void)
-{
-	return __lsan_do_leak_check != NULL || __gcov_exit != NULL;
-}
+#define UTIL_REPORTS_AT_EXIT (__lsan_do_leak_check || __gcov_exit)
 
 /* AddressSanitizer needs an address space of its own making, and more system calls. */
 #ifdef __SANITIZE_ADDRESS__
@@ -58,15 +54,10 @@ static inline void util_free(void *pointer)
 	free(*(void **)pointer);
 }
 
-static inline void util_close(const int *fd)
+static inline void util_drop(int *fd)
 {
 	if (*fd >= 0)
 		(void)close(*fd);
-}
-
-static inline void util_drop(int *fd)
-{
-	util_close(fd);
 	*fd = -1;
 }
 
@@ -108,7 +99,7 @@ static inline void *util_grow(void *array, size_t count, size_t *capacity, size_
 
 /* The scope of such a variable owns its value. */
 #define auto_free __attribute__((cleanup(util_free)))
-#define auto_fd __attribute__((cleanup(util_close)))
+#define auto_fd __attribute__((cleanup(util_drop)))
 #define auto_wipe __attribute__((cleanup(util_wipe)))
 
 /* Take the value (a pointer or a struct of them) out of such a variable: the caller owns it. */

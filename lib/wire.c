@@ -114,15 +114,13 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
 	return used;
 }
 
-size_t wire_convert_end(struct wire_converter *converter, char out[2])
+const char *wire_convert_end(struct wire_converter *converter)
 {
 	if (converter->last == '\n')
-		return 0;
-	if (out)
-		memcpy(out, "\r\n", 2);
+		return "";
 	converter->octets += 2;
 	converter->last = '\n';
-	return 2;
+	return "\r\n";
 }
 
 size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)

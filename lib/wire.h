@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 #define WIRE_UNIQUE_ID_MAX 70 /* octets (RFC 1939 section 7, UIDL) */
-#define WIRE_STEP_OCTETS 3    /* the most that wire_convert(), wire_convert_end() need at once */
+#define WIRE_STEP_OCTETS 3    /* the most that wire_convert() needs at once */
 #define WIRE_NUMBER_OCTETS_MAX 20
 
 /* Reads a decimal number of digits only: no sign, no blanks, nothing after it. Returns 0, or
@@ -50,8 +50,8 @@ struct wire_converter {
 size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_octets, char *out,
 		    size_t out_octets, size_t *ret_put);
 
-/* Ends a last line that has no line end. Returns how many octets it counted (and put): 0 or 2. */
-size_t wire_convert_end(struct wire_converter *converter, char out[2]);
+/* Ends a last line that has no line end, and counts it. Returns what is to be sent: CRLF or "". */
+const char *wire_convert_end(struct wire_converter *converter);
 
 /* Where TOP's answer ends (RFC 1939 section 7). */
 struct wire_top {

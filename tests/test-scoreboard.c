@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,6 +125,6 @@ int main(void)
 	test_waits(scoreboard);
 	test_logins(scoreboard);
 	test_sleep(scoreboard);
-	scoreboard_free(scoreboard);
+	free(scoreboard);
 	return tap_end();
 }

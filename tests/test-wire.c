@@ -69,7 +69,7 @@ static size_t convert(const char *in, size_t octets, char *out, size_t *ret_size
 			return 0;
 		put += piece_put;
 	}
-	put += wire_convert_end(&converter, out + put);
+	put = (size_t)(stpcpy(out + put, wire_convert_end(&converter)) - out);
 	*ret_size = converter.octets;
 	return put;
 }
@@ -81,7 +81,7 @@ static size_t count(const char *in, size_t octets)
 
 	(void)wire_convert(&converter, in, cut, NULL, 0, &put);
 	(void)wire_convert(&converter, in + cut, octets - cut, NULL, 0, &put);
-	(void)wire_convert_end(&converter, NULL);
+	(void)wire_convert_end(&converter);
 	return converter.octets;
 }
 
