@@ -238,43 +238,58 @@ struct root_search {
 	const char *template;
 	auth_root_handler *handle;
 	void *context;
+	void *roots; /* so far: a tree of tsearch(3) */
 };
+
+static int compare_texts(const void *left, const void *right)
+{
+	return strcmp(left, right);
+}
+
+/* Adds a text to a tree of tsearch(3). Returns 0, 1 if it was there, or -ENOMEM. */
+static int note_text(void **tree, const char *text)
+{
+	const char **known = tsearch(text, tree, compare_texts);
+
+	if (known && *known != text)
+		return 1;
+	return known && (*known = strdup(text)) ? 0 : -ENOMEM;
+}
+
+/* `/` would hold everything; "..", a symbolic link or the working directory may be that, too. */
+static bool is_file_system_root(const char *path)
+{
+	struct stat root, status;
+
+	return stat("/", &root) == 0 && stat(path, &status) == 0 && root.st_dev == status.st_dev &&
+	       root.st_ino == status.st_ino;
+}
+
+/* Many accounts have the same root. -EINVAL: it is `/`. */
+static int note_root(struct root_search *search, const char *root)
+{
+	int r;
+
+	if (tfind(root, &search->roots, compare_texts))
+		return 0;
+	if (is_file_system_root(root))
+		return -EINVAL;
+	r = note_text(&search->roots, root);
+	return r < 0 ? r : search->handle(search->context, root);
+}
 
 static bool is_in_home(const char *template)
 {
 	return strncmp(template, "%h", 2) == 0;
 }
 
-/* The directory that holds this mailbox and others like it: the parent of the home directory, the
- * constant part of a template, or the parent of the account's own path. */
-static int find_root(const struct passwd_line *entry, const char *template, char **ret_path)
+/* Only its home or own path takes an account away from the others. The directory that holds it is
+ * the root: so there may be others like it. -EINVAL: relative, or in `/`. */
+static int note_root_of_line(void *context, char *line, size_t octets)
 {
-	auto_free char *own_template = NULL;
-	int r = find_own_template(entry, &own_template);
-
-	if (r < 0)
-		return r;
-	if (own_template)
-		template = own_template;
-	*ret_path = is_in_home(template) ? strdup(entry->home) : path_template_root(template);
-	if (!*ret_path)
-		return -ENOMEM;
-	if (**ret_path && (is_in_home(template) || (own_template && !strchr(template, '%'))))
-		util_cut_path(*ret_path);
-	return 0;
-}
-
-/* Whether a root can be told from `/`, which would hold everything. */
-static bool is_narrow_root(const char *root)
-{
-	return *root == '/' && root[strspn(root, "/.")] && !strstr(root, "/..");
-}
-
-/* Only its home or own path takes an account away from the others. -EINVAL: relative, or in `/`. */
-static int note_root(void *context, char *line, size_t octets)
-{
-	const struct root_search *search = context;
-	auto_free char *root = NULL;
+	struct root_search *search = context;
+	auto_free char *own_template = NULL, *root = NULL;
+	const char *template = search->template;
 	struct passwd_line entry;
 	int r;
 
@@ -282,37 +297,47 @@ static int note_root(void *context, char *line, size_t octets)
 		return -EINVAL;
 	line[octets] = '\0';
 	entry = passwd_line_parse(line);
-	if (*entry.user == '\0' || (!is_in_home(search->template) && *entry.extra == '\0'))
+	if (*entry.user == '\0' || (!is_in_home(template) && *entry.extra == '\0'))
 		return 0;
-	r = find_root(&entry, search->template, &root);
+	r = find_own_template(&entry, &own_template);
 	if (r < 0)
 		return r == -ENXIO ? 0 : r; /* nobody can log in to that */
+	if (own_template)
+		template = own_template;
+	else if (!is_in_home(template))
+		return 0;
+	root = is_in_home(template) ? strdup(entry.home) :
+				      strndup(template, strcspn(template, "%") + 1);
+	if (!root)
+		return -ENOMEM;
 	if (*root == '\0')
 		return 0;
-	return is_narrow_root(root) ? search->handle(search->context, root) : -EINVAL;
+	util_cut_path(root);
+	return *root == '/' ? note_root(search, root) : -EINVAL;
 }
 
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report)
 {
 	const char *template = settings->mailbox;
-	struct root_search search = { template, handle, context };
-	auto_free char *root = NULL;
+	size_t octets = strcspn(template, "%"); /* up to there it is the same for everybody */
+	struct root_search search = { template, handle, context, NULL };
+	auto_free char *root = strndup(template, octets + 1);
 	struct file_stamp stamp = { 0 };
-	int r = 0;
+	int r = root ? 0 : -ENOMEM;
 
 	*ret_report = (struct auth_report){ 0 };
-	if (!is_in_home(template)) {
-		root = path_template_root(template);
-		if (!root)
-			return -ENOMEM;
-		ret_report->has_wide_template = *root == '/' && !is_narrow_root(root);
-		if (!ret_report->has_wide_template)
-			r = handle(context, root);
+	if (r == 0 && !is_in_home(template)) {
+		if (template[octets])
+			util_cut_path(root);
+		r = note_root(&search, root);
+		ret_report->has_wide_template = r == -EINVAL;
 	}
-	return r < 0 || !settings->users ?
-		       r :
-		       passwd_file_read(settings->users, note_root, &search, ret_report, &stamp);
+	if (settings->users && (r == 0 || r == -EINVAL))
+		r = passwd_file_read(settings->users, note_root_of_line, &search, ret_report,
+				     &stamp);
+	tdestroy(search.roots, free);
+	return r == -EINVAL ? 0 : r;
 }
 
 /* ---- Mistakes ---- */
@@ -330,11 +355,6 @@ static void note_finding(const struct file_check *check, bool is_mistake, const 
 	check->handle(check->context, check->report.line_number, is_mistake, text);
 }
 
-static int compare_names(const void *left, const void *right)
-{
-	return strcmp(left, right);
-}
-
 static bool has_outer_blanks(const char *text)
 {
 	return *text && (strchr(" \t", *text) || strchr(" \t", text[strlen(text) - 1]));
@@ -342,17 +362,15 @@ static bool has_outer_blanks(const char *text)
 
 static int check_name(struct file_check *check, const char *user)
 {
-	char *copy = NULL;
+	int r = note_text(&check->names, user);
 
 	if (check->report.line_number == 1 && strncmp(user, "\xef\xbb\xbf", 3) == 0)
 		note_finding(check, true, "a byte order mark is part of the first user name");
 	if (passwd_is_bad_name(user))
 		note_finding(check, true, "this user name can never log in");
-	if (tfind(user, &check->names, compare_names))
+	if (r == 1)
 		note_finding(check, false, "this user has a line above, which counts");
-	else if (!(copy = strdup(user)) || !tsearch(copy, &check->names, compare_names))
-		return -ENOMEM;
-	return 0;
+	return MIN(r, 0);
 }
 
 static int check_line(void *context, char *line, size_t octets)

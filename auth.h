@@ -30,7 +30,7 @@ struct auth_report {
 	unsigned line_number;	  /* that is being read */
 	unsigned malformed_lines; /* skipped */
 	unsigned malformed_line;  /* the number of the first of them */
-	bool has_wide_template;	  /* of auth_find_roots(): every path is below its root */
+	bool has_wide_template;	  /* of auth_find_roots(): its root is `/` */
 	char user[256];		  /* the name of the line that was found, cut; "": none was */
 	char refusal[AUTH_REASON_OCTETS]; /* why -EKEYREJECTED, for the log only */
 };
@@ -60,9 +60,9 @@ typedef int auth_check(const struct settings *settings, auth_finding_handler *ha
 		       void *context);
 auth_check auth_check_file, auth_check_mailboxes;
 
-/* Finds the directories below which all mailboxes are, some more than once. `/` is left out, and so
- * is what is relative in the passwd-file: such lines count as malformed, like those that are too
- * long. Returns 0, what the handler returned if that ended it (< 0), or as auth_login(). */
+/* Finds the directories below which all mailboxes are. `/` is left out, and so is what is relative
+ * in the passwd-file: such lines count as malformed, like those that are too long. Returns 0, what
+ * the handler returned if that ended it (< 0), or as auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report);

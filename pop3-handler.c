@@ -258,36 +258,25 @@ static int check_tls(const struct service *service)
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
-struct root_check {
-	int mode;   /* for faccessat(2) */
-	char *last; /* that was checked: the next is often the same */
-};
-
+/* For auth_find_roots(): the context has the mode for faccessat(2). */
 static int check_root(void *context, const char *path)
 {
-	struct root_check *check = context;
-
-	if (check->last && strcmp(check->last, path) == 0)
-		return 0;
-	if (faccessat(AT_FDCWD, path, check->mode, AT_EACCESS) < 0)
+	if (faccessat(AT_FDCWD, path, *(int *)context, AT_EACCESS) < 0)
 		log_warning("no mailbox can be in %s: %s", log_quote(path), strerror(errno));
-	free(check->last);
-	check->last = strdup(path);
-	return check->last ? 0 : -ENOMEM;
+	return 0;
 }
 
 /* Mail is delivered into the roots by the service user; homes are made by others. */
 static void check_roots(const struct settings *settings)
 {
 	bool is_in_homes = !settings->mail_root && strncmp(settings->mailbox, "%h", 2) == 0;
-	struct root_check check = { settings->read_only || is_in_homes ? X_OK : W_OK | X_OK, NULL };
+	int mode = settings->read_only || is_in_homes ? X_OK : W_OK | X_OK;
 	struct auth_report report;
 
 	for (char *const *root = settings->mail_root; root && *root; root++)
-		(void)check_root(&check, *root);
+		(void)check_root(&mode, *root);
 	if (!settings->mail_root)
-		(void)auth_find_roots(settings, check_root, &check, &report);
-	free(check.last);
+		(void)auth_find_roots(settings, check_root, &mode, &report);
 }
 
 /* Runs the checks as the service user, and looks at mailboxes from within the sandbox. */

@@ -12,15 +12,12 @@
 #include "settings.h"
 #include "tls.h"
 
-#include <search.h>
-
 /* ---- Files ---- */
 
 /* A set of files that is being made; after a failure nothing is added. */
 struct file_set {
 	int fd, error;
 	enum landlock_access access; /* to mailboxes */
-	void *roots;		     /* that have been added: a tree of tsearch(3) */
 };
 
 /* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. */
@@ -60,35 +57,12 @@ static void allow_tls(struct file_set *set, const struct settings *settings, con
 	allow_if_there(set, tls->functions->system_file(), LANDLOCK_READ);
 }
 
-static int compare_paths(const void *left, const void *right)
-{
-	return strcmp(left, right);
-}
-
-static bool is_file_system_root(const char *path)
-{
-	struct stat root, status;
-
-	return stat("/", &root) == 0 && stat(path, &status) == 0 && root.st_dev == status.st_dev &&
-	       root.st_ino == status.st_ino;
-}
-
-/* For auth_find_roots(): many accounts have the same root. */
+/* For auth_find_roots(). */
 static int allow_root(void *context, const char *path)
 {
 	struct file_set *set = context;
-	const char **known = tsearch(path, &set->roots, compare_paths);
 
-	if (known && *known != path)
-		return 0;
-	if (!known || !(*known = strdup(path)))
-		set->error = -ENOMEM;
-	else if (!is_file_system_root(path)) /* "." or a symbolic link may be that, too */
-		allow_if_there(set, path, set->access);
-	else
-		log_warning("mailboxes below %s could be anywhere, so they are out of reach: "
-			    "set mail-root",
-			    log_quote(path));
+	allow_if_there(set, path, set->access);
 	return set->error;
 }
 
@@ -103,7 +77,6 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 	if (settings->mail_root)
 		return;
 	r = auth_find_roots(settings, allow_root, set, &report);
-	tdestroy(set->roots, free);
 	if (r == -ENOMEM)
 		set->error = r;
 	else if (r < 0 && set->error == 0)

@@ -95,13 +95,3 @@ int path_template_check(const char *template)
 
 	return path_template_expand(template, "user@domain", "/home", &path);
 }
-
-char *path_template_root(const char *template)
-{
-	size_t octets = strcspn(template, "%");
-	char *path = strndup(template, octets + 1);
-
-	if (path && template[octets])
-		util_cut_path(path);
-	return path;
-}

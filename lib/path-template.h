@@ -13,7 +13,3 @@ int path_template_expand(const char *template, const char *user, const char *hom
 
 /* Whether it is a template. Returns 0, -EINVAL or -ENOMEM. */
 int path_template_check(const char *template);
-
-/* The directory below which the paths of all users are: the components before the first that has a
- * '%', or all. The caller frees it. NULL: no memory. */
-char *path_template_root(const char *template);
