@@ -327,6 +327,10 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 	int r = root ? 0 : -ENOMEM;
 
 	*ret_report = (struct auth_report){ 0 };
+	for (char *const *given = settings->mail_root; given && *given && r == 0; given++)
+		r = handle(context, *given);
+	if (settings->mail_root)
+		return r;
 	if (r == 0 && !is_in_home(template)) {
 		if (template[octets])
 			util_cut_path(root);

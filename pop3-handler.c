@@ -273,10 +273,7 @@ static void check_roots(const struct settings *settings)
 	int mode = settings->read_only || is_in_homes ? X_OK : W_OK | X_OK;
 	struct auth_report report;
 
-	for (char *const *root = settings->mail_root; root && *root; root++)
-		(void)check_root(&mode, *root);
-	if (!settings->mail_root)
-		(void)auth_find_roots(settings, check_root, &mode, &report);
+	(void)auth_find_roots(settings, check_root, &mode, &report);
 }
 
 /* Runs the checks as the service user, and looks at mailboxes from within the sandbox. */

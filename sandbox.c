@@ -70,13 +70,8 @@ static int allow_root(void *context, const char *path)
 static void allow_mailboxes(struct file_set *set, const struct settings *settings)
 {
 	struct auth_report report;
-	int r;
+	int r = auth_find_roots(settings, allow_root, set, &report);
 
-	for (char *const *root = settings->mail_root; root && *root; root++)
-		allow_if_there(set, *root, set->access);
-	if (settings->mail_root)
-		return;
-	r = auth_find_roots(settings, allow_root, set, &report);
 	if (r == -ENOMEM)
 		set->error = r;
 	else if (r < 0 && set->error == 0)
