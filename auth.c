@@ -293,15 +293,15 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 	struct passwd_line entry;
 	int r;
 
-	if (!line)
-		return -EINVAL;
+	if (!line) /* nobody can log in to that */
+		return 0;
 	line[octets] = '\0';
 	entry = passwd_line_parse(line);
 	if (*entry.user == '\0' || (!is_in_home(template) && *entry.extra == '\0'))
 		return 0;
 	r = find_own_template(&entry, &own_template);
 	if (r < 0)
-		return r == -ENXIO ? 0 : r; /* nobody can log in to that */
+		return r == -ENXIO ? 0 : r; /* nor to that */
 	if (own_template)
 		template = own_template;
 	else if (!is_in_home(template))
@@ -385,6 +385,7 @@ static int check_line(void *context, char *line, size_t octets)
 	char reason[AUTH_REASON_OCTETS];
 	struct passwd_line entry;
 	struct passwd_field field;
+	auto_fd int fd = -1;
 	int r;
 
 	if (!line || *line == ':' || !memchr(line, ':', octets)) {
@@ -403,6 +404,11 @@ static int check_line(void *context, char *line, size_t octets)
 		note_finding(check, true, "there are blanks round a field");
 	if (find_mailbox(&entry, check->settings->mailbox, &mailbox) < 0)
 		note_finding(check, true, "the account has no usable mailbox path");
+	else if ((fd = open(mailbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 && errno != ENOENT)
+		note_finding(check, false,
+			     errno != EACCES ? "the mailbox cannot be opened" :
+					       "the mailbox cannot be opened: permissions or the "
+					       "sandbox deny it (see mail-root)");
 	while (passwd_next_field(&entry.extra, &field)) {
 		r = check_field(&field, &nobody, reason);
 		if (r < 0)
@@ -411,49 +417,16 @@ static int check_line(void *context, char *line, size_t octets)
 	return check_name(check, entry.user);
 }
 
-static int check_mailbox(void *context, char *line, size_t octets)
-{
-	const struct file_check *check = context;
-	auto_free char *mailbox = NULL;
-	struct passwd_line entry;
-	auto_fd int fd = -1;
-
-	if (!line)
-		return 0;
-	line[octets] = '\0';
-	entry = passwd_line_parse(line);
-	if (find_mailbox(&entry, check->settings->mailbox, &mailbox) == 0)
-		fd = open(mailbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (mailbox && fd < 0 && errno != ENOENT)
-		note_finding(check, false,
-			     errno != EACCES ? "the mailbox cannot be opened" :
-					       "the mailbox cannot be opened: permissions or the "
-					       "sandbox deny it (see mail-root)");
-	return 0;
-}
-
-static int read_and_check(const struct settings *settings, passwd_line_handler *check_each,
-			  auth_finding_handler *handle, void *context)
+int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context)
 {
 	struct file_check check = { .settings = settings, .handle = handle, .context = context };
 	struct file_stamp stamp = { 0 };
 	int r = 0;
 
 	if (settings->users)
-		r = passwd_file_read(settings->users, check_each, &check, &check.report, &stamp);
+		r = passwd_file_read(settings->users, check_line, &check, &check.report, &stamp);
 	tdestroy(check.names, free);
 	return r;
-}
-
-int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context)
-{
-	return read_and_check(settings, check_line, handle, context);
-}
-
-int auth_check_mailboxes(const struct settings *settings, auth_finding_handler *handle,
-			 void *context)
-{
-	return read_and_check(settings, check_mailbox, handle, context);
 }
 
 void auth_free(struct account *account)

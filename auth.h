@@ -54,15 +54,13 @@ int auth_check_again(const struct settings *settings, const struct peer *peer,
 /* For --check-config: what is wrong with a line. */
 typedef void auth_finding_handler(void *context, unsigned line, bool is_mistake, const char *text);
 
-/* Checks all of the passwd-file, if there is one; or whether the mailboxes in it that exist can be
+/* Checks all of the passwd-file, if there is one, and whether the mailboxes that exist can be
  * opened by this process. Returns 0, or as auth_login(). */
-typedef int auth_check(const struct settings *settings, auth_finding_handler *handle,
-		       void *context);
-auth_check auth_check_file, auth_check_mailboxes;
+int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context);
 
 /* Finds the directories below which all mailboxes are: those of `mail-root`, or if it is not set,
  * of `mailbox` and the passwd-file. Of these `/` is left out, and so is what is relative in the
- * passwd-file: such lines count as malformed, like those that are too long. Returns 0, what the
+ * passwd-file: such lines count as malformed. Returns 0, what the
  * handler returned if that ended it (< 0), or as auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,

@@ -234,10 +234,10 @@ static void log_finding(void *context, unsigned line, bool is_mistake, const cha
 		log_warning("%s:%u: %s", findings->users, line, text);
 }
 
-static int check_users(const struct settings *settings, auth_check *check_each)
+static int check_users(const struct settings *settings)
 {
 	struct findings findings = { .users = settings->users, .status = EX_OK };
-	int r = check_each(settings, log_finding, &findings);
+	int r = auth_check_file(settings, log_finding, &findings);
 
 	if (findings.count > FINDINGS_MAX)
 		log_warning("%s: and %u more", findings.users, findings.count - FINDINGS_MAX);
@@ -276,12 +276,12 @@ static void check_roots(const struct settings *settings)
 	(void)auth_find_roots(settings, check_root, &mode, &report);
 }
 
-/* Runs the checks as the service user, and looks at mailboxes from within the sandbox. */
+/* Runs the checks as the service user, and looks at accounts from within the sandbox. */
 static int check(struct service *service)
 {
 	const struct settings *settings = service->settings;
 	int r = tls_new(settings, NULL, &service->tls);
-	int files, tls;
+	int files, tls, users;
 
 	if (r < 0)
 		return exit_status(r);
@@ -298,15 +298,14 @@ static int check(struct service *service)
 			    settings->max_logins, settings->max_sessions);
 	if (!settings->users)
 		log_warning("users is not set: nobody can log in");
-	files = check_users(settings, auth_check_file) | check_all_writers(service);
+	files = check_all_writers(service);
 	tls = check_tls(service);
-	if (files != EX_OK || tls != EX_OK)
-		return files != EX_OK ? files : tls; /* EX_CONFIG */
 	check_roots(settings);
 	r = sandbox_prepare(settings, NULL, &service->sandbox);
 	if (r == 0)
 		r = sandbox_before_login(&service->sandbox);
-	return r == 0 ? check_users(settings, auth_check_mailboxes) : exit_status(r);
+	users = r == 0 ? check_users(settings) : exit_status(r);
+	return files ?: tls ?: users;
 }
 
 static int run_action(enum settings_action action, struct service *service)

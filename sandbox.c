@@ -81,10 +81,9 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 		log_warning("mailbox = %s can be anywhere, so it is out of reach: set mail-root",
 			    log_quote(settings->mailbox));
 	if (report.malformed_lines > 0)
-		log_warning(
-			"%s:%u: the home or mailbox is relative or not deep enough, or the line is "
-			"malformed: it is out of reach (%u such lines in all)",
-			settings->users, report.malformed_line, report.malformed_lines);
+		log_warning("%s:%u: the home or mailbox is relative or not deep enough: it is out "
+			    "of reach (%u such lines in all)",
+			    settings->users, report.malformed_line, report.malformed_lines);
 }
 
 /* ---- The stages ---- */

@@ -279,7 +279,7 @@ has_argon2() {
 	accounts $'\xef\xbb\xbfalice:{PLAIN}a' '# a comment' 'bob' ':{PLAIN}x' "$long:" ' carol:{PLAIN}c' \
 		'dave:{SSHA}eA== ' "erin:$(openssl passwd -6 e) " 'frank:{PLAIN} f ::::/home/frank ' 'a/b:{PLAIN}x' \
 		'..:{PLAIN}x' 'gina:{PLAIN}x::::::host=192.0.2.1' 'hans:{PLAIN}x::::::userdb_mail=mbox:/x' \
-		'ina:{PLAIN}x::::::allow_nets=' 'jack:{PLAIN}x::::::userdb_mail_path=/%{user}'
+		'ina:{PLAIN}x::::::allow_nets=' "jack:{PLAIN}x::::::userdb_mail_path=$mail/%{user}"
 	printf 'n\0:{PLAIN}x\n' >>"$users"
 	checked 78 '1: a byte order mark is part of the first user name' \
 		"3: malformed line: it does not begin with a user name and ':'" \

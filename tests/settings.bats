@@ -164,8 +164,8 @@ fails() {
 }
 
 @test "--check-config fails if the passwd-file cannot be read" {
-	fails 78 "cannot read users = 'missing': No such file or directory" --check-config --users=missing
-	fails 78 "cannot read users = '.': Is a directory" --check-config --users=.
+	fails 78 "cannot read users = 'missing': No such file or directory" --check-config --users=missing --mail-root=.
+	fails 78 "cannot read users = '.': Is a directory" --check-config --users=. --mail-root=.
 }
 
 # With the groups of root and of the process; a file with another group needs root.
@@ -238,7 +238,7 @@ fails() {
 	fails 78 "the passwd-file '$users' can be written by others (mode 0660)" "$as_me" "--mailbox=$mail/%u" --check-config "--users=$users"
 	as_nobody ./handler "--mailbox=$mail/%u" --check-config "--users=$users" >out 2>&1
 	[ ! -s out ]
-	chmod 600 "$users"
+	chmod 644 "$users"
 	chown daemon "$users"
 	fails 78 "the passwd-file '$users' can be written by its owner, user 1" "$as_me" "--mailbox=$mail/%u" --check-config "--users=$users"
 }
