@@ -7,10 +7,123 @@
 #include "lib/util.h"
 #include "log.h"
 #include "sandbox/landlock.h"
-#include "sandbox/process.h"
 #include "sandbox/seccomp.h"
 #include "settings.h"
 #include "tls.h"
+
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+/* ---- The process ---- */
+
+static bool is_root(void)
+{
+	return getuid() == 0 || geteuid() == 0;
+}
+
+/* For good, with the groups that this user is in. -EPERM: this process may not. */
+static int become(const struct passwd *user)
+{
+	/* A process that is that user already keeps its groups. */
+	if (!is_root())
+		return getuid() == user->pw_uid && geteuid() == user->pw_uid ? 0 : -EPERM;
+	if (initgroups(user->pw_name, user->pw_gid) < 0 ||
+	    setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+		return -errno;
+	if (user->pw_uid != 0 && (setuid(0) == 0 || (user->pw_gid != 0 && setgid(0) == 0)))
+		return -EPERM; /* it was not for good */
+	return 0;
+}
+
+int sandbox_become_user(const char *user)
+{
+	const struct passwd *entry;
+	int r;
+
+	if (!user && !is_root())
+		return 0;
+	errno = 0;
+	entry = user ? getpwnam(user) : NULL;
+	r = entry ? become(entry) : -errno;
+	if (!user)
+		log_error(
+			"refusing to serve as root: name another user, for instance --user=nobody");
+	else if (r < 0)
+		log_error("cannot become user = %s: %s", log_quote(user), strerror(-r));
+	else if (!entry)
+		log_error("there is no user = %s", log_quote(user));
+	return entry && r == 0 ? 0 : -EBADMSG;
+}
+
+/* Ten million messages take less; a password whose crypt(3) takes more is refused. */
+#define ADDRESS_SPACE_OCTETS (UINT64_C(2) << 30)
+#define FILE_OCTETS (UINT64_C(256) << 20) /* the cache, the largest file, has no more */
+
+/* Lowers a limit; one that is lower stays. */
+static int lower_limit(__rlimit_resource_t resource, rlim_t most)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) < 0)
+		return -errno;
+	limit.rlim_cur = MIN(limit.rlim_cur, most);
+	limit.rlim_max = MIN(limit.rlim_max, most);
+	return setrlimit(resource, &limit) < 0 ? -errno : 0;
+}
+
+static bool is_regular_file(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* Bounds memory and files, in case that a client finds a way to let them grow. */
+static int limit_process(void)
+{
+	int r = UTIL_HAS_ASAN ? 0 : lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
+
+	/* What the session says, and its log, may go to files that are longer. */
+	if (r == 0 && !is_regular_file(STDOUT_FILENO) && !is_regular_file(STDERR_FILENO))
+		r = lower_limit(RLIMIT_FSIZE, FILE_OCTETS);
+	return r;
+}
+
+/* With the permitted ones the ambient ones go; only CAP_SETPCAP can lower the bounding set. Where
+ * there is none, systemd may refuse capset(2): what counts is what is left. */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
+		;
+	(void)syscall(SYS_capset, &header, data);
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
+		if (data[i].effective || data[i].permitted || data[i].inheritable)
+			return -EPERM;
+	}
+	return 0;
+}
+
+/* From now on: no capability, no core dump, no debugger of the same user, no more rights by
+ * execve(2). Landlock and seccomp need this, here or in the process that forks this one. */
+static int harden_process(void)
+{
+	int r = lower_limit(RLIMIT_CORE, 0);
+
+	if (r == 0 &&
+	    (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
+		r = -errno;
+	return r == 0 ? drop_capabilities() : r;
+}
 
 /* ---- Files ---- */
 
@@ -88,20 +201,6 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 
 /* ---- The stages ---- */
 
-int sandbox_become_user(const char *user)
-{
-	int r = process_become_user(user);
-
-	if (r == -EACCES)
-		log_error(
-			"refusing to serve as root: name another user, for instance --user=nobody");
-	else if (r == -ENOENT)
-		log_error("there is no user = %s", log_quote(user));
-	else if (r < 0)
-		log_error("cannot become user = %s: %s", log_quote(user), strerror(-r));
-	return r < 0 ? -EBADMSG : 0;
-}
-
 /* The sandbox is less than it should be. */
 static int note_lack(const struct settings *settings, const char *what, const char *reason)
 {
@@ -134,7 +233,7 @@ static int make_file_set(const struct settings *settings, const struct tls *tls,
 
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret)
 {
-	int r = process_limit();
+	int r = limit_process();
 
 	*ret = SANDBOX_NONE;
 	if (r < 0)
@@ -146,7 +245,7 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 		r = note_lack(settings, "the sandbox is without seccomp",
 			      "this kernel does not have it");
 	if (r == 0)
-		r = process_harden();
+		r = harden_process();
 	if (r == 0)
 		r = make_file_set(settings, tls, &ret->set_fd);
 	if (r < 0 && r != -EOPNOTSUPP)

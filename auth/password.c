@@ -16,7 +16,7 @@
 #include <nettle/memops.h>
 #include <nettle/pbkdf2.h>
 
-/* What a hash may demand: seconds of a processor, half of the memory of sandbox/process.c. */
+/* What a hash may demand: seconds of a processor, half of the memory of sandbox.c. */
 #define NUMBER_MAX 10000000
 #define ARGON2_KIB_MAX (1 << 20)
 #define ARGON2_PASSES_MAX 100
