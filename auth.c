@@ -44,6 +44,8 @@ static int check_password(const struct passwd_search *search, const char *passwo
 	char unused[AUTH_REASON_OCTETS];
 	int r = password_check(field, report->user, password, report->refusal), decoy = 0;
 
+	if (!password)
+		return r == -ENODATA ? -EKEYREJECTED : r == -ENOMEM ? r : 1;
 	if (r == 0)
 		(void)snprintf(report->refusal, sizeof(report->refusal), "wrong password%s",
 			       describe_encoding(password));
@@ -100,26 +102,21 @@ static int refuse(struct auth_report *report, const char *reason)
 
 /* Whether a peer is in a list of networks; `local` is one without an address, on this machine.
  * Returns 1, 0, or -EINVAL if something in the list is no network. */
-static int is_in_networks(const char *list, const struct peer *peer)
+static int is_in_networks(const struct passwd_field *field, const struct peer *peer)
 {
 	bool has_address = !IN6_IS_ADDR_UNSPECIFIED(&peer->address);
-	char network[64]; /* more than one has */
+	char *rest = strndupa(field->value, field->value_octets), *network;
+	int match = 0;
 
-	for (int match = 0;; list++) {
-		size_t octets = strcspn(list, ", \t");
-		int r;
+	while ((network = strsep(&rest, ","))) {
+		bool is_local = strcmp(network, "local") == 0;
+		int r = is_local ? peer->is_local : peer_is_in_network(&peer->address, network);
 
-		(void)snprintf(network, sizeof(network), "%.*s", (int)octets, list);
-		if (strcmp(network, "local") == 0)
-			match |= peer->is_local && !has_address;
-		else if ((r = peer_is_in_network(&peer->address, network)) < 0)
+		if (r < 0)
 			return r;
-		else
-			match |= r && has_address;
-		list += octets;
-		if (*list != ',')
-			return match;
+		match |= r && is_local != has_address;
 	}
+	return match;
 }
 
 /* Whether a field of `extra` lets a peer in. Returns 1, or with the reason:
@@ -135,7 +132,7 @@ static int check_field(const struct passwd_field *field, const struct peer *peer
 		before = "the account has ";
 		r = 0;
 	} else if (passwd_field_is(field, "allow_nets")) {
-		r = is_in_networks(field->value, peer);
+		r = is_in_networks(field, peer);
 		before = r < 0 ? "something that is no network is in " : "the client is not in ";
 	} else if (passwd_field_is(field, REFUSING_FIELDS) ||
 		   (passwd_field_is(field, "mail_driver") &&
@@ -171,7 +168,7 @@ static int make_account(const struct passwd_search *search, const struct setting
 	if (!settings->users)
 		return refuse(report, "users is not set");
 	if (!search->line)
-		return refuse(report, search->has_bad_name ? "a bad user name" : "no such user");
+		return refuse(report, search->names[0] ? "no such user" : "a bad user name");
 	account = calloc(1, sizeof(*account));
 	if (!account)
 		return -ENOMEM;
@@ -202,11 +199,8 @@ int auth_login(const struct settings *settings, const struct peer *peer, const c
 	auto_search struct passwd_search search = { 0 };
 	int r = passwd_file_search(&search, settings, user, ret_report);
 
-	if (r == 0 && password)
+	if (r == 0)
 		r = check_password(&search, password, ret_report);
-	else if (r == 0 && search.line &&
-		 password_check(search.entry.password, user, NULL, ret_report->refusal) == -ENODATA)
-		r = -EKEYREJECTED;
 	if (r < 0 && (search.line || r != -EKEYREJECTED))
 		return r;
 	return make_account(&search, settings, peer, ret, ret_report);
@@ -337,9 +331,8 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 		r = note_root(&search, root);
 		ret_report->has_wide_template = r == -EINVAL;
 	}
-	if (settings->users && (r == 0 || r == -EINVAL))
-		r = passwd_file_read(settings->users, note_root_of_line, &search, ret_report,
-				     &stamp);
+	if (r == 0 || r == -EINVAL)
+		r = passwd_file_read(settings, note_root_of_line, &search, ret_report, &stamp);
 	tdestroy(search.roots, free);
 	return r == -EINVAL ? 0 : r;
 }
@@ -421,10 +414,8 @@ int auth_check_file(const struct settings *settings, auth_finding_handler *handl
 {
 	struct file_check check = { .settings = settings, .handle = handle, .context = context };
 	struct file_stamp stamp = { 0 };
-	int r = 0;
+	int r = passwd_file_read(settings, check_line, &check, &check.report, &stamp);
 
-	if (settings->users)
-		r = passwd_file_read(settings->users, check_line, &check, &check.report, &stamp);
 	tdestroy(check.names, free);
 	return r;
 }

@@ -43,8 +43,6 @@ struct auth_report {
  *   -ENOMEM        or what open(2) and read(2) say of the passwd-file */
 int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
 	       const char *password, struct account **ret, struct auth_report *ret_report);
-#define auth_find(settings, peer, user, ret, ret_report) \
-	auth_login((settings), (peer), (user), NULL, (ret), (ret_report))
 
 /* Checks that an account has the password, mailbox and rights of its login; reads the passwd-file
  * only if that has changed. Returns 0, -EKEYREJECTED if it has not, or as auth_login(). */

@@ -220,10 +220,8 @@ static int try_login(struct session *session, struct login *login)
 		return r;
 	if (login->problem)
 		return refuse_login(session, login, login->problem);
-	r = login->has_certificate ?
-		    auth_find(settings, session->peer, login->user, &account, &report) :
-		    auth_login(settings, session->peer, login->user, login->password, &account,
-			       &report);
+	r = auth_login(settings, session->peer, login->user,
+		       login->has_certificate ? NULL : login->password, &account, &report);
 	session_log_users(session, &report);
 	if (*report.user)
 		login->user = report.user;

@@ -163,15 +163,17 @@ static int read_each_line(int fd, struct reader *reader)
 	return used < 0 ? (int)used : 0;
 }
 
-int passwd_file_read(const char *users, passwd_line_handler *handle, void *context,
+int passwd_file_read(const struct settings *settings, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp)
 {
 	struct reader reader = { handle, context, report, false };
 	struct file_stamp now;
 	int64_t now_ns = file_stamp_now_ns();
 	/* Opened first: only then NFS tells the present times. */
-	auto_fd int fd = open(users, O_RDONLY | O_CLOEXEC);
+	auto_fd int fd = settings->users ? open(settings->users, O_RDONLY | O_CLOEXEC) : -1;
 
+	if (!settings->users)
+		return 0;
 	if (fd < 0 || file_stamp_take(fd, &now) < 0)
 		return -errno;
 	if (memcmp(&now, stamp, sizeof(now)) == 0)
@@ -208,20 +210,17 @@ int passwd_file_search(struct passwd_search *search, const struct settings *sett
 		       const char *user, struct auth_report *ret_report)
 {
 	const char *domain = strchr(user, '@') ? NULL : settings->default_domain;
-	int r = 0;
+	int r;
 
 	*ret_report = (struct auth_report){ 0 };
 	search->rank = PASSWD_RANK_NONE;
-	search->has_bad_name = passwd_is_bad_name(user);
-	if (!search->has_bad_name &&
+	if (!passwd_is_bad_name(user) &&
 	    (asprintf(&search->names[0], "%s", user) < 0 ||
 	     (domain && asprintf(&search->names[1], "%s@%s", user, domain) < 0)))
 		return -ENOMEM;
 	for (size_t i = 0; i < ARRAY_SIZE(search->names); i++)
 		search->name_octets[i] = search->names[i] ? strlen(search->names[i]) : 0;
-	if (settings->users)
-		r = passwd_file_read(settings->users, search_line, search, ret_report,
-				     &search->stamp);
+	r = passwd_file_read(settings, search_line, search, ret_report, &search->stamp);
 	if (search->line)
 		(void)snprintf(ret_report->user, sizeof(ret_report->user), "%s",
 			       search->entry.user);

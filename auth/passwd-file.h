@@ -26,11 +26,11 @@ struct passwd_field {
 
 /* Reading the whole passwd-file for one user, and what has been found. */
 struct passwd_search {
-	char *names[2]; /* of the user: as given, with the default domain; NULL: none */
+	char *names[2]; /* of the user: as given (NULL: it is bad), with the default domain, or NULL
+			 */
 	size_t name_octets[2];
-	bool has_bad_name; /* nobody is searched for */
-	unsigned rank;	   /* of the line; the smaller, the better the name fits */
-	char *line;	   /* the user's line; NULL: not found */
+	unsigned rank; /* of the line; the smaller, the better the name fits */
+	char *line;    /* the user's line; NULL: not found */
 	size_t line_octets;
 	struct passwd_line entry; /* the user's; it points into `line` */
 	struct file_stamp stamp;  /* see passwd_file_read() */
@@ -55,12 +55,12 @@ bool passwd_is_bad_name(const char *user);
  * the reading. */
 typedef int passwd_line_handler(void *context, char *line, size_t octets);
 
-/* `stamp`: of the file, all 0 if a later change might not show. Returns 1 if it was that before,
- * and then reads nothing. */
-int passwd_file_read(const char *users, passwd_line_handler *handle, void *context,
+/* Does nothing if there is no passwd-file. `stamp`: of the file, all 0 if a later change might not
+ * show. Returns 1 if it was that before, and then reads nothing. */
+int passwd_file_read(const struct settings *settings, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp);
 
-/* Searches all of the passwd-file, if there is one, for a user. Returns as passwd_file_read(). */
+/* Searches all of the passwd-file for a user. Returns as passwd_file_read(). */
 int passwd_file_search(struct passwd_search *search, const struct settings *settings,
 		       const char *user, struct auth_report *ret_report);
 

@@ -20,7 +20,7 @@ static void try_user(struct settings *settings, const char *user, const char *pa
 	int r;
 
 	settings->mailbox = by_name;
-	r = auth_find(settings, &peer, user, &account, &report);
+	r = auth_login(settings, &peer, user, NULL, &account, &report);
 	FUZZ_CHECK(r == 0 || r == -EKEYREJECTED || r == -ENXIO);
 	if (r == 0) {
 		size_t octets = strlen(user);

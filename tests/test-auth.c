@@ -208,7 +208,7 @@ static void test_networks(void)
 		good = write_users(text) && (auth_login(&settings, &peer, "a", "x", &account,
 							&report) == 0) == cases[i].is_in;
 		auth_free(take_ptr(account));
-		good &= (auth_find(&settings, &peer, "a", &account, &report) == 0) ==
+		good &= (auth_login(&settings, &peer, "a", NULL, &account, &report) == 0) ==
 			cases[i].is_in;
 		(void)tap(good, "%s is %sin '%s'", peer.text, cases[i].is_in ? "" : "not ",
 			  cases[i].networks);
@@ -448,7 +448,7 @@ static void test_find(void)
 		struct account *account = NULL;
 		struct auth_report report;
 		int r = write_users(cases[i].text) ?
-				auth_find(&named, &local, cases[i].user, &account, &report) :
+				auth_login(&named, &local, cases[i].user, NULL, &account, &report) :
 				-EIO;
 
 		(void)tap(r == cases[i].expected &&
@@ -477,7 +477,8 @@ int main(void)
 	test_line_lengths();
 	test_long_last_line();
 	test_find();
-	(void)tap(auth_find(&without, &local, "a", &account, &report) == -EKEYREJECTED, "no file");
+	(void)tap(auth_login(&without, &local, "a", NULL, &account, &report) == -EKEYREJECTED,
+		  "no file");
 	(void)tap(auth_login(&without, &local, "a", "x", &account, &report) == -EKEYREJECTED,
 		  "no file");
 	test_unchanged();
