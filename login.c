@@ -182,7 +182,9 @@ static int begin_transaction(struct session *session, struct account *account,
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
-		if (r == -EACCES && sandbox_denies(account->mailbox))
+		/* faccessat(2) knows nothing of Landlock. */
+		if (r == -EACCES &&
+		    faccessat(AT_FDCWD, account->mailbox, R_OK | X_OK, AT_EACCESS) == 0)
 			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
 				  "symbolic link: set mail-root to where it really is",
 				  log_quote(account->mailbox));

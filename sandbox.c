@@ -285,12 +285,6 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	return r == 0 ? !is_there : r;
 }
 
-/* Landlock knows nothing of permissions, and they nothing of it. */
-bool sandbox_denies(const char *path)
-{
-	return faccessat(AT_FDCWD, path, R_OK | X_OK, AT_EACCESS) == 0;
-}
-
 void sandbox_log_refusal(void)
 {
 	int number = seccomp_take_refusal();

@@ -37,8 +37,5 @@ int sandbox_before_login(struct sandbox *sandbox);
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only);
 
-/* Whether the sandbox alone keeps a directory out of reach that could not be opened. */
-bool sandbox_denies(const char *path);
-
 /* Logs the last system call that was refused since this was called last, if there is one. */
 void sandbox_log_refusal(void);
