@@ -49,7 +49,7 @@ static int check_password(const struct passwd_search *search, const char *passwo
 	if (r == 0)
 		(void)snprintf(report->refusal, sizeof(report->refusal), "wrong password%s",
 			       describe_encoding(password));
-	if (r < 1 && search->decoy && !password_is_costly(field))
+	if (r < 1 && search->decoy && password_check(field, "", NULL, unused) != 1)
 		decoy = password_check(search->decoy, "", password, unused);
 	return r == 1 ? 1 : r == -ENOMEM || decoy == -ENOMEM ? -ENOMEM : -EKEYREJECTED;
 }

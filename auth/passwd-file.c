@@ -48,6 +48,7 @@ void passwd_search_end(struct passwd_search *search)
 static int note_decoy(struct passwd_search *search, char *password, char *line_end)
 {
 	size_t scheme_octets = strlen(search->cheap_scheme);
+	char unused[AUTH_REASON_OCTETS];
 
 	/* Most lines have the scheme of the line before. */
 	if (scheme_octets > 0 && (size_t)(line_end - password) >= scheme_octets &&
@@ -55,7 +56,7 @@ static int note_decoy(struct passwd_search *search, char *password, char *line_e
 		return 0;
 	*line_end = '\0';
 	*strchrnul(password, ':') = '\0';
-	if (!password_is_costly(password)) {
+	if (password_check(password, "", NULL, unused) != 1) {
 		(void)snprintf(search->cheap_scheme, sizeof(search->cheap_scheme), "%.*s",
 			       *password == '{' ? (int)strcspn(password, "}") + 1 : 0, password);
 		return 0;

@@ -321,9 +321,10 @@ static int check_text(struct secret *secret, char *text, char letter)
 	secret->made_octets = scheme->octets;
 	if (r == 0 && (is_typed || scheme->octets == 0))
 		r = scheme->make(secret);
-	return r == 0 && is_typed && secret->made_octets == secret->hash.count ?
-		       memeql_sec(secret->made, secret->hash.first, secret->hash.count) :
-		       r;
+	if (r < 0 || !is_typed)
+		return r < 0 ? r : scheme->is_costly;
+	return secret->made_octets == secret->hash.count &&
+	       memeql_sec(secret->made, secret->hash.first, secret->hash.count);
 }
 
 int password_check(const char *field, const char *user, const char *typed, char *ret_reason)
@@ -353,13 +354,4 @@ int password_check(const char *field, const char *user, const char *typed, char 
 		       r < 0	    ? "the account has no password" :
 				      "wrong password");
 	return r;
-}
-
-bool password_is_costly(const char *field)
-{
-	char reason[AUTH_REASON_OCTETS], letter;
-	const char *text;
-	const struct scheme *scheme = find_scheme(field, &text, &letter);
-
-	return scheme && scheme->is_costly && password_check(field, "", NULL, reason) == 0;
 }
