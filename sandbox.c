@@ -6,13 +6,13 @@
 #include "auth.h"
 #include "lib/util.h"
 #include "log.h"
-#include "sandbox/landlock.h"
 #include "sandbox/seccomp.h"
 #include "settings.h"
 #include "tls.h"
 
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -125,21 +125,102 @@ static int harden_process(void)
 	return r == 0 ? drop_capabilities() : r;
 }
 
-/* ---- Files ---- */
+/* ---- Landlock: which files the process can open ---- */
+
+/* The headers may be older than the kernel. Each comes with the version that has it first. */
+#define ACCESS_REFER (UINT64_C(1) << 13)     /* 2 */
+#define ACCESS_TRUNCATE (UINT64_C(1) << 14)  /* 3 */
+#define ACCESS_IOCTL_DEV (UINT64_C(1) << 15) /* 5 */
+#define ACCESS_NET (UINT64_C(3))	     /* 4: bind and connect TCP */
+#define SCOPED_ALL (UINT64_C(3))	     /* 6: abstract sockets, signals */
+
+#define VERSION_MIN 2 /* the first that lets a file be renamed from new/ to cur/ */
+
+/* struct landlock_ruleset_attr of the last of these versions. */
+struct ruleset {
+	uint64_t access_fs, access_net, scoped;
+};
+
+#define ACCESS_READ_FILE (UINT64_C(0) + LANDLOCK_ACCESS_FS_READ_FILE)
+#define ACCESS_READ (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+/* Whoever may write a file may empty it, too. The kernel looks for this right whenever a file is
+ * opened: without it up to the root. */
+#define ACCESS_WRITE_FILE (LANDLOCK_ACCESS_FS_WRITE_FILE | ACCESS_TRUNCATE)
+/* Of a directory: also to create, rename, empty and delete files below it. */
+#define ACCESS_CHANGE                                                       \
+	(ACCESS_READ | ACCESS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
+	 LANDLOCK_ACCESS_FS_MAKE_REG | ACCESS_REFER)
+#define ACCESS_OF_FILES (ACCESS_READ_FILE | ACCESS_WRITE_FILE)
+
+/* Makes an empty set of files. Returns its descriptor, which the caller closes, or -EOPNOTSUPP:
+ * this kernel has no Landlock, or a version without renames. */
+static int landlock_new(void)
+{
+	long version =
+		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	/* All that the kernel can refuse. */
+	const struct ruleset all = {
+		.access_fs = ACCESS_REFER | (ACCESS_REFER - 1) |
+			     (version >= 3 ? ACCESS_TRUNCATE : 0) |
+			     (version >= 5 ? ACCESS_IOCTL_DEV : 0),
+		.access_net = version >= 4 ? ACCESS_NET : 0,
+		.scoped = version >= 6 ? SCOPED_ALL : 0,
+	};
+	int set_fd;
+
+	/* EPERM: a container's filter does not know the call. */
+	if (version < VERSION_MIN)
+		return version >= 0 || errno == ENOSYS || errno == EPERM ? -EOPNOTSUPP : -errno;
+	set_fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+	return set_fd < 0 ? -errno : set_fd; /* with O_CLOEXEC */
+}
+
+/* Adds a file, or a directory with all below it: the inode, not the name. */
+static int landlock_allow(int set_fd, const char *path, uint64_t access)
+{
+	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
+	struct landlock_path_beneath_attr rule = { .allowed_access = access, .parent_fd = fd };
+	struct stat status;
+	long r;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return -errno;
+	if (!S_ISDIR(status.st_mode))
+		rule.allowed_access &= ACCESS_OF_FILES;
+	r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+	if (r < 0 && errno == EINVAL) { /* the kernel's version is 2, which cannot refuse that */
+		rule.allowed_access &= ~ACCESS_TRUNCATE;
+		r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+	}
+	return r < 0 ? -errno : 0;
+}
+
+/* From now on only files that are in this set, and in each entered before, can be opened. */
+static int landlock_enter(int set_fd)
+{
+#ifdef SANDBOX_ALSO /* what instruments in the program need (meson.build) */
+	(void)landlock_allow(set_fd, SANDBOX_ALSO, ACCESS_CHANGE);
+#endif
+	return syscall(SYS_landlock_restrict_self, set_fd, 0) < 0 ? -errno : 0;
+}
+
+/* ---- The files ---- */
 
 /* A set of files that is being made; after a failure nothing is added. */
 struct file_set {
 	int fd, error;
-	enum landlock_access access; /* to mailboxes */
+	uint64_t access; /* to mailboxes */
 };
 
-/* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. */
-static void allow_if_there(struct file_set *set, const char *path, enum landlock_access access)
+/* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. Returns whether
+ * it is in the set now. */
+static bool allow_if_there(struct file_set *set, const char *path, uint64_t access)
 {
-	int r = path && set->error == 0 ? landlock_allow(set->fd, path, access) : 0;
+	int r = path && set->error == 0 ? landlock_allow(set->fd, path, access) : -ENOENT;
 
 	if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -EACCES)
 		set->error = r;
+	return r == 0;
 }
 
 /* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a
@@ -151,9 +232,9 @@ static void allow_users(struct file_set *set, const char *users)
 
 	if (!users)
 		return;
-	allow_if_there(set, dirname(strdupa(users)), LANDLOCK_READ);
+	(void)allow_if_there(set, dirname(strdupa(users)), ACCESS_READ);
 	if (lstat(users, &status) == 0 && S_ISLNK(status.st_mode) && realpath(users, real))
-		allow_if_there(set, dirname(real), LANDLOCK_READ);
+		(void)allow_if_there(set, dirname(real), ACCESS_READ);
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
@@ -161,13 +242,13 @@ static void allow_tls(struct file_set *set, const struct settings *settings, con
 {
 	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp };
 
-	allow_if_there(set, tls->ticket_directory, LANDLOCK_CHANGE);
+	(void)allow_if_there(set, tls->ticket_directory, ACCESS_CHANGE);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
 		for (char *const *path = lists[i]; path && *path; path++)
-			allow_if_there(set, *path, LANDLOCK_READ);
+			(void)allow_if_there(set, *path, ACCESS_READ);
 	}
-	allow_if_there(set, settings->tls_client_ca, LANDLOCK_READ);
-	allow_if_there(set, tls->functions->system_file(), LANDLOCK_READ);
+	(void)allow_if_there(set, settings->tls_client_ca, ACCESS_READ);
+	(void)allow_if_there(set, tls->functions->system_file(), ACCESS_READ);
 }
 
 /* For auth_find_roots(). */
@@ -175,7 +256,7 @@ static int allow_root(void *context, const char *path)
 {
 	struct file_set *set = context;
 
-	allow_if_there(set, path, set->access);
+	(void)allow_if_there(set, path, set->access);
 	return set->error;
 }
 
@@ -216,7 +297,7 @@ static int note_lack(const struct settings *settings, const char *what, const ch
 static int make_file_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
 {
 	struct file_set set = { .fd = landlock_new(),
-				.access = settings->read_only ? LANDLOCK_READ : LANDLOCK_CHANGE };
+				.access = settings->read_only ? ACCESS_READ : ACCESS_CHANGE };
 
 	*ret_set_fd = set.fd;
 	if (set.fd == -EOPNOTSUPP)
@@ -275,11 +356,8 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
-	r = landlock_allow(set_fd, account->mailbox,
-			   is_read_only ? LANDLOCK_READ : LANDLOCK_CHANGE);
-	is_there = r != -ENOENT && r != -ENOTDIR;
-	if (is_there)
-		set.error = r;
+	is_there =
+		allow_if_there(&set, account->mailbox, is_read_only ? ACCESS_READ : ACCESS_CHANGE);
 	allow_users(&set, settings->users); /* for WAKE */
 	r = set.error < 0 ? set.error : landlock_enter(set_fd);
 	return r == 0 ? !is_there : r;
