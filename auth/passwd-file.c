@@ -13,7 +13,6 @@
 
 #define BLANKS " \t" /* between the fields of `extra` */
 
-/* Takes a line apart, in place. */
 struct passwd_line passwd_line_parse(char *line)
 {
 	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA };
