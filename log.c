@@ -401,37 +401,20 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 
 /* ---- Lines ---- */
 
-__attribute__((format(printf, 4, 0))) static void log_line(struct log_quota *quota,
-							   const struct event *event,
-							   const struct log_field *fields,
-							   const char *format, va_list arguments)
+void log_event_about(struct log_quota *quota, enum log_event id, const struct log_field *fields,
+		     const char *format, ...)
 {
+	const struct event *event = &events[id];
 	char text[LINE_OCTETS_MAX + 2]; /* with an octet too many, which makes the cut show */
 	char line[LINE_OCTETS_MAX + 1] = "";
 	int saved_errno = errno;
+	va_list arguments;
 
+	va_start(arguments, format);
 	if (vsnprintf(text, sizeof(text), format, arguments) >= 0)
 		(void)escape(text, '\0', line, LINE_OCTETS_MAX);
-	if (is_due(event, quota, line))
+	va_end(arguments);
+	if (is_due(event, quota ? quota : limit.quota, line))
 		put_or_count(event, fields, line);
 	errno = saved_errno;
-}
-
-void log_error(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	log_line(limit.quota, &events[LOG_EVENT_ERROR], NULL, format, arguments);
-	va_end(arguments);
-}
-
-void log_event_about(struct log_quota *quota, enum log_event event, const struct log_field *fields,
-		     const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	log_line(quota ? quota : limit.quota, &events[event], fields, format, arguments);
-	va_end(arguments);
 }
