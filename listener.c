@@ -726,9 +726,9 @@ static bool handle_signal(struct listener *listener)
 	return false;
 }
 
-/* Waits once and acts. Returns 1 if *ret_event is set, 0 if not, or a failure. */
+/* Waits once and acts. Returns as listener_next(), or 0 without an event. */
 static int go_round(struct listener *listener, const struct settings *settings,
-		    enum listener_event *ret_event, struct listener_session *ret_session)
+		    struct listener_session *ret_session)
 {
 	struct pollfd polled[1 + SETTINGS_SOCKETS_MAX] = { { .fd = listener->signal_fd,
 							     .events = POLLIN } };
@@ -739,27 +739,23 @@ static int go_round(struct listener *listener, const struct settings *settings,
 	if (poll(polled, 1 + count, wait_ms(listener)) < 0)
 		return errno == EINTR ? 0 : -errno;
 	do_what_is_due(listener);
-	if (polled[0].revents && handle_signal(listener)) {
-		*ret_event = LISTENER_RELOAD;
-		return 1;
-	}
-	*ret_event = LISTENER_SESSION;
+	if (polled[0].revents && handle_signal(listener))
+		return LISTENER_RELOAD;
 	for (size_t i = 0; i < count && i < listener->sockets.count; i++) {
 		int r = polled[1 + i].revents ? accept_one(listener, settings,
 							   listener->sockets.fds[i], ret_session) :
 						0;
 
 		if (r != 0)
-			return r;
+			return r < 0 ? r : LISTENER_SESSION;
 	}
-	*ret_event = LISTENER_END;
-	if (listener->is_stopping)
-		return is_empty(listener);
-	return util_now_ms() >= next_end_ms(listener);
+	if (listener->is_stopping ? is_empty(listener) : util_now_ms() >= next_end_ms(listener))
+		return LISTENER_END;
+	return 0;
 }
 
 int listener_next(struct listener *listener, const struct settings *settings,
-		  enum listener_event *ret_event, struct listener_session *ret_session)
+		  struct listener_session *ret_session)
 {
 	int r = 0;
 
@@ -771,6 +767,6 @@ int listener_next(struct listener *listener, const struct settings *settings,
 		tell_sessions(listener);
 	}
 	while (r == 0)
-		r = go_round(listener, settings, ret_event, ret_session);
-	return r < 0 ? r : 0;
+		r = go_round(listener, settings, ret_session);
+	return r;
 }

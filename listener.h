@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
  * Finds out whether the program was started with a client or with sockets that listen (systemd's
  * LISTEN_FDS, or standard input under inetd's "wait"), or opens those of the setting `listen`. On
- * sockets it accepts connections, within
- * limits, and forks a process for each. Tells systemd its state (sd_notify(3)). */
+ * sockets it accepts connections, within limits, and forks a process for each. Tells systemd its
+ * state (sd_notify(3)). */
 #pragma once
 
 #include "lib/peer.h"
@@ -17,9 +17,9 @@ struct settings;
 #define LISTENER_REFUSALS_MAX 64
 
 enum listener_event {
-	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */
-	LISTENER_RELOAD,  /* SIGHUP: the settings are to be read again */
-	LISTENER_END,	  /* all sessions are over after SIGTERM, or for a while under inetd */
+	LISTENER_SESSION = 1, /* this is a new process, with a client on descriptors 0 and 1 */
+	LISTENER_RELOAD,      /* SIGHUP: the settings are to be read again */
+	LISTENER_END,	      /* all sessions are over after SIGTERM, or for a while under inetd */
 };
 
 struct listener_session {
@@ -30,19 +30,21 @@ struct listener_session {
 
 /* Opens the log; then the sockets of the setting `listen`, or takes what was passed, as
  * libsystemd_listen_fds() says. Puts a client on descriptors 0 and 1, and NULL into *ret; or makes
- * a listener that the caller frees. Returns 0, or a failure that has been logged: -EBADMSG  the
- * settings name sockets, but others were passed -EINVAL   LISTEN_FDS has something else than one
- * connection or stream sockets that listen -E2BIG    it has more than SETTINGS_SOCKETS_MAX -ENOMEM
- * or what the system says */
+ * a listener that the caller frees. Returns 0, or a failure that has been logged:
+ *   -EBADMSG  the settings name sockets, but others were passed
+ *   -EINVAL   LISTEN_FDS has something else than one connection or stream sockets that listen
+ *   -E2BIG    it has more than SETTINGS_SOCKETS_MAX
+ *   -ENOMEM or what the system says */
 int listener_open(const struct settings *settings, int passed, struct listener **ret);
 
 /* The key of TLS session tickets, borrowed. It changes once a day. NULL for NULL. */
 unsigned char *listener_ticket_key(struct listener *listener);
 
-/* Listens until there is an event. After LISTENER_SESSION the process may only free the listener,
- * when it is done with the scoreboard. Returns 0, or what the system says if it cannot go on. */
+/* Listens until there is an event, which it returns, or what the system says if it cannot go on.
+ * After LISTENER_SESSION the process may only free the listener, when it is done with the
+ * scoreboard. */
 int listener_next(struct listener *listener, const struct settings *settings,
-		  enum listener_event *ret_event, struct listener_session *ret_session);
+		  struct listener_session *ret_session);
 
 /* Takes NULL. */
 void listener_free(struct listener *listener);

@@ -159,19 +159,16 @@ static void reload(struct service *service)
 static int listen_for_clients(struct service *service)
 {
 	struct listener_session session;
-	enum listener_event event = LISTENER_RELOAD;
 	int r = preload(service);
 
-	if (r > 0 || service->settings->tls == TLS_STARTTLS) /* STLS is not offered */
-		r = 0;
-	while (r == 0 && event == LISTENER_RELOAD) {
-		r = listener_next(service->listener, service->settings, &event, &session);
-		if (r < 0)
-			log_error("cannot listen: %s", strerror(-r));
-		else if (event == LISTENER_RELOAD)
-			reload(service);
-	}
-	return r == 0 && event == LISTENER_SESSION ? serve_client(service, &session) : r;
+	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* else it is not offered */
+		return r;
+	while ((r = listener_next(service->listener, service->settings, &session)) ==
+	       LISTENER_RELOAD)
+		reload(service);
+	if (r < 0)
+		log_error("cannot listen: %s", strerror(-r));
+	return r == LISTENER_SESSION ? serve_client(service, &session) : r == LISTENER_END ? 0 : r;
 }
 
 /* Puts right what the process was started with, but for `passed` descriptors after the first 3. */
