@@ -67,10 +67,10 @@ static const char *const kind_names[LOG_KINDS] = {
 
 static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
 static int log_fd = STDERR_FILENO;			 /* -1: there is no daemon */
-static bool is_socket, is_stream;
-static bool must_poll;		     /* a write could wait */
-static char entry[ENTRY_OCTETS_MAX]; /* what is written next */
-static size_t subject_octets;	     /* at its beginning, the same in each: fields of the journal */
+static bool is_stream;					 /* a NUL ends each entry */
+static bool must_poll;					 /* a write could wait */
+static char entry[ENTRY_OCTETS_MAX];			 /* what is written next */
+static size_t subject_octets; /* at its beginning, the same in each: fields of the journal */
 
 static _Atomic uint32_t own_losses, *losses = &own_losses;
 
@@ -107,7 +107,7 @@ static void prepare_stderr(mode_t mode)
 {
 	auto_fd int fd = -1;
 
-	is_socket = S_ISSOCK(mode);
+	must_poll = S_ISSOCK(mode);
 	if (!S_ISFIFO(mode) && !S_ISCHR(mode))
 		return;
 	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -153,7 +153,6 @@ void log_open(bool has_client)
 		return;
 	}
 	tzset(); /* reads the time zone before the sandbox closes */
-	is_socket = true;
 	log_fd = -1;
 	connect_daemon();
 }
@@ -249,8 +248,6 @@ static ssize_t write_entry(size_t octets)
 {
 	struct pollfd polled = { .fd = log_fd, .events = POLLOUT };
 
-	if (is_socket)
-		return send(log_fd, entry, octets, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (!must_poll || poll(&polled, 1, 0) > 0)
 		return write(log_fd, entry, octets);
 	errno = EAGAIN;
@@ -266,7 +263,7 @@ static bool hand_over(size_t octets)
 	int64_t end_ms = util_now_ms() + patience_ms, left_ms;
 	ssize_t n;
 
-	octets += is_stream; /* a NUL ends it */
+	octets += is_stream;
 	while ((n = write_entry(octets)) < 0 && errno == EAGAIN &&
 	       (left_ms = end_ms - util_now_ms()) > 0)
 		(void)poll(&polled, 1, (int)left_ms);
@@ -401,37 +398,20 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 
 /* ---- Lines ---- */
 
-__attribute__((format(printf, 4, 0))) static void log_line(struct log_quota *quota,
-							   const struct event *event,
-							   const struct log_field *fields,
-							   const char *format, va_list arguments)
+void log_event_about(struct log_quota *quota, enum log_event id, const struct log_field *fields,
+		     const char *format, ...)
 {
+	const struct event *event = &events[id];
 	char text[LINE_OCTETS_MAX + 2]; /* with an octet too many, which makes the cut show */
 	char line[LINE_OCTETS_MAX + 1] = "";
 	int saved_errno = errno;
+	va_list arguments;
 
+	va_start(arguments, format);
 	if (vsnprintf(text, sizeof(text), format, arguments) >= 0)
 		(void)escape(text, '\0', line, LINE_OCTETS_MAX);
-	if (is_due(event, quota, line))
+	va_end(arguments);
+	if (is_due(event, quota ? quota : limit.quota, line))
 		put_or_count(event, fields, line);
 	errno = saved_errno;
-}
-
-void log_error(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	log_line(limit.quota, &events[LOG_EVENT_ERROR], NULL, format, arguments);
-	va_end(arguments);
-}
-
-void log_event_about(struct log_quota *quota, enum log_event event, const struct log_field *fields,
-		     const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	log_line(quota ? quota : limit.quota, &events[event], fields, format, arguments);
-	va_end(arguments);
 }

@@ -69,11 +69,11 @@ struct log_quota {
 /* Each logs one line, with \xNN for what is not printable ASCII, so that no client can forge a
  * line; a line over 1,000 octets is cut and ends in "...". An event's fields end with { 0 }. The
  * line is about a source that has this quota; NULL: that of log_limit(). */
-void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void log_event_about(struct log_quota *quota, enum log_event event, const struct log_field *fields,
+void log_event_about(struct log_quota *quota, enum log_event id, const struct log_field *fields,
 		     const char *format, ...) __attribute__((format(printf, 4, 5)));
 #define log_event(...) log_event_about(NULL, __VA_ARGS__)
 #define log_warning(...) log_event(LOG_EVENT_WARNING, NULL, __VA_ARGS__)
+#define log_error(...) log_event(LOG_EVENT_ERROR, NULL, __VA_ARGS__)
 
 /* From now on, a client causes this process's lines: each reason (the text without digits and what
  * is between quotes) is logged once, 32 at most, and with a quota (NULL: none) only one line a

@@ -132,9 +132,8 @@ static void reload(struct service *service)
 				 .argv = service->argv,
 				 .listener = service->listener,
 				 .sandbox = SANDBOX_NONE };
-	enum settings_action action;
-	char *problem;
-	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings, &action, &problem);
+	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings);
+	const char *problem = fresh.settings ? fresh.settings->problem : "";
 
 	if (r == 0)
 		r = tls_new(fresh.settings, listener_ticket_key(fresh.listener), &fresh.tls);
@@ -145,7 +144,7 @@ static void reload(struct service *service)
 	if (r < 0) { /* STLS that was offered still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
-			  problem	? problem :
+			  *problem	? problem :
 			  r == -EBADMSG ? "TLS cannot be served" :
 					  strerror(-r));
 		service_done(&fresh);
@@ -154,7 +153,6 @@ static void reload(struct service *service)
 		service_done(service);
 		*service = fresh;
 	}
-	free(problem);
 }
 
 /* Serves a socket that listens, in one process for each connection. */
@@ -163,7 +161,7 @@ static int listen_for_clients(struct service *service)
 	struct listener_session session;
 	int r = preload(service);
 
-	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* STLS is not offered */
+	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* else it is not offered */
 		return r;
 	while ((r = listener_next(service->listener, service->settings, &session)) ==
 	       LISTENER_RELOAD)
@@ -287,7 +285,7 @@ static int check(struct service *service)
 		return exit_status(r);
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
-	if (settings->unseen)
+	if (*settings->unseen)
 		log_warning("CREDENTIALS_DIRECTORY is not set: the credentials %s were not seen",
 			    settings->unseen);
 	check_timeout("idle-timeout", settings->idle_timeout_s);
@@ -308,8 +306,10 @@ static int check(struct service *service)
 	return files ?: tls ?: users;
 }
 
-static int run_action(enum settings_action action, struct service *service)
+static int run_action(struct service *service)
 {
+	enum settings_action action = service->settings->action;
+
 	if (action == SETTINGS_SERVE)
 		return exit_status(serve(service));
 	if (action == SETTINGS_CHECK)
@@ -324,22 +324,20 @@ static int run_action(enum settings_action action, struct service *service)
 int main(int argc, char *argv[])
 {
 	struct service service = { .argc = argc, .argv = argv, .sandbox = SANDBOX_NONE };
-	enum settings_action action;
-	char *problem;
 	int r, status;
 
 	/* No file that is opened later may get a descriptor of the client or of the log. */
 	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 ||
 	    (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0))
 		return EX_IOERR;
-	r = settings_load(argc, argv, &service.settings, &action, &problem);
+	r = settings_load(argc, argv, &service.settings);
 	if (r < 0) {
 		log_open(false);
-		log_error("%s", problem ? problem : strerror(-r));
-		free(problem);
+		log_error("%s", r == -ENOMEM ? strerror(-r) : service.settings->problem);
+		settings_free(service.settings);
 		return r == -EINVAL ? EX_USAGE : exit_status(r);
 	}
-	status = run_action(action, &service);
+	status = run_action(&service);
 	/* Skips atexit handlers and frees: they would copy pages that are shared with the listener,
 	 * which is a twentieth of a login. Instruments need both. */
 	if (!UTIL_REPORTS_AT_EXIT)

@@ -11,7 +11,6 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <stdarg.h>
 #include <stddef.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the settings file: space for any path */
@@ -267,32 +266,23 @@ static const struct setting *find_setting(const char *name, size_t octets)
 	return NULL;
 }
 
-/* Makes the text of a problem, and returns `error`. */
-__attribute__((format(printf, 3, 4))) static int problem(char **ret_problem, int error,
-							 const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	if (vasprintf(ret_problem, format, arguments) < 0)
-		*ret_problem = NULL;
-	va_end(arguments);
-	return error;
-}
+/* Notes what is wrong. */
+#define problem(settings, ...) \
+	((void)snprintf((settings)->problem, sizeof((settings)->problem), __VA_ARGS__), -EINVAL)
 
 /* A problem's text begins with `where`. */
 static int set(struct settings *settings, const char *name, size_t name_octets, const char *value,
-	       const char *where, int error, char **ret_problem)
+	       const char *where)
 {
 	const struct setting *setting = find_setting(name, name_octets);
 	int r;
 
 	if (!setting)
-		return problem(ret_problem, error, "%s: there is no setting '%.*s'", where,
-			       (int)name_octets, name);
+		return problem(settings, "%s: there is no setting '%.*s'", where, (int)name_octets,
+			       name);
 	r = setting->parse(setting, value, (char *)settings + setting->field);
 	if (r == -EINVAL)
-		return problem(ret_problem, error, "%s: %s: %s is not %s", where, setting->name,
+		return problem(settings, "%s: %s: %s is not %s", where, setting->name,
 			       log_quote(value), setting->expects);
 	return r;
 }
@@ -311,8 +301,7 @@ static char *trim(char *text)
 	return text;
 }
 
-static int parse_line_of_file(struct settings *settings, char *line, const char *where,
-			      char **ret_problem)
+static int parse_line_of_file(struct settings *settings, char *line, const char *where)
 {
 	char *equals, *name;
 
@@ -328,38 +317,36 @@ static int parse_line_of_file(struct settings *settings, char *line, const char 
 		return 0;
 	equals = strchr(line, '=');
 	if (!equals)
-		return problem(ret_problem, -EBADMSG, "%s: %s is not of the form name = value",
-			       where, log_quote(line));
+		return problem(settings, "%s: %s is not of the form name = value", where,
+			       log_quote(line));
 	*equals = '\0';
 	name = trim(line);
-	return set(settings, name, strlen(name), trim(equals + 1), where, -EBADMSG, ret_problem);
+	return set(settings, name, strlen(name), trim(equals + 1), where);
 }
 
-static int read_settings_file(struct settings *settings, const char *path, char **ret_problem)
+static int read_settings_file(struct settings *settings, const char *path)
 {
 	char line[LINE_OCTETS_MAX + 2]; /* with line end and NUL */
+	char where[sizeof(settings->problem) / 2];
 	FILE *file = fopen(path, "re");
 	int r = 0;
 
 	for (unsigned number = 1; r == 0 && file && fgets(line, sizeof(line), file); number++) {
-		auto_free char *where = NULL;
 		size_t octets = strlen(line);
 
-		if (asprintf(&where, "%s:%u", path, number) < 0)
-			r = -ENOMEM;
-		else if (octets == 0 || (line[octets - 1] != '\n' && !feof(file)))
-			r = problem(ret_problem, -EBADMSG,
-				    "%s: the line has a NUL or is longer than %d octets", where,
-				    LINE_OCTETS_MAX);
+		(void)snprintf(where, sizeof(where), "%s:%u", path, number);
+		if (octets == 0 || (line[octets - 1] != '\n' && !feof(file)))
+			r = problem(settings, "%s: the line has a NUL or is longer than %d octets",
+				    where, LINE_OCTETS_MAX);
 		else
-			r = parse_line_of_file(settings, line, where, ret_problem);
+			r = parse_line_of_file(settings, line, where);
 	}
 	if (r == 0 && (!file || ferror(file)))
-		r = problem(ret_problem, -EBADMSG, "cannot read the settings file %s: %s",
-			    log_quote(path), strerror(errno));
+		r = problem(settings, "cannot read the settings file %s: %s", log_quote(path),
+			    strerror(errno));
 	if (file)
 		(void)fclose(file);
-	return r;
+	return r == -EINVAL ? -EBADMSG : r;
 }
 
 const char *settings_config_path(const char *argument)
@@ -370,93 +357,63 @@ const char *settings_config_path(const char *argument)
 	return strncmp(argument, option, octets) == 0 ? argument + octets : NULL;
 }
 
-static int read_option(struct settings *settings, const char *argument,
-		       enum settings_action *ret_action, char **ret_problem)
+static int read_option(struct settings *settings, const char *argument)
 {
 	const char *equals = strchr(argument, '=');
 
 	if (strcmp(argument, "--help") == 0)
-		*ret_action = SETTINGS_HELP;
+		settings->action = SETTINGS_HELP;
 	else if (strcmp(argument, "--version") == 0)
-		*ret_action = SETTINGS_VERSION;
+		settings->action = SETTINGS_VERSION;
 	else if (strcmp(argument, "--check-config") == 0)
-		*ret_action = SETTINGS_CHECK;
+		settings->action = SETTINGS_CHECK;
 	else if (strncmp(argument, "--", 2) == 0 && equals)
 		return set(settings, argument + 2, (size_t)(equals - argument) - 2, equals + 1,
-			   "command line", -EINVAL, ret_problem);
+			   "command line");
 	else
-		return problem(ret_problem, -EINVAL,
-			       "%s is not of the form --NAME=VALUE (try --help)",
+		return problem(settings, "%s is not of the form --NAME=VALUE (try --help)",
 			       log_quote(argument));
 	return 0;
 }
 
-/* The path of a systemd credential, which the caller frees; NULL if it does not exist, or is only a
- * line end, the default in our units. */
-static int find_credential(const char *name, char **ret_path)
+/* Takes a systemd credential for a setting that has no value. One that is only a line end, the
+ * default in our units, is none. Returns whether there is one, or -ENOMEM. */
+static int default_to_credential(struct settings *settings, const char *name)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
-	struct stat status;
-
-	*ret_path = NULL;
-	if (!directory)
-		return 0;
-	if (asprintf(ret_path, "%s/%s", directory, name) < 0)
-		return -ENOMEM;
-	if (stat(*ret_path, &status) < 0 || status.st_size <= 1)
-		free(take_ptr(*ret_path));
-	return 0;
-}
-
-static int default_to_credential(const char *name, char ***list)
-{
 	auto_free char *path = NULL;
-	int r = *list ? 0 : find_credential(name, &path);
+	struct stat status;
+	int r;
 
-	return r == 0 && path ? parse_paths(NULL, path, list) : r;
-}
-
-/* The credentials that would count, where systemd has given none. */
-static const char *name_unseen(const struct settings *settings)
-{
-	if (getenv("CREDENTIALS_DIRECTORY"))
-		return NULL;
-	if (settings->tls_cert || settings->tls == TLS_OFF)
-		return settings->users ? NULL : "users";
-	return settings->users ? "tls-cert, tls-key" : "users, tls-cert, tls-key";
-}
-
-/* Completes the settings of TLS: the credential tls-key belongs to the credential tls-cert. A
- * mistake is blamed on a file (also a credential), if there is one. */
-static int resolve_tls(struct settings *settings, bool has_file, char **ret_problem)
-{
-	bool has_key = settings->tls_key;
-	size_t certs, keys;
-	int error, r = 0;
-
-	if (settings->tls != TLS_OFF && !settings->tls_cert) {
-		r = default_to_credential("tls-cert", &settings->tls_cert);
-		if (r == 0)
-			r = default_to_credential("tls-key", &settings->tls_key);
+	if (!directory) {
+		(void)strcat(strcat(settings->unseen, *settings->unseen ? ", " : ""), name);
+		return 0;
 	}
-	certs = list_length(settings->tls_cert);
-	keys = list_length(settings->tls_key);
-	error = has_file || (keys > 0 && !has_key) ? -EBADMSG : -EINVAL;
-	if (r < 0)
-		return r;
+	if (asprintf(&path, "%s/%s", directory, name) < 0)
+		return -ENOMEM;
+	if (stat(path, &status) < 0 || status.st_size <= 1)
+		return 0;
+	r = set(settings, name, strlen(name), path, "credentials");
+	return r < 0 ? r : 1;
+}
+
+/* Completes the settings of TLS. */
+static int resolve_tls(struct settings *settings)
+{
+	size_t certs = list_length(settings->tls_cert), keys = list_length(settings->tls_key);
+
 	if (keys > 0 && certs == 0)
-		return problem(ret_problem, error,
-			       "settings: tls-key = %s, but there is no tls-cert",
+		return problem(settings, "settings: tls-key = %s, but there is no tls-cert",
 			       log_quote(settings->tls_key[0]));
 	if (keys > 0 && certs != keys)
-		return problem(ret_problem, error,
+		return problem(settings,
 			       "settings: tls-cert is given %zu times, but tls-key %zu times",
 			       certs, keys);
 	if (settings->tls == TLS_UNSET)
-		settings->tls = settings->tls_cert ? TLS_STARTTLS : TLS_OFF;
-	if (settings->tls != TLS_OFF && !settings->tls_cert)
-		return problem(ret_problem, error, "settings: tls is on, but tls-cert is not set%s",
-			       settings->unseen ? ", and there are no credentials" : "");
+		settings->tls = certs > 0 ? TLS_STARTTLS : TLS_OFF;
+	if (settings->tls != TLS_OFF && certs == 0)
+		return problem(settings, "settings: tls is on, but tls-cert is not set%s",
+			       *settings->unseen ? ", and there are no credentials" : "");
 	return 0;
 }
 
@@ -472,8 +429,7 @@ static void forget_list(struct settings *settings, const char *argument)
 }
 
 /* After the defaults comes the file, whatever the order: the command line wins. */
-static int read_all(struct settings *settings, int argc, char *argv[],
-		    enum settings_action *ret_action, char **ret_problem)
+static int read_all(struct settings *settings, int argc, char *argv[])
 {
 	bool has_file = false;
 	int r = 0;
@@ -487,35 +443,35 @@ static int read_all(struct settings *settings, int argc, char *argv[],
 		const char *path = settings_config_path(argv[i]);
 
 		if (path)
-			r = read_settings_file(settings, path, ret_problem);
+			r = read_settings_file(settings, path);
 		has_file |= path != NULL;
 	}
 	for (int i = 1; i < argc && r == 0; i++)
 		forget_list(settings, argv[i]);
 	for (int i = 1; i < argc && r == 0; i++) {
 		if (!settings_config_path(argv[i]))
-			r = read_option(settings, argv[i], ret_action, ret_problem);
+			r = read_option(settings, argv[i]);
 	}
-	settings->unseen = name_unseen(settings);
 	if (r == 0 && !settings->users)
-		r = find_credential("users", &settings->users);
-	return r == 0 ? resolve_tls(settings, has_file, ret_problem) : r;
+		r = default_to_credential(settings, "users");
+	/* The credential tls-key belongs to the credential tls-cert. */
+	if (r >= 0 && settings->tls != TLS_OFF && !settings->tls_cert) {
+		r = default_to_credential(settings, "tls-cert");
+		if (r >= 0 && !settings->tls_key)
+			r = default_to_credential(settings, "tls-key");
+		has_file |= r > 0;
+	}
+	if (r < 0)
+		return r;
+	/* A mistake is blamed on a file (also a credential), if there is one. */
+	r = resolve_tls(settings);
+	return r < 0 && has_file ? -EBADMSG : r;
 }
 
-int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
-		  char **ret_problem)
+int settings_load(int argc, char *argv[], struct settings **ret)
 {
-	struct settings *settings = calloc(1, sizeof(*settings));
-	int r;
-
-	*ret_problem = NULL;
-	*ret_action = SETTINGS_SERVE;
-	r = settings ? read_all(settings, argc, argv, ret_action, ret_problem) : -ENOMEM;
-	if (r == 0)
-		*ret = settings;
-	else
-		settings_free(settings);
-	return r;
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? read_all(*ret, argc, argv) : -ENOMEM;
 }
 
 void settings_free(struct settings *settings)

@@ -24,7 +24,11 @@ enum settings_tls {
 
 enum settings_sandbox { SANDBOX_OFF, SANDBOX_ON, SANDBOX_REQUIRED };
 
+enum settings_action { SETTINGS_SERVE, SETTINGS_CHECK, SETTINGS_HELP, SETTINGS_VERSION };
+
 struct settings {
+	enum settings_action action;
+	char problem[2048];   /* a mistake, as a line for the log; empty: there is none */
 	char *user;	      /* to become if started as root; NULL: that is refused */
 	char *users;	      /* passwd-file; NULL: nobody can log in */
 	char *default_domain; /* NULL: none */
@@ -32,7 +36,8 @@ struct settings {
 	char **mail_root;     /* list of paths that ends in NULL; NULL: see auth_find_roots() */
 	enum settings_sandbox sandbox;
 	enum settings_tls tls;
-	const char *unseen; /* credentials that would count, but systemd has given none; or NULL */
+	/* Credentials that would count, but systemd has given none. */
+	char unseen[sizeof("users, tls-cert, tls-key")];
 	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. No keys: the
 	 * files of the certificates have them. */
 	char **tls_cert, **tls_key, **tls_ocsp;
@@ -47,16 +52,12 @@ struct settings {
 	unsigned max_sessions, max_logins, max_sessions_per_source, max_sleeping_per_user;
 };
 
-enum settings_action { SETTINGS_SERVE, SETTINGS_CHECK, SETTINGS_HELP, SETTINGS_VERSION };
-
 /* Reads the command line and the file that it names; users, certificates and keys that neither
- * names may be systemd's credentials. The caller frees *ret. Returns 0, or with a one-line text in
- * ret_problem that the caller frees (NULL if there is no memory for it):
- *   -EINVAL   a mistake on the command line
- *   -EBADMSG  a mistake in the file, or it cannot be read
- *   -ENOMEM */
-int settings_load(int argc, char *argv[], struct settings **ret, enum settings_action *ret_action,
-		  char **ret_problem);
+ * names may be systemd's credentials. The caller frees *ret in any case. Returns 0, or:
+ *   -EINVAL   a mistake on the command line, see `problem`
+ *   -EBADMSG  likewise in the file, or it cannot be read
+ *   -ENOMEM   *ret may be NULL */
+int settings_load(int argc, char *argv[], struct settings **ret);
 
 /* An address to listen on. The two ports are in the same place. */
 union settings_endpoint {

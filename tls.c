@@ -161,8 +161,8 @@ static int make_session(struct tls_stream *stream)
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
 	if (key_error < 0 && key_error != -EAGAIN)
-		tls->complain("no TLS session tickets, their key cannot be shared in '%s': %s",
-			      tls->ticket_directory, strerror(-key_error));
+		complain(tls, "no TLS session tickets, their key cannot be shared in '%s': %s",
+			 tls->ticket_directory, strerror(-key_error));
 	if (r >= 0 && key_error == 0)
 		r = gnutls_session_ticket_enable_server(stream->gnutls, &datum);
 	if (r >= 0)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "lib/stream.h"
+#include "log.h"
 
 struct settings;
 
@@ -13,13 +14,12 @@ struct settings;
 /* What a service serves TLS with. */
 struct tls {
 	const struct tls_functions *functions;
-	const struct settings *settings; /* borrowed */
-	unsigned char *ticket_key;	 /* of a listener; NULL: it is in a file */
-	char *ticket_directory;		 /* of that file */
-	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
-	bool is_check;			 /* `load` also warns of chains that lack an issuer */
-	/* log_error(), which the module cannot call itself. */
-	void (*complain)(const char *format, ...) __attribute__((format(printf, 1, 2)));
+	const struct settings *settings;  /* borrowed */
+	unsigned char *ticket_key;	  /* of a listener; NULL: it is in a file */
+	char *ticket_directory;		  /* of that file */
+	int load_error;			  /* of `load`, which is not tried again; 0: none yet */
+	bool is_check;			  /* `load` also warns of chains that lack an issuer */
+	__typeof__(log_event_about) *log; /* which the module cannot call itself */
 };
 
 /* The functions of the module. */

@@ -45,8 +45,6 @@ static void make_tmpdir(void)
 	char users[128], mailbox[128], config[256], argument[300];
 	char program[] = "pop3-handler";
 	char *arguments[] = { program, argument, NULL };
-	enum settings_action action;
-	char *problem;
 	int length;
 
 	tmpdir_make();
@@ -59,7 +57,7 @@ static void make_tmpdir(void)
 			  mailbox);
 	tmpdir_write(tmpdir_fd, "users", "alice:{PLAIN}apple\n", 19);
 	tmpdir_write(tmpdir_fd, "config", config, (size_t)length);
-	FUZZ_CHECK(settings_load(2, arguments, &settings, &action, &problem) == 0);
+	FUZZ_CHECK(settings_load(2, arguments, &settings) == 0);
 }
 
 /* The letters that are there. */

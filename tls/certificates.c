@@ -10,7 +10,7 @@
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 
-#define report(service, ...) ((service)->complaints++, (service)->tls.complain(__VA_ARGS__))
+#define report(service, ...) ((service)->complaints++, complain(&(service)->tls, __VA_ARGS__))
 
 /* The same, and its value is what `error` of GnuTLS means. */
 #define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_turn_error(error))
@@ -304,8 +304,8 @@ static void check_chain(const struct tls_service *service, const struct certific
 			crt = other;
 	}
 	(void)gnutls_x509_crt_get_issuer_dn(crt, name, &size);
-	service->tls.complain("tls-cert = '%s' lacks the certificate of the issuer '%s'",
-			      certificate->cert_path, name);
+	complain(&service->tls, "tls-cert = '%s' lacks the certificate of the issuer '%s'",
+		 certificate->cert_path, name);
 }
 
 /* Without roots it is not known what clients accept. */

@@ -38,6 +38,9 @@ struct tls_service {
 	size_t count;
 };
 
+/* log_error(). */
+#define complain(tls, ...) (tls)->log(NULL, LOG_EVENT_ERROR, NULL, __VA_ARGS__)
+
 /* `load` of tls.h. */
 int certificates_load(struct tls *tls);
 

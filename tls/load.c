@@ -3,7 +3,6 @@
 #include "tls.h"
 
 #include "lib/util.h"
-#include "log.h"
 #include "settings.h"
 
 #include <dlfcn.h>
@@ -57,7 +56,7 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 	tls = calloc(1, functions->size);
 	if (!tls)
 		return -ENOMEM;
-	*tls = (struct tls){ functions, settings, .complain = log_error };
+	*tls = (struct tls){ functions, settings, .log = log_event_about };
 	tls->ticket_key = ticket_key;
 	if (!ticket_key) {
 		tls->ticket_directory =
