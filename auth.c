@@ -397,7 +397,9 @@ static int check_line(void *context, char *line, size_t octets)
 		note_finding(check, true, "there are blanks round a field");
 	if (find_mailbox(&entry, check->settings->mailbox, &mailbox) < 0)
 		note_finding(check, true, "the account has no usable mailbox path");
-	else if ((fd = open(mailbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 && errno != ENOENT)
+	else
+		fd = open(mailbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mailbox && fd < 0 && errno != ENOENT)
 		note_finding(check, false,
 			     errno != EACCES ? "the mailbox cannot be opened" :
 					       "the mailbox cannot be opened: permissions or the "
