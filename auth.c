@@ -370,6 +370,21 @@ static int check_name(struct file_check *check, const char *user)
 	return MIN(r, 0);
 }
 
+/* Whether a session could serve a mailbox, and delete in it. Returns 0, or what denies it. */
+static int try_mailbox(const char *path, bool is_read_only)
+{
+	static const char *const parts[] = { ".", "new", "cur" };
+	auto_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && !is_read_only; i++) {
+		if (faccessat(fd, parts[i], W_OK | X_OK, AT_EACCESS) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
 static int check_line(void *context, char *line, size_t octets)
 {
 	static const struct peer nobody;
@@ -378,7 +393,7 @@ static int check_line(void *context, char *line, size_t octets)
 	char reason[AUTH_REASON_OCTETS];
 	struct passwd_line entry;
 	struct passwd_field field;
-	auto_fd int fd = -1;
+	bool is_read_only = check->settings->read_only;
 	int r;
 
 	if (!line || *line == ':' || !memchr(line, ':', octets)) {
@@ -397,18 +412,18 @@ static int check_line(void *context, char *line, size_t octets)
 		note_finding(check, true, "there are blanks round a field");
 	if (find_mailbox(&entry, check->settings->mailbox, &mailbox) < 0)
 		note_finding(check, true, "the account has no usable mailbox path");
-	else
-		fd = open(mailbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (mailbox && fd < 0 && errno != ENOENT)
-		note_finding(check, false,
-			     errno != EACCES ? "the mailbox cannot be opened" :
-					       "the mailbox cannot be opened: permissions or the "
-					       "sandbox deny it (see mail-root)");
 	while (passwd_next_field(&entry.extra, &field)) {
 		r = check_field(&field, &nobody, reason);
 		if (r < 0)
 			note_finding(check, r != -ENOENT, reason);
+		is_read_only |= passwd_field_is(&field, "read-only");
 	}
+	r = mailbox ? try_mailbox(mailbox, is_read_only) : 0;
+	if (r < 0)
+		note_finding(check, false,
+			     r != -EACCES ? "the mailbox cannot be opened" :
+					    "permissions or the sandbox deny access to the mailbox "
+					    "(see mail-root)");
 	return check_name(check, entry.user);
 }
 

@@ -277,14 +277,18 @@ static void check_roots(const struct settings *settings)
 /* Runs the checks as the service user, and looks at accounts from within the sandbox. */
 static int check(struct service *service)
 {
+	static unsigned char
+		unused[TLS_TICKET_KEY_OCTETS]; /* so that no directory is made for it */
 	const struct settings *settings = service->settings;
-	int r = tls_new(settings, NULL, &service->tls);
+	int r = tls_new(settings, unused, &service->tls);
 	int files, tls, users;
 
 	if (r < 0)
 		return exit_status(r);
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
+	if (!settings->user && geteuid() == 0)
+		log_warning("this checks as root, which may do more than the service: set user");
 	if (*settings->unseen)
 		log_warning("CREDENTIALS_DIRECTORY is not set: the credentials %s were not seen",
 			    settings->unseen);
@@ -328,11 +332,14 @@ int main(int argc, char *argv[])
 
 	/* No file that is opened later may get a descriptor of the client or of the log. */
 	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 ||
-	    (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0))
+	    (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0)) {
+		log_error("standard input or output is closed");
 		return EX_IOERR;
+	}
 	r = settings_load(argc, argv, &service.settings);
 	if (r < 0) {
-		log_open(false);
+		if (!service.settings || service.settings->action == SETTINGS_SERVE)
+			log_open(false);
 		log_error("%s", r == -ENOMEM ? strerror(-r) : service.settings->problem);
 		settings_free(service.settings);
 		return r == -EINVAL ? EX_USAGE : exit_status(r);

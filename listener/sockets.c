@@ -89,7 +89,7 @@ int sockets_open(struct listener_sockets *sockets, char *const *endpoints, int p
 	int r = 0, domain = AF_UNIX; /* such a socket may be anything, for instance sshd's */
 	socklen_t size = sizeof(domain);
 
-	log_open(!endpoints && is_listening(passed > 0 ? SD_LISTEN_FDS_START : STDIN_FILENO) != 1);
+	log_open(!endpoints && passed == 0 && is_listening(STDIN_FILENO) != 1);
 	(void)getsockopt(STDIN_FILENO, SOL_SOCKET, SO_DOMAIN, &domain, &size);
 	if (endpoints && (passed != 0 || domain != AF_UNIX)) {
 		log_error("listen = %s, but a socket was passed, too", *endpoints);

@@ -629,6 +629,7 @@ entry() {
 }
 
 @test "uninstalling takes nothing from a prefix that has the name of the program" {
+	# shellcheck disable=SC2016
 	inside bash -ec '
 		mkdir -p /srv/b/meson-logs /srv/pop3-handler/mail/new /srv/pop3-handler/{lib/x,share}/pop3-handler/empty
 		echo "build uninstall: phony" >/srv/b/build.ninja
