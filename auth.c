@@ -49,16 +49,16 @@ static int check_password(const struct passwd_search *search, const char *passwo
 	if (r == 0)
 		(void)snprintf(report->refusal, sizeof(report->refusal), "wrong password%s",
 			       describe_encoding(password));
-	if (r < 1 && search->decoy && password_check(field, "", NULL, unused) != 1)
+	if (search->decoy && password_check(field, "", NULL, unused) != 1)
 		decoy = password_check(search->decoy, "", password, unused);
 	return r == 1 ? 1 : r == -ENOMEM || decoy == -ENOMEM ? -ENOMEM : -EKEYREJECTED;
 }
 
 /* The account's own template; NULL: none. It is `maildir:PATH[:OPTIONS]` or just a path, in which
- * "~/" is the home directory. -ENXIO: another kind of mailbox. */
+ * "~" is the home directory. -ENXIO: another kind of mailbox, or a relative path. */
 static int find_own_template(const struct passwd_line *entry, char **ret)
 {
-	static const char prefix[] = "maildir:", letters[] = "abcdefghijklmnopqrstuvwxyz";
+	static const char prefix[] = "maildir:", inbox[] = ":INBOX=";
 	const char *extra = entry->extra, *mail;
 	struct passwd_field field;
 	size_t octets;
@@ -71,12 +71,14 @@ static int find_own_template(const struct passwd_line *entry, char **ret)
 	mail = field.value;
 	octets = field.value_octets;
 	if (strncmp(mail, prefix, sizeof(prefix) - 1) == 0) {
+		if (memmem(mail, octets, inbox, sizeof(inbox) - 1))
+			return -ENXIO;
 		mail += sizeof(prefix) - 1;
 		octets = strcspn(mail, " \t:");
-	} else if (*mail != ':' && mail[strspn(mail, letters)] == ':') {
-		return -ENXIO;
 	}
-	if (strncmp(mail, "~/", 2) == 0)
+	if (octets == 0 || !strchr("/~%", *mail))
+		return -ENXIO;
+	if (*mail == '~' && (octets == 1 || mail[1] == '/'))
 		return asprintf(ret, "%%h%.*s", (int)octets - 1, mail + 1) < 0 ? -ENOMEM : 0;
 	*ret = strndup(mail, octets);
 	return *ret ? 0 : -ENOMEM;

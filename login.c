@@ -26,7 +26,9 @@
 #define CHALLENGE_USER "VXNlcm5hbWU6"
 #define CHALLENGE_PASSWORD "UGFzc3dvcmQ6"
 
-/* Handles a decoded response of SASL, which a NUL ends, with one reply. Returns as a command. */
+/* Handles a decoded response of SASL, which a NUL ends, with one reply. Returns as a command, or
+ * ASK_PASSWORD without a reply. */
+#define ASK_PASSWORD 1
 typedef int response_handler(struct session *session, const char *response, size_t octets);
 
 /* ---- What is offered ---- */
@@ -291,7 +293,7 @@ static int login_plain(struct session *session, const char *response, size_t oct
 
 	if (wire_parse_plain(response, octets, &plain) < 0)
 		return reply_err(session, "the response is no PLAIN message");
-	if (*plain.authorization && strcmp(plain.authorization, plain.user) != 0)
+	if (*plain.authorization && strcasecmp(plain.authorization, plain.user) != 0)
 		login.problem = "the mailbox of somebody else";
 	login.user = plain.user;
 	login.password = plain.password;
@@ -327,17 +329,11 @@ static int login_with_password(struct session *session, const char *response, si
 /* draft-murchison-sasl-login: obsolete, but some clients have nothing else. */
 static int login_login(struct session *session, const char *response, size_t octets)
 {
-	int r;
-
 	if (octets == 0 || memchr(response, '\0', octets))
 		return reply_err(session, "the response is no user name");
 	free(session->user);
 	session->user = strdup(response);
-	if (!session->user)
-		return reply_account_failure(session, -ENOMEM, response);
-	r = ask_for_response(session, CHALLENGE_PASSWORD, login_with_password);
-	free(take_ptr(session->user)); /* it is not for a PASS that may follow */
-	return r;
+	return session->user ? ASK_PASSWORD : reply_account_failure(session, -ENOMEM, response);
 }
 
 static const struct mechanism {
@@ -386,6 +382,7 @@ int login_auth(struct session *session, const struct argument *argument)
 {
 	const struct mechanism *mechanism = mechanisms, *end = mechanisms + ARRAY_SIZE(mechanisms);
 	const char *refusal;
+	int r;
 
 	if (*argument->text == '\0') /* Outlook asks so */
 		return list_mechanisms(session);
@@ -397,8 +394,14 @@ int login_auth(struct session *session, const struct argument *argument)
 	if (refusal)
 		return reply_err(session, "%s", refusal);
 	if (*argument->rest == '\0')
-		return ask_for_response(session, mechanism->challenge, mechanism->handle);
-	if (strcmp(argument->rest, "=") == 0) /* an empty one */
-		*argument->rest = '\0';
-	return answer_response(session, mechanism->handle, argument->rest);
+		r = ask_for_response(session, mechanism->challenge, mechanism->handle);
+	else if (strcmp(argument->rest, "=") == 0) /* an empty one */
+		r = mechanism->handle(session, "", 0);
+	else
+		r = answer_response(session, mechanism->handle, argument->rest);
+	if (r == ASK_PASSWORD) {
+		r = ask_for_response(session, CHALLENGE_PASSWORD, login_with_password);
+		free(take_ptr(session->user)); /* it is not for a PASS that may follow */
+	}
+	return r;
 }

@@ -287,8 +287,6 @@ static int check(struct service *service)
 		return exit_status(r);
 	if (settings->user && sandbox_become_user(settings->user) < 0)
 		return EX_CONFIG;
-	if (!settings->user && geteuid() == 0)
-		log_warning("this checks as root, which may do more than the service: set user");
 	if (*settings->unseen)
 		log_warning("CREDENTIALS_DIRECTORY is not set: the credentials %s were not seen",
 			    settings->unseen);

@@ -308,8 +308,11 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 	int r = auth_check_again(session->settings, session->peer, session->account, &report);
 
 	session_log_users(session, &report);
-	if (r == -EKEYREJECTED)
-		return reply_err(session, "[AUTH] the account is not as it was at login");
+	if (r == -EKEYREJECTED) {
+		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, session->account->user,
+				    report.refusal);
+		return reply_paid_err(session, "[AUTH] the account is not as it was at login");
+	}
 	if (r < 0)
 		return reply_account_failure(session, r, session->account->user);
 	r = mailbox_wake(session->mailbox, &has_new);

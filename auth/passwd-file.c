@@ -48,18 +48,21 @@ static int note_decoy(struct passwd_search *search, char *password, char *line_e
 {
 	size_t scheme_octets = strlen(search->cheap_scheme);
 	char unused[AUTH_REASON_OCTETS];
+	int r;
 
-	/* Most lines have the scheme of the line before. */
+	/* Most lines have the scheme of the line before. "{MD5}$1$" is not as cheap as "{MD5}". */
 	if (scheme_octets > 0 && (size_t)(line_end - password) >= scheme_octets &&
-	    memcmp(password, search->cheap_scheme, scheme_octets) == 0)
+	    memcmp(password, search->cheap_scheme, scheme_octets) == 0 &&
+	    password[scheme_octets] != '$')
 		return 0;
 	*line_end = '\0';
 	*strchrnul(password, ':') = '\0';
-	if (password_check(password, "", NULL, unused) != 1) {
+	r = password_check(password, "", NULL, unused);
+	if (r == 0 && *password == '{')
 		(void)snprintf(search->cheap_scheme, sizeof(search->cheap_scheme), "%.*s",
-			       *password == '{' ? (int)strcspn(password, "}") + 1 : 0, password);
-		return 0;
-	}
+			       (int)strcspn(password, "}") + 1, password);
+	if (r < 1) /* cheap, or this one hash is of no use */
+		return r == -ENOMEM ? r : 0;
 	search->decoy = strdup(password);
 	return search->decoy ? 0 : -ENOMEM;
 }

@@ -18,6 +18,8 @@
 
 /* What a hash may demand: seconds of a processor, half of the memory of sandbox.c. */
 #define NUMBER_MAX 10000000
+#define BCRYPT_COST_MIN 4
+#define BCRYPT_COST_MAX 16UL /* doublings */
 #define ARGON2_KIB_MAX (1 << 20)
 #define ARGON2_PASSES_MAX 100
 
@@ -122,14 +124,21 @@ static int make_text(struct secret *secret)
 /* crypt(3) looks only at what is before the hash. */
 static bool is_crypt_string(const char *text)
 {
-	static const char kinds[] = "1256y7", hash_octets[] = { 22, 53, 43, 86, 43, 43 };
+	static const char kinds[] = "1256y7g", hash_octets[] = { 22, 53, 43, 86, 43, 43, 43 };
 	const char *kind = strchr(kinds, text[1]), *hash = strrchr(text, '$');
+	const char *rounds = strstr(text, "rounds=");
 	size_t octets = strlen(text);
+	unsigned long cost = rounds			     ? strtoul(rounds + 7, NULL, 10) :
+			     strncmp(text, "$sha1$", 6) == 0 ? strtoul(text + 6, NULL, 10) :
+			     strncmp(text, "$2", 2) == 0     ? strtoul(text + 4, NULL, 10) :
+							       BCRYPT_COST_MIN;
 
 	if (crypt_checksalt(text) == CRYPT_SALT_INVALID)
 		return false;
 	if (*text != '$') /* DES, which may have several blocks */
 		return *text == '_' ? octets == 20 : octets % 11 == 2 && octets > 2;
+	if (cost < BCRYPT_COST_MIN || cost > (text[1] == '2' ? BCRYPT_COST_MAX : NUMBER_MAX))
+		return false;
 	return !kind || strlen(hash) == 1 + (size_t)hash_octets[kind - kinds];
 }
 
@@ -144,8 +153,9 @@ static int make_crypt(struct secret *secret)
 		return -EINVAL;
 	if (!secret->typed)
 		return 0;
+	errno = 0;
 	made = crypt(secret->typed, hash);
-	if (!made || (*made == '*' && errno == ENOMEM))
+	if (!made || (*made == '*' && errno != ERANGE)) /* of a password that is too long */
 		return -EINVAL;
 	secret->made_octets = strlen(made);
 	memcpy(secret->buffer, made, secret->made_octets);
@@ -270,8 +280,8 @@ static const struct scheme schemes[] = {
 	{ "PBKDF2", "$1$S$N$H", 20, make_pbkdf2, &nettle_sha1, true },
 	{ "SCRAM-SHA-1", "N,s,B,B", 20, make_scram, &nettle_sha1, true },
 	{ "SCRAM-SHA-256", "N,s,B,B", 32, make_scram, &nettle_sha256, true },
-	{ "ARGON2I", ARGON2_FORMAT("i"), 0, make_argon2, NULL, true },
-	{ "ARGON2ID", ARGON2_FORMAT("id"), 0, make_argon2, NULL, true },
+	{ "ARGON2I ARGON2ID", ARGON2_FORMAT("i"), 0, make_argon2, NULL, true },
+	{ "ARGON2I ARGON2ID", ARGON2_FORMAT("id"), 0, make_argon2, NULL, true },
 };
 
 /* ---- Fields ---- */
@@ -292,9 +302,13 @@ static const struct scheme *find_scheme(const char *field, const char **ret_text
 	if (*ret_letter == 'B' && !util_is_listed(".B64 .BASE64", field + octets, suffix))
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
-		if (util_is_listed(schemes[i].names, field + 1, octets - 1)) /* {MD5}$1$... */
-			return **ret_text == '$' && schemes[i].make == make_digest ? schemes :
-										     &schemes[i];
+		if (!util_is_listed(schemes[i].names, field + 1, octets - 1) ||
+		    (schemes[i].make == make_argon2 && i < ARRAY_SIZE(schemes) - 1 &&
+		     strncmp(*ret_text, "$argon2id", 9) == 0))
+			continue;
+		if (**ret_text == '$' && schemes[i].make == make_digest) /* {MD5}$1$... */
+			return schemes;
+		return &schemes[i];
 	}
 	return NULL;
 }

@@ -56,7 +56,9 @@ refused() {
 @test "a login that fails costs the same for a user who does not exist" {
 	# shellcheck disable=SC2016
 	hash='$6$rounds=500000$salt$'
-	printf '%s\n' 'plain:{PLAIN}x' "slow:$hash$(printf 'x%.0s' {1..86})" 'locked:!' >"$users"
+	# The first line of this scheme is locked: it says nothing about the others.
+	printf '%s\n' 'shut:{CRYPT}!' 'plain:{PLAIN}x' "slow:{CRYPT}$hash$(printf 'x%.0s' {1..86})" 'locked:!' \
+		'far:{PLAIN}y::::::allow_nets=192.0.2.1' >"$users"
 	# One crypt(3) of 500,000 rounds is by far the most that a session does; so count it.
 	cpu() {
 		printf 'USER %s\nPASS y\n' "$1" >script
@@ -64,7 +66,7 @@ refused() {
 		{ time "$HANDLER" "${options[@]}" <script >out 2>log; } 2>&1 | tr -d .
 	}
 	[ "$(cpu slow)" -ge 20 ]
-	for user in plain nobody locked ..; do
+	for user in plain nobody locked shut far ..; do # of "far" the password is right
 		cost=$(cpu "$user")
 		echo "$user: $cost ms"
 		[ "$((10#$cost * 3))" -ge "$((10#$(cpu slow)))" ]

@@ -55,7 +55,12 @@ has_argon2() {
 		user=$scheme@example.org
 		case $scheme in
 		OTP) ;; # is for one-time use
-		ARGON2*) [ "$argon2" -eq 0 ] || echo "$user:$(doveadm pw -s "$scheme" -p 'päss word')" ;;
+		ARGON2*) # either name is for both kinds
+			[ "$argon2" -eq 0 ] || {
+				hash=$(doveadm pw -s "$scheme" -p 'päss word')
+				printf '%s\n' "$user:$hash" "i-$user:{ARGON2I}${hash#*\}}" "d-$user:{ARGON2ID}${hash#*\}}"
+			}
+			;;
 		PLAIN-TRUNC) echo "$user:{PLAIN-TRUNC}8-päss wo" ;;
 		*) echo "$user:$(doveadm pw -s "$scheme" -p 'päss word' -u "$user"):1:1::/home:/bin/sh" ;;
 		esac
@@ -68,6 +73,21 @@ has_argon2() {
 		[ "${lines[4]}" = '+OK 0 messages' ]
 	done <"$users"
 	checked 0
+}
+
+@test "a mailbox that would be elsewhere refuses, and ~ alone is the home directory" {
+	mkdir -p home/new home/cur
+	for bad in 'mail=maildir:~/Maildir:INBOX=~/in' mail_path=mail/x userdb_mail=maildir:box mail=pop3c: mail=Maildir:~/m; do
+		accounts "alice:{PLAIN}apple::::$PWD/home::$bad"
+		talk 'USER alice' 'PASS apple'
+		[ "${lines[2]}" = '-ERR [SYS/PERM] cannot look up the account' ]
+		checked 78 '1: the account has no usable mailbox path'
+	done
+	for good in 'mail=~' 'mail=maildir:~' 'mail=maildir:~:LAYOUT=fs' 'mail=~/'; do
+		accounts "alice:{PLAIN}apple::::$PWD/home::$good"
+		as_alice QUIT
+		[ -z "$(troubles)" ]
+	done
 }
 
 @test "base64 and hex are told apart, and {MD5} from {MD5-CRYPT}, as Dovecot does" {
@@ -99,8 +119,12 @@ has_argon2() {
 		'{SCRAM-SHA-256}4096,c2FsdA==' '{PLAIN-TRUNC}apple' '{PLAIN-TRUNC}0-' '{BLF-CRYPT}$2y$05$apple')
 	malformed+=('{PBKDF2}$1$salt$10000001$055830e94db5cacda858c94c8aaab4d6cdeb3630'
 		"{SCRAM-SHA-256}99999999999999999999,c2FsdA==,$b64,$b64")
+	# Which crypt(3) would be at work on for hours, or can never match.
+	c22=$(printf 'x%.0s' {1..22}) c43=$(printf 'x%.0s' {1..43}) c86=$(printf 'x%.0s' {1..86})
+	malformed+=("\$2y\$31\$$c22$c22${c22:13}" "\$2y\$03\$$c22$c22${c22:13}" "\$6\$rounds=999999999\$salt\$$c86" \
+		"\$6\$rounds=1\$salt\$$c86" "\$sha1\$4000000000\$salt\$${c22}xxxxxx" "\$gy\$j9T\$salt\$abc")
 	if has_argon2; then
-		malformed+=('{ARGON2ID}$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$c2FsdHNhbHQ'
+		malformed+=('{ARGON2ID}$argon2$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$c2FsdHNhbHQ'
 			'{ARGON2ID}$argon2id$v=19$m=64,t=1,p=64$c2FsdHNhbHQ$c2FsdHNhbHQ'
 			'{ARGON2ID}$argon2id$v=19$m=64,t=1,p=0$c2FsdHNhbHQ$c2FsdHNhbHQ'
 			'{ARGON2ID}$argon2id$v=19$m=64,t=1,p=1$c2FsdA$c2FsdHNhbHQ')

@@ -73,6 +73,29 @@ not_base64='-ERR the response is not base64'
 	run ! grep LOGIN out
 }
 
+@test "commands that follow the responses of AUTH LOGIN in the same packet are all carried out" {
+	make_messages 3
+	for begin in "AUTH LOGIN\r\n$(encode alice)" "AUTH LOGIN $(encode alice)"; do
+		start_session one
+		printf '%b\r\n' "$begin" >&"$to_one"
+		[[ $begin == *' '*' '* ]] || hear one
+		hear one
+		[ "$reply" = "+ $(encode Password:)" ]
+		printf '%s\r\n' "$(encode apple)" 'UIDL 1' 'UIDL 2' 'UIDL 3' NOOP QUIT >&"$to_one"
+		for text in '+OK 3 messages' '+OK 1 1.M1P1.h' '+OK 2 2.M1P1.h' '+OK 3 3.M1P1.h' '+OK nothing done' '+OK goodbye'; do
+			hear one
+			[ "$reply" = "$text" ]
+		done
+		hang_up one
+		rm one.*
+	done
+}
+
+@test "AUTH PLAIN for oneself in another case is no other mailbox" {
+	talk "AUTH PLAIN $(encode 'ALICE\0alice\0apple')"
+	[ "${lines[1]}" = '+OK 0 messages' ]
+}
+
 @test "after an AUTH LOGIN that ends early, its name is not for a PASS" {
 	for response in '*' 'x' "$(encode 'a\0b')" "$(encode orange)"; do
 		talk 'AUTH LOGIN' "$(encode alice)" "$response" 'PASS apple'

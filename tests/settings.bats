@@ -187,10 +187,14 @@ fails() {
 	chmod 755 disk disk/alice
 	ln -s "$PWD/disk/alice" "$mail/alice"
 	chmod 700 "$mail/bob"
-	denied="the mailbox cannot be opened: permissions or the sandbox deny it (see mail-root)"
+	denied="permissions or the sandbox deny access to the mailbox (see mail-root)"
 	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $denied")" "--mailbox=$mail/%u"
 	chown nobody "$mail/bob"
-	chown nobody disk disk/alice
+	mkdir "$mail/bob/new" # in which nothing can be deleted
+	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $denied")" "--mailbox=$mail/%u"
+	chown nobody "$mail/bob/new"
+	says "pop3-handler: $users:1: $denied" "--mailbox=$mail/%u"
+	chown nobody disk disk/alice disk/alice/*
 	chown root "$mail"
 	chmod 755 "$mail"
 	says "pop3-handler: no mailbox can be in '$mail': Permission denied" \

@@ -172,6 +172,7 @@ setup() {
 	mv "$users" users.away
 	ask one WAKE
 	[ "$reply" = '-ERR [SYS/TEMP] cannot look up the account' ]
+	grep -F "login of 'alice' from local refused: the account has nologin" one.log
 	grep -F "cannot look up 'alice' in the passwd-file '$users': No such file or directory" one.log
 	mv users.away "$users"
 	ask one WAKE
