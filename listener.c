@@ -150,8 +150,6 @@ static int start(struct listener *listener, const struct listener_sockets *socke
 	listener->sockets = *sockets;
 	r = make_tables(listener) ?: scoreboard_new(&listener->scoreboard);
 	r = r ?: change_ticket_key(listener) ?: catch_signals(listener);
-	if (r == 0)
-		log_share_losses(scoreboard_losses(listener->scoreboard));
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
