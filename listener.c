@@ -145,19 +145,15 @@ unsigned char *listener_ticket_key(struct listener *listener)
 static int start(struct listener *listener, const struct listener_sockets *sockets)
 {
 	uint64_t watchdog_us = libsystemd_watchdog_us();
-	int r;
+	int r = make_tables(listener) ?: scoreboard_new(&listener->scoreboard);
 
 	listener->sockets = *sockets;
-	r = make_tables(listener) ?: scoreboard_new(&listener->scoreboard);
-	r = r ?: change_ticket_key(listener) ?: catch_signals(listener);
-	if (r == 0)
-		log_share_losses(scoreboard_losses(listener->scoreboard));
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
 	listener->next_look_ms = listener->stop_end_ms = listener->held_until_ms = NEVER;
 	listener->told = UINT64_MAX;
-	return r;
+	return r ?: change_ticket_key(listener) ?: catch_signals(listener);
 }
 
 int listener_open(const struct settings *settings, int passed, struct listener **ret)
@@ -461,7 +457,8 @@ __attribute__((noinline)) static void wipe_stack(void)
 }
 
 /* The new process keeps nothing of the listener but the scoreboard. Where there are trusted
- * networks, others get the processor after them: a flood of passwords takes all of it. */
+ * networks, others get the processor after them: a flood of passwords takes all of it. Returns
+ * LISTENER_SESSION or a failure. */
 static int become_session(struct listener *listener, int fd, bool has_precedence)
 {
 	static const sigset_t none;
@@ -473,7 +470,7 @@ static int become_session(struct listener *listener, int fd, bool has_precedence
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	return sockets_move_client(fd);
+	return sockets_move_client(fd) ?: LISTENER_SESSION;
 }
 
 static bool is_trusted(const struct settings *settings, const struct in6_addr *address)
@@ -572,12 +569,11 @@ static void note_accept_failure(struct listener *listener, int error)
 		hold(listener, "accept connections", error);
 }
 
-/* Accepts one connection. Returns LISTENER_SESSION or a failure in the process that serves it. */
+/* Accepts one connection. Returns as become_session() in the process that serves it. */
 static int accept_one(struct listener *listener, const struct settings *settings, int socket,
 		      struct listener_session *ret_session)
 {
 	auto_fd int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
-	int r;
 
 	if (fd < 0) {
 		note_accept_failure(listener, -errno);
@@ -586,9 +582,8 @@ static int accept_one(struct listener *listener, const struct settings *settings
 	listener->accept_failures = 0;
 	if (!serve_connection(listener, settings, fd, ret_session))
 		return LISTENER_NOTHING;
-	r = become_session(listener, take_fd(&fd),
-			   !settings->trusted_networks || ret_session->slot_ref.is_trusted);
-	return r < 0 ? r : LISTENER_SESSION;
+	return become_session(listener, take_fd(&fd),
+			      !settings->trusted_networks || ret_session->slot_ref.is_trusted);
 }
 
 /* ---- systemd ---- */

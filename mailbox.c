@@ -111,17 +111,13 @@ int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_m
 
 ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
 {
-	ssize_t n;
-
 	/* What is added to the file from now on is not part of the message. */
-	if (max_octets > message->left_octets)
-		max_octets = (size_t)message->left_octets;
-	if (max_octets == 0)
-		return 0;
-	n = util_read(message->fd, ret_octets, max_octets);
-	if (n <= 0)
-		return n == 0 ? -ENODATA : n;
-	message->left_octets -= (uint64_t)n;
+	size_t count = (size_t)MIN(max_octets, message->left_octets);
+	ssize_t n = count > 0 ? util_read(message->fd, ret_octets, count) : 0;
+
+	if (n == 0 && count > 0)
+		return -ENODATA;
+	message->left_octets -= (uint64_t)MAX(n, 0);
 	return n;
 }
 
@@ -227,8 +223,7 @@ int mailbox_mark(struct mailbox *mailbox, size_t index)
 {
 	int r = selection_add(&mailbox->marked, index);
 
-	if (r == 0)
-		message_at(mailbox, index)->is_marked = true;
+	message_at(mailbox, index)->is_marked = r == 0;
 	return r;
 }
 

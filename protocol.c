@@ -62,9 +62,8 @@ static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret
 		uint64_t octets;
 		int r;
 
-		if (!mailbox_has(session->mailbox, i))
-			continue;
-		r = mailbox_size(session->mailbox, i, &octets);
+		r = mailbox_has(session->mailbox, i) ? mailbox_size(session->mailbox, i, &octets) :
+						       -ENOENT;
 		if (r == -ENOENT)
 			continue;
 		if (r < 0)

@@ -67,6 +67,8 @@ int scoreboard_new(struct scoreboard **ret)
 
 	for (size_t i = 0; i < TABLES && is_good; i++)
 		is_good = (scoreboard->tables[i] = map_shared(TABLE_OCTETS));
+	if (is_good)
+		log_share_losses(&scoreboard->slots->lost_lines);
 	return is_good ? 0 : -ENOMEM;
 }
 
@@ -110,11 +112,6 @@ void scoreboard_forget(struct scoreboard *scoreboard, size_t source)
 struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source)
 {
 	return &scoreboard->tables[OF_SOURCES][source].quota;
-}
-
-_Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard)
-{
-	return &scoreboard->slots->lost_lines;
 }
 
 /* ---- Failures, for a session before login ---- */

@@ -28,8 +28,8 @@ struct scoreboard;
 
 /* ---- For the listener ---- */
 
-/* Makes one for free(3); what is shared stays until the process ends. Returns 0 or -ENOMEM. Memory
- * is used only for slots and sources that are. */
+/* Makes one for free(3); what is shared stays until the process ends, and counts lines that the log
+ * has lost. Memory is used only for slots and sources that are. Returns 0 or -ENOMEM. */
 int scoreboard_new(struct scoreboard **ret);
 
 /* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. */
@@ -43,9 +43,8 @@ bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot);
 bool scoreboard_has_failures(const struct scoreboard *scoreboard, size_t source);
 void scoreboard_forget(struct scoreboard *scoreboard, size_t source);
 
-/* What bounds the log lines about a source; and the count of lines that the log did not take. */
+/* What bounds the log lines about a source. */
 struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source);
-_Atomic uint32_t *scoreboard_losses(struct scoreboard *scoreboard);
 
 /* ---- For a session ---- */
 

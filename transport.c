@@ -456,12 +456,11 @@ static int complete(struct transport *transport, struct stream *stream,
 
 int transport_finish(struct transport *transport)
 {
+	struct stream *stream = transport->current;
 	int64_t end_ms;
 	char unread;
-	int r = transport_flush(transport);
+	int r = transport_flush(transport) ?: complete(transport, stream, stream->functions->close);
 
-	if (r == 0)
-		r = complete(transport, transport->current, transport->current->functions->close);
 	transport->current = &transport->plain.stream; /* what still comes is for nobody */
 	if (r < 0 || !S_ISSOCK(transport->plain.in_mode))
 		return r;

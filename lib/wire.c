@@ -132,20 +132,18 @@ size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)
 		const char *lf = memchr(line, '\n', octets - used);
 		size_t text = lf ? (size_t)(lf - line) : octets - used;
 
-		if (top->line_octets == 0 && text > 0)
-			top->is_line_cr = *line == '\r';
-		top->line_octets += text;
+		if (text > 0)
+			top->line = top->line == 0 && text == 1 && *line == '\r' ? '\r' : 'x';
 		used += text;
 		if (!lf)
 			break;
 		used++;
 		if (top->is_in_body)
 			top->lines_left--;
-		else /* which begins after a blank line */
-			top->is_in_body =
-				top->line_octets == 0 || (top->line_octets == 1 && top->is_line_cr);
+		else
+			top->is_in_body = top->line != 'x'; /* it begins after a blank line */
 		top->is_done = top->is_in_body && top->lines_left == 0;
-		top->line_octets = 0;
+		top->line = 0;
 	}
 	return used;
 }

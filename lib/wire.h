@@ -56,8 +56,7 @@ const char *wire_convert_end(struct wire_converter *converter);
 /* Where TOP's answer ends (RFC 1939 section 7). */
 struct wire_top {
 	uint64_t lines_left; /* of the body, still to come; set by the caller */
-	size_t line_octets;  /* of the line that is being read, its LF not counted */
-	bool is_line_cr;     /* that line is a single CR so far */
+	char line; /* that is being read, so far: 0: empty, '\r': that alone, 'x': something else */
 	bool is_in_body;
 	bool is_done; /* everything that TOP sends has been seen */
 };
