@@ -174,13 +174,6 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 	return r;
 }
 
-void listener_free(struct listener *listener)
-{
-	if (listener)
-		free(listener->scoreboard);
-	free(listener);
-}
-
 /* ---- Crashes ---- */
 
 /* What bounds the log lines that a client causes; NULL: nothing. */
