@@ -19,8 +19,9 @@
 
 struct setting {
 	const char *name;
-	const char *initial; /* the default; NULL: none */
-	const char *shown;   /* what --help calls a default that depends */
+	const char *initial;		 /* the default; NULL: none */
+	const char *shown;		 /* what --help calls a default that depends */
+	int (*check)(const char *value); /* returns 0 or -EINVAL; NULL: it need not be */
 	/* Reads `value` into the field. Returns 0, -EINVAL or -ENOMEM. */
 	int (*parse)(const struct setting *setting, const char *value, void *field);
 	void (*release)(void *field); /* NULL: there is nothing to free */
@@ -43,19 +44,13 @@ static int parse_text(const struct setting *setting, const char *value, void *fi
 	return 0;
 }
 
-static int parse_template(const struct setting *setting, const char *value, void *field)
-{
-	return path_template_check(value) == 0 ? parse_text(setting, value, field) : -EINVAL;
-}
-
 /* It may be a part of a path, and ends a name. */
-static int parse_domain(const struct setting *setting, const char *value, void *field)
+static int check_domain(const char *value)
 {
 	static const char good[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
 
-	return *value == '.' || value[strspn(value, good)] ? -EINVAL :
-							     parse_text(setting, value, field);
+	return *value == '.' || value[strspn(value, good)] ? -EINVAL : 0;
 }
 
 static size_t list_length(char *const *list)
@@ -76,15 +71,14 @@ static void free_list(void *field)
 	free(take_ptr(*list));
 }
 
-/* Adds a path to a setting that may be given several times. */
-static int parse_paths(const struct setting *setting, const char *value, void *field)
+/* Adds an item to a setting that may be given several times; at most `max`, if that is not 0. */
+static int parse_item(const struct setting *setting, const char *value, void *field)
 {
 	char ***list = field;
 	size_t count = list_length(*list);
 	char **longer;
 
-	(void)setting;
-	if (!*value)
+	if (!*value || (setting->max > 0 && count >= setting->max))
 		return -EINVAL;
 	longer = reallocarray(*list, count + 2, sizeof(*longer));
 	if (!longer)
@@ -108,7 +102,7 @@ static int parse_networks(const struct setting *setting, const char *value, void
 		if (*word)
 			r = peer_is_in_network(&in6addr_any, word);
 		if (*word && r >= 0)
-			r = parse_paths(setting, word, field);
+			r = parse_item(setting, word, field);
 	}
 	return r;
 }
@@ -130,15 +124,11 @@ int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
 	return inet_pton(AF_INET, address, &ret->in.sin_addr) == 1 ? 0 : -EINVAL;
 }
 
-/* Adds an address. */
-static int parse_listen(const struct setting *setting, const char *value, void *field)
+static int check_endpoint(const char *value)
 {
 	union settings_endpoint endpoint;
 
-	if (list_length(*(char ***)field) == SETTINGS_SOCKETS_MAX ||
-	    settings_parse_endpoint(value, &endpoint) < 0)
-		return -EINVAL;
-	return parse_paths(setting, value, field);
+	return settings_parse_endpoint(value, &endpoint);
 }
 
 static int parse_number(const struct setting *setting, const char *value, void *field)
@@ -167,8 +157,8 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 /* clang-format off */
 #define TEXT(title, member, what) \
 	FIELD(title, member), .parse = parse_text, .release = util_free, .expects = (what)
-#define PATHS(title, member, what) \
-	FIELD(title, member), .parse = parse_paths, .release = free_list, .expects = (what)
+#define LIST(title, member, what) \
+	FIELD(title, member), .parse = parse_item, .release = free_list, .expects = (what)
 #define WORD(title, member, what) \
 	FIELD(title, member), .parse = parse_word, .expects = (what)
 #define YES_NO(title, member, value) \
@@ -185,20 +175,21 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 static const struct setting table[] = {
 	{ TEXT("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
 	  .help = "passwd-file with the accounts; without one nobody can log in" },
-	{ FIELD("default-domain", default_domain), .parse = parse_domain, .release = util_free,
-	  .expects = "a domain of ASCII letters, digits, '-', '_' and '.'",
+	{ TEXT("default-domain", default_domain,
+	       "a domain of ASCII letters, digits, '-', '_' and '.'"),
+	  .check = check_domain,
 	  .help = "added to a user name without @ that is not found as it is" },
-	{ FIELD("mailbox", mailbox), .initial = "%h/Maildir", .parse = parse_template,
-	  .release = util_free, .expects = "a path, in which '%' is followed by u, n, d, h or %",
+	{ TEXT("mailbox", mailbox, "a path, in which '%' is followed by u, n, d, h or %"),
+	  .initial = "%h/Maildir", .check = path_template_check,
 	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
 		  "\tdomain after it, %h home directory, %% a percent sign" },
-	{ PATHS("mail-root", mail_root, "the path of a directory"),
+	{ LIST("mail-root", mail_root, "the path of a directory"),
 	  .shown = "found out from mailbox and users",
 	  .help = "directory below which the mailboxes are: the sandbox lets nobody\n"
 		  "\tleave it; may be given several times" },
-	{ FIELD("listen", listen), .parse = parse_listen, .release = free_list,
-	  .expects = "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)",
-	  .shown = "inherited sockets",
+	{ LIST("listen", listen,
+	       "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)"),
+	  .shown = "inherited sockets", .check = check_endpoint, .max = SETTINGS_SOCKETS_MAX,
 	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },
 	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
@@ -211,14 +202,14 @@ static const struct setting table[] = {
 	  .shown = "starttls with a certificate, else off",
 	  .help = "off, starttls (offered with STLS), implicit (from the first octet,\n"
 		  "\tport 995)" },
-	{ PATHS("tls-cert", tls_cert, PATH_OF_FILE),
+	{ LIST("tls-cert", tls_cert, PATH_OF_FILE),
 	  .shown = "the systemd credential tls-cert, else none",
 	  .help = "PEM file with a certificate and its chain; may be given several\n"
 		  "\ttimes, the first is for clients that name no other" },
-	{ PATHS("tls-key", tls_key, PATH_OF_FILE),
+	{ LIST("tls-key", tls_key, PATH_OF_FILE),
 	  .shown = "for the credential tls-cert its tls-key, else tls-cert",
 	  .help = "PEM file with its private key; one for each tls-cert" },
-	{ PATHS("tls-ocsp", tls_ocsp, PATH_OF_FILE),
+	{ LIST("tls-ocsp", tls_ocsp, PATH_OF_FILE),
 	  .help = "file with an OCSP response to be stapled; may be given several times" },
 	{ TEXT("tls-client-ca", tls_client_ca, PATH_OF_FILE),
 	  .help = "PEM file with the authorities of client certificates, for AUTH\n\tEXTERNAL" },
@@ -280,7 +271,9 @@ static int set(struct settings *settings, const char *name, size_t name_octets, 
 	if (!setting)
 		return problem(settings, "%s: there is no setting '%.*s'", where, (int)name_octets,
 			       name);
-	r = setting->parse(setting, value, (char *)settings + setting->field);
+	r = setting->check ? setting->check(value) : 0;
+	if (r == 0)
+		r = setting->parse(setting, value, (char *)settings + setting->field);
 	if (r == -EINVAL)
 		return problem(settings, "%s: %s: %s is not %s", where, setting->name,
 			       log_quote(value), setting->expects);
