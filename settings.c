@@ -4,7 +4,6 @@
 #include "settings.h"
 
 #include "lib/path-template.h"
-#include "lib/peer.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "log.h"
@@ -107,7 +106,7 @@ static int parse_networks(const struct setting *setting, const char *value, void
 	return r;
 }
 
-int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
+int settings_parse_endpoint(const char *text, union peer_endpoint *ret)
 {
 	const char *colon = strrchr(text, ':');
 	size_t is_6 = colon && text[0] == '[' && colon[-1] == ']'; /* a bracket at each end */
@@ -115,7 +114,7 @@ int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
 		colon ? strndup(text + is_6, (size_t)(colon - text) - 2 * is_6) : NULL;
 	uint64_t port;
 
-	*ret = (union settings_endpoint){ .any.sa_family = is_6 ? AF_INET6 : AF_INET };
+	*ret = (union peer_endpoint){ .any.sa_family = is_6 ? AF_INET6 : AF_INET };
 	if (!address || wire_parse_number(colon + 1, UINT16_MAX, &port) < 0)
 		return -EINVAL;
 	ret->in.sin_port = htons((uint16_t)port);
@@ -126,7 +125,7 @@ int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
 
 static int check_endpoint(const char *value)
 {
-	union settings_endpoint endpoint;
+	union peer_endpoint endpoint;
 
 	return settings_parse_endpoint(value, &endpoint);
 }

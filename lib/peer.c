@@ -75,11 +75,7 @@ void peer_ask_environment(struct peer *peer)
 
 void peer_of_socket(int fd, struct peer *ret)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} address = { 0 };
+	union peer_endpoint address = { 0 };
 	socklen_t size = sizeof(address);
 	sa_family_t family;
 
