@@ -36,11 +36,9 @@ static int read_pem_file(struct tls_service *service, const char *setting, const
 			 gnutls_datum_t *datum)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat status = { 0 };
+	struct stat status;
 	ssize_t n = fd < 0 || fstat(fd, &status) < 0 ? -errno : 0;
 
-	if (n == 0 && !S_ISREG(status.st_mode))
-		n = S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
 	if (n == 0 && status.st_size > FILE_OCTETS_MAX)
 		n = -EFBIG;
 	if (n == 0) {
