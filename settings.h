@@ -6,9 +6,6 @@
 
 #include <stdio.h>
 
-/* RFC 1939 section 3: a server waits for at least ten minutes. */
-#define SETTINGS_RFC_TIMEOUT_S 600
-
 /* Of a listener. */
 #define SETTINGS_SESSIONS_MAX 65536
 #define SETTINGS_SOCKETS_MAX 16
