@@ -13,9 +13,6 @@
 struct listener;
 struct settings;
 
-/* Sessions reserved for telling clients why they are refused. */
-#define LISTENER_REFUSALS_MAX 64
-
 enum listener_event {
 	LISTENER_NOTHING, /* never returned */
 	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */

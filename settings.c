@@ -406,10 +406,9 @@ static int resolve_tls(struct settings *settings)
 /* A list on the command line replaces the file's. */
 static void forget_list(struct settings *settings, const char *argument)
 {
-	const struct setting *setting = NULL;
+	const char *name = argument + strspn(argument, "-");
+	const struct setting *setting = find_setting(name, strcspn(name, "="));
 
-	if (strncmp(argument, "--", 2) == 0)
-		setting = find_setting(argument + 2, strcspn(argument + 2, "="));
 	if (setting && setting->release == free_list)
 		free_list((char *)settings + setting->field);
 }
