@@ -111,7 +111,7 @@ int settings_parse_endpoint(const char *text, union peer_endpoint *ret)
 	const char *colon = strrchr(text, ':');
 	size_t is_6 = colon && text[0] == '[' && colon[-1] == ']'; /* a bracket at each end */
 	auto_free char *address =
-		colon ? strndup(text + is_6, (size_t)(colon - text) - 2 * is_6) : NULL;
+		colon ? strndup(text + is_6, (size_t)(colon - text) - (is_6 ? 2 : 0)) : NULL;
 	uint64_t port;
 
 	*ret = (union peer_endpoint){ .any.sa_family = is_6 ? AF_INET6 : AF_INET };
@@ -367,12 +367,14 @@ static int read_option(struct settings *settings, const char *argument)
 static int default_to_credential(struct settings *settings, const char *name)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	size_t octets = strlen(settings->unseen);
 	auto_free char *path = NULL;
 	struct stat status;
 	int r;
 
 	if (!directory) {
-		(void)strcat(strcat(settings->unseen, *settings->unseen ? ", " : ""), name);
+		(void)snprintf(settings->unseen + octets, sizeof(settings->unseen) - octets, "%s%s",
+			       octets > 0 ? ", " : "", name);
 		return 0;
 	}
 	if (asprintf(&path, "%s/%s", directory, name) < 0)

@@ -36,7 +36,7 @@ static int read_pem_file(struct tls_service *service, const char *setting, const
 			 gnutls_datum_t *datum)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat status;
+	struct stat status = { 0 };
 	ssize_t n = fd < 0 || fstat(fd, &status) < 0 ? -errno : 0;
 
 	if (n == 0 && status.st_size > FILE_OCTETS_MAX)
