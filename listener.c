@@ -31,6 +31,7 @@
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
 #define STACK_OCTETS 16384	/* more than a log line needs */
+#define REFUSALS_MAX 64		/* sessions reserved for telling clients why */
 #define EVICTED_MAX 64		/* that have not ended yet */
 #define ACCEPT_FAILURES_MAX 100 /* in a row, each of which concerns one connection */
 #define NETWORKS 65536
@@ -45,7 +46,7 @@
 #define CRASH_FORGET_MS 600000
 #define CRASHES_MAX 10 /* within a minute, from anywhere */
 
-static_assert(SETTINGS_SESSIONS_MAX + LISTENER_REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_SLOTS,
+static_assert(SETTINGS_SESSIONS_MAX + REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_SLOTS,
 	      "all sessions that may be allowed have a slot");
 
 struct child {
@@ -168,13 +169,6 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
 	return r;
-}
-
-void listener_free(struct listener *listener)
-{
-	if (listener)
-		free(listener->scoreboard);
-	free(listener);
 }
 
 /* ---- Crashes ---- */
@@ -536,7 +530,7 @@ static bool serve_connection(struct listener *listener, const struct settings *s
 		return false;
 	refusal = find_refusal(listener, settings, &child);
 	child.is_refused = refusal != NULL;
-	if (child.is_refused && listener->refusals == LISTENER_REFUSALS_MAX)
+	if (child.is_refused && listener->refusals == REFUSALS_MAX)
 		return false;
 	child.kill_ms = child.start_ms + settings->login_timeout_s * INT64_C(1000) + LOGIN_GRACE_MS;
 	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_BEFORE_LOGIN);

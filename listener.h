@@ -13,9 +13,6 @@
 struct listener;
 struct settings;
 
-/* Sessions reserved for telling clients why they are refused. */
-#define LISTENER_REFUSALS_MAX 64
-
 enum listener_event {
 	LISTENER_NOTHING, /* never returned */
 	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */
@@ -31,7 +28,7 @@ struct listener_session {
 
 /* Opens the log; then the sockets of the setting `listen`, or takes what was passed, as
  * libsystemd_listen_fds() says. Puts a client on descriptors 0 and 1, and leaves *ret as it is; or
- * makes a listener that the caller frees, even after a failure. Returns 0, or one that was logged:
+ * makes a listener that lives as long as the process. Returns 0, or a failure that was logged:
  *   -EBADMSG  the settings name sockets, but others were passed
  *   -EINVAL   LISTEN_FDS has something else than one connection or stream sockets that listen
  *   -E2BIG    it has more than SETTINGS_SOCKETS_MAX; others are the system's */
@@ -41,10 +38,6 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 unsigned char *listener_ticket_key(struct listener *listener);
 
 /* Tells systemd that it is ready, and listens until there is an event, which it returns, or what
- * the system says if it cannot go on. After LISTENER_SESSION the process may only free the
- * listener, when it is done with the scoreboard. */
+ * the system says if it cannot go on. */
 int listener_next(struct listener *listener, const struct settings *settings,
 		  struct listener_session *ret_session);
-
-/* Frees what is not the process's until it ends. Takes NULL. */
-void listener_free(struct listener *listener);

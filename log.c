@@ -192,8 +192,7 @@ const char *log_quote(const char *text)
 
 /* ---- Entries ---- */
 
-/* Adds a field to a journal entry, if it has a value and there is space. A line end would end it.
- */
+/* Adds a field, which a line end would end, if it has a value and there is space. */
 static size_t add_field(size_t octets, const char *name, const char *value)
 {
 	char *field = entry + octets, *end = field;

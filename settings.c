@@ -4,7 +4,6 @@
 #include "settings.h"
 
 #include "lib/path-template.h"
-#include "lib/peer.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "log.h"
@@ -19,8 +18,9 @@
 
 struct setting {
 	const char *name;
-	const char *initial; /* the default; NULL: none */
-	const char *shown;   /* what --help calls a default that depends */
+	const char *initial;		 /* the default; NULL: none */
+	const char *shown;		 /* what --help calls a default that depends */
+	int (*check)(const char *value); /* returns 0 or -EINVAL; NULL: it need not be */
 	/* Reads `value` into the field. Returns 0, -EINVAL or -ENOMEM. */
 	int (*parse)(const struct setting *setting, const char *value, void *field);
 	void (*release)(void *field); /* NULL: there is nothing to free */
@@ -43,19 +43,13 @@ static int parse_text(const struct setting *setting, const char *value, void *fi
 	return 0;
 }
 
-static int parse_template(const struct setting *setting, const char *value, void *field)
-{
-	return path_template_check(value) == 0 ? parse_text(setting, value, field) : -EINVAL;
-}
-
 /* It may be a part of a path, and ends a name. */
-static int parse_domain(const struct setting *setting, const char *value, void *field)
+static int check_domain(const char *value)
 {
 	static const char good[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
 
-	return *value == '.' || value[strspn(value, good)] ? -EINVAL :
-							     parse_text(setting, value, field);
+	return *value == '.' || value[strspn(value, good)] ? -EINVAL : 0;
 }
 
 static size_t list_length(char *const *list)
@@ -76,15 +70,14 @@ static void free_list(void *field)
 	free(take_ptr(*list));
 }
 
-/* Adds a path to a setting that may be given several times. */
-static int parse_paths(const struct setting *setting, const char *value, void *field)
+/* Adds an item to a setting that may be given several times; at most `max`, if that is not 0. */
+static int parse_item(const struct setting *setting, const char *value, void *field)
 {
 	char ***list = field;
 	size_t count = list_length(*list);
 	char **longer;
 
-	(void)setting;
-	if (!*value)
+	if (!*value || (setting->max > 0 && count >= setting->max))
 		return -EINVAL;
 	longer = reallocarray(*list, count + 2, sizeof(*longer));
 	if (!longer)
@@ -108,20 +101,20 @@ static int parse_networks(const struct setting *setting, const char *value, void
 		if (*word)
 			r = peer_is_in_network(&in6addr_any, word);
 		if (*word && r >= 0)
-			r = parse_paths(setting, word, field);
+			r = parse_item(setting, word, field);
 	}
 	return r;
 }
 
-int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
+int settings_parse_endpoint(const char *text, union peer_endpoint *ret)
 {
 	const char *colon = strrchr(text, ':');
 	size_t is_6 = colon && text[0] == '[' && colon[-1] == ']'; /* a bracket at each end */
 	auto_free char *address =
-		colon ? strndup(text + is_6, (size_t)(colon - text) - 2 * is_6) : NULL;
+		colon ? strndup(text + is_6, (size_t)(colon - text) - (is_6 ? 2 : 0)) : NULL;
 	uint64_t port;
 
-	*ret = (union settings_endpoint){ .any.sa_family = is_6 ? AF_INET6 : AF_INET };
+	*ret = (union peer_endpoint){ .any.sa_family = is_6 ? AF_INET6 : AF_INET };
 	if (!address || wire_parse_number(colon + 1, UINT16_MAX, &port) < 0)
 		return -EINVAL;
 	ret->in.sin_port = htons((uint16_t)port);
@@ -130,15 +123,11 @@ int settings_parse_endpoint(const char *text, union settings_endpoint *ret)
 	return inet_pton(AF_INET, address, &ret->in.sin_addr) == 1 ? 0 : -EINVAL;
 }
 
-/* Adds an address. */
-static int parse_listen(const struct setting *setting, const char *value, void *field)
+static int check_endpoint(const char *value)
 {
-	union settings_endpoint endpoint;
+	union peer_endpoint endpoint;
 
-	if (list_length(*(char ***)field) == SETTINGS_SOCKETS_MAX ||
-	    settings_parse_endpoint(value, &endpoint) < 0)
-		return -EINVAL;
-	return parse_paths(setting, value, field);
+	return settings_parse_endpoint(value, &endpoint);
 }
 
 static int parse_number(const struct setting *setting, const char *value, void *field)
@@ -167,8 +156,8 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 /* clang-format off */
 #define TEXT(title, member, what) \
 	FIELD(title, member), .parse = parse_text, .release = util_free, .expects = (what)
-#define PATHS(title, member, what) \
-	FIELD(title, member), .parse = parse_paths, .release = free_list, .expects = (what)
+#define LIST(title, member, what) \
+	FIELD(title, member), .parse = parse_item, .release = free_list, .expects = (what)
 #define WORD(title, member, what) \
 	FIELD(title, member), .parse = parse_word, .expects = (what)
 #define YES_NO(title, member, value) \
@@ -185,50 +174,46 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 static const struct setting table[] = {
 	{ TEXT("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
 	  .help = "passwd-file with the accounts; without one nobody can log in" },
-	{ FIELD("default-domain", default_domain), .parse = parse_domain, .release = util_free,
-	  .expects = "a domain of ASCII letters, digits, '-', '_' and '.'",
+	{ TEXT("default-domain", default_domain,
+	       "a domain of ASCII letters, digits, '-', '_' and '.'"),
+	  .check = check_domain,
 	  .help = "added to a user name without @ that is not found as it is" },
-	{ FIELD("mailbox", mailbox), .initial = "%h/Maildir", .parse = parse_template,
-	  .release = util_free, .expects = "a path, in which '%' is followed by u, n, d, h or %",
+	{ TEXT("mailbox", mailbox, "a path, in which '%' is followed by u, n, d, h or %"),
+	  .initial = "%h/Maildir", .check = path_template_check,
 	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
 		  "\tdomain after it, %h home directory, %% a percent sign" },
-	{ PATHS("mail-root", mail_root, "the path of a directory"),
+	{ LIST("mail-root", mail_root, "the path of a directory"),
 	  .shown = "found out from mailbox and users",
-	  .help = "directory below which the mailboxes are: the sandbox lets nobody\n"
-		  "\tleave it; may be given several times" },
-	{ FIELD("listen", listen), .parse = parse_listen, .release = free_list,
-	  .expects = "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)",
-	  .shown = "inherited sockets",
+	  .help = "directory that the sandbox lets nobody leave; may be given several times" },
+	{ LIST("listen", listen,
+	       "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)"),
+	  .shown = "inherited sockets", .check = check_endpoint, .max = SETTINGS_SOCKETS_MAX,
 	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },
 	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
 	{ WORD("sandbox", sandbox, "on, off or required"), .initial = "on",
 	  .words = { "off", "on", "required" },
-	  .help = "on: give up all files and system calls that a session does not need,\n"
-		  "\tas far as the kernel can; required: serve nobody if it cannot" },
+	  .help = "on: give up what no session needs; required: serve nobody if that fails" },
 	{ WORD("tls", tls, "off, starttls or implicit"),
 	  .words = { [TLS_OFF] = "off", "starttls", "implicit" },
 	  .shown = "starttls with a certificate, else off",
-	  .help = "off, starttls (offered with STLS), implicit (from the first octet,\n"
-		  "\tport 995)" },
-	{ PATHS("tls-cert", tls_cert, PATH_OF_FILE),
+	  .help = "off, starttls (offered with STLS) or implicit (from the first octet)" },
+	{ LIST("tls-cert", tls_cert, PATH_OF_FILE),
 	  .shown = "the systemd credential tls-cert, else none",
-	  .help = "PEM file with a certificate and its chain; may be given several\n"
-		  "\ttimes, the first is for clients that name no other" },
-	{ PATHS("tls-key", tls_key, PATH_OF_FILE),
+	  .help = "PEM file with a certificate and its chain; may be given several times" },
+	{ LIST("tls-key", tls_key, PATH_OF_FILE),
 	  .shown = "for the credential tls-cert its tls-key, else tls-cert",
 	  .help = "PEM file with its private key; one for each tls-cert" },
-	{ PATHS("tls-ocsp", tls_ocsp, PATH_OF_FILE),
+	{ LIST("tls-ocsp", tls_ocsp, PATH_OF_FILE),
 	  .help = "file with an OCSP response to be stapled; may be given several times" },
 	{ TEXT("tls-client-ca", tls_client_ca, PATH_OF_FILE),
-	  .help = "PEM file with the authorities of client certificates, for AUTH\n\tEXTERNAL" },
+	  .help = "PEM file with the authorities of client certificates (AUTH EXTERNAL)" },
 	{ TEXT("tls-priority", tls_priority, "a GnuTLS priority string"),
 	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
 	  .help = "versions and ciphers as a GnuTLS priority string" },
 	{ WORD("plaintext-auth", plaintext_auth, "never, local or always"), .initial = "local",
 	  .words = { "never", "local", "always" },
-	  .help = "where passwords may travel without TLS: never, local (not over a\n"
-		  "\tnetwork), always" },
+	  .help = "passwords without TLS: never, local (not over a network) or always" },
 	{ YES_NO("read-only", read_only, "no"),
 	  .help = "yes: nothing in a mailbox is created, changed or deleted" },
 	{ YES_NO("keep-new", keep_new, "no"),
@@ -246,13 +231,12 @@ static const struct setting table[] = {
 	{ SESSIONS("max-sessions", max_sessions, "1000"),
 	  .help = "sessions that a listener serves at once" },
 	{ SESSIONS("max-logins", max_logins, "200"),
-	  .help = "sessions of a listener that have not logged in; then one of the\n"
-		  "\tnetwork that has the most makes way for the next client" },
+	  .help = "sessions of a listener before login; then one makes way for the next" },
 	{ SESSIONS("max-sessions-per-source", max_sessions_per_source, "50"),
 	  .help = "the same for one client address; IPv6: for one /64 network" },
 	{ FIELD("trusted-networks", trusted_networks), .parse = parse_networks,
 	  .release = free_list, .expects = "a list of networks like 192.0.2.0/24 and 2001:db8::/32",
-	  .help = "networks without limits and delays by source; may be given several\n\ttimes" },
+	  .help = "networks without limits by source; may be given several times" },
 	{ SESSIONS("max-sleeping-per-user", max_sleeping_per_user, "10"),
 	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
@@ -280,7 +264,9 @@ static int set(struct settings *settings, const char *name, size_t name_octets, 
 	if (!setting)
 		return problem(settings, "%s: there is no setting '%.*s'", where, (int)name_octets,
 			       name);
-	r = setting->parse(setting, value, (char *)settings + setting->field);
+	r = setting->check ? setting->check(value) : 0;
+	if (r == 0)
+		r = setting->parse(setting, value, (char *)settings + setting->field);
 	if (r == -EINVAL)
 		return problem(settings, "%s: %s: %s is not %s", where, setting->name,
 			       log_quote(value), setting->expects);
@@ -381,12 +367,14 @@ static int read_option(struct settings *settings, const char *argument)
 static int default_to_credential(struct settings *settings, const char *name)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	size_t octets = strlen(settings->unseen);
 	auto_free char *path = NULL;
 	struct stat status;
 	int r;
 
 	if (!directory) {
-		(void)strcat(strcat(settings->unseen, *settings->unseen ? ", " : ""), name);
+		(void)snprintf(settings->unseen + octets, sizeof(settings->unseen) - octets, "%s%s",
+			       octets > 0 ? ", " : "", name);
 		return 0;
 	}
 	if (asprintf(&path, "%s/%s", directory, name) < 0)
@@ -420,10 +408,9 @@ static int resolve_tls(struct settings *settings)
 /* A list on the command line replaces the file's. */
 static void forget_list(struct settings *settings, const char *argument)
 {
-	const struct setting *setting = NULL;
+	const char *name = argument + strspn(argument, "-");
+	const struct setting *setting = find_setting(name, strcspn(name, "="));
 
-	if (strncmp(argument, "--", 2) == 0)
-		setting = find_setting(argument + 2, strcspn(argument + 2, "="));
 	if (setting && setting->release == free_list)
 		free_list((char *)settings + setting->field);
 }

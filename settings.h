@@ -2,11 +2,9 @@
  * The settings: their names, defaults and meaning, from the command line and from a file. */
 #pragma once
 
-#include <netinet/in.h>
-#include <stdio.h>
+#include "lib/peer.h"
 
-/* RFC 1939 section 3: a server waits for at least ten minutes. */
-#define SETTINGS_RFC_TIMEOUT_S 600
+#include <stdio.h>
 
 /* Of a listener. */
 #define SETTINGS_SESSIONS_MAX 65536
@@ -59,15 +57,8 @@ struct settings {
  *   -ENOMEM   *ret may be NULL */
 int settings_load(int argc, char *argv[], struct settings **ret);
 
-/* An address to listen on. The two ports are in the same place. */
-union settings_endpoint {
-	struct sockaddr any;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
 /* Reads one of `listen`: "127.0.0.1:110" or "[::1]:110". Returns 0 or -EINVAL. */
-int settings_parse_endpoint(const char *text, union settings_endpoint *ret);
+int settings_parse_endpoint(const char *text, union peer_endpoint *ret);
 
 /* The path in an argument `--config=PATH`; NULL if it is something else. */
 const char *settings_config_path(const char *argument);

@@ -175,14 +175,18 @@ static int make_session(struct tls_stream *stream)
 
 /* Takes the e-mail addresses; the common name only if there are none, usable or not. A NUL in a
  * name, before the one that GnuTLS puts behind it, is an attempt to be somebody else. */
-static void find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
+static int find_names(struct tls_stream *stream, const gnutls_datum_t *der)
 {
 	bool has_address = false;
 	char *name = stream->names[0];
 	size_t count = 0, octets;
-	int type, r;
+	gnutls_x509_crt_t crt;
+	int type, r = gnutls_x509_crt_init(&crt);
 
-	for (unsigned i = 0; count < NAMES_MAX; i++) {
+	if (r < 0)
+		return -ENOMEM;
+	r = gnutls_x509_crt_import(crt, der, GNUTLS_X509_FMT_DER);
+	for (unsigned i = 0; r >= 0 && count < NAMES_MAX; i++) {
 		name = stream->names[count];
 		octets = sizeof(stream->names[0]);
 		type = gnutls_x509_crt_get_subject_alt_name(crt, i, name, &octets, NULL);
@@ -193,24 +197,12 @@ static void find_names(struct tls_stream *stream, gnutls_x509_crt_t crt)
 		if (type == GNUTLS_SAN_RFC822NAME && octets > 0 && strlen(name) == octets)
 			stream->client_names[count++] = name;
 	}
-	if (has_address)
-		return;
 	octets = sizeof(stream->names[0]);
-	r = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &octets);
-	if (r == 0 && octets > 0 && strlen(name) == octets)
+	if (r >= 0 && !has_address &&
+	    gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &octets) ==
+		    0 &&
+	    octets > 0 && strlen(name) == octets)
 		stream->client_names[0] = name;
-}
-
-static int find_peer_names(struct tls_stream *stream, const gnutls_datum_t *der)
-{
-	gnutls_x509_crt_t crt;
-	int r = gnutls_x509_crt_init(&crt);
-
-	if (r < 0)
-		return -ENOMEM;
-	r = gnutls_x509_crt_import(crt, der, GNUTLS_X509_FMT_DER);
-	if (r >= 0)
-		find_names(stream, crt);
 	gnutls_x509_crt_deinit(crt);
 	return r < 0 ? -EPROTO : 0;
 }
@@ -231,7 +223,7 @@ static int identify_client(struct tls_stream *stream)
 		return 0;
 	r = gnutls_certificate_verify_peers(stream->gnutls, &data, 1, &status);
 	if (r >= 0 && status == 0)
-		return find_peer_names(stream, &chain[0]);
+		return find_names(stream, &chain[0]);
 	if (r >= 0)
 		r = gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0);
 	(void)snprintf(stream->problem, sizeof(stream->problem), "%s",

@@ -30,12 +30,14 @@ static struct in6_addr map_address(struct in_addr address)
 	return mapped;
 }
 
-static bool parse_address(const char *text, struct in6_addr *ret)
+static bool parse_address(const char *text, size_t octets, struct in6_addr *ret)
 {
+	char copy[INET6_ADDRSTRLEN + 1]; /* one more: a cut must show */
 	struct in_addr address4;
 
-	if (inet_pton(AF_INET, text, &address4) != 1)
-		return inet_pton(AF_INET6, text, ret) == 1;
+	(void)snprintf(copy, sizeof(copy), "%.*s", (int)octets, text);
+	if (inet_pton(AF_INET, copy, &address4) != 1)
+		return inet_pton(AF_INET6, copy, ret) == 1;
 	*ret = map_address(address4);
 	return true;
 }
@@ -43,13 +45,10 @@ static bool parse_address(const char *text, struct in6_addr *ret)
 /* The peer that a superserver names: socat writes "[ADDRESS]", others a zone after a "%". */
 static void peer_of_text(const char *text, struct peer *ret)
 {
-	const char *start = text + (*text == '[');
-	char address_text[INET6_ADDRSTRLEN + 1] = ""; /* one more: a cut must show */
 	struct in6_addr address;
 
-	(void)snprintf(address_text, sizeof(address_text), "%.*s", (int)strcspn(start, "]%"),
-		       start);
-	if (parse_address(address_text, &address))
+	text += *text == '[';
+	if (parse_address(text, strcspn(text, "]%"), &address))
 		peer_of_address(&address, ret);
 	else
 		*ret = (struct peer){ .text = "unknown" };
@@ -75,11 +74,7 @@ void peer_ask_environment(struct peer *peer)
 
 void peer_of_socket(int fd, struct peer *ret)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} address = { 0 };
+	union peer_endpoint address = { 0 };
 	socklen_t size = sizeof(address);
 	sa_family_t family;
 
@@ -108,14 +103,10 @@ void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4)
 int peer_is_in_network(const struct in6_addr *address, const char *network)
 {
 	size_t octets = strcspn(network, "/");
-	char text[INET6_ADDRSTRLEN] = "";
 	struct in6_addr wanted, cut = *address;
 	uint64_t bits, most;
 
-	if (octets >= sizeof(text))
-		return -EINVAL;
-	memcpy(text, network, octets);
-	if (!parse_address(text, &wanted))
+	if (!parse_address(network, octets, &wanted))
 		return -EINVAL;
 	most = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128;
 	bits = most;

@@ -11,6 +11,13 @@ struct peer {
 	struct in6_addr address;     /* IPv4 is mapped into IPv6; all 0: no internet address */
 };
 
+/* The address of a socket. The two ports are in the same place. */
+union peer_endpoint {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
 /* How much of an address is one source of connections, and one network of sources. */
 #define PEER_SOURCE_BITS 64, 32 /* IPv6: a customer's /64; IPv4 */
 #define PEER_NETWORK_BITS 56, 24

@@ -70,7 +70,7 @@ static int take_passed(struct listener_sockets *sockets, int passed)
 static int open_socket(struct listener_sockets *sockets, const char *text)
 {
 	static const int on = 1, off = 0;
-	union settings_endpoint endpoint;
+	union peer_endpoint endpoint;
 	auto_fd int fd = -1;
 
 	(void)settings_parse_endpoint(text, &endpoint); /* the settings have checked it */
@@ -112,7 +112,7 @@ int sockets_open(struct listener_sockets *sockets, char *const *endpoints, int p
 void sockets_announce(const struct listener_sockets *sockets, char *const *endpoints)
 {
 	for (size_t i = 0; endpoints && i < sockets->count; i++) {
-		union settings_endpoint endpoint = { 0 };
+		union peer_endpoint endpoint = { 0 };
 		socklen_t size = sizeof(endpoint);
 		int octets = (int)(strrchr(endpoints[i], ':') - endpoints[i]);
 

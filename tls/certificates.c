@@ -39,8 +39,6 @@ static int read_pem_file(struct tls_service *service, const char *setting, const
 	struct stat status = { 0 };
 	ssize_t n = fd < 0 || fstat(fd, &status) < 0 ? -errno : 0;
 
-	if (n == 0 && !S_ISREG(status.st_mode))
-		n = S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
 	if (n == 0 && status.st_size > FILE_OCTETS_MAX)
 		n = -EFBIG;
 	if (n == 0) {
