@@ -149,14 +149,15 @@ static bool is_repeated(struct session *session, const struct login *login)
 }
 
 /* Each refusal in a row takes longer, and the last one ends the session. */
-static int refuse_login(struct session *session, const struct login *login, const char *reason)
+static int refuse_login(struct session *session, const struct login *login, const char *user,
+			const char *reason)
 {
 	int64_t first_ms = INT64_C(1000) * session->settings->login_penalty_s;
 	int64_t penalty_ms = first_ms << session->failed_logins++;
 	int r;
 
 	scoreboard_note_failure(session->slot_ref, login->counted, login->password);
-	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, login->user, reason);
+	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, user, reason);
 	r = transport_pause(session->transport, penalty_ms);
 	if (r == 0)
 		r = reply_err(session, WRONG_PASSWORD);
@@ -209,6 +210,7 @@ static int try_login(struct session *session, struct login *login)
 {
 	const struct settings *settings = session->settings;
 	const char *domain = strchr(login->user, '@') ? NULL : settings->default_domain;
+	const char *user;
 	auto_free char *counted = NULL;
 	struct account *account = NULL;
 	struct auth_report report;
@@ -223,18 +225,17 @@ static int try_login(struct session *session, struct login *login)
 	if (r < 0)
 		return r;
 	if (login->problem)
-		return refuse_login(session, login, login->problem);
+		return refuse_login(session, login, login->user, login->problem);
 	r = auth_login(settings, session->peer, login->user,
 		       login->has_certificate ? NULL : login->password, &account, &report);
 	session_log_users(session, &report);
-	if (*report.user)
-		login->user = report.user;
+	user = *report.user ? report.user : login->user; /* as the passwd-file has it */
 	if (r == -EKEYREJECTED)
-		return refuse_login(session, login, report.refusal);
+		return refuse_login(session, login, user, report.refusal);
 	if (r < 0) {
-		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, login->user,
+		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user,
 				    "the account cannot be looked up");
-		return reply_account_failure(session, r, login->user);
+		return reply_account_failure(session, r, user);
 	}
 	return begin_transaction(session, account, login);
 }

@@ -110,6 +110,13 @@ int record_clear(int state_fd)
 	return util_pwrite(state_fd, &no_record, sizeof(no_record), 0);
 }
 
+/* Puts in the digest of all of it, which it has with 0 in its place. */
+static void seal(struct record *record, size_t octets)
+{
+	memset(record->seal, 0, sizeof(record->seal));
+	digest_make(record, octets, record->seal); /* reads all before it writes */
+}
+
 /* Reads a whole record, if the file is long enough for as many keys as the header says. */
 static int read_whole_record(int state_fd, const struct record *header, struct record **ret)
 {
@@ -131,7 +138,8 @@ static int read_whole_record(int state_fd, const struct record *header, struct r
 	/* Another process may write it while one that has no lock reads. */
 	if ((size_t)n < octets || memcmp(*ret, header, sizeof(*header)) != 0)
 		return -EBADMSG;
-	return digest_check_seal(*ret, octets, (*ret)->seal);
+	seal(*ret, octets);
+	return memcmp((*ret)->seal, header->seal, sizeof(header->seal)) == 0 ? 0 : -EBADMSG;
 }
 
 int record_read(int state_fd, int mailbox_fd, struct record **ret)
@@ -169,7 +177,7 @@ int record_write(int state_fd, int mailbox_fd, struct record *record)
 		return r;
 	record->magic = MAGIC;
 	qsort(record->keys, record->count, sizeof(*record->keys), compare_record_keys);
-	digest_seal(record, octets, record->seal);
+	seal(record, octets);
 	r = util_pwrite(state_fd, record, octets, 0);
 	/* The commit point: it outlasts a loss of power now (record_reserve() synced the name). */
 	if (r == 0 && fdatasync(state_fd) < 0)

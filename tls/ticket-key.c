@@ -4,20 +4,18 @@
  * All of this runs before login. */
 #include "tls/ticket-key.h"
 
-#include "lib/digest.h"
 #include "lib/util.h"
 
 #include <sys/file.h>
 #include <sys/random.h>
 
 #define KEY_FILE "ticket-key"
+#define KEY_NEW_FILE "ticket-key.new" /* renamed when it is whole */
 #define KEY_LIFETIME_S 86400
 
-/* The seal tells a key that is just being written from a whole one. */
 struct key_file {
 	int64_t made_s; /* since the epoch */
 	unsigned char key[TLS_TICKET_KEY_OCTETS];
-	unsigned char seal[DIGEST_OCTETS];
 };
 
 /* Whether what has just been opened is ours, and no bit of `forbidden` lets others at it. */
@@ -33,54 +31,52 @@ static int check_owner(int fd, mode_t type, mode_t forbidden)
 	return 0;
 }
 
-/* Returns 0, -EBADMSG if the file has no key that may still be used, or another failure. */
-static int read_key(int fd, struct key_file *ret_file)
+/* Returns 0, -ENOENT if there is no key that may still be used, or another failure. */
+static int read_key(int directory_fd, struct key_file *ret_file)
 {
-	ssize_t n = util_pread(fd, ret_file, sizeof(*ret_file), 0);
+	auto_fd int fd = openat(directory_fd, KEY_FILE,
+				O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	ssize_t n = check_owner(fd, S_IFREG, S_IRWXG | S_IRWXO);
 	int64_t age_s;
 
+	if (n == 0)
+		n = util_pread(fd, ret_file, sizeof(*ret_file), 0);
+	age_s = (int64_t)time(NULL) - ret_file->made_s;
 	if (n < 0)
 		return (int)n;
-	if (n != sizeof(*ret_file) ||
-	    digest_check_seal(ret_file, sizeof(*ret_file), ret_file->seal) < 0)
-		return -EBADMSG;
-	age_s = (int64_t)time(NULL) - ret_file->made_s;
-	return age_s < 0 || age_s >= KEY_LIFETIME_S ? -EBADMSG : 0;
+	return n == sizeof(*ret_file) && age_s >= 0 && age_s < KEY_LIFETIME_S ? 0 : -ENOENT;
 }
 
-/* Makes a new key, unless another process has just done it, and writes the file at once. */
-static int replace_key(int fd, struct key_file *ret_file)
+/* Makes a new key, unless another process has just done it. */
+static int replace_key(int directory_fd, struct key_file *ret_file)
 {
+	auto_fd int fd = -1;
 	int r;
 
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) /* free again when `fd` is closed */
+	if (flock(directory_fd, LOCK_EX | LOCK_NB) < 0) /* free again when it is closed */
 		return -errno;
-	r = read_key(fd, ret_file);
-	if (r != -EBADMSG)
+	r = read_key(directory_fd, ret_file);
+	if (r != -ENOENT)
 		return r;
 	*ret_file = (struct key_file){ .made_s = (int64_t)time(NULL) };
 	if (getrandom(ret_file->key, sizeof(ret_file->key), 0) != sizeof(ret_file->key))
 		return -EIO;
-	digest_seal(ret_file, sizeof(*ret_file), ret_file->seal);
-	return util_pwrite(fd, ret_file, sizeof(*ret_file), 0);
+	fd = util_create(directory_fd, KEY_NEW_FILE);
+	r = fd < 0 ? fd : util_pwrite(fd, ret_file, sizeof(*ret_file), 0);
+	return util_replace(directory_fd, KEY_FILE, KEY_NEW_FILE, r);
 }
 
 int ticket_key_find(const char *directory, unsigned char ret_key[TLS_TICKET_KEY_OCTETS])
 {
-	auto_fd int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	auto_fd int fd = -1;
-	struct key_file file;
+	auto_fd int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct key_file file = { 0 };
 	int r = check_owner(directory_fd, S_IFDIR, S_IWGRP | S_IWOTH);
 
 	if (r < 0)
 		return r;
-	fd = openat(directory_fd, KEY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
-		    0600);
-	r = check_owner(fd, S_IFREG, S_IRWXG | S_IRWXO);
-	if (r == 0)
-		r = read_key(fd, &file);
-	if (r == -EBADMSG)
-		r = replace_key(fd, &file);
+	r = read_key(directory_fd, &file);
+	if (r == -ENOENT)
+		r = replace_key(directory_fd, &file);
 	if (r == 0)
 		memcpy(ret_key, file.key, sizeof(file.key));
 	explicit_bzero(&file, sizeof(file));
