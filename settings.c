@@ -351,8 +351,6 @@ static int read_option(struct settings *settings, const char *argument)
 		settings->action = SETTINGS_HELP;
 	else if (strcmp(argument, "--version") == 0)
 		settings->action = SETTINGS_VERSION;
-	else if (strcmp(argument, "--check-config") == 0)
-		settings->action = SETTINGS_CHECK;
 	else if (strncmp(argument, "--", 2) == 0 && equals)
 		return set(settings, argument + 2, (size_t)(equals - argument) - 2, equals + 1,
 			   "command line");
@@ -426,6 +424,10 @@ static int read_all(struct settings *settings, int argc, char *argv[])
 			r = table[i].parse(&table[i], table[i].initial,
 					   (char *)settings + table[i].field);
 	}
+	for (int i = 1; i < argc; i++) { /* known before the first mistake */
+		if (strcmp(argv[i], "--check-config") == 0)
+			settings->action = SETTINGS_CHECK;
+	}
 	for (int i = 1; i < argc && r == 0; i++) {
 		const char *path = settings_config_path(argv[i]);
 
@@ -436,7 +438,7 @@ static int read_all(struct settings *settings, int argc, char *argv[])
 	for (int i = 1; i < argc && r == 0; i++)
 		forget_list(settings, argv[i]);
 	for (int i = 1; i < argc && r == 0; i++) {
-		if (!settings_config_path(argv[i]))
+		if (!settings_config_path(argv[i]) && strcmp(argv[i], "--check-config") != 0)
 			r = read_option(settings, argv[i]);
 	}
 	if (r == 0 && !settings->users)

@@ -361,8 +361,8 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 	}
 }
 
-/* Returns where there is space in the buffer for so many octets, which has been sent if need be but
- * for its last `kept`; NULL: transport->error. */
+/* Returns where the buffer has space for `octets`: if need be it is sent, but for its last `kept`
+ * octets. NULL: transport->error. */
 static char *make_space(struct transport *transport, size_t octets, size_t kept)
 {
 	if (transport->out_limit - transport->out_end < octets)

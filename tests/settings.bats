@@ -169,6 +169,23 @@ fails() {
 }
 
 # With the groups of root and of the process; a file with another group needs root.
+@test "a mistake is on standard error, whatever that is, if no client can be on it" {
+	# As ssh(1) starts a command with 2>&1.
+	/usr/bin/python3 - "$HANDLER" <<-'END'
+		import socket, subprocess, sys
+		ours, theirs = socket.socketpair()
+		def said(*arguments):
+		    subprocess.run([sys.argv[1], *arguments], stdin=theirs, stdout=theirs, stderr=theirs)
+		    ours.settimeout(5)
+		    return ours.recv(1000)
+		assert b'cannot read the settings file' in said('--config=missing', '--check-config')
+		assert b"'--bad' is not of the form" in said('--bad', '--check-config')
+	END
+	# shellcheck disable=SC2016
+	run -74 bash -c '"$0" --help <&-' "$HANDLER"
+	[ "$output" = 'pop3-handler: standard input or output is closed' ]
+}
+
 @test "--check-config names a mail root that is missing or read-only, and mail that is out of reach" {
 	needs_root # which the permissions are for
 	as_nobody true
