@@ -303,7 +303,7 @@ static const struct scheme *find_scheme(const char *field, const char **ret_text
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
 		if (!util_is_listed(schemes[i].names, field + 1, octets - 1) ||
-		    (schemes[i].make == make_argon2 && i < ARRAY_SIZE(schemes) - 1 &&
+		    (i < ARRAY_SIZE(schemes) - 1 && schemes[i].make == make_argon2 &&
 		     strncmp(*ret_text, "$argon2id", 9) == 0))
 			continue;
 		if (**ret_text == '$' && schemes[i].make == make_digest) /* {MD5}$1$... */
