@@ -315,7 +315,7 @@ static void save_cache(struct mailbox *mailbox)
 	const struct lock *lock = &mailbox->lock;
 	bool is_whole;
 
-	if (lock->root_fd < 0 || lock->state_error != 0)
+	if (lock->root_fd < 0 || lock->state_error != 0 || lock_check(lock) < 0)
 		return;
 	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
 		   !mailbox->listing.hides && /* the record may go */

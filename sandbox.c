@@ -404,10 +404,13 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	bool is_there;
 	int r;
 
+	if (set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED)
+		return 0; /* which has been logged */
 	if (set_fd < 0)
-		return set_fd == -EOPNOTSUPP ? 0 : set_fd; /* which has been logged */
-	is_there =
-		allow_if_there(&set, account->mailbox, is_read_only ? ACCESS_READ : ACCESS_CHANGE);
+		return set_fd;
+	r = landlock_allow(set_fd, account->mailbox, is_read_only ? ACCESS_READ : ACCESS_CHANGE);
+	is_there = r != -ENOENT && r != -ENOTDIR;
+	set.error = is_there ? r : 0;
 	allow_users(&set, settings->users); /* for WAKE */
 	r = set.error < 0 ? set.error : landlock_enter(set_fd);
 	return r == 0 ? !is_there : r;

@@ -331,3 +331,18 @@ opened_message() {
 	as_alice
 	[[ $(cat out) == *'+OK 1499 messages'* ]]
 }
+
+@test "a session that has lost its lock saves nothing: another may have saved since" {
+	make_messages 3
+	start_session one
+	login one
+	ask one STAT
+	rm "$mail/alice/.pop3-handler.state"
+	hang_up one
+	[ ! -e "$mail/alice/.pop3-handler.cache" ]
+	start_session two
+	login two
+	ask two STAT
+	hang_up two
+	[ -e "$mail/alice/.pop3-handler.cache" ]
+}

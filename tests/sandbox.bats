@@ -457,6 +457,9 @@ cannot_empty() {
 	lacks='the sandbox is without Landlock: this kernel does not have it, or not as version 2 or later'
 	is_refused inject=landlock_create_ruleset:error=ENOSYS "$lacks"
 	is_refused inject=landlock_create_ruleset:retval=1 "$lacks"
+	# The stage after login, too.
+	trace trace inject=landlock_create_ruleset:error=ENOSYS:when=3 "$HANDLER" "${options[@]}" <script >out 2>log
+	[ "$(sed -n 3p out)" = $'-ERR [SYS/TEMP] cannot open the mailbox\r' ]
 	[ "$SANITIZED" = none ] || return 0
 	is_refused inject=prlimit64:error=EPERM 'cannot bound what a session may use: Operation not permitted'
 	is_refused inject=seccomp:error=EINVAL 'the sandbox is without seccomp: this kernel does not have it'
