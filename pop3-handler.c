@@ -325,9 +325,10 @@ static int run_action(struct service *service)
 
 int main(int argc, char *argv[])
 {
-	struct service service = { .argc = argc, .argv = argv, .sandbox = SANDBOX_NONE };
+	static struct service service; /* what it refers to at the end is no leak */
 	int r, status;
 
+	service = (struct service){ .argc = argc, .argv = argv, .sandbox = SANDBOX_NONE };
 	/* No file that is opened later may get a descriptor of the client or of the log. */
 	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 ||
 	    (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0)) {
@@ -347,5 +348,5 @@ int main(int argc, char *argv[])
 	 * listener, which is a twentieth of a login. Instruments need the handlers. */
 	if (!UTIL_REPORTS_AT_EXIT)
 		_exit(status);
-	exit(status); /* not return: what `service` refers to is no leak */
+	return status;
 }
