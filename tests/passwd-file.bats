@@ -168,7 +168,7 @@ has_argon2() {
 		{ time "$HANDLER" "${options[@]}" <script >out 2>log; } 2>&1 | tr -d .
 	}
 	key=$(head -c 32 /dev/zero | base64)
-	for hash in '{PBKDF2}$1$salt$200000$055830e94db5cacda858c94c8aaab4d6cdeb3630' "{SCRAM-SHA-256}200000,c2FsdA==,$key,$key"; do
+	for hash in '{PBKDF2}$1$salt$1000000$055830e94db5cacda858c94c8aaab4d6cdeb3630' "{SCRAM-SHA-256}1000000,c2FsdA==,$key,$key"; do
 		accounts 'plain:{PLAIN}x' "sha:{SHA256}$key" "slow:$hash" 'locked:!' 'unknown:{MD4}x' 'bad:$6$x'
 		slow=$(cpu slow)
 		[ "$((10#$slow))" -ge 20 ]

@@ -570,6 +570,7 @@ start() {
 	in_clone "mkdir mail && printf 'Subject: A file\n\nHello\n' >mail/1.eml"
 	try clone "echo 'me:{PLAIN}secret' >users"
 	try clone 'build-demo/pop3-handler --listen=127.0.0.1:1100 --users=users --mailbox=mail' '^Subject: A file'
+	in_clone 'rm -r mail users'
 	# Ctrl-C sends SIGINT to the whole process group.
 	clone_command "$(how 'tools/demo --serve')"
 	: >log # which logged() must find
