@@ -35,8 +35,9 @@ static const char *describe_encoding(const char *text)
 				      " (it is not ASCII, and not UTF-8: Latin-1 perhaps)";
 }
 
-/* Every failure costs one check of a costly password, if the file has any: for an unknown user, a
- * {PLAIN} password or none that could match, too. Returns 1, -EKEYREJECTED or -ENOMEM. */
+/* Costs one check of a costly password, if the file has any: also for an unknown user, one that
+ * could never match, and a cheap one, right or wrong: the account may be refused for another
+ * reason. Returns 1, -EKEYREJECTED or -ENOMEM. */
 static int check_password(const struct passwd_search *search, const char *password,
 			  struct auth_report *report)
 {
@@ -274,11 +275,6 @@ static int note_root(struct root_search *search, const char *root)
 	return r < 0 ? r : search->handle(search->context, root);
 }
 
-static bool is_in_home(const char *template)
-{
-	return strncmp(template, "%h", 2) == 0;
-}
-
 /* Only its home or own path takes an account away from the others. The directory that holds it is
  * the root: so there may be others like it. -EINVAL: relative, or in `/`. */
 static int note_root_of_line(void *context, char *line, size_t octets)
@@ -293,17 +289,17 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 		return 0;
 	line[octets] = '\0';
 	entry = passwd_line_parse(line);
-	if (*entry.user == '\0' || (!is_in_home(template) && *entry.extra == '\0'))
+	if (*entry.user == '\0' || (!path_template_is_in_home(template) && *entry.extra == '\0'))
 		return 0;
 	r = find_own_template(&entry, &own_template);
 	if (r < 0)
 		return r == -ENXIO ? 0 : r; /* nor to that */
 	if (own_template)
 		template = own_template;
-	else if (!is_in_home(template))
+	else if (!path_template_is_in_home(template))
 		return 0;
-	root = is_in_home(template) ? strdup(entry.home) :
-				      strndup(template, strcspn(template, "%") + 1);
+	root = path_template_is_in_home(template) ? strdup(entry.home) :
+						    strndup(template, strcspn(template, "%") + 1);
 	if (!root)
 		return -ENOMEM;
 	if (*root == '\0')
@@ -327,7 +323,7 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 		r = handle(context, *given);
 	if (settings->mail_root)
 		return r;
-	if (r == 0 && !is_in_home(template)) {
+	if (r == 0 && !path_template_is_in_home(template)) {
 		if (template[octets])
 			util_cut_path(root);
 		r = note_root(&search, root);

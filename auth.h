@@ -58,8 +58,8 @@ int auth_check_file(const struct settings *settings, auth_finding_handler *handl
 
 /* Finds the directories below which all mailboxes are: those of `mail-root`, or if it is not set,
  * of `mailbox` and the passwd-file. Of these `/` is left out, and so is what is relative in the
- * passwd-file: such lines count as malformed. Returns 0, what the
- * handler returned if that ended it (< 0), or as auth_login(). */
+ * passwd-file: such lines count as malformed. Returns 0, what the handler returned if that ended it
+ * (< 0), or as auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report);

@@ -33,10 +33,14 @@ typedef int response_handler(struct session *session, const char *response, size
 
 /* ---- What is offered ---- */
 
+static bool is_encrypted(const struct session *session)
+{
+	return transport_tls_stream(session->transport)->tls_version != NULL;
+}
+
 static bool is_tls_offered(const struct session *session)
 {
-	return session->settings->tls == TLS_STARTTLS &&
-	       !transport_tls_stream(session->transport)->tls_version &&
+	return session->settings->tls == TLS_STARTTLS && !is_encrypted(session) &&
 	       tls_is_available(session->tls);
 }
 
@@ -46,7 +50,7 @@ static const char *refuse_plaintext(const struct session *session)
 {
 	enum settings_plaintext_auth allowed = session->settings->plaintext_auth;
 
-	if (transport_tls_stream(session->transport)->tls_version || allowed == PLAINTEXT_ALWAYS ||
+	if (is_encrypted(session) || allowed == PLAINTEXT_ALWAYS ||
 	    (allowed == PLAINTEXT_LOCAL && session->peer->is_local))
 		return NULL;
 	return is_tls_offered(session) ?
@@ -75,7 +79,7 @@ int login_stls(struct session *session, NO_ARGUMENT)
 {
 	int r;
 
-	if (transport_tls_stream(session->transport)->tls_version)
+	if (is_encrypted(session))
 		return reply_err(session, "TLS is active already");
 	if (session->settings->tls != TLS_STARTTLS)
 		return reply_err(session, "TLS is not offered here");

@@ -315,13 +315,16 @@ static void save_cache(struct mailbox *mailbox)
 	const struct lock *lock = &mailbox->lock;
 	bool is_whole;
 
-	if (lock->root_fd < 0 || lock->state_error != 0 || lock_check(lock) < 0)
+	if (lock->root_fd < 0 || lock->state_error != 0)
 		return;
 	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
 		   !mailbox->listing.hides && /* the record may go */
 		   listing_is_unchanged(&mailbox->listing);
-	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached))
+	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached)) {
+		if (lock_check(lock) < 0) /* another session may have saved since */
+			return;
 		cache_save(lock->root_fd, &mailbox->listing, is_whole);
+	}
 	mailbox->is_cached = true;
 	mailbox->has_unsaved = false;
 }

@@ -3,6 +3,7 @@
  * socket that it was handed or that it opens. */
 #include "auth.h"
 #include "lib/libsystemd.h"
+#include "lib/path-template.h"
 #include "lib/proctitle.h"
 #include "lib/util.h"
 #include "listener.h"
@@ -267,7 +268,7 @@ static int check_root(void *context, const char *path)
 /* Mail is delivered into the roots by the service user; homes are made by others. */
 static void check_roots(const struct settings *settings)
 {
-	bool is_in_homes = !settings->mail_root && strncmp(settings->mailbox, "%h", 2) == 0;
+	bool is_in_homes = !settings->mail_root && path_template_is_in_home(settings->mailbox);
 	int mode = settings->read_only || is_in_homes ? X_OK : W_OK | X_OK;
 	struct auth_report report;
 
@@ -277,8 +278,8 @@ static void check_roots(const struct settings *settings)
 /* Runs the checks as the service user, and looks at accounts from within the sandbox. */
 static int check(struct service *service)
 {
-	static unsigned char
-		unused[TLS_TICKET_KEY_OCTETS]; /* so that no directory is made for it */
+	/* A key as a listener has it: so no directory is made for one. */
+	static unsigned char unused[TLS_TICKET_KEY_OCTETS];
 	const struct settings *settings = service->settings;
 	int r = tls_new(settings, unused, &service->tls);
 	int files, tls, users;

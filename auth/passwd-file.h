@@ -26,8 +26,7 @@ struct passwd_field {
 
 /* Reading the whole passwd-file for one user, and what has been found. */
 struct passwd_search {
-	char *names[2]; /* of the user: as given (NULL: it is bad), with the default domain, or NULL
-			 */
+	char *names[2]; /* of the user: as given, with the default domain; NULL: bad, or none */
 	size_t name_octets[2];
 	unsigned rank; /* of the line; the smaller, the better the name fits */
 	char *line;    /* the user's line; NULL: not found */

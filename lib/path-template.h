@@ -3,6 +3,8 @@
  * domain after it, %h the home directory, %% a percent sign. */
 #pragma once
 
+#include <stdbool.h>
+
 /* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of its
  * place in the template. Returns 0, or
  *   -EKEYREJECTED  the user name would put "/" or an empty, "." or ".." component into the path
@@ -10,6 +12,9 @@
  *   -EINVAL        the template is empty or has an unknown '%'
  *   -ENOMEM */
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path);
+
+/* Whether it begins with the home directory, which differs for each user. */
+bool path_template_is_in_home(const char *template);
 
 /* Whether it is a template. Returns 0, -EINVAL or -ENOMEM. */
 int path_template_check(const char *template);

@@ -286,6 +286,6 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	listing->hides |= is_late;
 	listing_drop_deleted(listing);
 	report->completed = report->removed_count - report->hidden;
-	report->removed_count = 0; /* this session has removed none */
+	report->removed_count = 0; /* those were the earlier session's */
 	return 0;
 }

@@ -129,7 +129,7 @@ fails() {
 	[ ! -s said ]
 }
 
-# passes LISTENING CONNECTED: what runs a program with so many sockets in LISTEN_FDS.
+# passes LISTENING CONNECTED: in `wrapper`, what runs a program with these numbers of sockets in LISTEN_FDS.
 passes() {
 	cat >passed.py <<-END
 		import os, socket, sys
