@@ -89,11 +89,6 @@ int path_template_expand(const char *template, const char *user, const char *hom
 	return 0;
 }
 
-bool path_template_is_in_home(const char *template)
-{
-	return strncmp(template, "%h", 2) == 0;
-}
-
 int path_template_check(const char *template)
 {
 	auto_free char *path = NULL;

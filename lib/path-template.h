@@ -3,7 +3,7 @@
  * domain after it, %h the home directory, %% a percent sign. */
 #pragma once
 
-#include <stdbool.h>
+#include <string.h>
 
 /* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of its
  * place in the template. Returns 0, or
@@ -14,7 +14,7 @@
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path);
 
 /* Whether it begins with the home directory, which differs for each user. */
-bool path_template_is_in_home(const char *template);
+#define path_template_is_in_home(template) (strncmp((template), "%h", 2) == 0)
 
 /* Whether it is a template. Returns 0, -EINVAL or -ENOMEM. */
 int path_template_check(const char *template);
