@@ -352,10 +352,14 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
 		cache_remove_old(lock->root_fd);
 	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached);
-	if (mailbox->is_cached)
-		mailbox->listing = take_ptr(cached);
-	else
+	if (!mailbox->is_cached) {
 		r = read_directories(mailbox, &cached, older);
+	} else {
+		mailbox->listing = take_ptr(cached);
+		/* The session that saved it may not know all that this one has shown. */
+		if (older->namesakes > 0)
+			r = listing_merge(&mailbox->listing, older, &(struct listing){ 0 });
+	}
 	if (r == 0 && rename_namesakes(mailbox)) {
 		listing_clear(&cached);
 		cached = take_ptr(mailbox->listing);

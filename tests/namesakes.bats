@@ -447,3 +447,24 @@ make_old() {
 	grep -q '^+OK goodbye' out
 	[ "$(cat found)" = mail/alice/new/2.M1P1.h ]
 }
+
+# Only mailboxes of 1,000 messages and more are cached as a whole.
+@test "a session keeps the unique-ids that it has shown, though the cache of another has others" {
+	touch "$mail"/alice/cur/{2000..3100}.M1P1.h:2,S
+	make_namesake
+	start_session one "$HANDLER" "${options[@]}" --read-only=yes
+	login one
+	ask one 'UIDL 2'
+	stand_in=${reply#+OK 2 }
+	is_stand_in "$stand_in"
+	ask one SLEE
+	rm "$mail/alice/cur/1.M1P1.h:2,S"
+	rm -f "$mail"/alice/.pop3-handler.cache
+	as_alice 'UIDL 1' STAT QUIT
+	[ "${lines[0]}" = '+OK 1 1.M1P1.h' ]
+	[ -s "$mail/alice/.pop3-handler.cache" ]
+	ask one WAKE
+	ask one 'UIDL 1'
+	[ "$reply" = "+OK 1 $stand_in" ]
+	ask one QUIT
+}
