@@ -371,10 +371,10 @@ static char *make_space(struct transport *transport, size_t octets, size_t kept)
 }
 
 static int put_with_end(struct transport *transport, const char *text, size_t octets,
-			const char *end, size_t kept)
+			const char *end, size_t spare, size_t kept)
 {
 	size_t end_octets = strlen(end);
-	char *space = make_space(transport, octets + end_octets + SPARE_OCTETS, kept);
+	char *space = make_space(transport, octets + end_octets + spare, kept);
 
 	if (!space)
 		return transport->error;
@@ -385,12 +385,12 @@ static int put_with_end(struct transport *transport, const char *text, size_t oc
 
 int transport_put_text(struct transport *transport, const char *text, size_t octets)
 {
-	return put_with_end(transport, text, octets, "\r\n", 0);
+	return put_with_end(transport, text, octets, "\r\n", SPARE_OCTETS, 0);
 }
 
 int transport_put_end(struct transport *transport, const char *before)
 {
-	return put_with_end(transport, before, strlen(before), ".\r\n", KEPT_OCTETS);
+	return put_with_end(transport, before, strlen(before), ".\r\n", 0, KEPT_OCTETS);
 }
 
 int transport_put_line(struct transport *transport, const char *format, ...)
