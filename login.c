@@ -156,20 +156,14 @@ static bool is_repeated(struct session *session, const struct login *login)
 static int refuse_login(struct session *session, const struct login *login, const char *user,
 			const char *reason)
 {
-	int64_t first_ms = INT64_C(1000) * session->settings->login_penalty_s;
-	int64_t penalty_ms = first_ms << session->failed_logins++;
 	int r;
 
 	scoreboard_note_failure(session->slot_ref, login->counted, login->password);
 	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, user, reason);
-	r = transport_pause(session->transport, penalty_ms);
-	if (r == 0)
-		r = reply_err(session, WRONG_PASSWORD);
-	else if (penalty_ms > 0) /* the journal finds the unit of a line by its process */
-		(void)poll(NULL, 0, JOURNAL_MS);
-	if (session->failed_logins == SESSION_FAILED_LOGINS_MAX)
-		session_enter(session, IN_END);
-	return r;
+	r = session_pay_refusal(session);
+	if (r < 0 && session->settings->login_penalty_s > 0)
+		(void)poll(NULL, 0, JOURNAL_MS); /* it finds a line's unit by its process */
+	return r ?: reply_err(session, WRONG_PASSWORD);
 }
 
 /* Begins TRANSACTION, and gives up access to other mailboxes. The session owns the account. */
@@ -177,15 +171,21 @@ static int begin_transaction(struct session *session, struct account *account,
 			     const struct login *login)
 {
 	bool is_read_only = session->settings->read_only || account->is_read_only;
-	int r = mailbox_open(account->mailbox, is_read_only, &session->mailbox);
+	bool has_new;
+	int r = scoreboard_note_password(session->slot_ref);
 
+	if (r < 0) {
+		auth_free(account);
+		return r;
+	}
 	session->is_read_only = is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
+	r = mailbox_new(account->mailbox, is_read_only, &session->mailbox) ?:
+		    session_open_mailbox(session, &has_new);
 	if (r == 0)
 		r = sandbox_after_login(session->settings, account, is_read_only);
 	session->is_shut_out = r > 0;
 	if (r < 0) {
-		session->mailbox = mailbox_free(session->mailbox);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");
@@ -195,14 +195,14 @@ static int begin_transaction(struct session *session, struct account *account,
 			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
 				  "symbolic link: set mail-root to where it really is",
 				  log_quote(account->mailbox));
-		r = reply_failure(session, r, "open the mailbox", account->mailbox);
+		r = reply_mailbox_failure(session, r, account->mailbox);
+		session->mailbox = mailbox_free(session->mailbox);
 		auth_free(account);
 		return r;
 	}
 	session->account = account;
-	r = scoreboard_note_login(session->slot_ref, login->counted);
-	if (r < 0)
-		return r;
+	session->failed_logins = 0;
+	scoreboard_note_login(session->slot_ref, login->counted);
 	session_log_records(account->mailbox, mailbox_report(session->mailbox));
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, login->mechanism);

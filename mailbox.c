@@ -7,6 +7,7 @@
 #include "lib/wire.h"
 #include "mailbox/cache.h"
 #include "mailbox/deletion.h"
+#include "mailbox/foreign.h"
 #include "mailbox/listing.h"
 #include "mailbox/lock.h"
 #include "mailbox/maildir-name.h"
@@ -14,7 +15,7 @@
 
 #include <assert.h>
 
-#define READ_OCTETS 65536
+#define READ_OCTETS 65536 /* of a message, at once */
 
 /* The whole listing of fewer messages is not worth a cache: it is read in no time. */
 #define CACHED_MESSAGES_MIN 1000
@@ -32,6 +33,7 @@ struct mailbox {
 	struct selection marked, retrieved;
 	struct mailbox_report report;
 	char unique_id[WIRE_UNIQUE_ID_MAX + 1]; /* that was asked for last */
+	bool has_unreadable;			/* messages */
 	bool has_unsaved;			/* something that the cache should have */
 	bool is_cached;				/* the listing is in the cache, or need not be */
 };
@@ -82,6 +84,33 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 
 /* ---- Message files ---- */
 
+/* Acts on a message's file, however often it is renamed. -ENOENT: it is gone. */
+static int with_file(struct mailbox *mailbox, size_t index, listing_file_handler *handle,
+		     void *context)
+{
+	int r = listing_with_files(&mailbox->listing, &index, 1,
+				   util_now_ms() + LISTING_PATIENCE_MS, handle, context);
+
+	return r == 0 && message_at(mailbox, index)->is_gone ? -ENOENT : r;
+}
+
+static int look_at_file(struct listing *listing, struct message *message, void *context)
+{
+	struct stat *status = context;
+
+	if (fstatat(listing->subdirs->fds[message->subdir], message->name, status,
+		    AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	return S_ISREG(status->st_mode) ? 0 : -ENOENT;
+}
+
+int mailbox_check(struct mailbox *mailbox, size_t index)
+{
+	struct stat status;
+
+	return with_file(mailbox, index, look_at_file, &status);
+}
+
 /* Opens a message's file, only if it is a regular one; never waits. */
 static int open_file(struct listing *listing, struct message *message, void *context)
 {
@@ -95,35 +124,42 @@ static int open_file(struct listing *listing, struct message *message, void *con
 	ret->left_octets = (uint64_t)status.st_size;
 	ret->version = file_stamp_of(&status);
 	if (!listing_can_trust(listing->subdirs, &ret->version))
-		ret->version = (struct file_stamp){ 0 };
+		ret->version.changed_ns = 0;
 	ret->fd = take_fd(&fd);
 	return 0;
 }
 
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
-	const struct message *message = message_at(mailbox, index);
-	int r = listing_with_files(&mailbox->listing, &index, 1,
-				   util_now_ms() + LISTING_PATIENCE_MS, open_file, ret);
+	int r;
 
-	return r == 0 && message->is_gone ? -ENOENT : r;
+	*ret = (struct mailbox_message){ .fd = -1, .octets = malloc(READ_OCTETS) };
+	r = ret->octets ? with_file(mailbox, index, open_file, ret) : -ENOMEM;
+	r = r ?: mailbox_message_read(ret);
+	if (r == 0)
+		mailbox->report.problem = foreign_find_format(ret->octets, ret->count);
+	return r == 0 && mailbox->report.problem ? -EMEDIUMTYPE : r;
 }
 
-ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets)
+int mailbox_message_read(struct mailbox_message *message)
 {
 	/* What is added to the file from now on is not part of the message. */
-	size_t count = (size_t)MIN(max_octets, message->left_octets);
-	ssize_t n = count > 0 ? util_read(message->fd, ret_octets, count) : 0;
+	size_t count = (size_t)MIN(READ_OCTETS, message->left_octets);
+	ssize_t n = count > 0 ? util_read(message->fd, message->octets, count) : 0;
 
 	if (n == 0 && count > 0)
-		return -ENODATA;
-	message->left_octets -= (uint64_t)MAX(n, 0);
-	return n;
+		n = -ENODATA;
+	if (n < 0)
+		return (int)n;
+	message->count = (size_t)n;
+	message->left_octets -= message->count;
+	return 0;
 }
 
 void mailbox_message_close(struct mailbox_message *message)
 {
 	util_drop(&message->fd);
+	free(take_ptr(message->octets));
 }
 
 static int selection_add(struct selection *selection, size_t index)
@@ -146,33 +182,51 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 {
 	message->octets = octets;
 	message->is_measured = true;
+	message->is_unreadable = false;
 	if (!mailbox->lock.subdirs.is_maildir)
 		listing_set_version(&mailbox->listing, message, &file->version);
+}
+
+/* Counts what RETR sends of an open message: of its first octets, and of the others, which are not
+ * read for good. */
+static int count_octets(const struct mailbox_message *file, uint64_t *ret_octets)
+{
+	struct wire_converter converter = WIRE_CONVERTER_INIT;
+	auto_free char *octets = file->left_octets > 0 ? malloc(READ_OCTETS) : NULL;
+	uint64_t at = file->count, end = at + file->left_octets;
+	size_t put;
+
+	if (file->left_octets > 0 && !octets)
+		return -ENOMEM;
+	(void)wire_convert(&converter, file->octets, file->count, NULL, 0, &put);
+	while (at < end) {
+		ssize_t n = util_pread(file->fd, octets, (size_t)MIN(READ_OCTETS, end - at), at);
+
+		if (n <= 0)
+			return n < 0 ? (int)n : -ENODATA;
+		(void)wire_convert(&converter, octets, (size_t)n, NULL, 0, &put);
+		at += (uint64_t)n;
+	}
+	(void)wire_convert_end(&converter);
+	*ret_octets = converter.octets;
+	return 0;
 }
 
 static int measure(struct mailbox *mailbox, size_t index)
 {
 	auto_message struct mailbox_message file = { .fd = -1 };
-	struct wire_converter converter = WIRE_CONVERTER_INIT;
-	auto_free char *octets = malloc(READ_OCTETS);
-	int r = octets ? mailbox_message_open(mailbox, index, &file) : -ENOMEM;
-	size_t put;
-	ssize_t n;
+	uint64_t octets;
+	int r = mailbox_message_open(mailbox, index, &file) ?: count_octets(&file, &octets);
 
 	if (r < 0)
 		return r;
-	while ((n = mailbox_message_read(&file, octets, READ_OCTETS)) > 0)
-		(void)wire_convert(&converter, octets, (size_t)n, NULL, 0, &put);
-	if (n < 0)
-		return (int)n;
-	(void)wire_convert_end(&converter);
-	note_size(mailbox, message_at(mailbox, index), &file, converter.octets);
+	note_size(mailbox, message_at(mailbox, index), &file, octets);
 	mailbox->has_unsaved = true;
 	return 0;
 }
 
 /* Whether the known size of a message holds. A Maildir's message never changes; a folder's may. */
-static bool is_size_valid(const struct mailbox *mailbox, const struct message *message)
+static bool is_size_valid(const struct mailbox *mailbox, struct message *message)
 {
 	struct file_stamp version;
 	struct stat status;
@@ -185,21 +239,73 @@ static bool is_size_valid(const struct mailbox *mailbox, const struct message *m
 					 &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
 	version = file_stamp_of(&status);
-	return S_ISREG(status.st_mode) && memcmp(&version, message->version, sizeof(version)) == 0;
+	message->is_measured =
+		S_ISREG(status.st_mode) && memcmp(&version, message->version, sizeof(version)) == 0;
+	return message->is_measured;
+}
+
+/* Whether trying again may help, soon. Else an error is that of one message, or of a disk. */
+static bool is_temporary(int error)
+{
+	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
 }
 
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 {
 	struct message *message = message_at(mailbox, index);
-	int r;
+	struct stat status;
+	int error = 0, r;
 
 	if (message->is_gone)
 		return -ENOENT;
-	r = is_size_valid(mailbox, message) ? 0 : measure(mailbox, index);
+	if (!is_size_valid(mailbox, message) && !message->is_unreadable)
+		error = measure(mailbox, index);
+	if (error == -ENOENT || is_temporary(error))
+		return error;
+	message->is_unreadable |= error < 0;
+	mailbox->has_unreadable |= error < 0;
+	*ret_octets = message->octets;
+	if (!message->is_unreadable)
+		return 0;
+	r = with_file(mailbox, index, look_at_file, &status);
+	*ret_octets = r == 0 ? (uint64_t)status.st_size : 0;
+	return r ?: -error;
+}
+
+/* Whether an open message ends in a line end, or is empty: RETR adds none. */
+static bool ends_in_lf(const struct mailbox_message *file)
+{
+	char last = file->count > 0 ? file->octets[file->count - 1] : '\n';
+
+	if (file->left_octets > 0 &&
+	    util_pread(file->fd, &last, 1, file->count + file->left_octets - 1) != 1)
+		return false;
+	return last == '\n';
+}
+
+int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_message *file,
+			 uint64_t *ret_octets)
+{
+	struct message *message = message_at(mailbox, index);
+	bool is_maildir = mailbox->lock.subdirs.is_maildir;
+	bool is_known = is_maildir || (message->version && memcmp(message->version, &file->version,
+								  sizeof(file->version)) == 0);
+	bool lacks_lf = is_maildir && !message->is_measured &&
+			message->octets == maildir_name_size_octets(message->name) &&
+			!ends_in_lf(file);
+	int r = 0;
+
+	file->believed_octets = is_known ? message->octets : LISTING_SIZE_UNKNOWN;
+	*ret_octets = file->believed_octets;
+	if (file->left_octets == 0 || *ret_octets == LISTING_SIZE_UNKNOWN || lacks_lf)
+		r = count_octets(file, ret_octets);
 	if (r < 0)
 		return r;
-	message->is_measured = true;
-	*ret_octets = message->octets;
+	if (lacks_lf && *ret_octets == message->octets + 2) { /* so Dovecot counts them */
+		file->believed_octets = *ret_octets;
+		mailbox->has_unsaved = true;
+	}
+	note_size(mailbox, message, file, *ret_octets);
 	return 0;
 }
 
@@ -207,7 +313,8 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets)
 {
 	struct message *message = message_at(mailbox, index);
-	bool was_wrong = message->octets != octets && is_size_valid(mailbox, message);
+	bool was_wrong =
+		file->believed_octets != octets && file->believed_octets != LISTING_SIZE_UNKNOWN;
 
 	mailbox->has_unsaved |= was_wrong;
 	note_size(mailbox, message, file, octets);
@@ -232,7 +339,7 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 	for (size_t i = 0; i < mailbox->marked.count; i++) {
 		struct message *message = message_at(mailbox, mailbox->marked.indices[i]);
 
-		message->is_marked = message->is_gone;
+		message->is_marked = message->is_removed;
 	}
 	mailbox->marked.count = 0;
 }
@@ -260,11 +367,17 @@ static int mark_file_seen(struct listing *listing, struct message *message, void
 	int *error = context;
 	const int *fds = listing->subdirs->fds;
 	auto_free char *name = NULL;
-	int r = maildir_name_add_seen(message->name, &name);
+	int r = maildir_name_add_seen(message->name, ":2,", &name);
 
 	if (r < 0 || (message->subdir == SUBDIR_CUR && strcmp(name, message->name) == 0))
 		return r;
 	r = listing_rename_file(fds[message->subdir], message->name, fds[SUBDIR_CUR], name);
+	if (r == -EINVAL) { /* the file system has no ':' in names */
+		free(take_ptr(name));
+		r = maildir_name_add_seen(message->name, ";2,", &name) ?:
+			    listing_rename_file(fds[message->subdir], message->name,
+						fds[SUBDIR_CUR], name);
+	}
 	if (r == -ENOENT)
 		return r;
 	if (r == 0) {
@@ -279,13 +392,17 @@ static int mark_file_seen(struct listing *listing, struct message *message, void
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	int error = 0, r;
+	struct lock *lock = &mailbox->lock;
+	int error = 0, r = 0;
 
-	if (!mailbox->lock.subdirs.is_maildir || mailbox->lock.is_read_only)
+	if (!lock->subdirs.is_maildir || lock->is_read_only || mailbox->retrieved.count == 0)
 		return 0;
-	r = listing_with_files(&mailbox->listing, mailbox->retrieved.indices,
-			       mailbox->retrieved.count, util_now_ms() + LISTING_PATIENCE_MS,
-			       mark_file_seen, &error);
+	if (lock->subdirs.fds[SUBDIR_CUR] < 0)
+		r = lock_make_cur(lock);
+	if (r == 0)
+		r = listing_with_files(&mailbox->listing, mailbox->retrieved.indices,
+				       mailbox->retrieved.count,
+				       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &error);
 	for (size_t i = 0; i < mailbox->retrieved.count; i++)
 		message_at(mailbox, mailbox->retrieved.indices[i])->is_retrieved = false;
 	mailbox->retrieved.count = 0;
@@ -403,6 +520,7 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 	}
 	mailbox->marked.count = mailbox->retrieved.count = 0;
 	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
+	listing_put_in_order(&mailbox->listing);
 	return 0;
 }
 
@@ -410,19 +528,25 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 {
 	struct lock *lock = &mailbox->lock;
 	struct listing *listing = &mailbox->listing;
+	bool was_maildir = lock->subdirs.is_maildir;
 	int r = lock_open(mailbox->path, lock);
 
 	free(mailbox->report.removed);
 	mailbox->report = (struct mailbox_report){ .is_missing = lock->state_error == -ENOENT,
 						   .has_bad_record = lock->has_bad_record,
-						   .has_bad_state = lock->has_bad_state };
+						   .has_bad_state = lock->has_bad_state,
+						   .problem = lock->problem };
 	*ret_has_new = false;
+	if (was_maildir != lock->subdirs.is_maildir) /* what it knows is of another layout */
+		listing_clear(listing);
 	/* Namesakes may be old enough now to be renamed. */
 	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
-	/* A folder's files may change without a trace in its directory. */
-	for (size_t i = 0; i < listing->count && !lock->subdirs.is_maildir; i++)
-		listing->messages[i].is_measured = false;
+	/* A folder's files may change without a trace in its directory, permissions anywhere. */
+	for (size_t i = 0;
+	     i < listing->count && (!lock->subdirs.is_maildir || mailbox->has_unreadable); i++)
+		listing->messages[i].is_measured = listing->messages[i].is_unreadable = false;
+	mailbox->has_unreadable = false;
 	/* For a record of all messages. If there is no space, the next session tries again. */
 	if (r == 0 && lock->state_error == 0 && !lock->is_record_kept)
 		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
@@ -432,21 +556,15 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	return r;
 }
 
-int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret)
+int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 {
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
-	bool has_new;
-	int r;
 
 	if (!mailbox)
 		return -ENOMEM;
 	mailbox->lock = LOCK_NONE;
 	mailbox->lock.is_read_only = is_read_only;
 	mailbox->path = path;
-	r = mailbox_wake(mailbox, &has_new);
-	if (r < 0)
-		(void)mailbox_free(mailbox);
-	else
-		*ret = mailbox;
-	return r;
+	*ret = mailbox;
+	return 0;
 }

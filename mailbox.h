@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * A mailbox: a Maildir (a directory that has new/ and cur/) or a flat folder (any other). It owns
- * every message file: listing, sizes, reading, the lock, deletion.
+ * A mailbox: a Maildir (a directory that has new/ or cur/) or a flat folder (any other that is not
+ * another program's store). It owns every message file: listing, sizes, reading, the lock,
+ * deletion.
  *
  * Messages have an index from 0 to mailbox_count() - 1 that never changes until mailbox_wake().
  * Functions that return an int or ssize_t return a negative errno on failure. Besides what they
@@ -21,6 +22,7 @@ struct mailbox;
 
 /* What was seen when a mailbox was opened, woken or committed, or a message was deleted. */
 struct mailbox_report {
+	const char *problem; /* what is there instead of a mailbox, or of the message last opened */
 	bool is_missing;     /* the mailbox does not exist */
 	bool has_bad_record; /* a commit record was damaged, or another mailbox's */
 	bool has_bad_state;  /* the state file is another owner's, or is none */
@@ -30,16 +32,22 @@ struct mailbox_report {
 	size_t renamed; /* messages that had the unique part of another; of the first, the names */
 	char renamed_from[NAME_MAX + 1], renamed_to[NAME_MAX + 1];
 	int rename_error; /* why not all of these (negative errno), or 0 */
+	int quota_error;  /* why maildirsize could not be updated (negative errno), or 0 */
 	/* The messages that the last mailbox_delete() or mailbox_commit() removed, not others. */
 	size_t *removed, removed_count;
 };
 
-/* Opens, locks and lists the mailbox at `path`, which is borrowed; the caller frees it. One that is
- * read-only is not changed or locked. One that does not exist is empty, and is not created.
- * Returns 0, or
- *   -EBUSY    another session has the lock
- *   -ENOTDIR  `path` is something else than a directory */
-int mailbox_open(const char *path, bool is_read_only, struct mailbox **ret);
+/* A mailbox at `path`, which is borrowed, for mailbox_wake() to open; the caller frees it. One that
+ * is read-only is not changed or locked. One that does not exist is empty, and is not created. */
+int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret);
+
+/* Opens, locks and lists it, again with new indices if its directories have changed. Returns 0, and
+ * whether a message is new, or may be; or, and it is as before,
+ *   -EBUSY        another session has the lock
+ *   -ENOTDIR      the path is something else than a directory
+ *   -EMEDIUMTYPE  it is no mailbox: the report has the problem
+ *   -ESTALE       another directory, or a link to one, is where it was */
+int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);
 
 /* Keeps what is known for the next session, drops the lock and closes every file; commits nothing.
  * The listing stays for mailbox_wake(); until then only that and mailbox_free() may be called. */
@@ -68,27 +76,41 @@ const char *mailbox_unique_id(struct mailbox *mailbox, size_t index);
 /* Looks a unique-id up in the listing, and nowhere else. Returns 0, -ENOENT or -ENOMEM. */
 int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_index);
 
-/* The octets that RETR will send, before dot-stuffing, with CRLF line ends. */
+/* Whether its file is there, under any name that others give it: 0 or -ENOENT. */
+int mailbox_check(struct mailbox *mailbox, size_t index);
+
+/* The octets that RETR will send, before dot-stuffing, with CRLF line ends. Returns 0; or, once,
+ * why the message cannot be read (an errno > 0): then these are the octets of its file. */
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets);
 
 /* A message that is being read. */
 struct mailbox_message {
 	int fd;
+	char *octets; /* as stored: those that were read last */
+	size_t count; /* of these; 0: there are no more */
 	uint64_t left_octets;
-	struct file_stamp version; /* as it was opened; all 0: a change might not show */
+	uint64_t believed_octets;  /* its size as it was known before */
+	struct file_stamp version; /* as it was opened; changed_ns 0: a change might not show */
 };
 
-/* Opens a message; it is closed with mailbox_message_close(). */
+/* Opens a message and reads its first octets; mailbox_message_close() closes it, also on failure.
+ *   -EMEDIUMTYPE  it is no plain mail: the report has the problem
+ *   -ENODATA      the file has become shorter */
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret);
 
-/* Reads octets as stored. Returns how many, 0 at the end; -ENODATA: the file has become shorter. */
-ssize_t mailbox_message_read(struct mailbox_message *message, char *ret_octets, size_t max_octets);
+/* What RETR will send of a message that was just opened, as mailbox_size() from then on. */
+int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_message *file,
+			 uint64_t *ret_octets);
+
+/* Reads the next octets. */
+int mailbox_message_read(struct mailbox_message *message);
 
 void mailbox_message_close(struct mailbox_message *message);
 
 #define auto_message __attribute__((cleanup(mailbox_message_close)))
 
-/* Notes that the client got all of a message, and its size. Returns whether that had been wrong. */
+/* Notes that the client got all of a message, and its size. Returns whether another was believed.
+ */
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets);
 
@@ -114,8 +136,3 @@ int mailbox_commit(struct mailbox *mailbox);
 /* Gives the messages of a Maildir that the client got the flag S, and moves them to cur/. Returns
  * 0, or why the first that could not be changed was not; the others are. */
 int mailbox_mark_seen(struct mailbox *mailbox);
-
-/* Locks the mailbox again and lists it anew, with new indices, if its directories have changed.
- * Returns 0, and whether a message is new, or may be; or, still asleep, as mailbox_open() or
- *   -ESTALE  another directory, or a link to one, is where it was */
-int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);

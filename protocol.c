@@ -19,7 +19,6 @@
 
 #define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */
 #define BLANKS " \t"
-#define MESSAGE_OCTETS 65536 /* of a message, read at once */
 
 /* What a command's argument looks like. */
 enum argument_shape {
@@ -53,6 +52,16 @@ static int cmd_noop(struct session *session, NO_ARGUMENT)
 
 /* ---- TRANSACTION: what is there ---- */
 
+/* Learns a size. One message that cannot be read must not keep the client from the others. */
+static int find_size(struct session *session, size_t index, uint64_t *ret_octets)
+{
+	int r = mailbox_size(session->mailbox, index, ret_octets);
+
+	if (r > 0)
+		session_note_unreadable(session, index, -r);
+	return MIN(r, 0);
+}
+
 /* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (<= 0). */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
@@ -62,12 +71,11 @@ static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret
 		uint64_t octets;
 		int r;
 
-		r = mailbox_has(session->mailbox, i) ? mailbox_size(session->mailbox, i, &octets) :
-						       -ENOENT;
+		r = mailbox_has(session->mailbox, i) ? find_size(session, i, &octets) : -ENOENT;
 		if (r == -ENOENT)
 			continue;
 		if (r < 0)
-			return reply_message_failure(session, r, "read the message", i);
+			return reply_message_failure(session, r, &(struct argument){ .index = i });
 		(*ret_count)++;
 		*ret_octets += octets;
 	}
@@ -118,10 +126,10 @@ static int cmd_list(struct session *session, const struct argument *argument)
 	int r;
 
 	if (argument->has_message) {
-		r = mailbox_size(session->mailbox, argument->index, &octets);
+		r = mailbox_check(session->mailbox, argument->index) ?:
+			    find_size(session, argument->index, &octets);
 		if (r < 0)
-			return reply_message_failure(session, r, "read the message",
-						     argument->index);
+			return reply_message_failure(session, r, argument);
 		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
 	}
 	r = measure_all(session, &count, &octets);
@@ -141,8 +149,9 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 	int r;
 
 	if (argument->has_message) {
-		if (!mailbox_has(session->mailbox, argument->index))
-			return reply_message_failure(session, -ENOENT, "", argument->index);
+		r = mailbox_check(session->mailbox, argument->index);
+		if (r < 0)
+			return reply_message_failure(session, r, argument);
 		return reply_ok(session, "%zu %s", argument->index + 1,
 				mailbox_unique_id(session->mailbox, argument->index));
 	}
@@ -178,31 +187,29 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 {
 	struct wire_top top = { .lines_left = argument->count };
 	auto_message struct mailbox_message message = { .fd = -1 };
-	auto_free char *octets = malloc(MESSAGE_OCTETS);
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	size_t index = argument->index;
-	ssize_t n;
-	int r = octets ? mailbox_message_open(session->mailbox, index, &message) : -ENOMEM;
+	uint64_t octets;
+	int r = mailbox_message_open(session->mailbox, index, &message), read_error = 0;
 
 	session->is_lean = false;
-	if (r < 0)
-		return reply_message_failure(session, r, "open the message", index);
-	n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
-	if (n < 0) /* before anything is promised */
-		return reply_message_failure(session, (int)n, "read the message", index);
-	r = reply_ok(session, "message follows");
-	while (n > 0 && r == 0) {
-		size_t count = (size_t)n;
+	if (r == 0 && !argument->has_count)
+		r = mailbox_message_size(session->mailbox, index, &message, &octets);
+	if (r < 0) /* before anything is promised */
+		return reply_message_failure(session, r, argument);
+	r = argument->has_count ? reply_ok(session, "message follows") :
+				  reply_ok(session, "%" PRIu64 " octets", octets);
+	while (message.count > 0 && r == 0 && read_error == 0 && !top.is_done) {
+		size_t count = message.count;
 
 		if (argument->has_count)
-			count = wire_top_cut(&top, octets, count);
-		r = transport_put_message(session->transport, &converter, octets, count);
-		if (top.is_done)
-			break;
-		n = mailbox_message_read(&message, octets, MESSAGE_OCTETS);
+			count = wire_top_cut(&top, message.octets, count);
+		r = transport_put_message(session->transport, &converter, message.octets, count);
+		if (!top.is_done)
+			read_error = mailbox_message_read(&message);
 	}
-	if (r == 0 && n < 0)
-		return break_off(session, (int)n, index);
+	if (r == 0 && read_error < 0)
+		return break_off(session, read_error, index);
 	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
 	if (r == 0 && !argument->has_count)
 		note_retrieved(session, index, &message, converter.octets);
@@ -214,7 +221,8 @@ static int cmd_dele(struct session *session, const struct argument *argument)
 	int r = mailbox_mark(session->mailbox, argument->index);
 
 	if (r < 0)
-		return reply_message_failure(session, r, "mark the message", argument->index);
+		return reply_failure(session, r, "mark the message",
+				     mailbox_unique_id(session->mailbox, argument->index));
 	return reply_ok(session, "message %zu is marked as deleted", argument->index + 1);
 }
 
@@ -223,8 +231,10 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	int r = mailbox_delete(session->mailbox, argument->index);
 
 	if (r < 0)
-		return reply_message_failure(session, r, "delete the message", argument->index);
+		return reply_failure(session, r, "delete the message",
+				     mailbox_unique_id(session->mailbox, argument->index));
 	session->deleted += session_log_deletions(session);
+	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
@@ -277,6 +287,7 @@ static int cmd_quit(struct session *session, NO_ARGUMENT)
 static int cmd_slee(struct session *session, NO_ARGUMENT)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
+	uint64_t deleted = session->deleted;
 	int r;
 
 	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
@@ -297,7 +308,8 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 	}
 	session->sleeps++;
 	session_enter(session, IN_SLEEP);
-	return reply_ok(session, "asleep");
+	return reply_ok(session, "asleep, %" PRIu64 " messages deleted",
+			session->deleted - deleted);
 }
 
 static int cmd_wake(struct session *session, NO_ARGUMENT)
@@ -310,15 +322,17 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 	if (r == -EKEYREJECTED) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, session->account->user,
 				    report.refusal);
-		return reply_paid_err(session, "[AUTH] the account is not as it was at login");
+		return session_pay_refusal(session) ?:
+			       reply_err(session, "[AUTH] the account is not as it was at login");
 	}
 	if (r < 0)
 		return reply_account_failure(session, r, session->account->user);
-	r = mailbox_wake(session->mailbox, &has_new);
+	r = session_open_mailbox(session, &has_new);
 	if (r == -EACCES && session->is_shut_out)
 		return reply_paid_err(session, "[SYS/TEMP] the mailbox is new: log in again");
 	if (r < 0)
-		return reply_failure(session, r, "open the mailbox", session->account->mailbox);
+		return reply_mailbox_failure(session, r, session->account->mailbox);
+	session->failed_logins = 0;
 	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
 	scoreboard_note_wake(session->slot_ref);
 	session_enter(session, IN_TRANSACTION);
@@ -347,7 +361,7 @@ static const struct command commands[] = {
 	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   "DELI",      CMD_CHANGES },
 	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,   NULL,        0 },
 	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   NULL,        0 },
-	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   "SLEE-WAKE", 0 },
+	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   NULL,        0 },
 	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   NULL,        0 },
 	{ "QUIT", IN_ANY,                    ARG_NONE,      cmd_quit,   NULL,        0 },
 };
@@ -365,6 +379,9 @@ static int cmd_capa(struct session *session, NO_ARGUMENT)
 		if (commands[i].capability)
 			r = transport_put_line(session->transport, "%s", commands[i].capability);
 	}
+	if (r == 0)
+		r = transport_put_line(session->transport, "SLEE-WAKE %u",
+				       session->settings->sleep_timeout_s);
 	r = r ?: transport_put_text(session->transport, others, sizeof(others) - 1);
 	return r ?: transport_put_end(session->transport, "");
 }
@@ -391,12 +408,11 @@ static char *cut_word(char *text)
 /* Reads which message is meant: only here numbers and indices meet. Returns NULL, or an answer. */
 static const char *read_message(struct session *session, struct argument *argument)
 {
-	bool is_unique_id = strncasecmp(argument->text, "UID:", 4) == 0;
 	size_t count = mailbox_count(session->mailbox);
 	uint64_t number = 0;
 	int r = 0;
 
-	if (is_unique_id)
+	if (argument->has_unique_id)
 		r = mailbox_find(session->mailbox, argument->text + 4, &argument->index);
 	else if (wire_parse_number(argument->text, count, &number) < 0 || number == 0)
 		return "there is no such message";
@@ -407,7 +423,8 @@ static const char *read_message(struct session *session, struct argument *argume
 	if (r < 0)
 		return "[SYS/TEMP] cannot look up the message";
 	if (mailbox_is_deleted(session->mailbox, argument->index))
-		return is_unique_id ? "[UID] the message is deleted" : "the message is deleted";
+		return argument->has_unique_id ? "[UID] the message is deleted" :
+						 "the message is deleted";
 	return NULL;
 }
 
@@ -445,6 +462,7 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 			return "this command needs a message and a number of lines";
 	}
 	ret->has_message = true;
+	ret->has_unique_id = strncasecmp(text, "UID:", 4) == 0;
 	return *ret->rest ? "too many arguments" : NULL;
 }
 

@@ -153,7 +153,7 @@ struct ruleset {
 /* Of a directory: also to create, rename, empty and delete files below it. */
 #define ACCESS_CHANGE                                                       \
 	(ACCESS_READ | ACCESS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
-	 LANDLOCK_ACCESS_FS_MAKE_REG | ACCESS_REFER)
+	 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR | ACCESS_REFER)
 #define ACCESS_OF_FILES (ACCESS_READ_FILE | ACCESS_WRITE_FILE)
 
 /* Makes an empty set of files. Returns its descriptor, which the caller closes, or -EOPNOTSUPP:

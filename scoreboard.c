@@ -209,24 +209,35 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 
 /* ---- States, for a session ---- */
 
-int scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref)
+{
+	uint32_t before = SCOREBOARD_BEFORE_LOGIN;
+
+	if (!slot_ref)
+		return 0;
+	if (!atomic_compare_exchange_strong(
+		    &slot_ref->scoreboard->slots->slots[slot_ref->slot].state, &before,
+		    SCOREBOARD_AWAKE) &&
+	    before == SCOREBOARD_EVICTED && !slot_ref->is_trusted)
+		return -ECANCELED;
+	scoreboard_note_wake(slot_ref);
+	return 0;
+}
+
+void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
 	uint64_t digest;
 	struct failure_row *row = find_row(slot_ref, user, &digest);
 
 	if (!row)
-		return 0;
-	if (scoreboard_is_evicted(slot_ref) && !slot_ref->is_trusted)
-		return -ECANCELED;
+		return;
 	slot_ref->scoreboard->slots->slots[slot_ref->slot].user = digest;
 	explicit_bzero(&slot_ref->scoreboard->key, sizeof(slot_ref->scoreboard->key));
-	scoreboard_note_wake(slot_ref);
 	if (row->failures > 0)
 		row->failures -= count_attempts(row, digest, true);
 	log_limit(NULL);
 	for (size_t i = 0; i < TABLES; i++)
 		unmap_table(slot_ref->scoreboard, i);
-	return 0;
 }
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)

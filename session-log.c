@@ -180,4 +180,7 @@ void session_log_records(const char *path, const struct mailbox_report *report)
 	if (report->rename_error < 0)
 		log_warning("cannot rename messages of %s that have the unique part of another: %s",
 			    log_quote(path), strerror(-report->rename_error));
+	if (report->quota_error < 0)
+		log_warning("cannot take deleted messages of %s off maildirsize: %s",
+			    log_quote(path), strerror(-report->quota_error));
 }

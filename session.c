@@ -11,8 +11,10 @@
 
 const char *session_response_code(int error)
 {
-	static const int permanent[] = { EACCES, EPERM, EROFS,	      ENOTDIR, ELOOP,
-					 EINVAL, ENXIO, ENAMETOOLONG, EBADMSG /* of tls.h */ };
+	static const int permanent[] = {
+		EACCES, EPERM, EROFS,	     ENOTDIR,	  ELOOP,
+		EINVAL, ENXIO, ENAMETOOLONG, EMEDIUMTYPE, EBADMSG /* of tls.h */
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(permanent); i++) {
 		if (error == -permanent[i])
@@ -36,24 +38,76 @@ int session_pay(struct session *session)
 	return transport_pause(session->transport, unit_ms * (paid - BAD_COMMANDS_FREE));
 }
 
+int session_pay_refusal(struct session *session)
+{
+	int64_t ms = INT64_C(1000) * session->settings->login_penalty_s << session->failed_logins;
+
+	if (++session->failed_logins == SESSION_FAILED_LOGINS_MAX)
+		session_enter(session, IN_END);
+	return transport_pause(session->transport, ms);
+}
+
+/* For the lock: some clients show [IN-USE] as a wrong password, and a complete download takes less
+ * than a second. */
+#define LOCK_WAIT_MS 5000
+#define LOCK_PAUSE_MS_MIN 5
+#define LOCK_PAUSE_MS_MAX 160
+
+int session_open_mailbox(struct session *session, bool *ret_has_new)
+{
+	int64_t pause_ms = LOCK_PAUSE_MS_MIN, end_ms = util_now_ms() + LOCK_WAIT_MS;
+	int r;
+
+	while ((r = mailbox_wake(session->mailbox, ret_has_new)) == -EBUSY &&
+	       util_now_ms() < end_ms && transport_pause(session->transport, pause_ms) == 0)
+		pause_ms = MIN(2 * pause_ms, LOCK_PAUSE_MS_MAX);
+	return r;
+}
+
 int reply_failure(struct session *session, int error, const char *what, const char *which)
 {
-	const char *code = session_response_code(error);
-
-	if (error == -EBUSY && session->state != IN_AUTH) /* the log does not hear of it */
-		return reply_err(session, "%s cannot %s: another session has it", code, what);
-	if (error == -EBUSY)
-		return reply_paid_err(session, "%s cannot %s: another session has it", code, what);
 	log_error("cannot %s %s: %s", what, log_quote(which), strerror(-error));
-	return reply_paid_err(session, "%s cannot %s%s", code, what,
+	return reply_paid_err(session, "%s cannot %s", session_response_code(error), what);
+}
+
+int reply_mailbox_failure(struct session *session, int error, const char *path)
+{
+	const char *problem = session->mailbox ? mailbox_report(session->mailbox)->problem : NULL;
+
+	if (error == -EBUSY) { /* Claws and fetchmail look for "lock" */
+		int r = session->state == IN_AUTH ? session_pay(session) : 0;
+
+		return r ?: reply_err(session, "[IN-USE] the mailbox is locked by another session");
+	}
+	log_error("cannot open the mailbox %s: %s", log_quote(path), problem ?: strerror(-error));
+	return reply_paid_err(session, "%s cannot open the mailbox%s", session_response_code(error),
 			      error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
 
-int reply_message_failure(struct session *session, int error, const char *what, size_t index)
+void session_note_unreadable(struct session *session, size_t index, int error)
 {
+	const char *problem = mailbox_report(session->mailbox)->problem;
+
+	if (session->read_error == error)
+		return;
+	session->read_error = error;
+	log_error("cannot read the message %s of %s: %s",
+		  log_quote(mailbox_unique_id(session->mailbox, index)),
+		  log_quote(session->account->mailbox),
+		  error == -EMEDIUMTYPE ? problem : strerror(-error));
+}
+
+int reply_message_failure(struct session *session, int error, const struct argument *argument)
+{
+	const char *code = argument->has_unique_id ? "[UID] " : "";
+	const char *problem = mailbox_report(session->mailbox)->problem;
+
 	if (error == -ENOENT)
-		return reply_err(session, "message %zu is gone", index + 1);
-	return reply_failure(session, error, what, mailbox_unique_id(session->mailbox, index));
+		return reply_err(session, "%smessage %zu is gone", code, argument->index + 1);
+	session_note_unreadable(session, argument->index, error);
+	return reply_paid_err(session, "%s cannot read the message%s%s",
+			      session_response_code(error), error == -EMEDIUMTYPE ? ": " : "",
+			      error == -EMEDIUMTYPE ? problem : "");
 }
 
 int reply_account_failure(struct session *session, int error, const char *user)

@@ -27,12 +27,13 @@ struct session {
 	uint64_t retrieved, retrieved_octets, deleted, sleeps; /* for the log */
 	enum session_state state;			     /* session_enter() alone assigns it */
 	char *user;					     /* that USER named; NULL: none */
-	unsigned failed_logins;				     /* in a row */
+	unsigned failed_logins;				     /* in a row, or WAKEs */
 	uint64_t failed_attempts[SESSION_FAILED_LOGINS_MAX]; /* digests of them */
 	unsigned bad_commands;				     /* in a row; before login, in all */
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
 	bool is_read_only;				     /* likewise */
+	int read_error;	  /* why a message could not be read, as logged last (errno < 0) */
 	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
 	bool is_lean;	  /* SLEE has given back memory for hours; no message was sent since */
 };
@@ -42,7 +43,8 @@ struct argument {
 	char *text; /* of ARG_NAME and ARG_TEXT, ARG_MECHANISM's first word */
 	char *rest; /* of ARG_MECHANISM, what follows that */
 	bool has_message, has_count;
-	size_t index; /* of a message that is not deleted */
+	bool has_unique_id; /* names the message */
+	size_t index;	    /* of a message that is not deleted */
 	uint64_t count;
 };
 
@@ -61,10 +63,22 @@ const char *session_response_code(int error);
  * waits for longer, and the last ends the session without a commit. The caller replies. */
 int session_pay(struct session *session);
 
+/* Lets the client pay for a failed login, or WAKE: each in a row takes longer, and the last ends
+ * the session. Returns as transport_pause(). The caller replies. */
+int session_pay_refusal(struct session *session);
+
+/* Opens the mailbox, or wakes it up, and waits for its lock. Returns as mailbox_wake(). */
+int session_open_mailbox(struct session *session, bool *ret_has_new);
+
+/* Logs why (errno < 0) a message cannot be read: the same reason once in a session. */
+void session_note_unreadable(struct session *session, size_t index, int error);
+
 /* These log a failure of a module below in full, let the client pay, and reply with what concerns
- * the client: "cannot WHAT". The last is for failures to look up an account. */
+ * the client: "cannot WHAT". The others are for failures to open the mailbox, to read a message and
+ * to look up an account. */
 int reply_failure(struct session *session, int error, const char *what, const char *which);
-int reply_message_failure(struct session *session, int error, const char *what, size_t index);
+int reply_mailbox_failure(struct session *session, int error, const char *path);
+int reply_message_failure(struct session *session, int error, const struct argument *argument);
 int reply_account_failure(struct session *session, int error, const char *user);
 
 /* Enters a state, after what it promises has happened. */

@@ -16,7 +16,7 @@
 /* Enough for some millions of messages; whatever is longer was not written here. */
 #define CACHE_OCTETS_MAX (256 << 20)
 
-#define MAGIC UINT64_C(0x3163616333706f70) /* "pop3cac1" */
+#define MAGIC UINT64_C(0x3263616333706f70) /* "pop3cac2" */
 
 enum cache_flag {
 	CACHE_OTHER_NAME = 1, /* one more name of the message before it */
@@ -195,7 +195,7 @@ static bool is_worth_keeping(const struct message *message, bool is_maildir)
 	if (message->is_namesake || message->octets == LISTING_SIZE_UNKNOWN)
 		return message->is_namesake;
 	return is_maildir ? maildir_name_size_octets(message->name) != message->octets :
-			    message->version != NULL;
+			    message->version && message->version->changed_ns != 0;
 }
 
 /* What is being written. */

@@ -5,6 +5,9 @@
 
 #include "lib/util.h"
 #include "mailbox/lock.h"
+#include "mailbox/maildir-name.h"
+
+#define QUOTA_NAME "maildirsize"
 
 /* A deletion that is under way. */
 struct deletion {
@@ -17,6 +20,7 @@ struct deletion {
 	bool may_reuse_inodes; /* the file system does not tell a new file from an old one */
 	bool uses[SUBDIRS];    /* where the messages are */
 	size_t *found;	       /* the messages that are there, to be deleted, */
+	uint64_t *octets;      /* what a quota counts for each, */
 	size_t found_count;
 	struct record *record; /* and their keys */
 	struct mailbox_report *report;
@@ -25,6 +29,7 @@ struct deletion {
 static void clear_deletion(struct deletion *deletion)
 {
 	free(deletion->record);
+	free(deletion->octets);
 	free(deletion->found);
 }
 
@@ -60,6 +65,9 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	if (r < 0 || (deletion->has_record && !record_has_key(deletion->lock->left, key)))
 		return r;
 	deletion->record->count++;
+	deletion->octets[deletion->found_count] = maildir_name_stored_octets(message->name);
+	if (deletion->octets[deletion->found_count] == UINT64_MAX)
+		deletion->octets[deletion->found_count] = file.octets;
 	deletion->found[deletion->found_count++] = (size_t)(message - listing->messages);
 	return 0;
 }
@@ -70,8 +78,10 @@ static int choose_messages(struct deletion *deletion, const size_t *indices, siz
 {
 	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
 	deletion->found = calloc(count, sizeof(size_t));
+	deletion->octets = calloc(count, sizeof(uint64_t));
 	deletion->report->removed = calloc(count, sizeof(size_t));
-	if (!deletion->record || !deletion->found || !deletion->report->removed)
+	if (!deletion->record || !deletion->found || !deletion->octets ||
+	    !deletion->report->removed)
 		return -ENOMEM;
 	return for_each_file(deletion, indices, count, choose);
 }
@@ -119,6 +129,7 @@ static void note_removed(struct deletion *deletion, struct message *message, int
 	struct mailbox_report *report = deletion->report;
 
 	message->is_marked = message->is_gone = true;
+	message->is_removed = error == 0;
 	report->removed[report->removed_count++] = (size_t)(message - deletion->listing->messages);
 	deletion->can_withdraw = false;
 	deletion->listing->hides |= error < 0;
@@ -141,6 +152,32 @@ static int unlink_file(struct listing *listing, struct message *message, void *c
 		return r;
 	note_removed(deletion, message, r);
 	return 0;
+}
+
+/* Takes the files that this session has removed off the quota of a Maildir++, if it has one. */
+static void update_quota(const struct deletion *deletion)
+{
+	uint64_t octets = 0;
+	size_t count = 0;
+	struct stat status;
+	char line[sizeof("-18446744073709551615 -18446744073709551615\n")];
+	auto_fd int fd = -1;
+
+	for (size_t i = 0; i < deletion->found_count; i++) {
+		if (deletion->listing->messages[deletion->found[i]].is_removed) {
+			octets += deletion->octets[i];
+			count++;
+		}
+	}
+	if (count == 0 || !deletion->listing->subdirs->is_maildir)
+		return;
+	fd = util_open_regular_file(deletion->lock->root_fd, QUOTA_NAME, O_WRONLY | O_APPEND,
+				    &status);
+	if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO || status.st_nlink > 1)
+		return;
+	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", octets, count);
+	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
+		deletion->report->quota_error = fd < 0 ? fd : -errno;
 }
 
 /* Makes removals outlast a loss of power. Both directories must be on the disk: a file may have
@@ -237,6 +274,7 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
 		r = delete_found(&deletion);
+	update_quota(&deletion);
 	for (size_t i = 0; i < count && r == 0; i++) {
 		struct message *message = &listing->messages[indices[i]];
 
@@ -267,6 +305,7 @@ int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadlin
 	if (r < 0)
 		return r;
 	(void)unlink_recorded(&deletion);
+	update_quota(&deletion);
 	if (!is_complete && report->error == 0)
 		report->error = -EAGAIN;
 	if (report->error == 0 && lock->state_error == 0)

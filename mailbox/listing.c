@@ -6,6 +6,7 @@
 #include "lib/digest.h"
 #include "lib/util.h"
 #include "lib/wire.h"
+#include "mailbox/foreign.h"
 #include "mailbox/maildir-name.h"
 #include "mailbox/record.h"
 
@@ -167,14 +168,27 @@ static char *copy_text(struct listing *listing, const char *text)
 	return copy ? memcpy(copy, text, octets) : NULL;
 }
 
-/* Copies the texts of another listing's message, which stays as it is on failure. */
+void listing_set_version(struct listing *listing, struct message *message,
+			 const struct file_stamp *version)
+{
+	if (!message->version)
+		message->version =
+			listing_allocate(listing, sizeof(*version), _Alignof(struct file_stamp));
+	if (message->version)
+		*message->version = *version;
+}
+
+/* Copies what another listing's message points to; it stays as it is on failure. */
 static int copy_texts(struct listing *listing, struct message *message)
 {
 	const char *stand_in = message->stand_in ? copy_text(listing, message->stand_in) : NULL;
+	const struct file_stamp *version = message->version;
 
 	if ((message->stand_in && !stand_in) || listing_rename(listing, message, message->name) < 0)
 		return -ENOMEM;
 	message->stand_in = stand_in;
+	if (!listing->subdirs->is_maildir && take_ptr(message->version))
+		listing_set_version(listing, message, version);
 	return 0;
 }
 
@@ -258,18 +272,6 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 		return -ENOMEM;
 	message->name = name;
 	return 0;
-}
-
-void listing_set_version(struct listing *listing, struct message *message,
-			 const struct file_stamp *version)
-{
-	if (version->inode == 0)
-		message->version = NULL;
-	else if (!message->version)
-		message->version =
-			listing_allocate(listing, sizeof(*version), _Alignof(struct file_stamp));
-	if (message->version)
-		*message->version = *version;
 }
 
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
@@ -357,9 +359,8 @@ void listing_drop_deleted(struct listing *listing)
 
 /* ---- Reading the directories ---- */
 
-/* A message as its name tells; the listing owns what it holds. */
-static int add_message(struct listing *listing, const char *name, enum subdir subdir,
-		       uint16_t inode_tag)
+/* Adds a message with the name, file and place of another, and what its name tells. */
+static int add_message(struct listing *listing, const struct message *like)
 {
 	struct message *message =
 		util_grow(listing->messages, listing->count, &listing->capacity, sizeof(*message));
@@ -368,36 +369,23 @@ static int add_message(struct listing *listing, const char *name, enum subdir su
 		return -ENOMEM;
 	listing->messages = message;
 	message += listing->count;
-	*message = (struct message){ .octets = LISTING_SIZE_UNKNOWN,
-				     .inode_tag = inode_tag,
-				     .subdir = (uint8_t)subdir };
-	if (listing_rename(listing, message, name) < 0)
+	*message = (struct message){ .name = like->name,
+				     .version = like->version,
+				     .octets = LISTING_SIZE_UNKNOWN,
+				     .unique_octets = (uint16_t)strlen(like->name),
+				     .inode_tag = like->inode_tag,
+				     .subdir = like->subdir };
+	if (copy_texts(listing, message) < 0)
 		return -ENOMEM;
 	listing->count++;
-	message->unique_octets = (uint16_t)strlen(name);
 	if (listing->subdirs->is_maildir) {
-		message->unique_octets = (uint16_t)maildir_name_unique_octets(name);
-		message->arrival_us = maildir_name_arrival_us(name);
-		message->octets = maildir_name_size_octets(name);
+		message->unique_octets = (uint16_t)maildir_name_unique_octets(message->name);
+		message->arrival_us = maildir_name_arrival_us(message->name);
+		message->octets = maildir_name_size_octets(message->name);
 	}
 	if (!is_good_unique_id(message->name, message->unique_octets))
 		return give_stand_in(listing, message, 0);
 	return 0;
-}
-
-/* Only regular files are messages. Most file systems tell without being asked for each. Returns 1,
- * 0 or a failure: what cannot be known must not count as gone. */
-static int is_message(int dir_fd, const struct dirent64 *entry)
-{
-	struct stat status;
-
-	if (entry->d_name[0] == '.')
-		return 0;
-	if (entry->d_type != DT_UNKNOWN)
-		return entry->d_type == DT_REG;
-	if (fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	return S_ISREG(status.st_mode);
 }
 
 /* In a folder the name says all. Some file systems number an inode anew at times. */
@@ -408,41 +396,68 @@ static uint16_t make_tag(const struct listing *listing, uint64_t inode)
 	return (uint16_t)(inode % UINT16_MAX + 1);
 }
 
-static int read_subdir(struct listing *listing, enum subdir subdir, char *buffer)
+int listing_for_entries(int dir_fd, listing_entry_handler *handle, void *context)
 {
-	int fd = listing->subdirs->fds[subdir], r = 0;
+	auto_free char *buffer = malloc(ENTRIES_OCTETS);
 	ssize_t octets;
 
-	if (fd < 0)
-		return 0;
-	if (lseek(fd, 0, SEEK_SET) < 0)
+	if (!buffer)
+		return -ENOMEM;
+	if (lseek(dir_fd, 0, SEEK_SET) < 0)
 		return -errno;
-	while ((octets = getdents64(fd, buffer, ENTRIES_OCTETS)) > 0) {
+	while ((octets = getdents64(dir_fd, buffer, ENTRIES_OCTETS)) > 0) {
 		for (ssize_t at = 0; at < octets;) {
 			const struct dirent64 *entry = (const void *)(buffer + at);
+			int r = handle(context, dir_fd, entry);
 
-			at += entry->d_reclen;
-			r = is_message(fd, entry);
-			if (r > 0)
-				r = add_message(listing, entry->d_name, subdir,
-						make_tag(listing, entry->d_ino));
 			if (r < 0)
 				return r;
+			at += entry->d_reclen;
 		}
 	}
 	return octets < 0 ? -errno : 0;
+}
+
+/* Only regular files are messages. Most file systems tell without being asked for each; a folder's
+ * order has to be asked for. What cannot be known must not count as gone. */
+static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
+{
+	struct listing *listing = context;
+	const struct subdirs *subdirs = listing->subdirs;
+	struct message message = {
+		.name = entry->d_name,
+		.inode_tag = make_tag(listing, entry->d_ino),
+		.subdir = dir_fd == subdirs->fds[SUBDIR_NEW] ? SUBDIR_NEW : SUBDIR_CUR,
+	};
+	struct file_stamp version;
+	struct stat status;
+
+	if (*entry->d_name == '.' || (entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) ||
+	    (!subdirs->is_maildir && foreign_is_litter(entry->d_name)))
+		return 0;
+	if (!subdirs->is_maildir || entry->d_type == DT_UNKNOWN) {
+		if (fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+			return errno == ENOENT ? 0 : -errno;
+		if (!S_ISREG(status.st_mode))
+			return 0;
+		version = file_stamp_of(&status);
+		message.version = subdirs->is_maildir ? NULL : &version;
+	}
+	return add_message(listing, &message);
 }
 
 /* Reads the directories once, in the order in which a file moves, from new to cur. A file that is
  * renamed meanwhile may be read under both of its names, or under none. */
 static int read_names(struct listing *listing, bool *ret_is_sure)
 {
-	auto_free char *buffer = malloc(ENTRIES_OCTETS);
+	const int *fds = listing->subdirs->fds;
 	int64_t now_ns;
-	int r = buffer ? begin_read(listing, &now_ns) : -ENOMEM;
+	int r = begin_read(listing, &now_ns);
 
-	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++)
-		r = read_subdir(listing, subdir, buffer);
+	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++) {
+		if (fds[subdir] >= 0)
+			r = listing_for_entries(fds[subdir], add_entry, listing);
+	}
 	if (r == 0)
 		r = end_read(listing, now_ns, ret_is_sure);
 	return r == 0 && listing->count > 0 ? sort_names(listing) : r;
@@ -493,8 +508,7 @@ static int add_earlier(struct listing *listing, const struct listing *earlier)
 			is_there |= like->inode_tag == message->inode_tag;
 			same += compare_messages(like, message) == 0;
 		}
-		if (!is_there &&
-		    add_message(listing, message->name, message->subdir, message->inode_tag) < 0)
+		if (!is_there && add_message(listing, message) < 0)
 			return -ENOMEM;
 		fresh.messages = listing->messages;
 	}
@@ -694,11 +708,37 @@ static struct message *find_like(const struct listing *listing, const struct mes
 
 bool listing_has_new(const struct listing *listing, const struct listing *older)
 {
-	for (size_t i = 0; i < listing->count; i++) {
-		if (!find_like(older, &listing->messages[i]))
+	size_t known = 0;
+
+	for (size_t i = 0; i < older->count; i++) {
+		const struct message *before = &older->messages[i];
+		const struct message *now = find_like(listing, before);
+
+		/* A unique-id is a name there, which another file may have got. */
+		if (now && !listing->subdirs->is_maildir && now->version && before->version &&
+		    (now->version->inode != before->version->inode ||
+		     now->version->modified_ns != before->version->modified_ns))
 			return true;
+		known += now != NULL;
 	}
-	return false;
+	return known < listing->count;
+}
+
+/* For qsort(3). */
+static int compare_versions(const void *left, const void *right)
+{
+	const struct file_stamp *a = ((const struct message *)left)->version;
+	const struct file_stamp *b = ((const struct message *)right)->version;
+	int64_t a_ns = a ? a->modified_ns : 0, b_ns = b ? b->modified_ns : 0;
+
+	return a_ns != b_ns ? (a_ns < b_ns ? -1 : 1) : compare_messages(left, right);
+}
+
+void listing_put_in_order(struct listing *listing)
+{
+	if (listing->count > 0 && !listing->subdirs->is_maildir)
+		qsort(listing->messages, listing->count, sizeof(*listing->messages),
+		      compare_versions);
 }
 
 /* Gives a message with namesakes its unique-id back: that must not pass to another when the first
@@ -753,9 +793,10 @@ int listing_merge(struct listing *listing, const struct listing *older, const st
 		if (!message || known->octets == LISTING_SIZE_UNKNOWN ||
 		    (is_maildir && !maildir_name_allows_octets(message->name, known->octets)))
 			continue;
-		if (!is_maildir && known->version)
-			listing_set_version(listing, message, known->version);
-		message->octets = known->octets;
+		if (is_maildir ||
+		    (message->version && known->version &&
+		     memcmp(message->version, known->version, sizeof(*known->version)) == 0))
+			message->octets = known->octets;
 	}
 	return 0;
 }

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct dirent64;
+
 #define LISTING_SIZE_UNKNOWN UINT64_MAX
 
 /* How long a listing and a search for files go on while others change the directories. */
@@ -36,19 +38,21 @@ struct subdirs {
 struct message {
 	const char *name;     /* of its file */
 	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
-	uint64_t arrival_us;  /* 0 in a folder */
+	uint64_t arrival_us;  /* 0 in a folder: there versions tell it */
 	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
 	union {
-		struct file_stamp *version; /* in a folder: what has this size; NULL: unknown */
+		struct file_stamp *version; /* in a folder: as listed, or what has this size */
 		struct message *others;	    /* in a Maildir: its file under its other names */
 	};
 	uint16_t unique_octets; /* of the part of the name that never changes */
 	uint16_t inode_tag;	/* differs for most other inodes; 0: not known */
 	uint8_t subdir;		/* of enum subdir */
 	bool is_marked : 1;	/* by DELE, or deleted: by DELI or a commit */
+	bool is_removed : 1;	/* this session has removed its file */
 	bool is_gone : 1;	/* if it is not marked, somebody else deleted it */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size has been found right since login or WAKE */
+	bool is_unreadable : 1; /* found so when it was to be measured */
 	bool is_identified : 1; /* its file has been looked at, to find what a record deletes */
 	bool is_retrieved : 1;	/* by RETR, in full */
 };
@@ -85,8 +89,13 @@ bool listing_is_unchanged(const struct listing *listing);
 /* Whether a file with this stamp, on such a file system, will have another if it changes again. */
 bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *stamp);
 
-/* Whether a listing has a message that an older one has not. */
+/* Whether a listing, before it is put in order, has a message that an older one has not; in a
+ * folder, also a file that has replaced another. */
 bool listing_has_new(const struct listing *listing, const struct listing *older);
+
+/* Puts a listing in the order of arrival, which a folder's is not until then: older listings, in
+ * any order, are compared with it before. */
+void listing_put_in_order(struct listing *listing);
 
 /* Takes over what an older listing of the same mailbox knows: sizes, and the unique-ids of messages
  * that had a namesake, where one that is newer than that does not have them otherwise. */
@@ -111,7 +120,8 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 /* Leaves out the messages that are marked and gone; those after them get a lower index. */
 void listing_drop_deleted(struct listing *listing);
 
-/* Keeps the version of a folder's file that has the size of `message`; not without memory. */
+/* Keeps the version of a folder's file, which has the size of `message`; not without memory. A
+ * change time of 0 is none's: the next change might not show. */
 void listing_set_version(struct listing *listing, struct message *message,
 			 const struct file_stamp *version);
 
@@ -122,7 +132,13 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir);
 
-/* ---- Message files ---- */
+/* ---- Directories and message files ---- */
+
+/* Handles an entry of a directory. Returns 0, or a failure, which ends it. */
+typedef int listing_entry_handler(void *context, int dir_fd, const struct dirent64 *entry);
+
+/* Calls `handle` for each entry of a directory, once unless others change it meanwhile. */
+int listing_for_entries(int dir_fd, listing_entry_handler *handle, void *context);
 
 /* Renames, but never onto another file. */
 int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to);

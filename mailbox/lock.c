@@ -4,7 +4,9 @@
 #include "mailbox/lock.h"
 
 #include "lib/util.h"
+#include "mailbox/foreign.h"
 
+#include <dirent.h>
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/vfs.h>
@@ -28,29 +30,83 @@ void lock_close(struct lock *lock)
 	lock->has_bad_state = lock->has_bad_record = lock->is_record_kept = false;
 }
 
-/* Opens a directory below another; no symbolic link can lead elsewhere. -ENOENT: there is none. */
-static int open_directory(int parent_fd, const char *name, int *ret_fd)
+static mode_t type_of(int dir_fd, const char *name)
 {
-	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat status;
+
+	return fstatat(dir_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 ? status.st_mode & S_IFMT :
+									  0;
+}
+
+/* Opens a directory of a Maildir, if there is one. It may be missing: a backup may keep no empty
+ * directories. A symbolic link could lead into another mailbox. */
+static int open_subdir(struct lock *lock, const char *name, int *ret_fd)
+{
+	int fd = openat(lock->root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	*ret_fd = fd;
+	if (fd >= 0 || errno == ENOENT)
+		return 0;
+	if (errno != ENOTDIR && errno != ELOOP)
+		return -errno;
+	if (type_of(lock->root_fd, name) != S_IFLNK)
+		return 0;
+	lock->problem = "its new or cur is a symbolic link";
+	return -EMEDIUMTYPE;
+}
+
+/* For listing_for_entries(). */
+static int look_for_store(void *context, int dir_fd, const struct dirent64 *entry)
+{
+	struct lock *lock = context;
+	bool is_dbox =
+		strcmp(entry->d_name, "dbox-Mails") == 0 ||
+		(strcmp(entry->d_name, "mailboxes") == 0 && type_of(dir_fd, "storage") == S_IFDIR);
+
+	lock->problem = is_dbox && type_of(dir_fd, entry->d_name) == S_IFDIR ?
+				"it looks like a dbox of Dovecot" :
+				foreign_find_store(entry->d_name);
+	return lock->problem ? -EMEDIUMTYPE : 0;
+}
+
+/* A folder, unless it has something of another program's store, which no client may delete. It is
+ * looked at once, and again when it has changed. */
+static int open_folder(struct lock *lock)
+{
+	struct file_stamp stamp;
+	int fd = openat(lock->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
 	if (fd < 0)
-		return errno == ENOTDIR || errno == ELOOP ? -ENOENT : -errno;
-	*ret_fd = fd;
-	return 0;
+		return -errno;
+	lock->subdirs.fds[SUBDIR_CUR] = fd;
+	r = file_stamp_take(fd, &stamp);
+	if (r == 0 && memcmp(&stamp, &lock->looked_at, sizeof(stamp)) != 0)
+		r = listing_for_entries(fd, look_for_store, lock);
+	if (r == 0)
+		lock->looked_at = stamp;
+	return r;
 }
 
 /* Finds out which layout it is, and opens where the messages are. */
-static int open_subdirs(int root_fd, struct subdirs *subdirs)
+static int open_subdirs(struct lock *lock)
 {
-	int r = open_directory(root_fd, "new", &subdirs->fds[SUBDIR_NEW]);
+	int *fds = lock->subdirs.fds;
+	int r = open_subdir(lock, "new", &fds[SUBDIR_NEW]) ?:
+			open_subdir(lock, "cur", &fds[SUBDIR_CUR]);
 
-	if (r == 0)
-		r = open_directory(root_fd, "cur", &subdirs->fds[SUBDIR_CUR]);
-	subdirs->is_maildir = r == 0;
-	if (r != -ENOENT)
+	if (r < 0)
 		return r;
-	util_drop(&subdirs->fds[SUBDIR_NEW]);
-	return open_directory(root_fd, ".", &subdirs->fds[SUBDIR_CUR]);
+	lock->subdirs.is_maildir = fds[SUBDIR_NEW] >= 0 || fds[SUBDIR_CUR] >= 0;
+	return lock->subdirs.is_maildir ? 0 : open_folder(lock);
+}
+
+int lock_make_cur(struct lock *lock)
+{
+	int *fd = &lock->subdirs.fds[SUBDIR_CUR];
+
+	if (mkdirat(lock->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
+		return -errno;
+	return open_subdir(lock, "cur", fd) ?: (*fd < 0 ? -ENOTDIR : 0);
 }
 
 /* An OFD lock: any death of the process frees it, and shared file systems honour it. */
@@ -184,13 +240,16 @@ static int open_once(const char *path, struct lock *lock)
 {
 	int r = open_root(path, lock);
 
+	lock->problem = NULL;
 	lock->state_error = r;
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)
-		r = open_subdirs(lock->root_fd, &lock->subdirs);
+		r = open_subdirs(lock);
 	if (r == 0)
 		r = take_lock(lock);
+	if (r == 0 && !lock->subdirs.is_maildir) /* the state file may be new */
+		r = file_stamp_take(lock->subdirs.fds[SUBDIR_CUR], &lock->looked_at);
 	if (r == 0)
 		r = read_record(lock);
 	if (r < 0)

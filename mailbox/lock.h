@@ -17,9 +17,11 @@ struct lock {
 	bool has_bad_state;    /* it is there, but cannot be used as it should */
 	bool has_bad_record;   /* the record in it was damaged, or is another mailbox's */
 	bool is_record_kept;   /* a record in it must not be overwritten */
+	const char *problem;   /* with -EMEDIUMTYPE: what it is instead of a mailbox */
 	uint64_t state_octets; /* of that file on the disk when it was opened; 0: it has holes */
 	struct record *left;   /* what it deletes: files may be there; NULL: nothing */
 	struct subdirs subdirs;
+	struct file_stamp looked_at; /* when it was a folder, and no other program's store */
 };
 
 #define LOCK_NONE       \
@@ -30,9 +32,13 @@ struct lock {
  * left. `lock` is LOCK_NONE, or was closed. Returns 0, what the system says of files (< 0), or
  *   -EBUSY           another session has the lock
  *   -ENOTDIR         `path` is something else than a directory
+ *   -EMEDIUMTYPE     it is another program's store, or new or cur is a symbolic link
  *   -ESTALE          another directory than before
  *   -EINVAL, -ELOOP  the state file is no regular file, or another file by a hard link */
 int lock_open(const char *path, struct lock *lock);
+
+/* Makes cur/ in a Maildir that lacks it, and opens it. */
+int lock_make_cur(struct lock *lock);
 
 /* Whether the lock still excludes others: -ENOLCK if its file was removed or replaced. */
 int lock_check(const struct lock *lock);

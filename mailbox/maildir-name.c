@@ -10,7 +10,11 @@
 
 size_t maildir_name_unique_octets(const char *name)
 {
-	return (size_t)(strchrnul(name, ':') - name);
+	const char *end = name + strcspn(name, ":;!");
+
+	while (*end && *end != ':' && strncmp(end + 1, "2,", 2) != 0)
+		end += 1 + strcspn(end + 1, ":;!");
+	return (size_t)(end - name);
 }
 
 /* The number that `text` begins with, up to *ret_end: 0 for none, UINT64_MAX if it is too large. */
@@ -29,14 +33,14 @@ static uint64_t leading_number(const char *text, const char **ret_end)
 
 uint64_t maildir_name_arrival_us(const char *name)
 {
-	const char *rest, *end;
+	const char *unique_end = name + maildir_name_unique_octets(name), *rest, *end;
 	uint64_t us = leading_number(name, &rest), fraction_us = 0;
 
 	if (__builtin_mul_overflow(us, US_PER_S, &us))
 		return UINT64_MAX;
 	if (*rest != '.')
 		return us;
-	for (rest++; *rest && *rest != '.' && *rest != ':'; rest++) {
+	for (rest++; rest < unique_end && *rest != '.'; rest++) {
 		if (*rest != 'M')
 			continue;
 		fraction_us = leading_number(rest + 1, &end);
@@ -61,9 +65,14 @@ static uint64_t find_field(const char *name, const char *field)
 		       UINT64_MAX;
 }
 
+uint64_t maildir_name_stored_octets(const char *name)
+{
+	return find_field(name, ",S=");
+}
+
 bool maildir_name_allows_octets(const char *name, uint64_t octets)
 {
-	uint64_t stored = find_field(name, ",S=");
+	uint64_t stored = maildir_name_stored_octets(name);
 
 	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
 	return stored == UINT64_MAX || (octets >= stored && octets - stored <= stored + 1);
@@ -77,21 +86,21 @@ uint64_t maildir_name_size_octets(const char *name)
 										  UINT64_MAX;
 }
 
-int maildir_name_add_seen(const char *name, char **ret_name)
+int maildir_name_add_seen(const char *name, const char *info_start, char **ret_name)
 {
 	const char *info = name + maildir_name_unique_octets(name);
-	const char *rest = info, *added = "S";
+	const char *rest = info, *start = "", *added = "S";
 
 	if (*info == '\0') {
-		added = ":2,S";
-	} else if (strncmp(info, ":2,", 3) != 0 || strchr(info + 3, 'S')) {
+		start = info_start;
+	} else if (strncmp(info + 1, "2,", 2) != 0 || strchr(info + 3, 'S')) {
 		added = "";
 	} else {
 		rest += 3;
 		while (*rest && *rest < 'S') /* flags stand in ASCII order */
 			rest++;
 	}
-	if (asprintf(ret_name, "%.*s%s%s", (int)(rest - name), name, added, rest) < 0)
+	if (asprintf(ret_name, "%.*s%s%s%s", (int)(rest - name), name, start, added, rest) < 0)
 		return -ENOMEM;
 	return 0;
 }

@@ -40,6 +40,7 @@ int record_identify(int dir_fd, const char *name, struct record_file *ret)
 		.inode = status.stx_ino,
 		.modified_ns = file_stamp_ns(status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec),
 		.changed_ns = file_stamp_ns(status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec),
+		.octets = status.stx_size,
 		.links = status.stx_nlink,
 	};
 	if (status.stx_mask & STATX_BTIME)

@@ -18,6 +18,7 @@ struct record_file {
 	uint64_t inode;
 	int64_t born_ns; /* 0: the file system does not keep it */
 	int64_t modified_ns, changed_ns;
+	uint64_t octets;
 	uint32_t links;
 };
 

@@ -67,6 +67,7 @@ static struct call {
 	CALL("fcntl", IS_OUR_FILE, IS(1, F_OFD_SETLK)),
 	CALL("flock", IS_OUR_FILE, IS(1, LOCK_EX | LOCK_NB)),
 	CALL("lseek", IS_OUR_FILE),
+	CALL("mkdirat", HAS_ONLY(2, S_IRWXU)),
 	CALL("openat", HAS_NOT(2, O_TRUNC), HAS_ONLY(3, S_IRUSR | S_IWUSR)),
 	CALL("pwrite64", IS_OUR_FILE),
 	CALL("renameat2", HAS_ONLY(4, RENAME_NOREPLACE)),

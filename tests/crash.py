@@ -76,7 +76,7 @@ def listed():
     first, second = lines.index('.'), [i for i, line in enumerate(lines) if line == '.'][1]
     uids = [line.split()[1] for line in lines[4:first]]
     assert len(uids) == second - first - 2, lines
-    assert not uids or lines[-5:-1] == ['+OK message follows', 'Subject: ' + uids[0], '', 'Hello'], lines
+    assert not uids or lines[-5:-1] == [f'+OK {20 + len(uids[0])} octets', 'Subject: ' + uids[0], '', 'Hello'], lines
     return sorted(uids)
 
 
@@ -88,7 +88,7 @@ def reply(lines):
         text = [line for line in lines if 'is deleted' in line or 'cannot delete' in line]
     else:
         text = [line for line in lines
-                if line in ('+OK goodbye', '+OK asleep') or 'cannot delete the marked' in line]
+                if line == '+OK goodbye' or line.startswith('+OK asleep') or 'cannot delete the marked' in line]
     return text[-1] if text else None
 
 

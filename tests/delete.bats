@@ -97,7 +97,7 @@ setup() {
 	[ "${lines[6]}" = '+OK 2 22' ]
 	[ "${lines[8]}" = '+OK 4 44' ]
 	[ "${lines[9]}" = '+OK message 1 is deleted' ]
-	[ "${lines[10]}" = '+OK asleep' ]
+	[ "${lines[10]}" = '+OK asleep, 0 messages deleted' ]
 	[ "$(files alice | wc -l)" -eq 3 ]
 }
 

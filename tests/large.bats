@@ -65,7 +65,7 @@ for i in range(100000):
 	[ "${lines[5]}" = '+OK 1 4294967404' ]
 	[ "$SANITIZED" = none ] || return 0
 	# Ten lines of answers, the message, and its end.
-	[ "${lines[6]}" = '+OK message follows' ]
+	[ "${lines[6]}" = '+OK 4294967404 octets' ]
 	[ "$(cat octets)" -eq $(($(head -n 10 out | wc -c) + 4294967404 + 3)) ]
 }
 

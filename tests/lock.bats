@@ -4,7 +4,7 @@
 
 load helpers
 
-busy='-ERR [IN-USE] cannot open the mailbox: another session has it'
+busy='-ERR [IN-USE] the mailbox is locked by another session'
 
 @test "a second session of the same user is refused, and may try again" {
 	make_maildir alice

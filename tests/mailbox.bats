@@ -26,7 +26,7 @@ show_ids() {
 
 @test "a mailbox that does not exist is empty, which the log says, and nothing is created for it" {
 	as_alice STAT LIST UIDL SLEE WAKE 'RETR 1' QUIT
-	expected=('+OK 0 0' '+OK 0 messages (0 octets)' . '+OK unique-ids follow' . '+OK asleep'
+	expected=('+OK 0 0' '+OK 0 messages (0 octets)' . '+OK unique-ids follow' . '+OK asleep, 0 messages deleted'
 		'+OK [ACTIVITY/NONE] 0 messages' '-ERR there is no such message' '+OK goodbye')
 	[ "${lines[*]}" = "${expected[*]}" ]
 	[ -z "$(ls -A "$mail")" ]
@@ -46,23 +46,169 @@ show_ids() {
 	[ "${ids[*]}" = "$order" ]
 }
 
-@test "a folder has its messages in the byte order of their names" {
+@test "a folder has its messages in the order of their modification, those of one instant by name" {
 	mkdir "$mail/alice"
 	for name in b.eml B.eml a.eml 10.eml 9.eml 'x:2,S' 1700000000.M1P1.h; do
 		make_message "alice/$name" "$name\n"
+		touch -d '2026-01-02 03:04:05.000000002' "$mail/alice/$name"
 	done
 	unique_ids alice apple
 	[ "${ids[*]}" = '10.eml 1700000000.M1P1.h 9.eml B.eml a.eml b.eml x:2,S' ]
-	as_alice 'RETR 4'
-	[ "${lines[1]}" = B.eml ]
+	touch -d '2026-01-02 03:04:05.000000001' "$mail/alice/a.eml"
+	touch -d '1969-01-02' "$mail/alice/x:2,S"
+	touch -d '2026-01-02 03:04:06' "$mail/alice/9.eml"
+	unique_ids alice apple
+	[ "${ids[*]}" = 'x:2,S a.eml 10.eml 1700000000.M1P1.h B.eml b.eml 9.eml' ]
+	as_alice STAT 'RETR 2' 'DELE 2' QUIT
+	[ "${lines[2]}" = a.eml ]
+	[ ! -e "$mail/alice/a.eml" ]
+	# Also with what the cache knows of them, and at WAKE.
+	start_session one
+	login one
+	ask one SLEE
+	touch -d '2026-01-03' "$mail/alice/b.eml"
+	touch "$mail/alice/new.eml"
+	ask one WAKE
+	ask one UIDL
+	hear_all one
+	[ "${lines[*]}" = '1 x:2,S 2 10.eml 3 1700000000.M1P1.h 4 B.eml 5 9.eml 6 b.eml 7 new.eml' ]
 }
 
-@test "a directory with only one of new and cur is a folder" {
-	mkdir -p "$mail/alice/cur"
-	make_message alice/a.eml
-	make_message alice/cur/b.eml
-	unique_ids alice apple
-	[ "${ids[*]}" = a.eml ]
+@test "in a folder, litter and files that are still being written are no messages, in a Maildir they are" {
+	mkdir "$mail/alice"
+	make_maildir bob
+	litter=(a.tmp B.TMP b.part c.partial d.filepart e.crdownload .f.swp g.swp h.eml~ '#i.eml#' Thumbs.db
+		thumbs.db desktop.ini Desktop.ini)
+	for name in "${litter[@]}" 1.eml tmp part '#2.eml' desktop.ini.eml a.tmp.eml; do
+		make_message "alice/$name"
+		make_message "bob/cur/$name"
+	done
+	as_alice UIDL STAT
+	[ "$(printf '%s\n' "${lines[@]:1:6}" | cut -d ' ' -f 2 | LC_ALL=C sort | tr '\n' ' ')" = \
+		'#2.eml 1.eml a.tmp.eml desktop.ini.eml part tmp ' ]
+	[[ ${lines[-1]} == '+OK 6 '* ]]
+	talk 'USER bob' 'PASS banana split ' STAT
+	[[ ${lines[3]} == "+OK $((${#litter[@]} - 1 + 6)) "* ]]
+}
+
+@test "a Maildir that lacks new or cur is a Maildir, and the files beside them are no messages" {
+	for there in new cur; do
+		mkdir -p "$mail/alice/$there"
+		for name in a.eml dovecot-uidlist subscriptions courierpop3dsizelist; do
+			make_message "alice/$name"
+		done
+		make_message "alice/$there/1.M1P1.h"
+		as_alice UIDL 'RETR 1' SLEE WAKE STAT 'DELE 1' QUIT
+		show
+		[ "${lines[*]:0:3}" = '+OK unique-ids follow 1 1.M1P1.h .' ]
+		[ "${lines[-3]}" = '+OK 1 24' ]
+		[ "$(files alice | tr '\n' ' ')" = './a.eml ./courierpop3dsizelist ./dovecot-uidlist ./subscriptions ' ]
+		[ -z "$(troubles)" ]
+		rm -r "$mail/alice"
+	done
+}
+
+@test "cur is made when a message is to move there, for the service alone, and not before" {
+	make_maildir alice
+	rmdir "$mail/alice/cur"
+	make_message alice/new/1.M1P1.h
+	as_alice STAT 'TOP 1 0' QUIT
+	[ ! -e "$mail/alice/cur" ]
+	as_alice 'RETR 1' QUIT
+	[ -z "$(troubles)" ]
+	[ "$(files alice)" = ./cur/1.M1P1.h:2,S ]
+	[ "$(stat -c %a "$mail/alice/cur")" = 700 ]
+	# What is in the way leaves the message where it is, and is a line of the log.
+	make_maildir bob
+	make_message bob/new/1.M1P1.h
+	rmdir "$mail/bob/cur"
+	make_message bob/cur
+	talk 'USER bob' 'PASS banana split ' 'RETR 1' QUIT
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	[ "$(files bob | tr '\n' ' ')" = './cur ./new/1.M1P1.h ' ]
+	[ "$(troubles)" = "pop3-handler: cannot mark messages of '$mail/bob' as seen: Not a directory" ]
+}
+
+@test "WAKE sees what a mailbox has become: a Maildir, one without new, a folder" {
+	mkdir "$mail/alice"
+	make_message alice/1.eml
+	start_session one
+	login one
+	ask one STAT
+	ask one SLEE
+	mkdir "$mail/alice/cur"
+	make_message alice/cur/2.M1P1.h:2,S
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+	ask one 'UIDL 1'
+	[ "$reply" = '+OK 1 2.M1P1.h' ]
+	ask one LIST
+	hear_all one
+	ask one SLEE
+	mv "$mail/alice/cur" "$mail/alice/new"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 1 messages' ]
+	ask one SLEE
+	rm -r "$mail/alice/new"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+	ask one 'LIST UID:1.eml'
+	[ "$reply" = '+OK 1 24' ]
+}
+
+# foreign USER NAME: what a client sees and the log says where a directory has an entry NAME (a directory
+# if it ends in "/"), and nothing in it may change; and the same at WAKE, when it comes during the sleep.
+foreign() {
+	rm -rf "${mail:?}/alice"
+	mkdir "$mail/alice"
+	make_message alice/1.eml
+	start_session one
+	login one
+	ask one SLEE
+	local name
+	for name; do
+		case $name in
+		*/) mkdir -p "$mail/alice/$name" ;;
+		*) make_message "alice/$name" ;;
+		esac
+	done
+	ask one WAKE
+	[ "$reply" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	hang_up one
+	problem="cannot open the mailbox '$mail/alice': it looks like "
+	grep -qF "$problem" one.log
+	rm -r one.* "$mail"/alice/.pop3-handler.*
+	find "$mail/alice" | sort >before
+	talk 'USER alice' 'PASS apple' UIDL
+	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	grep -qF "$problem" log
+	find "$mail/alice" | sort | cmp before -
+}
+
+@test "a directory of another program's store is refused by name, and left as it is" {
+	for name in dovecot.index dovecot.index.log dovecot.index.cache dovecot-uidlist dovecot.list.index \
+		dovecot.list.index.log dbox-Mails/ courierpop3dsizelist maildirsize maildirfolder; do
+		echo "$name"
+		foreign "$name"
+		foreign "$name" subscriptions
+	done
+	foreign mailboxes/INBOX/dbox-Mails/ storage/
+}
+
+@test "names that are only like those of another program's store are messages of a folder" {
+	mkdir -p "$mail/alice/storage" "$mail/alice/tmp"
+	names=(courier-invoice.eml dovecot.eml dovecot-uidlist.eml my-dovecot.index maildirsize.eml MAILDIRSIZE
+		subscriptions dovecot.list dbox-mails dbox-Mails mailboxes)
+	for name in "${names[@]}"; do
+		make_message "alice/$name"
+	done
+	as_alice STAT
+	[[ ${lines[0]} == "+OK ${#names[@]} "* ]]
+	rm "$mail/alice/mailboxes"
+	mkdir "$mail/alice/mailboxes"
+	rmdir "$mail/alice/storage"
+	as_alice STAT
+	[[ ${lines[0]} == "+OK $((${#names[@]} - 1)) "* ]]
 }
 
 @test "only regular files without a leading dot are messages, and nothing else is waited for" {
@@ -70,7 +216,7 @@ show_ids() {
 	for user in alice folder; do
 		make_maildir "$user"
 		place=$user/new
-		[ "$user" = alice ] || rm -r "$mail/folder/cur"
+		[ "$user" = alice ] || rm -r "$mail/folder/cur" "$mail/folder/new"
 		[ "$user" = alice ] || place=$user
 		make_message "$place/1.M1P1.h"
 		make_message "$place/.2.M1P1.h"
@@ -119,14 +265,28 @@ show_ids() {
 	done
 }
 
-@test "new or cur that is a symbolic link does not lead into another mailbox" {
-	make_maildir alice
+@test "new or cur that is a symbolic link leads nowhere: it is refused, at WAKE, too" {
 	make_maildir bob
 	make_message bob/new/1.M1P1.h
-	rmdir "$mail/alice/new"
-	ln -s "$mail/bob/new" "$mail/alice/new"
-	as_alice STAT
-	[ "${lines[0]}" = '+OK 0 0' ]
+	for link in new cur; do
+		for target in bob/$link nowhere; do
+			make_maildir alice
+			start_session one
+			login one
+			ask one SLEE
+			rmdir "$mail/alice/$link"
+			ln -s "$mail/$target" "$mail/alice/$link"
+			ask one WAKE
+			[ "$reply" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+			talk 'USER alice' 'PASS apple' STAT
+			[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+			problem="cannot open the mailbox '$mail/alice': its new or cur is a symbolic link"
+			grep -F "$problem" log
+			grep -F "$problem" one.log
+			hang_up one
+			rm -r one.* "$mail/alice"
+		done
+	done
 }
 
 @test "a mailbox that is replaced by a link to another during a session does not lead there" {
@@ -193,7 +353,7 @@ show_ids() {
 	[ "${without[*]}" = "${ids[*]}" ]
 	for id in "${ids[@]}"; do
 		talk 'USER bob' 'PASS banana split ' "RETR UID:$id"
-		[ "${lines[3]}" = '+OK message follows' ]
+		[[ ${lines[3]} == '+OK '*' octets' ]]
 	done
 }
 

@@ -236,7 +236,7 @@ make_namesake() {
 	make_message alice/cur/1.M1P1.h:2,F 'second\n'
 	rm "$mail/alice/cur/1.M1P1.h:2,S"
 	ask one 'RETR UID:1.M1P1.h'
-	[ "$reply" = '-ERR message 1 is gone' ]
+	[ "$reply" = '-ERR [UID] message 1 is gone' ]
 	ask one 'DELI 1'
 	ask one QUIT
 	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]

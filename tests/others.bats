@@ -49,10 +49,12 @@ setup() {
 
 @test "a message that is gone is a clear -ERR, vanishes from the listing, and can be deleted" {
 	rm "$mail/alice/new/1.M1P1.h" "$mail/alice/new/3.M1P1.h"
-	for command in 'RETR 1' 'RETR 1' 'TOP 1 0' 'LIST 1' 'UIDL 1' 'RETR UID:1.M1P1.h'; do
+	for command in 'RETR 1' 'RETR 1' 'TOP 1 0' 'LIST 1' 'UIDL 1'; do
 		ask one "$command"
 		[ "$reply" = '-ERR message 1 is gone' ]
 	done
+	ask one 'RETR UID:1.M1P1.h'
+	[ "$reply" = '-ERR [UID] message 1 is gone' ]
 	ask one STAT
 	[ "$reply" = '+OK 2 22' ]
 	ask one LIST

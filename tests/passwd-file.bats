@@ -264,10 +264,11 @@ has_argon2() {
 		accounts "alice:{PLAIN}apple::::::$extra"
 		ask one WAKE
 		[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+		accounts 'alice:{PLAIN}apple::::::allow_nets=local,192.0.2.0/24'
+		ask one WAKE
+		[ "$reply" = '+OK [ACTIVITY/NONE] 0 messages' ]
+		ask one SLEE
 	done
-	accounts 'alice:{PLAIN}apple::::::allow_nets=local,192.0.2.0/24'
-	ask one WAKE
-	[ "$reply" = '+OK [ACTIVITY/NONE] 0 messages' ]
 }
 
 @test "WAKE finds no other account than the one that logged in" {

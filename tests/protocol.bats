@@ -15,7 +15,7 @@ load helpers
 	as_alice CAPA
 	[ "${lines[*]:1}" = "${before[*]}" ]
 	printf '%s\n' "${before[@]}" >capabilities
-	for tag in TOP UIDL USER 'SASL PLAIN LOGIN' RESP-CODES AUTH-RESP-CODE PIPELINING 'EXPIRE NEVER' SLEE-WAKE \
+	for tag in TOP UIDL USER 'SASL PLAIN LOGIN' RESP-CODES AUTH-RESP-CODE PIPELINING 'EXPIRE NEVER' 'SLEE-WAKE 86400' \
 		SLEEPING UID-PARAM DELI 'IMPLEMENTATION pop3-handler' .; do
 		grep -qxF "$tag" capabilities
 	done
@@ -177,7 +177,7 @@ valid_in() {
 	commands=() expected=()
 	for i in {1..300}; do
 		commands+=("RETR $((i % 9 + 1))" "UIDL $((i % 9 + 1))")
-		expected+=('+OK message follows' "message $((i % 9 + 1))" . \
+		expected+=('+OK 11 octets' "message $((i % 9 + 1))" . \
 			"+OK $((i % 9 + 1)) $((i % 9 + 1)).M1P1.h")
 	done
 	as_alice "${commands[@]}"

@@ -9,17 +9,18 @@ setup() {
 	make_maildir alice
 }
 
-# unstuffed: the octets of the one multi-line answer in `out` after "message follows", without the
+# unstuffed: the octets of the one RETR in `out`, after its "+OK N octets", without the
 # stuffing and the final ".", to standard output.
 unstuffed() {
 	/usr/bin/python3 -c '
-import sys
+import re, sys
 out = sys.stdin.buffer.read()
-body = out.split(b"message follows\r\n", 1)[1]
+octets, body = re.search(rb"(?s)\+OK ([0-9]+) octets\r\n(.*)", out).groups()
 assert body == b".\r\n" or b"\r\n.\r\n" in body
 text = b"" if body.startswith(b".\r\n") else body.split(b"\r\n.\r\n", 1)[0] + b"\r\n"
-lines = text.split(b"\r\n")
-sys.stdout.buffer.write(b"\r\n".join(l[1:] if l.startswith(b".") else l for l in lines))' <out
+text = b"\r\n".join(l[1:] if l.startswith(b".") else l for l in text.split(b"\r\n"))
+assert len(text) == int(octets), (len(text), octets)
+sys.stdout.buffer.write(text)' <out
 }
 
 # retrieves STORED EXPECTED: a message stored as STORED (for printf) arrives as EXPECTED, and STAT
@@ -70,7 +71,7 @@ retrieves() {
 @test "a first octet \".\" and a line that is just \".\" are stuffed" {
 	make_message alice/new/1.M1P1.h '.a\n.\n\n..\nb.\n.'
 	as_alice 'RETR 1' NOOP
-	expected=('+OK message follows' ..a .. '' ... b. .. . '+OK nothing done')
+	expected=('+OK 20 octets' ..a .. '' ... b. .. . '+OK nothing done')
 	[ "${lines[*]@Q}" = "${expected[*]@Q}" ]
 }
 
@@ -97,7 +98,7 @@ retrieves() {
 		    if not wire.endswith(b'\n'):
 		        wire += b'\r\n'
 		    expected += b'+OK %d %d\r\n' % (i + 1, len(wire))
-		    expected += b'+OK message follows\r\n' + re.sub(rb'(?m)^\.', b'..', wire) + b'.\r\n'
+		    expected += b'+OK %d octets\r\n' % len(wire) + re.sub(rb'(?m)^\.', b'..', wire) + b'.\r\n'
 		open(sys.argv[2], 'wb').write(expected)
 	END
 	{
@@ -199,10 +200,9 @@ retrieves() {
 	read_lines
 	[ "${lines[3]}" = '-ERR [SYS/TEMP] cannot read the message' ]
 	[ "${lines[4]}" = '-ERR [SYS/TEMP] cannot read the message' ]
-	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot read the message' ]
+	[ "${lines[5]}" = '+OK 1 21' ]
 	[ "${lines[6]}" = '+OK nothing done' ]
-	[ "$(grep -cF "cannot read the message '1.M1P1.h': Input/output error" log)" -eq 1 ]
-	grep -xF 'pop3-handler: 2 lines about local were omitted: 2 other' log
+	[ "$(troubles)" = "pop3-handler: cannot read the message '1.M1P1.h' of '$mail/alice': Input/output error" ]
 }
 
 @test "a message that becomes shorter while it is sent is never ended with a dot" {

@@ -210,7 +210,7 @@ not_base64='-ERR the response is not base64'
 		start_session one
 		printf '%s\r\n' "$commands" 'RETR 1' NOOP >script
 		cat script >&"$to_one" # in one write
-		until [ "$reply" = '+OK message follows' ]; do
+		until [ "$reply" = '+OK 1048578 octets' ]; do
 			hear one
 		done
 		search open-sesame

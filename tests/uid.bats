@@ -14,8 +14,7 @@ setup() {
 @test "RETR, TOP, LIST, UIDL, DELE and DELI take UID: and a unique-id" {
 	as_alice 'RETR UID:2.M1P1.h' 'TOP UID:1.M1P1.h 0' 'LIST UID:2.M1P1.h' 'UIDL UID:1.M1P1.h' \
 		'DELE UID:1.M1P1.h' 'DELI UID:2.M1P1.h' STAT QUIT
-	ok='+OK message follows'
-	expected=("$ok" two . "$ok" one '' . '+OK 2 5' '+OK 1 1.M1P1.h'
+	expected=('+OK 5 octets' two . '+OK message follows' one '' . '+OK 2 5' '+OK 1 1.M1P1.h'
 		'+OK message 1 is marked as deleted' '+OK message 2 is deleted' '+OK 0 0' '+OK goodbye')
 	[ "${lines[*]}" = "${expected[*]}" ]
 	[ -z "$(files alice)" ]
@@ -56,6 +55,35 @@ setup() {
 	ask one WAKE
 	ask one 'LIST UID:3.M1P1.h'
 	[ "$reply" = '+OK 3 24' ]
+}
+
+@test "each command says [UID] of a message that has vanished since, and only to a unique-id" {
+	ask_all() {
+		for command in "RETR $1" "TOP $1 0" "LIST $1" "UIDL $1"; do
+			start_session one
+			login one
+			[ -z "$2" ] || { ask one "$2" && [ "$reply" = . ] || hear_all one; }
+			rm "$mail"/alice/*/1.*
+			ask one "$command"
+			echo "$command: $reply"
+			[ "$reply" = "$3" ]
+			ask one "DELE $1"
+			[ "$reply" = '+OK message 1 is marked as deleted' ]
+			ask one RSET
+			ask one "DELI $1"
+			[ "$reply" = '+OK message 1 is deleted' ]
+			ask one "$command"
+			[[ $reply == -ERR* ]]
+			hang_up one
+			grep -F 'deleted 0, slept' one.log
+			rm one.*
+			make_message alice/new/1.M1P1.h 'one\n\nbody\n'
+		done
+	}
+	for before in '' LIST UIDL; do
+		ask_all UID:1.M1P1.h "$before" '-ERR [UID] message 1 is gone'
+		ask_all 1 "$before" '-ERR message 1 is gone'
+	done
 }
 
 @test "a unique-id finds no message that is marked as deleted" {

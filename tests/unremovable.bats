@@ -73,7 +73,7 @@ has_no_record() {
 	[ "${lines[3]}" = '+OK 7 77' ]
 	[ "${lines[4]}" = "$none_is_gone" ]
 	[ "${lines[6]}" = '+OK 9 99' ]
-	[ "${lines[9]}" = '+OK asleep' ]
+	[ "${lines[9]}" = '+OK asleep, 2 messages deleted' ]
 	[[ ${lines[10]} == '+OK [ACTIVITY/NONE] 7 messages' ]]
 	[ "${lines[11]}" = '+OK goodbye' ]
 	numbers on_disk
@@ -90,7 +90,7 @@ has_no_record() {
 	talk_on_disk UIDL 'DELE 1' 'DELE 2' SLEE WAKE 'DELE 1' 'DELE 2' QUIT
 	show
 	lists 4 5 6 7 8 9
-	[ "${lines[10]}" = '+OK asleep' ]
+	[ "${lines[10]}" = '+OK asleep, 2 messages deleted' ]
 	[[ ${lines[11]} == '+OK [ACTIVITY/NONE] 4 messages' ]]
 	[ "${lines[14]}" = '+OK goodbye' ]
 	numbers on_disk
