@@ -287,24 +287,27 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 			 uint64_t *ret_octets)
 {
 	struct message *message = message_at(mailbox, index);
+	uint64_t stored = file->count + file->left_octets, known = message->octets;
 	bool is_maildir = mailbox->lock.subdirs.is_maildir;
-	bool is_known = is_maildir || (message->version && memcmp(message->version, &file->version,
-								  sizeof(file->version)) == 0);
-	bool lacks_lf = is_maildir && !message->is_measured &&
-			message->octets == maildir_name_size_octets(message->name) &&
-			!ends_in_lf(file);
+	bool is_hint = is_maildir && !message->is_measured &&
+		       known == maildir_name_size_octets(message->name);
+	bool has_line_ends = !is_hint || ends_in_lf(file);
 	int r = 0;
 
-	file->believed_octets = is_known ? message->octets : LISTING_SIZE_UNKNOWN;
-	*ret_octets = file->believed_octets;
-	if (file->left_octets == 0 || *ret_octets == LISTING_SIZE_UNKNOWN || lacks_lf)
+	if (!is_maildir && (!message->version ||
+			    memcmp(message->version, &file->version, sizeof(file->version)) != 0))
+		known = LISTING_SIZE_UNKNOWN;
+	*ret_octets = known;
+	if (file->left_octets == 0 || known == LISTING_SIZE_UNKNOWN || !has_line_ends ||
+	    (is_hint && (known < stored || known - stored > stored)))
 		r = count_octets(file, ret_octets);
 	if (r < 0)
 		return r;
-	if (lacks_lf && *ret_octets == message->octets + 2) { /* so Dovecot counts them */
-		file->believed_octets = *ret_octets;
+	if (!has_line_ends && *ret_octets == known + 2) { /* Dovecot does not count the last */
 		mailbox->has_unsaved = true;
+		known = *ret_octets;
 	}
+	file->believed_octets = known;
 	note_size(mailbox, message, file, *ret_octets);
 	return 0;
 }

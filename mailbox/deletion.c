@@ -171,10 +171,11 @@ static void update_quota(const struct deletion *deletion)
 	}
 	if (count == 0 || !deletion->listing->subdirs->is_maildir)
 		return;
+	if (fstatat(deletion->lock->root_fd, QUOTA_NAME, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISREG(status.st_mode) || status.st_nlink != 1)
+		return;
 	fd = util_open_regular_file(deletion->lock->root_fd, QUOTA_NAME, O_WRONLY | O_APPEND,
 				    &status);
-	if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO || status.st_nlink > 1)
-		return;
 	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", octets, count);
 	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
 		deletion->report->quota_error = fd < 0 ? fd : -errno;

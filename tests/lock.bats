@@ -20,6 +20,74 @@ busy='-ERR [IN-USE] the mailbox is locked by another session'
 	[[ $reply == '+OK '* ]]
 }
 
+# locked FILE: waits until a session that is traced has found the mailbox locked.
+locked() {
+	until grep -q 'F_OFD_SETLK.*EAGAIN' "$1"; do :; done
+}
+
+@test "PASS, AUTH and WAKE wait for the lock, and get it when it is free" {
+	make_maildir alice
+	for command in 'PASS apple' "AUTH PLAIN $(printf '\0alice\0apple' | base64)" WAKE; do
+		ASAN_OPTIONS=detect_leaks=0 start_session two \
+			strace -qq -o two.trace -e trace=fcntl "$HANDLER" "${options[@]}"
+		if [ "$command" = WAKE ]; then
+			login two
+			ask two SLEE
+		else
+			ask two 'USER alice'
+		fi
+		start_session one
+		login one
+		say two "$command"
+		locked two.trace
+		ask one QUIT
+		hear two
+		echo "$command: $reply"
+		[[ $reply == '+OK '*messages ]]
+		hang_up one
+		hang_up two
+		[ -z "$(troubles two.log)" ]
+		rm one.* two.*
+	done
+}
+
+@test "a session that waits for the lock ends when its client leaves, and on SIGTERM" {
+	make_maildir alice
+	start_session one
+	login one
+	for how in leave TERM; do
+		ASAN_OPTIONS=detect_leaks=0 start_session two \
+			strace -qq -I 2 -o two.trace -e trace=fcntl "$HANDLER" "${options[@]}"
+		ask two 'USER alice'
+		say two 'PASS apple'
+		locked two.trace
+		[ $how = leave ] || pkill -TERM -P "$pid_two"
+		hang_up two
+		grep 'ended before login' two.log
+		[ "$(grep -c F_OFD_SETLK two.trace)" -lt 30 ]
+		rm two.*
+	done
+}
+
+@test "a session that waits for the lock takes no place of those that have not logged in" {
+	make_maildir alice
+	# shellcheck disable=SC2034
+	wrapper=(strace -f -qq -o trace -e trace=fcntl)
+	ASAN_OPTIONS=detect_leaks=0 listen_port --max-logins=1
+	with_client <<-'END'
+		one = Client(port).login()
+		two = Client(port)
+		two.expect('USER alice', '+OK')
+		two.file.write(b'PASS apple\r\n')
+		two.file.flush()
+		wait_for(lambda: 'EAGAIN' in open('trace').read())
+		for i in range(3):
+		    Client(port).login('bob', 'banana split ').expect('QUIT', '+OK')
+		one.expect('QUIT', '+OK')
+		assert two.hear().startswith('+OK'), 'evicted'
+	END
+}
+
 @test "a folder has a lock as a Maildir has, and each mailbox its own" {
 	mkdir "$mail/alice" "$mail/bob"
 	start_session one

@@ -156,18 +156,130 @@ retrieves() {
 	[ "$(grep -cF .M1P1.h trace)" -eq 2 ]
 }
 
+# retr_says SIZE: the first line of RETR of alice's only message is "+OK SIZE octets", which is true,
+# and LIST says SIZE from then on, in this session and in the next.
+retr_says() {
+	as_alice 'RETR 1' 'LIST 1' QUIT
+	[ "${lines[0]}" = "+OK $1 octets" ]
+	[ "${lines[-2]}" = "+OK 1 $1" ]
+	[ -z "$(troubles)" ]
+	as_alice 'LIST 1' 'RETR 1'
+	unstuffed >/dev/null
+	[ "${lines[0]}" = "+OK 1 $1" ]
+	[ "${lines[1]}" = "+OK $1 octets" ]
+}
+
+@test "RETR says how many octets it sends, and LIST says the same from then on" {
+	head -c 300000 /dev/zero | tr '\0' x | fold -w 72 >long
+	wire=$(($(wc -c <long) + $(wc -l <long) + 2)) # the last line has no end
+	size=$(wc -c <long)
+	for name in 1.M1P1.h "1.M1P1.h,S=$size" "1.M1P1.h,W=$wire" "1.M1P1.h,S=$size,W=$((wire - 2))" \
+		"1.M1P1.h,W=$((wire + 1000000))" "1.M1P1.h,W=9"; do
+		rm -rf "${mail:?}/alice"
+		make_maildir alice
+		cp long "$mail/alice/cur/$name:2,S"
+		# A size that nobody can believe is a line of the log.
+		if [[ $name == *1308334 || $name == *W=9 ]]; then
+			as_alice 'RETR 1' QUIT
+			unstuffed >/dev/null
+			grep -F "has $wire octets, not as many as was believed" log
+		fi
+		retr_says "$wire"
+	done
+	# A last line that has its end is all that is looked at.
+	echo >>long
+	rm "$mail"/alice/cur/*
+	cp long "$mail/alice/cur/1.M1P1.h,W=$wire:2,S"
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' >script
+	trace trace trace=pread64 "$HANDLER" "${options[@]}" <script >out
+	unstuffed >/dev/null
+	[ "$(grep -c ', 65536, ' trace)" -eq 0 ]
+	rm "$mail"/alice/cur/*
+	for short in 0: '3:a\n' 3:a '7:a\nb\r' '3:.\n'; do
+		rm -rf "${mail:?}/alice" # with its cache
+		make_maildir alice
+		make_message alice/new/1.M1P1.h "${short#*:}"
+		retr_says "${short%%:*}"
+	done
+}
+
+@test "in a folder, RETR says what it sends of a file that has changed since LIST" {
+	rm -r "$mail/alice"
+	mkdir "$mail/alice"
+	head -c 200000 /dev/zero | tr '\0' x >"$mail/alice/1.eml"
+	start_session one
+	login one
+	ask one 'LIST 1'
+	[ "$reply" = '+OK 1 200002' ]
+	head -c 100000 /dev/zero | tr '\0' x >"$mail/alice/1.eml"
+	ask one 'RETR 1'
+	[ "$reply" = '+OK 100002 octets' ]
+	hear_all one
+	ask one 'LIST 1'
+	[ "$reply" = '+OK 1 100002' ]
+}
+
 @test "a size in a Maildir name is believed, and corrected and logged when RETR finds it wrong" {
 	make_message 'alice/new/1.M1P1.h,S=4,W=5' 'abc\n'
 	make_message 'alice/new/2.M1P1.h,W=5' 'abc'
-	as_alice LIST 'RETR 1' 'RETR 2'
-	[ "${lines[*]:1:2}" = '1 5 2 5' ]
+	make_message 'alice/new/3.M1P1.h,W=3' 'abc'
+	as_alice LIST 'RETR 1' 'RETR 2' 'RETR 3' LIST QUIT
+	[ "${lines[*]:1:3}" = '1 5 2 5 3 3' ]
+	[ "${lines[*]: -5:3}" = '1 5 2 5 3 5' ]
 	[ -z "$(troubles)" ]
-	make_message 'alice/cur/3.M1P1.h,W=7:2,S' 'abc\n'
-	as_alice 'LIST 3' 'RETR 3' 'LIST 3' STAT
-	[ "${lines[0]}" = '+OK 3 7' ]
-	[ "${lines[4]}" = '+OK 3 5' ]
-	[ "${lines[5]}" = '+OK 3 15' ]
-	grep -F "'3.M1P1.h,W=7' has 5 octets" log
+	as_alice 'LIST 3'
+	[ "${lines[0]}" = '+OK 3 5' ]
+	make_message 'alice/cur/4.M1P1.h,W=7:2,S' 'abc\n'
+	make_message 'alice/cur/5.M1P1.h,W=3:2,S' 'abc\n'
+	as_alice 'LIST 4' 'RETR 4' 'LIST 4' STAT
+	[ "${lines[0]}" = '+OK 4 7' ]
+	[ "${lines[1]}" = '+OK 5 octets' ]
+	[ "${lines[4]}" = '+OK 4 5' ]
+	[ "${lines[5]}" = '+OK 5 23' ]
+	grep -F "'4.M1P1.h,W=7' has 5 octets" log
+	as_alice 'RETR 5'
+	[ "${lines[0]}" = '+OK 5 octets' ]
+	grep -F "'5.M1P1.h,W=3' has 5 octets" log
+}
+
+@test "a message that is compressed or encrypted is not sent as garbage, and can be deleted" {
+	formats=('\x1f\x8b\x08' 'BZh11AY&SY' 'BZh91AY&SY' '\xfd7zXZ\0' '(\xb5/\xfd' '\x04"M\x18' \
+		'Dovecot-LZ4\x0d*\x9b\xc5' 'CRYPTED\x03\x07')
+	makers=(gzip bzip2 bzip2 xz zstd lz4 'lz4 of Dovecot' 'mail_crypt of Dovecot')
+	mkdir "$mail/bob"
+	for i in "${!formats[@]}"; do
+		make_message "alice/cur/$((i + 1)).M1P1.h,S=20,W=21:2,S" "${formats[i]}\\x00rest\\n"
+		make_message "bob/$((i + 1)).eml" "${formats[i]}"
+		touch -d "2026-01-0$((i + 1))" "$mail/bob/$((i + 1)).eml"
+		[[ ${makers[i]} == mail_crypt* ]] && what=encrypted || what=compressed
+		for user in 'alice' 'bob'; do
+			[ $user = alice ] && password=apple || password='banana split '
+			talk "USER $user" "PASS $password" "RETR $((i + 1))" "TOP $((i + 1)) 0" "LIST $((i + 1))" STAT
+			show
+			[ "${lines[3]}" = "-ERR [SYS/PERM] cannot read the message: it is $what (${makers[i]})" ]
+			[ "${lines[4]}" = "${lines[3]}" ]
+			[[ ${lines[5]} == +OK* ]]
+			[[ ${lines[6]} == +OK* ]]
+			[ "$(troubles | wc -l)" -eq 1 ]
+			grep -F "cannot read the message '$((i + 1))." log
+			grep -F ": it is $what (${makers[i]})" log
+		done
+	done
+	as_alice 'DELE 1' QUIT
+	[ "$(files alice | wc -l)" -eq 7 ]
+}
+
+@test "mail that only begins like a compressed file is sent" {
+	texts=('BZh9: a header\n' 'BZh91AY&SX\n' 'CRYPTED: yes\n' 'Dovecot-LZ4: 1\n' '\x1f\x8b' '7zXZ\n' '\x1f' 'C' '(\xb5/'
+		'From alice\n' '\xef\xbb\xbfSubject: x\n')
+	for i in "${!texts[@]}"; do
+		make_message "alice/new/$((100 + i)).M1P1.h" "${texts[i]}"
+	done
+	for i in "${!texts[@]}"; do
+		as_alice "RETR $((i + 1))" "TOP $((i + 1)) 0"
+		[[ ${lines[0]} == '+OK '*' octets' ]]
+		[ -z "$(troubles)" ]
+	done
 }
 
 @test "in a folder ,W= is part of a name like any other" {

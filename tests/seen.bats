@@ -89,3 +89,37 @@ without_noreplace() {
 		[ "$(files alice | sed -E 's|.*/([^:]*).*|\1|' | sort | tr '\n' ' ')" = '1.M1P1.h 2.M1P1.h 3.M1P1.h ' ]
 	done <points
 }
+
+@test "flags behind ;2, and !2, are no part of the unique-id, and the separator is kept" {
+	make_maildir alice
+	make_message 'alice/cur/1.M1P1.h,S=24;2,F'
+	make_message 'alice/cur/2.M1P1.h!2,'
+	make_message 'alice/cur/3.M1P1.h;x!2,RT'
+	make_message 'alice/new/4.M1P1.h;2'
+	as_alice UIDL 'RETR 1' 'RETR 2' 'RETR 3' 'RETR 4' SLEE WAKE UIDL QUIT
+	[ "${lines[*]:1:4}" = '1 1.M1P1.h,S=24 2 2.M1P1.h 3 3.M1P1.h;x 4 4.M1P1.h;2' ]
+	[ "${lines[*]: -6:4}" = "${lines[*]:1:4}" ]
+	[ "$(files alice | tr '\n' ' ')" = \
+		'./cur/1.M1P1.h,S=24;2,FS ./cur/2.M1P1.h!2,S ./cur/3.M1P1.h;x!2,RST ./cur/4.M1P1.h;2:2,S ' ]
+	grep -F 'ended: QUIT' log
+	start_session one
+	login one
+	mv "$mail/alice/cur/1.M1P1.h,S=24;2,FS" "$mail/alice/cur/1.M1P1.h,S=24;2,RS"
+	ask one 'RETR 1'
+	[ "$reply" = '+OK 24 octets' ]
+	hear_all one
+	ask one SLEE
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 4 messages' ]
+}
+
+@test "where names have no colon, as on FAT, messages are marked as seen with ;2," {
+	make_messages 2
+	make_message 'alice/cur/3.M1P1.h!2,'
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'RETR 3' QUIT >script
+	trace_calls trace trace=renameat,renameat2 -e inject=renameat2:error=EINVAL:when=1 \
+		-e inject=renameat:error=EINVAL:when=1 "$HANDLER" "${options[@]}" <script >out 2>log
+	[ "$(grep -c INJECTED trace)" -eq 2 ]
+	[ -z "$(troubles)" ]
+	[ "$(files alice | tr '\n' ' ')" = './cur/1.M1P1.h;2,S ./cur/3.M1P1.h!2,S ./new/2.M1P1.h ' ]
+}

@@ -177,6 +177,71 @@ opened() {
 	[ "${lines[0]}" = '+OK 1 20' ]
 }
 
+# unreadable FILE...: nobody can read these; sessions run as nobody, by `as_reader`.
+unreadable() {
+	as_nobody true
+	as_reader=(setpriv --reuid=nobody --regid=nogroup --clear-groups ./handler "${options[@]/#--user=*/--user=nobody}")
+	chmod 000 "${@/#/$mail/}"
+}
+
+@test "a message that cannot be read has the size of its file, an -ERR of its own, and one line of the log" {
+	needs_root
+	echo 'folder:{PLAIN}fig' >>"$users"
+	mkdir "$mail/folder"
+	for i in 1 2 3; do make_message "folder/$i.eml" "message $i\n"; done
+	rm "$mail/alice/new/4.M1P1.h,S=5,W=6"
+	unreadable alice/new/2.M1P1.h folder/2.eml
+	for user in alice folder; do
+		[ $user = alice ] && password=apple name=2.M1P1.h || password=fig name=2.eml
+		printf '%s\r\n' "USER $user" "PASS $password" STAT LIST 'LIST 2' 'RETR 2' 'TOP 2 0' 'RETR 1' STAT >script
+		"${as_reader[@]}" <script >out 2>log
+		read_lines
+		show
+		unread='-ERR [SYS/PERM] cannot read the message'
+		expected=('+OK 3 32' '+OK 3 messages (32 octets)' '1 11' '2 10' '3 11' . '+OK 2 10' "$unread" "$unread"
+			'+OK 11 octets' 'message 1' . '+OK 3 32')
+		[ "${lines[*]:3}" = "${expected[*]}" ]
+		[ "$(troubles)" = "pop3-handler: cannot read the message '$name' of '$mail/$user': Permission denied" ]
+	done
+	# It is not in the cache: when it can be read, it is right.
+	chmod 644 "$mail/alice/new/2.M1P1.h" "$mail/folder/2.eml"
+	as_alice 'LIST 2'
+	[ "${lines[0]}" = '+OK 2 11' ]
+}
+
+@test "a message that a broken disk cannot read does not hide the others, a lack of descriptors is an -ERR" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT >script
+	for error in EIO EUCLEAN ESTALE; do
+		trace trace trace=read -P "$mail/alice/new/2.M1P1.h" -e inject=read:error=$error \
+			"$HANDLER" "${options[@]}" <script >out 2>log
+		read_lines
+		[ "${lines[3]}" = '+OK 4 38' ]
+		[ "$(troubles | wc -l)" -eq 1 ]
+		rm "$cache"
+	done
+	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out 2>log
+	rm "$cache"
+	when=$(sed '/"2.M1P1.h"/q' trace | wc -l)
+	trace trace trace=openat -e "inject=openat:error=ENFILE:when=$when" "$HANDLER" "${options[@]}" <script >out 2>log
+	grep '"2.M1P1.h".*INJECTED' trace
+	read_lines
+	[ "${lines[3]}" = '-ERR [SYS/TEMP] cannot read the message' ]
+}
+
+@test "a message that could not be read is measured after WAKE, when it can be" {
+	needs_root
+	unreadable alice/new/2.M1P1.h
+	start_session one "${as_reader[@]}"
+	login one
+	ask one 'LIST 2'
+	[ "$reply" = '+OK 2 10' ]
+	ask one SLEE
+	chmod 644 "$mail/alice/new/2.M1P1.h"
+	ask one WAKE
+	ask one 'LIST 2'
+	[ "$reply" = '+OK 2 11' ]
+}
+
 @test "a ,W= that cannot be right beside its ,S= is not believed" {
 	make_message alice/new/5.M1P1.h,S=10,W=9 'message 5\n'
 	make_message alice/new/6.M1P1.h,S=10,W=23 'message 6\n'

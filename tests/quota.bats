@@ -1,0 +1,87 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Maildir++ quota: what sessions remove is taken off maildirsize.
+
+load helpers
+
+setup() {
+	setup_site
+	make_messages 4
+	make_message alice/new/5.M1P1.h,S=1000,W=2000
+	quota=$mail/alice/maildirsize
+	printf '1000000S\n9000 9\n' >"$quota"
+}
+
+# added LINE...: these lines were added to maildirsize, nothing else was changed.
+added() {
+	printf '%s\n' 1000000S '9000 9' "$@" | cmp - "$quota"
+}
+
+@test "a commit and each DELI add a line: octets of the files, or S=, and their number" {
+	as_alice 'DELI 1' 'DELE 2' 'DELE 5' SLEE WAKE 'DELE 1' RSET QUIT
+	[ "${lines[-1]}" = '+OK goodbye' ]
+	added '-10 -1' '-1010 -2'
+	[ -z "$(troubles)" ]
+}
+
+@test "a commit that is recovered, and one without space for a record, add a line, too" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 5' QUIT >script
+	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=1 \
+		"$HANDLER" "${options[@]}" <script >out 2>log || true
+	added
+	as_alice QUIT
+	added '-1010 -2' || added '-1020 -3'
+	printf '1000000S\n9000 9\n' >"$quota"
+	rm "$mail/alice/.pop3-handler.state"
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
+	trace_calls trace trace=pwrite64,unlinkat -e inject=pwrite64:error=EDQUOT \
+		-e inject=unlinkat:error=EIO:when=2 "$HANDLER" "${options[@]}" <script >out 2>log
+	added '-10 -1'
+}
+
+@test "nothing is added for what others have removed, or what is only hidden" {
+	start_session one
+	login one
+	ask one 'DELE 1'
+	ask one 'DELE 2'
+	rm "$mail/alice/new/1.M1P1.h"
+	ask one SLEE
+	[ "$reply" = '+OK asleep, 1 messages deleted' ]
+	added '-10 -1'
+	ask one WAKE
+	ask one 'DELE 1'
+	rm "$mail/alice/new/3.M1P1.h"
+	ask one 'DELI 1'
+	ask one QUIT
+	added '-10 -1'
+}
+
+@test "maildirsize is never made, nor is a link, a file with two links, or anything else written to" {
+	for kind in none link hard fifo directory; do
+		make_message alice/new/1.M1P1.h
+		make_message alice/new/2.M1P1.h
+		rm -rf "$quota" "$mail/other"
+		echo other >"$mail/other"
+		case $kind in
+		link) ln -s "$mail/other" "$quota" ;;
+		hard) ln "$mail/other" "$quota" ;;
+		fifo) mkfifo "$quota" ;;
+		directory) mkdir "$quota" ;;
+		esac
+		as_alice 'DELI 1' 'DELE 2' QUIT
+		[ "${lines[2]}" = '+OK goodbye' ]
+		[ -z "$(troubles)" ]
+		[ "$(cat "$mail/other")" = other ]
+		[ $kind != none ] || [ ! -e "$quota" ]
+	done
+}
+
+@test "a line that cannot be added is a line of the log, and the messages are deleted all the same" {
+	needs_root
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
+	chmod 000 "$quota"
+	as_nobody ./handler "${options[@]}" <script >out 2>log || { chown root "$quota"; }
+	grep -qx $'+OK goodbye\r' out
+	[ "$(troubles)" = "pop3-handler: cannot take deleted messages of '$mail/alice' off maildirsize: Permission denied" ]
+	[ "$(files alice | grep -c new/)" -eq 3 ]
+}
