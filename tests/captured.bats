@@ -108,7 +108,7 @@ is_powerless() {
 	cp -p "$users" before
 	refuses EPERM "openat -100 $users 0x200" "truncate $users 0" "utimensat -100 $users 0 0" "openat -100 $mail/alice/new/x 0x41 0x9ed" \
 		"chmod $users 0x1ff" "fchmodat -100 $users 0x1ff" "chown $users 0 0" "linkat -100 $users -100 $mail/alice/new/y 0" \
-		"symlinkat / -100 $mail/alice/new/y" "mkdirat -100 $mail/alice/new/y 0x1c0" "mknodat -100 $mail/alice/new/y 0x2180 0x103"
+		"symlinkat / -100 $mail/alice/new/y" "mkdirat -100 $mail/alice/new/y 0x1ff" "mknodat -100 $mail/alice/new/y 0x2180 0x103"
 	cmp before "$users"
 	[ "$(stat -c %Y before)" = "$(stat -c %Y "$users")" ]
 }

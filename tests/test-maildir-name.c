@@ -22,6 +22,7 @@ static void test_arrival(void)
 		{ "1700000000.Mx1M8.host", 1700000000000008 },
 		{ "1700000000.M1000000P1.host", 1700000000000000 },
 		{ "1700000000:2,S.M5", 1700000000000000 },
+		{ "1700000000.P1;2,M5", 1700000000000000 },
 		{ "1700000000", 1700000000000000 },
 		{ "msg.eml", 0 },
 		{ "", 0 },
@@ -81,10 +82,12 @@ static void test_plausible_size(void)
 static void test_seen(void)
 {
 	static const char *const cases[][2] = {
-		{ "1.M1.h", "1.M1.h:2,S" },	   { "1.M1.h:2,", "1.M1.h:2,S" },
-		{ "1.M1.h:2,S", "1.M1.h:2,S" },	   { "1.M1.h:2,FRT", "1.M1.h:2,FRST" },
-		{ "1.M1.h:2,Ta", "1.M1.h:2,STa" }, { "1.M1.h:2,DFPR", "1.M1.h:2,DFPRS" },
-		{ "1.M1.h:1,x", "1.M1.h:1,x" },	   { "1.M1.h:", "1.M1.h:" },
+		{ "1.M1.h", "1.M1.h:2,S" },	    { "1.M1.h:2,", "1.M1.h:2,S" },
+		{ "1.M1.h:2,S", "1.M1.h:2,S" },	    { "1.M1.h:2,FRT", "1.M1.h:2,FRST" },
+		{ "1.M1.h:2,Ta", "1.M1.h:2,STa" },  { "1.M1.h:2,DFPR", "1.M1.h:2,DFPRS" },
+		{ "1.M1.h:1,x", "1.M1.h:1,x" },	    { "1.M1.h:", "1.M1.h:" },
+		{ "1.M1.h;2,F", "1.M1.h;2,FS" },    { "1.M1.h!2,", "1.M1.h!2,S" },
+		{ "1.M1.h;x!2,S", "1.M1.h;x!2,S" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -100,6 +103,10 @@ int main(void)
 {
 	(void)tap(maildir_name_unique_octets("1.M1.h:2,S") == 6, "the unique part ends at ':'");
 	(void)tap(maildir_name_unique_octets("1.M1.h") == 6, "or with the name");
+	(void)tap(maildir_name_unique_octets("1.M1.h;2,:2,S") == 6, "or at ';2,'");
+	(void)tap(maildir_name_unique_octets("1!M1!h!2,F") == 6, "or at '!2,'");
+	(void)tap(maildir_name_unique_octets("1;M1!2;2:2,!2,") == 8, "but at no other ';' or '!'");
+	(void)tap(maildir_name_arrival_us("1.M5;2,M6") == 1000005, "flags tell no arrival");
 	test_arrival();
 	test_size();
 	test_plausible_size();
