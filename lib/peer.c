@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #define MAPPED_BITS 96 /* before an IPv4 address that is mapped */
+#define MAPPED(address4) ((struct in6_addr){ .s6_addr32 = { 0, 0, htonl(0xffff), (address4) } })
 
 void peer_of_address(const struct in6_addr *address, struct peer *ret)
 {
@@ -22,36 +23,14 @@ void peer_of_address(const struct in6_addr *address, struct peer *ret)
 	}
 }
 
-static struct in6_addr map_address(struct in_addr address)
-{
-	struct in6_addr mapped = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
-
-	memcpy(mapped.s6_addr + MAPPED_BITS / 8, &address, sizeof(address));
-	return mapped;
-}
-
 static bool parse_address(const char *text, size_t octets, struct in6_addr *ret)
 {
 	char copy[INET6_ADDRSTRLEN + 1]; /* one more: a cut must show */
-	struct in_addr address4;
 
 	(void)snprintf(copy, sizeof(copy), "%.*s", (int)octets, text);
-	if (inet_pton(AF_INET, copy, &address4) != 1)
-		return inet_pton(AF_INET6, copy, ret) == 1;
-	*ret = map_address(address4);
-	return true;
-}
-
-/* The peer that a superserver names: socat writes "[ADDRESS]", others a zone after a "%". */
-static void peer_of_text(const char *text, struct peer *ret)
-{
-	struct in6_addr address;
-
-	text += *text == '[';
-	if (parse_address(text, strcspn(text, "]%"), &address))
-		peer_of_address(&address, ret);
-	else
-		*ret = (struct peer){ .text = "unknown" };
+	*ret = MAPPED(0);
+	return inet_pton(AF_INET, copy, ret->s6_addr + MAPPED_BITS / 8) == 1 ||
+	       inet_pton(AF_INET6, copy, ret) == 1;
 }
 
 void peer_ask_environment(struct peer *peer)
@@ -62,11 +41,14 @@ void peer_ask_environment(struct peer *peer)
 	/* One that is not local decides; of several, one that is an address. */
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		const char *text = getenv(names[i]);
-		struct peer named;
+		struct peer named = { .text = "unknown" };
+		struct in6_addr address;
 
 		if (!text || !*text)
 			continue;
-		peer_of_text(text, &named);
+		text += *text == '['; /* socat writes "[ADDRESS]", others a zone after a "%" */
+		if (parse_address(text, strcspn(text, "]%"), &address))
+			peer_of_address(&address, &named);
 		if (peer->is_local || (IN6_IS_ADDR_UNSPECIFIED(&peer->address) && !named.is_local))
 			*peer = named;
 	}
@@ -83,7 +65,7 @@ void peer_of_socket(int fd, struct peer *ret)
 		return;
 	family = address.any.sa_family;
 	if (family == AF_INET)
-		address.in6.sin6_addr = map_address(address.in.sin_addr);
+		address.in6.sin6_addr = MAPPED(address.in.sin_addr.s_addr);
 	if (family == AF_INET || family == AF_INET6)
 		peer_of_address(&address.in6.sin6_addr, ret);
 	else if (family == AF_UNIX)
