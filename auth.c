@@ -41,7 +41,7 @@ static const char *describe_encoding(const char *text)
 static int check_password(const struct passwd_search *search, const char *password,
 			  struct auth_report *report)
 {
-	const char *field = search->line ? search->entry.password : "";
+	const char *field = search->entry.user ? search->entry.password : "";
 	char unused[AUTH_REASON_OCTETS];
 	int r = password_check(field, report->user, password, report->refusal), decoy = 0;
 
@@ -151,81 +151,74 @@ static int check_field(const struct passwd_field *field, const struct peer *peer
 	return r;
 }
 
-static void free_account(struct account **account)
-{
-	auth_free(*account);
-}
-
-#define auto_account __attribute__((cleanup(free_account)))
-
-/* Makes the account that was found. -EKEYREJECTED: there is none, or it may not log in. */
-static int make_account(const struct passwd_search *search, const struct settings *settings,
-			const struct peer *peer, struct account **ret, struct auth_report *report)
+/* Finds what an account may do, and where; the line stays the search's. -EKEYREJECTED: there is
+ * none, or it may not log in. */
+static int find_account(const struct passwd_search *search, const struct settings *settings,
+			const struct peer *peer, struct account *ret, struct auth_report *report)
 {
 	const struct passwd_line *entry = &search->entry;
 	const char *extra = entry->extra;
-	auto_account struct account *account = NULL;
 	struct passwd_field field;
 	int r;
 
 	if (!settings->users)
 		return refuse(report, "users is not set");
-	if (!search->line)
+	if (!entry->user)
 		return refuse(report, search->names[0] ? "no such user" : "a bad user name");
-	account = calloc(1, sizeof(*account));
-	if (!account)
-		return -ENOMEM;
+	*ret = (struct account){ entry->user, entry->password, .users = search->stamp };
 	while (passwd_next_field(&extra, &field)) {
 		r = check_field(&field, peer, report->refusal);
 		if (r != 1 && r != -ENOENT)
 			return -EKEYREJECTED;
 		/* Whatever is not a clear "no" protects the mailbox. */
-		account->is_read_only |= passwd_field_is(&field, "read-only") &&
-					 !util_is_listed("no", field.value, field.value_octets);
+		ret->is_read_only |= passwd_field_is(&field, "read-only") &&
+				     !util_is_listed("no", field.value, field.value_octets);
 	}
-	account->user = strdup(entry->user);
-	account->password = strdup(entry->password);
-	if (!account->user || !account->password)
-		return -ENOMEM;
-	account->users = search->stamp;
-	r = find_mailbox(entry, settings->mailbox, &account->mailbox);
-	if (r == -EKEYREJECTED)
-		return refuse(report, "a bad user name");
-	if (r == 0)
-		*ret = take_ptr(account);
-	return r;
+	r = find_mailbox(entry, settings->mailbox, &ret->mailbox);
+	return r == -EKEYREJECTED ? refuse(report, "a bad user name") : r;
 }
 
 int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
 	       const char *password, struct account **ret, struct auth_report *ret_report)
 {
 	auto_search struct passwd_search search = { 0 };
+	auto_free struct account *account = malloc(sizeof(*account));
 	int r = passwd_file_search(&search, settings, user, ret_report);
 
+	if (!account)
+		return -ENOMEM;
 	if (r == 0)
 		r = check_password(&search, password, ret_report);
-	if (r < 0 && (search.line || r != -EKEYREJECTED))
+	if (r < 0 && (search.entry.user || r != -EKEYREJECTED))
 		return r;
-	return make_account(&search, settings, peer, ret, ret_report);
+	r = find_account(&search, settings, peer, account, ret_report);
+	if (r < 0)
+		return r;
+	search.entry.user = NULL; /* the line is the account's now */
+	*ret = take_ptr(account);
+	return 0;
 }
 
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report)
 {
 	auto_search struct passwd_search search = { .stamp = account->users };
-	auto_account struct account *now = NULL;
+	struct account now;
 	int r = passwd_file_search(&search, settings, account->user, ret_report);
+	bool is_same;
 
 	if (r == 0)
-		r = make_account(&search, settings, peer, &now, ret_report);
-	if (!now) /* it cannot be made, or need not */
-		return r < 0 ? r : 0;
-	if (strcmp(now->user, account->user) != 0 ||
-	    strcmp(now->password, account->password) != 0 ||
-	    strcmp(now->mailbox, account->mailbox) != 0 ||
-	    now->is_read_only != account->is_read_only)
+		r = find_account(&search, settings, peer, &now, ret_report);
+	if (r != 0)
+		return MIN(r, 0); /* it need not be found, or cannot */
+	is_same = strcmp(now.user, account->user) == 0 &&
+		  strcmp(now.password, account->password) == 0 &&
+		  strcmp(now.mailbox, account->mailbox) == 0 &&
+		  now.is_read_only == account->is_read_only;
+	free(now.mailbox);
+	if (!is_same)
 		return refuse(ret_report, "password, mailbox or rights are not as they were");
-	account->users = now->users;
+	account->users = now.users;
 	return 0;
 }
 
@@ -438,9 +431,9 @@ int auth_check_file(const struct settings *settings, auth_finding_handler *handl
 void auth_free(struct account *account)
 {
 	if (account) {
-		free(account->user);
+		explicit_bzero(account->password, strlen(account->password));
+		free(account->user); /* the beginning of the line */
 		free(account->mailbox);
-		util_wipe(&account->password);
 		free(account);
 	}
 }

@@ -18,10 +18,10 @@ struct settings;
 #define AUTH_REASON_OCTETS 128 /* of a text for the log, with its NUL */
 
 struct account {
-	char *user;    /* as the passwd-file has it, which may not be as it was typed */
-	char *mailbox; /* the path */
+	char *user;	/* as the passwd-file has it, which may not be as it was typed */
+	char *password; /* the whole field behind it, a secret: kept to see it change */
+	char *mailbox;	/* the path */
 	bool is_read_only;
-	char *password; /* the whole field of the passwd-file, a secret: kept to see it change */
 	struct file_stamp users; /* of the passwd-file; all 0: a change might not show */
 };
 

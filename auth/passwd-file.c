@@ -16,7 +16,7 @@
 struct passwd_line passwd_line_parse(char *line)
 {
 	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA };
-	const char *fields[EXTRA];
+	char *fields[EXTRA];
 
 	/* strsep(3) would be four times slower, and a large file is read at each login. */
 	for (size_t i = 0; i < EXTRA; i++) {
@@ -30,9 +30,11 @@ struct passwd_line passwd_line_parse(char *line)
 
 static void wipe_line(struct passwd_search *search)
 {
-	if (search->line)
-		explicit_bzero(search->line, search->line_octets);
-	free(take_ptr(search->line));
+	struct passwd_line line = take_ptr(search->entry);
+
+	if (line.user)
+		explicit_bzero(line.user, (size_t)(strchr(line.extra, '\0') - line.user));
+	free(line.user);
 }
 
 void passwd_search_end(struct passwd_search *search)
@@ -84,7 +86,7 @@ static unsigned rank_name(const struct passwd_search *search, const char *name, 
 static int search_line(void *context, char *line, size_t octets)
 {
 	struct passwd_search *search = context;
-	char *name_end = line ? memchr(line, ':', octets) : NULL;
+	char *name_end = line ? memchr(line, ':', octets) : NULL, *copy;
 	unsigned rank;
 
 	if (!name_end || name_end == line)
@@ -93,11 +95,10 @@ static int search_line(void *context, char *line, size_t octets)
 	if (rank < search->rank) {
 		search->rank = rank;
 		wipe_line(search);
-		search->line = strndup(line, octets);
-		if (!search->line)
+		copy = strndup(line, octets);
+		if (!copy)
 			return -ENOMEM;
-		search->line_octets = octets;
-		search->entry = passwd_line_parse(search->line);
+		search->entry = passwd_line_parse(copy);
 	}
 	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }
@@ -224,7 +225,7 @@ int passwd_file_search(struct passwd_search *search, const struct settings *sett
 	for (size_t i = 0; i < ARRAY_SIZE(search->names); i++)
 		search->name_octets[i] = search->names[i] ? strlen(search->names[i]) : 0;
 	r = passwd_file_read(settings, search_line, search, ret_report, &search->stamp);
-	if (search->line)
+	if (search->entry.user)
 		(void)snprintf(ret_report->user, sizeof(ret_report->user), "%s",
 			       search->entry.user);
 	return r;

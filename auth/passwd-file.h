@@ -11,7 +11,8 @@ struct settings;
 
 /* The fields of a line of the passwd-file, which they point into; "": left out. */
 struct passwd_line {
-	const char *user, *password, *home, *extra;
+	char *user, *password; /* the line begins with the user */
+	const char *home, *extra;
 };
 
 /* A word NAME[=VALUE] of `extra`, in it. */
@@ -28,10 +29,8 @@ struct passwd_field {
 struct passwd_search {
 	char *names[2]; /* of the user: as given, with the default domain; NULL: bad, or none */
 	size_t name_octets[2];
-	unsigned rank; /* of the line; the smaller, the better the name fits */
-	char *line;    /* the user's line; NULL: not found */
-	size_t line_octets;
-	struct passwd_line entry; /* the user's; it points into `line` */
+	unsigned rank;		  /* of the line; the smaller, the better the name fits */
+	struct passwd_line entry; /* the user's, which it owns; all NULL: not found */
 	struct file_stamp stamp;  /* see passwd_file_read() */
 	char cheap_scheme[32];	  /* the last one that makes no decoy */
 	char *decoy;		  /* a password field that costs what a check of a password does */
