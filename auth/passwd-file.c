@@ -9,7 +9,7 @@
 #include "settings.h"
 
 #define LINE_OCTETS_MAX 4096 /* of the passwd-file */
-#define READ_OCTETS 6144     /* at once; more than a line */
+#define READ_OCTETS 6144     /* at once; more than a line that is too long */
 
 #define BLANKS " \t" /* between the fields of `extra` */
 
@@ -103,43 +103,35 @@ static int search_line(void *context, char *line, size_t octets)
 	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }
 
-/* The passwd-file that is being read. */
-struct reader {
-	passwd_line_handler *handle;
-	void *context;
-	struct auth_report *report;
-	bool is_long; /* the beginning of the next line did not fit */
-};
-
 /* Handles the whole lines among these octets, and counts those that are too long, have a NUL or are
  * no account. Returns how many octets that were, or what ended the reading. */
-static ssize_t handle_lines(struct reader *reader, char *octets, size_t count)
+static ssize_t handle_lines(char *octets, size_t count, passwd_line_handler *handle, void *context,
+			    struct auth_report *report)
 {
 	bool has_nul = memchr(octets, '\0', count) != NULL;
 	char *line = octets, *lf;
 
 	for (; (lf = memchr(line, '\n', count - (size_t)(line - octets))); line = lf + 1) {
 		size_t length = (size_t)(lf - line);
-		bool is_bad = reader->is_long || length > LINE_OCTETS_MAX ||
-			      (has_nul && memchr(line, '\0', length));
+		bool is_bad = length > LINE_OCTETS_MAX || (has_nul && memchr(line, '\0', length));
 		int r = 0;
 
-		reader->is_long = false;
-		reader->report->line_number++;
+		report->line_number++;
 		if (!is_bad && length > 0 && lf[-1] == '\r')
 			length--;
 		if (is_bad || (length > 0 && *line != '#'))
-			r = reader->handle(reader->context, is_bad ? NULL : line, length);
+			r = handle(context, is_bad ? NULL : line, length);
 		if (r < 0 && r != -EINVAL)
 			return r;
-		if (r < 0 && reader->report->malformed_lines++ == 0)
-			reader->report->malformed_line = reader->report->line_number;
+		if (r < 0 && report->malformed_lines++ == 0)
+			report->malformed_line = report->line_number;
 	}
 	return line - octets;
 }
 
 /* Leaves no password in memory. */
-static int read_each_line(int fd, struct reader *reader)
+static int read_each_line(int fd, passwd_line_handler *handle, void *context,
+			  struct auth_report *report)
 {
 	char octets[READ_OCTETS + 1];
 	size_t kept = 0; /* the beginning of a line */
@@ -148,29 +140,22 @@ static int read_each_line(int fd, struct reader *reader)
 	while ((n = util_read(fd, octets + kept, READ_OCTETS - kept)) >= 0) {
 		bool is_end = n == 0;
 
-		if (is_end && (kept > 0 || reader->is_long))
+		if (is_end && kept > 0)
 			octets[kept + (size_t)n++] = '\n'; /* which the last line may lack */
 		kept += (size_t)n;
-		used = handle_lines(reader, octets, kept);
+		used = handle_lines(octets, kept, handle, context, report);
 		if (used < 0 || is_end)
 			break;
-		kept -= (size_t)used;
+		kept = MIN(kept - (size_t)used, LINE_OCTETS_MAX + 1); /* a line too long stays so */
 		memmove(octets, octets + used, kept);
-		if (kept == READ_OCTETS) {
-			reader->is_long = true;
-			kept = 0;
-		}
 	}
 	explicit_bzero(octets, sizeof(octets));
-	if (n < 0)
-		return (int)n;
-	return used < 0 ? (int)used : 0;
+	return n < 0 ? (int)n : (int)MIN(used, 0);
 }
 
 int passwd_file_read(const struct settings *settings, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp)
 {
-	struct reader reader = { handle, context, report, false };
 	struct file_stamp now;
 	int64_t now_ns = file_stamp_now_ns();
 	/* Opened first: only then NFS tells the present times. */
@@ -183,7 +168,7 @@ int passwd_file_read(const struct settings *settings, passwd_line_handler *handl
 	if (memcmp(&now, stamp, sizeof(now)) == 0)
 		return 1;
 	*stamp = file_stamp_is_stable(&now, now_ns) ? now : (struct file_stamp){ 0 };
-	return read_each_line(fd, &reader);
+	return read_each_line(fd, handle, context, report);
 }
 
 bool passwd_next_field(const char **extra, struct passwd_field *ret)
