@@ -4,11 +4,10 @@
 
 #include "lib/util.h"
 
-/* What one letter after '%' stands for. */
+/* A letter of the template, or what one after '%' stands for. */
 struct part {
 	const char *text;
 	size_t octets;
-	char letter;
 	bool is_from_name; /* the client chose it */
 };
 
@@ -16,21 +15,13 @@ static int part_for(char letter, const char *user, const char *home, struct part
 {
 	size_t local = strcspn(user, "@");
 	const char *domain = user[local] ? user + local + 1 : "";
-	const struct part parts[] = {
-		{ user, strlen(user), 'u', true },
-		{ user, local, 'n', true },
-		{ domain, strlen(domain), 'd', true },
-		{ home, home ? strlen(home) : 0, 'h', false },
-		{ "%", 1, '%', false },
-	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		if (parts[i].letter != letter)
-			continue;
-		*ret_part = parts[i];
-		return letter == 'h' && ret_part->octets == 0 ? -ENXIO : 0;
-	}
-	return -EINVAL;
+	*ret_part = letter == 'u' ? (struct part){ user, strlen(user), true } :
+		    letter == 'n' ? (struct part){ user, local, true } :
+		    letter == 'd' ? (struct part){ domain, strlen(domain), true } :
+		    letter == 'h' ? (struct part){ home, home ? strlen(home) : 0, false } :
+				    (struct part){ NULL };
+	return letter == 'h' && ret_part->octets == 0 ? -ENXIO : ret_part->text ? 0 : -EINVAL;
 }
 
 /* A path while it is written. */
@@ -72,21 +63,20 @@ int path_template_expand(const char *template, const char *user, const char *hom
 
 	if (!text)
 		return -ENOMEM;
-	for (; *template; template ++) {
+	for (; r == 0 && *template; template ++) {
 		struct part part = { .text = template, .octets = 1 };
 
-		if (*template == '%')
-			r = part_for(*++template, user, home, &part);
+		if (*template == '%' && *++template != '%')
+			r = part_for(*template, user, home, &part);
 		if (r == 0)
 			r = add_part(&path, &part);
-		if (r < 0)
-			return r;
 	}
-	if (r < 0 || has_stray_component(&path))
-		return r < 0 ? r : -EKEYREJECTED;
+	if (r == 0 && has_stray_component(&path))
+		r = -EKEYREJECTED;
 	*path.end = '\0';
-	*ret_path = take_ptr(text);
-	return 0;
+	if (r == 0)
+		*ret_path = take_ptr(text);
+	return r;
 }
 
 int path_template_check(const char *template)
