@@ -242,19 +242,8 @@ static size_t make_syslog_entry(const struct event *event, const char *line)
 				LOG_MAIL | event->priority, date, (int)getpid(), line);
 }
 
-/* Writes the entry in one piece, or fails with EAGAIN. */
-static ssize_t write_entry(size_t octets)
-{
-	struct pollfd polled = { .fd = log_fd, .events = POLLOUT };
-
-	if (!must_poll || poll(&polled, 1, 0) > 0)
-		return write(log_fd, entry, octets);
-	errno = EAGAIN;
-	return -1;
-}
-
-/* Hands the entry over. A busy log is waited for, one that stalls only once. Returns whether the
- * log has taken it. */
+/* Hands the entry over in one piece. A busy log is waited for, one that stalls only once. Returns
+ * whether the log has taken it. */
 static bool hand_over(size_t octets)
 {
 	static int64_t patience_ms = PATIENCE_MS;
@@ -263,9 +252,15 @@ static bool hand_over(size_t octets)
 	ssize_t n;
 
 	octets += is_stream;
-	while ((n = write_entry(octets)) < 0 && errno == EAGAIN &&
-	       (left_ms = end_ms - util_now_ms()) > 0)
+	for (;;) {
+		bool is_busy = must_poll && poll(&polled, 1, 0) <= 0;
+
+		n = is_busy ? -1 : write(log_fd, entry, octets);
+		left_ms = end_ms - util_now_ms();
+		if (left_ms <= 0 || (!is_busy && (n >= 0 || errno != EAGAIN)))
+			break;
 		(void)poll(&polled, 1, (int)left_ms);
+	}
 	patience_ms = n < 0 ? 0 : PATIENCE_MS;
 	return n == (ssize_t)octets;
 }
