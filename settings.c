@@ -33,11 +33,11 @@ struct setting {
 
 static int parse_text(const struct setting *setting, const char *value, void *field)
 {
-	char **text = field, *copy = *value ? strdup(value) : NULL;
+	char **text = field, *copy = strdup(value);
 
 	(void)setting;
 	if (!copy)
-		return *value ? -ENOMEM : -EINVAL;
+		return -ENOMEM;
 	free(*text);
 	*text = copy;
 	return 0;
@@ -77,7 +77,7 @@ static int parse_item(const struct setting *setting, const char *value, void *fi
 	size_t count = list_length(*list);
 	char **longer;
 
-	if (!*value || (setting->max > 0 && count >= setting->max))
+	if (setting->max > 0 && count >= setting->max)
 		return -EINVAL;
 	longer = reallocarray(*list, count + 2, sizeof(*longer));
 	if (!longer)
@@ -88,19 +88,17 @@ static int parse_item(const struct setting *setting, const char *value, void *fi
 	return longer[count] ? 0 : -ENOMEM;
 }
 
-#define NETWORK_SEPARATORS ", \t"
-
 /* Adds the networks of a list. */
 static int parse_networks(const struct setting *setting, const char *value, void *field)
 {
-	auto_free char *copy = strdup(value + strspn(value, NETWORK_SEPARATORS));
-	char *rest = copy, *word;
-	int r = !copy ? -ENOMEM : !*copy ? -EINVAL : 0;
+	static const char separators[] = ", \t";
+	auto_free char *copy = strdup(value);
+	char *rest, *word = copy ? strtok_r(copy, separators, &rest) : NULL;
+	int r = !copy ? -ENOMEM : !word ? -EINVAL : 0;
 
-	while (r == 0 && (word = strsep(&rest, NETWORK_SEPARATORS))) {
-		if (*word)
-			r = peer_is_in_network(&in6addr_any, word);
-		if (*word && r >= 0)
+	for (; word && r == 0; word = strtok_r(NULL, separators, &rest)) {
+		r = peer_is_in_network(&in6addr_any, word);
+		if (r >= 0)
 			r = parse_item(setting, word, field);
 	}
 	return r;
@@ -112,15 +110,15 @@ int settings_parse_endpoint(const char *text, union peer_endpoint *ret)
 	size_t is_6 = colon && text[0] == '[' && colon[-1] == ']'; /* a bracket at each end */
 	auto_free char *address =
 		colon ? strndup(text + is_6, (size_t)(colon - text) - (is_6 ? 2 : 0)) : NULL;
+	void *octets = is_6 ? (void *)&ret->in6.sin6_addr : &ret->in.sin_addr;
 	uint64_t port;
 
 	*ret = (union peer_endpoint){ .any.sa_family = is_6 ? AF_INET6 : AF_INET };
-	if (!address || wire_parse_number(colon + 1, UINT16_MAX, &port) < 0)
+	if (!address || wire_parse_number(colon + 1, UINT16_MAX, &port) < 0 ||
+	    inet_pton(ret->any.sa_family, address, octets) != 1)
 		return -EINVAL;
 	ret->in.sin_port = htons((uint16_t)port);
-	if (is_6)
-		return inet_pton(AF_INET6, address, &ret->in6.sin6_addr) == 1 ? 0 : -EINVAL;
-	return inet_pton(AF_INET, address, &ret->in.sin_addr) == 1 ? 0 : -EINVAL;
+	return 0;
 }
 
 static int check_endpoint(const char *value)
@@ -241,8 +239,11 @@ static const struct setting table[] = {
 	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
 
-static const struct setting *find_setting(const char *name, size_t octets)
+/* The text may go on with "=". */
+static const struct setting *find_setting(const char *name)
 {
+	size_t octets = strcspn(name, "=");
+
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		if (strlen(table[i].name) == octets && strncmp(table[i].name, name, octets) == 0)
 			return &table[i];
@@ -255,16 +256,15 @@ static const struct setting *find_setting(const char *name, size_t octets)
 	((void)snprintf((settings)->problem, sizeof((settings)->problem), __VA_ARGS__), -EINVAL)
 
 /* A problem's text begins with `where`. */
-static int set(struct settings *settings, const char *name, size_t name_octets, const char *value,
-	       const char *where)
+static int set(struct settings *settings, const char *name, const char *value, const char *where)
 {
-	const struct setting *setting = find_setting(name, name_octets);
+	const struct setting *setting = find_setting(name);
 	int r;
 
 	if (!setting)
-		return problem(settings, "%s: there is no setting '%.*s'", where, (int)name_octets,
-			       name);
-	r = setting->check ? setting->check(value) : 0;
+		return problem(settings, "%s: there is no setting '%.*s'", where,
+			       (int)strcspn(name, "="), name);
+	r = !*value ? -EINVAL : setting->check ? setting->check(value) : 0;
 	if (r == 0)
 		r = setting->parse(setting, value, (char *)settings + setting->field);
 	if (r == -EINVAL)
@@ -289,7 +289,7 @@ static char *trim(char *text)
 
 static int parse_line_of_file(struct settings *settings, char *line, const char *where)
 {
-	char *equals, *name;
+	char *equals;
 
 	/* A '#' inside a word is no comment: a path may have one. */
 	for (size_t i = 0; line[i]; i++) {
@@ -306,8 +306,7 @@ static int parse_line_of_file(struct settings *settings, char *line, const char 
 		return problem(settings, "%s: %s is not of the form name = value", where,
 			       log_quote(line));
 	*equals = '\0';
-	name = trim(line);
-	return set(settings, name, strlen(name), trim(equals + 1), where);
+	return set(settings, trim(line), trim(equals + 1), where);
 }
 
 static int read_settings_file(struct settings *settings, const char *path)
@@ -352,8 +351,7 @@ static int read_option(struct settings *settings, const char *argument)
 	else if (strcmp(argument, "--version") == 0)
 		settings->action = SETTINGS_VERSION;
 	else if (strncmp(argument, "--", 2) == 0 && equals)
-		return set(settings, argument + 2, (size_t)(equals - argument) - 2, equals + 1,
-			   "command line");
+		return set(settings, argument + 2, equals + 1, "command line");
 	else
 		return problem(settings, "%s is not of the form --NAME=VALUE (try --help)",
 			       log_quote(argument));
@@ -368,7 +366,6 @@ static int default_to_credential(struct settings *settings, const char *name)
 	size_t octets = strlen(settings->unseen);
 	auto_free char *path = NULL;
 	struct stat status;
-	int r;
 
 	if (!directory) {
 		(void)snprintf(settings->unseen + octets, sizeof(settings->unseen) - octets, "%s%s",
@@ -379,8 +376,7 @@ static int default_to_credential(struct settings *settings, const char *name)
 		return -ENOMEM;
 	if (stat(path, &status) < 0 || status.st_size <= 1)
 		return 0;
-	r = set(settings, name, strlen(name), path, "credentials");
-	return r < 0 ? r : 1;
+	return set(settings, name, path, "credentials") ?: 1;
 }
 
 /* Completes the settings of TLS. */
@@ -406,8 +402,7 @@ static int resolve_tls(struct settings *settings)
 /* A list on the command line replaces the file's. */
 static void forget_list(struct settings *settings, const char *argument)
 {
-	const char *name = argument + strspn(argument, "-");
-	const struct setting *setting = find_setting(name, strcspn(name, "="));
+	const struct setting *setting = find_setting(argument + strspn(argument, "-"));
 
 	if (setting && setting->release == free_list)
 		free_list((char *)settings + setting->field);
