@@ -274,23 +274,19 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 {
 	struct root_search *search = context;
 	auto_free char *own_template = NULL, *root = NULL;
-	const char *template = search->template;
+	const char *template;
 	struct passwd_line entry;
 	int r;
 
-	if (!line) /* nobody can log in to that */
+	if (!line || *line == ':') /* nobody can log in to that */
 		return 0;
-	line[octets] = '\0';
-	entry = passwd_line_parse(line);
-	if (*entry.user == '\0' || (!path_template_is_in_home(template) && *entry.extra == '\0'))
-		return 0;
+	entry = passwd_line_parse(line, octets);
 	r = find_own_template(&entry, &own_template);
 	if (r < 0)
 		return r == -ENXIO ? 0 : r; /* nor to that */
-	if (own_template)
-		template = own_template;
-	else if (!path_template_is_in_home(template))
+	if (!own_template && !path_template_is_in_home(search->template))
 		return 0;
+	template = own_template ?: search->template;
 	root = path_template_is_in_home(template) ? strdup(entry.home) :
 						    strndup(template, strcspn(template, "%") + 1);
 	if (!root)
@@ -393,8 +389,7 @@ static int check_line(void *context, char *line, size_t octets)
 				    "malformed line: longer than 4096 octets, or with a NUL");
 		return 0;
 	}
-	line[octets] = '\0';
-	entry = passwd_line_parse(line);
+	entry = passwd_line_parse(line, octets);
 	r = password_check(entry.password, entry.user, NULL, reason);
 	if (r < 0 && r != -EACCES)
 		note_finding(check, true, reason);

@@ -13,11 +13,12 @@
 
 #define BLANKS " \t" /* between the fields of `extra` */
 
-struct passwd_line passwd_line_parse(char *line)
+struct passwd_line passwd_line_parse(char *line, size_t octets)
 {
 	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA };
 	char *fields[EXTRA];
 
+	line[octets] = '\0';
 	/* strsep(3) would be four times slower, and a large file is read at each login. */
 	for (size_t i = 0; i < EXTRA; i++) {
 		fields[i] = line;
@@ -98,7 +99,7 @@ static int search_line(void *context, char *line, size_t octets)
 		copy = strndup(line, octets);
 		if (!copy)
 			return -ENOMEM;
-		search->entry = passwd_line_parse(copy);
+		search->entry = passwd_line_parse(copy, octets);
 	}
 	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }

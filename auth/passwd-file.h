@@ -36,8 +36,8 @@ struct passwd_search {
 	char *decoy;		  /* a password field that costs what a check of a password does */
 };
 
-/* Takes a line apart, in place. */
-struct passwd_line passwd_line_parse(char *line);
+/* Takes a line apart, in place, and writes a NUL behind it. */
+struct passwd_line passwd_line_parse(char *line, size_t octets);
 
 /* Takes the next field off `extra`. */
 bool passwd_next_field(const char **extra, struct passwd_field *ret);
