@@ -13,14 +13,12 @@
 
 void peer_of_address(const struct in6_addr *address, struct peer *ret)
 {
+	bool is_4 = IN6_IS_ADDR_V4MAPPED(address);
+	const uint8_t *octets = address->s6_addr + (is_4 ? MAPPED_BITS / 8 : 0);
+
 	*ret = (struct peer){ .address = *address };
-	if (IN6_IS_ADDR_V4MAPPED(address)) {
-		(void)inet_ntop(AF_INET, address->s6_addr + 12, ret->text, sizeof(ret->text));
-		ret->is_local = address->s6_addr[12] == IN_LOOPBACKNET;
-	} else {
-		(void)inet_ntop(AF_INET6, address, ret->text, sizeof(ret->text));
-		ret->is_local = IN6_IS_ADDR_LOOPBACK(address);
-	}
+	ret->is_local = is_4 ? *octets == IN_LOOPBACKNET : IN6_IS_ADDR_LOOPBACK(address);
+	(void)inet_ntop(is_4 ? AF_INET : AF_INET6, octets, ret->text, sizeof(ret->text));
 }
 
 static bool parse_address(const char *text, size_t octets, struct in6_addr *ret)
@@ -60,16 +58,13 @@ void peer_of_socket(int fd, struct peer *ret)
 	socklen_t size = sizeof(address);
 	sa_family_t family;
 
-	*ret = (struct peer){ .text = "unknown" };
-	if (getpeername(fd, &address.any, &size) < 0)
-		return;
+	(void)getpeername(fd, &address.any, &size); /* if it fails, there is no family */
 	family = address.any.sa_family;
+	*ret = family == AF_UNIX ? PEER_LOCAL : (struct peer){ .text = "unknown" };
 	if (family == AF_INET)
 		address.in6.sin6_addr = MAPPED(address.in.sin_addr.s_addr);
 	if (family == AF_INET || family == AF_INET6)
 		peer_of_address(&address.in6.sin6_addr, ret);
-	else if (family == AF_UNIX)
-		*ret = PEER_LOCAL;
 }
 
 void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4)
