@@ -164,7 +164,7 @@ static int find_account(const struct passwd_search *search, const struct setting
 	if (!settings->users)
 		return refuse(report, "users is not set");
 	if (!entry->user)
-		return refuse(report, search->names[0] ? "no such user" : "a bad user name");
+		return refuse(report, search->name ? "no such user" : "a bad user name");
 	*ret = (struct account){ entry->user, entry->password, .users = search->stamp };
 	while (passwd_next_field(&extra, &field)) {
 		r = check_field(&field, peer, report->refusal);

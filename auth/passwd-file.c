@@ -42,8 +42,7 @@ void passwd_search_end(struct passwd_search *search)
 {
 	wipe_line(search);
 	util_wipe(&search->decoy);
-	free(search->names[0]);
-	free(search->names[1]);
+	free(search->name);
 }
 
 /* Remembers the file's first costly password as a decoy: an unknown user costs as much. */
@@ -70,17 +69,17 @@ static int note_decoy(struct passwd_search *search, char *password, char *line_e
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* How well a name fits, the best first: exactly, exactly with the default domain, then both without
- * regard to ASCII case. */
+/* How well a name fits: exactly (4), exactly with the default domain, then both without regard to
+ * ASCII case. */
 static unsigned rank_name(const struct passwd_search *search, const char *name, size_t octets)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(search->names); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(search->name_octets); i++) {
 		/* Comparing lengths first is a sixth of a login less. */
 		if (octets == search->name_octets[i] &&
-		    strncasecmp(name, search->names[i], octets) == 0)
-			return memcmp(name, search->names[i], octets) == 0 ? i : i + 2;
+		    strncasecmp(name, search->name, octets) == 0)
+			return memcmp(name, search->name, octets) == 0 ? 4 - i : 2 - i;
 	}
-	return PASSWD_RANK_NONE;
+	return 0;
 }
 
 /* Keeps a copy of the user's best line. Others are not taken apart: only the name counts. */
@@ -93,7 +92,7 @@ static int search_line(void *context, char *line, size_t octets)
 	if (!name_end || name_end == line)
 		return -EINVAL;
 	rank = rank_name(search, line, (size_t)(name_end - line));
-	if (rank < search->rank) {
+	if (rank > search->rank) {
 		search->rank = rank;
 		wipe_line(search);
 		copy = strndup(line, octets);
@@ -200,16 +199,15 @@ int passwd_file_search(struct passwd_search *search, const struct settings *sett
 		       const char *user, struct auth_report *ret_report)
 {
 	const char *domain = strchr(user, '@') ? NULL : settings->default_domain;
-	int r;
+	int r = 0;
 
 	*ret_report = (struct auth_report){ 0 };
-	search->rank = PASSWD_RANK_NONE;
-	if (!passwd_is_bad_name(user) &&
-	    (asprintf(&search->names[0], "%s", user) < 0 ||
-	     (domain && asprintf(&search->names[1], "%s@%s", user, domain) < 0)))
+	if (!passwd_is_bad_name(user))
+		r = asprintf(&search->name, domain ? "%s@%s" : "%s", user, domain);
+	if (r < 0)
 		return -ENOMEM;
-	for (size_t i = 0; i < ARRAY_SIZE(search->names); i++)
-		search->name_octets[i] = search->names[i] ? strlen(search->names[i]) : 0;
+	search->name_octets[0] = r > 0 ? strlen(user) : 0;
+	search->name_octets[1] = (size_t)r;
 	r = passwd_file_read(settings, search_line, search, ret_report, &search->stamp);
 	if (search->entry.user)
 		(void)snprintf(ret_report->user, sizeof(ret_report->user), "%s",

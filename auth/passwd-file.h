@@ -23,13 +23,11 @@ struct passwd_field {
 	size_t value_octets;
 };
 
-#define PASSWD_RANK_NONE 4U
-
 /* Reading the whole passwd-file for one user, and what has been found. */
 struct passwd_search {
-	char *names[2]; /* of the user: as given, with the default domain; NULL: bad, or none */
-	size_t name_octets[2];
-	unsigned rank;		  /* of the line; the smaller, the better the name fits */
+	char *name;		  /* of the user, with the default domain; NULL: a bad one */
+	size_t name_octets[2];	  /* of the name as given, and with the default domain */
+	unsigned rank;		  /* of the line; the larger, the better the name fits; 0: none */
 	struct passwd_line entry; /* the user's, which it owns; all NULL: not found */
 	struct file_stamp stamp;  /* see passwd_file_read() */
 	char cheap_scheme[32];	  /* the last one that makes no decoy */
