@@ -2,28 +2,20 @@
  * Writes filter.h when the program is built: the system calls that a session may use, as a filter
  * for seccomp. Made at run time it would cost each session a library and 0.15 milliseconds;
  * libseccomp knows the numbers, but its filter of the same conditions takes 0.05 more to load. */
+#include "lib/util.h"
+
 #include <seccomp.h>
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sysexits.h>
-#include <unistd.h>
-
-#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 #define INSTRUCTIONS_MAX 255 /* a jump goes no further */
 #define CONDITIONS_MAX 3
@@ -181,7 +173,7 @@ static void make(uint32_t architecture, uint32_t refusal)
 int main(int argc, char *argv[])
 {
 	uint32_t architecture = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
-	/* Where sandbox/seccomp.c can go on after a signal, a refused call raises one. */
+	/* Where sandbox.c can go on after a signal, a refused call raises one. */
 	bool can_trap = architecture == SCMP_ARCH_X86_64 || architecture == SCMP_ARCH_AARCH64;
 
 	if (architecture == 0) {
