@@ -103,30 +103,24 @@ static int limit_process(void)
 static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	static const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
+	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3];
 
 	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
 		;
-	(void)syscall(SYS_capset, &header, data);
-	if (syscall(SYS_capget, &header, data) < 0)
+	(void)syscall(SYS_capset, &header, none);
+	if (syscall(SYS_capget, &header, left) < 0)
 		return -errno;
-	for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
-		if (data[i].effective || data[i].permitted || data[i].inheritable)
-			return -EPERM;
-	}
-	return 0;
+	return memcmp(left, none, sizeof(left)) == 0 ? 0 : -EPERM;
 }
 
 /* From now on: no capability, no core dump, no debugger of the same user, no more rights by
  * execve(2). Landlock and seccomp need this, here or in the process that forks this one. */
 static int harden_process(void)
 {
-	int r = lower_limit(RLIMIT_CORE, 0);
-
-	if (r == 0 &&
-	    (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
-		r = -errno;
-	return r == 0 ? drop_capabilities() : r;
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return lower_limit(RLIMIT_CORE, 0) ?: drop_capabilities();
 }
 
 /* ---- Landlock: which files the process can open ---- */
@@ -216,15 +210,13 @@ struct file_set {
 	uint64_t access; /* to mailboxes */
 };
 
-/* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. Returns whether
- * it is in the set now. */
-static bool allow_if_there(struct file_set *set, const char *path, uint64_t access)
+/* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. */
+static void allow_if_there(struct file_set *set, const char *path, uint64_t access)
 {
 	int r = path && set->error == 0 ? landlock_allow(set->fd, path, access) : -ENOENT;
 
 	if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -EACCES)
 		set->error = r;
-	return r == 0;
 }
 
 /* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a
@@ -236,9 +228,9 @@ static void allow_users(struct file_set *set, const char *users)
 
 	if (!users)
 		return;
-	(void)allow_if_there(set, dirname(strdupa(users)), ACCESS_READ);
+	allow_if_there(set, dirname(strdupa(users)), ACCESS_READ);
 	if (lstat(users, &status) == 0 && S_ISLNK(status.st_mode) && realpath(users, real))
-		(void)allow_if_there(set, dirname(real), ACCESS_READ);
+		allow_if_there(set, dirname(real), ACCESS_READ);
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
@@ -246,13 +238,13 @@ static void allow_tls(struct file_set *set, const struct settings *settings, con
 {
 	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp };
 
-	(void)allow_if_there(set, tls->ticket_directory, ACCESS_CHANGE);
+	allow_if_there(set, tls->ticket_directory, ACCESS_CHANGE);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
 		for (char *const *path = lists[i]; path && *path; path++)
-			(void)allow_if_there(set, *path, ACCESS_READ);
+			allow_if_there(set, *path, ACCESS_READ);
 	}
-	(void)allow_if_there(set, settings->tls_client_ca, ACCESS_READ);
-	(void)allow_if_there(set, tls->functions->system_file(), ACCESS_READ);
+	allow_if_there(set, settings->tls_client_ca, ACCESS_READ);
+	allow_if_there(set, tls->functions->system_file(), ACCESS_READ);
 }
 
 /* For auth_find_roots(). */
@@ -260,7 +252,7 @@ static int allow_root(void *context, const char *path)
 {
 	struct file_set *set = context;
 
-	(void)allow_if_there(set, path, set->access);
+	allow_if_there(set, path, set->access);
 	return set->error;
 }
 
@@ -375,10 +367,7 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	if (!ret->has_seccomp)
 		r = note_lack(settings, "the sandbox is without seccomp",
 			      "this kernel does not have it");
-	if (r == 0)
-		r = harden_process();
-	if (r == 0)
-		r = make_file_set(settings, tls, &ret->set_fd);
+	r = r ?: harden_process() ?: make_file_set(settings, tls, &ret->set_fd);
 	if (r < 0 && r != -EOPNOTSUPP)
 		log_error("cannot make the sandbox: %s", strerror(-r));
 	return r;
