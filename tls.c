@@ -8,9 +8,6 @@
 #include "tls/certificates.h"
 #include "tls/ticket-key.h"
 
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
-
 #define NAME_OCTETS_MAX 320 /* of a client's name: an e-mail address (RFC 3696 errata) */
 #define NAMES_MAX 8	    /* of a client */
 #define PROBLEM_OCTETS 200
@@ -39,14 +36,14 @@ enum { CONTENT_ALERT = 21, CONTENT_HANDSHAKE = 22 }; /* RFC 8446 section 5.1 */
 /* Keeps what may tell later why a handshake failed. */
 static void note_octets(struct tls_stream *stream, const unsigned char *octets, size_t count)
 {
+	size_t kept = MIN(count, ALERT_OCTETS);
+
 	if (count > 0 && !stream->has_read) {
 		stream->has_read = true;
 		stream->is_tls = *octets == CONTENT_HANDSHAKE || *octets == CONTENT_ALERT;
 	}
-	for (size_t i = 0; i < count; i++) {
-		memmove(stream->last, stream->last + 1, ALERT_OCTETS - 1);
-		stream->last[ALERT_OCTETS - 1] = octets[i];
-	}
+	memmove(stream->last, stream->last + kept, ALERT_OCTETS - kept);
+	memcpy(stream->last + ALERT_OCTETS - kept, octets + count - kept, kept);
 }
 
 /* Tells GnuTLS what the stream below has said, and keeps it for turn_error(). */
@@ -132,12 +129,9 @@ static int set_up_gnutls(struct tls_stream *stream)
 	gnutls_session_t gnutls = stream->gnutls;
 	int r = gnutls_priority_set(gnutls, service->priority);
 
-	if (r >= 0)
-		r = gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE,
-					   service->list[0].credentials);
+	r = r ?: gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE, service->list->credentials);
 	/* A client that asks for another protocol has been led here by somebody. */
-	if (r >= 0)
-		r = gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
+	r = r ?: gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
 	if (service->tls.settings->tls_client_ca)
 		gnutls_certificate_server_set_request(gnutls, GNUTLS_CERT_REQUEST);
 	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
@@ -163,10 +157,9 @@ static int make_session(struct tls_stream *stream)
 	if (key_error < 0 && key_error != -EAGAIN)
 		complain(tls, "no TLS session tickets, their key cannot be shared in '%s': %s",
 			 tls->ticket_directory, strerror(-key_error));
-	if (r >= 0 && key_error == 0)
+	if (r == 0 && key_error == 0)
 		r = gnutls_session_ticket_enable_server(stream->gnutls, &datum);
-	if (r >= 0)
-		r = set_up_gnutls(stream);
+	r = r ?: set_up_gnutls(stream);
 	explicit_bzero(key, sizeof(key));
 	return r < 0 ? certificates_turn_error(r) : 0;
 }
@@ -246,19 +239,16 @@ static int client_alert(const struct tls_stream *stream, int error)
 	return -1;
 }
 
-static const char *describe_error(const struct tls_stream *stream, int error)
+/* `error` is a failure of GnuTLS, and `turned` what turn_error() made of it. */
+static const char *describe_error(const struct tls_stream *stream, int error, int turned)
 {
 	if (stream->has_read && !stream->is_tls)
 		return "what the client sent is not TLS";
-	switch (error) {
-	case GNUTLS_E_PREMATURE_TERMINATION:
-	case GNUTLS_E_SESSION_EOF:
+	if (turned == -ECONNRESET || turned == -EPIPE || error == GNUTLS_E_SESSION_EOF)
 		return "the client closed the connection";
-	case GNUTLS_E_PULL_ERROR:
-	case GNUTLS_E_PUSH_ERROR:
-		if (stream->io_error == -ECONNRESET || stream->io_error == -EPIPE)
-			return "the client closed the connection";
-		return strerror(-stream->io_error);
+	if (turned != -EPROTO)
+		return strerror(-turned);
+	switch (error) {
 	case GNUTLS_E_UNSUPPORTED_VERSION_PACKET:
 		return "no TLS version in common";
 	case GNUTLS_E_NO_CIPHER_SUITES:
@@ -274,7 +264,7 @@ static const char *describe_error(const struct tls_stream *stream, int error)
 }
 
 /* Why a handshake failed, for an administrator. */
-static void note_problem(struct tls_stream *stream, int error)
+static void note_problem(struct tls_stream *stream, int error, int turned)
 {
 	int alert = client_alert(stream, error);
 	const char *name = alert < 0 ? NULL : gnutls_alert_get_name((unsigned)alert);
@@ -289,7 +279,7 @@ static void note_problem(struct tls_stream *stream, int error)
 			       name ? name : "unknown alert", alert);
 	else
 		(void)snprintf(stream->problem, sizeof(stream->problem), "%s",
-			       describe_error(stream, error));
+			       describe_error(stream, error, turned));
 	stream->stream.tls_problem = stream->problem;
 }
 
@@ -315,20 +305,20 @@ static int do_handshake(struct stream *base)
 {
 	struct tls_stream *stream = (struct tls_stream *)base;
 	int r = stream->is_agreed ? 0 : gnutls_handshake(stream->gnutls);
-	int error;
+	int turned;
 
 	stream->is_agreed = r >= 0;
 	if (r >= 0 && gnutls_protocol_get_version(stream->gnutls) >= GNUTLS_TLS1_3)
 		r = gnutls_session_ticket_send(stream->gnutls, 1, 0);
 	if (r >= 0)
 		return end_handshake(stream);
-	error = turn_error(stream, r);
-	if (error == -EAGAIN)
-		return error;
-	note_problem(stream, r);
-	if (error == -EPROTO && client_alert(stream, r) < 0 && stream->is_tls)
+	turned = turn_error(stream, r);
+	if (turned == -EAGAIN)
+		return turned;
+	note_problem(stream, r, turned);
+	if (turned == -EPROTO && client_alert(stream, r) < 0 && stream->is_tls)
 		(void)gnutls_alert_send_appropriate(stream->gnutls, r);
-	return error;
+	return turned;
 }
 
 /* ---- After the handshake ---- */
