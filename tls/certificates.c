@@ -64,7 +64,6 @@ static int load_priority(struct tls_service *service)
 		r = gnutls_priority_init(&service->priority, TLS_DEFAULT_PRIORITY, &bad);
 	if (r >= 0)
 		return 0;
-	service->priority = NULL;
 	return reject(service, r,
 		      "tls-priority = '%s' is not a GnuTLS priority string, from '%s' on",
 		      own ? own : TLS_DEFAULT_PRIORITY, bad);
@@ -97,12 +96,10 @@ static int load_chain(struct tls_service *service, struct certificate *certifica
 	if (r < 0)
 		return r;
 	r = gnutls_x509_crt_list_import2(&certificate->chain, &certificate->length, &pem,
-					 GNUTLS_X509_FMT_PEM, 0);
-	if (r < 0) {
-		certificate->chain = NULL;
+					 GNUTLS_X509_FMT_PEM, GNUTLS_X509_CRT_LIST_SORT);
+	if (r < 0)
 		return reject(service, r, "cannot use the certificate in tls-cert = '%s': %s", path,
 			      gnutls_strerror(r));
-	}
 	for (unsigned i = 0; i < certificate->length; i++)
 		check_time(service, path, certificate->chain[i]);
 	return 0;
@@ -277,29 +274,24 @@ static int load_certificates(struct tls_service *service)
 
 		certificate->cert_path = certs[i];
 		certificate->key_path = keys ? keys[i] : certs[i];
-		r = load_chain(service, certificate);
-		if (r == 0)
-			r = load_key(service, certificate);
+		r = load_chain(service, certificate) ?: load_key(service, certificate);
 	}
 	return r;
 }
 
-/* Mail programs do not fetch an issuer that is not there. The chain may be in any order. */
+/* Mail programs do not fetch an issuer that is not there. */
 static void check_chain(const struct tls_service *service, const struct certificate *certificate,
 			gnutls_x509_trust_list_t roots)
 {
-	gnutls_x509_crt_t crt = certificate->chain[0], root;
+	gnutls_x509_crt_t crt = NULL, root;
 	char name[256] = "";
 	size_t size = sizeof(name);
 
-	for (unsigned i = 0; i < certificate->length * certificate->length; i++) {
-		gnutls_x509_crt_t other = certificate->chain[i % certificate->length];
-
+	for (unsigned i = 0; i < certificate->length; i++) {
+		crt = certificate->chain[i];
 		if (gnutls_x509_crt_check_issuer(crt, crt) ||
 		    gnutls_x509_trust_list_get_issuer(roots, crt, &root, 0) >= 0)
 			return;
-		if (gnutls_x509_crt_check_issuer(crt, other))
-			crt = other;
 	}
 	(void)gnutls_x509_crt_get_issuer_dn(crt, name, &size);
 	complain(&service->tls, "tls-cert = '%s' lacks the certificate of the issuer '%s'",
@@ -328,8 +320,7 @@ static int load_all(struct tls_service *service)
 
 	if (r == 0 && ca_path)
 		r = read_pem_file(service, "tls-client-ca", ca_path, &client_ca);
-	if (r == 0)
-		r = load_certificates(service);
+	r = r ?: load_certificates(service);
 	for (size_t i = 0; i < service->count && r == 0; i++)
 		r = make_credentials(service, &service->list[i], &client_ca);
 	for (size_t i = 0; i < service->count; i++) { /* the credentials have copies */

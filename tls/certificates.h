@@ -21,7 +21,7 @@
 
 struct certificate {
 	const char *cert_path, *key_path;
-	gnutls_x509_crt_t *chain; /* its own certificate first */
+	gnutls_x509_crt_t *chain; /* in order, its own certificate first */
 	unsigned length;
 	gnutls_x509_privkey_t key; /* NULL after certificates_load(): the credentials have a copy */
 	/* It, and those that can stand in for it: RSA and ECDSA side by side. */
