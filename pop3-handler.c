@@ -136,12 +136,8 @@ static void reload(struct service *service)
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings);
 	const char *problem = fresh.settings ? fresh.settings->problem : "";
 
-	if (r == 0)
-		r = tls_new(fresh.settings, listener_ticket_key(fresh.listener), &fresh.tls);
-	if (r == 0)
-		r = make_sandbox(&fresh);
-	if (r == 0)
-		r = preload(&fresh);
+	r = r ?: tls_new(fresh.settings, listener_ticket_key(fresh.listener), &fresh.tls);
+	r = r ?: make_sandbox(&fresh) ?: preload(&fresh);
 	if (r < 0) { /* STLS that was offered still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
@@ -195,13 +191,8 @@ static int serve(struct service *service)
 	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
 	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
 	r = listener_open(service->settings, passed, &service->listener);
-	if (r == 0)
-		r = tls_new(service->settings, listener_ticket_key(service->listener),
-			    &service->tls);
-	if (r == 0)
-		r = sandbox_become_user(service->settings->user);
-	if (r == 0)
-		r = make_sandbox(service);
+	r = r ?: tls_new(service->settings, listener_ticket_key(service->listener), &service->tls);
+	r = r ?: sandbox_become_user(service->settings->user) ?: make_sandbox(service);
 	if (r < 0)
 		return r;
 	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
@@ -248,12 +239,11 @@ static int check_users(const struct settings *settings)
 /* A mistake counts here, even one that a session could live with. */
 static int check_tls(const struct service *service)
 {
-	int r = 0;
+	int r;
 
-	if (service->tls) {
+	if (service->tls)
 		service->tls->is_check = true;
-		r = service->tls->functions->load(service->tls);
-	}
+	r = preload(service);
 	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
@@ -303,8 +293,7 @@ static int check(struct service *service)
 	tls = check_tls(service);
 	check_roots(settings);
 	r = sandbox_prepare(settings, NULL, &service->sandbox);
-	if (r == 0)
-		r = sandbox_before_login(&service->sandbox);
+	r = r ?: sandbox_before_login(&service->sandbox);
 	users = r == 0 ? check_users(settings) : exit_status(r);
 	return files ?: tls ?: users;
 }
