@@ -11,7 +11,6 @@
 #include "tls.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -120,17 +119,6 @@ static int catch_signals(struct listener *listener)
 	return listener->signal_fd < 0 ? -errno : 0;
 }
 
-static int make_tables(struct listener *listener)
-{
-	void *memory = mmap(NULL, sizeof(struct client_tables), PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return -errno;
-	listener->tables = memory;
-	return madvise(memory, sizeof(struct client_tables), MADV_DONTFORK) < 0 ? -errno : 0;
-}
-
 /* A key that cannot be changed stays. */
 static int change_ticket_key(struct listener *listener)
 {
@@ -146,7 +134,7 @@ unsigned char *listener_ticket_key(struct listener *listener)
 static int start(struct listener *listener, const struct listener_sockets *sockets)
 {
 	uint64_t watchdog_us = libsystemd_watchdog_us();
-	int r = make_tables(listener) ?: scoreboard_new(&listener->scoreboard);
+	int r = scoreboard_new(&listener->scoreboard) ?: change_ticket_key(listener);
 
 	listener->sockets = *sockets;
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
@@ -154,7 +142,12 @@ static int start(struct listener *listener, const struct listener_sockets *socke
 	listener->idle_since_ms = util_now_ms();
 	listener->next_look_ms = listener->stop_end_ms = listener->held_until_ms = NEVER;
 	listener->told = UINT64_MAX;
-	return r ?: change_ticket_key(listener) ?: catch_signals(listener);
+	listener->tables = mmap(NULL, sizeof(*listener->tables), PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (listener->tables == MAP_FAILED ||
+	    madvise(listener->tables, sizeof(*listener->tables), MADV_DONTFORK) < 0)
+		return -errno;
+	return r ?: catch_signals(listener);
 }
 
 int listener_open(const struct settings *settings, int passed, struct listener **ret)
@@ -187,8 +180,7 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 	wait->last_ms = now;
 	if (now < wait->end_ms)
 		return false;
-	wait->wait_ms =
-		wait->wait_ms > 0 ? MIN(2 * wait->wait_ms, CRASH_WAIT_MAX_MS) : CRASH_WAIT_MS;
+	wait->wait_ms = MIN(MAX(2 * wait->wait_ms, CRASH_WAIT_MS), CRASH_WAIT_MAX_MS);
 	wait->end_ms = now + wait->wait_ms;
 	return true;
 }
@@ -450,15 +442,12 @@ __attribute__((noinline)) static void wipe_stack(void)
 	explicit_bzero(below, sizeof(below));
 }
 
-/* The new process keeps nothing of the listener but the scoreboard. Where there are trusted
- * networks, others get the processor after them: a flood of passwords takes all of it. Returns
- * LISTENER_SESSION or a failure. */
-static int become_session(struct listener *listener, int fd, bool has_precedence)
+/* The new process keeps nothing of the listener but the scoreboard. Returns LISTENER_SESSION or a
+ * failure. */
+static int become_session(struct listener *listener, int fd)
 {
 	static const sigset_t none;
 
-	if (!has_precedence)
-		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
 	sockets_close(&listener->sockets);
 	util_drop(&listener->signal_fd);
 	listener->tables = NULL;
@@ -503,14 +492,15 @@ static const char *find_refusal(struct listener *listener, const struct settings
 /* Pauses for lack of resources: retries at once would cost CPU, too. */
 static void hold(struct listener *listener, const char *what, int error)
 {
-	log_error("cannot %s: %s", what, strerror(-error));
+	log_error("cannot %s: %s", what, strerror(error));
 	listener->held_until_ms = util_now_ms() + HOLD_MS;
 }
 
-/* Serves one connection in a new process. Returns whether this is that. */
-static bool serve_connection(struct listener *listener, const struct settings *settings, int fd,
-			     struct listener_session *ret_session)
+/* Serves a connection in a new process, where it returns as become_session(). */
+static int serve_connection(struct listener *listener, const struct settings *settings, int client,
+			    struct listener_session *ret_session)
 {
+	auto_fd int fd = client;
 	struct child child = { .start_ms = util_now_ms() };
 	struct in6_addr network;
 	size_t slot = find_slot(listener);
@@ -527,57 +517,51 @@ static bool serve_connection(struct listener *listener, const struct settings *s
 	if (!child.is_trusted &&
 	    (child.start_ms < listener->crash_wait.end_ms ||
 	     child.start_ms < listener->tables->sources[child.source].crash_wait.end_ms))
-		return false;
+		return LISTENER_NOTHING;
 	refusal = find_refusal(listener, settings, &child);
 	child.is_refused = refusal != NULL;
 	if (child.is_refused && listener->refusals == REFUSALS_MAX)
-		return false;
+		return LISTENER_NOTHING;
 	child.kill_ms = child.start_ms + settings->login_timeout_s * INT64_C(1000) + LOGIN_GRACE_MS;
 	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_BEFORE_LOGIN);
 	child.pid = fork();
 	if (child.pid < 0) {
-		hold(listener, "start a session", -errno);
-		return false;
+		hold(listener, "start a session", errno);
+		return LISTENER_NOTHING;
 	}
 	if (child.pid > 0) {
 		listener->tables->children[slot] = child;
 		count_child(listener, &child, 1);
-		return false;
+		return LISTENER_NOTHING;
 	}
 	*ret_session = (struct listener_session){
 		.peer = child.peer,
 		.slot_ref = { listener->scoreboard, slot, child.source, child.is_trusted },
 		.refusal = refusal,
 	};
-	return true;
+	/* Where there are trusted networks, others get the processor after them: a flood of
+	 * passwords takes all of it. */
+	if (settings->trusted_networks && !child.is_trusted)
+		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
+	return become_session(listener, take_fd(&fd));
 }
 
-/* After a failure of accept4(2). One that concerns a connection only is no reason to pause, unless
- * there is no end of them. EAGAIN: another process has taken it. */
-static void note_accept_failure(struct listener *listener, int error)
-{
-	bool is_of_system =
-		error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
-
-	if (error != -EAGAIN && (is_of_system || ++listener->accept_failures > ACCEPT_FAILURES_MAX))
-		hold(listener, "accept connections", error);
-}
-
-/* Accepts one connection. Returns as become_session() in the process that serves it. */
+/* Accepts a connection and serves it. A failure that concerns a connection only is no reason to
+ * pause, unless there is no end of them. EAGAIN: another process has taken it. */
 static int accept_one(struct listener *listener, const struct settings *settings, int socket,
 		      struct listener_session *ret_session)
 {
-	auto_fd int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC), error = errno;
+	bool is_of_system =
+		error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 
-	if (fd < 0) {
-		note_accept_failure(listener, -errno);
-		return LISTENER_NOTHING;
+	if (fd >= 0) {
+		listener->accept_failures = 0;
+		return serve_connection(listener, settings, fd, ret_session);
 	}
-	listener->accept_failures = 0;
-	if (!serve_connection(listener, settings, fd, ret_session))
-		return LISTENER_NOTHING;
-	return become_session(listener, take_fd(&fd),
-			      !settings->trusted_networks || ret_session->slot_ref.is_trusted);
+	if (error != EAGAIN && (is_of_system || ++listener->accept_failures > ACCEPT_FAILURES_MAX))
+		hold(listener, "accept connections", error);
+	return LISTENER_NOTHING;
 }
 
 /* ---- systemd ---- */
@@ -699,14 +683,13 @@ static int go_round(struct listener *listener, const struct settings *settings,
 int listener_next(struct listener *listener, const struct settings *settings,
 		  struct listener_session *ret_session)
 {
-	int r;
+	int r = LISTENER_NOTHING;
 
 	libsystemd_notify("READY=1");
 	if (listener->told == UINT64_MAX) /* and at no reload */
 		sockets_announce(&listener->sockets, settings->listen);
 	tell_sessions(listener);
-	do {
+	while (r == LISTENER_NOTHING)
 		r = go_round(listener, settings, ret_session);
-	} while (r == LISTENER_NOTHING);
 	return r;
 }

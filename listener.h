@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: ISC
- * Finds out whether the program was started with a client or with sockets that listen (systemd's
- * LISTEN_FDS, or standard input under inetd's "wait"), or opens those of the setting `listen`. On
- * sockets it accepts connections, within limits, and forks a process for each. Tells systemd its
- * state (sd_notify(3)). */
+ * The sockets that listen: those of the setting `listen`, or those that the program was started
+ * with (systemd's LISTEN_FDS, or standard input under inetd's "wait"). Accepts connections, within
+ * limits, and forks a process for each. Tells systemd its state (sd_notify(3)). */
 #pragma once
 
 #include "lib/peer.h"
 #include "scoreboard.h"
-
-#include <stdbool.h>
 
 struct listener;
 struct settings;
