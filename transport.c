@@ -316,41 +316,21 @@ void transport_shrink(struct transport *transport)
 		(void)madvise(start + before, octets / page * page, MADV_DONTNEED);
 }
 
-/* Takes the line whose LF is at `lf` out of the buffer. */
-static int take_line(struct transport *transport, const char *lf, size_t max_octets,
-		     char **ret_line)
-{
-	char *line = transport->in + transport->in_start;
-	size_t octets = (size_t)(lf - line);
-
-	transport->in_start += octets + 1;
-	if (octets > 0 && line[octets - 1] == '\r')
-		octets--;
-	if (octets > max_octets)
-		return -EMSGSIZE;
-	if (memchr(line, '\0', octets))
-		return -EBADMSG;
-	line[octets] = '\0';
-	*ret_line = line;
-	return 0;
-}
-
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line)
 {
-	bool is_skipping = false;
+	bool is_skipped = false;
 	int64_t end_ms = 0; /* not known before the first wait */
+	char *line, *lf;
+	size_t octets;
 
 	for (;;) {
-		size_t octets = transport->in_end - transport->in_start;
-		const char *lf = memchr(transport->in + transport->in_start, '\n', octets);
-
-		if (lf) {
-			int r = take_line(transport, lf, max_octets, ret_line);
-
-			return is_skipping ? -EMSGSIZE : r;
-		}
+		line = transport->in + transport->in_start;
+		octets = transport->in_end - transport->in_start;
+		lf = memchr(line, '\n', octets);
+		if (lf)
+			break;
 		if (octets > max_octets + 1) { /* one of them may be a CR */
-			is_skipping = true;
+			is_skipped = true;
 			discard_input(transport);
 		}
 		if (transport_flush(transport) < 0)
@@ -359,6 +339,17 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 		if (read_some(transport, end_ms) < 0)
 			return transport->error;
 	}
+	octets = (size_t)(lf - line);
+	transport->in_start += octets + 1;
+	if (octets > 0 && line[octets - 1] == '\r')
+		octets--;
+	if (is_skipped || octets > max_octets)
+		return -EMSGSIZE;
+	if (memchr(line, '\0', octets))
+		return -EBADMSG;
+	line[octets] = '\0';
+	*ret_line = line;
+	return 0;
 }
 
 /* Returns where the buffer has space for `octets`: if need be it is sent, but for its last `kept`
