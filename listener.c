@@ -564,7 +564,7 @@ static int accept_one(struct listener *listener, const struct settings *settings
 	return LISTENER_NOTHING;
 }
 
-/* ---- systemd ---- */
+/* ---- Waiting ---- */
 
 static void tell_sessions(struct listener *listener)
 {
@@ -577,8 +577,6 @@ static void tell_sessions(struct listener *listener)
 				  listener->asleep);
 	listener->told = told;
 }
-
-/* ---- Waiting ---- */
 
 static int64_t end_ms(const struct listener *listener)
 {
