@@ -15,7 +15,7 @@ setup() {
 # client does until its session has begun).
 python() {
 	/usr/bin/python3 - "$port" <<-END
-		import socket, ssl, struct, sys
+		import re, socket, ssl, struct, sys
 		def connect():
 		    return socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
 		def secure(plain, **more):
@@ -135,7 +135,7 @@ except ConnectionResetError:
 
 @test "a handshake is over when login-timeout is, however the client trickles" {
 	python_client='
-import os, re, socket, subprocess, sys, time
+import os, socket, subprocess, sys, time
 ours, theirs = socket.socketpair()
 handler = subprocess.Popen(sys.argv[2:], stdin=theirs, stdout=theirs)
 theirs.close()
