@@ -252,18 +252,6 @@ as_nobody() {
 		"${@/#--user=*/--user=nobody}"
 }
 
-# --- Faults ---
-
-# sweep HOW: breaks sessions of all kinds at every system call (crash.py).
-sweep() {
-	local layout command
-	for layout in maildir folder; do
-		for command in QUIT SLEE DELI recovery; do
-			"$BATS_TEST_DIRNAME/crash.py" "$1" $layout $command
-		done
-	done
-}
-
 # --- A file system of its own, for what an administrator may do to one, or a disk ---
 
 # on_disk COMMAND...: runs a command while the file system in the file `disk` is where the mailboxes
