@@ -5,6 +5,35 @@
 
 load helpers
 
+# Two listeners with a session that is stopped: before login, and after it when the service ends. They kill it
+# after 11 and 30 seconds. The other tests run in the meantime; the last one looks at what became of it.
+setup_file() {
+	local BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR background=() when
+	setup_site
+	make_messages 1
+	for when in before after; do
+		mkdir "$BATS_FILE_TMPDIR/$when"
+		cd "$BATS_FILE_TMPDIR/$when" || return 1
+		listen_port --login-timeout=1
+		echo "${background[-1]}" >listener.pid
+		with_client <<-END
+			client = Client(port)
+			if '$when' == 'after':
+			    client.login()
+			[stopped] = children()
+			print(stopped, file=open('stopped.pid', 'w'))
+			os.kill(stopped, signal.SIGSTOP)
+			if '$when' == 'after':
+			    os.kill(listener, signal.SIGTERM)
+		END
+	done
+}
+
+teardown_file() {
+	# shellcheck disable=SC2046
+	kill -s KILL $(cat "$BATS_FILE_TMPDIR"/*/*.pid) 2>/dev/null || true
+}
+
 setup() {
 	setup_site
 	make_messages 1
@@ -123,28 +152,21 @@ setup() {
 
 # --- Sessions that do not end ---
 
-@test "a stopped session is killed: evicted, after login-timeout, and when the service ends" {
-	printf '%s\n' 'alice:{PLAIN}apple' 'bob:{PLAIN}b' >"$users"
-	listen_port --max-logins=1 --login-timeout=2
+@test "a stopped session is killed when it is evicted, and another goes on" {
+	listen_port --max-logins=1
 	with_client <<-'END'
-		def is_ended(pid):
-		    return pid not in children()
 		user = Client(port, source='127.0.1.1').login()
 		[awake] = children()
 		evicted = Client(port, source='127.0.2.1')
-		[first] = set(children()) - {awake}
-		os.kill(first, signal.SIGSTOP)
+		[stopped] = set(children()) - {awake}
+		os.kill(stopped, signal.SIGSTOP)
 		waiting = Client(port, source='127.0.3.1')
-		[second] = set(children()) - {awake, first}
-		os.kill(second, signal.SIGSTOP)
-		wait_for(lambda: is_ended(first))
-		wait_for(lambda: is_ended(second))
-		user.expect('NOOP', '+OK')
-		os.kill(awake, signal.SIGSTOP)
-		os.kill(listener, signal.SIGTERM)
+		wait_for(lambda: stopped not in children())
+		for client in user, waiting:
+		    client.expect('NOOP' if client is user else 'CAPA', '+OK')
 	END
-	wait "${background[-1]}"
-	[ "$(grep -c 'is killed: it does not end' log)" -eq 3 ]
+	[ "$(grep -c 'session from 127.0.2.1 .* is killed: it does not end' log)" -eq 1 ]
+	[ "$(grep -c 'is killed: it does not end' log)" -eq 1 ]
 }
 
 # --- Crashes ---
@@ -163,7 +185,7 @@ setup() {
 
 @test "crashes at will keep strangers out for longer and longer, but not trusted networks" {
 	listen_port --trusted-networks=127.0.7.1
-	with_client <<-'END'
+	with_clients <<-'END'
 		def crash(network):
 		    for i in range(11):
 		        client = Client(port, source=f'127.1.{network}.{i + 1}')
@@ -187,6 +209,30 @@ setup() {
 
 # --- Failures ---
 
+# with_clients: with_client, for scripts in which some fail at the same time: each waits for its penalty.
+with_clients() {
+	cat - >clients.py
+	with_client < <(
+		cat <<-'END'
+			import threading
+			def at_once(*attempts):
+			    failures = []
+			    def run(attempt):
+			        try:
+			            attempt()
+			        except BaseException as failure:
+			            failures.append(failure)
+			    threads = [threading.Thread(target=run, args=[attempt]) for attempt in attempts]
+			    for thread in threads:
+			        thread.start()
+			    for thread in threads:
+			        thread.join()
+			    assert not failures, failures
+		END
+		cat clients.py
+	)
+}
+
 # delays USER...: how long the log says that logins of these wait, in order.
 delays() {
 	sed -nE "s/.*login of '([^']*)' from ([^ ]*) waits for ([0-9]+) seconds.*/\1 \2 \3/p" log
@@ -194,7 +240,7 @@ delays() {
 
 @test "every kind of attempt waits after failures of its source" {
 	listen_port --login-penalty=1
-	with_client <<-'END'
+	with_clients <<-'END'
 		import base64
 		def plain(*texts):
 		    return 'AUTH PLAIN ' + base64.b64encode('\0'.join(texts).encode()).decode()
@@ -202,8 +248,7 @@ delays() {
 		    client = Client(port)
 		    client.expect(plain(*texts), '-ERR [AUTH]')
 		    client.close()
-		for i in range(3):
-		    fail('', 'alice', f'wrong{i}')
+		at_once(*(lambda i=i: fail('', 'alice', f'wrong{i}') for i in range(3)))
 		fail('bob', 'alice', 'apple')
 	END
 	[ "$(delays)" = 'alice 127.0.0.1 1' ]
@@ -211,20 +256,17 @@ delays() {
 
 @test "a success forgives the failures of that account only, whatever its case" {
 	listen_port --login-penalty=1
-	with_client <<-'END'
+	with_clients <<-'END'
 		def attempt(user, password, answer):
 		    client = Client(port)
 		    client.expect(f'USER {user}', '+OK')
 		    client.expect(f'PASS {password}', answer)
 		    client.close()
-		    wait_for(lambda: not children())
-		for i in range(2):
-		    attempt('alice', f'wrong{i}', '-ERR [AUTH]')
-		attempt('ALICE', 'wrong2', '-ERR [AUTH]')
+		fails = lambda *accounts: at_once(*(lambda user=user, i=i: attempt(user, f'wrong{i}', '-ERR [AUTH]')
+		                                    for i, user in enumerate(accounts)))
+		fails('alice', 'alice', 'ALICE')
 		attempt('alice', 'apple', '+OK')
-		attempt('bob', 'wrong', '-ERR [AUTH]')
-		attempt('carol', 'wrong', '-ERR [AUTH]')
-		attempt('dave', 'wrong', '-ERR [AUTH]')
+		fails('bob', 'carol', 'dave')
 		attempt('alice', 'apple', '+OK')
 		attempt('bob', 'wrong again', '-ERR [AUTH]')
 	END
@@ -240,7 +282,7 @@ delays() {
 		    client.expect('USER alice', '+OK')
 		    client.expect(f'PASS {password}', answer)
 		    client.close()
-		for i in range(5):
+		for i in range(3): # of three different ones the next attempt would wait
 		    attempt('old', '-ERR [AUTH]')
 		attempt('apple', '+OK')
 	END
@@ -265,13 +307,13 @@ delays() {
 
 @test "failures from trusted networks delay their account, and no other" {
 	listen_port --login-penalty=1 --trusted-networks=127.0.0.0/8
-	with_client <<-'END'
+	with_clients <<-'END'
 		def attempt(user, password, answer):
 		    client = Client(port)
 		    client.expect(f'USER {user}', '+OK')
 		    client.expect(f'PASS {password}', answer)
-		for i in range(4):
-		    attempt('alice', f'wrong{i}', '-ERR [AUTH]')
+		at_once(*(lambda i=i: attempt('alice', f'wrong{i}', '-ERR [AUTH]') for i in range(3)))
+		attempt('alice', 'wrong3', '-ERR [AUTH]')
 		attempt('bob', 'banana split ', '+OK')
 		attempt('alice', 'apple', '+OK')
 	END
@@ -368,4 +410,14 @@ delays() {
 		print(sorted(times))
 		assert sorted(times)[10] < 1
 	END
+}
+
+# The last one: this has gone on since the first.
+@test "a stopped session is killed after login-timeout, and when the service ends" {
+	cd "$BATS_FILE_TMPDIR"
+	timeout 45 tail --pid="$(cat after/listener.pid)" -f /dev/null
+	for when in before after; do
+		grep -xF "pop3-handler: session from 127.0.0.1 (process $(cat $when/stopped.pid)) is killed: it does not end" $when/log
+		[ "$(grep -c 'is killed' $when/log)" -eq 1 ]
+	done
 }
