@@ -187,22 +187,30 @@ taken() {
 	return "$found"
 }
 
-# serves_sessions COUNT: each logs in, while another, `one`, waits.
+# serves_sessions COUNT: each logs in, while another, `one`, waits. They are those of alice, and if there are
+# more than ten, beside them of nine others: each session waits once for a log that stalls.
 serves_sessions() {
 	make_maildir bob
+	[ "$1" -le 10 ] || [ -e helped ] || printf 'alice%d:{PLAIN}apple\n' {1..9} | tee helped >>"$users"
 	exec {to_one}<>"/dev/tcp/127.0.0.1/$port"
 	from_one=$to_one
 	hear one
 	login one bob 'banana split '
-	/usr/bin/python3 -c '
-import socket, sys
-for _ in range(int(sys.argv[2])):
-    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10) as client:
-        client.sendall(b"USER nobody\r\nPASS x\r\nUSER alice\r\nPASS apple\r\nQUIT\r\n")
-        replies = b""
-        while data := client.recv(1000):
-            replies += data
-        assert replies.count(b"\n+OK") == 4, replies' "$port" "$1"
+	/usr/bin/python3 - "$port" "$1" <<-'END'
+		import concurrent.futures, socket, sys
+		port, count = map(int, sys.argv[1:])
+		users = [b'alice%d' % i if i else b'alice' for i in range(10 if count > 10 else 1)]
+		def log_in(user, times):
+		    for _ in range(times):
+		        with socket.create_connection(('127.0.0.1', port), timeout=10) as client:
+		            client.sendall(b'USER nobody\r\nPASS x\r\nUSER %s\r\nPASS apple\r\nQUIT\r\n' % user)
+		            replies = b''
+		            while data := client.recv(1000):
+		                replies += data
+		            assert replies.count(b'\n+OK') == 4, replies
+		with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+		    list(pool.map(log_in, users, [count // len(users)] * len(users)))
+	END
 }
 
 # is_read_again: the waiting session ends when the log is read again, and a line has what was lost.
