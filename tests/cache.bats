@@ -123,10 +123,11 @@ opened_message() {
 	took_cache
 	cp "$cache" good
 	cat >damage.py <<-'END'
-		import subprocess, sys
+		import os, subprocess, sys
 		path, *command = sys.argv[1:]
 		good = open('good', 'rb').read()
-		places = [*range(0, 300, 2), *range(300, len(good), 1999), len(good) - 1]
+		few = 1 if os.environ['SANITIZED'] == 'none' else 5
+		places = [*range(0, 300, 2), *range(300, len(good), 1999), len(good) - 1][::few]
 		for damaged in ([good[:i] + bytes([good[i] ^ 1]) + good[i + 1:] for i in places] +
 		                [good[:i] for i in places[::7]] + [good + b'x', b'', good * 2]):
 		    open(path, 'wb').write(damaged)
@@ -265,10 +266,11 @@ opened_message() {
 	cp out first
 	cp "$cache" good
 	cat >damage.py <<-'END'
-		import subprocess, sys
+		import os, subprocess, sys
 		path, *command = sys.argv[1:]
 		good = open('good', 'rb').read()
-		places = [*range(0, 260), *range(260, len(good), 997), len(good) - 1]
+		few = 1 if os.environ['SANITIZED'] == 'none' else 5
+		places = [*range(0, 260), *range(260, len(good), 997), len(good) - 1][::few]
 		for damaged in ([good[:i] + bytes([good[i] ^ 1]) + good[i + 1:] for i in places] +
 		                [good[:i] for i in places[::7]] + [good + b'x', b'', good * 2]):
 		    open(path, 'wb').write(damaged)

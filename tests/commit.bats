@@ -130,7 +130,7 @@ broken() {
 		    return subprocess.run(command, input=b'USER alice\nPASS apple\nUIDL\n',
 		                          capture_output=True)
 		for i in range(64 + 3 * 16):
-		    for change in (1, 0x80, record[i]):
+		    for change in (1, 0x80, record[i]) if os.environ['SANITIZED'] == 'none' else (1 << i % 8,):
 		        if not change:
 		            continue
 		        done = session(record[:i] + bytes([record[i] ^ change]) + record[i + 1:])
@@ -138,7 +138,7 @@ broken() {
 		        assert b'damaged or foreign' in done.stderr, (i, done)
 		        done = subprocess.run(command, input=b'USER alice\nPASS apple\n', capture_output=True)
 		        assert b'record' not in done.stderr, done  # it is void, and reported once
-		for i in range(1, used):
+		for i in range(1, used) if os.environ['SANITIZED'] == 'none' else range(1, used, 5):
 		    done = session(record[:i])
 		    assert done.stdout.count(b'\n') == 8, (i, done)
 		assert len(os.listdir(mailbox + '/new')) == 3

@@ -4,6 +4,8 @@
 
 load helpers
 
+[ "$SANITIZED" = none ] && seconds=10 || seconds=4
+
 # dovecot_imap: writes the settings of a Dovecot whose IMAP process serves alice's Maildir.
 dovecot_imap() {
 	printf '%s\n' "base_dir = $mail/run" "state_dir = $mail/run" 'log_path = /dev/stderr' 'ssl = no' \
@@ -68,11 +70,11 @@ dovecot_imap() {
 }
 
 @test "beside an agent that delivers and a server that renames and expunges, no message is lost" {
-	/usr/bin/python3 "$BATS_TEST_DIRNAME/stress.py" 10 renames "$HANDLER" "$mail" "${options[@]}"
+	/usr/bin/python3 "$BATS_TEST_DIRNAME/stress.py" "$seconds" renames "$HANDLER" "$mail" "${options[@]}"
 }
 
 @test "beside an agent that delivers and a real Dovecot, no message is lost" {
 	dovecot_imap
 	cp "$BATS_TEST_DIRNAME/stress.py" . # nobody may not see where it is
-	as_nobody /usr/bin/python3 stress.py 10 dovecot "$PWD/handler" "$mail" "${options[@]}"
+	as_nobody /usr/bin/python3 stress.py "$seconds" dovecot "$PWD/handler" "$mail" "${options[@]}"
 }

@@ -5,10 +5,12 @@
 
 load helpers
 
+[ "$SANITIZED" = none ] && seconds=15 || seconds=8
+
 @test "after random steps, the answers and the files are those of the model" {
-	TMPDIR=$PWD "$BATS_TEST_DIRNAME/differential.py" --seconds=15 --no-namesakes
+	TMPDIR=$PWD "$BATS_TEST_DIRNAME/differential.py" --seconds="$seconds" --no-namesakes
 }
 
 @test "so they are with messages that share a unique part or a file, and with some that come back" {
-	TMPDIR=$PWD "$BATS_TEST_DIRNAME/differential.py" --seconds=15
+	TMPDIR=$PWD "$BATS_TEST_DIRNAME/differential.py" --seconds="$seconds"
 }

@@ -11,6 +11,7 @@ on_coarse_clocks() {
 	{
 		cat <<-'END'
 			import os, subprocess, sys
+			turns = 200 if os.environ['SANITIZED'] == 'none' else 20
 			mail, kind, device, *command = sys.argv[1:]
 			subprocess.run(['mount', '-t', kind, device, mail], check=True)
 			handler = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -40,7 +41,7 @@ on_coarse_clocks() {
 		login()
 		def deliver(name):
 		    open(f'{mail}/alice/new/{name}.M1P1.h', 'x').close()
-		for i in range(200):
+		for i in range(turns):
 		    # A delivery, a listing, and a delivery, as close as they can be.
 		    assert ask(b'SLEE').startswith(b'+OK')
 		    deliver(2 * i)
@@ -55,7 +56,7 @@ on_coarse_clocks() {
 		os.makedirs(mail + '/alice')
 		file = open(mail + '/alice/a.eml', 'wb', buffering=0)
 		login()
-		for i in range(200):
+		for i in range(turns):
 		    os.pwrite(file.fileno(), b'ab\n\n', 0)
 		    assert ask(b'SLEE', b'WAKE', b'LIST 1') == b'+OK 1 6\r\n', i
 		    os.pwrite(file.fileno(), b'abc\n', 0)
