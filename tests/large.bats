@@ -20,6 +20,7 @@ setup() {
 }
 
 @test "WAKE on 100,000 messages in which nothing changed reads no directory" {
+	[ "$SANITIZED" = none ] || skip 'it is about system calls; cache.bats has the same for fewer messages'
 	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h:2,S' 1700000001 1700100000 | xargs touch)
 	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE SLEE WAKE SLEE WAKE QUIT >script
 	trace trace all "$HANDLER" "${options[@]}" <script >out
@@ -32,6 +33,7 @@ setup() {
 }
 
 @test "the second STAT of 100,000 messages opens none of them" {
+	[ "$SANITIZED" = none ] || skip 'it is about system calls; cache.bats has the same for fewer messages'
 	/usr/bin/python3 -c "
 for i in range(100000):
     open(f'$mail/alice/cur/{1000000000 + i}.M{i}P1.h:2,S', 'w').write('x' * (i % 9))"
@@ -54,10 +56,21 @@ for i in range(100000):
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT LIST 'LIST 1' >script
 	# RETR would take minutes under a sanitizer.
 	[ "$SANITIZED" != none ] || printf '%s\r\n' 'RETR 1' >>script
-	mkfifo copy
-	wc -c <copy >octets &
-	"$HANDLER" "${options[@]}" <script | tee copy | tr -d '\0' >out
-	wait $!
+	# Through a socket, and to one reader, which leaves the NULs out.
+	/usr/bin/python3 - "$HANDLER" "${options[@]}" <<-'END'
+		import socket, subprocess, sys
+		ours, theirs = socket.socketpair()
+		session = subprocess.Popen(sys.argv[1:], stdin=open('script'), stdout=theirs, stderr=open('log', 'w'))
+		theirs.close()
+		octets, nothing = 0, bytes(1 << 20)
+		with open('out', 'wb') as out:
+		    while data := ours.recv(1 << 20):
+		        octets += len(data)
+		        if data != nothing[:len(data)]: # which is quick
+		            out.write(data.translate(None, b'\0'))
+		print(octets, file=open('octets', 'w'))
+		sys.exit(session.wait())
+	END
 	read_lines
 	lines=("${lines[@]:3}")
 	[ "${lines[0]}" = '+OK 2 4294967407' ]

@@ -571,17 +571,18 @@ entry() {
 @test "after failed logins all connections of the source wait, until one succeeds" {
 	listen 'login-penalty = 1' 'login-timeout = 4'
 	with_client <<-'END'
+		from concurrent.futures import ThreadPoolExecutor
 		def fail(source, password):
 		    client = Client(source=source)
 		    client.expect('USER alice', '+OK')
 		    client.expect(f'PASS {password}', '-ERR [AUTH]')
 		    client.close()
-		for i in range(3):
-		    fail('127.0.0.7', i)
-		fail('127.0.0.8', 0)
+		# Each waits for its penalty.
+		with ThreadPoolExecutor(4) as pool:
+		    list(pool.map(fail, ['127.0.0.7'] * 3 + ['127.0.0.8'], range(4)))
 		waits = "from 127.0.0.7 waits for {} seconds: several have failed from there"
 		assert 'waits for' not in run('journalctl -b -o cat -t pop3-handler')
-		fail('127.0.0.7', 3)
+		fail('127.0.0.7', 4)
 		logged(waits.format(1))
 		Client(source='127.0.0.7').login('alice').expect('QUIT', '+OK')
 		logged(waits.format(2))

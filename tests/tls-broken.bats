@@ -15,7 +15,7 @@ setup() {
 # client does until its session has begun).
 python() {
 	/usr/bin/python3 - "$port" <<-END
-		import re, socket, ssl, struct, sys
+		import os, re, socket, ssl, struct, sys
 		def connect():
 		    return socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
 		def secure(plain, **more):
@@ -98,9 +98,9 @@ def feed(octets):
         assert b'+OK pop3-handler' not in rest(plain)
     except ConnectionResetError:
         pass
-for i in range(0, len(octets), 3):
+for i in range(0, len(octets), 3 if os.environ['SANITIZED'] == 'none' else 12):
     feed(octets[:i])
-for i in range(len(octets)):
+for i in range(0, len(octets), 1 if os.environ['SANITIZED'] == 'none' else 4):
     feed(octets[:i] + bytes([octets[i] ^ 0xff]) + octets[i + 1:])
 "
 	tls_talk '' QUIT
