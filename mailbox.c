@@ -218,7 +218,7 @@ static int measure(struct mailbox *mailbox, size_t index)
 	uint64_t octets;
 	int r = mailbox_message_open(mailbox, index, &file) ?: count_octets(&file, &octets);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	note_size(mailbox, message_at(mailbox, index), &file, octets);
 	mailbox->has_unsaved = true;
@@ -275,12 +275,12 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 /* Whether an open message ends in a line end, or is empty: RETR adds none. */
 static bool ends_in_lf(const struct mailbox_message *file)
 {
-	char last = file->count > 0 ? file->octets[file->count - 1] : '\n';
+	char last;
 
-	if (file->left_octets > 0 &&
-	    util_pread(file->fd, &last, 1, file->count + file->left_octets - 1) != 1)
-		return false;
-	return last == '\n';
+	if (file->left_octets == 0)
+		return file->count == 0 || file->octets[file->count - 1] == '\n';
+	return util_pread(file->fd, &last, 1, file->count + file->left_octets - 1) == 1 &&
+	       last == '\n';
 }
 
 int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_message *file,

@@ -128,7 +128,7 @@ static int cmd_list(struct session *session, const struct argument *argument)
 	if (argument->has_message) {
 		r = mailbox_check(session->mailbox, argument->index) ?:
 			    find_size(session, argument->index, &octets);
-		if (r < 0)
+		if (r != 0)
 			return reply_message_failure(session, r, argument);
 		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
 	}
@@ -195,7 +195,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	session->is_lean = false;
 	if (r == 0 && !argument->has_count)
 		r = mailbox_message_size(session->mailbox, index, &message, &octets);
-	if (r < 0) /* before anything is promised */
+	if (r != 0) /* before anything is promised */
 		return reply_message_failure(session, r, argument);
 	r = argument->has_count ? reply_ok(session, "message follows") :
 				  reply_ok(session, "%" PRIu64 " octets", octets);
