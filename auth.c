@@ -328,6 +328,7 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 
 struct file_check {
 	const struct settings *settings;
+	auth_mailbox_test *test_mailbox;
 	auth_finding_handler *handle;
 	void *context;
 	struct auth_report report;
@@ -357,27 +358,13 @@ static int check_name(struct file_check *check, const char *user)
 	return MIN(r, 0);
 }
 
-/* Whether a session could serve a mailbox, and delete in it. Returns 0, or what denies it. */
-static int try_mailbox(const char *path, bool is_read_only)
-{
-	static const char *const parts[] = { ".", "new", "cur" };
-	auto_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	for (size_t i = 0; i < ARRAY_SIZE(parts) && !is_read_only; i++) {
-		if (faccessat(fd, parts[i], W_OK | X_OK, AT_EACCESS) < 0 && errno != ENOENT)
-			return -errno;
-	}
-	return 0;
-}
-
 static int check_line(void *context, char *line, size_t octets)
 {
 	static const struct peer nobody;
 	struct file_check *check = context;
 	auto_free char *mailbox = NULL;
 	char reason[AUTH_REASON_OCTETS];
+	const char *problem;
 	struct passwd_line entry;
 	struct passwd_field field;
 	bool is_read_only = check->settings->read_only;
@@ -404,18 +391,19 @@ static int check_line(void *context, char *line, size_t octets)
 			note_finding(check, r != -ENOENT, reason);
 		is_read_only |= passwd_field_is(&field, "read-only");
 	}
-	r = mailbox ? try_mailbox(mailbox, is_read_only) : 0;
-	if (r < 0)
-		note_finding(check, false,
-			     r != -EACCES ? "the mailbox cannot be opened" :
-					    "permissions or the sandbox deny access to the mailbox "
-					    "(see mail-root)");
+	problem = mailbox ? check->test_mailbox(mailbox, is_read_only) : NULL;
+	if (problem)
+		note_finding(check, false, problem);
 	return check_name(check, entry.user);
 }
 
-int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context)
+int auth_check_file(const struct settings *settings, auth_mailbox_test *test_mailbox,
+		    auth_finding_handler *handle, void *context)
 {
-	struct file_check check = { .settings = settings, .handle = handle, .context = context };
+	struct file_check check = { .settings = settings,
+				    .test_mailbox = test_mailbox,
+				    .handle = handle,
+				    .context = context };
 	struct file_stamp stamp = { 0 };
 	int r = passwd_file_read(settings, check_line, &check, &check.report, &stamp);
 

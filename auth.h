@@ -52,9 +52,13 @@ int auth_check_again(const struct settings *settings, const struct peer *peer,
 /* For --check-config: what is wrong with a line. */
 typedef void auth_finding_handler(void *context, unsigned line, bool is_mistake, const char *text);
 
-/* Checks all of the passwd-file, if there is one, and whether the mailboxes that exist can be
- * opened by this process. Returns 0, or as auth_login(). */
-int auth_check_file(const struct settings *settings, auth_finding_handler *handle, void *context);
+/* Says what is wrong with a mailbox. NULL: nothing. */
+typedef const char *auth_mailbox_test(const char *path, bool is_read_only);
+
+/* Checks all of the passwd-file, if there is one, and its mailboxes. Returns 0, or as auth_login().
+ */
+int auth_check_file(const struct settings *settings, auth_mailbox_test *test_mailbox,
+		    auth_finding_handler *handle, void *context);
 
 /* Finds the directories below which all mailboxes are: those of `mail-root`, or if it is not set,
  * of `mailbox` and the passwd-file. Of these `/` is left out, and so is what is relative in the

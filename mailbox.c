@@ -571,3 +571,27 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 	*ret = mailbox;
 	return 0;
 }
+
+const char *mailbox_test(const char *path, bool is_read_only)
+{
+	struct lock lock = LOCK_NONE;
+	int r;
+
+	lock.is_read_only = true;
+	r = lock_open(path, &lock);
+	if (r == 0 && !is_read_only && lock.root_fd >= 0) {
+		const int fds[] = { lock.root_fd, lock.subdirs.fds[0], lock.subdirs.fds[1] };
+
+		for (size_t i = 0; i < ARRAY_SIZE(fds) && r == 0; i++) {
+			if (fds[i] >= 0 && faccessat(fds[i], ".", W_OK | X_OK, AT_EACCESS) < 0)
+				r = -errno;
+		}
+	}
+	lock_close(&lock);
+	if (r == -EMEDIUMTYPE)
+		return "the mailbox is another program's store, or its new or cur is a symbolic link";
+	return r == -EACCES ?
+		       "permissions or the sandbox deny access to the mailbox (see mail-root)" :
+	       r < 0 ? "the mailbox cannot be opened" :
+		       NULL;
+}

@@ -136,3 +136,7 @@ int mailbox_commit(struct mailbox *mailbox);
 /* Gives the messages of a Maildir that the client got the flag S, and moves them to cur/. Returns
  * 0, or why the first that could not be changed was not; the others are. */
 int mailbox_mark_seen(struct mailbox *mailbox);
+
+/* For --check-config: why a session could not serve the mailbox that is at `path`, if there is one,
+ * or delete in it. NULL: it could. Makes and locks nothing. */
+const char *mailbox_test(const char *path, bool is_read_only);

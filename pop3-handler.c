@@ -8,6 +8,7 @@
 #include "lib/util.h"
 #include "listener.h"
 #include "log.h"
+#include "mailbox.h"
 #include "protocol.h"
 #include "sandbox.h"
 #include "settings.h"
@@ -227,7 +228,7 @@ static void log_finding(void *context, unsigned line, bool is_mistake, const cha
 static int check_users(const struct settings *settings)
 {
 	struct findings findings = { .users = settings->users, .status = EX_OK };
-	int r = auth_check_file(settings, log_finding, &findings);
+	int r = auth_check_file(settings, mailbox_test, log_finding, &findings);
 
 	if (findings.count > FINDINGS_MAX)
 		log_warning("%s: and %u more", findings.users, findings.count - FINDINGS_MAX);

@@ -53,6 +53,12 @@ static int check_root(void *context, const char *path)
 	return 0;
 }
 
+static const char *test_mailbox(const char *path, bool is_read_only)
+{
+	FUZZ_CHECK(path[0] == '/' && path[1]);
+	return is_read_only ? "read-only" : NULL;
+}
+
 /* Whether a check of a password in this file may take long. */
 static bool is_costly(const char *text, size_t octets)
 {
@@ -71,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	int fd = fuzz_file(data, octets, users);
 	char *text = fuzz_string(data, octets);
 
-	FUZZ_CHECK(auth_check_file(&settings, check_finding, NULL) == 0);
+	FUZZ_CHECK(auth_check_file(&settings, test_mailbox, check_finding, NULL) == 0);
 	FUZZ_CHECK(auth_find_roots(&settings, check_root, NULL, &report) == 0);
 	FUZZ_CHECK(report.malformed_line > 0 || report.malformed_lines == 0);
 	settings.mailbox = in_home;

@@ -211,6 +211,15 @@ fails() {
 	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $denied")" "--mailbox=$mail/%u"
 	chown nobody "$mail/bob/new"
 	says "pop3-handler: $users:1: $denied" "--mailbox=$mail/%u"
+	touch "$mail/bob/new/maildirsize" "$mail/bob/maildirsize"
+	says "pop3-handler: $users:1: $denied" "--mailbox=$mail/%u"
+	mv "$mail/bob/new" "$mail/bob/old"
+	foreign="the mailbox is another program's store, or its new or cur is a symbolic link"
+	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $foreign")" "--mailbox=$mail/%u"
+	ln -s old "$mail/bob/cur"
+	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $foreign")" "--mailbox=$mail/%u"
+	rm "$mail/bob/cur" "$mail/bob/maildirsize"
+	[ -z "$(find "$mail/bob" -name '.pop3-handler*')" ]
 	chown nobody disk disk/alice disk/alice/*
 	chown root "$mail"
 	chmod 755 "$mail"
