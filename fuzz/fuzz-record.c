@@ -18,8 +18,12 @@ static void open_files(void)
 
 static void make_genuine(struct record *record, size_t octets)
 {
+	struct stat state, mailbox;
+
+	FUZZ_CHECK(fstat(state_fd, &state) == 0 && fstat(mailbox_fd, &mailbox) == 0);
 	record->magic = MAGIC;
-	FUZZ_CHECK(locate_record(state_fd, mailbox_fd, record) == 0);
+	record->state_inode = state.st_ino;
+	record->mailbox_inode = mailbox.st_ino;
 	/* The digest is over as many keys as the record says it has. */
 	if (record->count <= (octets - sizeof(*record)) / sizeof(*record->keys))
 		octets = record_octets(record->count);

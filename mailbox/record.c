@@ -86,18 +86,6 @@ struct record *record_new(const struct record *other, size_t more)
 	return record;
 }
 
-/* What a record says of the mailbox that it is in. */
-static int locate_record(int state_fd, int mailbox_fd, struct record *record)
-{
-	struct stat state, mailbox;
-
-	if (fstat(state_fd, &state) < 0 || fstat(mailbox_fd, &mailbox) < 0)
-		return -errno;
-	record->state_inode = state.st_ino;
-	record->mailbox_inode = mailbox.st_ino;
-	return 0;
-}
-
 bool record_is_ours(int state_fd)
 {
 	uint64_t magic = 0;
@@ -118,51 +106,37 @@ static void seal(struct record *record, size_t octets)
 	digest_make(record, octets, record->seal); /* reads all before it writes */
 }
 
-/* Reads a whole record, if the file is long enough for as many keys as the header says. */
-static int read_whole_record(int state_fd, const struct record *header, struct record **ret)
-{
-	size_t octets = record_octets(header->count);
-	struct stat status;
-	ssize_t n;
-
-	if (fstat(state_fd, &status) < 0)
-		return -errno;
-	if (header->magic != MAGIC || header->count == 0 ||
-	    header->count > (uint64_t)status.st_size / sizeof(struct record_key))
-		return -EBADMSG;
-	*ret = malloc(octets);
-	if (!*ret)
-		return -ENOMEM;
-	n = util_pread(state_fd, *ret, octets, 0);
-	if (n < 0)
-		return (int)n;
-	/* Another process may write it while one that has no lock reads. */
-	if ((size_t)n < octets || memcmp(*ret, header, sizeof(*header)) != 0)
-		return -EBADMSG;
-	seal(*ret, octets);
-	return memcmp((*ret)->seal, header->seal, sizeof(header->seal)) == 0 ? 0 : -EBADMSG;
-}
-
 int record_read(int state_fd, int mailbox_fd, struct record **ret)
 {
 	auto_free struct record *record = NULL;
-	struct record header = { 0 }, here = { 0 };
+	struct record header = { 0 };
+	struct stat state, mailbox;
+	size_t octets;
 	ssize_t n = util_pread(state_fd, &header, sizeof(header), 0);
-	int r;
 
 	if (n < 0)
 		return (int)n;
 	if (memcmp(&header, &no_record, sizeof(header)) == 0)
 		return 0;
-	r = read_whole_record(state_fd, &header, &record);
-	if (r == 0)
-		r = locate_record(state_fd, mailbox_fd, &here);
-	if (r < 0)
-		return r;
-	if (header.state_inode != here.state_inode)
+	if (fstat(state_fd, &state) < 0 || fstat(mailbox_fd, &mailbox) < 0)
+		return -errno;
+	if (header.magic != MAGIC || header.state_inode != state.st_ino || header.count == 0 ||
+	    header.count > (uint64_t)state.st_size / sizeof(struct record_key))
+		return -EBADMSG;
+	octets = record_octets(header.count);
+	record = record_new(NULL, header.count);
+	if (!record)
+		return -ENOMEM;
+	n = util_pread(state_fd, record->keys, octets - sizeof(header), sizeof(header));
+	if (n < 0)
+		return (int)n;
+	/* Another process may write it while one that has no lock reads: the seal shows that. */
+	*record = header;
+	seal(record, octets);
+	if ((size_t)n < octets - sizeof(header) || memcmp(record, &header, sizeof(header)) != 0)
 		return -EBADMSG;
 	/* A copy made of hard links has the very state file of the other mailbox. */
-	if (header.mailbox_inode != here.mailbox_inode)
+	if (header.mailbox_inode != mailbox.st_ino)
 		return -EMLINK;
 	*ret = take_ptr(record);
 	return 0;
@@ -172,11 +146,14 @@ int record_write(int state_fd, int mailbox_fd, struct record *record)
 {
 	auto_free struct record *found = NULL;
 	size_t octets = record_octets(record->count);
-	int r = locate_record(state_fd, mailbox_fd, record);
+	struct stat state, mailbox;
+	int r;
 
-	if (r < 0)
-		return r;
+	if (fstat(state_fd, &state) < 0 || fstat(mailbox_fd, &mailbox) < 0)
+		return -errno;
 	record->magic = MAGIC;
+	record->state_inode = state.st_ino;
+	record->mailbox_inode = mailbox.st_ino;
 	qsort(record->keys, record->count, sizeof(*record->keys), compare_record_keys);
 	seal(record, octets);
 	r = util_pwrite(state_fd, record, octets, 0);
