@@ -123,10 +123,9 @@ struct login {
 static int wait_for_source(struct session *session, const struct login *login)
 {
 	const struct settings *settings = session->settings;
-	unsigned half_s = settings->login_timeout_s / 2;
 	unsigned wait_s =
 		scoreboard_wait_s(session->slot_ref, login->counted, settings->login_penalty_s,
-				  half_s < SOURCE_WAIT_MAX_S ? half_s : SOURCE_WAIT_MAX_S);
+				  MIN(settings->login_timeout_s / 2, SOURCE_WAIT_MAX_S));
 
 	if (wait_s == 0)
 		return 0;
@@ -352,35 +351,30 @@ static const struct mechanism {
 	{ "EXTERNAL", "", refuse_external, login_external }, /* RFC 4422, A */
 };
 
-int login_put_capabilities(struct session *session)
+void login_put_capabilities(struct session *session)
 {
-	char names[sizeof(" PLAIN LOGIN EXTERNAL")] = "";
-	size_t octets = 0;
-	int r = 0;
+	char line[sizeof("SASL PLAIN LOGIN EXTERNAL")] = "SASL", *end = line + 4;
 
 	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
 		if (!mechanisms[i].refuse(session))
-			octets += (size_t)snprintf(names + octets, sizeof(names) - octets, " %s",
-						   mechanisms[i].name);
+			end = stpcpy(stpcpy(end, " "), mechanisms[i].name);
 	}
-	if (octets > 0)
-		r = transport_put_line(session->transport, "SASL%s", names);
-	if (r == 0 && !refuse_plaintext(session))
-		r = transport_put_line(session->transport, "USER");
-	if (r == 0 && is_tls_offered(session))
-		r = transport_put_line(session->transport, "STLS");
-	return r;
+	if (end > line + 4)
+		(void)transport_put_line(session->transport, "%s", line);
+	if (!refuse_plaintext(session))
+		(void)transport_put_line(session->transport, "USER");
+	if (is_tls_offered(session))
+		(void)transport_put_line(session->transport, "STLS");
 }
 
 static int list_mechanisms(struct session *session)
 {
-	int r = reply_ok(session, "mechanisms follow");
-
-	for (size_t i = 0; i < ARRAY_SIZE(mechanisms) && r == 0; i++) {
+	(void)reply_ok(session, "mechanisms follow");
+	for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++) {
 		if (!mechanisms[i].refuse(session))
-			r = transport_put_line(session->transport, "%s", mechanisms[i].name);
+			(void)transport_put_line(session->transport, "%s", mechanisms[i].name);
 	}
-	return r == 0 ? transport_put_end(session->transport, "") : r;
+	return transport_put_end(session->transport, "");
 }
 
 int login_auth(struct session *session, const struct argument *argument)

@@ -6,7 +6,7 @@
 
 /* Puts the capabilities that depend on the session: `SASL` with the mechanisms that are allowed, if
  * any is (RFC 5034 section 3), `USER` and `STLS`. */
-int login_put_capabilities(struct session *session);
+void login_put_capabilities(struct session *session);
 
 /* Starts TLS before the greeting (RFC 8314). Returns 0, or a failure that has been logged. */
 int login_start_implicit_tls(struct session *session);

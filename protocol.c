@@ -98,18 +98,17 @@ typedef size_t listed_text(struct mailbox *mailbox, size_t index, char *ret_text
 static int list_messages(struct session *session, listed_text *put_text)
 {
 	char line[WIRE_NUMBER_OCTETS_MAX + 1 + WIRE_UNIQUE_ID_MAX + 1];
-	int r = 0;
 
-	for (size_t i = 0; i < mailbox_count(session->mailbox) && r == 0; i++) {
+	for (size_t i = 0; i < mailbox_count(session->mailbox); i++) {
 		size_t start = wire_put_number(i + 1, line), octets = 0;
 
 		line[start++] = ' ';
 		if (mailbox_has(session->mailbox, i))
 			octets = put_text(session->mailbox, i, line + start);
 		if (octets > 0)
-			r = transport_put_text(session->transport, line, start + octets);
+			(void)transport_put_text(session->transport, line, start + octets);
 	}
-	return r ?: transport_put_end(session->transport, "");
+	return transport_put_end(session->transport, "");
 }
 
 static size_t put_size(struct mailbox *mailbox, size_t index, char *ret_text)
@@ -135,8 +134,8 @@ static int cmd_list(struct session *session, const struct argument *argument)
 	r = measure_all(session, &count, &octets);
 	if (r <= 0)
 		return r;
-	r = reply_ok(session, "%zu messages (%" PRIu64 " octets)", count, octets);
-	return r == 0 ? list_messages(session, put_size) : r;
+	(void)reply_ok(session, "%zu messages (%" PRIu64 " octets)", count, octets);
+	return list_messages(session, put_size);
 }
 
 static size_t put_unique_id(struct mailbox *mailbox, size_t index, char *ret_text)
@@ -155,8 +154,8 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 		return reply_ok(session, "%zu %s", argument->index + 1,
 				mailbox_unique_id(session->mailbox, argument->index));
 	}
-	r = reply_ok(session, "unique-ids follow");
-	return r == 0 ? list_messages(session, put_unique_id) : r;
+	(void)reply_ok(session, "unique-ids follow");
+	return list_messages(session, put_unique_id);
 }
 
 /* ---- TRANSACTION: messages ---- */
@@ -370,20 +369,18 @@ static const struct command commands[] = {
 /* CAPA (RFC 2449 section 5), the same in all states. */
 static int cmd_capa(struct session *session, NO_ARGUMENT)
 {
-	static const char others[] =
-		"RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nSLEEPING\r\n"
-		"UID-PARAM\r\nIMPLEMENTATION pop3-handler";
-	int r = reply_ok(session, "capabilities follow") ?: login_put_capabilities(session);
-
-	for (size_t i = 0; i < ARRAY_SIZE(commands) && r == 0; i++) {
+	(void)reply_ok(session, "capabilities follow");
+	login_put_capabilities(session);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (commands[i].capability)
-			r = transport_put_line(session->transport, "%s", commands[i].capability);
+			(void)transport_put_line(session->transport, "%s", commands[i].capability);
 	}
-	if (r == 0)
-		r = transport_put_line(session->transport, "SLEE-WAKE %u",
-				       session->settings->sleep_timeout_s);
-	r = r ?: transport_put_text(session->transport, others, sizeof(others) - 1);
-	return r ?: transport_put_end(session->transport, "");
+	(void)transport_put_line(session->transport,
+				 "SLEE-WAKE %u\r\nSLEEPING\r\nUID-PARAM\r\nRESP-CODES\r\n"
+				 "AUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n"
+				 "IMPLEMENTATION pop3-handler",
+				 session->settings->sleep_timeout_s);
+	return transport_put_end(session->transport, "");
 }
 
 static const struct command *find_command(const char *name)

@@ -52,6 +52,7 @@ struct argument {
 typedef int command_handler(struct session *session, const struct argument *argument);
 #define NO_ARGUMENT const struct argument *argument __attribute__((unused)) /* of ARG_NONE */
 
+/* After a failure, everything that is put fails likewise: only the last result counts. */
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
 #define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
 #define reply_paid_err(session, ...) (session_pay(session) ?: reply_err((session), __VA_ARGS__))
