@@ -52,13 +52,40 @@ static int cmd_noop(struct session *session, NO_ARGUMENT)
 
 /* ---- TRANSACTION: what is there ---- */
 
+/* Logs why (errno < 0) a message cannot be read: the same reason once in a session. */
+static void note_unreadable(struct session *session, size_t index, int error)
+{
+	if (session->read_error == error)
+		return;
+	session->read_error = error;
+	log_error("cannot read the message %s of %s: %s",
+		  log_quote(mailbox_unique_id(session->mailbox, index)),
+		  log_quote(session->account->mailbox),
+		  error == -EMEDIUMTYPE ? mailbox_report(session->mailbox)->problem :
+					  strerror(-error));
+}
+
+/* Answers that a message, which an argument names, cannot be read. */
+static int reply_unreadable(struct session *session, int error, const struct argument *argument)
+{
+	bool is_foreign = error == -EMEDIUMTYPE;
+
+	if (error == -ENOENT)
+		return reply_err(session, "%smessage %zu is gone",
+				 argument->has_unique_id ? "[UID] " : "", argument->index + 1);
+	note_unreadable(session, argument->index, error);
+	return reply_paid_err(session, "%s cannot read the message%s%s",
+			      session_response_code(error), is_foreign ? ": " : "",
+			      is_foreign ? mailbox_report(session->mailbox)->problem : "");
+}
+
 /* Learns a size. One message that cannot be read must not keep the client from the others. */
 static int find_size(struct session *session, size_t index, uint64_t *ret_octets)
 {
 	int r = mailbox_size(session->mailbox, index, ret_octets);
 
 	if (r > 0)
-		session_note_unreadable(session, index, -r);
+		note_unreadable(session, index, -r);
 	return MIN(r, 0);
 }
 
@@ -69,13 +96,12 @@ static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret
 	*ret_octets = 0;
 	for (size_t i = 0; i < mailbox_count(session->mailbox); i++) {
 		uint64_t octets;
-		int r;
+		int r = mailbox_has(session->mailbox, i) ? find_size(session, i, &octets) : -ENOENT;
 
-		r = mailbox_has(session->mailbox, i) ? find_size(session, i, &octets) : -ENOENT;
 		if (r == -ENOENT)
 			continue;
 		if (r < 0)
-			return reply_message_failure(session, r, &(struct argument){ .index = i });
+			return reply_unreadable(session, r, &(struct argument){ .index = i });
 		(*ret_count)++;
 		*ret_octets += octets;
 	}
@@ -128,7 +154,7 @@ static int cmd_list(struct session *session, const struct argument *argument)
 		r = mailbox_check(session->mailbox, argument->index) ?:
 			    find_size(session, argument->index, &octets);
 		if (r != 0)
-			return reply_message_failure(session, r, argument);
+			return reply_unreadable(session, r, argument);
 		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
 	}
 	r = measure_all(session, &count, &octets);
@@ -150,7 +176,7 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 	if (argument->has_message) {
 		r = mailbox_check(session->mailbox, argument->index);
 		if (r < 0)
-			return reply_message_failure(session, r, argument);
+			return reply_unreadable(session, r, argument);
 		return reply_ok(session, "%zu %s", argument->index + 1,
 				mailbox_unique_id(session->mailbox, argument->index));
 	}
@@ -195,7 +221,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	if (r == 0 && !argument->has_count)
 		r = mailbox_message_size(session->mailbox, index, &message, &octets);
 	if (r != 0) /* before anything is promised */
-		return reply_message_failure(session, r, argument);
+		return reply_unreadable(session, r, argument);
 	r = argument->has_count ? reply_ok(session, "message follows") :
 				  reply_ok(session, "%" PRIu64 " octets", octets);
 	while (message.count > 0 && r == 0 && read_error == 0 && !top.is_done) {
@@ -215,13 +241,21 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	return r;
 }
 
+/* Answers that a message cannot be marked or deleted. */
+static int reply_kept(struct session *session, int error, const char *action, size_t index)
+{
+	log_error("cannot %s the message %s: %s", action,
+		  log_quote(mailbox_unique_id(session->mailbox, index)), strerror(-error));
+	return reply_paid_err(session, "%s cannot %s the message", session_response_code(error),
+			      action);
+}
+
 static int cmd_dele(struct session *session, const struct argument *argument)
 {
 	int r = mailbox_mark(session->mailbox, argument->index);
 
 	if (r < 0)
-		return reply_failure(session, r, "mark the message",
-				     mailbox_unique_id(session->mailbox, argument->index));
+		return reply_kept(session, r, "mark", argument->index);
 	return reply_ok(session, "message %zu is marked as deleted", argument->index + 1);
 }
 
@@ -230,8 +264,7 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	int r = mailbox_delete(session->mailbox, argument->index);
 
 	if (r < 0)
-		return reply_failure(session, r, "delete the message",
-				     mailbox_unique_id(session->mailbox, argument->index));
+		return reply_kept(session, r, "delete", argument->index);
 	session->deleted += session_log_deletions(session);
 	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);

@@ -64,12 +64,6 @@ int session_open_mailbox(struct session *session, bool *ret_has_new)
 	return r;
 }
 
-int reply_failure(struct session *session, int error, const char *what, const char *which)
-{
-	log_error("cannot %s %s: %s", what, log_quote(which), strerror(-error));
-	return reply_paid_err(session, "%s cannot %s", session_response_code(error), what);
-}
-
 int reply_mailbox_failure(struct session *session, int error, const char *path)
 {
 	const char *problem = session->mailbox ? mailbox_report(session->mailbox)->problem : NULL;
@@ -82,32 +76,6 @@ int reply_mailbox_failure(struct session *session, int error, const char *path)
 	log_error("cannot open the mailbox %s: %s", log_quote(path), problem ?: strerror(-error));
 	return reply_paid_err(session, "%s cannot open the mailbox%s", session_response_code(error),
 			      error == -ESTALE ? ": it has been replaced, log in again" : "");
-}
-
-void session_note_unreadable(struct session *session, size_t index, int error)
-{
-	const char *problem = mailbox_report(session->mailbox)->problem;
-
-	if (session->read_error == error)
-		return;
-	session->read_error = error;
-	log_error("cannot read the message %s of %s: %s",
-		  log_quote(mailbox_unique_id(session->mailbox, index)),
-		  log_quote(session->account->mailbox),
-		  error == -EMEDIUMTYPE ? problem : strerror(-error));
-}
-
-int reply_message_failure(struct session *session, int error, const struct argument *argument)
-{
-	const char *code = argument->has_unique_id ? "[UID] " : "";
-	const char *problem = mailbox_report(session->mailbox)->problem;
-
-	if (error == -ENOENT)
-		return reply_err(session, "%smessage %zu is gone", code, argument->index + 1);
-	session_note_unreadable(session, argument->index, error);
-	return reply_paid_err(session, "%s cannot read the message%s%s",
-			      session_response_code(error), error == -EMEDIUMTYPE ? ": " : "",
-			      error == -EMEDIUMTYPE ? problem : "");
 }
 
 int reply_account_failure(struct session *session, int error, const char *user)

@@ -71,15 +71,9 @@ int session_pay_refusal(struct session *session);
 /* Opens the mailbox, or wakes it up, and waits for its lock. Returns as mailbox_wake(). */
 int session_open_mailbox(struct session *session, bool *ret_has_new);
 
-/* Logs why (errno < 0) a message cannot be read: the same reason once in a session. */
-void session_note_unreadable(struct session *session, size_t index, int error);
-
-/* These log a failure of a module below in full, let the client pay, and reply with what concerns
- * the client: "cannot WHAT". The others are for failures to open the mailbox, to read a message and
- * to look up an account. */
-int reply_failure(struct session *session, int error, const char *what, const char *which);
+/* These log a failure to open the mailbox, or to look up an account, in full, let the client pay,
+ * and reply with what concerns the client. */
 int reply_mailbox_failure(struct session *session, int error, const char *path);
-int reply_message_failure(struct session *session, int error, const struct argument *argument);
 int reply_account_failure(struct session *session, int error, const char *user);
 
 /* Enters a state, after what it promises has happened. */
