@@ -69,9 +69,8 @@ static const char *refuse_external(const struct session *session)
 
 int login_start_implicit_tls(struct session *session)
 {
-	int r = transport_prepare_tls(session->transport, session->tls);
-
-	return r < 0 ? r : session_log_tls(session, transport_start_tls(session->transport));
+	return transport_prepare_tls(session->transport, session->tls) ?:
+		       session_log_tls(session, transport_start_tls(session->transport));
 }
 
 /* RFC 2595 section 4. Forgets the user name: an attacker on the way could have sent it. */
@@ -87,8 +86,8 @@ int login_stls(struct session *session, NO_ARGUMENT)
 	if (r < 0)
 		return reply_paid_err(session, "%s TLS is not available", session_response_code(r));
 	free(take_ptr(session->user));
-	r = reply_ok(session, "begin TLS");
-	return r < 0 ? r : session_log_tls(session, transport_start_tls(session->transport));
+	return reply_ok(session, "begin TLS") ?:
+		       session_log_tls(session, transport_start_tls(session->transport));
 }
 
 /* ---- Passwords and certificates ---- */
@@ -165,24 +164,20 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	return r ?: reply_err(session, WRONG_PASSWORD);
 }
 
-/* Begins TRANSACTION, and gives up access to other mailboxes. The session owns the account. */
+/* Begins TRANSACTION, and gives up access to other mailboxes: then the session owns the account. */
 static int begin_transaction(struct session *session, struct account *account,
 			     const struct login *login)
 {
-	bool is_read_only = session->settings->read_only || account->is_read_only;
 	bool has_new;
 	int r = scoreboard_note_password(session->slot_ref);
 
-	if (r < 0) {
-		auth_free(account);
+	if (r < 0)
 		return r;
-	}
-	session->is_read_only = is_read_only;
+	session->is_read_only = session->settings->read_only || account->is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
-	r = mailbox_new(account->mailbox, is_read_only, &session->mailbox) ?:
-		    session_open_mailbox(session, &has_new);
-	if (r == 0)
-		r = sandbox_after_login(session->settings, account, is_read_only);
+	r = mailbox_new(account->mailbox, session->is_read_only, &session->mailbox) ?:
+		    session_open_mailbox(session, &has_new)			    ?:
+		    sandbox_after_login(session->settings, account, session->is_read_only);
 	session->is_shut_out = r > 0;
 	if (r < 0) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
@@ -196,13 +191,12 @@ static int begin_transaction(struct session *session, struct account *account,
 				  log_quote(account->mailbox));
 		r = reply_mailbox_failure(session, r, account->mailbox);
 		session->mailbox = mailbox_free(session->mailbox);
-		auth_free(account);
 		return r;
 	}
 	session->account = account;
 	session->failed_logins = 0;
 	scoreboard_note_login(session->slot_ref, login->counted);
-	session_log_records(account->mailbox, mailbox_report(session->mailbox));
+	session_log_records(session);
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, login->mechanism);
 	session_enter(session, IN_TRANSACTION);
@@ -240,7 +234,10 @@ static int try_login(struct session *session, struct login *login)
 				    "the account cannot be looked up");
 		return reply_account_failure(session, r, user);
 	}
-	return begin_transaction(session, account, login);
+	r = begin_transaction(session, account, login);
+	if (!session->account)
+		auth_free(account);
+	return r;
 }
 
 int login_pass(struct session *session, const struct argument *argument)

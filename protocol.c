@@ -266,7 +266,7 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	if (r < 0)
 		return reply_kept(session, r, "delete", argument->index);
 	session->deleted += session_log_deletions(session);
-	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
+	session_log_records(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);
 }
 
@@ -297,7 +297,7 @@ static int commit(struct session *session)
 		return reply_paid_err(session, "%s cannot delete the marked messages: none is gone",
 				      session_response_code(r));
 	}
-	session_log_records(mailbox, mailbox_report(session->mailbox));
+	session_log_records(session);
 	r = session->settings->keep_new ? 0 : mailbox_mark_seen(session->mailbox);
 	if (r < 0)
 		log_warning("cannot mark messages of %s as seen: %s", log_quote(mailbox),
@@ -365,7 +365,7 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 	if (r < 0)
 		return reply_mailbox_failure(session, r, session->account->mailbox);
 	session->failed_logins = 0;
-	session_log_records(session->account->mailbox, mailbox_report(session->mailbox));
+	session_log_records(session);
 	scoreboard_note_wake(session->slot_ref);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
@@ -538,31 +538,26 @@ static int serve_command(struct session *session)
 	return r < 0 ? r : serve_line(session, line);
 }
 
-static int greet(struct session *session, const char *refusal)
-{
-	int r = 0;
-
-	session_enter(session, IN_AUTH);
-	if (session->settings->tls == TLS_IMPLICIT)
-		r = login_start_implicit_tls(session);
-	if (r < 0)
-		return r;
-	return refusal ? reply_err(session, "[SYS/TEMP] %s", refusal) :
-			 reply_ok(session, "pop3-handler ready");
-}
-
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
 		   const struct scoreboard_slot_ref *slot_ref, const char *refusal)
 {
 	struct session session = {
-		.settings = settings, .tls = tls, .transport = transport, .slot_ref = slot_ref
+		.settings = settings,
+		.transport = transport,
+		.peer = transport_peer(transport),
+		.tls = tls,
+		.slot_ref = slot_ref,
 	};
-	int r;
+	int r = 0;
 
-	session.peer = transport_peer(transport);
 	if (!refusal)
 		session_log_begin(&session);
-	r = greet(&session, refusal);
+	session_enter(&session, IN_AUTH);
+	if (settings->tls == TLS_IMPLICIT)
+		r = login_start_implicit_tls(&session);
+	if (r == 0)
+		r = refusal ? reply_err(&session, "[SYS/TEMP] %s", refusal) :
+			      reply_ok(&session, "pop3-handler ready");
 	while (r == 0 && !refusal && session.state != IN_END) {
 		r = serve_command(&session);
 		sandbox_log_refusal();
@@ -575,7 +570,7 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		r = transport_finish(transport);
 	if (!refusal)
 		session_log_end(&session, session.state == IN_END ? 0 : r);
-	(void)auth_free(session.account);
+	auth_free(session.account);
 	free(session.user);
 	return r;
 }

@@ -152,8 +152,10 @@ void session_log_users(const struct session *session, const struct auth_report *
 			    report->malformed_line);
 }
 
-void session_log_records(const char *path, const struct mailbox_report *report)
+void session_log_records(const struct session *session)
 {
+	const struct mailbox_report *report = mailbox_report(session->mailbox);
+	const char *path = session->account->mailbox;
 	auto_free char *state = NULL;
 
 	if (report->has_bad_record)

@@ -5,7 +5,6 @@
 #include "log.h"
 
 struct auth_report;
-struct mailbox_report;
 struct session;
 
 /* Begins to count what the session does, and gives it an id in the log. */
@@ -28,5 +27,5 @@ void session_log_end(const struct session *session, int error);
 /* The lines of the passwd-file that were skipped. */
 void session_log_users(const struct session *session, const struct auth_report *report);
 
-/* What became of commit records that were found or left in the mailbox at `path`. */
-void session_log_records(const char *path, const struct mailbox_report *report);
+/* What became of commit records that were found or left in the mailbox. */
+void session_log_records(const struct session *session);
