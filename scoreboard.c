@@ -125,29 +125,23 @@ struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref)
 				      scoreboard_quota(slot_ref->scoreboard, slot_ref->source);
 }
 
-/* FNV-1a of a user name, in any case. Two users with the same digest share limits. */
-static uint64_t digest_user(const struct scoreboard *scoreboard, const char *name)
-{
-	uint64_t digest = UINT64_C(14695981039346656037) ^ scoreboard->key;
-
-	for (; *name; name++)
-		digest = (digest ^ (uint64_t)tolower((unsigned char)*name)) *
-			 UINT64_C(1099511628211);
-	return digest;
-}
-
 /* The row where a user's failures count, and the user's digest. NULL: there is no listener. */
 static struct failure_row *find_row(const struct scoreboard_slot_ref *slot_ref, const char *user,
 				    uint64_t *ret_digest)
 {
-	struct failure_row *const *tables;
+	const struct scoreboard *scoreboard = slot_ref ? slot_ref->scoreboard : NULL;
+	uint64_t digest = UINT64_C(14695981039346656037);
 
-	if (!slot_ref)
+	if (!scoreboard)
 		return NULL;
-	tables = slot_ref->scoreboard->tables;
-	*ret_digest = digest_user(slot_ref->scoreboard, user);
-	return slot_ref->is_trusted ? &tables[OF_ACCOUNTS][*ret_digest % SCOREBOARD_SOURCES] :
-				      &tables[OF_SOURCES][slot_ref->source];
+	/* FNV-1a of the name, in any case. Two users with the same digest share limits. */
+	for (digest ^= scoreboard->key; *user; user++)
+		digest = (digest ^ (uint64_t)tolower((unsigned char)*user)) *
+			 UINT64_C(1099511628211);
+	*ret_digest = digest;
+	return slot_ref->is_trusted ?
+		       &scoreboard->tables[OF_ACCOUNTS][digest % SCOREBOARD_SOURCES] :
+		       &scoreboard->tables[OF_SOURCES][slot_ref->source];
 }
 
 void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const char *user,
@@ -204,7 +198,7 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 		return 0;
 	for (; failures > SCOREBOARD_FREE_FAILURES && penalty_s < max_s; failures--)
 		penalty_s *= 2;
-	return penalty_s < max_s ? penalty_s : max_s;
+	return MIN(penalty_s, max_s);
 }
 
 /* ---- States, for a session ---- */
