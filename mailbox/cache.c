@@ -75,20 +75,14 @@ static uint64_t make_checksum(struct cache *cache, size_t octets)
 
 /* ---- Loading ---- */
 
-/* What is being read from the texts. */
-struct texts {
-	const char *next, *end;
-};
-
-/* The next text, which has this many octets. NULL: there is no such one. */
-static const char *next_text(struct texts *texts, size_t octets)
+/* The next text, which has this many octets; moves on. NULL: there is no such one. */
+static const char *take_text(const char **texts, const char *end, size_t octets)
 {
-	const char *text = texts->next;
+	const char *text = *texts;
 
-	if ((size_t)(texts->end - text) <= octets ||
-	    memchr(text, '\0', octets + 1) != text + octets)
+	if ((size_t)(end - text) <= octets || memchr(text, '\0', octets + 1) != text + octets)
 		return NULL;
-	texts->next += octets + 1;
+	*texts += octets + 1;
 	return text;
 }
 
@@ -103,10 +97,10 @@ static bool is_good_entry(const struct cache_entry *entry, const char *name)
 
 /* Takes a message, or one more name of the last. */
 static bool take_entry(const struct cache_entry *entry, struct file_stamp *version,
-		       struct texts *texts, struct listing *listing)
+		       const char **texts, const char *end, struct listing *listing)
 {
 	struct message *message = &listing->messages[listing->count];
-	const char *name = next_text(texts, entry->name_octets), *stand_in = NULL;
+	const char *name = take_text(texts, end, entry->name_octets), *stand_in = NULL;
 
 	if (!name || !is_good_entry(entry, name))
 		return false;
@@ -116,7 +110,7 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 		       memcmp(name, message[-1].name, entry->unique_octets) == 0 &&
 		       listing_add_name(listing, message - 1, name, entry->subdir) == 0;
 	if (entry->flags & CACHE_STAND_IN) {
-		stand_in = next_text(texts, WIRE_UNIQUE_ID_MAX);
+		stand_in = take_text(texts, end, WIRE_UNIQUE_ID_MAX);
 		if (!stand_in || !wire_is_unique_id(stand_in, WIRE_UNIQUE_ID_MAX))
 			return false;
 	}
@@ -139,15 +133,14 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 static bool take_entries(struct cache *cache, size_t octets, struct listing *listing)
 {
 	struct file_stamp *versions = listing->subdirs->is_maildir ? NULL : cache_stamps(cache);
-	struct texts texts = { .end = (const char *)cache + octets };
+	const char *end = (const char *)cache + octets, *texts = end - cache->texts_octets;
 
-	texts.next = texts.end - cache->texts_octets;
 	listing->messages = reallocarray(NULL, cache->count, sizeof(*listing->messages));
 	if (!listing->messages)
 		return false;
 	listing->capacity = cache->count;
 	for (size_t i = 0; i < cache->count; i++) {
-		if (!take_entry(&cache->entries[i], versions ? &versions[i] : NULL, &texts,
+		if (!take_entry(&cache->entries[i], versions ? &versions[i] : NULL, &texts, end,
 				listing))
 			return false;
 	}
@@ -257,22 +250,15 @@ static void put_messages(struct saver *saver)
 	}
 }
 
-/* After a loss of power it may be damaged. */
-static int replace_cache(int mailbox_fd, const struct cache *cache, size_t octets)
-{
-	auto_fd int fd = util_create(mailbox_fd, CACHE_NEW_NAME);
-	int r = fd < 0 ? fd : util_pwrite(fd, cache, octets, 0);
-
-	return util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, r);
-}
-
 void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 {
 	struct saver saver = { listing, .header = { .magic = MAGIC, .is_whole = is_whole } };
 	struct cache *header = &saver.header;
 	auto_free struct cache *cache = NULL;
+	auto_fd int fd = -1;
 	struct stat mailbox;
 	size_t octets;
+	int r = -ENOMEM;
 
 	put_messages(&saver);
 	octets = cache_octets(header, listing->subdirs->is_maildir);
@@ -287,8 +273,12 @@ void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 		header->count = header->texts_octets = 0;
 		put_messages(&saver);
 		cache->checksum = make_checksum(cache, octets);
+		fd = util_create(mailbox_fd, CACHE_NEW_NAME);
+		r = fd < 0 ? fd : util_pwrite(fd, cache, octets, 0);
+		/* After a loss of power it may be damaged. */
+		r = util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, r);
 	}
-	if (!cache || replace_cache(mailbox_fd, cache, octets) < 0)
+	if (r < 0)
 		(void)unlinkat(mailbox_fd, CACHE_NAME, 0);
 }
 
