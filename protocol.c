@@ -186,16 +186,6 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 /* ---- TRANSACTION: messages ---- */
 
-/* A message cannot be read to its end: after +OK only the connection's end can tell the client.
- * Returns -EIO: of a connection, the file system's error could mean something else. */
-static int break_off(struct session *session, int error, size_t index)
-{
-	log_error("cannot read the message %s to its end: %s",
-		  log_quote(mailbox_unique_id(session->mailbox, index)), strerror(-error));
-	(void)transport_flush(session->transport); /* what came before belongs to the client */
-	return -EIO;
-}
-
 /* Notes that the client got a message, of this many octets as sizes count. */
 static void note_retrieved(struct session *session, size_t index,
 			   const struct mailbox_message *message, uint64_t octets)
@@ -233,8 +223,14 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 		if (!top.is_done)
 			read_error = mailbox_message_read(&message);
 	}
-	if (r == 0 && read_error < 0)
-		return break_off(session, read_error, index);
+	if (r == 0 &&
+	    read_error < 0) { /* after +OK only the connection's end can tell the client */
+		log_error("cannot read the message %s to its end: %s",
+			  log_quote(mailbox_unique_id(session->mailbox, index)),
+			  strerror(-read_error));
+		(void)transport_flush(session->transport); /* what came before is the client's */
+		return -EIO; /* of a connection, the file system's error could mean another thing */
+	}
 	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
 	if (r == 0 && !argument->has_count)
 		note_retrieved(session, index, &message, converter.octets);
