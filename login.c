@@ -205,8 +205,7 @@ static int begin_transaction(struct session *session, struct account *account,
 
 static int try_login(struct session *session, struct login *login)
 {
-	const struct settings *settings = session->settings;
-	const char *domain = strchr(login->user, '@') ? NULL : settings->default_domain;
+	const char *domain = strchr(login->user, '@') ? NULL : session->settings->default_domain;
 	const char *user;
 	auto_free char *counted = NULL;
 	struct account *account = NULL;
@@ -223,7 +222,7 @@ static int try_login(struct session *session, struct login *login)
 		return r;
 	if (login->problem)
 		return refuse_login(session, login, login->user, login->problem);
-	r = auth_login(settings, session->peer, login->user,
+	r = auth_login(session->settings, session->peer, login->user,
 		       login->has_certificate ? NULL : login->password, &account, &report);
 	session_log_users(session, &report);
 	user = *report.user ? report.user : login->user; /* as the passwd-file has it */

@@ -223,8 +223,8 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 		if (!top.is_done)
 			read_error = mailbox_message_read(&message);
 	}
-	if (r == 0 &&
-	    read_error < 0) { /* after +OK only the connection's end can tell the client */
+	if (r == 0 && read_error < 0) {
+		/* After +OK only the connection's end can tell the client. */
 		log_error("cannot read the message %s to its end: %s",
 			  log_quote(mailbox_unique_id(session->mailbox, index)),
 			  strerror(-read_error));
