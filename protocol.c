@@ -52,12 +52,14 @@ static int cmd_noop(struct session *session, NO_ARGUMENT)
 
 /* ---- TRANSACTION: what is there ---- */
 
-/* Logs why (errno < 0) a message cannot be read: the same reason once in a session. */
+/* Logs why (errno < 0) a message cannot be read: once in a session, and once that it is foreign. */
 static void note_unreadable(struct session *session, size_t index, int error)
 {
-	if (session->read_error == error)
+	bool *has_logged = &session->has_logged_unreadable[error == -EMEDIUMTYPE];
+
+	if (*has_logged)
 		return;
-	session->read_error = error;
+	*has_logged = true;
 	log_error("cannot read the message %s of %s: %s",
 		  log_quote(mailbox_unique_id(session->mailbox, index)),
 		  log_quote(session->account->mailbox),

@@ -33,7 +33,7 @@ struct session {
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
 	bool is_read_only;				     /* likewise */
-	int read_error;	  /* why a message could not be read, as logged last (errno < 0) */
+	bool has_logged_unreadable[2]; /* a message; and one that is no plain mail */
 	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
 	bool is_lean;	  /* SLEE has given back memory for hours; no message was sent since */
 };
