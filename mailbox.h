@@ -13,10 +13,6 @@
 #include "lib/file-stamp.h"
 
 #include <limits.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/types.h>
 
 struct mailbox;
 

@@ -5,12 +5,7 @@
  * Functions that return an int return 0, or a negative errno of the system, or -ENOMEM. */
 #pragma once
 
-#include "lib/file-stamp.h"
 #include "mailbox.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 struct dirent64;
 
