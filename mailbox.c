@@ -121,7 +121,7 @@ static int open_file(struct listing *listing, struct message *message, void *con
 
 	if (fd < 0)
 		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
-	ret->left_octets = (uint64_t)status.st_size;
+	ret->stored_octets = (uint64_t)status.st_size;
 	ret->version = file_stamp_of(&status);
 	if (!listing_can_trust(listing->subdirs, &ret->version))
 		ret->version.changed_ns = 0;
@@ -144,15 +144,13 @@ int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_m
 int mailbox_message_read(struct mailbox_message *message)
 {
 	/* What is added to the file from now on is not part of the message. */
-	size_t count = (size_t)MIN(READ_OCTETS, message->left_octets);
+	size_t count = (size_t)MIN(READ_OCTETS, message->stored_octets - message->read_octets);
 	ssize_t n = count > 0 ? util_read(message->fd, message->octets, count) : 0;
 
-	if (n == 0 && count > 0)
-		n = -ENODATA;
-	if (n < 0)
-		return (int)n;
+	if (n < 0 || (n == 0 && count > 0))
+		return n < 0 ? (int)n : -ENODATA;
 	message->count = (size_t)n;
-	message->left_octets -= message->count;
+	message->read_octets += message->count;
 	return 0;
 }
 
@@ -187,29 +185,19 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 		listing_set_version(&mailbox->listing, message, &file->version);
 }
 
-/* Counts what RETR sends of an open message: of its first octets, and of the others, which are not
- * read for good. */
-static int count_octets(const struct mailbox_message *file, uint64_t *ret_octets)
+/* Reads a message to its end, and counts what RETR sends of it. */
+static int count_octets(struct mailbox_message *file, uint64_t *ret_octets)
 {
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
-	auto_free char *octets = file->left_octets > 0 ? malloc(READ_OCTETS) : NULL;
-	uint64_t at = file->count, end = at + file->left_octets;
 	size_t put;
+	int r = 0;
 
-	if (file->left_octets > 0 && !octets)
-		return -ENOMEM;
-	(void)wire_convert(&converter, file->octets, file->count, NULL, 0, &put);
-	while (at < end) {
-		ssize_t n = util_pread(file->fd, octets, (size_t)MIN(READ_OCTETS, end - at), at);
-
-		if (n <= 0)
-			return n < 0 ? (int)n : -ENODATA;
-		(void)wire_convert(&converter, octets, (size_t)n, NULL, 0, &put);
-		at += (uint64_t)n;
-	}
+	do {
+		(void)wire_convert(&converter, file->octets, file->count, NULL, 0, &put);
+	} while (file->read_octets < file->stored_octets && (r = mailbox_message_read(file)) == 0);
 	(void)wire_convert_end(&converter);
 	*ret_octets = converter.octets;
-	return 0;
+	return r;
 }
 
 static int measure(struct mailbox *mailbox, size_t index)
@@ -277,17 +265,16 @@ static bool ends_in_lf(const struct mailbox_message *file)
 {
 	char last;
 
-	if (file->left_octets == 0)
+	if (file->count == file->stored_octets)
 		return file->count == 0 || file->octets[file->count - 1] == '\n';
-	return util_pread(file->fd, &last, 1, file->count + file->left_octets - 1) == 1 &&
-	       last == '\n';
+	return util_pread(file->fd, &last, 1, file->stored_octets - 1) == 1 && last == '\n';
 }
 
 int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_message *file,
 			 uint64_t *ret_octets)
 {
 	struct message *message = message_at(mailbox, index);
-	uint64_t stored = file->count + file->left_octets, known = message->octets;
+	uint64_t stored = file->stored_octets, known = message->octets;
 	bool is_maildir = mailbox->lock.subdirs.is_maildir;
 	bool is_hint = is_maildir && !message->is_measured &&
 		       known == maildir_name_size_octets(message->name);
@@ -298,9 +285,13 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 			    memcmp(message->version, &file->version, sizeof(file->version)) != 0))
 		known = LISTING_SIZE_UNKNOWN;
 	*ret_octets = known;
-	if (file->left_octets == 0 || known == LISTING_SIZE_UNKNOWN || !has_line_ends ||
+	if (file->count == stored || known == LISTING_SIZE_UNKNOWN || !has_line_ends ||
 	    (is_hint && (known < stored || known - stored > stored)))
 		r = count_octets(file, ret_octets);
+	if (r == 0 && file->read_octets > file->count) { /* it was read to its end */
+		file->read_octets = 0;
+		r = lseek(file->fd, 0, SEEK_SET) < 0 ? -errno : mailbox_message_read(file);
+	}
 	if (r < 0)
 		return r;
 	if (!has_line_ends && *ret_octets == known + 2) { /* Dovecot does not count the last */

@@ -82,10 +82,10 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets);
 /* A message that is being read. */
 struct mailbox_message {
 	int fd;
-	char *octets; /* as stored: those that were read last */
-	size_t count; /* of these; 0: there are no more */
-	uint64_t left_octets;
-	uint64_t believed_octets;  /* its size as it was known before */
+	char *octets;			     /* as stored: those that were read last */
+	size_t count;			     /* of these; 0: there are no more */
+	uint64_t stored_octets, read_octets; /* of the file: all, and those read so far */
+	uint64_t believed_octets;	     /* its size as it was known before */
 	struct file_stamp version; /* as it was opened; changed_ns 0: a change might not show */
 };
 
