@@ -88,8 +88,7 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 static int with_file(struct mailbox *mailbox, size_t index, listing_file_handler *handle,
 		     void *context)
 {
-	int r = listing_with_files(&mailbox->listing, &index, 1,
-				   util_now_ms() + LISTING_PATIENCE_MS, handle, context);
+	int r = listing_with_files(&mailbox->listing, &index, 1, handle, context);
 
 	return r == 0 && message_at(mailbox, index)->is_gone ? -ENOENT : r;
 }
@@ -395,8 +394,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 		r = lock_make_cur(lock);
 	if (r == 0)
 		r = listing_with_files(&mailbox->listing, mailbox->retrieved.indices,
-				       mailbox->retrieved.count,
-				       util_now_ms() + LISTING_PATIENCE_MS, mark_file_seen, &error);
+				       mailbox->retrieved.count, mark_file_seen, &error);
 	for (size_t i = 0; i < mailbox->retrieved.count; i++)
 		message_at(mailbox, mailbox->retrieved.indices[i])->is_retrieved = false;
 	mailbox->retrieved.count = 0;
@@ -410,12 +408,12 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 			    const struct listing *older)
 {
 	struct listing *listing = &mailbox->listing;
-	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
 	bool has_record = mailbox->lock.left; /* then what is gone must be proved */
-	int r = listing_read(&mailbox->lock.subdirs, deadline_ms, has_record, listing);
+	int r = listing_read(&mailbox->lock.subdirs, util_now_ms() + LISTING_PATIENCE_MS,
+			     has_record, listing);
 
 	if (r == 0 && has_record)
-		r = deletion_recover(listing, &mailbox->lock, deadline_ms, &mailbox->report);
+		r = deletion_recover(listing, &mailbox->lock, &mailbox->report);
 	r = r ?: listing_merge(listing, cached, older);
 	return r ?: listing_merge(listing, older, &(struct listing){ 0 });
 }

@@ -13,7 +13,6 @@
 struct deletion {
 	struct listing *listing;
 	struct lock *lock;
-	int64_t deadline_ms;
 	bool has_record;     /* they are deleted, whatever happens: a record says so */
 	bool can_withdraw;   /* while nothing has gone */
 	bool has_more_links; /* a file may have unknown names: a neighbour may rename by link(2) */
@@ -34,13 +33,6 @@ static void clear_deletion(struct deletion *deletion)
 }
 
 #define auto_deletion __attribute__((cleanup(clear_deletion)))
-
-static int for_each_file(struct deletion *deletion, const size_t *indices, size_t count,
-			 listing_file_handler *handle)
-{
-	return listing_with_files(deletion->listing, indices, count, deletion->deadline_ms, handle,
-				  deletion);
-}
 
 /* ---- Before the commit point ---- */
 
@@ -83,7 +75,7 @@ static int choose_messages(struct deletion *deletion, const size_t *indices, siz
 	if (!deletion->record || !deletion->found || !deletion->octets ||
 	    !deletion->report->removed)
 		return -ENOMEM;
-	return for_each_file(deletion, indices, count, choose);
+	return listing_with_files(deletion->listing, indices, count, choose, deletion);
 }
 
 /* Writes the record, if permissions and the file system let the messages be removed. */
@@ -204,7 +196,8 @@ static int unlink_recorded(struct deletion *deletion)
 	int r = deletion->lock->state_error;
 
 	if (r == 0)
-		r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
+		r = listing_with_files(deletion->listing, deletion->found, deletion->found_count,
+				       unlink_file, deletion);
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
 	for (size_t i = 0; i < deletion->found_count && r < 0; i++) {
@@ -244,7 +237,8 @@ static int delete_found(struct deletion *deletion)
 	}
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT)
 		return r;
-	r = for_each_file(deletion, deletion->found, deletion->found_count, unlink_file);
+	r = listing_with_files(deletion->listing, deletion->found, deletion->found_count,
+			       unlink_file, deletion);
 	error = sync_subdirs(deletion);
 	/* What cannot be made to last may be by a record. */
 	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
@@ -256,7 +250,6 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
-		.deadline_ms = util_now_ms() + LISTING_PATIENCE_MS,
 		.can_withdraw = true,
 		.report = report,
 	};
@@ -286,13 +279,11 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 
 /* ---- What an earlier session has left ---- */
 
-int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
-		     struct mailbox_report *report)
+int deletion_recover(struct listing *listing, struct lock *lock, struct mailbox_report *report)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
-		.deadline_ms = deadline_ms,
 		.has_record = true,
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
 		.report = report,

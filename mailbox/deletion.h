@@ -13,7 +13,5 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 		 struct mailbox_report *report);
 
 /* Completes the deletion of the messages in a record that an earlier session has left, or leaves
- * them out of the listing at least; looks for files until `deadline_ms`. On success, `lock->left`
- * has the keys that are still needed. */
-int deletion_recover(struct listing *listing, struct lock *lock, int64_t deadline_ms,
-		     struct mailbox_report *report);
+ * them out of the listing at least. On success, `lock->left` has the keys that are still needed. */
+int deletion_recover(struct listing *listing, struct lock *lock, struct mailbox_report *report);

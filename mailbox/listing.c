@@ -930,9 +930,10 @@ static int handle_files(struct listing *listing, size_t *left, size_t *left_coun
 }
 
 int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
-		       int64_t deadline_ms, listing_file_handler *handle, void *context)
+		       listing_file_handler *handle, void *context)
 {
 	auto_free size_t *left = calloc(count, sizeof(*left));
+	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
 	bool is_late = false;
 	int r = left ? 0 : -ENOMEM;
 

@@ -146,9 +146,9 @@ typedef int listing_file_handler(struct listing *listing, struct message *messag
 
 /* Calls `handle` for the files of messages (NULL: the first `count`); renamed ones are looked for.
  * Returns 0 when each message has been handled or is known to be gone, what `handle` returned if
- * that is a failure, or -EAGAIN: at `deadline_ms`, some were neither found nor known to be gone. */
+ * that is a failure, or -EAGAIN: some are neither found in time nor known to be gone. */
 int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
-		       int64_t deadline_ms, listing_file_handler *handle, void *context);
+		       listing_file_handler *handle, void *context);
 
 /* Finds all names that the messages of a Maildir have now, and notes which messages are gone. */
 int listing_look_again(struct listing *listing);
