@@ -521,14 +521,12 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	struct lock *lock = &mailbox->lock;
 	struct listing *listing = &mailbox->listing;
 	bool was_maildir = lock->subdirs.is_maildir;
-	int r = lock_open(mailbox->path, lock);
+	int r;
 
 	free(mailbox->report.removed);
-	mailbox->report = (struct mailbox_report){ .is_missing = lock->state_error == -ENOENT,
-						   .has_bad_record = lock->has_bad_record,
-						   .has_bad_state = lock->has_bad_state,
-						   .problem = lock->problem };
+	mailbox->report = (struct mailbox_report){ 0 };
 	*ret_has_new = false;
+	r = lock_open(mailbox->path, lock);
 	if (was_maildir != lock->subdirs.is_maildir) /* what it knows is of another layout */
 		listing_clear(listing);
 	/* Namesakes may be old enough now to be renamed. */
@@ -555,6 +553,7 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 	if (!mailbox)
 		return -ENOMEM;
 	mailbox->lock = LOCK_NONE;
+	mailbox->lock.report = &mailbox->report;
 	mailbox->lock.is_read_only = is_read_only;
 	mailbox->path = path;
 	*ret = mailbox;

@@ -27,7 +27,7 @@ void lock_close(struct lock *lock)
 	util_drop(&lock->root_fd);
 	free(take_ptr(lock->left));
 	lock->subdirs.clock_fd = -1;
-	lock->has_bad_state = lock->has_bad_record = lock->is_record_kept = false;
+	lock->is_record_kept = false;
 }
 
 static mode_t type_of(int dir_fd, const char *name)
@@ -51,22 +51,22 @@ static int open_subdir(struct lock *lock, const char *name, int *ret_fd)
 		return -errno;
 	if (type_of(lock->root_fd, name) != S_IFLNK)
 		return 0;
-	lock->problem = "its new or cur is a symbolic link";
+	lock->report->problem = "its new or cur is a symbolic link";
 	return -EMEDIUMTYPE;
 }
 
 /* For listing_for_entries(). */
 static int look_for_store(void *context, int dir_fd, const struct dirent64 *entry)
 {
-	struct lock *lock = context;
+	const char **problem = context;
 	bool is_dbox =
 		strcmp(entry->d_name, "dbox-Mails") == 0 ||
 		(strcmp(entry->d_name, "mailboxes") == 0 && type_of(dir_fd, "storage") == S_IFDIR);
 
-	lock->problem = is_dbox && type_of(dir_fd, entry->d_name) == S_IFDIR ?
-				"it looks like a dbox of Dovecot" :
-				foreign_find_store(entry->d_name);
-	return lock->problem ? -EMEDIUMTYPE : 0;
+	*problem = is_dbox && type_of(dir_fd, entry->d_name) == S_IFDIR ?
+			   "it looks like a dbox of Dovecot" :
+			   foreign_find_store(entry->d_name);
+	return *problem ? -EMEDIUMTYPE : 0;
 }
 
 /* A folder, unless it has something of another program's store, which no client may delete. It is
@@ -81,7 +81,7 @@ static int open_folder(struct lock *lock)
 	lock->subdirs.fds[SUBDIR_CUR] = fd;
 	r = file_stamp_take(fd, &stamp);
 	if (r == 0 && memcmp(&stamp, &lock->looked_at, sizeof(stamp)) != 0)
-		r = listing_for_entries(fd, look_for_store, lock);
+		r = listing_for_entries(fd, look_for_store, &lock->report->problem);
 	if (r == 0)
 		lock->looked_at = stamp;
 	return r;
@@ -159,7 +159,7 @@ static int read_state(struct lock *lock)
 	if (r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM)
 		return r;
 	/* If it is another owner's, others can be made beside it. */
-	lock->has_bad_state = r == 0 ? lock->state_error != -EROFS : r != -ENOENT;
+	lock->report->has_bad_state = r == 0 ? lock->state_error != -EROFS : r != -ENOENT;
 	return 0;
 }
 
@@ -192,10 +192,10 @@ static int read_record(struct lock *lock)
 	int r = lock->state_fd >= 0 ? record_read(lock->state_fd, lock->root_fd, &lock->left) : 0;
 
 	lock->is_record_kept = lock->left || r == -EMLINK;
-	lock->has_bad_record = r == -EBADMSG || r == -EMLINK;
+	lock->report->has_bad_record = r == -EBADMSG || r == -EMLINK;
 	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
 		(void)record_clear(lock->state_fd);
-	return lock->has_bad_record ? 0 : r;
+	return lock->report->has_bad_record ? 0 : r;
 }
 
 /* Finds out if only this host changes the file system, and if inodes keep their numbers. */
@@ -240,8 +240,8 @@ static int open_once(const char *path, struct lock *lock)
 {
 	int r = open_root(path, lock);
 
-	lock->problem = NULL;
 	lock->state_error = r;
+	lock->report->is_missing = r == -ENOENT;
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)

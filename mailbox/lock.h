@@ -7,17 +7,15 @@
 
 /* -1: what is not open. */
 struct lock {
-	bool is_read_only; /* nothing is created or changed, and no lock taken */
-	dev_t device;	   /* of the directory when it was there first; inode 0: never yet */
+	struct mailbox_report *report; /* borrowed: gets what lock_open() sees */
+	bool is_read_only;	       /* nothing is created or changed, and no lock taken */
+	dev_t device; /* of the directory when it was there first; inode 0: never yet */
 	ino_t inode;
 	int root_fd;
 	int state_fd; /* the state file, for reading at least */
 	ino_t state_inode;
 	int state_error;       /* why nothing can be written to it (negative errno); 0: it can */
-	bool has_bad_state;    /* it is there, but cannot be used as it should */
-	bool has_bad_record;   /* the record in it was damaged, or is another mailbox's */
 	bool is_record_kept;   /* a record in it must not be overwritten */
-	const char *problem;   /* with -EMEDIUMTYPE: what it is instead of a mailbox */
 	uint64_t state_octets; /* of that file on the disk when it was opened; 0: it has holes */
 	struct record *left;   /* what it deletes: files may be there; NULL: nothing */
 	struct subdirs subdirs;
@@ -32,7 +30,7 @@ struct lock {
  * left. `lock` is LOCK_NONE, or was closed. Returns 0, what the system says of files (< 0), or
  *   -EBUSY           another session has the lock
  *   -ENOTDIR         `path` is something else than a directory
- *   -EMEDIUMTYPE     it is another program's store, or new or cur is a symbolic link
+ *   -EMEDIUMTYPE     it is another program's store, or new or cur is a symbolic link: see report
  *   -ESTALE          another directory than before
  *   -EINVAL, -ELOOP  the state file is no regular file, or another file by a hard link */
 int lock_open(const char *path, struct lock *lock);
