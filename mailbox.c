@@ -20,10 +20,10 @@
 /* The whole listing of fewer messages is not worth a cache: it is read in no time. */
 #define CACHED_MESSAGES_MIN 1000
 
-/* Some messages, by their indices. */
+/* Some messages, by their indices; there is space for all. NULL: none was added yet. */
 struct selection {
 	size_t *indices;
-	size_t count, capacity;
+	size_t count;
 };
 
 struct mailbox {
@@ -159,14 +159,13 @@ void mailbox_message_close(struct mailbox_message *message)
 	free(take_ptr(message->octets));
 }
 
-static int selection_add(struct selection *selection, size_t index)
+static int selection_add(const struct listing *listing, struct selection *selection, size_t index)
 {
-	size_t *indices = util_grow(selection->indices, selection->count, &selection->capacity,
-				    sizeof(*indices));
-
-	if (!indices)
+	if (!selection->indices)
+		selection->indices = calloc(listing->count, sizeof(index));
+	if (!selection->indices)
 		return -ENOMEM;
-	selection->indices = indices;
+	assert(selection->count < listing->count); /* none is added twice */
 	selection->indices[selection->count++] = index;
 	return 0;
 }
@@ -312,7 +311,8 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 	mailbox->has_unsaved |= was_wrong;
 	note_size(mailbox, message, file, octets);
 	/* Without memory it is not marked as seen. */
-	if (!message->is_retrieved && selection_add(&mailbox->retrieved, index) == 0)
+	if (!message->is_retrieved &&
+	    selection_add(&mailbox->listing, &mailbox->retrieved, index) == 0)
 		message->is_retrieved = true;
 	return was_wrong;
 }
@@ -321,7 +321,7 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 
 int mailbox_mark(struct mailbox *mailbox, size_t index)
 {
-	int r = selection_add(&mailbox->marked, index);
+	int r = selection_add(&mailbox->listing, &mailbox->marked, index);
 
 	message_at(mailbox, index)->is_marked = r == 0;
 	return r;
@@ -484,13 +484,19 @@ void mailbox_close(struct mailbox *mailbox)
 	lock_close(&mailbox->lock);
 }
 
+static void drop_selections(struct mailbox *mailbox)
+{
+	free(mailbox->marked.indices);
+	free(mailbox->retrieved.indices);
+	mailbox->marked = mailbox->retrieved = (struct selection){ 0 };
+}
+
 struct mailbox *mailbox_free(struct mailbox *mailbox)
 {
 	if (mailbox) {
 		mailbox_close(mailbox);
 		listing_clear(&mailbox->listing);
-		free(mailbox->marked.indices);
-		free(mailbox->retrieved.indices);
+		drop_selections(mailbox);
 		free(mailbox->report.removed);
 		free(mailbox);
 	}
@@ -510,7 +516,7 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 		mailbox->listing = take_ptr(older);
 		return r;
 	}
-	mailbox->marked.count = mailbox->retrieved.count = 0;
+	drop_selections(mailbox);
 	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
 	listing_put_in_order(&mailbox->listing);
 	return 0;

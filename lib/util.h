@@ -82,21 +82,6 @@ static inline void util_wipe(char *const *secret)
 	free(*secret);
 }
 
-/* Makes space for one more item of `octets` in an array that has `count`. Returns the array, which
- * may have moved and grown; NULL: no memory, and it is as it was. */
-static inline void *util_grow(void *array, size_t count, size_t *capacity, size_t octets)
-{
-	size_t more = *capacity ? 2 * *capacity : 16;
-	void *grown;
-
-	if (count < *capacity)
-		return array;
-	grown = reallocarray(array, more, octets);
-	if (grown)
-		*capacity = more;
-	return grown;
-}
-
 /* The scope of such a variable owns its value. */
 #define auto_free __attribute__((cleanup(util_free)))
 #define auto_fd __attribute__((cleanup(util_drop)))

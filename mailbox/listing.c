@@ -362,12 +362,16 @@ void listing_drop_deleted(struct listing *listing)
 /* Adds a message with the name, file and place of another, and what its name tells. */
 static int add_message(struct listing *listing, const struct message *like)
 {
-	struct message *message =
-		util_grow(listing->messages, listing->count, &listing->capacity, sizeof(*message));
+	size_t more = listing->capacity ? 2 * listing->capacity : 16;
+	struct message *message = listing->messages;
 
-	if (!message)
-		return -ENOMEM;
-	listing->messages = message;
+	if (listing->count == listing->capacity) {
+		message = reallocarray(message, more, sizeof(*message));
+		if (!message)
+			return -ENOMEM;
+		listing->messages = message;
+		listing->capacity = more;
+	}
 	message += listing->count;
 	*message = (struct message){ .name = like->name,
 				     .version = like->version,
