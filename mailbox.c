@@ -212,7 +212,7 @@ static int measure(struct mailbox *mailbox, size_t index)
 }
 
 /* Whether the known size of a message holds. A Maildir's message never changes; a folder's may. */
-static bool is_size_valid(const struct mailbox *mailbox, struct message *message)
+static bool is_size_valid(struct mailbox *mailbox, struct message *message)
 {
 	struct file_stamp version;
 	struct stat status;
@@ -221,12 +221,10 @@ static bool is_size_valid(const struct mailbox *mailbox, struct message *message
 		return false;
 	if (mailbox->lock.subdirs.is_maildir || message->is_measured)
 		return true;
-	if (!message->version || fstatat(mailbox->lock.subdirs.fds[message->subdir], message->name,
-					 &status, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!message->version || look_at_file(&mailbox->listing, message, &status) < 0)
 		return false;
 	version = file_stamp_of(&status);
-	message->is_measured =
-		S_ISREG(status.st_mode) && memcmp(&version, message->version, sizeof(version)) == 0;
+	message->is_measured = memcmp(&version, message->version, sizeof(version)) == 0;
 	return message->is_measured;
 }
 
@@ -558,10 +556,9 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 
 	if (!mailbox)
 		return -ENOMEM;
-	mailbox->lock = LOCK_NONE;
+	*mailbox = (struct mailbox){ .path = path, .lock = LOCK_NONE };
 	mailbox->lock.report = &mailbox->report;
 	mailbox->lock.is_read_only = is_read_only;
-	mailbox->path = path;
 	*ret = mailbox;
 	return 0;
 }

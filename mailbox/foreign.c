@@ -22,8 +22,7 @@ bool foreign_is_litter(const char *name)
 const char *foreign_find_store(const char *name)
 {
 	static const char *const stores[][2] = {
-		{ "dovecot.index*", "it looks like a mail store of Dovecot" },
-		{ "dovecot.list.index*", "it looks like a mail store of Dovecot" },
+		{ "dovecot.?(list.)index*", "it looks like a mail store of Dovecot" },
 		{ "dovecot-uidlist", "it looks like a Maildir of Dovecot without new and cur" },
 		{ "courierpop3dsizelist",
 		  "it looks like a Maildir of Courier without new and cur" },
@@ -32,7 +31,7 @@ const char *foreign_find_store(const char *name)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(stores); i++) {
-		if (fnmatch(stores[i][0], name, 0) == 0)
+		if (fnmatch(stores[i][0], name, FNM_EXTMATCH) == 0)
 			return stores[i][1];
 	}
 	return NULL;

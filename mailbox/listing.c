@@ -853,20 +853,6 @@ bool listing_next_name(const struct listing *listing, struct message *message)
 	return true;
 }
 
-/* Moves what a message points to from its listing to a newer one, which may have found it. */
-static int move_texts(struct message *message, const struct message *found, struct listing *newer)
-{
-	if (found) {
-		message->name = found->name;
-		message->stand_in = found->stand_in;
-		message->others = found->others;
-		message->subdir = found->subdir;
-		return 0;
-	}
-	message->others = NULL;
-	return copy_texts(newer, message);
-}
-
 /* However often it is called, the listing holds no memory of names that are no more. */
 int listing_look_again(struct listing *listing)
 {
@@ -882,8 +868,15 @@ int listing_look_again(struct listing *listing)
 		struct message *message = &listing->messages[i];
 		const struct message *found = message->is_gone ? NULL : find_like(&fresh, message);
 
-		message->is_gone |= !found && !fresh.is_torn;
-		r = move_texts(message, found, &fresh);
+		message->others = found ? found->others : NULL;
+		if (found) {
+			message->name = found->name;
+			message->stand_in = found->stand_in;
+			message->subdir = found->subdir;
+		} else {
+			message->is_gone |= !fresh.is_torn;
+			r = copy_texts(&fresh, message);
+		}
 	}
 	if (r < 0) { /* some still point there */
 		while (*end)
