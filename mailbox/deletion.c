@@ -41,6 +41,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 {
 	struct deletion *deletion = context;
 	struct record_key *key = &deletion->record->keys[deletion->record->count];
+	uint64_t octets = maildir_name_stored_octets(message->name);
 	struct message name = *message;
 	struct record_file file;
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
@@ -57,9 +58,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	if (r < 0 || (deletion->has_record && !record_has_key(deletion->lock->left, key)))
 		return r;
 	deletion->record->count++;
-	deletion->octets[deletion->found_count] = maildir_name_stored_octets(message->name);
-	if (deletion->octets[deletion->found_count] == UINT64_MAX)
-		deletion->octets[deletion->found_count] = file.octets;
+	deletion->octets[deletion->found_count] = octets == UINT64_MAX ? file.octets : octets;
 	deletion->found[deletion->found_count++] = (size_t)(message - listing->messages);
 	return 0;
 }
@@ -88,10 +87,7 @@ static int write_record(struct deletion *deletion)
 		if (deletion->uses[i] && faccessat(lock->subdirs.fds[i], ".", W_OK | X_OK, 0) < 0)
 			r = -errno;
 	}
-	if (r == 0)
-		r = lock->state_error;
-	if (r == 0)
-		r = lock_write_record(lock, deletion->record);
+	r = r ?: lock->state_error ?: lock_write_record(lock, deletion->record);
 	deletion->has_record = r == 0;
 	return r;
 }

@@ -171,8 +171,7 @@ static int take_lock(struct lock *lock)
 		lock->state_error = r;
 		return read_state(lock);
 	}
-	if (r == 0)
-		r = lock_state(lock->state_fd);
+	r = r ?: lock_state(lock->state_fd);
 	if (r < 0)
 		return r;
 	lock->subdirs.clock_fd = lock->state_fd;
@@ -244,10 +243,7 @@ static int open_once(const char *path, struct lock *lock)
 	lock->report->is_missing = r == -ENOENT;
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0)
-		r = open_subdirs(lock);
-	if (r == 0)
-		r = take_lock(lock);
+	r = r ?: open_subdirs(lock) ?: take_lock(lock);
 	if (r == 0 && !lock->subdirs.is_maildir) /* the state file may be new */
 		r = file_stamp_take(lock->subdirs.fds[SUBDIR_CUR], &lock->looked_at);
 	if (r == 0)
@@ -274,9 +270,7 @@ int lock_write_record(struct lock *lock, struct record *record)
 		return record_write(lock->state_fd, lock->root_fd, record);
 	/* A new file, which is locked before anybody can see it. */
 	fd = util_create(lock->root_fd, STATE_NEW_NAME);
-	r = fd < 0 ? fd : lock_state(fd);
-	if (r == 0)
-		r = record_write(fd, lock->root_fd, record);
+	r = fd < 0 ? fd : lock_state(fd) ?: record_write(fd, lock->root_fd, record);
 	r = util_replace(lock->root_fd, STATE_NAME, STATE_NEW_NAME, r);
 	if (r < 0)
 		return r;
