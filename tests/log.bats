@@ -160,7 +160,7 @@ open_sockets() {
 		ask one "RETR $message"
 		[[ $reply == -ERR* ]]
 	done
-	grep -xF "pop3-handler: cannot open the message 'it\\x27s': Permission denied" one.log
+	grep -xF "pop3-handler: cannot read the message 'it\\x27s' of '$mail/alice': Permission denied" one.log
 }
 
 # --- A log that nobody reads ---
