@@ -103,13 +103,6 @@ static int look_at_file(struct listing *listing, struct message *message, void *
 	return S_ISREG(status->st_mode) ? 0 : -ENOENT;
 }
 
-int mailbox_check(struct mailbox *mailbox, size_t index)
-{
-	struct stat status;
-
-	return with_file(mailbox, index, look_at_file, &status);
-}
-
 /* Opens a message's file, only if it is a regular one; never waits. */
 static int open_file(struct listing *listing, struct message *message, void *context)
 {
@@ -234,6 +227,14 @@ static bool is_temporary(int error)
 	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
 }
 
+int mailbox_check(struct mailbox *mailbox, size_t index)
+{
+	struct stat status;
+	int r = with_file(mailbox, index, look_at_file, &status);
+
+	return r == -ENOENT || is_temporary(r) ? r : 0;
+}
+
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 {
 	struct message *message = message_at(mailbox, index);
@@ -253,7 +254,7 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 		return 0;
 	r = with_file(mailbox, index, look_at_file, &status);
 	*ret_octets = r == 0 ? (uint64_t)status.st_size : 0;
-	return r ?: -error;
+	return r == -ENOENT || is_temporary(r) ? r : -error;
 }
 
 /* Whether an open message ends in a line end, or is empty: RETR adds none. */
@@ -531,7 +532,7 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	mailbox->report = (struct mailbox_report){ 0 };
 	*ret_has_new = false;
 	r = lock_open(mailbox->path, lock);
-	if (was_maildir != lock->subdirs.is_maildir) /* what it knows is of another layout */
+	if (r == 0 && was_maildir != lock->subdirs.is_maildir) /* it knows of another layout */
 		listing_clear(listing);
 	/* Namesakes may be old enough now to be renamed. */
 	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
@@ -545,8 +546,10 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	if (r == 0 && lock->state_error == 0 && !lock->is_record_kept)
 		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
 				     listing->count);
-	if (r < 0)
+	if (r < 0) {
 		lock_close(lock);
+		lock->subdirs.is_maildir = was_maildir;
+	}
 	return r;
 }
 
@@ -565,9 +568,11 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 
 const char *mailbox_test(const char *path, bool is_read_only)
 {
+	struct mailbox_report report = { 0 };
 	struct lock lock = LOCK_NONE;
 	int r;
 
+	lock.report = &report;
 	lock.is_read_only = true;
 	r = lock_open(path, &lock);
 	if (r == 0 && !is_read_only && lock.root_fd >= 0) {

@@ -17,6 +17,7 @@ struct deletion {
 	bool can_withdraw;   /* while nothing has gone */
 	bool has_more_links; /* a file may have unknown names: a neighbour may rename by link(2) */
 	bool may_reuse_inodes; /* the file system does not tell a new file from an old one */
+	bool is_blind;	       /* a file that a record may name could not be looked at */
 	bool uses[SUBDIRS];    /* where the messages are */
 	size_t *found;	       /* the messages that are there, to be deleted, */
 	uint64_t *octets;      /* what a quota counts for each, */
@@ -36,6 +37,16 @@ static void clear_deletion(struct deletion *deletion)
 
 /* ---- Before the commit point ---- */
 
+/* Whether another file has got the name in a folder: the client knows nothing of that. */
+static bool is_replaced(const struct listing *listing, const struct message *message,
+			const struct record_file *file)
+{
+	const struct file_stamp *version = listing->subdirs->is_maildir ? NULL : message->version;
+
+	return version && version->modified_ns != file->modified_ns &&
+	       (version->inode != file->inode || version->octets != file->octets);
+}
+
 /* Takes a message that is there into the deletion; where a record was left, only if that has it. */
 static int choose(struct listing *listing, struct message *message, void *context)
 {
@@ -46,6 +57,12 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	struct record_file file;
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
 
+	if (r < 0 && r != -ENOENT && r != -ENOMEM && deletion->has_record) {
+		deletion->is_blind = true;
+		return 0;
+	}
+	if (r == 0 && !deletion->has_record && is_replaced(listing, message, &file))
+		r = -ENOENT;
 	if (r < 0)
 		return r;
 	message->is_identified = true;
@@ -159,12 +176,13 @@ static void update_quota(const struct deletion *deletion)
 	}
 	if (count == 0 || !deletion->listing->subdirs->is_maildir)
 		return;
-	if (fstatat(deletion->lock->root_fd, QUOTA_NAME, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !S_ISREG(status.st_mode) || status.st_nlink != 1)
-		return;
 	fd = util_open_regular_file(deletion->lock->root_fd, QUOTA_NAME, O_WRONLY | O_APPEND,
 				    &status);
+	if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO || fd == -EISDIR ||
+	    (fd >= 0 && status.st_nlink != 1))
+		return;
 	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", octets, count);
+	errno = ENOSPC; /* if it takes less than all */
 	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
 		deletion->report->quota_error = fd < 0 ? fd : -errno;
 }
@@ -285,10 +303,11 @@ int deletion_recover(struct listing *listing, struct lock *lock, struct mailbox_
 		.report = report,
 	};
 	int r = choose_messages(&deletion, NULL, listing->count);
-	bool is_complete = r == 0 && !listing->is_torn; /* no message in the record was missed */
-	bool is_late = r == -EAGAIN;
+	/* No message in the record was missed. */
+	bool is_complete = r == 0 && !listing->is_torn && !deletion.is_blind;
 
-	if (r == 0 || is_late)
+	deletion.is_blind |= r == -EAGAIN;
+	if (r == 0 || r == -EAGAIN)
 		r = deletion.has_more_links ? listing_look_again(listing) : 0;
 	if (r < 0)
 		return r;
@@ -307,10 +326,10 @@ int deletion_recover(struct listing *listing, struct lock *lock, struct mailbox_
 		struct message *message = &listing->messages[i];
 
 		/* One whose file could not be looked at may be deleted: nobody must see it. */
-		message->is_gone |= is_late && !message->is_identified;
+		message->is_gone |= deletion.is_blind && !message->is_identified;
 		message->is_marked = message->is_gone;
 	}
-	listing->hides |= is_late;
+	listing->hides |= deletion.is_blind;
 	listing_drop_deleted(listing);
 	report->completed = report->removed_count - report->hidden;
 	report->removed_count = 0; /* those were the earlier session's */

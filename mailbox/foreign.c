@@ -22,9 +22,9 @@ bool foreign_is_litter(const char *name)
 const char *foreign_find_store(const char *name)
 {
 	static const char *const stores[][2] = {
-		{ "dovecot.?(list.)index*", "it looks like a mail store of Dovecot" },
+		{ "dovecot.?(list.|map.)index*", "it looks like a mail store of Dovecot" },
 		{ "dovecot-uidlist", "it looks like a Maildir of Dovecot without new and cur" },
-		{ "courierpop3dsizelist",
+		{ "courier@(pop3dsizelist|imapsubscribed|imapuiddb)",
 		  "it looks like a Maildir of Courier without new and cur" },
 		{ "maildirsize", "it looks like a Maildir++ without new and cur" },
 		{ "maildirfolder", "it looks like a Maildir++ folder without new and cur" },

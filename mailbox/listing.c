@@ -102,6 +102,13 @@ bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *s
 	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(subdirs));
 }
 
+/* Whether a directory of a Maildir has come since that was opened: messages may be in it. */
+static bool has_come(const struct subdirs *subdirs, enum subdir subdir, const char *name)
+{
+	return subdirs->is_maildir && subdirs->fds[subdir] < 0 &&
+	       faccessat(subdirs->root_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* Ends a read that began at `now_ns`. *ret_is_sure: equal stamps prove that nothing has changed. */
 static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 {
@@ -114,7 +121,9 @@ static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 		return r;
 	*ret_is_sure = (subdirs->is_local || subdirs->clock_fd >= 0) &&
 		       are_stable(stamps, now_ns - tick_ns);
-	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
+	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0 ||
+			   has_come(subdirs, SUBDIR_NEW, "new") ||
+			   has_come(subdirs, SUBDIR_CUR, "cur");
 	listing->is_stable = are_stable(stamps, now_ns - margin_ns(subdirs));
 	return 0;
 }
@@ -440,12 +449,17 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 	    (!subdirs->is_maildir && foreign_is_litter(entry->d_name)))
 		return 0;
 	if (!subdirs->is_maildir || entry->d_type == DT_UNKNOWN) {
-		if (fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-			return errno == ENOENT ? 0 : -errno;
-		if (!S_ISREG(status.st_mode))
+		int r = fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0 ? -errno :
+											   0;
+
+		if (r == -ENOENT || (r == 0 && !S_ISREG(status.st_mode)))
 			return 0;
-		version = file_stamp_of(&status);
-		message.version = subdirs->is_maildir ? NULL : &version;
+		if (r < 0 && entry->d_type == DT_UNKNOWN)
+			return r;
+		if (r == 0 && !subdirs->is_maildir) {
+			version = file_stamp_of(&status);
+			message.version = &version;
+		}
 	}
 	return add_message(listing, &message);
 }

@@ -24,6 +24,7 @@ enum subdir {
 /* The open directories; -1: there is none. */
 struct subdirs {
 	int fds[SUBDIRS];
+	int root_fd;  /* that they are in, borrowed */
 	int clock_fd; /* a file beside them, borrowed: touching it tells the time there; or -1 */
 	bool is_maildir;
 	bool is_local;	   /* no other host changes the file system */

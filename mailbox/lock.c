@@ -106,7 +106,8 @@ int lock_make_cur(struct lock *lock)
 
 	if (mkdirat(lock->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
 		return -errno;
-	return open_subdir(lock, "cur", fd) ?: (*fd < 0 ? -ENOTDIR : 0);
+	(void)open_subdir(lock, "cur", fd);
+	return *fd < 0 ? -ENOTDIR : 0;
 }
 
 /* An OFD lock: any death of the process frees it, and shared file systems honour it. */
@@ -221,6 +222,7 @@ static int open_root(const char *path, struct lock *lock)
 	int r;
 
 	lock->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lock->subdirs.root_fd = lock->root_fd;
 	r = lock->root_fd < 0 ? -errno : 0;
 	/* What it was replaced by, the sandbox may deny. */
 	if ((r == 0 ? fstat(lock->root_fd, &status) : stat(path, &status)) < 0)

@@ -187,7 +187,8 @@ foreign() {
 
 @test "a directory of another program's store is refused by name, and left as it is" {
 	for name in dovecot.index dovecot.index.log dovecot.index.cache dovecot-uidlist dovecot.list.index \
-		dovecot.list.index.log dbox-Mails/ courierpop3dsizelist maildirsize maildirfolder; do
+		dovecot.list.index.log dovecot.map.index dbox-Mails/ courierpop3dsizelist courierimapuiddb \
+		courierimapsubscribed maildirsize maildirfolder; do
 		echo "$name"
 		foreign "$name"
 		foreign "$name" subscriptions

@@ -121,3 +121,52 @@ setup() {
 	ask one QUIT
 	[ -e "$mail/alice/new/0.M1P1.h" ]
 }
+
+@test "a directory of a Maildir that comes during a session is no proof that messages are gone" {
+	ask one QUIT
+	mv "$mail"/alice/cur/* "$mail/alice/new" 2>/dev/null || true
+	rmdir "$mail/alice/cur"
+	start_session two
+	login two
+	ask two 'DELE 1'
+	mkdir "$mail/alice/cur"
+	mv "$mail"/alice/new/* "$mail/alice/cur"
+	ask two 'RETR UID:2.M1P1.h'
+	[[ $reply == '-ERR [SYS/TEMP] '* ]]
+	ask two QUIT
+	[[ $reply == '-ERR [SYS/TEMP] '* ]]
+	[ "$(files alice | wc -l)" -eq 4 ]
+}
+
+@test "a folder's file that has replaced another since it was listed is not deleted" {
+	mkdir "$mail/bob"
+	for how in rename rewrite touch; do
+		for command in 'DELE 1' 'DELI 1'; do
+			make_message bob/1.eml 'one\n'
+			start_session three
+			login three bob 'banana split '
+			ask three 'RETR 1'
+			hear_all three
+			[[ $command == DELI* ]] || ask three "$command"
+			case $how in
+			rename)
+				make_message 1.eml 'another\n'
+				mv "$mail/1.eml" "$mail/bob"
+				;;
+			rewrite) make_message bob/1.eml 'another\n' ;;
+			touch) touch -d tomorrow "$mail/bob/1.eml" ;;
+			esac
+			[[ $command == DELE* ]] || ask three "$command"
+			ask three QUIT
+			[ "$reply" = '+OK goodbye' ]
+			hang_up three
+			if [ $how = touch ]; then
+				[ ! -e "$mail/bob/1.eml" ]
+			else
+				[ "$(cat "$mail/bob/1.eml")" = another ]
+				grep -F 'deleted 0, slept' three.log
+			fi
+			rm three.*
+		done
+	done
+}

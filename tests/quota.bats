@@ -76,6 +76,15 @@ added() {
 	done
 }
 
+@test "a line that fits only in part is a line of the log" {
+	as_alice QUIT
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' QUIT >script
+	# It may have three octets more. What the session says goes to pipes, which have no such limit.
+	{ prlimit --fsize=$(($(stat -c %s "$quota") + 3)) "$HANDLER" "${options[@]}" <script 2> >(cat >log) || true; } | cat >out
+	grep -qx $'+OK message 1 is deleted\r' out
+	logged "cannot take deleted messages of '$mail/alice' off maildirsize: No space left on device"
+}
+
 @test "a line that cannot be added is a line of the log, and the messages are deleted all the same" {
 	needs_root
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script

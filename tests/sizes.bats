@@ -228,6 +228,63 @@ unreadable() {
 	[ "${lines[3]}" = '-ERR [SYS/TEMP] cannot read the message' ]
 }
 
+# damaged_disk NAME...: the file system in `disk`, in which nobody can even look at these messages of alice.
+damaged_disk() {
+	local inodes inode
+	# shellcheck disable=SC2016
+	inodes=$(on_disk sh -c 'cd "$1" && shift && stat -c %i "$@"' sh "$mail/alice" "$@")
+	for inode in $inodes; do
+		debugfs -w -R "set_inode_field <$inode> mode 0170644" disk 2>/dev/null
+	done
+}
+
+# disk_of LAYOUT: a mailbox of alice with messages 1 to 4 on a disk of its own; their names are in `names`.
+disk_of() {
+	rm -f disk
+	truncate -s 16M disk
+	mkfs.ext4 -q -O '^metadata_csum,^has_journal' disk
+	[ "$1" = folder ] && names=({1..4}.eml) || names=(new/{1..4}.M1P1.h)
+	# shellcheck disable=SC2016
+	on_disk sh -c 'cd "$1" && mkdir -p alice && [ "$2" = 1.eml ] || mkdir alice/new alice/cur; cd alice && shift &&
+		for name; do echo "message $name" >"$name"; done' sh "$mail" "${names[@]}"
+}
+
+@test "a message whose inode is damaged does not hide the others, is listed and counts no octet" {
+	needs_root
+	for layout in maildir folder; do
+		disk_of $layout
+		damaged_disk "${names[1]}"
+		talk_on_disk STAT UIDL 'LIST 2' 'RETR 2' 'UIDL 2' 'RETR 1' QUIT
+		show
+		[[ ${lines[0]} == '+OK 4 '* ]]
+		[[ ${lines[*]:2:4} == *"${names[1]#new/}"* ]]
+		bad=$(printf '%s\n' "${lines[@]:2:4}" | grep -F "${names[1]#new/}" | cut -d ' ' -f 1)
+		[ "$(troubles | wc -l)" -eq 1 ]
+		[ "${lines[-1]}" = '+OK goodbye' ]
+		talk_on_disk "LIST $bad" "RETR $bad" "UIDL $bad" QUIT
+		[ "${lines[0]}" = "+OK $bad 0" ]
+		[ "${lines[1]}" = '-ERR [SYS/TEMP] cannot read the message' ]
+		[ "${lines[2]}" = "+OK $bad ${names[1]#new/}" ]
+	done
+}
+
+@test "a record can be carried out although a message that it may name cannot be looked at: that is hidden" {
+	needs_root
+	for layout in maildir folder; do
+		disk_of $layout
+		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 3' QUIT >script
+		on_disk strace -qq -o trace -e trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
+			"$HANDLER" "${options[@]}" <script >out 2>log || true
+		damaged_disk "${names[3]}"
+		for _ in 1 2; do
+			talk_on_disk UIDL QUIT
+			show
+			[ "${lines[*]:1:2}" = "1 ${names[1]#new/} ." ]
+			grep -F "cannot end the commit record of '$mail/alice'" log
+		done
+	done
+}
+
 @test "a message that could not be read is measured after WAKE, when it can be" {
 	needs_root
 	unreadable alice/new/2.M1P1.h

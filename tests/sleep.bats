@@ -298,6 +298,20 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
 }
 
+@test "a WAKE that fails because the mailbox is none keeps what was listed before" {
+	start_session one
+	login one
+	ask one SLEE
+	mv "$mail/alice/new" "$mail/alice/tmp"
+	mv "$mail/alice/cur" "$mail/alice/tmp"
+	touch "$mail/alice/maildirfolder"
+	ask one WAKE
+	[ "$reply" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	mv "$mail"/alice/tmp/* "$mail/alice"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 2 messages' ]
+}
+
 @test "a WAKE that fails in the middle of a directory keeps what was listed before" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' SLEE WAKE WAKE QUIT >script
 	trace_calls trace trace=getdents64 -e inject=getdents64:error=EIO:when=5 \
