@@ -3,8 +3,9 @@
 """differential.py [--checks=N] [--seconds=N] [--seed=N] [--no-namesakes]
 
 Compares the program with a model that keeps its own books of a mailbox. Random steps of a neighbour
-(deliveries, flags, removals, second names, copies, damaged caches) and of sessions (all commands,
-sleep, read-only sessions, lost connections, kills in the middle of a commit), on Maildirs and
+(deliveries, flags, removals, second names, copies, files that go and come back, other times, litter,
+directories that are missing, quotas, damaged caches) and of sessions (all commands, sleep, read-only
+sessions, waits for the lock, lost connections, kills in the middle of a commit), on Maildirs and
 folders of some or of more than 1,000 messages. After each step the model says what the session must
 answer and what must be on the disk. Ends after a number of checks (100,000, unless it ends after
 seconds), or at the first that fails: then it prints the last steps and what was expected, keeps the
@@ -31,8 +32,20 @@ STALE_S = 25  # a mailbox with an older copy is given up
 ANSWER_S = 120  # for the answers of one step
 COPIES_MAX = 200  # in a mailbox: each has an open descriptor
 SESSIONS_MAX = 3
+LOCK_WAIT_S = 5
+CLOCK_S = 0.03  # stamps of files that are older differ from those to come
+FIRST_READ = 65536  # RETR counts a message that is not longer before it says its size
+TIMES_NS = [-10 ** 15, -1, 0, 1, 10 ** 9, 10 ** 18, 10 ** 18 + 1, 2 * 10 ** 18]  # of files of a folder
 DIGEST = re.compile('sha256[0-9a-f]{64}')
 OURS = '.pop3-handler.'
+INFO = re.compile(':|[;!]2,')  # begins what is no part of a unique-id
+LITTER = re.compile(rb'.*\.(tmp|part|partial|filepart|crdownload|swp)|.*~|#.*#|thumbs\.db|desktop\.ini',
+                    re.IGNORECASE | re.DOTALL)
+NOT_PLAIN = re.compile(rb'\x1f\x8b\x08|BZh.1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|'
+                       rb'Dovecot-LZ4\r\x2a\x9b\xc5|CRYPTED\x03\x07', re.DOTALL)
+NOT_PLAIN_BEGINS = [b'\x1f\x8b\x08', b'\x1f\x8b\x08', b'\x1f\x8b\x08\0\n.\n', b'BZh91AY&SY', b'\xfd7zXZ\0',
+                    b'\x28\xb5\x2f\xfd', b'\x04\x22\x4d\x18', b'Dovecot-LZ4\r\x2a\x9b\xc5', b'CRYPTED\x03\x07']
+NEARLY = [b'\x1f\x8b\x07', b'\x1f\x8b', b'BZh91AY&S', b'\xfd7zXZ', b'x\x1f\x8b\x08', b'CRYPTED\x03', b'dovecot-LZ4']
 
 counts = collections.Counter()
 durations = collections.defaultdict(lambda: 0.005)  # of commands: a kill comes at any moment of one
@@ -100,11 +113,23 @@ def arrival(unique):
     return int(seconds or 0), microseconds if microseconds < 10 ** 6 else 0
 
 
+def split_name(name):
+    """The unique part of a Maildir's name, and the rest, with the separator."""
+    found = INFO.search(name)
+    return (name[:found.start()], name[found.start():]) if found else (name, '')
+
+
 def add_seen(name):
-    unique, colon, info = name.partition(':')
-    if not colon:
+    unique, info = split_name(name)
+    if not info:
         return name + ':2,S'
-    return unique + ':2,' + ''.join(sorted({*info[2:], 'S'})) if info.startswith('2,') else name
+    return unique + info[:3] + ''.join(sorted({*info[3:], 'S'})) if info[1:3] == '2,' else name
+
+
+def field(unique, letter):
+    """The number in a field of a Maildir's name, or None."""
+    found = re.search(f',{letter}=([^,]*)', unique)
+    return int(found[1]) if found and re.fullmatch('[0-9]+', found[1]) else None
 
 
 class Message:
@@ -113,12 +138,20 @@ class Message:
 
     def __init__(self, unique, inode, names, content, is_maildir):
         self.unique, self.inode, self.names, self.past = unique, inode, set(names), set(names)
+        self.is_maildir = is_maildir
         self.set_content(content)
         self.plain = plain_id(unique)
         self.digest = None  # its unique-id as a namesake, when that has been seen
         self.was_unseen = False  # somebody took the flag S away; a session may not have noticed
-        self.order = (arrival(unique) if is_maildir else (), os.fsencode(unique))
+        self.modified_ns = 0  # of a folder's file
         self.born = time.time()
+
+    def order(self):
+        return arrival(self.unique) if self.is_maildir else self.modified_ns, os.fsencode(self.unique)
+
+    def version(self):
+        """Of a folder's file: if this differs, the message is new."""
+        return self.inode, self.modified_ns
 
     def set_names(self, names):
         self.names = set(names)
@@ -126,6 +159,35 @@ class Message:
 
     def set_content(self, content):
         self.content, self.wire = content, to_wire(content)
+        self.is_plain = not NOT_PLAIN.match(content)
+        self.told = self.told_size() if self.is_maildir else None
+
+    def told_size(self):
+        """The size that its name tells, unless that is out of the question."""
+        stored, told = field(self.unique, 'S'), field(self.unique, 'W')
+        return told if told is None or stored is None or stored <= told <= 2 * stored + 1 else None
+
+    def sizes(self):
+        """The sizes that it may be listed with before it is retrieved."""
+        octets = len(self.wire) if self.is_plain else len(self.content)
+        if self.told is None:
+            return [octets]
+        return [self.told, octets] if self.is_plain else [self.told]
+
+    def promises(self):
+        """The sizes that RETR may tell: that in a name is looked at closely before."""
+        told, stored = self.told, len(self.content)
+        is_believed = told is not None and self.content.endswith(b'\n') and stored <= told <= 2 * stored
+        return [len(self.wire), told] if is_believed and stored > FIRST_READ else [len(self.wire)]
+
+    def has_wrong_size(self):
+        """Whether the log may say so. Dovecot does not count a line end that is added."""
+        return self.told is not None and self.told != len(self.wire) and (
+            self.content.endswith(b'\n') or self.told + 2 != len(self.wire))
+
+    def quota_octets(self):
+        stored = field(self.unique, 'S')
+        return len(self.content) if stored is None else stored
 
     def __repr__(self):
         return f'{sorted(self.names) or self.unique} ({self.inode})'
@@ -149,6 +211,11 @@ class Mailbox:
         self.groups = {}    # unique part -> its messages, in the order of birth
         self.owners = {}    # unique-id -> the first message that had it
         self.deleted = []   # by sessions, with +OK
+        self.away = {}      # message -> path, of those that the neighbour has put elsewhere
+        self.litter = set() # files of a folder that are no messages
+        self.quota = None   # of a Maildir: the least and most (octets, messages) that it can say
+        self.was_killed = False  # a session; there may be a record
+        self.full_waits = int(self.random.random() < 0.08)  # for the lock, until [IN-USE]
         self.fds = []       # of namesakes: none gets the inode number of another
         self.caches = {}    # as they were at some time
         self.sessions = []
@@ -156,15 +223,19 @@ class Mailbox:
         self.fill()
 
     def fill(self):
-        for subdir in ['new', 'cur', 'tmp'] if self.is_maildir else ['']:
+        self.subdirs = {'new', 'cur', 'tmp'} if self.is_maildir else set()
+        for subdir in sorted(self.subdirs):
             os.makedirs(f'{self.path}/{subdir}')
         self.extras = ['cur/.dot', 'tmp/1.M1P1.h'] if self.is_maildir else ['.dot', 'directory/message']
+        if self.random.random() < 0.5:  # else no directory is ever empty
+            self.extras = self.extras[-1:]
         for path in self.extras:
             os.makedirs(os.path.dirname(f'{self.path}/{path}'), exist_ok=True)
             self.write(path, b'no message\n')
-        link = 'new/link' if self.is_maildir else 'link'
-        os.symlink(self.extras[0], f'{self.path}/{link}')
-        self.extras.append(link)
+        if not self.is_maildir or len(self.extras) > 1:
+            link = 'new/link' if self.is_maildir else 'link'
+            os.symlink(self.extras[0], f'{self.path}/{link}')
+            self.extras.append(link)
         for _ in range(self.random.randrange(950, 1300) if self.is_large else self.random.randrange(40)):
             self.deliver(1)
         self.note(f'a {"Maildir" if self.is_maildir else "folder"} of {len(self.alive)} messages')
@@ -184,7 +255,7 @@ class Mailbox:
         os.rename(f'{self.path}/{path}', f'{self.path}/{target}')
 
     def unique_of(self, path):
-        return path.split('/')[1].partition(':')[0] if self.is_maildir else path
+        return split_name(path.split('/')[1])[0] if self.is_maildir else path
 
     def some(self, messages, most=1):
         """Some messages, at random; sometimes those that a session is at work on."""
@@ -200,10 +271,18 @@ class Mailbox:
         """Path below the mailbox -> inode, of all files that could be messages."""
         found = {}
         for subdir in ['new/', 'cur/'] if self.is_maildir else ['']:
+            if not os.path.isdir(f'{self.path}/{subdir}'):
+                continue
             with os.scandir(f'{self.path}/{subdir}') as entries:
                 found.update((subdir + entry.name, entry.inode()) for entry in entries
-                             if entry.name[0] != '.' and entry.is_file(follow_symlinks=False))
+                             if entry.name[0] != '.' and entry.is_file(follow_symlinks=False)
+                             and (self.is_maildir or not LITTER.fullmatch(os.fsencode(entry.name))))
         return found
+
+    def stamp(self):
+        """Of a folder: it is listed anew when this has changed."""
+        status = os.stat(self.path)
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
     def our_files(self):
         with os.scandir(self.path) as entries:
@@ -227,8 +306,12 @@ class Mailbox:
             self.decide(True)
         expected = {path: message.inode for message in [*self.alive, *self.hidden] for path in message.names}
         same('the files on the disk', expected, found)
-        missing = [path for path in self.extras if not self.exists(path)]
+        missing = [path for path in [*self.extras, *self.litter] if not self.exists(path)]
         same('other files on the disk that are gone', [], missing)
+        if self.is_maildir:
+            others = {name for name in os.listdir(self.path) if not name.startswith(OURS)}
+            same('what is in the Maildir', self.subdirs | {'maildirsize'} if self.quota else self.subdirs, others)
+            self.check_quota()
 
     def check_seen(self, message, names, is_certain):
         seen = {'cur/' + add_seen(path.split('/')[1]) for path in message.names}
@@ -256,6 +339,7 @@ class Mailbox:
         same('the number of messages', len(self.alive), count)
         if not is_read_only:
             self.hidden = {}
+            self.was_killed = False
         self.check_disk()
 
     def commit(self, messages):
@@ -264,6 +348,33 @@ class Mailbox:
             if message in self.alive:
                 del self.alive[message]
                 self.deleted.append(message)
+
+    # --- The quota of a Maildir++ ---
+
+    def read_quota(self):
+        """The octets and messages that it says: the sums of its lines."""
+        with open(f'{self.path}/maildirsize') as file:
+            lines = file.read().splitlines()[1:]
+        parts = [re.fullmatch('(-?[0-9]+) (-?[0-9]+)', line) for line in lines]
+        require(all(parts), 'lines of maildirsize', 'two numbers in each', lines)
+        return tuple(sum(int(part[i]) for part in parts) for i in [1, 2])
+
+    def charge(self, sure, unsure):
+        """A session has removed these, or perhaps."""
+        if self.quota:
+            for messages, ends in (sure, self.quota), (unsure, self.quota[:1]):
+                for end in ends:
+                    end[0] -= sum(message.quota_octets() for message in messages)
+                    end[1] -= len(messages)
+
+    def check_quota(self):
+        if not self.quota:
+            return
+        seen = self.read_quota()
+        check(all(least <= number <= most for least, number, most in zip(self.quota[0], seen, self.quota[1])),
+              'octets and messages of maildirsize', self.quota, seen)
+        if not self.pending and not self.hidden:
+            self.quota = list(seen), list(seen)
 
     # --- Unique-ids ---
 
@@ -292,7 +403,13 @@ class Mailbox:
         self.serial += 1
         random, line_end = self.random, self.random.choice([b'\n', b'\n', b'\n', b'\r\n'])
         if random.random() < 0.03:
-            return random.choice([b'', b'\n', b'\r', b'.', b'.\n', b'\n\n.\n', b'a\r', b'\r\n\r\n'])
+            return random.choice([b'', b'\n', b'\r', b'.', b'.\n', b'\n\n.\n', b'a\r', b'\r\n\r\n', *NEARLY])
+        if random.random() < 0.03:
+            return random.choice(NOT_PLAIN_BEGINS) + random.randbytes(random.choice([0, 1, 100, 70000]))
+        if random.random() < 0.02:
+            count = FIRST_READ + random.choice([-1, 0, 1, 5000])
+            text = (b'Subject: %08d\n\n' % self.serial + (b'y' * random.choice([5, 70]) + b'\n') * 12000)[:count]
+            return text + random.choice([b'', b'\n'])
         lines = [b'Subject: %08d' % self.serial, b''][:random.choice([2, 2, 2, 1])]
         lines += [random.choice([b'', b'.', b'..', b'. ', b'text', b'caf\xe9', b'a\rb', b'\0', b'x' * 300])
                   for _ in range(random.choice([0, 1, 2, 3, 5, 8, 13, 400]))]
@@ -301,7 +418,7 @@ class Mailbox:
 
     def new_unique(self, content):
         """A unique part, or a folder's name, that was never there before."""
-        random = self.random
+        random, added = self.random, 0 if content.endswith(b'\n') else 2  # Dovecot counts no line end of its own
         while True:
             number, micro = random.randrange(10 ** 5), random.choice([0, 5, random.randrange(10 ** 6), 1234567])
             forms = [f'{1_700_000_000 + number % 20}.M{micro}P{number}.host',
@@ -309,10 +426,16 @@ class Mailbox:
                      f'{1_700_000_000 + number}.{number}_1.host',
                      f'{1_700_000_000 + number}.M{micro}P1.h,S={len(content)},W={len(to_wire(content))}',
                      f'{1_700_000_000 + number}.M{micro}P1.h,S={len(content)},W={3 * len(content) + 9}',
+                     f'{1_700_000_000 + number}.M{micro}P1.h,S={len(content)},W={len(to_wire(content)) + 1}',
+                     f'{1_700_000_000 + number}.M{micro}P1.h,W={len(to_wire(content)) - added}',
+                     f'{1_700_000_000 + number}.M{micro}P1.h,S={len(content) + random.choice([0, 0, 7])}',
                      f'm{number}', f'{number}.eml', f'a.M{micro}P{number}']
+            forms += [f'{number}.tmp', f'#{number}#', f'{number}~'] if self.is_maildir else [
+                f'{number}.tmp.eml', f'#{number}', f'#{number}#.', f'~{number}', f'{number}tmp', f'{number}.Parts',
+                f'Thumbs.db.{number}']
             if self.has_odd_names:
                 forms += [f'{1_700_000_000 + number}.M{micro}P1.{"h" * 70}', f'{number} odd name',
-                          f'{number}.caf\u00e9', f'sha256{hashlib.sha256(b"%d" % number).hexdigest()}']
+                          f'{number}.caf\u00e9', f'{number};2', f'{number}!x;2.M5', f'sha256{hashlib.sha256(b"%d" % number).hexdigest()}']
             unique = random.choice(forms) if random.random() < 0.5 else forms[0]
             if unique not in self.groups:
                 return unique
@@ -322,12 +445,14 @@ class Mailbox:
         if not self.is_maildir:
             return unique
         flags = ''.join(sorted(self.random.sample('DFPRSTab', self.random.choice([0, 0, 1, 2, 3]))))
-        path = self.random.choice([f'new/{unique}', f'cur/{unique}:2,{flags}', f'cur/{unique}:2,{flags}'])
+        flags = self.random.choice([':2,', ':2,', ':2,', ';2,', '!2,']) + flags
+        path = self.random.choice([f'new/{unique}', f'cur/{unique}{flags}', f'cur/{unique}{flags}'])
         is_past = any(path in other.past for other in self.groups.get(unique, []) if other is not message)
         return None if is_past or self.exists(path) else path
 
     def put(self, unique, path, content):
         """Delivers a message."""
+        self.make_subdir(path)
         if self.is_maildir:
             inode = self.write(f'tmp/{unique}', content)
             if self.random.random() < 0.2:
@@ -339,7 +464,27 @@ class Mailbox:
             inode = self.write(path, content)
         message = Message(unique, inode, [path], content, self.is_maildir)
         self.alive[message] = None
+        if not self.is_maildir and self.random.random() < 0.3:
+            self.set_time(message)
+        self.note_file(message)
         return message
+
+    def make_subdir(self, path):
+        """Makes the directory of a path, if it is missing."""
+        subdir = os.path.dirname(path)
+        if subdir and subdir not in self.subdirs:
+            os.mkdir(f'{self.path}/{subdir}')
+            self.subdirs.add(subdir)
+
+    def note_file(self, message):
+        """Notes which file it is."""
+        status = os.stat(f'{self.path}/{min(message.names)}')
+        message.inode, message.modified_ns = status.st_ino, status.st_mtime_ns
+
+    def set_time(self, message):
+        """Gives a file a time of modification, which may be that of others."""
+        time_ns = self.random.choice([*TIMES_NS, self.random.randrange(10 ** 18)])
+        os.utime(f'{self.path}/{min(message.names)}', ns=(time_ns, time_ns))
 
     def deliver(self, most=3):
         for _ in range(self.random.randint(1, most)):
@@ -358,9 +503,10 @@ class Mailbox:
         for message in messages if self.random.random() < 0.05 else self.some(messages, 4):
             path, target = min(message.names, default=None), self.new_path(message.unique, message)
             if path and target and target.startswith('cur/'):
+                self.make_subdir(target)
                 self.rename(path, target)
                 message.set_names(message.names - {path} | {target})
-                message.was_unseen |= 'S' in path.partition(':')[2] and 'S' not in target.partition(':')[2]
+                message.was_unseen |= 'S' in split_name(path)[1] and 'S' not in split_name(target)[1]
                 self.note(f'neighbour: renames {path} to {target}')
 
     def may_remove(self, message):
@@ -391,8 +537,10 @@ class Mailbox:
         for message in self.some(self.firm()):
             unique = self.new_unique(message.content)
             path = self.new_path(unique)
+            self.make_subdir(path)
             os.link(f'{self.path}/{min(message.names)}', f'{self.path}/{path}')
             other = Message(unique, message.inode, [path], message.content, self.is_maildir)
+            self.note_file(other)
             self.alive[other] = None
             self.groups[unique] = [other]
             self.note(f'neighbour: links {message} to {path}')
@@ -402,6 +550,7 @@ class Mailbox:
         for message in self.some(self.firm()) if self.is_maildir else []:
             path = self.new_path(message.unique, message)
             if path and len(message.names) < 3:
+                self.make_subdir(path)
                 os.link(f'{self.path}/{min(message.names)}', f'{self.path}/{path}')
                 message.set_names(message.names | {path})
                 self.note(f'neighbour: links {message} to {path}, too')
@@ -426,27 +575,159 @@ class Mailbox:
         """A message with the unique part of another, but not with its content."""
         for message in self.some(self.firm()) if self.is_maildir else []:
             group = self.groups[message.unique]
+            if not all(other.is_plain for other in group):
+                continue  # a client could not tell them apart
             serial = re.search(rb'\d{8}', message.content)
             content = self.new_content()
             if serial and (',S=' in message.unique or self.random.random() < 0.5):
                 content = message.content.replace(serial[0], b'%08d' % self.serial)
-            if all(other.content != content for other in group) and (serial or ',S=' not in message.unique):
+            is_plain = not NOT_PLAIN.match(content)
+            if is_plain and all(other.content != content for other in group) and (serial or ',S=' not in message.unique):
                 self.fds.append(os.open(f'{self.path}/{min(message.names)}', os.O_RDONLY))
                 self.add_namesake(message, content)
 
     def restore(self):
-        """A deleted message comes back, as from a backup. A session that has listed it and may
-        write could not tell which is which."""
+        """A deleted message comes back, as from a backup; or a folder's name is used again. A session
+        that has listed it and may write could not tell which is which."""
         for message in self.some(self.deleted):
-            if not any(session.is_writing() and message in session.messages() for session in self.sessions):
+            is_plain = message.is_plain or len(self.groups[message.unique]) == 1
+            if is_plain and not any(session.is_writing() and message in session.messages()
+                                    for session in self.sessions):
                 self.deleted.remove(message)
-                self.add_namesake(message, message.content)
+                is_reused = not self.is_maildir and self.random.random() < 0.5
+                self.add_namesake(message, self.new_content() if is_reused else message.content)
+
+    def is_listed(self, message):
+        """Whether a session that is awake knows it."""
+        return any(session.state == 'transaction' and message in session.messages() for session in self.sessions)
+
+    def take_away(self):
+        """A message's file is put elsewhere: a session finds that it is gone."""
+        for message in self.some(self.firm()):
+            if len(message.names) == 1 and len(self.groups[message.unique]) == 1:
+                path = min(message.names)
+                self.serial += 1  # a second name of a file must not be renamed to the first
+                self.away[message] = path, f'{self.here}/away/{self.serial}'
+                os.rename(f'{self.path}/{path}', self.away[message][1])
+                message.set_names([])
+                del self.alive[message]
+                self.note(f'neighbour: takes {path} away')
+
+    def bring_back(self):
+        """The very file comes back, perhaps after a session has deleted the message."""
+        for message in self.some([message for message in self.away if not self.is_listed(message)], 3):
+            path, elsewhere = self.away.pop(message)
+            self.make_subdir(path)
+            os.rename(elsewhere, f'{self.path}/{path}')
+            message.set_names([path])
+            self.alive[message] = None
+            self.note_file(message)
+            self.note(f'neighbour: brings {path} back')
+
+    def remove_subdir(self):
+        """A Maildir's directory is missing when it is empty, as after a backup. (Sessions that are
+        awake keep the directory that they have opened.)"""
+        if self.is_maildir and not any(session.state == 'transaction' for session in self.sessions):
+            subdir = self.random.choice(['new', 'cur'])
+            if {'new', 'cur'} <= self.subdirs and not os.listdir(f'{self.path}/{subdir}'):
+                os.rmdir(f'{self.path}/{subdir}')
+                self.subdirs.remove(subdir)
+                counts['missing directories'] += 1
+                self.note(f'neighbour: removes {subdir}/')
+
+    def move_all(self):
+        """All messages go to one directory, and the other becomes empty; or litter comes and goes."""
+        if not self.is_maildir:
+            self.change_litter()
+            return
+        target = self.random.choice(['new/', 'cur/'])
+        for message in self.firm():
+            for path in sorted(message.names):
+                name = path.split('/')[1]
+                renamed = target + (split_name(name)[0] if target == 'new/' else name)
+                is_past = any(renamed in other.past for other in self.groups[message.unique] if other is not message)
+                if not path.startswith(target) and not is_past and not self.exists(renamed):
+                    self.make_subdir(renamed)
+                    self.rename(path, renamed)
+                    message.set_names(message.names - {path} | {renamed})
+                    message.was_unseen |= 'S' in split_name(path)[1] and 'S' not in split_name(renamed)[1]
+        self.note(f'neighbour: moves all to {target}')
+
+    def set_quota(self):
+        """The file of a quota is made anew, or removed. It must not tell less than nothing later."""
+        if not self.is_maildir or self.pending or self.hidden:
+            return
+        path = f'{self.path}/maildirsize'
+        if self.quota and self.random.random() < 0.3:
+            os.unlink(path)
+            self.quota = None
+        else:
+            octets = sum(message.quota_octets() for message in self.alive)
+            with open(path, 'w') as file:
+                file.write(f'{10 ** 9}S,{10 ** 5}C\n{octets} {len(self.alive)}\n')
+            self.quota = [octets, len(self.alive)], [octets, len(self.alive)]
+        self.note(f'neighbour: the quota says {self.quota}')
+
+    def change_litter(self):
+        """Downloads begin, and become messages when they end."""
+        if self.litter and self.random.random() < 0.5:
+            name = self.random.choice(sorted(self.litter))
+            self.litter.remove(name)
+            if self.random.random() < 0.5:
+                os.unlink(f'{self.path}/{name}')
+                self.note(f'neighbour: removes {name}')
+                return
+            content = open(f'{self.path}/{name}', 'rb').read()
+            unique = self.new_unique(content)
+            self.rename(name, unique)
+            message = Message(unique, 0, [unique], content, False)
+            self.alive[message] = None
+            self.groups[unique] = [message]
+            self.note_file(message)
+            self.note(f'neighbour: renames {name} to {unique}')
+            return
+        stem = self.random.choice([str(self.random.randrange(10 ** 5)), 'caf\u00e9', '\udcff', '', ':2,S'])
+        name = self.random.choice([
+            'a' + stem + self.random.choice(['.tmp', '.part', '.partial', '.filepart', '.crdownload', '.swp', '~']),
+            f'#{stem}#', 'Thumbs.db', 'desktop.ini'])
+        name = self.random.choice([name, name, name.upper(), name.swapcase()])
+        if not self.exists(name):
+            self.write(name, self.new_content())
+            self.litter.add(name)
+            self.note(f'neighbour: writes {name!r}')
+
+    def touch(self):
+        """Files of a folder get other times, which may not be told by the directory."""
+        if not self.is_maildir and not any(session.state == 'transaction' for session in self.sessions):
+            for message in self.some(self.firm(), 4):
+                self.set_time(message)
+                for other in self.alive:
+                    if other.inode == message.inode:  # a second name
+                        self.note_file(other)
+                self.note(f'neighbour: the time of {message} is {message.modified_ns}')
+
+    def test_order(self):
+        """A folder's order holds while its directory does not change."""
+        if self.is_maildir or any(session.state == 'transaction' for session in self.sessions):
+            return
+        session = Session(self)
+        session.login()
+        session.list()
+        for _ in range(3):
+            session.sleep()
+            self.random.choice([self.touch, self.touch, self.edit, self.change_litter])()
+            if self.random.random() < 0.7:
+                time.sleep(CLOCK_S)
+            session.open('WAKE')
+            self.random.choice([session.list, session.uidl])()
+        session.quit()
 
     def edit(self):
         """A folder's file changes: in place, or it is replaced."""
         if self.is_maildir or any(session.state == 'transaction' for session in self.sessions):
             return
         for message in self.some(self.firm(), 2):
+            times = os.stat(f'{self.path}/{message.unique}')
             content = self.random.choice([self.new_content(), message.content + b'more\n',
                                           message.content.replace(b'x\n', b'\nx', 1)])
             if self.random.random() < 0.5 or os.stat(f'{self.path}/{message.unique}').st_nlink > 1:
@@ -454,7 +735,9 @@ class Mailbox:
                 self.rename('.new', message.unique)
             else:
                 self.write(message.unique, content)
-            message.inode = os.stat(f'{self.path}/{message.unique}').st_ino
+            if self.random.random() < 0.3:
+                os.utime(f'{self.path}/{message.unique}', ns=(times.st_mtime_ns, times.st_mtime_ns))
+            self.note_file(message)
             message.set_content(content)
             self.note(f'neighbour: edits {message}')
 
@@ -465,6 +748,7 @@ class Mailbox:
             self.rename(message.unique, unique)
             del self.alive[message]
             other = Message(unique, message.inode, [unique], message.content, False)
+            self.note_file(other)
             self.alive[other] = None
             self.groups[unique] = [other]
             self.note(f'neighbour: renames {message} to {unique}')
@@ -508,7 +792,9 @@ class Mailbox:
 
     def neighbour(self):
         steps = [self.deliver, self.deliver, self.flag, self.flag, self.remove, self.damage, self.edit, self.move,
-                 self.link_other, self.test_caches]
+                 self.link_other, self.test_caches, self.take_away, self.bring_back]
+        steps += ([self.remove_subdir, self.move_all, self.set_quota] if self.is_maildir else
+                  [self.touch, self.change_litter, self.test_order])
         if not arguments.no_namesakes:
             steps += [self.link_same, self.copy, self.restore]
         self.random.choice(steps)()
@@ -562,7 +848,9 @@ class Entry:
 
     def __init__(self, message):
         self.message, self.unique_id = message, message.plain
-        self.is_marked = self.was_marked = self.is_deleted = self.is_retrieved = False
+        self.is_marked = self.is_deleted = self.is_retrieved = False
+        self.is_measured = False  # its size was found by RETR
+        self.version = message.version()  # that this session knows
 
 
 class Session:
@@ -574,7 +862,11 @@ class Session:
         self.is_read_only = self.random.random() < 0.2 if read_only is None else read_only
         self.entries = []
         self.state = 'authorization'
-        with open(mailbox.here + '/log', 'ab') as log:
+        self.stamp = None  # of a folder, as listed; None: that is not known
+        self.deleted = [0, 0]  # messages: at least, at most
+        self.retrieved, self.retrieved_octets = 0, 0
+        self.log = f'{mailbox.here}/log.{self.number}'
+        with open(self.log, 'ab') as log:
             self.process = subprocess.Popen([handler, *mailbox_options(mailbox.here),
                                              *['--read-only=yes'] * self.is_read_only],
                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
@@ -668,16 +960,24 @@ class Session:
         """The sizes that it may be listed with. One that has taken over a unique-id may be taken for
         the message that had it, until it is retrieved."""
         message = entry.message
-        group = self.mailbox.groups[message.unique]
-        if message is group[0] or entry.unique_id != message.plain or entry.is_retrieved:
+        if entry.is_measured:
             return [len(message.wire)]
-        return [len(message.wire), *(len(other.wire) for other in group)]
+        return [*message.sizes(), *(size for other in self.may_be_taken_for(entry) for size in other.sizes())]
+
+    def may_be_taken_for(self, entry):
+        message = entry.message
+        group = self.mailbox.groups[message.unique]
+        return [] if message is group[0] or entry.unique_id != message.plain else group
 
     def show(self, entry):
         """How a command names it."""
         if self.random.random() < 0.5:
             return str(self.entries.index(entry) + 1)
-        return self.random.choice(['UID:', 'UID:', 'uid:']) + entry.unique_id
+        return self.random.choice(['UID:', 'UID:', 'uid:', 'uId:']) + entry.unique_id
+
+    def refuses(self, command, entry):
+        """The beginning of the answer to a command about a message that is gone."""
+        return '-ERR [UID] ' if 'uid:' in command.lower() else f'-ERR message {self.entries.index(entry) + 1} is gone'
 
     def left(self):
         return [entry for entry in self.entries if not entry.is_marked and not entry.is_deleted]
@@ -689,22 +989,87 @@ class Session:
         self.open('PASS apple')
 
     def open(self, command):
-        before = self.mailbox.our_files()
-        answer = self.ask(command)
-        if not self.is_read_only and any(session.is_writing() for session in self.mailbox.sessions):
-            self.expect(answer, '-ERR [IN-USE]', command)
+        holders = [] if self.is_read_only else [other for other in self.mailbox.sessions if other.is_writing()]
+        if holders and self.random.random() < 0.5:
             return
+        before, stamp, begin_ns = self.mailbox.our_files(), self.mailbox.stamp(), time.time_ns()
+        was_killed = self.mailbox.was_killed or self.mailbox.pending or self.mailbox.hidden
+        if holders and self.mailbox.full_waits:
+            self.mailbox.full_waits -= 1
+            self.wait_in_vain(command)
+            return
+        answer = self.wait_for(holders[0], command) if holders else self.ask(command)
         parts = re.fullmatch(r'\+OK (?:\[ACTIVITY/(NEW|NONE)\] )?([0-9]+) messages', answer)
         check(parts, f'the answer to {command}', 'a number of messages', answer)
         self.mailbox.settle(int(parts[2]), self.is_read_only)
         self.check_read_only(before)
         self.state = 'transaction'
         older, self.entries = self.entries, [Entry(message) for message in sorted(
-            self.mailbox.alive, key=lambda message: message.order)]
+            self.mailbox.alive, key=Message.order)]
+        known = {entry.message: entry for entry in older if entry.is_measured}
+        for entry in self.entries:
+            entry.is_measured = entry.message in known and not self.mailbox.is_large
+        is_anew = True
+        if not self.mailbox.is_maildir:
+            is_anew = self.settle_order(older, None if holders else stamp, begin_ns, was_killed)
         if self.random.random() < 0.8 or not arguments.no_namesakes:
             self.learn({entry.message: entry.unique_id for entry in older})
         if command == 'WAKE':
-            self.check_news(parts[1], older)
+            self.check_news(parts[1], older, is_anew)
+
+    def wait_in_vain(self, command):
+        begin = time.monotonic()
+        self.say(command)
+        answer = self.hear()
+        self.note(command, answer)
+        same('the answer of a locked mailbox', b'-ERR [IN-USE] the mailbox is locked by another session\r\n', answer)
+        check(time.monotonic() - begin >= LOCK_WAIT_S - 0.1, 'seconds for the lock', LOCK_WAIT_S, time.monotonic() - begin)
+        counts['waits for the lock: in vain'] += 1
+
+    def wait_for(self, holder, command):
+        """Is locked out until the holder of the lock goes. Returns the answer."""
+        self.say(command)
+        time.sleep(self.random.random() * 0.02)
+        self.note(f'{command} begins', b'')
+        self.random.choice([holder.sleep, holder.quit, holder.drop])()
+        answer = self.hear()
+        self.note(command, answer)
+        counts['waits for the lock'] += 1
+        return answer.decode()[:-2]
+
+    def settle_order(self, older, stamp, begin_ns, was_killed):
+        """A folder's listing, and with it the order and what counts as new, is as before if the
+        directory is. Puts the entries in order. Returns whether it was listed anew; None: perhaps."""
+        after = self.mailbox.stamp()
+        is_same = bool(older) and {entry.message for entry in older} == {entry.message for entry in self.entries}
+        is_anew = True
+        if older and self.stamp == stamp and not was_killed:
+            is_anew = False
+        elif is_same and (self.stamp is None or stamp is None or stamp == self.stamp):
+            is_anew = None
+        if is_anew is not True:
+            by_message = {entry.message: entry for entry in self.entries}
+            as_before = [by_message[entry.message] for entry in older if entry.message in by_message]
+            require(is_same or is_anew is None, 'the messages of a folder that has not changed', older, self.entries)
+            if is_anew is None and [entry.message for entry in as_before] != [entry.message for entry in self.entries]:
+                ids = list(self.ask_table('UIDL')[1].values())
+                if ids == [entry.message.plain for entry in self.entries]:
+                    as_before = self.entries
+            self.entries = as_before
+        if is_anew is False:
+            versions = {entry.message: entry.version for entry in older}
+            for entry in self.entries:
+                entry.version = versions[entry.message]
+            counts['folders: as before'] += 1
+        elif is_anew is None:
+            self.stamp = None
+            for entry in self.entries:
+                entry.version = None
+        else:
+            # Stamps that are old enough tell all changes.
+            is_sure = stamp == after and stamp[2] < begin_ns - CLOCK_S * 10 ** 9
+            self.stamp = after if is_sure else None
+        return is_anew
 
     def check_read_only(self, before):
         if self.is_read_only:
@@ -734,23 +1099,39 @@ class Session:
               [entry.message.content for entry in self.entries[i:] if entry.message.unique == unique], content)
         self.entries[i], self.entries[found[0]] = self.entries[found[0]], self.entries[i]
 
-    def check_news(self, news, older):
-        """A message is new if it was not listed before, or if this session had deleted it."""
-        messages = {entry.message for entry in older}
+    def check_news(self, news, older, is_anew):
+        """A message is new if it was not listed before, or if this session had deleted it; in a
+        folder, also if another file has replaced it."""
+        listed = {entry.message: entry for entry in older if not entry.is_deleted}
         holders = {entry.unique_id: entry for entry in older}
-        unlisted = [entry for entry in self.entries if entry.message not in messages]
-        new = [entry for entry in unlisted
-               if entry.unique_id not in holders or holders[entry.unique_id].is_deleted]
-        if new or not unlisted:
+        if self.mailbox.is_maildir:
+            unlisted = [entry for entry in self.entries if entry.message not in listed]
+            new = [entry for entry in unlisted
+                   if entry.unique_id not in holders or holders[entry.unique_id].is_deleted]
+            is_known = new or not unlisted
+        else:
+            versions = {entry.message.unique: entry.version for entry in older if not entry.is_deleted}
+            new = [entry for entry in self.entries
+                   if entry.message.unique not in versions
+                   or versions[entry.message.unique] not in [None, entry.message.version()]] if is_anew is not False else []
+            is_known = is_anew is False or (is_anew and (new or None not in versions.values()))
+        if is_known:
+            counts[f'news: {news}'] += 1
             same(f'whether WAKE finds new messages ({[entry.message for entry in new]})',
                  'NEW' if new else 'NONE', news)
+
+    def note_versions(self, entries):
+        """A session that has asked for the sizes of a folder's messages knows their files."""
+        for entry in entries:
+            if entry.message.is_plain:
+                entry.version = entry.message.version()
 
     # --- What is there ---
 
     def list(self):
         answer, lines = self.ask_table('LIST')
         seen = {number: int(octets) for number, octets in lines.items()}
-        expected = {i: seen[i] if seen.get(i) in self.sizes(entry) else len(entry.message.wire)
+        expected = {i: seen[i] if seen.get(i) in self.sizes(entry) else self.sizes(entry)[0]
                     for i, entry in enumerate(self.entries, 1)
                     if not entry.is_marked and not entry.is_deleted and (self.is_there(entry) or i in seen)}
         others = [self.entries[i - 1].message for i in expected if expected[i] != seen.get(i)]
@@ -758,6 +1139,7 @@ class Session:
         # What is found to be gone after it was counted is in the sums, and not in the lines.
         if all(self.is_there(entry) for entry in self.left()):
             same('the sums of LIST', f'+OK {len(seen)} messages ({sum(seen.values())} octets)', answer)
+        self.note_versions(self.left())
 
     def stat(self):
         answer = self.ask('STAT')
@@ -771,6 +1153,7 @@ class Session:
         if not is_good:
             self.list()  # which may tell more
         check(is_good, 'STAT, at least', (len(least), sum(least)), answer)
+        self.note_versions(self.left())
 
     def uidl(self):
         seen = self.ask_table('UIDL')[1]
@@ -783,10 +1166,15 @@ class Session:
         """LIST or UIDL of one message."""
         number = self.entries.index(entry) + 1
         for command, values in ('LIST', self.sizes(entry)), ('UIDL', [entry.unique_id]):
-            answer = self.ask(f'{command} {self.show(entry)}')
-            if self.is_there(entry) or answer.startswith('+OK'):
+            question = f'{command} {self.show(entry)}'
+            answer = self.ask(question)
+            is_there = self.is_there(entry)
+            if is_there or (is_there is None and answer.startswith('+OK')):
                 expected = [f'+OK {number} {value}' for value in values]
                 check(answer in expected, f'{command} of {entry.message}', expected, answer)
+                self.note_versions([entry] if command == 'LIST' else [])
+            else:
+                self.expect(answer, self.refuses(question, entry), f'{question} of {entry.message}, which is gone')
 
     def nonsense(self):
         """What is not there, or not any more."""
@@ -794,37 +1182,53 @@ class Session:
         others = ['0', str(len(self.entries) + 1), '4294967297', 'UID:no-such-message', 'UID:']
         others += ['UID:' + message.plain for message in self.mailbox.alive if message.plain not in listed][:3]
         others += [self.show(entry) for entry in self.entries if entry.is_marked or entry.is_deleted][:3]
-        command = self.random.choice(['RETR', 'LIST', 'UIDL'])
+        command = self.random.choice(['RETR', 'LIST', 'UIDL', 'TOP', 'DELE', 'DELI'])
         other = self.random.choice(others)
-        self.expect(self.ask(f'{command} {other}'), '-ERR', f'{command} {other}')
+        answer = self.ask(f'{command} {other}' + ' 1' * (command == 'TOP'))
+        if self.is_read_only and command.startswith('DEL'):
+            self.expect(answer, '-ERR [READ-ONLY]', command)
+            return
+        self.expect(answer, '-ERR [UID] ' if other.lower().startswith('uid:') else '-ERR ', f'{command} {other}')
+        check(other.lower().startswith('uid:') or '[' not in answer, f'{command} {other}', 'no code', answer)
 
     # --- Messages ---
 
-    def check_text(self, entry, command, expected):
+    def check_text(self, entry, command, expected, firsts):
+        """`firsts`: the first lines that the answer may have."""
         answer, lines = self.ask_all(command)
         is_there = self.is_there(entry)
-        if is_there is not None:
-            self.expect(answer, '+OK' if is_there else '-ERR', f'{command} of {entry.message}')
-        if is_there and answer.startswith('+OK'):
+        is_plain = entry.message.is_plain
+        if is_there is False or (is_there is None and not answer.startswith(('+OK', '-ERR [SYS/PERM]'))):
+            self.expect(answer, self.refuses(command, entry), f'{command} of {entry.message}, which is gone')
+        elif is_there and not is_plain:
+            self.expect(answer, '-ERR [SYS/PERM] cannot read the message: it is ', f'{command} of {entry.message}')
+            counts['not plain'] += 1
+        elif is_there:
+            check(answer in firsts, f'{command} of {entry.message}', firsts, answer)
             same(f'the octets of {command}', expected.splitlines(True),
                  b''.join(lines).splitlines(True))
+        if command.startswith('RETR') and answer.startswith('+OK'):
+            self.retrieved += 1
+            self.retrieved_octets += sum(map(len, lines))
         return answer.startswith('+OK')
 
     def retrieve(self, entry):
-        entry.is_retrieved |= self.check_text(entry, f'RETR {self.show(entry)}', entry.message.wire)
+        sizes = [len(entry.message.wire)] if entry.is_measured else entry.message.promises()
+        if len(entry.message.content) > FIRST_READ and not entry.is_measured:
+            sizes += [size for other in self.may_be_taken_for(entry) for size in other.sizes()]
+        if self.check_text(entry, f'RETR {self.show(entry)}', entry.message.wire, [f'+OK {size} octets' for size in sizes]):
+            entry.is_retrieved = entry.is_measured = True
+            self.note_versions([entry])
 
     def top(self, entry):
         count = self.random.choice([0, 0, 1, 5, 1000])
-        self.check_text(entry, f'TOP {self.show(entry)} {count}', top_of(entry.message.wire, count))
+        self.check_text(entry, f'TOP {self.show(entry)} {count}', top_of(entry.message.wire, count), ['+OK message follows'])
 
     def ask_deletion(self, command, entry):
-        """The answer to DELE or DELI. Returns whether it was done. A message that is gone counts as
-        deleted when it has been marked, perhaps after RSET, too."""
+        """The answer to DELE or DELI. Returns whether it was done, as it is with one that is gone."""
         answer = self.ask(f'{command} {self.show(entry)}')
         if self.is_read_only:
             self.expect(answer, '-ERR [READ-ONLY]', command)
-        elif entry.was_marked and not self.is_there(entry) and answer.startswith('-ERR'):
-            entry.is_deleted = True
         else:
             self.expect(answer, '+OK', f'{command} of {entry.message}')
             return True
@@ -832,16 +1236,29 @@ class Session:
 
     def mark(self, entry):
         if self.ask_deletion('DELE', entry):
-            entry.is_marked = entry.was_marked = True
+            entry.is_marked = True
 
     def unmark(self):
         self.expect(self.ask('RSET'), '+OK', 'RSET')
         for entry in self.entries:
             entry.is_marked = False
 
+    def removals(self, entries):
+        """Of messages that are to be deleted, those that this session will surely remove, and those
+        that it may."""
+        return [[entry.message for entry in entries if self.is_there(entry) is answer] for answer in [True, None]]
+
+    def note_removals(self, removed):
+        sure, unsure = removed
+        self.deleted[0] += len(sure)
+        self.deleted[1] += len(sure) + len(unsure)
+        self.mailbox.charge(sure, unsure)
+
     def delete(self, entry):
+        removed = self.removals([entry])
         if not self.ask_deletion('DELI', entry):
             return
+        self.note_removals(removed)
         counts['deleted'] += entry.message in self.mailbox.alive
         entry.is_deleted = True
         self.mailbox.commit([entry.message])
@@ -851,8 +1268,14 @@ class Session:
 
     def commit(self, command):
         before = self.mailbox.our_files()
+        sure, unsure = self.removals([entry for entry in self.entries if entry.is_marked])
         answer = self.ask(command)
-        self.expect(answer, '+OK', command)
+        if command == 'SLEE':
+            expected = [f'+OK asleep, {len(sure) + i} messages deleted' for i in range(len(unsure) + 1)]
+            check(answer in expected, 'the answer to SLEE', expected, answer)
+        else:
+            self.expect(answer, '+OK goodbye', command)
+        self.note_removals((sure, unsure))
         self.committed(True)
         self.check_read_only(before)
 
@@ -867,6 +1290,8 @@ class Session:
                     counts['deleted'] += entry.message in self.mailbox.alive
                     self.mailbox.commit([entry.message])
         retrieved = [] if self.is_read_only else [entry.message for entry in self.entries if entry.is_retrieved]
+        if retrieved and self.mailbox.is_maildir and (is_certain or self.mailbox.exists('cur')):
+            self.mailbox.subdirs.add('cur')
         self.mailbox.check_disk(retrieved, is_certain)
         if is_certain:
             for entry in self.entries:
@@ -889,7 +1314,25 @@ class Session:
         self.process.stdout.close()
         status = self.process.wait()
         self.mailbox.sessions.remove(self)
+        with open(self.log, 'rb') as log, open(self.mailbox.here + '/log', 'ab') as whole:
+            text = log.read()
+            whole.write(text)
+        os.unlink(self.log)
         check(not statuses or status in statuses, f'the exit status of session {self.number}', statuses, status)
+        self.check_log(text.decode(errors='surrogateescape'))
+
+    def check_log(self, text):
+        """The counts of the last line, and what is said of messages: only what is true, and not twice."""
+        ends = re.findall(r'ended: .* retrieved (\d+) \((\d+) octets\), deleted (\d+), slept', text)
+        if ends:
+            retrieved, octets, deleted = map(int, ends[0])
+            same('retrieved messages and octets in the log', (self.retrieved, self.retrieved_octets), (retrieved, octets))
+            check(self.deleted[0] <= deleted <= self.deleted[1], 'deleted messages in the log', self.deleted, deleted)
+        unreadable = re.findall('cannot read the message .*: it is ', text)
+        check(len(unreadable) <= 1, 'lines about messages that are not plain', 1, unreadable)
+        for unique_id in re.findall("the message '(.*)' has \\d+ octets, not as many", text):
+            group = self.mailbox.groups[self.mailbox.owners[unique_id].unique] if unique_id in self.mailbox.owners else []
+            check(not group or len(group) > 1 or group[0].has_wrong_size(), 'a message whose size is wrong', group, unique_id)
 
     def drop(self):
         """The connection breaks, and nothing is deleted."""
@@ -918,6 +1361,8 @@ class Session:
             chosen = self.random.choice(left)
             command = f'DELI {self.show(chosen)}'
             chosen.is_marked = True
+        removed = self.removals([entry for entry in self.entries if entry.is_marked])
+        self.mailbox.was_killed = True
         self.say(command)
         self.wait_for_moment(command)
         answer = b''
@@ -925,15 +1370,16 @@ class Session:
             self.process.kill()
             answer = self.process.stdout.readline()
             self.note(command + ', and is killed', answer)
+            self.note_removals(([], removed[0] + removed[1]))
             self.end()
         else:
             self.note(command + ', and the client is gone', answer)
+            self.note_removals(([], removed[0] + removed[1]))
             self.end([0, 74])
         counts['kills'] += 1
         if self.state == 'transaction':
             is_refused = answer.startswith(b'-ERR')
             if command.startswith('DELI'):
-                is_refused &= not chosen.was_marked or self.is_there(chosen) is True
                 for entry in self.entries:
                     entry.is_retrieved = False
             check(not is_refused, f'the answer to {command}', '+OK or nothing', answer)
@@ -995,8 +1441,9 @@ def give_up(*_):
 
 def report(mailbox, what, expected, seen):
     print('The last steps:', *mailbox.steps, 'The end of the log:', sep='\n')
-    log = open(mailbox.here + '/log', errors='replace').read().splitlines()
-    print(*log[-5:], f'{what}:', f'  expected: {expected}', f'  seen:     {seen}', sep='\n')
+    logs = [mailbox.here + '/log', *(session.log for session in mailbox.sessions)]
+    log = [line for path in logs if os.path.exists(path) for line in open(path, errors='replace').read().splitlines()[-40:]]
+    print(*log[-40:], f'{what}:', f'  expected: {expected}', f'  seen:     {seen}', sep='\n')
     print(f'The mailbox is kept: {mailbox.path}')
     print(f'Again: tests/differential.py --seed={mailbox.seed}' + ' --no-namesakes' * arguments.no_namesakes)
 
@@ -1032,7 +1479,7 @@ def run(here, seed):
 here = tempfile.mkdtemp(prefix='differential.')
 os.environ['RUNTIME_DIRECTORY'] = here + '/run'
 os.environ['GCOV_PREFIX'] = here  # a killed process writes half of what gcc counts
-for folder in ['accounts', 'run', 'mail']:
+for folder in ['accounts', 'run', 'mail', 'away']:
     os.mkdir(f'{here}/{folder}', 0o700)
 with open(here + '/accounts/users', 'w') as users:
     users.write('alice:{PLAIN}apple\n')
@@ -1044,6 +1491,8 @@ while is_good and counts['checks'] < checks_max and time.monotonic() < end:
     seed += 1
     if is_good:
         shutil.rmtree(here + '/mail/alice')
+        for name in os.listdir(here + '/away'):
+            os.unlink(f'{here}/away/{name}')
 print(', '.join(f'{name}: {count}' for name, count in sorted(counts.items())))
 if is_good:
     shutil.rmtree(here)
