@@ -34,6 +34,7 @@ COPIES_MAX = 200  # in a mailbox: each has an open descriptor
 SESSIONS_MAX = 3
 LOCK_WAIT_S = 5
 CLOCK_S = 0.03  # stamps of files that are older differ from those to come
+READ_ONLY_CLOCK_S = 2.1
 FIRST_READ = 65536  # RETR counts a message that is not longer before it says its size
 TIMES_NS = [-10 ** 15, -1, 0, 1, 10 ** 9, 10 ** 18, 10 ** 18 + 1, 2 * 10 ** 18]  # of files of a folder
 DIGEST = re.compile('sha256[0-9a-f]{64}')
@@ -144,6 +145,7 @@ class Message:
         self.digest = None  # its unique-id as a namesake, when that has been seen
         self.was_unseen = False  # somebody took the flag S away; a session may not have noticed
         self.modified_ns = 0  # of a folder's file
+        self.has_lost_name = False  # one of several: the session that removes the others may not count it
         self.born = time.time()
 
     def order(self):
@@ -215,7 +217,7 @@ class Mailbox:
         self.litter = set() # files of a folder that are no messages
         self.quota = None   # of a Maildir: the least and most (octets, messages) that it can say
         self.was_killed = False  # a session; there may be a record
-        self.full_waits = int(self.random.random() < 0.08)  # for the lock, until [IN-USE]
+        self.full_waits = int(self.random.random() < 0.03)  # for the lock, until [IN-USE]
         self.fds = []       # of namesakes: none gets the inode number of another
         self.caches = {}    # as they were at some time
         self.sessions = []
@@ -523,6 +525,7 @@ class Mailbox:
             for path in names:
                 os.unlink(f'{self.path}/{path}')
                 message.names.remove(path)
+            message.has_lost_name = True
             if not message.names:
                 del self.alive[message]
                 self.pending.pop(message, None)
@@ -624,11 +627,10 @@ class Mailbox:
             self.note_file(message)
             self.note(f'neighbour: brings {path} back')
 
-    def remove_subdir(self):
+    def remove_subdir(self, subdir):
         """A Maildir's directory is missing when it is empty, as after a backup. (Sessions that are
         awake keep the directory that they have opened.)"""
-        if self.is_maildir and not any(session.state == 'transaction' for session in self.sessions):
-            subdir = self.random.choice(['new', 'cur'])
+        if not any(session.state == 'transaction' for session in self.sessions):
             if {'new', 'cur'} <= self.subdirs and not os.listdir(f'{self.path}/{subdir}'):
                 os.rmdir(f'{self.path}/{subdir}')
                 self.subdirs.remove(subdir)
@@ -652,6 +654,7 @@ class Mailbox:
                     message.set_names(message.names - {path} | {renamed})
                     message.was_unseen |= 'S' in split_name(path)[1] and 'S' not in split_name(renamed)[1]
         self.note(f'neighbour: moves all to {target}')
+        self.remove_subdir('cur' if target == 'new/' else 'new')
 
     def set_quota(self):
         """The file of a quota is made anew, or removed. It must not tell less than nothing later."""
@@ -710,16 +713,17 @@ class Mailbox:
         """A folder's order holds while its directory does not change."""
         if self.is_maildir or any(session.state == 'transaction' for session in self.sessions):
             return
-        session = Session(self)
+        session = Session(self, self.random.random() < 0.1)
+        time.sleep(2 * CLOCK_S)
         session.login()
-        session.list()
-        for _ in range(3):
+        for _ in range(5):
+            if self.random.random() < 0.4:
+                session.list()
             session.sleep()
-            self.random.choice([self.touch, self.touch, self.edit, self.change_litter])()
             if self.random.random() < 0.7:
-                time.sleep(CLOCK_S)
+                time.sleep(2 * CLOCK_S)
+            self.random.choice([self.touch, self.touch, self.touch, self.edit, self.change_litter])()
             session.open('WAKE')
-            self.random.choice([session.list, session.uidl])()
         session.quit()
 
     def edit(self):
@@ -793,8 +797,8 @@ class Mailbox:
     def neighbour(self):
         steps = [self.deliver, self.deliver, self.flag, self.flag, self.remove, self.damage, self.edit, self.move,
                  self.link_other, self.test_caches, self.take_away, self.bring_back]
-        steps += ([self.remove_subdir, self.move_all, self.set_quota] if self.is_maildir else
-                  [self.touch, self.change_litter, self.test_order])
+        steps += ([self.move_all, self.set_quota] if self.is_maildir else
+                  [self.touch, self.change_litter, self.test_order, self.test_order])
         if not arguments.no_namesakes:
             steps += [self.link_same, self.copy, self.restore]
         self.random.choice(steps)()
@@ -851,6 +855,9 @@ class Entry:
         self.is_marked = self.is_deleted = self.is_retrieved = False
         self.is_measured = False  # its size was found by RETR
         self.version = message.version()  # that this session knows
+
+    def __repr__(self):
+        return repr(self.message)
 
 
 class Session:
@@ -1043,7 +1050,7 @@ class Session:
         after = self.mailbox.stamp()
         is_same = bool(older) and {entry.message for entry in older} == {entry.message for entry in self.entries}
         is_anew = True
-        if older and self.stamp == stamp and not was_killed:
+        if older and stamp and self.stamp == stamp and not was_killed:
             is_anew = False
         elif is_same and (self.stamp is None or stamp is None or stamp == self.stamp):
             is_anew = None
@@ -1061,13 +1068,12 @@ class Session:
             for entry in self.entries:
                 entry.version = versions[entry.message]
             counts['folders: as before'] += 1
-        elif is_anew is None:
-            self.stamp = None
-            for entry in self.entries:
-                entry.version = None
         else:
-            # Stamps that are old enough tell all changes.
-            is_sure = stamp == after and stamp[2] < begin_ns - CLOCK_S * 10 ** 9
+            for entry in self.entries if is_anew is None else []:
+                entry.version = None
+            # Stamps that are old enough tell all changes. A read-only session knows no disk's clock.
+            margin_s = READ_ONLY_CLOCK_S if self.is_read_only else CLOCK_S
+            is_sure = stamp == after and stamp[2] < begin_ns - margin_s * 10 ** 9
             self.stamp = after if is_sure else None
         return is_anew
 
@@ -1246,7 +1252,9 @@ class Session:
     def removals(self, entries):
         """Of messages that are to be deleted, those that this session will surely remove, and those
         that it may."""
-        return [[entry.message for entry in entries if self.is_there(entry) is answer] for answer in [True, None]]
+        there = {entry.message: self.is_there(entry) for entry in entries}
+        unsure = [message for message in there if there[message] is None or (there[message] and message.has_lost_name)]
+        return [message for message in there if there[message] and message not in unsure], unsure
 
     def note_removals(self, removed):
         sure, unsure = removed
