@@ -35,6 +35,8 @@ SESSIONS_MAX = 3
 LOCK_WAIT_S = 5
 CLOCK_S = 0.03  # stamps of files that are older differ from those to come
 READ_ONLY_CLOCK_S = 2.1
+FINDS_LATE_SUBDIRS = False  # whether a session finds messages in a new/ or cur/ that is made beside it
+COUNTS_LOST_NAMES = False  # whether one counts a message that lost one of its names beside it
 FIRST_READ = 65536  # RETR counts a message that is not longer before it says its size
 TIMES_NS = [-10 ** 15, -1, 0, 1, 10 ** 9, 10 ** 18, 10 ** 18 + 1, 2 * 10 ** 18]  # of files of a folder
 DIGEST = re.compile('sha256[0-9a-f]{64}')
@@ -448,7 +450,8 @@ class Mailbox:
             return unique
         flags = ''.join(sorted(self.random.sample('DFPRSTab', self.random.choice([0, 0, 1, 2, 3]))))
         flags = self.random.choice([':2,', ':2,', ':2,', ';2,', '!2,']) + flags
-        path = self.random.choice([f'new/{unique}', f'cur/{unique}{flags}', f'cur/{unique}{flags}'])
+        path = self.random.choice([path for path in [f'new/{unique}', f'cur/{unique}{flags}', f'cur/{unique}{flags}']
+                                   if self.has_subdir(path)])
         is_past = any(path in other.past for other in self.groups.get(unique, []) if other is not message)
         return None if is_past or self.exists(path) else path
 
@@ -471,6 +474,11 @@ class Mailbox:
         self.note_file(message)
         return message
 
+    def has_subdir(self, path):
+        """Whether the directory of a path is there, or may be made."""
+        return (FINDS_LATE_SUBDIRS or os.path.dirname(path) in {'', *self.subdirs}
+                or not any(session.is_writing() for session in self.sessions))
+
     def make_subdir(self, path):
         """Makes the directory of a path, if it is missing."""
         subdir = os.path.dirname(path)
@@ -492,7 +500,9 @@ class Mailbox:
         for _ in range(self.random.randint(1, most)):
             content = self.new_content()
             unique = self.new_unique(content)
-            path = f'new/{unique}' if self.random.random() < 0.7 and self.is_maildir else self.new_path(unique)
+            path = self.new_path(unique)
+            if self.is_maildir and self.random.random() < 0.6 and self.has_subdir('new/'):
+                path = f'new/{unique}'
             message = self.put(unique, path, content)
             self.groups[unique] = [message]
             self.note(f'neighbour: delivers {message}')
@@ -618,7 +628,8 @@ class Mailbox:
 
     def bring_back(self):
         """The very file comes back, perhaps after a session has deleted the message."""
-        for message in self.some([message for message in self.away if not self.is_listed(message)], 3):
+        for message in self.some([message for message, (path, _) in self.away.items()
+                                  if self.has_subdir(path) and not self.is_listed(message)], 3):
             path, elsewhere = self.away.pop(message)
             self.make_subdir(path)
             os.rename(elsewhere, f'{self.path}/{path}')
@@ -648,7 +659,7 @@ class Mailbox:
                 name = path.split('/')[1]
                 renamed = target + (split_name(name)[0] if target == 'new/' else name)
                 is_past = any(renamed in other.past for other in self.groups[message.unique] if other is not message)
-                if not path.startswith(target) and not is_past and not self.exists(renamed):
+                if not path.startswith(target) and not is_past and self.has_subdir(target) and not self.exists(renamed):
                     self.make_subdir(renamed)
                     self.rename(path, renamed)
                     message.set_names(message.names - {path} | {renamed})
@@ -869,6 +880,7 @@ class Session:
         self.is_read_only = self.random.random() < 0.2 if read_only is None else read_only
         self.entries = []
         self.state = 'authorization'
+        self.subdirs = set()  # those that were there at login or WAKE
         self.stamp = None  # of a folder, as listed; None: that is not known
         self.deleted = [0, 0]  # messages: at least, at most
         self.retrieved, self.retrieved_octets = 0, 0
@@ -956,7 +968,8 @@ class Session:
         if any(self.is_in_place_of(other, entry.message) for other in self.mailbox.groups[entry.message.unique]):
             return None
         if entry.message in self.mailbox.alive:
-            return True
+            is_late = all(os.path.dirname(path) not in {'', *self.subdirs} for path in entry.message.names)
+            return None if is_late and not FINDS_LATE_SUBDIRS else True
         return None if self.has_unlisted_namesake(entry.message) else False
 
     def is_in_place_of(self, other, message):
@@ -1010,7 +1023,7 @@ class Session:
         check(parts, f'the answer to {command}', 'a number of messages', answer)
         self.mailbox.settle(int(parts[2]), self.is_read_only)
         self.check_read_only(before)
-        self.state = 'transaction'
+        self.state, self.subdirs = 'transaction', set(self.mailbox.subdirs)
         older, self.entries = self.entries, [Entry(message) for message in sorted(
             self.mailbox.alive, key=Message.order)]
         known = {entry.message: entry for entry in older if entry.is_measured}
@@ -1253,7 +1266,8 @@ class Session:
         """Of messages that are to be deleted, those that this session will surely remove, and those
         that it may."""
         there = {entry.message: self.is_there(entry) for entry in entries}
-        unsure = [message for message in there if there[message] is None or (there[message] and message.has_lost_name)]
+        unsure = [message for message in there if there[message] is None
+                  or (there[message] and message.has_lost_name and not COUNTS_LOST_NAMES)]
         return [message for message in there if there[message] and message not in unsure], unsure
 
     def note_removals(self, removed):
