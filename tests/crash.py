@@ -7,8 +7,8 @@ it there, or lets the call fail; or (short) limits the size of files, so that
 the call which goes beyond is a short write, and those after it fail. (recovery: the same to a
 session that finds the deletion of one that was killed.) After each the messages must be there all
 or none, as the reply said if there was one, to every session that follows; and the mailbox must be
-in order. Prints how many points there were; with N it takes only every Nth of them. The folder is
-made in the working directory."""
+in order, and its quota was told of no more than has gone. Prints how many points there were; with N
+it takes only every Nth of them. The folder is made in the working directory."""
 import os, re, resource, shutil, signal, subprocess, sys, tempfile
 
 how, layout, command = sys.argv[1:4]
@@ -36,6 +36,9 @@ elif command == 'recovery':
     script = login + ['LIST', 'RETR 1', 'QUIT']
 
 
+has_quota = layout == 'maildir' and how != 'short'  # which would break its lines off
+
+
 def make_mailbox():
     shutil.rmtree(here + '/mail', ignore_errors=True)
     for subdir in ['new', 'cur', 'tmp'] if layout == 'maildir' else ['.']:
@@ -43,6 +46,8 @@ def make_mailbox():
     for unique, subdir in messages.items():
         path = {'folder': unique, 'maildir': f'{subdir}/{unique}' + (subdir == 'cur') * ':2,F'}
         open(f'{mailbox}/{path[layout]}', 'w').write(f'Subject: {unique}\n\nHello\n')
+    if has_quota:
+        open(f'{mailbox}/maildirsize', 'w').write(f'1000000S\n{25 * len(messages)} {len(messages)}\n')
 
 
 def make_victim():
@@ -61,7 +66,16 @@ def files():
     return sorted(found)
 
 
-ours = ['.pop3-handler.state', '.pop3-handler.cache']
+def quota():
+    """How many messages there are by the quota: its octets must be theirs."""
+    lines = [line.split() for line in open(f'{mailbox}/maildirsize').read().splitlines()[1:]]
+    octets, count = (sum(int(line[i]) for line in lines) for i in range(2))
+    assert octets == 25 * count, lines
+    return count
+
+
+DELI_DONE = '+OK message 2 is deleted'
+ours = ['.pop3-handler.state', '.pop3-handler.cache', 'maildirsize']
 
 
 def talk(lines, prefix=(), **more):
@@ -103,11 +117,17 @@ def check(point, lines, log):
         uids = listed()
         assert uids in (all_of_them, left), uids
         assert answer is None or (uids == left) == answer.startswith('+OK'), uids
+        asleep = f'+OK asleep, {len(doomed)} messages deleted'
+        assert answer is None or not answer.startswith('+OK') or answer in ('+OK goodbye', asleep, DELI_DONE), answer
         assert files() == uids, files()
+        counted = quota() if has_quota else len(uids)
+        assert len(uids) <= counted <= len(messages), counted
+        assert how != 'kill' or answer is None or counted == len(uids), counted
         # The mailbox works: what is there can all be deleted.
         lines, log = talk(login + [f'DELE {i + 1}' for i in range(len(uids))] + ['QUIT'])
         assert lines[2] == f'+OK {len(uids)} messages' and lines[-1] == '+OK goodbye'
         assert files() == []
+        assert not has_quota or quota() == counted - len(uids), quota()
         return uids == left
     except AssertionError:
         print(f'{how} {layout} {command}, point {point}:', '\n'.join(lines), log, files(), sep='\n')

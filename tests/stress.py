@@ -20,6 +20,7 @@ deleted = set()    # by POP3, acknowledged
 expunged = set()   # by IMAP
 gone = set()       # that a session was told are gone
 flagged = {}       # unique-id -> flags that IMAP has set
+counted = []       # (how many messages a SLEE said it had deleted, how many were marked)
 listings = []      # (how many were delivered before, the unique-ids that a session found)
 operations = {'delivered': 0, 'imap': 0, 'sessions': 0, 'retrieved': 0, 'deleted': 0, 'wakes': 0}
 
@@ -137,18 +138,19 @@ class Session:
                 assert len(set(self.uids)) == len(self.uids)
                 listings.append((before, set(self.uids)))
                 return True
-            assert answer.startswith('-ERR [IN-USE]'), answer
+            assert answer == '-ERR [IN-USE] the mailbox is locked by another session', answer
         return False
 
     def retrieve(self, uid, size):
         answer, lines = self.ask_all('RETR UID:' + uid)
         if not answer.startswith('+OK'):
-            assert answer.endswith('is gone'), answer
+            assert re.fullmatch(r'-ERR \[UID\] message \d+ is gone', answer), answer
             gone.add(uid)
             return
         lines = [line[1:] if line.startswith('.') else line for line in lines]
+        octets = sum(len(line) + 2 for line in lines)
         assert lines == lines_of[uid], (uid, lines)
-        assert size is None or size == sum(len(line) + 2 for line in lines), uid
+        assert size in (None, octets) and answer == f'+OK {octets} octets', (uid, answer)
         operations['retrieved'] += 1
 
     def work(self):
@@ -173,7 +175,10 @@ class Session:
 
     def leave(self, command, marked):
         answer = self.ask(command)
-        assert answer == '+OK goodbye' or answer.startswith('+OK asleep, '), answer
+        parts = re.fullmatch('[+]OK (?:goodbye|asleep, ([0-9]+) messages deleted)', answer)
+        assert parts and int(parts[1] or 0) <= len(marked), answer
+        if parts[1]:
+            counted.append((int(parts[1]), len(marked)))
         deleted.update(marked)
         operations['deleted'] = len(deleted)
 
@@ -209,6 +214,8 @@ def account():
         session.retrieve(uid, None)
     session.ask('NOOP')
     assert gone <= expunged | deleted, gone - expunged
+    # What a session had marked and not deleted, somebody else had.
+    assert sum(marked - removed for removed, marked in counted) <= len(expunged), counted
     names = [name for place in ['new', 'cur'] for name in os.listdir(f'{maildir}/{place}')]
     assert sorted(name.partition(':')[0] for name in names) == sorted(left)
     for name in names:

@@ -334,7 +334,8 @@ def retrieve(mode):
                 gone.add(order[i])
             elif answer.startswith('-ERR [SYS/TEMP]'):
                 temporary += 1
-            elif not answer.startswith('+OK') or lines != ['Subject: ' + order[i], '', 'Hello']:
+            elif (lines != ['Subject: ' + order[i], '', 'Hello']
+                  or answer != f'+OK {sum(len(line) + 2 for line in lines)} octets'):
                 raise Failure(f'RETR: {answer} {lines}')
             else:
                 retrieved += 1
