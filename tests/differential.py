@@ -219,7 +219,7 @@ class Mailbox:
         self.litter = set() # files of a folder that are no messages
         self.quota = None   # of a Maildir: the least and most (octets, messages) that it can say
         self.was_killed = False  # a session; there may be a record
-        self.full_waits = int(self.random.random() < 0.03)  # for the lock, until [IN-USE]
+        self.full_waits = int(self.random.random() < 0.12)  # for the lock, until [IN-USE]
         self.fds = []       # of namesakes: none gets the inode number of another
         self.caches = {}    # as they were at some time
         self.sessions = []
@@ -614,9 +614,9 @@ class Mailbox:
         """Whether a session that is awake knows it."""
         return any(session.state == 'transaction' and message in session.messages() for session in self.sessions)
 
-    def take_away(self):
+    def take_away(self, messages=None):
         """A message's file is put elsewhere: a session finds that it is gone."""
-        for message in self.some(self.firm()):
+        for message in messages or self.some(self.firm()):
             if len(message.names) == 1 and len(self.groups[message.unique]) == 1:
                 path = min(message.names)
                 self.serial += 1  # a second name of a file must not be renamed to the first
@@ -626,9 +626,9 @@ class Mailbox:
                 del self.alive[message]
                 self.note(f'neighbour: takes {path} away')
 
-    def bring_back(self):
+    def bring_back(self, messages=None):
         """The very file comes back, perhaps after a session has deleted the message."""
-        for message in self.some([message for message, (path, _) in self.away.items()
+        for message in self.some(messages or [message for message, (path, _) in self.away.items()
                                   if self.has_subdir(path) and not self.is_listed(message)], 3):
             path, elsewhere = self.away.pop(message)
             self.make_subdir(path)
@@ -1421,6 +1421,25 @@ class Session:
         elif how != 'now':
             time.sleep(self.random.random() * 1.2 * durations[self.kind_of(command)])
 
+    def lose(self):
+        """Messages go, one of which is marked; the look for the other shows it. RSET, and DELE again:
+        that works with a message that is gone. When it comes back while the session sleeps, it is new."""
+        firm = set(self.mailbox.firm())
+        chosen = self.random.sample(self.left(), min(2, len(self.left())))
+        if self.is_read_only or not all(entry.message in firm for entry in chosen):
+            return
+        self.mark(chosen[0])
+        self.mailbox.take_away([entry.message for entry in chosen])
+        for entry in chosen[1:]:
+            self.one(entry)
+        self.unmark()
+        self.one(chosen[0])
+        self.mark(chosen[0])
+        if chosen[0].message in self.mailbox.away and self.random.random() < 0.5:
+            self.sleep()
+            self.mailbox.bring_back([entry.message for entry in chosen if entry.message in self.mailbox.away])
+            self.open('WAKE')
+
     def step(self):
         random = self.random
         if self.state == 'authorization':
@@ -1442,7 +1461,7 @@ class Session:
         if left:
             kinds += [lambda: self.some(left, self.retrieve), lambda: self.some(left, self.top),
                       lambda: self.one(random.choice(left)), lambda: self.some(left, self.mark),
-                      lambda: self.some(left, self.mark), lambda: self.delete(random.choice(left))]
+                      lambda: self.some(left, self.mark), lambda: self.delete(random.choice(left)), self.lose]
         random.choice(kinds)()
 
     def some(self, entries, action):
