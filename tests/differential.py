@@ -21,7 +21,8 @@ parser.add_argument('--seed', type=int, default=random.SystemRandom().randrange(
 parser.add_argument('--no-namesakes', action='store_true')
 arguments = parser.parse_args()
 checks_max = arguments.checks or (sys.maxsize if arguments.seconds else 100_000)
-end = time.monotonic() + (arguments.seconds or 10 ** 9)
+start = time.monotonic()
+end = start + (arguments.seconds or 10 ** 9)
 handler = os.environ.get('HANDLER') or os.path.realpath(__file__ + '/../../build/pop3-handler')
 if not os.access(handler, os.X_OK):
     sys.exit(f'there is no {handler}: build it first')
@@ -33,6 +34,7 @@ ANSWER_S = 120  # for the answers of one step
 COPIES_MAX = 200  # in a mailbox: each has an open descriptor
 SESSIONS_MAX = 3
 LOCK_WAIT_S = 5
+VAIN_EVERY_S = 60  # one that is left out changes nothing else: the seed repeats the run
 CLOCK_S = 0.03  # stamps of files that are older differ from those to come
 READ_ONLY_CLOCK_S = 2.1
 FINDS_LATE_SUBDIRS = False  # whether a session finds messages in a new/ or cur/ that is made beside it
@@ -219,7 +221,7 @@ class Mailbox:
         self.litter = set() # files of a folder that are no messages
         self.quota = None   # of a Maildir: the least and most (octets, messages) that it can say
         self.was_killed = False  # a session; there may be a record
-        self.full_waits = int(self.random.random() < 0.12)  # for the lock, until [IN-USE]
+        self.full_waits = int(self.random.random() < 0.3)  # for the lock, until [IN-USE]
         self.fds = []       # of namesakes: none gets the inode number of another
         self.caches = {}    # as they were at some time
         self.sessions = []
@@ -641,12 +643,20 @@ class Mailbox:
     def remove_subdir(self, subdir):
         """A Maildir's directory is missing when it is empty, as after a backup. (Sessions that are
         awake keep the directory that they have opened.)"""
-        if not any(session.state == 'transaction' for session in self.sessions):
-            if {'new', 'cur'} <= self.subdirs and not os.listdir(f'{self.path}/{subdir}'):
+        if {'new', 'cur'} <= self.subdirs and not os.listdir(f'{self.path}/{subdir}'):
+            awake = [session for session in self.sessions if session.state == 'transaction']
+            if awake and self.random.random() < 0.5:
+                for session in awake:
+                    session.drop()
+            if not any(session.state == 'transaction' for session in self.sessions):
                 os.rmdir(f'{self.path}/{subdir}')
                 self.subdirs.remove(subdir)
                 counts['missing directories'] += 1
                 self.note(f'neighbour: removes {subdir}/')
+                session = Session(self, self.random.random() < 0.2)
+                session.login()
+                session.some(session.entries, session.retrieve)
+                self.random.choice([session.sleep, session.quit])()
 
     def move_all(self):
         """All messages go to one directory, and the other becomes empty; or litter comes and goes."""
@@ -1016,7 +1026,8 @@ class Session:
         was_killed = self.mailbox.was_killed or self.mailbox.pending or self.mailbox.hidden
         if holders and self.mailbox.full_waits:
             self.mailbox.full_waits -= 1
-            self.wait_in_vain(command)
+            if counts['waits for the lock: in vain'] <= (time.monotonic() - start) / VAIN_EVERY_S:
+                self.wait_in_vain(command)
             return
         answer = self.wait_for(holders[0], command) if holders else self.ask(command)
         parts = re.fullmatch(r'\+OK (?:\[ACTIVITY/(NEW|NONE)\] )?([0-9]+) messages', answer)
