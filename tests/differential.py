@@ -37,8 +37,10 @@ LOCK_WAIT_S = 5
 VAIN_EVERY_S = 60  # one that is left out changes nothing else: the seed repeats the run
 CLOCK_S = 0.03  # stamps of files that are older differ from those to come
 READ_ONLY_CLOCK_S = 2.1
-FINDS_LATE_SUBDIRS = False  # whether a session finds messages in a new/ or cur/ that is made beside it
-COUNTS_LOST_NAMES = False  # whether one counts a message that lost one of its names beside it
+# Of a session that is awake: whether it finds messages in a new/ or cur/ that was missing when it
+# began, and whether it counts one that it removes when another program has removed one of its names.
+FINDS_LATE_SUBDIRS = False
+COUNTS_LOST_NAMES = False
 FIRST_READ = 65536  # RETR counts a message that is not longer before it says its size
 TIMES_NS = [-10 ** 15, -1, 0, 1, 10 ** 9, 10 ** 18, 10 ** 18 + 1, 2 * 10 ** 18]  # of files of a folder
 DIGEST = re.compile('sha256[0-9a-f]{64}')
@@ -441,7 +443,8 @@ class Mailbox:
                 f'Thumbs.db.{number}']
             if self.has_odd_names:
                 forms += [f'{1_700_000_000 + number}.M{micro}P1.{"h" * 70}', f'{number} odd name',
-                          f'{number}.caf\u00e9', f'{number};2', f'{number}!x;2.M5', f'sha256{hashlib.sha256(b"%d" % number).hexdigest()}']
+                          f'{number}.caf\u00e9', f'{number};2', f'{number}!x;2.M5',
+                          f'sha256{hashlib.sha256(b"%d" % number).hexdigest()}']
             unique = random.choice(forms) if random.random() < 0.5 else forms[0]
             if unique not in self.groups:
                 return unique
@@ -597,7 +600,8 @@ class Mailbox:
             if serial and (',S=' in message.unique or self.random.random() < 0.5):
                 content = message.content.replace(serial[0], b'%08d' % self.serial)
             is_plain = not NOT_PLAIN.match(content)
-            if is_plain and all(other.content != content for other in group) and (serial or ',S=' not in message.unique):
+            is_other = is_plain and all(other.content != content for other in group)
+            if is_other and (serial or ',S=' not in message.unique):
                 self.fds.append(os.open(f'{self.path}/{min(message.names)}', os.O_RDONLY))
                 self.add_namesake(message, content)
 
@@ -668,8 +672,9 @@ class Mailbox:
             for path in sorted(message.names):
                 name = path.split('/')[1]
                 renamed = target + (split_name(name)[0] if target == 'new/' else name)
-                is_past = any(renamed in other.past for other in self.groups[message.unique] if other is not message)
-                if not path.startswith(target) and not is_past and self.has_subdir(target) and not self.exists(renamed):
+                is_taken = self.exists(renamed) or any(
+                    renamed in other.past for other in self.groups[message.unique] if other is not message)
+                if not path.startswith(target) and self.has_subdir(target) and not is_taken:
                     self.make_subdir(renamed)
                     self.rename(path, renamed)
                     message.set_names(message.names - {path} | {renamed})
@@ -1007,7 +1012,9 @@ class Session:
 
     def refuses(self, command, entry):
         """The beginning of the answer to a command about a message that is gone."""
-        return '-ERR [UID] ' if 'uid:' in command.lower() else f'-ERR message {self.entries.index(entry) + 1} is gone'
+        if 'uid:' in command.lower():
+            return '-ERR [UID] '
+        return f'-ERR message {self.entries.index(entry) + 1} is gone'
 
     def left(self):
         return [entry for entry in self.entries if not entry.is_marked and not entry.is_deleted]
@@ -1053,8 +1060,10 @@ class Session:
         self.say(command)
         answer = self.hear()
         self.note(command, answer)
-        same('the answer of a locked mailbox', b'-ERR [IN-USE] the mailbox is locked by another session\r\n', answer)
-        check(time.monotonic() - begin >= LOCK_WAIT_S - 0.1, 'seconds for the lock', LOCK_WAIT_S, time.monotonic() - begin)
+        same('the answer of a locked mailbox',
+             b'-ERR [IN-USE] the mailbox is locked by another session\r\n', answer)
+        seconds = time.monotonic() - begin
+        check(seconds >= LOCK_WAIT_S - 0.1, 'seconds for the lock', LOCK_WAIT_S, seconds)
         counts['waits for the lock: in vain'] += 1
 
     def wait_for(self, holder, command):
@@ -1080,9 +1089,9 @@ class Session:
             is_anew = None
         if is_anew is not True:
             by_message = {entry.message: entry for entry in self.entries}
-            as_before = [by_message[entry.message] for entry in older if entry.message in by_message]
-            require(is_same or is_anew is None, 'the messages of a folder that has not changed', older, self.entries)
-            if is_anew is None and [entry.message for entry in as_before] != [entry.message for entry in self.entries]:
+            require(is_same, 'the messages of a folder that has not changed', older, self.entries)
+            as_before = [by_message[entry.message] for entry in older]
+            if is_anew is None and as_before != self.entries:
                 ids = list(self.ask_table('UIDL')[1].values())
                 if ids == [entry.message.plain for entry in self.entries]:
                     as_before = self.entries
@@ -1141,9 +1150,8 @@ class Session:
             is_known = new or not unlisted
         else:
             versions = {entry.message.unique: entry.version for entry in older if not entry.is_deleted}
-            new = [entry for entry in self.entries
-                   if entry.message.unique not in versions
-                   or versions[entry.message.unique] not in [None, entry.message.version()]] if is_anew is not False else []
+            new = [entry for entry in self.entries if is_anew is not False and
+                   versions.get(entry.message.unique, ()) not in [None, entry.message.version()]]
             is_known = is_anew is False or (is_anew and (new or None not in versions.values()))
         if is_known:
             counts[f'news: {news}'] += 1
@@ -1246,13 +1254,15 @@ class Session:
         sizes = [len(entry.message.wire)] if entry.is_measured else entry.message.promises()
         if len(entry.message.content) > FIRST_READ and not entry.is_measured:
             sizes += [size for other in self.may_be_taken_for(entry) for size in other.sizes()]
-        if self.check_text(entry, f'RETR {self.show(entry)}', entry.message.wire, [f'+OK {size} octets' for size in sizes]):
+        firsts = [f'+OK {size} octets' for size in sizes]
+        if self.check_text(entry, f'RETR {self.show(entry)}', entry.message.wire, firsts):
             entry.is_retrieved = entry.is_measured = True
             self.note_versions([entry])
 
     def top(self, entry):
         count = self.random.choice([0, 0, 1, 5, 1000])
-        self.check_text(entry, f'TOP {self.show(entry)} {count}', top_of(entry.message.wire, count), ['+OK message follows'])
+        expected = top_of(entry.message.wire, count)
+        self.check_text(entry, f'TOP {self.show(entry)} {count}', expected, ['+OK message follows'])
 
     def ask_deletion(self, command, entry):
         """The answer to DELE or DELI. Returns whether it was done, as it is with one that is gone."""
@@ -1359,13 +1369,17 @@ class Session:
         ends = re.findall(r'ended: .* retrieved (\d+) \((\d+) octets\), deleted (\d+), slept', text)
         if ends:
             retrieved, octets, deleted = map(int, ends[0])
-            same('retrieved messages and octets in the log', (self.retrieved, self.retrieved_octets), (retrieved, octets))
-            check(self.deleted[0] <= deleted <= self.deleted[1], 'deleted messages in the log', self.deleted, deleted)
+            same('retrieved messages and octets in the log',
+                 (self.retrieved, self.retrieved_octets), (retrieved, octets))
+            least, most = self.deleted
+            check(least <= deleted <= most, 'deleted messages in the log', self.deleted, deleted)
         unreadable = re.findall('cannot read the message .*: it is ', text)
         check(len(unreadable) <= 1, 'lines about messages that are not plain', 1, unreadable)
         for unique_id in re.findall("the message '(.*)' has \\d+ octets, not as many", text):
-            group = self.mailbox.groups[self.mailbox.owners[unique_id].unique] if unique_id in self.mailbox.owners else []
-            check(not group or len(group) > 1 or group[0].has_wrong_size(), 'a message whose size is wrong', group, unique_id)
+            owner = self.mailbox.owners.get(unique_id)
+            group = self.mailbox.groups[owner.unique] if owner else []
+            is_wrong = not group or len(group) > 1 or group[0].has_wrong_size()
+            check(is_wrong, 'a message whose size is wrong', group, unique_id)
 
     def drop(self):
         """The connection breaks, and nothing is deleted."""
@@ -1494,7 +1508,8 @@ def give_up(*_):
 def report(mailbox, what, expected, seen):
     print('The last steps:', *mailbox.steps, 'The end of the log:', sep='\n')
     logs = [mailbox.here + '/log', *(session.log for session in mailbox.sessions)]
-    log = [line for path in logs if os.path.exists(path) for line in open(path, errors='replace').read().splitlines()[-40:]]
+    log = [line for path in logs if os.path.exists(path)
+           for line in open(path, errors='replace').read().splitlines()[-40:]]
     print(*log[-40:], f'{what}:', f'  expected: {expected}', f'  seen:     {seen}', sep='\n')
     print(f'The mailbox is kept: {mailbox.path}')
     print(f'Again: tests/differential.py --seed={mailbox.seed}' + ' --no-namesakes' * arguments.no_namesakes)
