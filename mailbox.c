@@ -453,7 +453,7 @@ static bool rename_namesakes(struct mailbox *mailbox)
 /* Lists what is there, without what an earlier session has deleted. `older`: the listing before. */
 static int read_listing(struct mailbox *mailbox, const struct listing *older)
 {
-	const struct lock *lock = &mailbox->lock;
+	struct lock *lock = &mailbox->lock;
 	auto_listing struct listing cached = { 0 };
 	int r = 0;
 

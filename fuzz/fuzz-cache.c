@@ -11,11 +11,16 @@ static const char *const names[] = {
 
 static struct subdirs mailboxes[] = {
 	{ .fds = { -1, -1 },
+	  .root_fd = -1,
 	  .clock_fd = -1,
 	  .is_local = true,
 	  .keeps_inodes = true,
 	  .is_maildir = true },
-	{ .fds = { -1, -1 }, .clock_fd = -1, .is_local = true, .keeps_inodes = true },
+	{ .fds = { -1, -1 },
+	  .root_fd = -1,
+	  .clock_fd = -1,
+	  .is_local = true,
+	  .keeps_inodes = true },
 };
 
 static void make_mailboxes(void)
@@ -93,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
 	auto_free struct cache *cache = calloc(1, octets + sizeof(*cache));
 	auto_listing struct listing older = { 0 }, listing = { 0 };
-	const struct subdirs *subdirs;
+	struct subdirs *subdirs;
 	int fd;
 
 	if (octets < 2)

@@ -162,7 +162,7 @@ static bool is_sound(struct cache *cache, size_t octets, int mailbox_fd, bool is
 	       make_checksum(cache, octets) == checksum;
 }
 
-bool cache_load(int mailbox_fd, const struct subdirs *subdirs, struct listing *ret)
+bool cache_load(int mailbox_fd, struct subdirs *subdirs, struct listing *ret)
 {
 	struct stat status;
 	auto_fd int fd = util_open_regular_file(mailbox_fd, CACHE_NAME, O_RDONLY, &status);

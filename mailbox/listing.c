@@ -71,11 +71,27 @@ static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 	return file_stamp_now_ns();
 }
 
+/* Opens a directory of a Maildir that others have made meanwhile. Returns whether there was one. */
+static bool open_missing(struct subdirs *subdirs)
+{
+	static const char *const names[] = { [SUBDIR_NEW] = "new", [SUBDIR_CUR] = "cur" };
+	bool has_opened = false;
+
+	for (size_t i = 0; i < SUBDIRS && subdirs->is_maildir; i++) {
+		if (subdirs->fds[i] < 0) {
+			subdirs->fds[i] = openat(subdirs->root_fd, names[i],
+						 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			has_opened |= subdirs->fds[i] >= 0;
+		}
+	}
+	return has_opened;
+}
+
 /* Begins a read: takes the stamps, and the time before. If a directory has changed just now, it
  * waits some milliseconds for the clock's next tick, which saves reading everything again. */
 static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 {
-	const struct subdirs *subdirs = listing->subdirs;
+	struct subdirs *subdirs = listing->subdirs;
 	struct timespec tick;
 
 	for (int i = 0;; i++) {
@@ -83,6 +99,8 @@ static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 
 		*ret_now_ns = now_on_disk_ns(subdirs);
 		r = take_stamps(subdirs, listing->stamps);
+		if (r == 0 && open_missing(subdirs)) /* after the stamp of the other one */
+			r = take_stamps(subdirs, listing->stamps);
 		if (r < 0 || !subdirs->is_local || i == TICKS_MAX ||
 		    are_stable(listing->stamps, *ret_now_ns))
 			return r;
@@ -102,13 +120,6 @@ bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *s
 	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(subdirs));
 }
 
-/* Whether a directory of a Maildir has come since that was opened: messages may be in it. */
-static bool has_come(const struct subdirs *subdirs, enum subdir subdir, const char *name)
-{
-	return subdirs->is_maildir && subdirs->fds[subdir] < 0 &&
-	       faccessat(subdirs->root_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 /* Ends a read that began at `now_ns`. *ret_is_sure: equal stamps prove that nothing has changed. */
 static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 {
@@ -121,9 +132,7 @@ static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
 		return r;
 	*ret_is_sure = (subdirs->is_local || subdirs->clock_fd >= 0) &&
 		       are_stable(stamps, now_ns - tick_ns);
-	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0 ||
-			   has_come(subdirs, SUBDIR_NEW, "new") ||
-			   has_come(subdirs, SUBDIR_CUR, "cur");
+	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
 	listing->is_stable = are_stable(stamps, now_ns - margin_ns(subdirs));
 	return 0;
 }
@@ -689,8 +698,7 @@ static int read_again(struct listing *listing, bool must_prove)
 	return r < 0 ? r : 0;
 }
 
-int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
-		 struct listing *ret)
+int listing_read(struct subdirs *subdirs, int64_t deadline_ms, bool must_prove, struct listing *ret)
 {
 	bool is_late = false, is_last;
 	int r;

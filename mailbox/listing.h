@@ -54,9 +54,9 @@ struct message {
 };
 
 struct listing {
-	const struct subdirs *subdirs; /* borrowed */
-	struct message *messages;      /* in the order of arrival */
-	struct block *blocks;	       /* what messages point to */
+	struct subdirs *subdirs;  /* borrowed */
+	struct message *messages; /* in the order of arrival */
+	struct block *blocks;	  /* what messages point to */
 	size_t count, capacity;
 	size_t namesakes;		     /* messages with is_namesake */
 	const struct message **by_unique_id; /* sorted; NULL until somebody asks */
@@ -71,7 +71,7 @@ struct listing {
 /* Lists what is there now, for the caller to clear; nothing on failure. If no read is undisturbed
  * until `deadline_ms` (of util_now_ms()), it lists what any has shown, and is torn. Where change
  * times are coarse, two equal reads count as undisturbed, unless it `must_prove` what is gone. */
-int listing_read(const struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
+int listing_read(struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
 		 struct listing *ret);
 
 /* Frees what a listing holds, and leaves it empty. */

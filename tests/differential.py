@@ -39,7 +39,7 @@ CLOCK_S = 0.03  # stamps of files that are older differ from those to come
 READ_ONLY_CLOCK_S = 2.1
 # Of a session that is awake: whether it finds messages in a new/ or cur/ that was missing when it
 # began, and whether it counts one that it removes when another program has removed one of its names.
-FINDS_LATE_SUBDIRS = False
+FINDS_LATE_SUBDIRS = True  # a session finds messages in a new/ or cur/ that is made beside it
 COUNTS_LOST_NAMES = False
 FIRST_READ = 65536  # RETR counts a message that is not longer before it says its size
 TIMES_NS = [-10 ** 15, -1, 0, 1, 10 ** 9, 10 ** 18, 10 ** 18 + 1, 2 * 10 ** 18]  # of files of a folder
