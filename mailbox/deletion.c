@@ -274,8 +274,7 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 	if (count == 0)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
-	if (r == 0)
-		r = choose_messages(&deletion, indices, count);
+	r = r ?: choose_messages(&deletion, indices, count);
 	if (r == 0 && deletion.has_more_links)
 		r = listing_look_again(listing);
 	if (r == 0 && deletion.found_count == 0)

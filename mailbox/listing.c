@@ -485,8 +485,7 @@ static int read_names(struct listing *listing, bool *ret_is_sure)
 		if (fds[subdir] >= 0)
 			r = listing_for_entries(fds[subdir], add_entry, listing);
 	}
-	if (r == 0)
-		r = end_read(listing, now_ns, ret_is_sure);
+	r = r ?: end_read(listing, now_ns, ret_is_sure);
 	return r == 0 && listing->count > 0 ? sort_names(listing) : r;
 }
 
@@ -795,8 +794,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 		if (known->stand_in)
 			r = give_stand_in(listing, owner, 0);
 	}
-	if (r == 0)
-		r = give_stand_in(listing, first, file.inode);
+	r = r ?: give_stand_in(listing, first, file.inode);
 	qsort(first, count, sizeof(*first), compare_identities);
 	return r;
 }
