@@ -29,15 +29,14 @@ static inline struct file_stamp file_stamp_of(const struct stat *status)
 	};
 }
 
-/* Takes the stamp of an open file or directory. Returns 0, or what fstat(2) says. */
+/* Takes the stamp of an open file or directory. Returns 0; or what fstat(2) says: it is no file. */
 static inline int file_stamp_take(int fd, struct file_stamp *ret)
 {
-	struct stat status;
+	struct stat status = { 0 };
+	int r = fstat(fd, &status) < 0 ? -errno : 0;
 
-	if (fstat(fd, &status) < 0)
-		return -errno;
 	*ret = file_stamp_of(&status);
-	return 0;
+	return r;
 }
 
 /* The time to compare with. */
