@@ -186,9 +186,16 @@ static char *copy_text(struct listing *listing, const char *text)
 	return copy ? memcpy(copy, text, octets) : NULL;
 }
 
+/* Whether a folder's file is another one, or was written to. */
+static bool differ(const struct file_stamp *a, const struct file_stamp *b)
+{
+	return a && b && (a->inode != b->inode || a->modified_ns != b->modified_ns);
+}
+
 void listing_set_version(struct listing *listing, struct message *message,
 			 const struct file_stamp *version)
 {
+	message->is_replaced |= differ(message->version, version);
 	if (!message->version)
 		message->version =
 			listing_allocate(listing, sizeof(*version), _Alignof(struct file_stamp));
@@ -740,9 +747,8 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 		const struct message *now = find_like(listing, before);
 
 		/* A unique-id is a name there, which another file may have got. */
-		if (now && !listing->subdirs->is_maildir && now->version && before->version &&
-		    (now->version->inode != before->version->inode ||
-		     now->version->modified_ns != before->version->modified_ns))
+		if (now && !listing->subdirs->is_maildir &&
+		    (before->is_replaced || differ(now->version, before->version)))
 			return true;
 		known += now != NULL;
 	}

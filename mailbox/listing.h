@@ -45,6 +45,7 @@ struct message {
 	uint8_t subdir;		/* of enum subdir */
 	bool is_marked : 1;	/* by DELE, or deleted: by DELI or a commit */
 	bool is_removed : 1;	/* this session has removed its file */
+	bool is_replaced : 1;	/* in a folder, another file has got its name since it was listed */
 	bool is_gone : 1;	/* if it is not marked, somebody else deleted it */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size has been found right since login or WAKE */

@@ -1159,10 +1159,10 @@ class Session:
                  'NEW' if new else 'NONE', news)
 
     def note_versions(self, entries):
-        """A session that has asked for the sizes of a folder's messages knows their files."""
+        """A session that has asked for the sizes of a folder's messages knows which are not as listed."""
         for entry in entries:
-            if entry.message.is_plain:
-                entry.version = entry.message.version()
+            if entry.message.is_plain and entry.version not in [None, entry.message.version()]:
+                entry.version = 'another'
 
     # --- What is there ---
 

@@ -252,11 +252,16 @@ setup() {
 @test "a file of a folder that has replaced another during the sleep is new at WAKE" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
-	for how in rename anew 'same size'; do
+	for how in rename anew 'same size' listed; do
 		make_message alice/1.eml 'one\n'
 		start_session one
 		login one
 		[ "$how" = anew ] || ask one STAT
+		if [ "$how" = listed ]; then # with its new size
+			make_message 1.eml 'one more\n'
+			mv "$mail/1.eml" "$mail/alice"
+			ask one STAT
+		fi
 		ask one SLEE
 		case $how in
 		rename)
