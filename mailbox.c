@@ -559,9 +559,8 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 
 	if (!mailbox)
 		return -ENOMEM;
-	*mailbox = (struct mailbox){ .path = path, .lock = LOCK_NONE };
-	mailbox->lock.report = &mailbox->report;
-	mailbox->lock.is_read_only = is_read_only;
+	mailbox->lock = LOCK_NONE(&mailbox->report, is_read_only);
+	mailbox->path = path;
 	*ret = mailbox;
 	return 0;
 }
@@ -569,12 +568,9 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 const char *mailbox_test(const char *path, bool is_read_only)
 {
 	struct mailbox_report report = { 0 };
-	struct lock lock = LOCK_NONE;
-	int r;
+	struct lock lock = LOCK_NONE(&report, true);
+	int r = lock_open(path, &lock);
 
-	lock.report = &report;
-	lock.is_read_only = true;
-	r = lock_open(path, &lock);
 	if (r == 0 && !is_read_only && lock.root_fd >= 0) {
 		const int fds[] = { lock.root_fd, lock.subdirs.fds[0], lock.subdirs.fds[1] };
 

@@ -22,12 +22,15 @@ struct lock {
 	struct file_stamp looked_at; /* when it was a folder, and no other program's store */
 };
 
-#define LOCK_NONE       \
-	((struct lock){ \
-		.root_fd = -1, .state_fd = -1, .subdirs = { .fds = { -1, -1 }, .clock_fd = -1 } })
+#define LOCK_NONE(report_to, read_only)              \
+	((struct lock){ .report = (report_to),       \
+			.is_read_only = (read_only), \
+			.root_fd = -1,               \
+			.state_fd = -1,              \
+			.subdirs = { .fds = { -1, -1 }, .clock_fd = -1 } })
 
 /* Opens what is at `path`, if anything, takes the lock, and reads the record that a session has
- * left. `lock` is LOCK_NONE, or was closed. Returns 0, what the system says of files (< 0), or
+ * left. `lock` is a LOCK_NONE(), or was closed. Returns 0, what the system says of files (< 0), or
  *   -EBUSY           another session has the lock
  *   -ENOTDIR         `path` is something else than a directory
  *   -EMEDIUMTYPE     it is another program's store, or new or cur is a symbolic link: see report
