@@ -5,7 +5,6 @@
 
 #include "lib/libsystemd.h"
 #include "lib/util.h"
-#include "listener/sockets.h"
 #include "log.h"
 #include "settings.h"
 #include "tls.h"
@@ -19,6 +18,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <systemd/sd-daemon.h>
 #include <xxhash.h>
 
 #define TICKET_KEY_LIFETIME_MS 86400000
@@ -77,7 +77,9 @@ struct client_tables {
 };
 
 struct listener {
-	struct listener_sockets sockets; /* closed when stopping */
+	int sockets[SETTINGS_SOCKETS_MAX]; /* closed when stopping */
+	size_t socket_count;
+	bool is_inetd; /* its "wait": with the next client it starts the program again */
 	int signal_fd;
 	bool is_stopping;
 
@@ -100,6 +102,125 @@ struct listener {
 	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
 	uint64_t told; /* to systemd, as tell_sessions() has it */
 };
+
+/* ---- The sockets: what the program was started with is its starter's, which is trusted ---- */
+
+/* Returns 1 for a stream socket that listens, 0 for a connected one, or a negative errno. */
+static int is_listening(int fd)
+{
+	int listening = 0, type = 0;
+	socklen_t size = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
+		return -errno;
+	return type == SOCK_STREAM ? listening : -EINVAL;
+}
+
+static int move_client(int fd)
+{
+	if (dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
+/* Non-blocking, since another process may take the connection between poll and accept. */
+static int add_socket(struct listener *listener, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	listener->sockets[listener->socket_count++] = fd;
+	return 0;
+}
+
+/* Under inetd the listening socket is standard output and standard error as well. */
+static int take_inetd_socket(struct listener *listener)
+{
+	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	    (is_listening(STDERR_FILENO) == 1 && dup2(null, STDERR_FILENO) < 0))
+		return -errno;
+	listener->is_inetd = true;
+	return add_socket(listener, STDIN_FILENO);
+}
+
+static int take_passed(struct listener *listener, int passed)
+{
+	int r = passed < 0 ? passed : passed > SETTINGS_SOCKETS_MAX ? -E2BIG : 0;
+
+	if (passed == 0)
+		return is_listening(STDIN_FILENO) == 1 ? take_inetd_socket(listener) : 0;
+	if (passed == 1 && is_listening(SD_LISTEN_FDS_START) == 0)
+		return move_client(SD_LISTEN_FDS_START);
+	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed && r == 0; fd++)
+		r = is_listening(fd) == 1 ? add_socket(listener, fd) : -EINVAL;
+	return r;
+}
+
+static int open_socket(struct listener *listener, const char *text)
+{
+	static const int on = 1, off = 0;
+	union peer_endpoint endpoint;
+	auto_fd int fd = -1;
+
+	(void)settings_parse_endpoint(text, &endpoint); /* the settings have checked it */
+	fd = socket(endpoint.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)); /* IPv4 has it not */
+	if (bind(fd, &endpoint.any, sizeof(endpoint)) < 0 || listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return add_socket(listener, take_fd(&fd));
+}
+
+static int open_sockets(struct listener *listener, char *const *endpoints, int passed)
+{
+	int r = 0, domain = AF_UNIX; /* such a socket may be anything, for instance sshd's */
+	socklen_t size = sizeof(domain);
+
+	log_open(!endpoints && passed == 0 && is_listening(STDIN_FILENO) != 1);
+	(void)getsockopt(STDIN_FILENO, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+	if (endpoints && (passed != 0 || domain != AF_UNIX)) {
+		log_error("listen = %s, but a socket was passed, too", *endpoints);
+		return -EBADMSG;
+	}
+	for (size_t i = 0; endpoints && endpoints[i] && r == 0; i++) {
+		r = open_socket(listener, endpoints[i]);
+		if (r < 0)
+			log_error("cannot listen on %s: %s", endpoints[i], strerror(-r));
+	}
+	if (endpoints)
+		return r;
+	r = take_passed(listener, passed);
+	if (r < 0)
+		log_error("cannot use the sockets that were passed: %s",
+			  r == -E2BIG ? "there are more than 16" : strerror(-r));
+	return r;
+}
+
+static void announce_sockets(const struct listener *listener, char *const *endpoints)
+{
+	for (size_t i = 0; endpoints && i < listener->socket_count; i++) {
+		union peer_endpoint endpoint = { 0 };
+		socklen_t size = sizeof(endpoint);
+		int octets = (int)(strrchr(endpoints[i], ':') - endpoints[i]);
+
+		(void)getsockname(listener->sockets[i], &endpoint.any, &size);
+		(void)dprintf(STDOUT_FILENO, "listening on %.*s:%u\n", octets, endpoints[i],
+			      ntohs(endpoint.in.sin_port));
+	}
+}
+
+static void close_sockets(struct listener *listener)
+{
+	while (listener->socket_count > 0)
+		(void)close(listener->sockets[--listener->socket_count]);
+}
 
 /* ---- The start ---- */
 
@@ -131,12 +252,11 @@ unsigned char *listener_ticket_key(struct listener *listener)
 	return listener ? listener->ticket_key : NULL;
 }
 
-static int start(struct listener *listener, const struct listener_sockets *sockets)
+static int start(struct listener *listener)
 {
 	uint64_t watchdog_us = libsystemd_watchdog_us();
 	int r = scoreboard_new(&listener->scoreboard) ?: change_ticket_key(listener);
 
-	listener->sockets = *sockets;
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
@@ -152,13 +272,15 @@ static int start(struct listener *listener, const struct listener_sockets *socke
 
 int listener_open(const struct settings *settings, int passed, struct listener **ret)
 {
-	struct listener_sockets sockets = { 0 };
-	int r = sockets_open(&sockets, settings->listen, passed);
+	struct listener *listener = calloc(1, sizeof(*listener));
+	int r = listener ? open_sockets(listener, settings->listen, passed) : -ENOMEM;
 
-	if (r < 0 || sockets.count == 0)
+	if (listener && (r < 0 || listener->socket_count == 0)) {
+		free(listener);
 		return r;
-	*ret = calloc(1, sizeof(**ret));
-	r = *ret ? start(*ret, &sockets) : -ENOMEM;
+	}
+	*ret = listener;
+	r = r ?: start(listener);
 	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
 	return r;
@@ -448,12 +570,12 @@ static int become_session(struct listener *listener, int fd)
 {
 	static const sigset_t none;
 
-	sockets_close(&listener->sockets);
+	close_sockets(listener);
 	util_drop(&listener->signal_fd);
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	return sockets_move_client(fd) ?: LISTENER_SESSION;
+	return move_client(fd) ?: LISTENER_SESSION;
 }
 
 static bool is_trusted(const struct settings *settings, const struct in6_addr *address)
@@ -584,7 +706,7 @@ static int64_t end_ms(const struct listener *listener)
 		return NEVER;
 	if (listener->is_stopping)
 		return 0;
-	return listener->sockets.is_inetd ? listener->idle_since_ms + IDLE_MS : NEVER;
+	return listener->is_inetd ? listener->idle_since_ms + IDLE_MS : NEVER;
 }
 
 static void look(struct listener *listener)
@@ -629,7 +751,7 @@ static int wait_ms(const struct listener *listener)
 /* Connections to sockets that systemd holds wait for the next process. */
 static void stop(struct listener *listener)
 {
-	sockets_close(&listener->sockets);
+	close_sockets(listener);
 	listener->is_stopping = true;
 	libsystemd_notify("STOPPING=1");
 	listener->stop_end_ms = util_now_ms() + STOP_GRACE_MS;
@@ -659,19 +781,19 @@ static int go_round(struct listener *listener, const struct settings *settings,
 {
 	struct pollfd polled[1 + SETTINGS_SOCKETS_MAX] = { { .fd = listener->signal_fd,
 							     .events = POLLIN } };
-	size_t count = listener->held_until_ms == NEVER ? listener->sockets.count : 0;
+	size_t count = listener->held_until_ms == NEVER ? listener->socket_count : 0;
 	int r = LISTENER_NOTHING;
 
 	for (size_t i = 0; i < count; i++)
-		polled[1 + i] = (struct pollfd){ .fd = listener->sockets.fds[i], .events = POLLIN };
+		polled[1 + i] = (struct pollfd){ .fd = listener->sockets[i], .events = POLLIN };
 	if (poll(polled, 1 + count, wait_ms(listener)) < 0)
 		return errno == EINTR ? LISTENER_NOTHING : -errno;
 	do_what_is_due(listener);
 	if (polled[0].revents)
 		r = handle_signal(listener);
-	for (size_t i = 0; i < MIN(count, listener->sockets.count) && r == LISTENER_NOTHING; i++) {
+	for (size_t i = 0; i < MIN(count, listener->socket_count) && r == LISTENER_NOTHING; i++) {
 		if (polled[1 + i].revents)
-			r = accept_one(listener, settings, listener->sockets.fds[i], ret_session);
+			r = accept_one(listener, settings, listener->sockets[i], ret_session);
 	}
 	if (r == LISTENER_NOTHING && util_now_ms() >= end_ms(listener))
 		r = LISTENER_END;
@@ -685,7 +807,7 @@ int listener_next(struct listener *listener, const struct settings *settings,
 
 	libsystemd_notify("READY=1");
 	if (listener->told == UINT64_MAX) /* and at no reload */
-		sockets_announce(&listener->sockets, settings->listen);
+		announce_sockets(listener, settings->listen);
 	tell_sessions(listener);
 	while (r == LISTENER_NOTHING)
 		r = go_round(listener, settings, ret_session);

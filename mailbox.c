@@ -457,8 +457,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	auto_listing struct listing cached = { 0 };
 	int r = 0;
 
-	if (!cache_load(lock->root_fd, &lock->subdirs, &cached) && lock->state_error == 0)
-		cache_remove_old(lock->root_fd);
+	(void)cache_load(lock->root_fd, &lock->subdirs, &cached);
 	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached);
 	if (!mailbox->is_cached) {
 		r = read_directories(mailbox, &cached, older);

@@ -43,11 +43,15 @@ struct command {
 /* The argument must not stay in memory; the command is refused if the mailbox is read-only. */
 enum { CMD_SECRET = 1, CMD_CHANGES = 2 };
 
-/* ---- Any state ---- */
-
 static int cmd_noop(struct session *session, NO_ARGUMENT)
 {
 	return reply_ok(session, "nothing done");
+}
+
+/* The unique-id of a message, for the log. */
+static const char *quote_id(struct session *session, size_t index)
+{
+	return log_quote(mailbox_unique_id(session->mailbox, index));
 }
 
 /* ---- TRANSACTION: what is there ---- */
@@ -60,8 +64,7 @@ static void note_unreadable(struct session *session, size_t index, int error)
 	if (*has_logged)
 		return;
 	*has_logged = true;
-	log_error("cannot read the message %s of %s: %s",
-		  log_quote(mailbox_unique_id(session->mailbox, index)),
+	log_error("cannot read the message %s of %s: %s", quote_id(session, index),
 		  log_quote(session->account->mailbox),
 		  error == -EMEDIUMTYPE ? mailbox_report(session->mailbox)->problem :
 					  strerror(-error));
@@ -196,7 +199,7 @@ static void note_retrieved(struct session *session, size_t index,
 	session->retrieved_octets += octets;
 	if (mailbox_note_retrieved(session->mailbox, index, message, octets))
 		log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
-			    log_quote(mailbox_unique_id(session->mailbox, index)), octets);
+			    quote_id(session, index), octets);
 }
 
 /* RETR; and TOP, whose argument has a count of lines. */
@@ -227,8 +230,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	}
 	if (r == 0 && read_error < 0) {
 		/* After +OK only the connection's end can tell the client. */
-		log_error("cannot read the message %s to its end: %s",
-			  log_quote(mailbox_unique_id(session->mailbox, index)),
+		log_error("cannot read the message %s to its end: %s", quote_id(session, index),
 			  strerror(-read_error));
 		(void)transport_flush(session->transport); /* what came before is the client's */
 		return -EIO; /* of a connection, the file system's error could mean another thing */
@@ -242,8 +244,8 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 /* Answers that a message cannot be marked or deleted. */
 static int reply_kept(struct session *session, int error, const char *action, size_t index)
 {
-	log_error("cannot %s the message %s: %s", action,
-		  log_quote(mailbox_unique_id(session->mailbox, index)), strerror(-error));
+	log_error("cannot %s the message %s: %s", action, quote_id(session, index),
+		  strerror(-error));
 	return reply_paid_err(session, "%s cannot %s the message", session_response_code(error),
 			      action);
 }

@@ -205,14 +205,7 @@ unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const cha
 
 int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref)
 {
-	uint32_t before = SCOREBOARD_BEFORE_LOGIN;
-
-	if (!slot_ref)
-		return 0;
-	if (!atomic_compare_exchange_strong(
-		    &slot_ref->scoreboard->slots->slots[slot_ref->slot].state, &before,
-		    SCOREBOARD_AWAKE) &&
-	    before == SCOREBOARD_EVICTED && !slot_ref->is_trusted)
+	if (scoreboard_is_evicted(slot_ref) && !slot_ref->is_trusted)
 		return -ECANCELED;
 	scoreboard_note_wake(slot_ref);
 	return 0;

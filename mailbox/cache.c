@@ -281,14 +281,3 @@ void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 	if (r < 0)
 		(void)unlinkat(mailbox_fd, CACHE_NAME, 0);
 }
-
-void cache_remove_old(int mailbox_fd)
-{
-	static const char *const names[] = { ".pop3-handler.sizes", ".pop3-handler.sizes.new",
-					     ".pop3-handler.listing", ".pop3-handler.listing.new" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (faccessat(mailbox_fd, names[i], F_OK, 0) == 0)
-			(void)unlinkat(mailbox_fd, names[i], 0);
-	}
-}

@@ -12,6 +12,3 @@ bool cache_load(int mailbox_fd, struct subdirs *subdirs, struct listing *ret);
 
 /* Replaces the cache: by the whole listing, or by what would be lost. The caller has the lock. */
 void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole);
-
-/* Removes what 0.1.0 kept, in two files. */
-void cache_remove_old(int mailbox_fd);

@@ -8,15 +8,10 @@
 
 bool foreign_is_litter(const char *name)
 {
-	static const char *const patterns[] = {
-		"*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload",
-		"*.swp", "*~",	   "#*#",	"Thumbs.db",  "desktop.ini",
-	};
-	size_t i = 0;
+	static const char pattern[] = "@(*.@(tmp|part|partial|filepart|crdownload|swp)|*~|#*#|"
+				      "Thumbs.db|desktop.ini)";
 
-	while (i < ARRAY_SIZE(patterns) && fnmatch(patterns[i], name, FNM_CASEFOLD) != 0)
-		i++;
-	return i < ARRAY_SIZE(patterns);
+	return fnmatch(pattern, name, FNM_CASEFOLD | FNM_EXTMATCH) == 0;
 }
 
 const char *foreign_find_store(const char *name)

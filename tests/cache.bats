@@ -148,42 +148,6 @@ opened_message() {
 	run ! took_cache
 }
 
-@test "the caches of 0.1.0 are removed by a session that may write, and by no other" {
-	make_message alice/new/1.M1P1.h
-	mkdir "$mail/bob"
-	make_message bob/a.eml
-	for user in alice bob; do
-		touch "$mail/$user"/.pop3-handler.{sizes,listing}{,.new}
-		find "$mail/$user" -printf '%P %T@ %C@ %s\n' | sort >before
-		password=$(sed -n "s/^$user:{PLAIN}//p" "$users")
-		printf '%s\r\n' "USER $user" "PASS $password" STAT 'RETR 1' QUIT >script
-		handle script --read-only=yes
-		find "$mail/$user" -printf '%P %T@ %C@ %s\n' | sort | cmp before -
-		handle script
-		read_lines
-		[ "${lines[-1]}" = '+OK goodbye' ]
-		[ -z "$(troubles)" ]
-		find "$mail/$user" -name '.pop3-handler.*' | sort
-		[ -z "$(find "$mail/$user" -name '.pop3-handler.sizes*' -o -name '.pop3-handler.listing*')" ]
-		# The state file is the only one that must stay.
-		[ -e "$mail/$user/.pop3-handler.state" ]
-	done
-}
-
-@test "the caches of 0.1.0 are removed from a large mailbox as well, and what is no file does no harm" {
-	make_large
-	touch "$mail"/alice/.pop3-handler.{sizes,listing}
-	listed UIDL LIST STAT QUIT
-	cp out first
-	[ -z "$(find "$mail/alice" -name '.pop3-handler.sizes*' -o -name '.pop3-handler.listing*')" ]
-	mkdir "$mail"/alice/.pop3-handler.{sizes,listing}
-	touch "$mail"/alice/.pop3-handler.{sizes,listing}/file
-	listed UIDL LIST STAT QUIT
-	cmp out first
-	took_cache
-	[ -z "$(troubles)" ]
-}
-
 @test "a session whose directories have not changed since the cache was made lists the same without them" {
 	fill 1000 1300
 	listed UIDL LIST STAT QUIT
