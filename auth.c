@@ -151,8 +151,7 @@ static int check_field(const struct passwd_field *field, const struct peer *peer
 	return r;
 }
 
-/* Finds what an account may do, and where; the line stays the search's. -EKEYREJECTED: there is
- * none, or it may not log in. */
+/* Finds what an account may do, and where. -EKEYREJECTED: there is none, or it may not log in. */
 static int find_account(const struct passwd_search *search, const struct settings *settings,
 			const struct peer *peer, struct account *ret, struct auth_report *report)
 {

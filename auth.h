@@ -4,8 +4,7 @@
  *
  *     user:{SCHEME}password:uid:gid:gecos:home:shell:extra
  *
- * Fields at the end may be left out. pop3-handler.conf(5) says which schemes and which words of
- * `extra` there are. */
+ * Fields at the end may be left out. pop3-handler.conf(5) has the schemes and fields. */
 #pragma once
 
 #include "lib/file-stamp.h"
@@ -55,15 +54,14 @@ typedef void auth_finding_handler(void *context, unsigned line, bool is_mistake,
 /* Says what is wrong with a mailbox. NULL: nothing. */
 typedef const char *auth_mailbox_test(const char *path, bool is_read_only);
 
-/* Checks all of the passwd-file, if there is one, and its mailboxes. Returns 0, or as auth_login().
- */
+/* Checks the passwd-file, if there is one, and its mailboxes. Returns 0, or as auth_login(). */
 int auth_check_file(const struct settings *settings, auth_mailbox_test *test_mailbox,
 		    auth_finding_handler *handle, void *context);
 
 /* Finds the directories below which all mailboxes are: those of `mail-root`, or if it is not set,
  * of `mailbox` and the passwd-file. Of these `/` is left out, and so is what is relative in the
- * passwd-file: such lines count as malformed. Returns 0, what the handler returned if that ended it
- * (< 0), or as auth_login(). */
+ * passwd-file: such lines count as malformed. Returns 0, a failure of the handler, or as
+ * auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report);

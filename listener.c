@@ -564,8 +564,7 @@ __attribute__((noinline)) static void wipe_stack(void)
 	explicit_bzero(below, sizeof(below));
 }
 
-/* The new process keeps nothing of the listener but the scoreboard. Returns LISTENER_SESSION or a
- * failure. */
+/* The new process keeps nothing but the scoreboard. Returns LISTENER_SESSION or a failure. */
 static int become_session(struct listener *listener, int fd)
 {
 	static const sigset_t none;
@@ -661,8 +660,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 		.slot_ref = { listener->scoreboard, slot, child.source, child.is_trusted },
 		.refusal = refusal,
 	};
-	/* Where there are trusted networks, others get the processor after them: a flood of
-	 * passwords takes all of it. */
+	/* A flood of passwords takes all of the processor: trusted networks get it first. */
 	if (settings->trusted_networks && !child.is_trusted)
 		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
 	return become_session(listener, take_fd(&fd));

@@ -65,8 +65,7 @@ bool mailbox_has(const struct mailbox *mailbox, size_t index);
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index);
 
 /* Its unique-id (RFC 1939 section 7, UIDL), 1 to 70 octets from '!' to '~': for a Maildir the
- * unique part of the name, for a folder the name, or a digest if that won't do. Borrowed until
- * the next such call. */
+ * unique part of the name, for a folder the name, else a digest. Borrowed until the next call. */
 const char *mailbox_unique_id(struct mailbox *mailbox, size_t index);
 
 /* Looks a unique-id up in the listing, and nowhere else. Returns 0, -ENOENT or -ENOMEM. */
@@ -105,8 +104,7 @@ void mailbox_message_close(struct mailbox_message *message);
 
 #define auto_message __attribute__((cleanup(mailbox_message_close)))
 
-/* Notes that the client got all of a message, and its size. Returns whether another was believed.
- */
+/* Notes that the client got a message, and its size. Returns whether another was believed. */
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets);
 

@@ -191,17 +191,6 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 
 /* ---- TRANSACTION: messages ---- */
 
-/* Notes that the client got a message, of this many octets as sizes count. */
-static void note_retrieved(struct session *session, size_t index,
-			   const struct mailbox_message *message, uint64_t octets)
-{
-	session->retrieved++;
-	session->retrieved_octets += octets;
-	if (mailbox_note_retrieved(session->mailbox, index, message, octets))
-		log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
-			    quote_id(session, index), octets);
-}
-
 /* RETR; and TOP, whose argument has a count of lines. */
 static int cmd_retr(struct session *session, const struct argument *argument)
 {
@@ -236,8 +225,13 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 		return -EIO; /* of a connection, the file system's error could mean another thing */
 	}
 	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
-	if (r == 0 && !argument->has_count)
-		note_retrieved(session, index, &message, converter.octets);
+	if (r < 0 || argument->has_count)
+		return r;
+	session->retrieved++;
+	session->retrieved_octets += converter.octets;
+	if (mailbox_note_retrieved(session->mailbox, index, &message, converter.octets))
+		log_warning("the message %s has %" PRIu64 " octets, not as many as was believed",
+			    quote_id(session, index), converter.octets);
 	return r;
 }
 

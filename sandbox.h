@@ -28,8 +28,7 @@ struct sandbox {
  * where mailboxes are out of reach. -EOPNOTSUPP: the sandbox is required, and something lacks. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
 
-/* The second call, the stage before login: gives up what no session needs before login, and closes
- * the sandbox. Logs failures. */
+/* The second call, the stage before login: gives up what no session needs then. Logs failures. */
 int sandbox_before_login(struct sandbox *sandbox);
 
 /* The third call, the stage after login: gives up every mailbox but this account's. If that does

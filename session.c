@@ -47,8 +47,7 @@ int session_pay_refusal(struct session *session)
 	return transport_pause(session->transport, ms);
 }
 
-/* For the lock: some clients show [IN-USE] as a wrong password, and a complete download takes less
- * than a second. */
+/* Some clients show [IN-USE] as a wrong password; a whole download takes less than a second. */
 #define LOCK_WAIT_MS 5000
 #define LOCK_PAUSE_MS_MIN 5
 #define LOCK_PAUSE_MS_MAX 160

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * One table has all settings. The command line and the file are the administrator's: trusted, but
- * not free of mistakes. */
+ * One table has all settings. They are the administrator's: trusted, not free of mistakes. */
 #include "settings.h"
 
 #include "lib/path-template.h"

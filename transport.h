@@ -38,8 +38,7 @@ void transport_set_timeout(struct transport *transport, unsigned seconds);
  * or -ENOMEM; the connection remains usable. */
 int transport_prepare_tls(struct transport *transport, struct tls *tls);
 
-/* Sends what is in the buffer, forgets all that has been received (RFC 2595 section 4), and does
- * the handshake. */
+/* Sends the buffer, forgets what has been received (RFC 2595 section 4), and does the handshake. */
 int transport_start_tls(struct transport *transport);
 
 /* The stream that TLS is known from, borrowed: it has a tls_version once octets are encrypted.
@@ -64,8 +63,7 @@ int transport_put_line(struct transport *transport, const char *format, ...)
 /* The same for text that needs no formatting, and is no longer than that. */
 int transport_put_text(struct transport *transport, const char *text, size_t octets);
 
-/* The ".\r\n" that ends a multi-line answer, in one write with `before` ("" or a line end) and the
- * line end before it. */
+/* The ".\r\n" that ends a multi-line answer, in one write with `before` and the line end before. */
 int transport_put_end(struct transport *transport, const char *before);
 
 /* Puts octets of a message, as wire_convert() converts them. */
@@ -79,8 +77,7 @@ int transport_flush(struct transport *transport);
  * handshake, nor in the middle of something. For a connection that has ended otherwise. */
 void transport_put_last(struct transport *transport, const char *line);
 
-/* Sends what is in the buffer; then waits for `ms` milliseconds, unless the client is gone or the
- * deadline comes. */
+/* Sends the buffer; waits for `ms` milliseconds unless the client is gone or the deadline comes. */
 int transport_pause(struct transport *transport, int64_t ms);
 
 /* Sends what is in the buffer, ends TLS, and reads what the client still sends: if a socket is

@@ -69,8 +69,7 @@ static int note_decoy(struct passwd_search *search, char *password, char *line_e
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* How well a name fits: exactly (4), exactly with the default domain, then both without regard to
- * ASCII case. */
+/* How well a name fits: exactly (4), with the default domain, then both but for ASCII case. */
 static unsigned rank_name(const struct passwd_search *search, const char *name, size_t octets)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(search->name_octets); i++) {

@@ -47,8 +47,7 @@ bool passwd_next_field(const char **extra, struct passwd_field *ret);
 bool passwd_is_bad_name(const char *user);
 
 /* Handles a line (NULL: too long, or with a NUL), and may write a NUL behind it (behind each, it is
- * a tenth of a login among 100,000 accounts). Returns 0, -EINVAL if it is no account, or what ends
- * the reading. */
+ * a tenth of a login among 100,000 accounts). Returns 0, -EINVAL: no account, or what ends it. */
 typedef int passwd_line_handler(void *context, char *line, size_t octets);
 
 /* Does nothing if there is no passwd-file. `stamp`: of the file, all 0 if a later change might not

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Which file, and which version of it: equal stamps mean unchanged content. They have no padding,
- * so memcmp(3) compares them. */
+ * Which file, and which version: equal stamps, by memcmp(3), mean unchanged content. */
 #pragma once
 
 #include "lib/util.h"

@@ -22,8 +22,7 @@
 #define UTIL_NS_PER_S INT64_C(1000000000)
 
 /* Instruments that some builds have, with work at exit. Tested at run time, so that all builds
- * leave by the same code; a preloaded library could feign them, so no restriction may depend on
- * them. */
+ * leave by the same code; a library could feign them, so no restriction may depend on them. */
 extern void __lsan_do_leak_check(void) __attribute__((weak)); /* NOLINT */
 extern void __gcov_exit(void) __attribute__((weak));	      /* NOLINT */
 #define UTIL_REPORTS_AT_EXIT (__lsan_do_leak_check || __gcov_exit)
