@@ -58,10 +58,9 @@ typedef const char *auth_mailbox_test(const char *path, bool is_read_only);
 int auth_check_file(const struct settings *settings, auth_mailbox_test *test_mailbox,
 		    auth_finding_handler *handle, void *context);
 
-/* Finds the directories below which all mailboxes are: those of `mail-root`, or if it is not set,
- * of `mailbox` and the passwd-file. Of these `/` is left out, and so is what is relative in the
- * passwd-file: such lines count as malformed. Returns 0, a failure of the handler, or as
- * auth_login(). */
+/* Finds the directories that all mailboxes are in: those of `mail-root`, else of `mailbox` and the
+ * passwd-file. `/` is left out, and so is what is relative in the passwd-file: such lines count as
+ * malformed. Returns 0, the handler's failure, or one of auth_login(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report);

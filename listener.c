@@ -489,7 +489,7 @@ static bool look_at_children(struct listener *listener)
 
 		if (child->pid == 0)
 			continue;
-		child->has_logged_in |= state >= SCOREBOARD_AWAKE && !child->is_evicted;
+		child->has_logged_in = state >= SCOREBOARD_AWAKE && !child->is_evicted;
 		if (!child->has_logged_in && child->kill_ms < end_ms)
 			end_ms = child->kill_ms;
 		listener->logins += is_stranger(child);

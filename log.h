@@ -41,8 +41,7 @@ struct log_field {
 /* Opens the log before the sandbox closes. Until then lines go to standard error. `has_client`:
  * there is a client on descriptors 0 and 1; false also if it is not known whether there is one.
  * From then on no line waits for more than 0.2 seconds, and only once for a log that stalls: lines
- * that it does not take are lost, and the next one that it takes has a line with their number
- * before it. */
+ * that it does not take are lost, and a line with their number comes before the next one. */
 void log_open(bool has_client);
 
 /* Counts lost lines there, in memory that processes may share. It stays borrowed. */

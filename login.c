@@ -133,8 +133,7 @@ static int wait_for_source(struct session *session, const struct login *login)
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
-/* Some clients try the same password by each mechanism before they ask their user again. Notes the
- * attempt, which stays if it fails. */
+/* Some clients try the same password by each mechanism. Notes the attempt, if it fails for good. */
 static bool is_repeated(struct session *session, const struct login *login)
 {
 	unsigned char digest[DIGEST_OCTETS] = { 0 };
@@ -173,6 +172,8 @@ static int begin_transaction(struct session *session, struct account *account,
 
 	if (r < 0)
 		return r;
+	/* Whoever waits for a mailbox gets an answer. */
+	transport_set_deadline(session->transport, session->settings->login_timeout_s);
 	session->is_read_only = session->settings->read_only || account->is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
 	r = mailbox_new(account->mailbox, session->is_read_only, &session->mailbox) ?:
@@ -180,6 +181,7 @@ static int begin_transaction(struct session *session, struct account *account,
 		    sandbox_after_login(session->settings, account, session->is_read_only);
 	session->is_shut_out = r > 0;
 	if (r < 0) {
+		scoreboard_note_refusal(session->slot_ref);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");

@@ -282,8 +282,8 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 			    memcmp(message->version, &file->version, sizeof(file->version)) != 0))
 		known = LISTING_SIZE_UNKNOWN;
 	*ret_octets = known;
-	if (known == LISTING_SIZE_UNKNOWN || !has_line_ends ||
-	    (is_hint && (file->count == stored || known < stored || known - stored > stored)))
+	if (known == LISTING_SIZE_UNKNOWN || !has_line_ends || (is_hint && file->count == stored) ||
+	    known < stored || known - stored > stored + 2)
 		r = count_octets(file, ret_octets);
 	if (r == 0 && file->read_octets > file->count) { /* it was read to its end */
 		file->read_octets = 0;

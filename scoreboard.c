@@ -211,6 +211,12 @@ int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref)
 	return 0;
 }
 
+void scoreboard_note_refusal(const struct scoreboard_slot_ref *slot_ref)
+{
+	if (slot_ref)
+		scoreboard_set(slot_ref->scoreboard, slot_ref->slot, SCOREBOARD_BEFORE_LOGIN);
+}
+
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
 {
 	uint64_t digest;

@@ -67,10 +67,12 @@ void scoreboard_note_failure(const struct scoreboard_slot_ref *slot_ref, const c
 unsigned scoreboard_wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user,
 			   unsigned penalty_s, unsigned max_s);
 
-/* Notes that the client has shown who it is: from now on it has a place among those that have
- * logged in, also while it waits for its mailbox. Returns 0, or -ECANCELED for a session that has
- * been evicted, which no trusted one can be. */
+/* Notes that the client has shown who it is: it counts as one that has logged in, also while it
+ * waits for its mailbox. Returns 0, or -ECANCELED: it was evicted, which no trusted one can be. */
 int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref);
+
+/* Notes that such a client did not get its mailbox: it has not logged in. */
+void scoreboard_note_refusal(const struct scoreboard_slot_ref *slot_ref);
 
 /* Notes a login: forgets the user's failures, and unmaps what is about sources. */
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, const char *user);

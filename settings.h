@@ -36,8 +36,7 @@ struct settings {
 	enum settings_tls tls;
 	/* Credentials that would count, but systemd has given none. */
 	char unseen[sizeof("users, tls-cert, tls-key")];
-	/* Lists of paths that end in NULL: the nth key belongs to the nth certificate. No keys: the
-	 * files of the certificates have them. */
+	/* Lists that NULL ends. The nth key is the nth certificate's; no keys: those have them. */
 	char **tls_cert, **tls_key, **tls_ocsp;
 	char *tls_client_ca; /* NULL: none */
 	char *tls_priority;  /* NULL: see tls/certificates.h */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * TLS by GnuTLS: a module that tls/load.c loads. Nothing that comes from the client is trusted, and
- * most of this runs before login. */
+ * TLS by GnuTLS: a module that tls/load.c loads. Clients are not trusted; most runs before login.
+ */
 #include "tls.h"
 
 #include "lib/util.h"

@@ -35,8 +35,7 @@ struct tls_functions {
 	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
 	int (*load)(struct tls *tls);
 
-	/* The file that says what @SYSTEM is, which `load` reads if it is there. Borrowed; NULL:
-	 * the library has none. */
+	/* The file that says what @SYSTEM is, for `load`. Borrowed; NULL: the library has none. */
 	const char *(*system_file)(void);
 
 	/* Loads `tls` if need be and makes a stream over `below`. Both are borrowed, `tls` until

@@ -84,6 +84,5 @@ int transport_pause(struct transport *transport, int64_t ms);
  * closed with octets unread, those in flight to the client may be lost. */
 int transport_finish(struct transport *transport);
 
-/* The client: that of the connection, or the one that the environment names; it is local only if it
- * is so in both directions. Borrowed. */
+/* The client, of the connection or as the environment names it; local only in both directions. */
 const struct peer *transport_peer(const struct transport *transport);

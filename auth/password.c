@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Fields are the administrator's, but may have mistakes; passwords come from a stranger. Nothing of
- * either stays in memory. */
+ * Fields may have mistakes, passwords come from a stranger. Nothing of either stays in memory. */
 #include "auth/password.h"
 
 #include "auth.h"
@@ -54,8 +53,7 @@ struct scheme {
 	bool is_costly;
 };
 
-/* Decodes in place what a letter of a format stands for. Returns how many octets, which a NUL
- * follows; 0: it is bad. */
+/* Decodes in place what a letter of a format stands for. Returns the octets; 0: it is bad. */
 static size_t decode(char *text, char letter)
 {
 	struct base16_decode_ctx hex;
@@ -76,8 +74,7 @@ static size_t decode(char *text, char letter)
 }
 
 /* Takes a text apart, in place. In a format `N` is a number, `S` a salt, `s` one in base64; the
- * hash is `T` (text), `H` (hex), `B` (base64) or `G`: hex, or base64 that ends in "=". All else
- * stands for itself. */
+ * hash is `T` (text), `H` (hex), `B` (base64) or `G`: hex, or base64 that ends in "=". */
 static int parse(struct secret *secret, const char *format, char *text)
 {
 	for (unsigned numbers = 0; *format;) {

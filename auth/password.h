@@ -9,6 +9,6 @@
  *   -EACCES    the field is locked, with "!" or "*"
  *   -EINVAL    it can never accept one: the scheme is unknown, the hash malformed or too costly
  *   -ENOMEM
- * NULL: whether it could accept one. Returns 1 if a check takes so long that a client can notice, 0
- * if not, or an error of these. */
+ * NULL: whether it could accept one. Returns 1 if a check takes noticeably long, 0, or one of
+ * these. */
 int password_check(const char *field, const char *user, const char *typed, char *ret_reason);

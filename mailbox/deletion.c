@@ -37,14 +37,14 @@ static void clear_deletion(struct deletion *deletion)
 
 /* ---- Before the commit point ---- */
 
-/* Whether another file has got the name in a folder: the client knows nothing of that. */
+/* Whether a folder's file is not as the client knows it: it may be another. */
 static bool is_replaced(const struct listing *listing, const struct message *message,
 			const struct record_file *file)
 {
 	const struct file_stamp *version = listing->subdirs->is_maildir ? NULL : message->version;
 
-	return version && version->modified_ns != file->modified_ns &&
-	       (version->inode != file->inode || version->octets != file->octets);
+	return version &&
+	       (version->modified_ns != file->modified_ns || version->octets != file->octets);
 }
 
 /* Takes a message that is there into the deletion; where a record was left, only if that has it. */

@@ -88,6 +88,22 @@ locked() {
 	END
 }
 
+@test "a client that got [IN-USE] has not logged in: it keeps no service from ending" {
+	make_maildir alice
+	listen_port
+	with_client <<-'END'
+		one = Client(port).login()
+		two = Client(port)
+		two.expect('USER alice', '+OK')
+		two.expect('PASS apple', '-ERR [IN-USE]')
+		one.expect('QUIT', '+OK')
+		start = time.monotonic()
+		os.kill(listener, signal.SIGTERM)
+		assert two.hear() == ''
+		assert time.monotonic() - start < 20
+	END
+}
+
 @test "a folder has a lock as a Maildir has, and each mailbox its own" {
 	mkdir "$mail/alice" "$mail/bob"
 	start_session one

@@ -30,8 +30,7 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 #define auto_datum __attribute__((cleanup(wipe_datum)))
 
-/* Reads a file that a setting names into `datum`, which the caller wipes in any case. Returns 0, or
- * -EBADMSG after a complaint. */
+/* Reads a file into `datum`, which the caller wipes. Returns 0, or -EBADMSG after a complaint. */
 static int read_pem_file(struct tls_service *service, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  * The key of TLS session tickets. Whoever has it can read the resumed TLS 1.2 sessions of a day,
- * and can pretend to have shown a client certificate: so nobody else may read or replace the file.
- * All of this runs before login. */
+ * and can pretend to have shown a client certificate: so nobody else may read or replace it. */
 #include "tls/ticket-key.h"
 
 #include "lib/util.h"
