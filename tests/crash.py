@@ -15,7 +15,7 @@ how, layout, command = sys.argv[1:4]
 stride = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 handler = os.environ['HANDLER']
 os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # no LeakSanitizer under strace
-here = tempfile.mkdtemp(dir=os.getcwd())
+here = tempfile.mkdtemp(dir=os.getcwd(), prefix='.crash.')
 os.environ['GCOV_PREFIX'] = here  # what gcc counts for tools/check --coverage is not to be broken as well
 mailbox = here + '/mail/alice'
 open(here + '/users', 'w').write('alice:{PLAIN}apple\n')

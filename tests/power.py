@@ -18,7 +18,7 @@ stride = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 handler = os.environ['HANDLER']
 random.seed(os.environ.get('SEED', '1'))
 libc = ctypes.CDLL(None, use_errno=True)
-here = tempfile.mkdtemp(dir=os.getcwd())
+here = tempfile.mkdtemp(dir=os.getcwd(), prefix='.power.')
 for folder in ['fuse', 'mail']:
     os.mkdir(f'{here}/{folder}')
 image, log_path = here + '/image', here + '/log'
