@@ -20,9 +20,8 @@ struct deletion {
 	bool is_blind;	       /* a file that a record may name could not be looked at */
 	bool uses[SUBDIRS];    /* where the messages are */
 	size_t *found;	       /* the messages that are there, to be deleted, */
+	uint64_t *octets;      /* what a quota counts for each, */
 	size_t found_count;
-	uint64_t quota_octets; /* of files that were removed */
-	size_t quota_count;
 	struct record *record; /* and their keys */
 	struct mailbox_report *report;
 };
@@ -30,6 +29,7 @@ struct deletion {
 static void clear_deletion(struct deletion *deletion)
 {
 	free(deletion->record);
+	free(deletion->octets);
 	free(deletion->found);
 }
 
@@ -37,7 +37,7 @@ static void clear_deletion(struct deletion *deletion)
 
 /* ---- Before the commit point ---- */
 
-/* Whether a folder's file is not as the client knows it: it may be another. */
+/* Whether a folder's file is not as the client knows it. Inodes may have been numbered anew. */
 static bool is_replaced(const struct listing *listing, const struct message *message,
 			const struct record_file *file)
 {
@@ -52,6 +52,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 {
 	struct deletion *deletion = context;
 	struct record_key *key = &deletion->record->keys[deletion->record->count];
+	uint64_t octets = maildir_name_stored_octets(message->name);
 	struct message name = *message;
 	struct record_file file;
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
@@ -74,6 +75,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	if (r < 0 || (deletion->has_record && !record_has_key(deletion->lock->left, key)))
 		return r;
 	deletion->record->count++;
+	deletion->octets[deletion->found_count] = octets == UINT64_MAX ? file.octets : octets;
 	deletion->found[deletion->found_count++] = (size_t)(message - listing->messages);
 	return 0;
 }
@@ -84,8 +86,10 @@ static int choose_messages(struct deletion *deletion, const size_t *indices, siz
 {
 	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
 	deletion->found = calloc(count, sizeof(size_t));
+	deletion->octets = calloc(count, sizeof(uint64_t));
 	deletion->report->removed = calloc(count, sizeof(size_t));
-	if (!deletion->record || !deletion->found || !deletion->report->removed)
+	if (!deletion->record || !deletion->found || !deletion->octets ||
+	    !deletion->report->removed)
 		return -ENOMEM;
 	return listing_with_files(deletion->listing, indices, count, choose, deletion);
 }
@@ -144,43 +148,40 @@ static int unlink_file(struct listing *listing, struct message *message, void *c
 {
 	const int *fds = listing->subdirs->fds;
 	struct deletion *deletion = context;
-	uint64_t octets = maildir_name_stored_octets(message->name);
-	struct stat status = { 0 };
 	int r;
 
-	if (octets == UINT64_MAX) { /* the name does not tell what a quota counts */
-		(void)fstatat(fds[message->subdir], message->name, &status, AT_SYMLINK_NOFOLLOW);
-		octets = (uint64_t)status.st_size;
-	}
 	do {
 		r = unlinkat(fds[message->subdir], message->name, 0) < 0 ? -errno : 0;
 	} while (r == 0 && listing_next_name(listing, message));
 	if (r == -ENOENT || (r < 0 && !deletion->has_record) || may_withdraw(deletion, r))
 		return r;
 	note_removed(deletion, message, r);
-	if (r == 0) {
-		deletion->quota_octets += octets;
-		deletion->quota_count++;
-	}
 	return 0;
 }
 
 /* Takes the files that this session has removed off the quota of a Maildir++, if it has one. */
 static void update_quota(const struct deletion *deletion)
 {
+	uint64_t octets = 0;
+	size_t count = 0;
 	struct stat status;
 	char line[sizeof("-18446744073709551615 -18446744073709551615\n")];
 	auto_fd int fd = -1;
 
-	if (deletion->quota_count == 0 || !deletion->listing->subdirs->is_maildir)
+	for (size_t i = 0; i < deletion->found_count; i++) {
+		if (deletion->listing->messages[deletion->found[i]].is_removed) {
+			octets += deletion->octets[i];
+			count++;
+		}
+	}
+	if (count == 0 || !deletion->listing->subdirs->is_maildir)
 		return;
 	fd = util_open_regular_file(deletion->lock->root_fd, QUOTA_NAME, O_WRONLY | O_APPEND,
 				    &status);
 	if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO || fd == -EISDIR ||
 	    (fd >= 0 && status.st_nlink != 1))
 		return;
-	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", deletion->quota_octets,
-		       deletion->quota_count);
+	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", octets, count);
 	errno = ENOSPC; /* if it takes less than all */
 	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
 		deletion->report->quota_error = fd < 0 ? fd : -errno;

@@ -68,11 +68,10 @@ def files():
 
 
 def quota():
-    """How many messages there are by the quota: its octets must be theirs, or more where the size of a
-    file that was removed could not be asked for."""
+    """How many messages there are by the quota: its octets must be theirs."""
     lines = [line.split() for line in open(f'{mailbox}/maildirsize').read().splitlines()[1:]]
     octets, count = (sum(int(line[i]) for line in lines) for i in range(2))
-    assert octets == 25 * count or (how != 'kill' and octets > 25 * count), lines
+    assert octets == 25 * count, lines
     return count
 
 
