@@ -3,6 +3,7 @@
  * as long as the service, so no failure of one connection may end it. */
 #include "listener.h"
 
+#include "failures.h"
 #include "lib/libsystemd.h"
 #include "lib/util.h"
 #include "log.h"
@@ -84,6 +85,7 @@ struct listener {
 	bool is_stopping;
 
 	struct scoreboard *scoreboard;
+	struct failures *failures; /* NULL: a keeper counts them */
 	struct client_tables *tables;
 	size_t slots, source_count; /* of those that have been used */
 	size_t next_source;	    /* to be forgotten */
@@ -252,11 +254,13 @@ unsigned char *listener_ticket_key(struct listener *listener)
 	return listener ? listener->ticket_key : NULL;
 }
 
-static int start(struct listener *listener)
+static int start(struct listener *listener, bool has_keeper)
 {
 	uint64_t watchdog_us = libsystemd_watchdog_us();
-	int r = scoreboard_new(&listener->scoreboard) ?: change_ticket_key(listener);
+	int r = scoreboard_new(has_keeper, &listener->scoreboard) ?: change_ticket_key(listener);
 
+	if (!has_keeper)
+		r = r ?: failures_new(-1, &listener->failures);
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
@@ -280,7 +284,7 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 		return r;
 	}
 	*ret = listener;
-	r = r ?: start(listener);
+	r = r ?: start(listener, settings->has_keeper);
 	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
 	return r;
@@ -361,7 +365,6 @@ static bool is_source_needed(struct listener *listener, size_t source)
 
 	return entry->sessions > 0 ||
 	       (wait->wait_ms > 0 && util_now_ms() - wait->last_ms < CRASH_FORGET_MS) ||
-	       scoreboard_has_failures(listener->scoreboard, source) ||
 	       scoreboard_quota(listener->scoreboard, source)->next_s > util_now_s() ||
 	       report_omitted(listener, source);
 }
@@ -396,7 +399,7 @@ static size_t find_source(struct listener *listener, struct in6_addr address)
 	}
 	source = find_source_entry(listener);
 	sources[source] = (struct listener_source){ .address = address };
-	scoreboard_forget(listener->scoreboard, source);
+	*scoreboard_quota(listener->scoreboard, source) = (struct log_quota){ 0 };
 	return source;
 }
 
@@ -484,11 +487,12 @@ static bool look_at_children(struct listener *listener)
 	listener->logins = listener->asleep = 0;
 	for (size_t i = 0; i < listener->slots; i++) {
 		struct child *child = &listener->tables->children[i];
-		enum scoreboard_state state = scoreboard_state(listener->scoreboard, i);
+		enum scoreboard_state state;
 		int64_t end_ms = listener->stop_end_ms;
 
 		if (child->pid == 0)
 			continue;
+		state = scoreboard_state(listener->scoreboard, i);
 		child->has_logged_in = state >= SCOREBOARD_AWAKE && !child->is_evicted;
 		if (!child->has_logged_in && child->kill_ms < end_ms)
 			end_ms = child->kill_ms;
@@ -658,6 +662,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	*ret_session = (struct listener_session){
 		.peer = child.peer,
 		.slot_ref = { listener->scoreboard, slot, child.source, child.is_trusted },
+		.failures = listener->failures,
 		.refusal = refusal,
 	};
 	/* A flood of passwords takes all of the processor: trusted networks get it first. */

@@ -7,6 +7,7 @@
 #include "lib/peer.h"
 #include "scoreboard.h"
 
+struct failures;
 struct listener;
 struct settings;
 
@@ -20,7 +21,8 @@ enum listener_event {
 struct listener_session {
 	struct peer peer;
 	struct scoreboard_slot_ref slot_ref;
-	const char *refusal; /* why it cannot be served; a string constant. NULL: it can */
+	struct failures *failures; /* NULL: a keeper counts them */
+	const char *refusal;	   /* why it cannot be served; a string constant. NULL: it can */
 };
 
 /* Opens the log; then the sockets of the setting `listen`, or takes what was passed, as

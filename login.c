@@ -3,6 +3,7 @@
 #include "login.h"
 
 #include "auth.h"
+#include "failures.h"
 #include "lib/digest.h"
 #include "lib/util.h"
 #include "lib/wire.h"
@@ -113,6 +114,7 @@ struct login {
 	const char *mechanism, *user;
 	const char *password; /* empty if its certificate is enough */
 	bool has_certificate;
+	bool is_trusted;     /* its source */
 	const char *counted; /* what its failures count for, in any case: the user with a domain */
 	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
 };
@@ -122,9 +124,9 @@ struct login {
 static int wait_for_source(struct session *session, const struct login *login)
 {
 	const struct settings *settings = session->settings;
-	unsigned wait_s =
-		scoreboard_wait_s(session->slot_ref, login->counted, settings->login_penalty_s,
-				  MIN(settings->login_timeout_s / 2, SOURCE_WAIT_MAX_S));
+	unsigned wait_s = failures_wait_s(
+		session->failures, &session->peer->address, login->is_trusted, login->counted,
+		settings->login_penalty_s, MIN(settings->login_timeout_s / 2, SOURCE_WAIT_MAX_S));
 
 	if (wait_s == 0)
 		return 0;
@@ -155,7 +157,8 @@ static int refuse_login(struct session *session, const struct login *login, cons
 {
 	int r;
 
-	scoreboard_note_failure(session->slot_ref, login->counted, login->password);
+	failures_note(session->failures, &session->peer->address, login->is_trusted, login->counted,
+		      login->password);
 	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, user, reason);
 	r = session_pay_refusal(session);
 	if (r < 0 && session->settings->login_penalty_s > 0)
@@ -197,7 +200,9 @@ static int begin_transaction(struct session *session, struct account *account,
 	}
 	session->account = account;
 	session->failed_logins = 0;
-	scoreboard_note_login(session->slot_ref, login->counted);
+	scoreboard_note_login(session->slot_ref,
+			      failures_leave(session->failures, &session->peer->address,
+					     login->is_trusted, login->counted));
 	session_log_records(session);
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, login->mechanism);
@@ -219,6 +224,7 @@ static int try_login(struct session *session, struct login *login)
 	if (asprintf(&counted, domain ? "%s@%s" : "%s", login->user, domain) < 0)
 		return reply_account_failure(session, -ENOMEM, login->user);
 	login->counted = counted;
+	login->is_trusted = session->slot_ref && session->slot_ref->is_trusted;
 	r = wait_for_source(session, login);
 	if (r < 0)
 		return r;

@@ -2,6 +2,7 @@
  * A POP3 server: for one connection on standard input and output, or for each connection to a
  * socket that it was handed or that it opens. */
 #include "auth.h"
+#include "failures.h"
 #include "lib/libsystemd.h"
 #include "lib/path-template.h"
 #include "lib/proctitle.h"
@@ -65,12 +66,15 @@ static int serve_client(struct service *service, const struct listener_session *
 	else
 		r = sandbox_before_login(&service->sandbox);
 	log_limit(session ? scoreboard_enter(&session->slot_ref) : NULL);
+	if (session)
+		failures_confine(session->failures, session->slot_ref.is_trusted);
 	/* STLS can be refused, implicit TLS cannot. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
 	if (r >= 0)
 		r = protocol_serve(service->settings, service->tls, transport,
 				   session ? &session->slot_ref : NULL,
+				   session ? session->failures : NULL,
 				   session ? session->refusal : NULL);
 	transport_free(transport);
 	return r;

@@ -533,7 +533,8 @@ static int serve_command(struct session *session)
 }
 
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_slot_ref *slot_ref, const char *refusal)
+		   const struct scoreboard_slot_ref *slot_ref, struct failures *failures,
+		   const char *refusal)
 {
 	struct session session = {
 		.settings = settings,
@@ -541,6 +542,7 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		.peer = transport_peer(transport),
 		.tls = tls,
 		.slot_ref = slot_ref,
+		.failures = failures,
 	};
 	int r = 0;
 

@@ -3,6 +3,7 @@
  * (AUTH), 8314, and the extensions SLEE-WAKE, UID-PARAM and DELI. */
 #pragma once
 
+struct failures;
 struct scoreboard_slot_ref;
 struct settings;
 struct tls;
@@ -10,7 +11,9 @@ struct transport;
 
 /* Serves a session from the greeting, or the handshake before it, to its end; or only tells it a
  * `refusal`, unless that is NULL. `tls` is NULL if settings->tls is TLS_OFF, `slot_ref` if there is
- * no listener. Returns 0 after QUIT or too many mistakes, and otherwise why it could not go on,
- * which has been logged: as transport.h says, or -EIO if a message could not be read to its end. */
+ * no listener, `failures` if it counts none. Returns 0 after QUIT or too many mistakes, and
+ * otherwise why it could not go on, which has been logged: as transport.h says, or -EIO if a
+ * message could not be read to its end. */
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_slot_ref *slot_ref, const char *refusal);
+		   const struct scoreboard_slot_ref *slot_ref, struct failures *failures,
+		   const char *refusal);

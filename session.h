@@ -6,6 +6,7 @@
 #include "transport.h"
 
 struct account;
+struct failures;
 struct scoreboard_slot_ref;
 struct tls;
 
@@ -23,6 +24,7 @@ struct session {
 	const struct peer *peer;			       /* borrowed from it */
 	struct tls *tls;				       /* NULL: none */
 	const struct scoreboard_slot_ref *slot_ref;	       /* NULL: there is no listener */
+	struct failures *failures;			       /* NULL: it counts none */
 	int64_t start_ms;				       /* monotonic */
 	uint64_t retrieved, retrieved_octets, deleted, sleeps; /* for the log */
 	enum session_state state;			     /* session_enter() alone assigns it */

@@ -27,6 +27,7 @@ enum settings_action { SETTINGS_SERVE, SETTINGS_CHECK, SETTINGS_HELP, SETTINGS_V
 struct settings {
 	enum settings_action action;
 	char problem[2048];   /* a mistake, as a line for the log; empty: there is none */
+	bool has_keeper;      /* another process checks accounts; main sets it */
 	char *user;	      /* to become if started as root; NULL: that is refused */
 	char *users;	      /* passwd-file; NULL: nobody can log in */
 	char *default_domain; /* NULL: none */

@@ -10,7 +10,7 @@ setup() {
 }
 
 # The front modules. Each may include those after it.
-order='pop3-handler protocol login session-log session sandbox listener mailbox auth transport tls scoreboard settings log'
+order='pop3-handler protocol login session-log session sandbox listener mailbox auth transport tls failures scoreboard settings log'
 
 # sources: the files of the program, as paths without `./`. What other tests make and remove meanwhile
 # begins with a dot: messages may be named like headers.

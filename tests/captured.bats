@@ -94,7 +94,7 @@ is_powerless() {
 	from_inside 'write 2 @666f726765640a 7' # "forged\n"
 	[ "${lines[0]}" = 'write: 7' ]
 	logged forged
-	# Memory that is shared is the scoreboard's: states of sessions, and until login failed logins.
+	# Memory that is shared: states of sessions and, until login, the quota of log lines and failed logins.
 	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq "$1" ]
 	# The memory of others, and programs of its own.
 	refuses EPERM "process_vm_readv $listener 0 0 0 0 0" "process_vm_writev $listener 0 0 0 0 0" \
@@ -127,7 +127,7 @@ deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'bpf 0 
 @test "a session that is taken over before login does nothing to anybody but the mail" {
 	start_listener
 	capture
-	is_powerless 2
+	is_powerless 3
 	another_logs_in
 	logged "login of 'bob' from 127.0.0.1 accepted"
 	let_go

@@ -338,7 +338,7 @@ delays() {
 		[pid] = set(children()) - before
 		texts = [f'127.0.{i}.77' for i in range(1, 20)] + ['127.8.8.8']
 		assert found(pid, *texts) == ['127.8.8.8'], found(pid, *texts)
-		assert mapped(pid) == 2
+		assert mapped(pid) == 3
 		client.login()
 		assert found(pid, *texts) == ['127.8.8.8']
 		assert mapped(pid) == 1

@@ -1,130 +1,238 @@
 /* SPDX-License-Identifier: ISC
- * scoreboard.c: waits, and who may sleep. */
+ * scoreboard.c: states, who may sleep, and what a session has of it. */
 #include "scoreboard.h"
 
+#include "log.h"
 #include "tap.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static unsigned wait_s(const struct scoreboard_slot_ref *slot_ref, const char *user)
-{
-	return scoreboard_wait_s(slot_ref, user, 2, 15);
-}
+enum { ALICE = 1, BOB };
 
-static void fail(const struct scoreboard_slot_ref *slot_ref, const char *user, int first, int count)
-{
-	char password[12];
-
-	for (int i = first; i < first + count; i++) {
-		(void)snprintf(password, sizeof(password), "%d", i);
-		scoreboard_note_failure(slot_ref, user, password);
-	}
-}
-
-static void test_waits(struct scoreboard *scoreboard)
-{
-	static const unsigned expected[] = { 0, 0, 0, 2, 4, 8, 15, 15 };
-	const struct scoreboard_slot_ref slot_ref = { scoreboard, 0, 7, false };
-	bool good = true;
-
-	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
-		good &= wait_s(&slot_ref, "bob") == expected[i];
-		fail(&slot_ref, "alice", (int)i, 1);
-	}
-	(void)tap(good, "a login waits from the third failure on, twice as long each time");
-	(void)tap(scoreboard_wait_s(&slot_ref, "alice", 0, 15) == 0,
-		  "without a penalty nobody waits");
-	(void)tap(wait_s(&(struct scoreboard_slot_ref){ scoreboard, 0, 8, false }, "alice") == 0,
-		  "nor does another source");
-	fail(&slot_ref, "alice", 100, 100);
-	(void)tap(wait_s(&slot_ref, "bob") == 15, "many failures do not overflow");
-	(void)tap(wait_s(NULL, "alice") == 0, "without a listener nobody waits");
-	scoreboard_forget(scoreboard, 7);
-	fail(&slot_ref, "alice", 0, 3);
-	fail(&slot_ref, "alice", 0, 3);
-	(void)tap(wait_s(&slot_ref, "bob") == 2, "the same attempts again are no more failures");
-	fail(&slot_ref, "ALICE", 3, 1);
-	(void)tap(wait_s(&slot_ref, "bob") == 4, "another password is one");
-	fail(&slot_ref, "bob", 0, 1);
-	(void)tap(wait_s(&slot_ref, "bob") == 8, "and the same for another user is one");
-}
-
-/* In a process of its own, since it unmaps the failures. */
-static void login(const struct scoreboard_slot_ref *slot_ref, const char *user)
+/* In a process of its own, since it unmaps what others need. */
+static void login(const struct scoreboard_slot_ref *slot_ref, uint64_t user)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
+		(void)scoreboard_enter(slot_ref);
 		scoreboard_note_login(slot_ref, user);
+		(void)scoreboard_note_password(slot_ref);
 		_exit(0);
 	}
 	(void)waitpid(pid, NULL, 0);
 }
 
-static unsigned wait_after_login(const struct scoreboard_slot_ref *slot_ref, const char *user)
-{
-	scoreboard_set(slot_ref->scoreboard, slot_ref->slot, SCOREBOARD_BEFORE_LOGIN);
-	(void)login(slot_ref, user);
-	return wait_s(slot_ref, "eve");
-}
-
-static void test_logins(struct scoreboard *scoreboard)
+static void test_states(struct scoreboard *scoreboard)
 {
 	const struct scoreboard_slot_ref slot_ref = { scoreboard, 0, 9, false };
-	const struct scoreboard_slot_ref trusted = { scoreboard, 1, 9, true };
 
-	fail(&slot_ref, "alice", 0, 3);
-	fail(&slot_ref, "bob", 0, 3);
-	(void)tap(wait_after_login(&slot_ref, "carol") == 15, "a login forgives nobody else");
-	(void)tap(wait_after_login(&slot_ref, "Alice") == 2, "and all failures of its account");
-	(void)tap(wait_after_login(&slot_ref, "bob") == 0, "so that none is left");
-	fail(&trusted, "alice", 0, 4);
-	(void)tap(wait_s(&trusted, "alice") == 4, "a trusted source waits for one account");
-	(void)tap(wait_s(&trusted, "bob") == 0, "and not for another");
-	(void)tap(wait_s(&slot_ref, "alice") == 0, "nor does another source");
 	scoreboard_set(scoreboard, 0, SCOREBOARD_BEFORE_LOGIN);
+	login(&slot_ref, ALICE);
+	(void)tap(!scoreboard_evict(scoreboard, 0), "a session that has logged in is not evicted");
+	scoreboard_note_refusal(&slot_ref);
 	(void)tap(scoreboard_evict(scoreboard, 0) && !scoreboard_evict(scoreboard, 0),
-		  "a session is evicted once");
-	(void)tap(scoreboard_is_evicted(&slot_ref), "and knows it");
-	login(&slot_ref, "alice");
-	(void)tap(!scoreboard_evict(scoreboard, 0), "one that has logged in is not");
+		  "one that has not is, once");
+	(void)tap(scoreboard_is_evicted(&slot_ref) &&
+			  scoreboard_note_password(&slot_ref) == -ECANCELED,
+		  "and knows it");
+	scoreboard_set(scoreboard, 0, SCOREBOARD_FREE);
+	(void)tap(!scoreboard_is_evicted(&slot_ref), "the next one is not");
+}
+
+static sigjmp_buf after_fault;
+
+static void catch_fault(int signal_number)
+{
+	(void)signal_number;
+	siglongjmp(after_fault, 1);
+}
+
+/* Whether a function can read this. */
+static bool is_mapped(struct scoreboard *scoreboard, size_t index, bool is_quota)
+{
+	if (sigsetjmp(after_fault, 1))
+		return false;
+	return (is_quota ? (size_t)scoreboard_quota(scoreboard, index)->next_s :
+			   (size_t)scoreboard_state(scoreboard, index)) < SIZE_MAX;
+}
+
+/* What a session can read, as bits: its slot, the next, its source's quota, one 20 further. */
+static unsigned look(struct scoreboard *scoreboard)
+{
+	return (unsigned)is_mapped(scoreboard, 700, false) |
+	       (unsigned)is_mapped(scoreboard, 701, false) << 1 |
+	       (unsigned)is_mapped(scoreboard, 5000, true) << 2 |
+	       (unsigned)is_mapped(scoreboard, 9000, true) << 3;
+}
+
+/* Whether a session sees this before and after login. */
+static bool sees(struct scoreboard *scoreboard, bool is_trusted, unsigned before, unsigned after)
+{
+	const struct scoreboard_slot_ref slot_ref = { scoreboard, 700, 5000, is_trusted };
+	pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0) {
+		(void)signal(SIGSEGV, catch_fault);
+		if (look(scoreboard) != 15)
+			_exit(1);
+		if (!scoreboard_enter(&slot_ref) != is_trusted || look(scoreboard) != before)
+			_exit(2);
+		scoreboard_note_login(&slot_ref, ALICE);
+		_exit(look(scoreboard) == after ? 0 : 3);
+	}
+	(void)waitpid(pid, &status, 0);
+	return status == 0;
+}
+
+static void test_pages(struct scoreboard *alone, struct scoreboard *with_keeper)
+{
+	(void)tap(sees(with_keeper, false, 1 | 4, 1),
+		  "with a keeper a session has its own slot, and before login its source's quota");
+	(void)tap(sees(with_keeper, true, 1, 1), "a trusted one has no quota");
+	(void)tap(sees(alone, false, 1 | 2 | 4, 1 | 2),
+		  "without one it has all slots, and before login its source's quota");
+	(void)tap(sees(alone, true, 1 | 2, 1 | 2), "and a trusted one all slots");
+}
+
+/* The last slot and source are in the last pages. */
+static void test_ends(struct scoreboard *scoreboard)
+{
+	const struct scoreboard_slot_ref first = { scoreboard, 0, 0, false };
+	const struct scoreboard_slot_ref last = { scoreboard, SCOREBOARD_SLOTS - 1,
+						  SCOREBOARD_SOURCES - 1, false };
+
+	scoreboard_set(scoreboard, last.slot, SCOREBOARD_BEFORE_LOGIN);
+	login(&first, ALICE);
+	login(&last, ALICE);
+	(void)tap(scoreboard_state(scoreboard, 0) == SCOREBOARD_AWAKE &&
+			  scoreboard_state(scoreboard, last.slot) == SCOREBOARD_AWAKE,
+		  "the first and the last slot and source are no special case");
+	scoreboard_set(scoreboard, last.slot, SCOREBOARD_FREE);
+	(void)tap(scoreboard_state(scoreboard, last.slot) < SCOREBOARD_BEFORE_LOGIN,
+		  "a slot that has ended is free");
+}
+
+/* The octets of the process's shared memory that are used. */
+static long shared_octets(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	long size, resident, shared = -1;
+
+	if (!file || fscanf(file, "%ld %ld %ld", &size, &resident, &shared) != 3)
+		abort();
+	(void)fclose(file);
+	return shared * sysconf(_SC_PAGESIZE);
+}
+
+static void test_memory(struct scoreboard *scoreboard)
+{
+	long before = shared_octets(), used;
+
+	for (size_t i = 0; i < 1000; i++)
+		scoreboard_set(scoreboard, i, SCOREBOARD_BEFORE_LOGIN);
+	used = (shared_octets() - before) / 1000;
+	(void)tap(used <= sysconf(_SC_PAGESIZE), "a slot takes a page at most (%ld octets)", used);
+	for (size_t i = 0; i < 1000; i++)
+		scoreboard_set(scoreboard, i, SCOREBOARD_FREE);
+	(void)tap(shared_octets() - before < 100 * sysconf(_SC_PAGESIZE), "and gives it back");
 }
 
 static void test_sleep(struct scoreboard *scoreboard)
 {
 	const struct scoreboard_slot_ref refs[] = {
 		{ scoreboard, 0, 0, false },
-		{ scoreboard, 200, 0, false },
-		{ scoreboard, SCOREBOARD_SLOTS - 1, 0, false },
+		{ scoreboard, 1, 0, false },
+		{ scoreboard, 2, 0, false },
 	};
 
 	for (int i = 0; i < 3; i++) {
 		scoreboard_set(scoreboard, refs[i].slot, SCOREBOARD_BEFORE_LOGIN);
-		login(&refs[i], i < 2 ? "alice" : "bob");
+		login(&refs[i], i < 2 ? ALICE : BOB);
 	}
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "one may sleep");
 	(void)tap(scoreboard_note_sleep(&refs[1], 1) == -EDQUOT, "a second of the user may not");
-	(void)tap(scoreboard_state(scoreboard, 200) == SCOREBOARD_AWAKE, "and stays awake");
+	(void)tap(scoreboard_state(scoreboard, 1) == SCOREBOARD_AWAKE, "and stays awake");
 	(void)tap(scoreboard_note_sleep(&refs[2], 1) == 0, "another user's may");
 	scoreboard_note_wake(&refs[0]);
 	(void)tap(scoreboard_note_sleep(&refs[1], 1) == 0, "who wakes up gives the slot back");
-	scoreboard_set(scoreboard, 200, SCOREBOARD_FREE);
+	scoreboard_set(scoreboard, 1, SCOREBOARD_FREE);
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "and so does who ends");
+	scoreboard_set(scoreboard, 0, SCOREBOARD_FREE);
+	(void)tap(scoreboard_note_sleep(&refs[1], 0) == -EDQUOT,
+		  "a slot that is free keeps no later one from being counted");
+	(void)tap(scoreboard_note_sleep(NULL, 0) == 0, "without a listener all may");
+}
+
+static void test_sleep_with_keeper(struct scoreboard *scoreboard)
+{
+	const struct scoreboard_slot_ref slot_ref = { scoreboard, 3, 0, false };
+
+	scoreboard_set(scoreboard, 3, SCOREBOARD_BEFORE_LOGIN);
+	(void)tap(scoreboard_note_sleep(&slot_ref, UINT_MAX) == 0 &&
+			  scoreboard_state(scoreboard, 3) == SCOREBOARD_ASLEEP,
+		  "with a keeper a session notes its sleep, and counts none");
+	scoreboard_note_wake(&slot_ref);
+	(void)tap(scoreboard_state(scoreboard, 3) == SCOREBOARD_AWAKE, "and that it wakes up");
+}
+
+/* Lines that the log did not take. */
+static void test_lost_lines(struct scoreboard *scoreboard)
+{
+	const struct scoreboard_slot_ref slot_ref = { scoreboard, 0, 0, false };
+	int pipes[2];
+	char text[200] = "";
+	pid_t pid;
+
+	if (pipe(pipes) < 0)
+		abort();
+	(void)fflush(stdout);
+	for (int i = 0; i < 2; i++) { /* the first cannot log, the second can */
+		scoreboard_set(scoreboard, 0, SCOREBOARD_BEFORE_LOGIN);
+		pid = fork();
+		if (pid == 0) {
+			(void)dup2(i == 0 ? open("/dev/full", O_WRONLY) : pipes[1], STDERR_FILENO);
+			(void)scoreboard_enter(&slot_ref);
+			log_warning("one");
+			log_warning("two");
+			_exit(0);
+		}
+		(void)waitpid(pid, NULL, 0);
+		scoreboard_set(scoreboard, 0, SCOREBOARD_FREE);
+	}
+	if (read(pipes[0], text, sizeof(text) - 1) < 0)
+		abort();
+	(void)tap(strstr(text, "2 log lines were lost"), "the next session says what one lost: %s",
+		  strtok(text, "\n"));
 }
 
 int main(void)
 {
-	struct scoreboard *scoreboard;
+	struct scoreboard *alone, *with_keeper;
 
-	if (scoreboard_new(&scoreboard) < 0)
+	if (scoreboard_new(false, &alone) < 0 || scoreboard_new(true, &with_keeper) < 0)
 		return 1;
-	test_waits(scoreboard);
-	test_logins(scoreboard);
-	test_sleep(scoreboard);
-	free(scoreboard);
+	test_sleep(alone);
+	test_sleep_with_keeper(with_keeper);
+	test_states(alone);
+	test_states(with_keeper);
+	test_pages(alone, with_keeper);
+	test_ends(alone);
+	test_ends(with_keeper);
+	test_memory(alone);
+	test_memory(with_keeper);
+	test_lost_lines(alone);
+	free(alone);
+	free(with_keeper);
 	return tap_end();
 }
