@@ -76,7 +76,7 @@ static int lay_out_file(int fd, uint64_t *ret_key)
 	return util_pwrite(fd, &head, sizeof(head), 0);
 }
 
-static int open_file(int fd, uint64_t *ret_key)
+static int open_shared(int fd, uint64_t *ret_key)
 {
 	int r = TEMP_FAILURE_RETRY(flock(fd, LOCK_EX)) < 0 ? -errno : lay_out_file(fd, ret_key);
 
@@ -96,7 +96,7 @@ int failures_new(int fd, struct failures **ret)
 	int kind = MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0);
 	int r = !failures ? -ENOMEM :
 		fd < 0	  ? make_key(&failures->key) :
-			    open_file(fd, &failures->key);
+			    open_shared(fd, &failures->key);
 
 	for (size_t i = 0; i < TABLES && r == 0; i++) {
 		void *table = mmap(NULL, TABLE_OCTETS, PROT_READ | PROT_WRITE, kind, fd,

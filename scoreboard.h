@@ -53,8 +53,8 @@ struct scoreboard_slot_ref {
 	bool is_trusted; /* its source: its lines have no bounds */
 };
 
-/* Unmaps the quotas of sources whose are not in a page with its own and, with a keeper, all other
- * slots. Returns its lines' quota or NULL. */
+/* Unmaps all quotas but those in a page with that of its source and, with a keeper, all other
+ * slots. Returns the quota of its lines or NULL. */
 struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
 
 /* Notes that the client has shown who it is: it counts as one that has logged in, also while it
