@@ -21,9 +21,8 @@ struct source_quota_entry {
 
 struct scoreboard {
 	size_t slot_octets; /* a page with a keeper, so that a session can have its own alone */
-	char *slots;
+	char *slots;	    /* and one more, for lost lines that no session has */
 	struct source_quota_entry *quotas;
-	_Atomic uint32_t lost_lines; /* by the listener and sessions that have ended */
 };
 
 #define QUOTAS_OCTETS (SCOREBOARD_SOURCES * sizeof(struct source_quota_entry))
@@ -67,21 +66,26 @@ int scoreboard_new(bool has_keeper, struct scoreboard **ret)
 	if (!scoreboard)
 		return -ENOMEM;
 	scoreboard->slot_octets = has_keeper ? page_octets() : sizeof(struct scoreboard_slot);
-	scoreboard->slots = map_shared(SCOREBOARD_SLOTS * scoreboard->slot_octets);
+	scoreboard->slots = map_shared((SCOREBOARD_SLOTS + 1) * scoreboard->slot_octets);
 	scoreboard->quotas = map_shared(QUOTAS_OCTETS);
-	log_share_losses(&scoreboard->lost_lines);
-	return scoreboard->slots && scoreboard->quotas ? 0 : -ENOMEM;
+	if (!scoreboard->slots || !scoreboard->quotas)
+		return -ENOMEM;
+	log_share_losses(&slot_at(scoreboard, SCOREBOARD_SLOTS)->lost_lines);
+	return 0;
 }
 
 void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state)
 {
 	struct scoreboard_slot *set = slot_at(scoreboard, slot);
+	_Atomic uint32_t *lost_lines = &slot_at(scoreboard, SCOREBOARD_SLOTS)->lost_lines;
 
-	scoreboard->lost_lines += set->lost_lines;
+	*lost_lines += set->lost_lines;
 	*set = (struct scoreboard_slot){ .state = state };
+	if (!has_pages(scoreboard))
+		return;
 	if (state != SCOREBOARD_FREE)
-		set->lost_lines = atomic_exchange(&scoreboard->lost_lines, 0);
-	else if (has_pages(scoreboard))
+		set->lost_lines = atomic_exchange(lost_lines, 0);
+	else
 		(void)madvise(set, scoreboard->slot_octets, MADV_REMOVE);
 }
 
@@ -122,10 +126,11 @@ struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref)
 
 	if (!scoreboard)
 		return NULL;
-	log_share_losses(&own_slot(slot_ref)->lost_lines);
-	if (has_pages(scoreboard))
-		unmap_others(scoreboard->slots, SCOREBOARD_SLOTS * scoreboard->slot_octets,
+	if (has_pages(scoreboard)) {
+		log_share_losses(&own_slot(slot_ref)->lost_lines);
+		unmap_others(scoreboard->slots, (SCOREBOARD_SLOTS + 1) * scoreboard->slot_octets,
 			     own_slot(slot_ref));
+	}
 	quota = scoreboard_quota(scoreboard, slot_ref->source);
 	if (!slot_ref->is_trusted)
 		unmap_others(scoreboard->quotas, QUOTAS_OCTETS, quota);

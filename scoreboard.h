@@ -28,9 +28,10 @@ struct scoreboard;
 
 /* ---- For the listener ---- */
 
-/* Makes one for free(3); what is shared stays until the process ends. It takes over counting the
- * lines that the log has lost: the next session hears of them. Memory is used only for slots and
- * sources that are. With a keeper, a slot has a page of its own. Returns 0 or -ENOMEM. */
+/* Makes one for free(3); what is shared stays until the process ends. It counts lines
+ * that the log has lost. Memory is used only for slots and sources that are. With a keeper, a slot
+ * has a page of its own; the lines that its session lost the next one tells of. Returns 0 or
+ * -ENOMEM. */
 int scoreboard_new(bool has_keeper, struct scoreboard **ret);
 
 /* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot; the first that was

@@ -89,7 +89,10 @@ static bool sees(struct scoreboard *scoreboard, bool is_trusted, unsigned before
 		if (!scoreboard_enter(&slot_ref) != is_trusted || look(scoreboard) != before)
 			_exit(2);
 		scoreboard_note_login(&slot_ref, ALICE);
-		_exit(look(scoreboard) == after ? 0 : 3);
+		if (look(scoreboard) != after)
+			_exit(3);
+		(void)signal(SIGSEGV, SIG_DFL);
+		_exit(scoreboard_note_sleep(&slot_ref, UINT_MAX) == 0 ? 0 : 4);
 	}
 	(void)waitpid(pid, &status, 0);
 	return status == 0;
@@ -231,7 +234,8 @@ int main(void)
 	test_ends(with_keeper);
 	test_memory(alone);
 	test_memory(with_keeper);
-	test_lost_lines(alone);
+	test_lost_lines(with_keeper);
+
 	free(alone);
 	free(with_keeper);
 	return tap_end();
