@@ -235,7 +235,6 @@ int main(void)
 	test_memory(alone);
 	test_memory(with_keeper);
 	test_lost_lines(with_keeper);
-
 	free(alone);
 	free(with_keeper);
 	return tap_end();
