@@ -384,13 +384,18 @@ static int mark_file_seen(struct listing *listing, struct message *message, void
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	struct lock *lock = &mailbox->lock;
+	struct subdirs *subdirs = &mailbox->lock.subdirs;
 	int error = 0, r = 0;
 
-	if (!lock->subdirs.is_maildir || lock->is_read_only || mailbox->retrieved.count == 0)
+	if (!subdirs->is_maildir || mailbox->lock.is_read_only || mailbox->retrieved.count == 0)
 		return 0;
-	if (lock->subdirs.fds[SUBDIR_CUR] < 0)
-		r = lock_make_cur(lock);
+	if (subdirs->fds[SUBDIR_CUR] < 0) {
+		if (mkdirat(subdirs->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
+			r = -errno;
+		(void)listing_open_subdirs(subdirs);
+		if (r == 0 && subdirs->fds[SUBDIR_CUR] < 0)
+			r = -ENOTDIR;
+	}
 	if (r == 0)
 		r = listing_with_files(&mailbox->listing, mailbox->retrieved.indices,
 				       mailbox->retrieved.count, mark_file_seen, &error);

@@ -71,20 +71,29 @@ static int64_t now_on_disk_ns(const struct subdirs *subdirs)
 	return file_stamp_now_ns();
 }
 
-/* Opens a directory of a Maildir that others have made meanwhile. Returns whether there was one. */
-static bool open_missing(struct subdirs *subdirs)
+int listing_open_subdirs(struct subdirs *subdirs)
 {
 	static const char *const names[] = { [SUBDIR_NEW] = "new", [SUBDIR_CUR] = "cur" };
-	bool has_opened = false;
+	int opened = 0;
 
-	for (size_t i = 0; i < SUBDIRS && subdirs->is_maildir; i++) {
-		if (subdirs->fds[i] < 0) {
-			subdirs->fds[i] = openat(subdirs->root_fd, names[i],
-						 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-			has_opened |= subdirs->fds[i] >= 0;
-		}
+	for (size_t i = 0; i < SUBDIRS; i++) {
+		struct stat status;
+		int *fd = &subdirs->fds[i];
+
+		if (*fd >= 0)
+			continue;
+		*fd = openat(subdirs->root_fd, names[i],
+			     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		opened += *fd >= 0;
+		if (*fd >= 0 || errno == ENOENT)
+			continue;
+		if (errno != ENOTDIR && errno != ELOOP)
+			return -errno;
+		if (fstatat(subdirs->root_fd, names[i], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISLNK(status.st_mode))
+			return -EMEDIUMTYPE;
 	}
-	return has_opened;
+	return opened;
 }
 
 /* Begins a read: takes the stamps, and the time before. If a directory has changed just now, it
@@ -99,7 +108,8 @@ static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 
 		*ret_now_ns = now_on_disk_ns(subdirs);
 		r = take_stamps(subdirs, listing->stamps);
-		if (r == 0 && open_missing(subdirs)) /* after the stamp of the other one */
+		/* Others may have made one that was missing: after the stamp of the other one. */
+		if (r == 0 && subdirs->is_maildir && listing_open_subdirs(subdirs) != 0)
 			r = take_stamps(subdirs, listing->stamps);
 		if (r < 0 || !subdirs->is_local || i == TICKS_MAX ||
 		    are_stable(listing->stamps, *ret_now_ns))

@@ -131,6 +131,11 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 
 /* ---- Directories and message files ---- */
 
+/* Opens new/ and cur/, where they are not open yet. They may be missing: a backup may keep no empty
+ * directories. Returns how many it opened, or -EMEDIUMTYPE: one is a symbolic link, which could
+ * lead into another mailbox. */
+int listing_open_subdirs(struct subdirs *subdirs);
+
 /* Handles an entry of a directory. Returns 0, or a failure, which ends it. */
 typedef int listing_entry_handler(void *context, int dir_fd, const struct dirent64 *entry);
 

@@ -38,23 +38,6 @@ static mode_t type_of(int dir_fd, const char *name)
 									  0;
 }
 
-/* Opens a directory of a Maildir, if there is one. It may be missing: a backup may keep no empty
- * directories. A symbolic link could lead into another mailbox. */
-static int open_subdir(struct lock *lock, const char *name, int *ret_fd)
-{
-	int fd = openat(lock->root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	*ret_fd = fd;
-	if (fd >= 0 || errno == ENOENT)
-		return 0;
-	if (errno != ENOTDIR && errno != ELOOP)
-		return -errno;
-	if (type_of(lock->root_fd, name) != S_IFLNK)
-		return 0;
-	lock->report->problem = "its new or cur is a symbolic link";
-	return -EMEDIUMTYPE;
-}
-
 /* For listing_for_entries(). */
 static int look_for_store(void *context, int dir_fd, const struct dirent64 *entry)
 {
@@ -90,24 +73,12 @@ static int open_folder(struct lock *lock)
 /* Finds out which layout it is, and opens where the messages are. */
 static int open_subdirs(struct lock *lock)
 {
-	int *fds = lock->subdirs.fds;
-	int r = open_subdir(lock, "new", &fds[SUBDIR_NEW]) ?:
-			open_subdir(lock, "cur", &fds[SUBDIR_CUR]);
+	int r = listing_open_subdirs(&lock->subdirs);
 
-	if (r < 0)
-		return r;
-	lock->subdirs.is_maildir = fds[SUBDIR_NEW] >= 0 || fds[SUBDIR_CUR] >= 0;
-	return lock->subdirs.is_maildir ? 0 : open_folder(lock);
-}
-
-int lock_make_cur(struct lock *lock)
-{
-	int *fd = &lock->subdirs.fds[SUBDIR_CUR];
-
-	if (mkdirat(lock->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
-		return -errno;
-	(void)open_subdir(lock, "cur", fd);
-	return *fd < 0 ? -ENOTDIR : 0;
+	if (r == -EMEDIUMTYPE)
+		lock->report->problem = "its new or cur is a symbolic link";
+	lock->subdirs.is_maildir = r > 0;
+	return r == 0 ? open_folder(lock) : MIN(r, 0);
 }
 
 /* An OFD lock: any death of the process frees it, and shared file systems honour it. */

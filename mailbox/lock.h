@@ -38,9 +38,6 @@ struct lock {
  *   -EINVAL, -ELOOP  the state file is no regular file, or another file by a hard link */
 int lock_open(const char *path, struct lock *lock);
 
-/* Makes cur/ in a Maildir that lacks it, and opens it. */
-int lock_make_cur(struct lock *lock);
-
 /* Whether the lock still excludes others: -ENOLCK if its file was removed or replaced. */
 int lock_check(const struct lock *lock);
 
