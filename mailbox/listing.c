@@ -248,12 +248,13 @@ const char *listing_unique_id(const struct message *message, size_t *ret_octets)
 	return message->stand_in ? message->stand_in : message->name;
 }
 
+/* As memcmp(3), of two numbers. */
+#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
+
 /* Compares octets; what is the beginning of the other comes first. */
 static int compare_octets(const char *a, size_t a_octets, const char *b, size_t b_octets)
 {
-	int order = memcmp(a, b, a_octets < b_octets ? a_octets : b_octets);
-
-	return order != 0 ? order : (a_octets > b_octets) - (a_octets < b_octets);
+	return memcmp(a, b, MIN(a_octets, b_octets)) ?: COMPARE(a_octets, b_octets);
 }
 
 /* RFC 1939 would allow a lone "_". What looks like a stand-in gets one: none can be forged. */
@@ -326,19 +327,16 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 
 static int compare_unique_parts(const struct message *a, const struct message *b)
 {
-	if (a->arrival_us != b->arrival_us)
-		return a->arrival_us < b->arrival_us ? -1 : 1;
-	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
+	return COMPARE(a->arrival_us, b->arrival_us) ?:
+		       compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
 /* For qsort(3) and bsearch(3): the order in a listing. Namesakes come last. */
 static int compare_identities(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
-	int order = compare_unique_parts(a, b);
+	int order = compare_unique_parts(a, b) ?: a->is_namesake - b->is_namesake;
 
-	if (order == 0)
-		order = a->is_namesake - b->is_namesake;
 	return order == 0 && a->is_namesake ? strcmp(a->stand_in, b->stand_in) : order;
 }
 
@@ -346,11 +344,8 @@ static int compare_identities(const void *left, const void *right)
 static int compare_messages(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
-	int order = compare_unique_parts(a, b);
 
-	if (order == 0)
-		order = strcmp(a->name, b->name);
-	return order != 0 ? order : a->subdir - b->subdir;
+	return compare_unique_parts(a, b) ?: strcmp(a->name, b->name) ?: a->subdir - b->subdir;
 }
 
 /* Sorts the names that have been read, and what they point to: later passes read memory in order.
@@ -573,12 +568,9 @@ static int compare_namesakes(const void *left, const void *right)
 {
 	const struct record_file *a = &((const struct namesake *)left)->file;
 	const struct record_file *b = &((const struct namesake *)right)->file;
+	int order = COMPARE(a->born_ns, b->born_ns) ?: COMPARE(a->modified_ns, b->modified_ns);
 
-	if (a->born_ns != b->born_ns)
-		return a->born_ns < b->born_ns ? -1 : 1;
-	if (a->modified_ns != b->modified_ns)
-		return a->modified_ns < b->modified_ns ? -1 : 1;
-	return (a->inode > b->inode) - (a->inode < b->inode);
+	return order ?: COMPARE(a->inode, b->inode);
 }
 
 static int identify(const struct listing *listing, const struct message *message,
@@ -772,7 +764,7 @@ static int compare_versions(const void *left, const void *right)
 	const struct file_stamp *b = ((const struct message *)right)->version;
 	int64_t a_ns = a ? a->modified_ns : 0, b_ns = b ? b->modified_ns : 0;
 
-	return a_ns != b_ns ? (a_ns < b_ns ? -1 : 1) : compare_messages(left, right);
+	return COMPARE(a_ns, b_ns) ?: compare_messages(left, right);
 }
 
 void listing_put_in_order(struct listing *listing)
