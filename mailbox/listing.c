@@ -130,23 +130,6 @@ bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *s
 	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(subdirs));
 }
 
-/* Ends a read that began at `now_ns`. *ret_is_sure: equal stamps prove that nothing has changed. */
-static int end_read(struct listing *listing, int64_t now_ns, bool *ret_is_sure)
-{
-	const struct subdirs *subdirs = listing->subdirs;
-	int64_t tick_ns = subdirs->is_local ? 0 : REMOTE_TICK_NS;
-	struct file_stamp stamps[SUBDIRS];
-	int r = take_stamps(subdirs, stamps);
-
-	if (r < 0)
-		return r;
-	*ret_is_sure = (subdirs->is_local || subdirs->clock_fd >= 0) &&
-		       are_stable(stamps, now_ns - tick_ns);
-	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
-	listing->is_stable = are_stable(stamps, now_ns - margin_ns(subdirs));
-	return 0;
-}
-
 bool listing_is_unchanged(const struct listing *listing)
 {
 	struct file_stamp stamps[SUBDIRS];
@@ -325,8 +308,11 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 	return 0;
 }
 
-static int compare_unique_parts(const struct message *a, const struct message *b)
+/* For bsearch(3). */
+static int compare_unique_parts(const void *left, const void *right)
 {
+	const struct message *a = left, *b = right;
+
 	return COMPARE(a->arrival_us, b->arrival_us) ?:
 		       compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
@@ -346,6 +332,14 @@ static int compare_messages(const void *left, const void *right)
 	const struct message *a = left, *b = right;
 
 	return compare_unique_parts(a, b) ?: strcmp(a->name, b->name) ?: a->subdir - b->subdir;
+}
+
+static struct message *search(const struct listing *listing, const struct message *like,
+			      comparison_fn_t compare)
+{
+	return listing->count == 0 ?
+		       NULL :
+		       bsearch(like, listing->messages, listing->count, sizeof(*like), compare);
 }
 
 /* Sorts the names that have been read, and what they point to: later passes read memory in order.
@@ -486,73 +480,78 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 }
 
 /* Reads the directories once, in the order in which a file moves, from new to cur. A file that is
- * renamed meanwhile may be read under both of its names, or under none. */
+ * renamed meanwhile may be read under both of its names, or under none. *ret_is_sure: equal stamps
+ * prove that nothing has changed. */
 static int read_names(struct listing *listing, bool *ret_is_sure)
 {
-	const int *fds = listing->subdirs->fds;
-	int64_t now_ns;
+	const struct subdirs *subdirs = listing->subdirs;
+	int64_t now_ns, tick_ns = subdirs->is_local ? 0 : REMOTE_TICK_NS;
+	struct file_stamp stamps[SUBDIRS];
 	int r = begin_read(listing, &now_ns);
 
 	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++) {
-		if (fds[subdir] >= 0)
-			r = listing_for_entries(fds[subdir], add_entry, listing);
+		if (subdirs->fds[subdir] >= 0)
+			r = listing_for_entries(subdirs->fds[subdir], add_entry, listing);
 	}
-	r = r ?: end_read(listing, now_ns, ret_is_sure);
-	return r == 0 && listing->count > 0 ? sort_names(listing) : r;
+	r = r ?: take_stamps(subdirs, stamps);
+	if (r < 0)
+		return r;
+	*ret_is_sure = (subdirs->is_local || subdirs->clock_fd >= 0) &&
+		       are_stable(stamps, now_ns - tick_ns);
+	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
+	listing->is_stable = are_stable(stamps, now_ns - margin_ns(subdirs));
+	return listing->count > 0 ? sort_names(listing) : 0;
 }
 
-/* How many messages have the unique part of `like`, from this index on. */
-static size_t count_namesakes(const struct listing *listing, size_t index,
-			      const struct message *like)
+/* How many messages have the unique part of this one, from it on. */
+static size_t count_namesakes(const struct listing *listing, const struct message *first)
 {
-	size_t end = index;
+	const struct message *next = first, *end = listing->messages + listing->count;
 
-	while (end < listing->count && compare_unique_parts(&listing->messages[end], like) == 0)
-		end++;
-	return end - index;
+	while (next < end && compare_unique_parts(next, first) == 0)
+		next++;
+	return (size_t)(next - first);
 }
 
 /* Finds the messages with the unique part of `like`, of another listing. Returns how many. */
 static size_t find_namesakes(const struct listing *listing, const struct message *like,
 			     struct message **ret_first)
 {
-	size_t low = 0, high = listing->count;
+	struct message *first = search(listing, like, compare_unique_parts);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (compare_unique_parts(&listing->messages[middle], like) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	*ret_first = listing->messages + low;
-	return count_namesakes(listing, low, like);
+	while (first && first > listing->messages && compare_unique_parts(first - 1, like) == 0)
+		first--;
+	*ret_first = first;
+	return first ? count_namesakes(listing, first) : 0;
 }
 
-/* Adds what only an earlier read has shown. Returns 1 if both have the same names, 0 or < 0. */
+static bool have_same_names(const struct listing *a, const struct listing *b)
+{
+	size_t same = 0;
+
+	while (same < MIN(a->count, b->count) &&
+	       compare_messages(&a->messages[same], &b->messages[same]) == 0)
+		same++;
+	return same == a->count && same == b->count;
+}
+
+/* Adds what only an earlier read has shown. */
 static int add_earlier(struct listing *listing, const struct listing *earlier)
 {
 	struct listing fresh = *listing; /* in its order, while more are added behind it */
-	size_t same = 0;
 
 	for (size_t i = 0; i < earlier->count; i++) {
 		const struct message *message = &earlier->messages[i];
 		struct message *like;
 		size_t left = find_namesakes(&fresh, message, &like);
-		bool is_there = false;
 
-		for (; left > 0; left--, like++) {
-			is_there |= like->inode_tag == message->inode_tag;
-			same += compare_messages(like, message) == 0;
-		}
-		if (!is_there && add_message(listing, message) < 0)
+		for (; left > 0 && like->inode_tag != message->inode_tag; left--)
+			like++;
+		if (left == 0 && add_message(listing, message) < 0)
 			return -ENOMEM;
 		fresh.messages = listing->messages;
 	}
-	if (listing->count > fresh.count && sort_names(listing) < 0)
-		return -ENOMEM;
-	return listing->count == fresh.count && same == fresh.count && same == earlier->count;
+	return listing->count > fresh.count ? sort_names(listing) : 0;
 }
 
 /* ---- Namesakes: messages with one unique part ---- */
@@ -624,7 +623,7 @@ static int resolve_namesakes(struct listing *listing)
 	for (size_t i = 0; i < listing->count; i += same) {
 		ssize_t kept = 1;
 
-		same = count_namesakes(listing, i, &messages[i]);
+		same = count_namesakes(listing, &messages[i]);
 		if (same > 1)
 			kept = tell_apart(listing, messages + i, same);
 		if (kept < 0)
@@ -700,10 +699,9 @@ static int read_again(struct listing *listing, bool must_prove)
 	r = read_names(listing, &is_sure);
 	if (r < 0 || (is_sure && !listing->is_torn))
 		return r;
-	r = add_earlier(listing, &earlier);
-	listing->is_torn |= must_prove || r <= 0 ||
+	listing->is_torn |= must_prove || !have_same_names(listing, &earlier) ||
 			    memcmp(listing->stamps, earlier.stamps, sizeof(earlier.stamps)) != 0;
-	return r < 0 ? r : 0;
+	return add_earlier(listing, &earlier);
 }
 
 int listing_read(struct subdirs *subdirs, int64_t deadline_ms, bool must_prove, struct listing *ret)
@@ -729,11 +727,8 @@ int listing_read(struct subdirs *subdirs, int64_t deadline_ms, bool must_prove, 
 /* The message with the unique part, unique-id and file of `like`, of another listing; or NULL. */
 static struct message *find_like(const struct listing *listing, const struct message *like)
 {
-	struct message *found = NULL;
+	struct message *found = search(listing, like, compare_identities);
 
-	if (listing->count > 0)
-		found = bsearch(like, listing->messages, listing->count, sizeof(*like),
-				compare_identities);
 	if (found && found->inode_tag != like->inode_tag && found->inode_tag != 0 &&
 	    like->inode_tag != 0)
 		return NULL;
