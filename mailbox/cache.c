@@ -191,33 +191,11 @@ static bool is_worth_keeping(const struct message *message, bool is_maildir)
 			    message->version && message->version->changed_ns != 0;
 }
 
-/* What is being written. */
-struct saver {
-	const struct listing *listing;
-	struct cache *cache; /* NULL: it is only counted */
-	char *texts;
-	struct cache header; /* with the count so far */
-};
-
-static void put_text(struct saver *saver, const char *text)
+/* Puts in one file name and what belongs to it. Returns where the next text goes. */
+static char *put_entry(struct cache *cache, size_t index, const struct message *message,
+		       unsigned flags, bool is_maildir, char *text)
 {
-	size_t octets = strlen(text) + 1;
-
-	if (saver->cache)
-		memcpy(saver->texts + saver->header.texts_octets, text, octets);
-	saver->header.texts_octets += octets;
-}
-
-static void put_entry(struct saver *saver, const struct message *message, unsigned flags)
-{
-	size_t index = saver->header.count++;
-
-	put_text(saver, message->name);
-	if (flags & CACHE_STAND_IN)
-		put_text(saver, message->stand_in);
-	if (!saver->cache)
-		return;
-	saver->cache->entries[index] = (struct cache_entry){
+	cache->entries[index] = (struct cache_entry){
 		.arrival_us = message->arrival_us,
 		.octets = message->octets,
 		.name_octets = (uint16_t)strlen(message->name),
@@ -226,25 +204,35 @@ static void put_entry(struct saver *saver, const struct message *message, unsign
 		.subdir = message->subdir,
 		.flags = (uint8_t)flags,
 	};
-	if (!saver->listing->subdirs->is_maildir)
-		cache_stamps(saver->cache)[index] =
+	if (!is_maildir)
+		cache_stamps(cache)[index] =
 			message->version ? *message->version : (struct file_stamp){ 0 };
+	text = stpcpy(text, message->name) + 1;
+	return flags & CACHE_STAND_IN ? stpcpy(text, message->stand_in) + 1 : text;
 }
 
-static void put_messages(struct saver *saver)
+/* Counts in the header what is to be saved, and puts it into the cache, if there is one already. */
+static void put_messages(const struct listing *listing, struct cache *header, struct cache *cache)
 {
-	const struct listing *listing = saver->listing;
+	bool is_maildir = listing->subdirs->is_maildir;
+	char *text = cache ? (char *)(cache_stamps(cache) + (is_maildir ? 0 : cache->count)) : NULL;
 
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message message = listing->messages[i];
 		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
 				 (message.is_namesake ? CACHE_NAMESAKE : 0);
 
-		if (message.is_gone || !(saver->header.is_whole ||
-					 is_worth_keeping(&message, listing->subdirs->is_maildir)))
+		if (message.is_gone ||
+		    !(header->is_whole || is_worth_keeping(&message, is_maildir)))
 			continue;
 		do {
-			put_entry(saver, &message, flags);
+			if (cache)
+				text = put_entry(cache, header->count, &message, flags, is_maildir,
+						 text);
+			header->count++;
+			header->texts_octets += strlen(message.name) + 1;
+			if (flags & CACHE_STAND_IN)
+				header->texts_octets += WIRE_UNIQUE_ID_MAX + 1;
 			flags = CACHE_OTHER_NAME;
 		} while (listing_next_name(listing, &message));
 	}
@@ -252,26 +240,23 @@ static void put_messages(struct saver *saver)
 
 void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
 {
-	struct saver saver = { listing, .header = { .magic = MAGIC, .is_whole = is_whole } };
-	struct cache *header = &saver.header;
+	struct cache header = { .magic = MAGIC, .is_whole = is_whole };
 	auto_free struct cache *cache = NULL;
 	auto_fd int fd = -1;
 	struct stat mailbox;
 	size_t octets;
 	int r = -ENOMEM;
 
-	put_messages(&saver);
-	octets = cache_octets(header, listing->subdirs->is_maildir);
-	if (header->count > 0 && octets <= CACHE_OCTETS_MAX && fstat(mailbox_fd, &mailbox) == 0)
+	put_messages(listing, &header, NULL);
+	octets = cache_octets(&header, listing->subdirs->is_maildir);
+	if (header.count > 0 && octets <= CACHE_OCTETS_MAX && fstat(mailbox_fd, &mailbox) == 0)
 		cache = malloc(octets);
 	if (cache) {
-		header->mailbox_inode = mailbox.st_ino;
-		memcpy(header->stamps, listing->stamps, sizeof(header->stamps));
-		*cache = *header;
-		saver.cache = cache;
-		saver.texts = (char *)cache + octets - header->texts_octets;
-		header->count = header->texts_octets = 0;
-		put_messages(&saver);
+		header.mailbox_inode = mailbox.st_ino;
+		memcpy(header.stamps, listing->stamps, sizeof(header.stamps));
+		*cache = header;
+		header.count = header.texts_octets = 0;
+		put_messages(listing, &header, cache);
 		cache->checksum = make_checksum(cache, octets);
 		fd = util_create(mailbox_fd, CACHE_NEW_NAME);
 		r = fd < 0 ? fd : util_pwrite(fd, cache, octets, 0);
