@@ -338,13 +338,13 @@ void mailbox_unmark_all(struct mailbox *mailbox)
 
 int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
-	return deletion_run(&mailbox->listing, &mailbox->lock, &index, 1, &mailbox->report);
+	return deletion_run(&mailbox->listing, &mailbox->lock, &index, 1);
 }
 
 int mailbox_commit(struct mailbox *mailbox)
 {
 	int r = deletion_run(&mailbox->listing, &mailbox->lock, mailbox->marked.indices,
-			     mailbox->marked.count, &mailbox->report);
+			     mailbox->marked.count);
 
 	if (r == 0)
 		mailbox->marked.count = 0;
@@ -417,7 +417,7 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 			     has_record, listing);
 
 	if (r == 0 && has_record)
-		r = deletion_recover(listing, &mailbox->lock, &mailbox->report);
+		r = deletion_recover(listing, &mailbox->lock);
 	r = r ?: listing_merge(listing, cached, older);
 	return r ?: listing_merge(listing, older, &(struct listing){ 0 });
 }

@@ -23,7 +23,6 @@ struct deletion {
 	uint64_t *octets;      /* what a quota counts for each, */
 	size_t found_count;
 	struct record *record; /* and their keys */
-	struct mailbox_report *report;
 };
 
 static void clear_deletion(struct deletion *deletion)
@@ -87,9 +86,9 @@ static int choose_messages(struct deletion *deletion, const size_t *indices, siz
 	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
 	deletion->found = calloc(count, sizeof(size_t));
 	deletion->octets = calloc(count, sizeof(uint64_t));
-	deletion->report->removed = calloc(count, sizeof(size_t));
+	deletion->lock->report->removed = calloc(count, sizeof(size_t));
 	if (!deletion->record || !deletion->found || !deletion->octets ||
-	    !deletion->report->removed)
+	    !deletion->lock->report->removed)
 		return -ENOMEM;
 	return listing_with_files(deletion->listing, indices, count, choose, deletion);
 }
@@ -131,7 +130,7 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 /* Notes that a message is deleted, even if its file is still there because of an error. */
 static void note_removed(struct deletion *deletion, struct message *message, int error)
 {
-	struct mailbox_report *report = deletion->report;
+	struct mailbox_report *report = deletion->lock->report;
 
 	message->is_marked = message->is_gone = true;
 	message->is_removed = error == 0;
@@ -139,8 +138,7 @@ static void note_removed(struct deletion *deletion, struct message *message, int
 	deletion->can_withdraw = false;
 	deletion->listing->hides |= error < 0;
 	report->hidden += error < 0;
-	if (report->error == 0)
-		report->error = error;
+	report->error = report->error ?: error;
 }
 
 /* Removes all names of a file. One that stays ends it if it still may; else, it is hidden. */
@@ -184,7 +182,7 @@ static void update_quota(const struct deletion *deletion)
 	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", octets, count);
 	errno = ENOSPC; /* if it takes less than all */
 	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
-		deletion->report->quota_error = fd < 0 ? fd : -errno;
+		deletion->lock->report->quota_error = fd < 0 ? fd : -errno;
 }
 
 /* Makes removals outlast a loss of power. Both directories must be on the disk: a file may have
@@ -207,11 +205,11 @@ static int sync_subdirs(const struct deletion *deletion)
  * record could be withdrawn. Else, what cannot be removed is hidden. */
 static int unlink_recorded(struct deletion *deletion)
 {
-	int r = deletion->lock->state_error;
+	struct mailbox_report *report = deletion->lock->report;
+	int r = deletion->lock->state_error ?:
+					      listing_with_files(deletion->listing, deletion->found,
+								 deletion->found_count, unlink_file, deletion);
 
-	if (r == 0)
-		r = listing_with_files(deletion->listing, deletion->found, deletion->found_count,
-				       unlink_file, deletion);
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
 	for (size_t i = 0; i < deletion->found_count && r < 0; i++) {
@@ -221,8 +219,7 @@ static int unlink_recorded(struct deletion *deletion)
 			note_removed(deletion, message, r);
 	}
 	r = sync_subdirs(deletion);
-	if (deletion->report->error == 0)
-		deletion->report->error = r;
+	report->error = report->error ?: r;
 	return 0;
 }
 
@@ -241,12 +238,13 @@ static int end_record(const struct deletion *deletion)
  * disk has no space for a record they go one by one: else nobody could ever free space. */
 static int delete_found(struct deletion *deletion)
 {
+	struct lock *lock = deletion->lock;
 	int r = deletion->found_count > 1 ? write_record(deletion) : 0, error;
 
 	if (deletion->has_record) {
 		r = unlink_recorded(deletion);
-		if (r == 0 && deletion->report->error == 0 && !deletion->lock->left)
-			deletion->report->error = end_record(deletion);
+		if (r == 0 && lock->report->error == 0 && !lock->left)
+			lock->report->error = end_record(deletion);
 		return r;
 	}
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT)
@@ -258,19 +256,17 @@ static int delete_found(struct deletion *deletion)
 	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count,
-		 struct mailbox_report *report)
+int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
 		.can_withdraw = true,
-		.report = report,
 	};
 	int r;
 
-	free(report->removed);
-	*report = (struct mailbox_report){ 0 };
+	free(lock->report->removed);
+	*lock->report = (struct mailbox_report){ 0 };
 	if (count == 0)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
@@ -292,14 +288,14 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 
 /* ---- What an earlier session has left ---- */
 
-int deletion_recover(struct listing *listing, struct lock *lock, struct mailbox_report *report)
+int deletion_recover(struct listing *listing, struct lock *lock)
 {
+	struct mailbox_report *report = lock->report;
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
 		.has_record = true,
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
-		.report = report,
 	};
 	int r = choose_messages(&deletion, NULL, listing->count);
 	/* No message in the record was missed. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  * Deleting messages, all or none: the order of a commit (RFC 1939 section 6).
  *
- * Functions return 0 or a negative errno, and in the report what has become of the messages. */
+ * Functions return 0 or a negative errno, and in `lock->report` what has become of the messages. */
 #pragma once
 
 #include "mailbox/listing.h"
@@ -9,9 +9,8 @@
 struct lock;
 
 /* Deletes these messages. Returns what mailbox_commit() does. */
-int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count,
-		 struct mailbox_report *report);
+int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count);
 
 /* Completes the deletion of the messages in a record that an earlier session has left, or leaves
  * them out of the listing at least. On success, `lock->left` has the keys that are still needed. */
-int deletion_recover(struct listing *listing, struct lock *lock, struct mailbox_report *report);
+int deletion_recover(struct listing *listing, struct lock *lock);
