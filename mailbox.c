@@ -257,13 +257,11 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	return r == -ENOENT || is_temporary(r) ? r : -error;
 }
 
-/* Whether an open message ends in a line end, or is empty: RETR adds none. */
+/* Whether an open message, which is not empty, ends in a line end: RETR adds none. */
 static bool ends_in_lf(const struct mailbox_message *file)
 {
 	char last;
 
-	if (file->count == file->stored_octets)
-		return file->count == 0 || file->octets[file->count - 1] == '\n';
 	return util_pread(file->fd, &last, 1, file->stored_octets - 1) == 1 && last == '\n';
 }
 
@@ -275,15 +273,14 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 	bool is_maildir = mailbox->lock.subdirs.is_maildir;
 	bool is_hint = is_maildir && !message->is_measured &&
 		       known == maildir_name_size_octets(message->name);
-	bool has_line_ends = !is_hint || ends_in_lf(file);
 	int r = 0;
 
 	if (!is_maildir && (!message->version ||
 			    memcmp(message->version, &file->version, sizeof(file->version)) != 0))
 		known = LISTING_SIZE_UNKNOWN;
 	*ret_octets = known;
-	if (known == LISTING_SIZE_UNKNOWN || !has_line_ends || (is_hint && file->count == stored) ||
-	    known < stored || known - stored > stored + 2)
+	if (known == LISTING_SIZE_UNKNOWN || known < stored || known - stored > stored + 2 ||
+	    (is_hint && (file->count == stored || !ends_in_lf(file))))
 		r = count_octets(file, ret_octets);
 	if (r == 0 && file->read_octets > file->count) { /* it was read to its end */
 		file->read_octets = 0;
@@ -291,7 +288,8 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 	}
 	if (r < 0)
 		return r;
-	if (!has_line_ends && *ret_octets == known + 2) { /* Dovecot does not count the last */
+	/* Dovecot does not count the line end that is added. */
+	if (is_hint && stored > 0 && *ret_octets == known + 2 && !ends_in_lf(file)) {
 		mailbox->has_unsaved = true;
 		known = *ret_octets;
 	}
