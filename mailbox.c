@@ -31,7 +31,6 @@ struct mailbox {
 	struct lock lock;
 	struct listing listing;
 	struct selection marked, retrieved;
-	struct mailbox_report report;
 	char unique_id[WIRE_UNIQUE_ID_MAX + 1]; /* that was asked for last */
 	bool has_unreadable;			/* messages */
 	bool has_unsaved;			/* something that the cache should have */
@@ -74,7 +73,7 @@ const char *mailbox_unique_id(struct mailbox *mailbox, size_t index)
 
 const struct mailbox_report *mailbox_report(const struct mailbox *mailbox)
 {
-	return &mailbox->report;
+	return &mailbox->lock.report;
 }
 
 int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_index)
@@ -129,8 +128,8 @@ int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_m
 	r = ret->octets ? with_file(mailbox, index, open_file, ret) : -ENOMEM;
 	r = r ?: mailbox_message_read(ret);
 	if (r == 0)
-		mailbox->report.problem = foreign_find_format(ret->octets, ret->count);
-	return r == 0 && mailbox->report.problem ? -EMEDIUMTYPE : r;
+		mailbox->lock.report.problem = foreign_find_format(ret->octets, ret->count);
+	return r == 0 && mailbox->lock.report.problem ? -EMEDIUMTYPE : r;
 }
 
 int mailbox_message_read(struct mailbox_message *message)
@@ -449,8 +448,8 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	mailbox->has_unsaved = true;
 	save_cache(mailbox);
 	if (!mailbox->listing.is_torn && !mailbox->lock.left && mailbox->lock.state_error == 0)
-		listing_rename_namesakes(&mailbox->listing, &mailbox->report);
-	return mailbox->report.renamed > 0;
+		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.report);
+	return mailbox->lock.report.renamed > 0;
 }
 
 /* Lists what is there, without what an earlier session has deleted. `older`: the listing before. */
@@ -498,7 +497,7 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 		mailbox_close(mailbox);
 		listing_clear(&mailbox->listing);
 		drop_selections(mailbox);
-		free(mailbox->report.removed);
+		free(mailbox->lock.report.removed);
 		free(mailbox);
 	}
 	return NULL;
@@ -530,8 +529,8 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	bool was_maildir = lock->subdirs.is_maildir;
 	int r;
 
-	free(mailbox->report.removed);
-	mailbox->report = (struct mailbox_report){ 0 };
+	free(mailbox->lock.report.removed);
+	mailbox->lock.report = (struct mailbox_report){ 0 };
 	*ret_has_new = false;
 	r = lock_open(mailbox->path, lock);
 	if (r == 0 && was_maildir != lock->subdirs.is_maildir) /* it knows of another layout */
@@ -561,7 +560,7 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 
 	if (!mailbox)
 		return -ENOMEM;
-	mailbox->lock = LOCK_NONE(&mailbox->report, is_read_only);
+	mailbox->lock = LOCK_NONE(is_read_only);
 	mailbox->path = path;
 	*ret = mailbox;
 	return 0;
@@ -569,8 +568,7 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 
 const char *mailbox_test(const char *path, bool is_read_only)
 {
-	struct mailbox_report report = { 0 };
-	struct lock lock = LOCK_NONE(&report, true);
+	struct lock lock = LOCK_NONE(true);
 	int r = lock_open(path, &lock);
 
 	if (r == 0 && !is_read_only && lock.root_fd >= 0) {

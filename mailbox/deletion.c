@@ -86,9 +86,9 @@ static int choose_messages(struct deletion *deletion, const size_t *indices, siz
 	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
 	deletion->found = calloc(count, sizeof(size_t));
 	deletion->octets = calloc(count, sizeof(uint64_t));
-	deletion->lock->report->removed = calloc(count, sizeof(size_t));
+	deletion->lock->report.removed = calloc(count, sizeof(size_t));
 	if (!deletion->record || !deletion->found || !deletion->octets ||
-	    !deletion->lock->report->removed)
+	    !deletion->lock->report.removed)
 		return -ENOMEM;
 	return listing_with_files(deletion->listing, indices, count, choose, deletion);
 }
@@ -130,7 +130,7 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 /* Notes that a message is deleted, even if its file is still there because of an error. */
 static void note_removed(struct deletion *deletion, struct message *message, int error)
 {
-	struct mailbox_report *report = deletion->lock->report;
+	struct mailbox_report *report = &deletion->lock->report;
 
 	message->is_marked = message->is_gone = true;
 	message->is_removed = error == 0;
@@ -182,7 +182,7 @@ static void update_quota(const struct deletion *deletion)
 	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", octets, count);
 	errno = ENOSPC; /* if it takes less than all */
 	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
-		deletion->lock->report->quota_error = fd < 0 ? fd : -errno;
+		deletion->lock->report.quota_error = fd < 0 ? fd : -errno;
 }
 
 /* Makes removals outlast a loss of power. Both directories must be on the disk: a file may have
@@ -205,11 +205,12 @@ static int sync_subdirs(const struct deletion *deletion)
  * record could be withdrawn. Else, what cannot be removed is hidden. */
 static int unlink_recorded(struct deletion *deletion)
 {
-	struct mailbox_report *report = deletion->lock->report;
-	int r = deletion->lock->state_error ?:
-					      listing_with_files(deletion->listing, deletion->found,
-								 deletion->found_count, unlink_file, deletion);
+	struct mailbox_report *report = &deletion->lock->report;
+	int r = deletion->lock->state_error;
 
+	if (r == 0)
+		r = listing_with_files(deletion->listing, deletion->found, deletion->found_count,
+				       unlink_file, deletion);
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
 	for (size_t i = 0; i < deletion->found_count && r < 0; i++) {
@@ -243,8 +244,8 @@ static int delete_found(struct deletion *deletion)
 
 	if (deletion->has_record) {
 		r = unlink_recorded(deletion);
-		if (r == 0 && lock->report->error == 0 && !lock->left)
-			lock->report->error = end_record(deletion);
+		if (r == 0 && lock->report.error == 0 && !lock->left)
+			lock->report.error = end_record(deletion);
 		return r;
 	}
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT)
@@ -265,8 +266,8 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 	};
 	int r;
 
-	free(lock->report->removed);
-	*lock->report = (struct mailbox_report){ 0 };
+	free(lock->report.removed);
+	lock->report = (struct mailbox_report){ 0 };
 	if (count == 0)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
@@ -290,7 +291,7 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 
 int deletion_recover(struct listing *listing, struct lock *lock)
 {
-	struct mailbox_report *report = lock->report;
+	struct mailbox_report *report = &lock->report;
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,

@@ -64,7 +64,7 @@ static int open_folder(struct lock *lock)
 	lock->subdirs.fds[SUBDIR_CUR] = fd;
 	r = file_stamp_take(fd, &stamp);
 	if (r == 0 && memcmp(&stamp, &lock->looked_at, sizeof(stamp)) != 0)
-		r = listing_for_entries(fd, look_for_store, &lock->report->problem);
+		r = listing_for_entries(fd, look_for_store, &lock->report.problem);
 	if (r == 0)
 		lock->looked_at = stamp;
 	return r;
@@ -76,7 +76,7 @@ static int open_subdirs(struct lock *lock)
 	int r = listing_open_subdirs(&lock->subdirs);
 
 	if (r == -EMEDIUMTYPE)
-		lock->report->problem = "its new or cur is a symbolic link";
+		lock->report.problem = "its new or cur is a symbolic link";
 	lock->subdirs.is_maildir = r > 0;
 	return r == 0 ? open_folder(lock) : MIN(r, 0);
 }
@@ -131,7 +131,7 @@ static int read_state(struct lock *lock)
 	if (r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM)
 		return r;
 	/* If it is another owner's, others can be made beside it. */
-	lock->report->has_bad_state = r == 0 ? lock->state_error != -EROFS : r != -ENOENT;
+	lock->report.has_bad_state = r == 0 ? lock->state_error != -EROFS : r != -ENOENT;
 	return 0;
 }
 
@@ -163,10 +163,10 @@ static int read_record(struct lock *lock)
 	int r = lock->state_fd >= 0 ? record_read(lock->state_fd, lock->root_fd, &lock->left) : 0;
 
 	lock->is_record_kept = lock->left || r == -EMLINK;
-	lock->report->has_bad_record = r == -EBADMSG || r == -EMLINK;
+	lock->report.has_bad_record = r == -EBADMSG || r == -EMLINK;
 	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
 		(void)record_clear(lock->state_fd);
-	return lock->report->has_bad_record ? 0 : r;
+	return lock->report.has_bad_record ? 0 : r;
 }
 
 /* Finds out if only this host changes the file system, and if inodes keep their numbers. */
@@ -213,7 +213,7 @@ static int open_once(const char *path, struct lock *lock)
 	int r = open_root(path, lock);
 
 	lock->state_error = r;
-	lock->report->is_missing = r == -ENOENT;
+	lock->report.is_missing = r == -ENOENT;
 	if (r == -ENOENT)
 		return 0;
 	r = r ?: open_subdirs(lock) ?: take_lock(lock);

@@ -7,9 +7,8 @@
 
 /* -1: what is not open. */
 struct lock {
-	struct mailbox_report *report; /* borrowed: gets what lock_open() sees */
-	bool is_read_only;	       /* nothing is created or changed, and no lock taken */
-	dev_t device; /* of the directory when it was there first; inode 0: never yet */
+	bool is_read_only; /* nothing is created or changed, and no lock taken */
+	dev_t device;	   /* of the directory when it was there first; inode 0: never yet */
 	ino_t inode;
 	int root_fd;
 	int state_fd; /* the state file, for reading at least */
@@ -19,12 +18,12 @@ struct lock {
 	uint64_t state_octets; /* of that file on the disk when it was opened; 0: it has holes */
 	struct record *left;   /* what it deletes: files may be there; NULL: nothing */
 	struct subdirs subdirs;
-	struct file_stamp looked_at; /* when it was a folder, and no other program's store */
+	struct mailbox_report report; /* of the last lock_open() or deletion */
+	struct file_stamp looked_at;  /* when it was a folder, and no other program's store */
 };
 
-#define LOCK_NONE(report_to, read_only)              \
-	((struct lock){ .report = (report_to),       \
-			.is_read_only = (read_only), \
+#define LOCK_NONE(read_only)                         \
+	((struct lock){ .is_read_only = (read_only), \
 			.root_fd = -1,               \
 			.state_fd = -1,              \
 			.subdirs = { .fds = { -1, -1 }, .clock_fd = -1 } })
