@@ -7,7 +7,6 @@
 #include "lib/wire.h"
 #include "mailbox/cache.h"
 #include "mailbox/deletion.h"
-#include "mailbox/foreign.h"
 #include "mailbox/listing.h"
 #include "mailbox/lock.h"
 #include "mailbox/maildir-name.h"
@@ -120,6 +119,37 @@ static int open_file(struct listing *listing, struct message *message, void *con
 	return 0;
 }
 
+/* What a file is that is no plain mail; or NULL. Of six octets or more where the format has them:
+ * no mail begins so. */
+static const char *find_format(const char *octets, size_t count)
+{
+	static const struct {
+		size_t octets;
+		const char *magic; /* in which '?' is any octet */
+		const char *text;
+	} formats[] = {
+		{ 3, "\x1f\x8b\x08", "it is compressed (gzip)" },
+		{ 10, "BZh?1AY&SY", "it is compressed (bzip2)" },
+		{ 6, "\3757zXZ\0", "it is compressed (xz)" },
+		{ 4, "\x28\xb5\x2f\xfd", "it is compressed (zstd)" },
+		{ 4, "\x04\x22\x4d\x18", "it is compressed (lz4)" },
+		{ 15, "Dovecot-LZ4\x0d\x2a\x9b\xc5", "it is compressed (lz4 of Dovecot)" },
+		{ 9, "CRYPTED\x03\x07", "it is encrypted (mail_crypt of Dovecot)" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		const char *magic = formats[i].magic;
+		size_t same = 0;
+
+		while (same < MIN(count, formats[i].octets) &&
+		       (magic[same] == octets[same] || magic[same] == '?'))
+			same++;
+		if (same == formats[i].octets)
+			return formats[i].text;
+	}
+	return NULL;
+}
+
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret)
 {
 	int r;
@@ -128,7 +158,7 @@ int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_m
 	r = ret->octets ? with_file(mailbox, index, open_file, ret) : -ENOMEM;
 	r = r ?: mailbox_message_read(ret);
 	if (r == 0)
-		mailbox->lock.report.problem = foreign_find_format(ret->octets, ret->count);
+		mailbox->lock.report.problem = find_format(ret->octets, ret->count);
 	return r == 0 && mailbox->lock.report.problem ? -EMEDIUMTYPE : r;
 }
 

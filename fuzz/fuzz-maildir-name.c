@@ -4,7 +4,6 @@
 
 #include "fuzz.h"
 #include "lib/wire.h"
-#include "mailbox/foreign.h"
 
 /* A name with the flag S is still the same message, and gets no second one. */
 static void check_seen(const char *name)
@@ -50,10 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	check_seen(text);
 	check_size(text);
 	check_number(text);
-	(void)foreign_is_litter(text);
-	(void)foreign_find_store(text);
-	if (foreign_find_format((const char *)data, octets))
-		FUZZ_CHECK(octets >= 3 && !foreign_find_format((const char *)data, 2));
 	if (wire_is_unique_id(text, octets))
 		FUZZ_CHECK(octets > 0 && octets <= WIRE_UNIQUE_ID_MAX && strlen(text) == octets);
 	free(text);

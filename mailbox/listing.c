@@ -6,12 +6,12 @@
 #include "lib/digest.h"
 #include "lib/util.h"
 #include "lib/wire.h"
-#include "mailbox/foreign.h"
 #include "mailbox/maildir-name.h"
 #include "mailbox/record.h"
 
 #include <assert.h>
 #include <dirent.h>
+#include <fnmatch.h>
 #include <sys/random.h>
 
 #define ENTRIES_OCTETS 6144 /* of directory entries at once; little, for each session has it */
@@ -446,6 +446,15 @@ int listing_for_entries(int dir_fd, listing_entry_handler *handle, void *context
 	return octets < 0 ? -errno : 0;
 }
 
+/* Whether a folder's file of this name is litter or still being written. */
+static bool is_litter(const char *name)
+{
+	static const char pattern[] = "@(*.@(tmp|part|partial|filepart|crdownload|swp)|*~|#*#|"
+				      "Thumbs.db|desktop.ini)";
+
+	return fnmatch(pattern, name, FNM_CASEFOLD | FNM_EXTMATCH) == 0;
+}
+
 /* Only regular files are messages. Most file systems tell without being asked for each; a folder's
  * order has to be asked for. What cannot be known must not count as gone. */
 static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
@@ -461,7 +470,7 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 	struct stat status;
 
 	if (*entry->d_name == '.' || (entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) ||
-	    (!subdirs->is_maildir && foreign_is_litter(entry->d_name)))
+	    (!subdirs->is_maildir && is_litter(entry->d_name)))
 		return 0;
 	if (!subdirs->is_maildir || entry->d_type == DT_UNKNOWN) {
 		int r = fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0 ? -errno :

@@ -4,9 +4,9 @@
 #include "mailbox/lock.h"
 
 #include "lib/util.h"
-#include "mailbox/foreign.h"
 
 #include <dirent.h>
+#include <fnmatch.h>
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/vfs.h>
@@ -38,17 +38,27 @@ static mode_t type_of(int dir_fd, const char *name)
 									  0;
 }
 
-/* For listing_for_entries(). */
+/* For listing_for_entries(): finds out whose store a directory is that is no Maildir. */
 static int look_for_store(void *context, int dir_fd, const struct dirent64 *entry)
 {
-	const char **problem = context;
-	bool is_dbox =
-		strcmp(entry->d_name, "dbox-Mails") == 0 ||
-		(strcmp(entry->d_name, "mailboxes") == 0 && type_of(dir_fd, "storage") == S_IFDIR);
+	static const char *const stores[][2] = {
+		{ "dovecot.?(list.|map.)index*", "it looks like a mail store of Dovecot" },
+		{ "dovecot-uidlist", "it looks like a Maildir of Dovecot without new and cur" },
+		{ "courier@(pop3dsizelist|imapsubscribed|imapuiddb)",
+		  "it looks like a Maildir of Courier without new and cur" },
+		{ "maildirsize", "it looks like a Maildir++ without new and cur" },
+		{ "maildirfolder", "it looks like a Maildir++ folder without new and cur" },
+	};
+	const char **problem = context, *name = entry->d_name;
+	bool is_dbox = strcmp(name, "dbox-Mails") == 0 ||
+		       (strcmp(name, "mailboxes") == 0 && type_of(dir_fd, "storage") == S_IFDIR);
 
-	*problem = is_dbox && type_of(dir_fd, entry->d_name) == S_IFDIR ?
-			   "it looks like a dbox of Dovecot" :
-			   foreign_find_store(entry->d_name);
+	if (is_dbox && type_of(dir_fd, name) == S_IFDIR)
+		*problem = "it looks like a dbox of Dovecot";
+	for (size_t i = 0; i < ARRAY_SIZE(stores); i++) {
+		if (fnmatch(stores[i][0], name, FNM_EXTMATCH) == 0)
+			*problem = stores[i][1];
+	}
 	return *problem ? -EMEDIUMTYPE : 0;
 }
 
