@@ -70,9 +70,9 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	deletion->has_more_links |= file.links > 1 && listing->subdirs->is_maildir;
 	deletion->may_reuse_inodes |= file.born_ns == 0;
 	deletion->uses[message->subdir] = true;
-	r = record_make_key(message->name, message->unique_octets, &file, key);
-	if (r < 0 || (deletion->has_record && !record_has_key(deletion->lock->left, key)))
-		return r;
+	*key = record_make_key(message->name, message->unique_octets, &file);
+	if (deletion->has_record && !record_has_key(deletion->lock->left, key))
+		return 0;
 	deletion->record->count++;
 	deletion->octets[deletion->found_count] = octets == UINT64_MAX ? file.octets : octets;
 	deletion->found[deletion->found_count++] = (size_t)(message - listing->messages);

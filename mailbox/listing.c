@@ -156,10 +156,10 @@ void *listing_allocate(struct listing *listing, size_t octets, size_t alignment)
 	size_t start = block ? (block->used + alignment - 1) & ~(alignment - 1) : 0;
 
 	if (!block || start + octets > block->capacity) {
-		size_t capacity = block ? 2 * block->capacity : BLOCK_OCTETS_MIN;
+		size_t usual =
+			block ? MIN(2 * block->capacity, BLOCK_OCTETS_MAX) : BLOCK_OCTETS_MIN;
+		size_t capacity = MAX(octets, usual);
 
-		capacity = capacity > BLOCK_OCTETS_MAX ? BLOCK_OCTETS_MAX : capacity;
-		capacity = octets > capacity ? octets : capacity;
 		block = malloc(sizeof(*block) + capacity);
 		if (!block)
 			return NULL;
@@ -252,30 +252,30 @@ static bool is_good_unique_id(const char *text, size_t octets)
 }
 
 /* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */
-static int make_stand_in(const struct message *message, uint64_t inode,
-			 char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
+static void make_stand_in(const struct message *message, uint64_t inode,
+			  char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
 	unsigned char digest[DIGEST_OCTETS];
-	char *text;
-	int octets = asprintf(&text, "%.*s/%ju", message->unique_octets, message->name,
-			      (uintmax_t)inode);
+	char number[sizeof("/18446744073709551615")];
+	int octets = snprintf(number, sizeof(number), "/%" PRIu64, inode);
+	struct sha256_ctx context;
 
-	if (octets < 0)
-		return -ENOMEM;
-	digest_make(text, inode == 0 ? message->unique_octets : (size_t)octets, digest);
-	free(text);
+	sha256_init(&context);
+	sha256_update(&context, message->unique_octets, (const uint8_t *)message->name);
+	sha256_update(&context, inode == 0 ? 0 : (size_t)octets, (const uint8_t *)number);
+	sha256_digest(&context, sizeof(digest), digest);
 	ret_stand_in = stpcpy(ret_stand_in, STAND_IN_PREFIX);
 	for (size_t i = 0; i < sizeof(digest); i++)
 		(void)snprintf(ret_stand_in + 2 * i, 3, "%02x", digest[i]);
-	return 0;
 }
 
 static int give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
 {
 	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1, 1);
 
-	if (!stand_in || make_stand_in(message, inode, stand_in) < 0)
+	if (!stand_in)
 		return -ENOMEM;
+	make_stand_in(message, inode, stand_in);
 	message->stand_in = stand_in;
 	message->is_namesake = inode != 0;
 	listing->namesakes += message->is_namesake;
@@ -787,7 +787,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	size_t count = find_namesakes(listing, known, &first);
 	char stand_in[WIRE_UNIQUE_ID_MAX + 1];
 	struct record_file file;
-	int r;
+	int r = 0;
 
 	if (count == 0 || first->is_namesake || find_like(newer, first) ||
 	    identify(listing, first, &file) < 0)
@@ -796,9 +796,9 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 		if (first[i].inode_tag == known->inode_tag)
 			owner = &first[i];
 	}
-	r = make_stand_in(first, file.inode, stand_in);
-	if (r < 0 || (!owner && (!known->is_namesake || strcmp(stand_in, known->stand_in) != 0)))
-		return r;
+	make_stand_in(first, file.inode, stand_in);
+	if (!owner && (!known->is_namesake || strcmp(stand_in, known->stand_in) != 0))
+		return 0;
 	if (owner) {
 		owner->stand_in = NULL;
 		owner->is_namesake = false;

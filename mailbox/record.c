@@ -9,7 +9,6 @@
 #include "lib/util.h"
 
 #include <assert.h>
-#include <limits.h>
 
 /* The state file grows by this: what file systems allocate. */
 #define BLOCK_OCTETS 4096
@@ -48,19 +47,17 @@ int record_identify(int dir_fd, const char *name, struct record_file *ret)
 	return 0;
 }
 
-int record_make_key(const char *unique, size_t unique_octets, const struct record_file *file,
-		    struct record_key *ret)
+struct record_key record_make_key(const char *unique, size_t unique_octets,
+				  const struct record_file *file)
 {
-	unsigned char digest[DIGEST_OCTETS];
-	char text[IDENTITY_OCTETS + NAME_MAX];
+	struct sha256_ctx context;
+	struct record_key key;
 
-	if (unique_octets > NAME_MAX)
-		return -ENAMETOOLONG;
-	memcpy(text, file, IDENTITY_OCTETS);
-	memcpy(text + IDENTITY_OCTETS, unique, unique_octets);
-	digest_make(text, IDENTITY_OCTETS + unique_octets, digest);
-	memcpy(ret->octets, digest, sizeof(ret->octets));
-	return 0;
+	sha256_init(&context);
+	sha256_update(&context, IDENTITY_OCTETS, (const uint8_t *)file);
+	sha256_update(&context, unique_octets, (const uint8_t *)unique);
+	sha256_digest(&context, sizeof(key.octets), key.octets);
+	return key;
 }
 
 /* For qsort(3) and bsearch(3). */

@@ -2,8 +2,7 @@
  * The record of a commit: which messages a session has deleted, written before the first of their
  * files goes. It stands at the beginning of the state file.
  *
- * Functions that return an int return 0 or a negative errno: of the system, -ENOMEM, or
- * -ENAMETOOLONG for a name that no file has. */
+ * Functions that return an int return 0 or a negative errno: of the system, or -ENOMEM. */
 #pragma once
 
 #include "lib/digest.h"
@@ -39,8 +38,8 @@ struct record {
 int record_identify(int dir_fd, const char *name, struct record_file *ret);
 
 /* The key of a message: of the part of its name that never changes, and of its file. */
-int record_make_key(const char *unique, size_t unique_octets, const struct record_file *file,
-		    struct record_key *ret);
+struct record_key record_make_key(const char *unique, size_t unique_octets,
+				  const struct record_file *file);
 
 /* A record with the keys of another one (or NULL), and space for more. NULL: no memory. */
 struct record *record_new(const struct record *other, size_t more);
