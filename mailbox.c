@@ -419,8 +419,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 	if (subdirs->fds[SUBDIR_CUR] < 0) {
 		if (mkdirat(subdirs->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
 			r = -errno;
-		(void)listing_open_subdirs(subdirs);
-		if (r == 0 && subdirs->fds[SUBDIR_CUR] < 0)
+		else if (listing_open_subdirs(subdirs) <= 0)
 			r = -ENOTDIR;
 	}
 	if (r == 0)
@@ -600,14 +599,11 @@ const char *mailbox_test(const char *path, bool is_read_only)
 {
 	struct lock lock = LOCK_NONE(true);
 	int r = lock_open(path, &lock);
+	const int fds[] = { lock.root_fd, lock.subdirs.fds[0], lock.subdirs.fds[1] };
 
-	if (r == 0 && !is_read_only && lock.root_fd >= 0) {
-		const int fds[] = { lock.root_fd, lock.subdirs.fds[0], lock.subdirs.fds[1] };
-
-		for (size_t i = 0; i < ARRAY_SIZE(fds) && r == 0; i++) {
-			if (fds[i] >= 0 && faccessat(fds[i], ".", W_OK | X_OK, AT_EACCESS) < 0)
-				r = -errno;
-		}
+	for (size_t i = 0; i < ARRAY_SIZE(fds) && r == 0 && !is_read_only; i++) {
+		if (fds[i] >= 0 && faccessat(fds[i], ".", W_OK | X_OK, AT_EACCESS) < 0)
+			r = -errno;
 	}
 	lock_close(&lock);
 	if (r == -EMEDIUMTYPE)

@@ -112,9 +112,8 @@ static int open_state(struct lock *lock, int flags)
 	if (status.st_nlink > 1 && !record_is_ours(fd))
 		return -EINVAL;
 	lock->state_inode = status.st_ino;
-	lock->state_octets = (uint64_t)status.st_size;
-	if ((uint64_t)status.st_blocks * S_BLKSIZE < lock->state_octets)
-		lock->state_octets = 0;
+	lock->state_octets =
+		status.st_blocks * S_BLKSIZE < status.st_size ? 0 : (uint64_t)status.st_size;
 	lock->state_fd = take_fd(&fd);
 	return 0;
 }
@@ -229,8 +228,7 @@ static int open_once(const char *path, struct lock *lock)
 	r = r ?: open_subdirs(lock) ?: take_lock(lock);
 	if (r == 0 && !lock->subdirs.is_maildir) /* the state file may be new */
 		r = file_stamp_take(lock->subdirs.fds[SUBDIR_CUR], &lock->looked_at);
-	if (r == 0)
-		r = read_record(lock);
+	r = r ?: read_record(lock);
 	if (r < 0)
 		lock_close(lock);
 	return r;
