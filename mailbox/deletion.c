@@ -51,7 +51,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 {
 	struct deletion *deletion = context;
 	struct record_key *key = &deletion->record->keys[deletion->record->count];
-	uint64_t octets = maildir_name_stored_octets(message->name);
+	uint64_t octets = maildir_name_find_octets(message->name, ",S=");
 	struct message name = *message;
 	struct record_file file;
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);

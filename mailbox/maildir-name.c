@@ -50,8 +50,7 @@ uint64_t maildir_name_arrival_us(const char *name)
 	return __builtin_add_overflow(us, fraction_us, &us) ? UINT64_MAX : us;
 }
 
-/* The number in the first such field, `,LETTER=`, of the unique part; UINT64_MAX: there is none. */
-static uint64_t find_field(const char *name, const char *field)
+uint64_t maildir_name_find_octets(const char *name, const char *field)
 {
 	const char *unique_end = name + maildir_name_unique_octets(name), *end;
 	const char *found = strstr(name, field);
@@ -63,14 +62,9 @@ static uint64_t find_field(const char *name, const char *field)
 		       UINT64_MAX;
 }
 
-uint64_t maildir_name_stored_octets(const char *name)
-{
-	return find_field(name, ",S=");
-}
-
 bool maildir_name_allows_octets(const char *name, uint64_t octets)
 {
-	uint64_t stored = maildir_name_stored_octets(name);
+	uint64_t stored = maildir_name_find_octets(name, ",S=");
 
 	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
 	return stored == UINT64_MAX || (octets >= stored && octets - stored <= stored + 1);
@@ -78,7 +72,7 @@ bool maildir_name_allows_octets(const char *name, uint64_t octets)
 
 uint64_t maildir_name_size_octets(const char *name)
 {
-	uint64_t octets = find_field(name, ",W=");
+	uint64_t octets = maildir_name_find_octets(name, ",W=");
 
 	return octets == UINT64_MAX || maildir_name_allows_octets(name, octets) ? octets :
 										  UINT64_MAX;

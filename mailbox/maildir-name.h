@@ -17,8 +17,9 @@ size_t maildir_name_unique_octets(const char *name);
  * in DETAILS. What is missing counts as 0; what is too large saturates. */
 uint64_t maildir_name_arrival_us(const char *name);
 
-/* The octets of the file, as the name has them in `,S=`. UINT64_MAX: there is no such field. */
-uint64_t maildir_name_stored_octets(const char *name);
+/* The number in the first such field, such as `,S=`, which is the octets of the file. UINT64_MAX:
+ * there is none. */
+uint64_t maildir_name_find_octets(const char *name, const char *field);
 
 /* The size with CRLF line ends, which the delivering agent wrote into the name as `,W=`.
  * UINT64_MAX: there is no such field, or maildir_name_allows_octets() does not allow it. */
