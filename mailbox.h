@@ -41,7 +41,7 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret);
  * whether a message is new, or may be; or, and it is as before,
  *   -EBUSY        another session has the lock
  *   -ENOTDIR      the path is something else than a directory
- *   -EMEDIUMTYPE  it is no mailbox: the report has the problem
+ *   -EMEDIUMTYPE  it is another program's store, or new or cur is a symbolic link: see the report
  *   -ESTALE       another directory, or a link to one, is where it was */
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);
 

@@ -29,11 +29,7 @@ struct lock {
 			.subdirs = { .fds = { -1, -1 }, .clock_fd = -1 } })
 
 /* Opens what is at `path`, if anything, takes the lock, and reads the record that a session has
- * left. `lock` is a LOCK_NONE(), or was closed. Returns 0, what the system says of files (< 0), or
- *   -EBUSY           another session has the lock
- *   -ENOTDIR         `path` is something else than a directory
- *   -EMEDIUMTYPE     it is another program's store, or new or cur is a symbolic link: see report
- *   -ESTALE          another directory than before
+ * left. `lock` is a LOCK_NONE(), or was closed. Returns what mailbox_wake() does, or
  *   -EINVAL, -ELOOP  the state file is no regular file, or another file by a hard link */
 int lock_open(const char *path, struct lock *lock);
 

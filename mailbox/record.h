@@ -48,9 +48,7 @@ struct record *record_new(const struct record *other, size_t more);
 bool record_has_key(const struct record *record, const struct record_key *key);
 
 /* Makes the record whole and writes it into the state file. When it returns 0, its messages are
- * deleted, whatever happens to us. On failure there is no record:
- *   -ENOSPC, -EDQUOT  no space
- *   -EIO and others   the disk failed */
+ * deleted, whatever happens to us. On failure (-ENOSPC, -EDQUOT: no space) there is no record. */
 int record_write(int state_fd, int mailbox_fd, struct record *record);
 
 /* Reads the record, if there is one, for the caller to free; else *ret stays. Returns 0, or
