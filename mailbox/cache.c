@@ -138,7 +138,6 @@ static bool take_entries(struct cache *cache, size_t octets, struct listing *lis
 	listing->messages = reallocarray(NULL, cache->count, sizeof(*listing->messages));
 	if (!listing->messages)
 		return false;
-	listing->capacity = cache->count;
 	for (size_t i = 0; i < cache->count; i++) {
 		if (!take_entry(&cache->entries[i], versions ? &versions[i] : NULL, &texts, end,
 				listing))

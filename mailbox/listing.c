@@ -386,15 +386,13 @@ void listing_drop_deleted(struct listing *listing)
 /* Adds a message with the name, file and place of another, and what its name tells. */
 static int add_message(struct listing *listing, const struct message *like)
 {
-	size_t more = listing->capacity ? 2 * listing->capacity : 16;
 	struct message *message = listing->messages;
 
-	if (listing->count == listing->capacity) {
-		message = reallocarray(message, more, sizeof(*message));
+	if ((listing->count & (listing->count - 1)) == 0) { /* there is space up to a power of 2 */
+		message = reallocarray(message, MAX(16, 2 * listing->count), sizeof(*message));
 		if (!message)
 			return -ENOMEM;
 		listing->messages = message;
-		listing->capacity = more;
 	}
 	message += listing->count;
 	*message = (struct message){ .name = like->name,
@@ -536,12 +534,11 @@ static size_t find_namesakes(const struct listing *listing, const struct message
 
 static bool have_same_names(const struct listing *a, const struct listing *b)
 {
-	size_t same = 0;
+	bool are_same = a->count == b->count;
 
-	while (same < MIN(a->count, b->count) &&
-	       compare_messages(&a->messages[same], &b->messages[same]) == 0)
-		same++;
-	return same == a->count && same == b->count;
+	for (size_t i = 0; i < a->count && are_same; i++)
+		are_same = compare_messages(&a->messages[i], &b->messages[i]) == 0;
+	return are_same;
 }
 
 /* Adds what only an earlier read has shown. */
@@ -854,10 +851,8 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 	const struct message *wanted = &key, **found;
 	size_t count = listing->count;
 
-	if (count == 0)
-		return -ENOENT;
 	if (!listing->by_unique_id) {
-		listing->by_unique_id = reallocarray(NULL, count, sizeof(void *));
+		listing->by_unique_id = calloc(count, sizeof(void *)); /* not NULL if it is empty */
 		if (!listing->by_unique_id)
 			return -ENOMEM;
 		for (size_t i = 0; i < count; i++)

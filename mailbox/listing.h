@@ -58,7 +58,7 @@ struct listing {
 	struct subdirs *subdirs;  /* borrowed */
 	struct message *messages; /* in the order of arrival */
 	struct block *blocks;	  /* what messages point to */
-	size_t count, capacity;
+	size_t count;
 	size_t namesakes;		     /* messages with is_namesake */
 	const struct message **by_unique_id; /* sorted; NULL until somebody asks */
 	struct file_stamp stamps[SUBDIRS];   /* all 0: there is no such directory */

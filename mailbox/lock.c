@@ -201,8 +201,7 @@ static int open_root(const char *path, struct lock *lock)
 	struct stat status;
 	int r;
 
-	lock->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	lock->subdirs.root_fd = lock->root_fd;
+	lock->root_fd = lock->subdirs.root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = lock->root_fd < 0 ? -errno : 0;
 	/* What it was replaced by, the sandbox may deny. */
 	if ((r == 0 ? fstat(lock->root_fd, &status) : stat(path, &status)) < 0)
