@@ -3,10 +3,9 @@
  * login), message octets from whoever sent the mail. */
 #include "lib/wire.h"
 
-#include <errno.h>
+#include "lib/util.h"
+
 #include <nettle/base64.h>
-#include <stdlib.h>
-#include <string.h>
 
 int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number)
 {
@@ -89,24 +88,18 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
 	*ret_put = 0;
 	while (used < in_octets && (!out || out_octets - *ret_put >= WIRE_STEP_OCTETS)) {
 		const char *text = in + used;
-		const char *lf = memchr(text, '\n', in_octets - used);
-		size_t octets = lf ? (size_t)(lf - text) : in_octets - used;
-		size_t space;
+		size_t space = out ? out_octets - *ret_put - 2 : SIZE_MAX; /* beside a "." and CR */
+		size_t octets = MIN(in_octets - used, space);
+		const char *lf = memchr(text, '\n', octets);
 		bool needs_cr;
 
+		octets = lf ? (size_t)(lf - text) : octets;
+		needs_cr = lf && (octets > 0 ? lf[-1] : converter->last) != '\r';
 		if (converter->last == '\n' && *text == '.')
 			append(out, ret_put, ".", 1);
-		space = out ? out_octets - *ret_put : SIZE_MAX;
-		if (octets > space - (lf ? 2 : 0)) { /* the line end is for a later step */
-			octets = octets < space ? octets : space;
-			lf = NULL;
-		}
 		append(out, ret_put, text, octets);
-		needs_cr = lf && (octets > 0 ? lf[-1] : converter->last) != '\r';
-		if (needs_cr)
-			append(out, ret_put, "\r", 1);
 		if (lf)
-			append(out, ret_put, "\n", 1);
+			append(out, ret_put, needs_cr ? "\r\n" : "\n", needs_cr ? 2 : 1);
 		used += octets + (lf ? 1 : 0);
 		converter->octets += octets + (lf ? 1 : 0) + (needs_cr ? 1 : 0);
 		converter->last = in[used - 1];
