@@ -208,8 +208,14 @@ static size_t add_field(size_t octets, const char *name, const char *value)
 	return octets + (size_t)added;
 }
 
-void log_about(const char *name, const char *value)
+void log_about(const char *name, const char *format, ...)
 {
+	char value[LINE_OCTETS_MAX + 1];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(value, sizeof(value), format, arguments);
+	va_end(arguments);
 	subject_octets = add_field(subject_octets, name, value);
 }
 

@@ -48,7 +48,7 @@ void log_open(bool has_client);
 void log_share_losses(_Atomic uint32_t *count);
 
 /* Adds a field to the journal entry of every line from now on. */
-void log_about(const char *name, const char *value);
+void log_about(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A name or path for a line: in quotes, as printable ASCII without a quote, so that it cannot forge
  * the rest of the line; over 255 octets it is cut and ends in "...", so that it cannot hide the

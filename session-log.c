@@ -14,14 +14,12 @@
 void session_log_begin(struct session *session)
 {
 	uint64_t id = 0;
-	char text[sizeof("0123456789abcdef")];
 
 	session->start_ms = util_now_ms();
 	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
 		id = (uint64_t)session->start_ms; /* it is for the log only */
-	(void)snprintf(text, sizeof(text), "%016" PRIx64, id);
-	log_about("POP3_SESSION", text);
-	log_about("POP3_PEER", session->peer->text);
+	log_about("POP3_SESSION", "%016" PRIx64, id);
+	log_about("POP3_PEER", "%s", session->peer->text);
 }
 
 int session_log_tls(const struct session *session, int error)
@@ -36,7 +34,7 @@ int session_log_tls(const struct session *session, int error)
 			  session->peer->text, reason);
 		return error;
 	}
-	log_about("POP3_TLS", tls->tls_version);
+	log_about("POP3_TLS", "%s", tls->tls_version);
 	if (tls->tls_problem)
 		log_warning("the client certificate of %s is not accepted: %s", session->peer->text,
 			    tls->tls_problem);
@@ -55,7 +53,7 @@ void session_log_login(const struct session *session, const char *mechanism)
 	const struct log_field fields[] = { { "POP3_MECHANISM", mechanism }, { 0 } };
 	const char *user = session->account->user;
 
-	log_about("POP3_USER", user);
+	log_about("POP3_USER", "%s", user);
 	log_event(LOG_EVENT_LOGIN, fields, "login of %s from %s accepted: %s, %s, %zu messages",
 		  log_quote(user), session->peer->text, mechanism, describe_tls(session),
 		  mailbox_count(session->mailbox));
@@ -112,32 +110,25 @@ static const char *describe_end(const struct session *session, int error)
 
 void session_log_end(const struct session *session, int error)
 {
-	const char *reason = describe_end(session, error);
-	const char *peer = session->peer->text;
+	const char *reason = describe_end(session, error), *peer = session->peer->text;
+	const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };
 	int64_t ms = util_now_ms() - session->start_ms;
-	char retrieved[24], octets[24], deleted[24], sleeps[24], duration[24];
-	const struct log_field fields[] = {
-		{ "POP3_REASON", reason },
-		{ "POP3_RETRIEVED", retrieved },
-		{ "POP3_RETRIEVED_OCTETS", octets },
-		{ "POP3_DELETED", deleted },
-		{ "POP3_SLEEPS", sleeps },
-		{ "POP3_DURATION", duration },
-		{ 0 },
-	};
+	char duration[24];
 
-	(void)snprintf(retrieved, sizeof(retrieved), "%" PRIu64, session->retrieved);
-	(void)snprintf(octets, sizeof(octets), "%" PRIu64, session->retrieved_octets);
-	(void)snprintf(deleted, sizeof(deleted), "%" PRIu64, session->deleted);
-	(void)snprintf(sleeps, sizeof(sleeps), "%" PRIu64, session->sleeps);
-	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
 	(void)log_report_omitted(NULL, peer);
+	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
+	log_about("POP3_RETRIEVED", "%" PRIu64, session->retrieved);
+	log_about("POP3_RETRIEVED_OCTETS", "%" PRIu64, session->retrieved_octets);
+	log_about("POP3_DELETED", "%" PRIu64, session->deleted);
+	log_about("POP3_SLEEPS", "%" PRIu64, session->sleeps);
+	log_about("POP3_DURATION", "%s", duration);
 	if (session->account)
 		log_event(LOG_EVENT_SESSION_ENDED, fields,
-			  "session of %s from %s ended: %s; %s, retrieved %s (%s octets), "
-			  "deleted %s, slept %s times, %s seconds",
+			  "session of %s from %s ended: %s; %s, retrieved %" PRIu64 " (%" PRIu64
+			  " octets), deleted %" PRIu64 ", slept %" PRIu64 " times, %s seconds",
 			  log_quote(session->account->user), peer, reason, describe_tls(session),
-			  retrieved, octets, deleted, sleeps, duration);
+			  session->retrieved, session->retrieved_octets, session->deleted,
+			  session->sleeps, duration);
 	else
 		log_event(LOG_EVENT_SESSION_ENDED, fields,
 			  "session from %s ended before login: %s; %s, %s seconds", peer, reason,
