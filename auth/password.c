@@ -32,7 +32,7 @@ struct secret {
 	const struct scheme *scheme;
 	const char *user, *typed;
 	size_t typed_octets;
-	struct octets salt, hash;
+	struct octets kind, salt, hash; /* the first is of ARGON2 */
 	unsigned numbers[4];
 	const void *made; /* to be compared with the hash; by default it is in the buffer */
 	size_t made_octets;
@@ -62,7 +62,7 @@ static size_t decode(char *text, char letter)
 	uint8_t *first = (uint8_t *)text;
 	bool is_hex = letter == 'H' || (letter == 'G' && !strchr(text, '='));
 
-	if (letter == 'S' || letter == 'T')
+	if (strchr("KST", letter))
 		return octets;
 	base16_decode_init(&hex);
 	base64_decode_init(&base64);
@@ -73,15 +73,18 @@ static size_t decode(char *text, char letter)
 	return decoded;
 }
 
-/* Takes a text apart, in place. In a format `N` is a number, `S` a salt, `s` one in base64; the
- * hash is `T` (text), `H` (hex), `B` (base64) or `G`: hex, or base64 that ends in "=". */
+/* Takes a text apart, in place. In a format `N` is a number, `K` a kind, `S` a salt, `s` one in
+ * base64; the hash is `T` (text), `H` (hex), `B` (base64) or `G`: hex, or base64 with "=". */
 static int parse(struct secret *secret, const char *format, char *text)
 {
 	for (unsigned numbers = 0; *format;) {
 		char letter = *format++, *part = text;
+		struct octets *octets = letter == 'K'	     ? &secret->kind :
+					strchr("Ss", letter) ? &secret->salt :
+							       &secret->hash;
 		uint64_t number;
 
-		if (!strchr("NSsTHBG", letter)) {
+		if (!strchr("NKSsTHBG", letter)) {
 			if (*text++ != letter)
 				return -EINVAL;
 			continue;
@@ -89,19 +92,16 @@ static int parse(struct secret *secret, const char *format, char *text)
 		text = strchr(part, *format);
 		if (!text || text == part)
 			return -EINVAL;
-		*text = '\0';
 		if (*format) {
-			text++;
+			*text++ = '\0';
 			format++;
 		}
-		if (letter == 'N' &&
-		    (wire_parse_number(part, NUMBER_MAX, &number) < 0 || number == 0))
+		if (letter != 'N')
+			*octets = (struct octets){ (uint8_t *)part, decode(part, letter) };
+		else if (wire_parse_number(part, NUMBER_MAX, &number) < 0 || number == 0)
 			return -EINVAL;
-		if (letter == 'N')
-			secret->numbers[numbers++] = (unsigned)number;
 		else
-			*(letter == 'S' || letter == 's' ? &secret->salt : &secret->hash) =
-				(struct octets){ (uint8_t *)part, decode(part, letter) };
+			secret->numbers[numbers++] = (unsigned)number;
 	}
 	return 0;
 }
@@ -241,22 +241,20 @@ static int make_argon2(struct secret *secret)
 				   .t_cost = numbers[2],
 				   .lanes = numbers[3],
 				   .threads = 1 };
-	bool is_id = secret->scheme->format[strlen("$argon2i")] == 'd';
+	argon2_type type = secret->kind.count == 1 ? Argon2_i : Argon2_id;
 
-	if (numbers[1] > ARGON2_KIB_MAX || numbers[2] > ARGON2_PASSES_MAX ||
+	if (strncmp("id", (const char *)secret->kind.first, secret->kind.count) != 0 ||
+	    numbers[1] > ARGON2_KIB_MAX || numbers[2] > ARGON2_PASSES_MAX ||
 	    numbers[1] / ARGON2_MIN_MEMORY < numbers[3] || context.outlen < ARGON2_MIN_OUTLEN ||
 	    context.outlen > sizeof(secret->buffer) || context.saltlen < ARGON2_MIN_SALT_LENGTH)
 		return -EINVAL;
 	secret->made_octets = context.outlen;
-	return !secret->typed || argon2_ctx(&context, is_id ? Argon2_id : Argon2_i) == ARGON2_OK ?
-		       0 :
-		       -ENOMEM;
+	return !secret->typed || argon2_ctx(&context, type) == ARGON2_OK ? 0 : -ENOMEM;
 }
 #else
 #define make_argon2 NULL
 #endif
 
-#define ARGON2_FORMAT(kind) "$argon2" kind "$v=N$m=N,t=N,p=N$s$B"
 #define CRYPT_NAMES "CRYPT DES-CRYPT MD5-CRYPT BLF-CRYPT SHA256-CRYPT SHA512-CRYPT"
 
 static const struct scheme schemes[] = {
@@ -277,8 +275,7 @@ static const struct scheme schemes[] = {
 	{ "PBKDF2", "$1$S$N$H", 20, make_pbkdf2, &nettle_sha1, true },
 	{ "SCRAM-SHA-1", "N,s,B,B", 20, make_scram, &nettle_sha1, true },
 	{ "SCRAM-SHA-256", "N,s,B,B", 32, make_scram, &nettle_sha256, true },
-	{ "ARGON2I ARGON2ID", ARGON2_FORMAT("i"), 0, make_argon2, NULL, true },
-	{ "ARGON2I ARGON2ID", ARGON2_FORMAT("id"), 0, make_argon2, NULL, true },
+	{ "ARGON2I ARGON2ID", "$argon2K$v=N$m=N,t=N,p=N$s$B", 0, make_argon2, NULL, true },
 };
 
 /* ---- Fields ---- */
@@ -299,13 +296,10 @@ static const struct scheme *find_scheme(const char *field, const char **ret_text
 	if (*ret_letter == 'B' && !util_is_listed(".B64 .BASE64", field + octets, suffix))
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
-		if (!util_is_listed(schemes[i].names, field + 1, octets - 1) ||
-		    (i < ARRAY_SIZE(schemes) - 1 && schemes[i].make == make_argon2 &&
-		     strncmp(*ret_text, "$argon2id", 9) == 0))
-			continue;
-		if (**ret_text == '$' && schemes[i].make == make_digest) /* {MD5}$1$... */
-			return schemes;
-		return &schemes[i];
+		bool is_crypt = **ret_text == '$' && schemes[i].make == make_digest;
+
+		if (util_is_listed(schemes[i].names, field + 1, octets - 1))
+			return is_crypt ? schemes : &schemes[i]; /* {MD5}$1$... */
 	}
 	return NULL;
 }
