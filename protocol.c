@@ -24,7 +24,7 @@
 enum argument_shape {
 	ARG_NONE,
 	ARG_NAME,      /* the rest of the line without blanks round it */
-	ARG_TEXT,      /* the rest of the line as it is */
+	ARG_SECRET,    /* the rest of the line as it is; it must not stay in memory */
 	ARG_MECHANISM, /* a word and the rest after it, or nothing */
 	ARG_MSG,       /* a message: its number or UID:unique-id */
 	ARG_OPT_MSG,   /* a message, or nothing */
@@ -37,11 +37,8 @@ struct command {
 	enum argument_shape shape;
 	command_handler *handler;
 	const char *capability; /* that CAPA always lists for it; NULL: none */
-	unsigned flags;
+	bool is_change;		/* of the mailbox: refused if that is read-only */
 };
-
-/* The argument must not stay in memory; the command is refused if the mailbox is read-only. */
-enum { CMD_SECRET = 1, CMD_CHANGES = 2 };
 
 static int cmd_noop(struct session *session, NO_ARGUMENT)
 {
@@ -372,24 +369,24 @@ static command_handler cmd_capa;
 
 /* clang-format off */
 static const struct command commands[] = {
-	/* name   valid in                   argument       handler     capability   flags */
-	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   NULL,        0 },
-	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_auth, NULL,        0 },
-	{ "USER", IN_AUTH,                   ARG_NAME,      login_user, NULL,        0 },
-	{ "PASS", IN_AUTH,                   ARG_TEXT,      login_pass, NULL,        CMD_SECRET },
-	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, NULL,        0 },
-	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,        0 },
-	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   NULL,        0 },
-	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   NULL,        0 },
-	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_retr,   "TOP",       0 },
-	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,   "UIDL",      0 },
-	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,   NULL,        CMD_CHANGES },
-	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   "DELI",      CMD_CHANGES },
-	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,   NULL,        0 },
-	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   NULL,        0 },
-	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   NULL,        0 },
-	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   NULL,        0 },
-	{ "QUIT", IN_ANY,                    ARG_NONE,      cmd_quit,   NULL,        0 },
+	/* name   valid in                   argument       handler     capability  is_change */
+	{ "CAPA", IN_AUTH | IN_TRANSACTION,  ARG_NONE,      cmd_capa,   NULL,       false },
+	{ "AUTH", IN_AUTH,                   ARG_MECHANISM, login_auth, NULL,       false },
+	{ "USER", IN_AUTH,                   ARG_NAME,      login_user, NULL,       false },
+	{ "PASS", IN_AUTH,                   ARG_SECRET,    login_pass, NULL,       false },
+	{ "STLS", IN_AUTH,                   ARG_NONE,      login_stls, NULL,       false },
+	{ "STAT", IN_TRANSACTION,            ARG_NONE,      cmd_stat,   NULL,       false },
+	{ "LIST", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_list,   NULL,       false },
+	{ "RETR", IN_TRANSACTION,            ARG_MSG,       cmd_retr,   NULL,       false },
+	{ "TOP",  IN_TRANSACTION,            ARG_MSG_COUNT, cmd_retr,   "TOP",      false },
+	{ "UIDL", IN_TRANSACTION,            ARG_OPT_MSG,   cmd_uidl,   "UIDL",     false },
+	{ "DELE", IN_TRANSACTION,            ARG_MSG,       cmd_dele,   NULL,       true },
+	{ "DELI", IN_TRANSACTION,            ARG_MSG,       cmd_deli,   "DELI",     true },
+	{ "RSET", IN_TRANSACTION,            ARG_NONE,      cmd_rset,   NULL,       false },
+	{ "NOOP", IN_TRANSACTION | IN_SLEEP, ARG_NONE,      cmd_noop,   NULL,       false },
+	{ "SLEE", IN_TRANSACTION,            ARG_NONE,      cmd_slee,   NULL,       false },
+	{ "WAKE", IN_SLEEP,                  ARG_NONE,      cmd_wake,   NULL,       false },
+	{ "QUIT", IN_ANY,                    ARG_NONE,      cmd_quit,   NULL,       false },
 };
 /* clang-format on */
 
@@ -465,29 +462,26 @@ static char *trim_blanks(char *text)
  * command, whatever the mailbox has. Returns NULL, or an answer. */
 static const char *read_argument(enum argument_shape shape, char *text, struct argument *ret)
 {
-	if (shape != ARG_TEXT)
+	if (shape != ARG_SECRET)
 		text = trim_blanks(text);
 	*ret = (struct argument){ .text = text };
 	if (shape == ARG_NONE)
 		return *text ? "this command takes no argument" : NULL;
 	if (!*text && shape != ARG_OPT_MSG && shape != ARG_MECHANISM)
 		return "this command needs an argument";
-	if (shape == ARG_TEXT || shape == ARG_NAME)
+	if (!*text || shape == ARG_SECRET || shape == ARG_NAME)
 		return NULL;
 	ret->rest = trim_blanks(cut_word(text));
-	if (!*text || shape == ARG_MECHANISM)
+	if (shape == ARG_MECHANISM)
 		return NULL;
-	if (shape == ARG_MSG_COUNT) {
-		char *count = ret->rest;
-
-		ret->has_count = true;
-		ret->rest = trim_blanks(cut_word(count));
-		if (wire_parse_number(count, UINT64_MAX, &ret->count) < 0)
-			return "this command needs a message and a number of lines";
-	}
 	ret->has_message = true;
 	ret->has_unique_id = strncasecmp(text, "UID:", 4) == 0;
-	return *ret->rest ? "too many arguments" : NULL;
+	ret->has_count = shape == ARG_MSG_COUNT;
+	if (!ret->has_count)
+		return *ret->rest ? "too many arguments" : NULL;
+	return wire_parse_number(ret->rest, UINT64_MAX, &ret->count) < 0 ?
+		       "this command needs a message and a number of lines" :
+		       NULL;
 }
 
 static int serve_line(struct session *session, char *line)
@@ -505,7 +499,7 @@ static int serve_line(struct session *session, char *line)
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return reply_paid_err(session, "%s", problem);
 	}
-	if ((command->flags & CMD_CHANGES) && session->is_read_only)
+	if (command->is_change && session->is_read_only)
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
 	problem = read_argument(command->shape, text, &argument);
 	if (problem)
@@ -515,7 +509,7 @@ static int serve_line(struct session *session, char *line)
 	r = problem ? reply_err(session, "%s", problem) : command->handler(session, &argument);
 	if (session->bad_commands == bad_commands && session->state != IN_AUTH)
 		session->bad_commands = 0;
-	if (command->flags & CMD_SECRET)
+	if (command->shape == ARG_SECRET)
 		explicit_bzero(line, octets);
 	return r;
 }

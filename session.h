@@ -42,7 +42,7 @@ struct session {
 
 /* An argument that has been checked. */
 struct argument {
-	char *text; /* of ARG_NAME and ARG_TEXT, ARG_MECHANISM's first word */
+	char *text; /* of ARG_NAME and ARG_SECRET, ARG_MECHANISM's first word */
 	char *rest; /* of ARG_MECHANISM, what follows that */
 	bool has_message, has_count;
 	bool has_unique_id; /* names the message */
