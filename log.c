@@ -329,15 +329,6 @@ static uint32_t hash_reason(const char *line)
 	return hash;
 }
 
-static bool has_logged(uint32_t reason)
-{
-	size_t i = 0;
-
-	while (i < limit.reason_count && limit.reasons[i] != reason)
-		i++;
-	return i < limit.reason_count || i == REASONS_MAX;
-}
-
 /* Takes this second's line, if none was logged for `quiet_s` more seconds; false: it is taken. */
 static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 {
@@ -354,8 +345,11 @@ static bool is_due(const struct event *event, struct log_quota *quota, const cha
 	bool is_once = limit.is_on && event->limits == ONCE;
 	bool is_patient = event->kind == LOG_END || event->kind == LOG_CONNECTION;
 	uint32_t reason = hash_reason(line), none = 0;
+	size_t i = 0;
 
-	if ((is_once && has_logged(reason)) ||
+	while (i < limit.reason_count && limit.reasons[i] != reason)
+		i++;
+	if ((is_once && (i < limit.reason_count || i == REASONS_MAX)) ||
 	    (event->limits != NOT && quota && !use_quota(quota, is_patient ? QUIET_S : 0))) {
 		counts->omitted[event->kind]++;
 		atomic_compare_exchange_strong(&counts->report_s, &none, util_now_s() + REPORT_S);
