@@ -285,23 +285,6 @@ static bool put_line(const struct event *event, const struct log_field *fields, 
 	return hand_over(octets);
 }
 
-/* Writes a line, or counts it as lost. */
-static void put_or_count(const struct event *event, const struct log_field *fields,
-			 const char *line)
-{
-	uint32_t lost = *losses > 0 ? atomic_exchange(losses, 0) : 0;
-	char text[80];
-
-	(void)snprintf(text, sizeof(text),
-		       "%" PRIu32 " log lines were lost: the log did not take them", lost);
-	if (lost > 0 && put_line(&events[LOG_EVENT_LOST], NULL, text))
-		lost = 0;
-	if (lost > 0 || !put_line(event, fields, line))
-		(void)atomic_fetch_add(losses, lost + 1);
-	/* No session inherits it from the listener. */
-	explicit_bzero(entry + subject_octets, strlen(entry + subject_octets));
-}
-
 void log_share_losses(_Atomic uint32_t *count)
 {
 	losses = count;
@@ -405,7 +388,17 @@ void log_event_about(struct log_quota *quota, enum log_event id, const struct lo
 	if (vsnprintf(text, sizeof(text), format, arguments) >= 0)
 		(void)escape(text, '\0', line, LINE_OCTETS_MAX);
 	va_end(arguments);
-	if (is_due(event, quota ? quota : limit.quota, line))
-		put_or_count(event, fields, line);
+	if (is_due(event, quota ? quota : limit.quota, line)) {
+		uint32_t lost = *losses > 0 ? atomic_exchange(losses, 0) : 0;
+
+		(void)snprintf(text, sizeof(text),
+			       "%" PRIu32 " log lines were lost: the log did not take them", lost);
+		if (lost > 0 && put_line(&events[LOG_EVENT_LOST], NULL, text))
+			lost = 0;
+		if (lost > 0 || !put_line(event, fields, line))
+			(void)atomic_fetch_add(losses, lost + 1);
+		/* No session inherits it from the listener. */
+		explicit_bzero(entry + subject_octets, strlen(entry + subject_octets));
+	}
 	errno = saved_errno;
 }
