@@ -119,71 +119,59 @@ static int cmd_stat(struct session *session, NO_ARGUMENT)
 	return r > 0 ? reply_ok(session, "%zu %" PRIu64, count, octets) : r;
 }
 
-/* Writes what a listing has after a message's number. Returns how many octets; 0: not listed. */
-typedef size_t listed_text(struct mailbox *mailbox, size_t index, char *ret_text);
+/* Writes a message's number, and its size or unique-id: for many messages printf(3) is slow.
+ * Returns how many octets, or as mailbox_size(). */
+static int put_listed(struct session *session, size_t index, bool has_size, char *ret_line)
+{
+	char *end = ret_line + wire_put_number(index + 1, ret_line);
+	uint64_t octets;
+	int r = has_size ? find_size(session, index, &octets) : 0;
 
-/* Ends an answer with a line for each message that is there: for many printf(3) is slow. */
-static int list_messages(struct session *session, listed_text *put_text)
+	if (r < 0)
+		return r;
+	*end++ = ' ';
+	if (has_size)
+		end += wire_put_number(octets, end);
+	else
+		end = stpcpy(end, mailbox_unique_id(session->mailbox, index));
+	return (int)(end - ret_line);
+}
+
+/* LIST, with sizes, and UIDL. */
+static int list(struct session *session, const struct argument *argument, bool has_sizes)
 {
 	char line[WIRE_NUMBER_OCTETS_MAX + 1 + WIRE_UNIQUE_ID_MAX + 1];
-
-	for (size_t i = 0; i < mailbox_count(session->mailbox); i++) {
-		size_t start = wire_put_number(i + 1, line), octets = 0;
-
-		line[start++] = ' ';
-		if (mailbox_has(session->mailbox, i))
-			octets = put_text(session->mailbox, i, line + start);
-		if (octets > 0)
-			(void)transport_put_text(session->transport, line, start + octets);
-	}
-	return transport_put_end(session->transport, "");
-}
-
-static size_t put_size(struct mailbox *mailbox, size_t index, char *ret_text)
-{
-	uint64_t octets; /* known to measure_all() already */
-
-	return mailbox_size(mailbox, index, &octets) < 0 ? 0 : wire_put_number(octets, ret_text);
-}
-
-static int cmd_list(struct session *session, const struct argument *argument)
-{
 	size_t count;
 	uint64_t octets;
 	int r;
 
 	if (argument->has_message) {
 		r = mailbox_check(session->mailbox, argument->index) ?:
-			    find_size(session, argument->index, &octets);
-		if (r != 0)
-			return reply_unreadable(session, r, argument);
-		return reply_ok(session, "%zu %" PRIu64, argument->index + 1, octets);
+			    put_listed(session, argument->index, has_sizes, line);
+		return r < 0 ? reply_unreadable(session, r, argument) :
+			       reply_ok(session, "%.*s", r, line);
 	}
-	r = measure_all(session, &count, &octets);
+	r = has_sizes ? measure_all(session, &count, &octets) : 1;
 	if (r <= 0)
 		return r;
-	(void)reply_ok(session, "%zu messages (%" PRIu64 " octets)", count, octets);
-	return list_messages(session, put_size);
+	(void)(has_sizes ? reply_ok(session, "%zu messages (%" PRIu64 " octets)", count, octets) :
+			   reply_ok(session, "unique-ids follow"));
+	for (size_t i = 0; i < mailbox_count(session->mailbox); i++) {
+		r = mailbox_has(session->mailbox, i) ? put_listed(session, i, has_sizes, line) : 0;
+		if (r > 0)
+			(void)transport_put_text(session->transport, line, (size_t)r);
+	}
+	return transport_put_end(session->transport, "");
 }
 
-static size_t put_unique_id(struct mailbox *mailbox, size_t index, char *ret_text)
+static int cmd_list(struct session *session, const struct argument *argument)
 {
-	return (size_t)(stpcpy(ret_text, mailbox_unique_id(mailbox, index)) - ret_text);
+	return list(session, argument, true);
 }
 
 static int cmd_uidl(struct session *session, const struct argument *argument)
 {
-	int r;
-
-	if (argument->has_message) {
-		r = mailbox_check(session->mailbox, argument->index);
-		if (r < 0)
-			return reply_unreadable(session, r, argument);
-		return reply_ok(session, "%zu %s", argument->index + 1,
-				mailbox_unique_id(session->mailbox, argument->index));
-	}
-	(void)reply_ok(session, "unique-ids follow");
-	return list_messages(session, put_unique_id);
+	return list(session, argument, false);
 }
 
 /* ---- TRANSACTION: messages ---- */
@@ -407,15 +395,6 @@ static int cmd_capa(struct session *session, NO_ARGUMENT)
 	return transport_put_end(session->transport, "");
 }
 
-static const struct command *find_command(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (strcasecmp(commands[i].name, name) == 0)
-			return &commands[i];
-	}
-	return NULL;
-}
-
 /* Cuts a word off a text, in place. Returns what follows the blank after it. */
 static char *cut_word(char *text)
 {
@@ -489,13 +468,16 @@ static int serve_line(struct session *session, char *line)
 	size_t octets = strlen(line);
 	char *text = cut_word(line);
 	struct argument argument;
-	const struct command *command = find_command(line);
+	const struct command *command = commands, *end = commands + ARRAY_SIZE(commands);
 	unsigned bad_commands = session->bad_commands;
 	const char *problem;
 	int r;
 
-	if (!command || !(command->states & session->state)) {
-		problem = command ? "this command is not valid in this state" : "unknown command";
+	while (command < end && strcasecmp(command->name, line) != 0)
+		command++;
+	if (command == end || !(command->states & session->state)) {
+		problem = command < end ? "this command is not valid in this state" :
+					  "unknown command";
 		explicit_bzero(line, octets); /* it may be a PASS, too */
 		return reply_paid_err(session, "%s", problem);
 	}
