@@ -29,8 +29,6 @@
 #define KEEPALIVE_INTERVAL_S 60
 #define PEER_TIMEOUT_MS 600000
 
-#define NO_DEADLINE INT64_MAX
-
 struct plain_stream {
 	struct stream stream;
 	int in_fd, out_fd;
@@ -42,8 +40,8 @@ struct transport {
 	struct plain_stream plain;
 	struct stream *tls;	 /* over it; until transport_prepare_tls() it is the plain one */
 	struct stream *current;	 /* one of these */
-	int64_t deadline_ms;	 /* monotonic, or NO_DEADLINE */
-	int64_t timeout_ms;	 /* of each wait, if there is no deadline */
+	int64_t deadline_ms;	 /* monotonic; INT64_MAX: there is none */
+	int64_t timeout_ms;	 /* of each wait; after the deadline, if there is one */
 	int error;		 /* the first failure, which every later call gets too */
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
@@ -137,9 +135,7 @@ static void catch_sigterm(void)
  * has vanished is found in ten minutes, also while the session sleeps for a day. */
 static void tune_tcp(int fd)
 {
-	static const struct {
-		int level, option, value;
-	} options[] = {
+	static const int options[][3] = {
 		{ IPPROTO_TCP, TCP_NODELAY, 1 },
 		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
 		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S },
@@ -148,8 +144,7 @@ static void tune_tcp(int fd)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		(void)setsockopt(fd, options[i].level, options[i].option, &options[i].value,
-				 sizeof(options[i].value));
+		(void)setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
 }
 
 /* Switches to a stream. A line is not split, unless the client wants shorter pieces than it. */
@@ -217,23 +212,22 @@ void transport_free(struct transport *transport)
 	free(transport);
 }
 
-void transport_set_deadline(struct transport *transport, unsigned seconds)
-{
-	transport->deadline_ms = util_now_ms() + (int64_t)seconds * 1000;
-}
-
 void transport_set_timeout(struct transport *transport, unsigned seconds)
 {
-	transport->deadline_ms = NO_DEADLINE;
+	transport->deadline_ms = INT64_MAX;
 	transport->timeout_ms = (int64_t)seconds * 1000;
+}
+
+void transport_set_deadline(struct transport *transport, unsigned seconds)
+{
+	transport_set_timeout(transport, seconds);
+	transport->deadline_ms = util_now_ms() + transport->timeout_ms;
 }
 
 /* When a wait that begins now must be over. */
 static int64_t wait_end_ms(const struct transport *transport)
 {
-	if (transport->deadline_ms != NO_DEADLINE)
-		return transport->deadline_ms;
-	return util_now_ms() + transport->timeout_ms;
+	return MIN(transport->deadline_ms, util_now_ms() + transport->timeout_ms);
 }
 
 /* Waits until the client has sent something (POLLIN), can take something (POLLOUT) or (0) hangs up.
@@ -308,8 +302,7 @@ static int read_some(struct transport *transport, int64_t end_ms)
 void transport_shrink(struct transport *transport)
 {
 	char *start = (char *)transport + offsetof(struct transport, in);
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t before = (page - (uintptr_t)start % page) % page;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), before = -(uintptr_t)start % page;
 	size_t octets = IN_OCTETS + OUT_OCTETS - before;
 
 	if (transport->in_start == transport->in_end && transport->out_end == 0)
@@ -455,10 +448,9 @@ int transport_finish(struct transport *transport)
 	transport->current = &transport->plain.stream; /* what still comes is for nobody */
 	if (r < 0 || !S_ISSOCK(transport->plain.in_mode))
 		return r;
-	if (transport->in_start == transport->in_end &&
-	    recv(transport->plain.in_fd, &unread, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
-		return 0;
-	if (shutdown(transport->plain.out_fd, SHUT_WR) < 0)
+	if ((transport->in_start == transport->in_end &&
+	     recv(transport->plain.in_fd, &unread, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) ||
+	    shutdown(transport->plain.out_fd, SHUT_WR) < 0)
 		return 0;
 	end_ms = util_now_ms() + FINISH_MS;
 	do {
