@@ -4,7 +4,6 @@
 
 #include "lib/util.h"
 
-#include <inttypes.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/socket.h>

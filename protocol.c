@@ -15,7 +15,6 @@
 #include "settings.h"
 
 #include <malloc.h>
-#include <strings.h>
 
 #define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */
 #define BLANKS " \t"

@@ -81,13 +81,12 @@ int peer_is_in_network(const struct in6_addr *address, const char *network)
 {
 	size_t octets = strcspn(network, "/");
 	struct in6_addr wanted, cut = *address;
-	uint64_t bits, most;
+	uint64_t bits;
 
 	if (!parse_address(network, octets, &wanted))
 		return -EINVAL;
-	most = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128;
-	bits = most;
-	if (network[octets] && wire_parse_number(network + octets + 1, most, &bits) < 0)
+	bits = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128; /* the most */
+	if (network[octets] && wire_parse_number(network + octets + 1, bits, &bits) < 0)
 		return -EINVAL;
 	peer_cut_address(&wanted, (unsigned)bits, (unsigned)bits);
 	peer_cut_address(&cut, (unsigned)bits, (unsigned)bits);

@@ -127,10 +127,9 @@ size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)
 
 		if (text > 0)
 			top->line = top->line == 0 && text == 1 && *line == '\r' ? '\r' : 'x';
-		used += text;
+		used += text + (lf ? 1 : 0);
 		if (!lf)
 			break;
-		used++;
 		if (top->is_in_body)
 			top->lines_left--;
 		else
