@@ -115,8 +115,7 @@ static struct peer find_peer(int fd, mode_t mode)
 
 static void note_sigterm(int signal_number)
 {
-	(void)signal_number;
-	is_told_to_end = 1;
+	is_told_to_end = signal_number;
 }
 
 /* SIGTERM comes through only while we wait for the client: so it interrupts nothing else. */
