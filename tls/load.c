@@ -2,29 +2,12 @@
  * Loads tls.c, a module of its own. */
 #include "tls.h"
 
+#include "lib/module.h"
 #include "lib/util.h"
 #include "settings.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <pwd.h>
-
-#define MODULE "/pop3-handler-tls.so"
-
-/* Loads the module that is beside the program (in a build folder), else where it is installed. A
- * search path of the linker would be searched for every library at each start. It stays. */
-static void *load_module(void)
-{
-	char path[PATH_MAX + sizeof(MODULE)] = "";
-
-	if (readlink("/proc/self/exe", path, PATH_MAX - 1) > 0) {
-		util_cut_path(path);
-		memcpy(path + strlen(path), MODULE, sizeof(MODULE));
-	}
-	if (access(path, F_OK) < 0 && errno == ENOENT)
-		return dlopen(TLS_DIRECTORY MODULE, RTLD_NOW | RTLD_LOCAL);
-	return dlopen(path, RTLD_NOW | RTLD_LOCAL);
-}
 
 /* If none is there. */
 static void make_ticket_directory(const char *path, const char *user)
@@ -41,14 +24,12 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 	static const struct tls_functions *functions;
 	const char *path = getenv("RUNTIME_DIRECTORY"); /* the first of those that systemd names */
 	auto_free struct tls *tls = NULL;
-	void *module;
 
 	*ret = NULL;
 	if (settings->tls == TLS_OFF)
 		return 0;
-	module = functions ? NULL : load_module();
-	if (module)
-		functions = dlsym(module, "tls_functions");
+	if (!functions)
+		functions = module_symbol("pop3-handler-tls.so", "tls_functions");
 	if (!functions) {
 		log_error("cannot load TLS: %s", dlerror());
 		return -ELIBACC;
