@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: ISC
- * Accounts from a passwd-file. The file is the administrator's, but may have mistakes; name and
- * password come from a stranger: this runs before login. */
+ * Which backend knows an account, and accounts from passwd-files. The files are the
+ * administrator's, but may have mistakes; name and password come from a stranger: this runs before
+ * login. */
 #include "auth.h"
 
+#include "auth/backend.h"
 #include "auth/passwd-file.h"
 #include "auth/password.h"
 #include "lib/path-template.h"
 #include "lib/peer.h"
 #include "lib/util.h"
+#include "lib/wire.h"
+#include "log.h"
 #include "settings.h"
 
 #include <search.h>
@@ -85,24 +89,6 @@ static int find_own_template(const struct passwd_line *entry, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int find_mailbox(const struct passwd_line *entry, const char *template, char **ret_path)
-{
-	auto_free char *own_template = NULL;
-	int r = find_own_template(entry, &own_template);
-
-	if (r == 0)
-		r = path_template_expand(own_template ? own_template : template, entry->user,
-					 entry->home, ret_path);
-	return r == -EINVAL ? -ENXIO : r;
-}
-
-/* The reason is for the administrator; the client must not hear of it. */
-static int refuse(struct auth_report *report, const char *reason)
-{
-	(void)snprintf(report->refusal, sizeof(report->refusal), "%s", reason);
-	return -EKEYREJECTED;
-}
-
 /* Whether a peer is in a list of networks; `local` is one without an address, on this machine.
  * Returns 1, 0, or -EINVAL if something in the list is no network. */
 static int is_in_networks(const struct passwd_field *field, const struct peer *peer)
@@ -151,74 +137,170 @@ static int check_field(const struct passwd_field *field, const struct peer *peer
 	return r;
 }
 
-/* Finds what an account may do, and where. -EKEYREJECTED: there is none, or it may not log in. */
-static int find_account(const struct passwd_search *search, const struct settings *settings,
-			const struct peer *peer, struct account *ret, struct auth_report *report)
+/* Finds whose the files of an account are: those of a line, or mail-user. */
+static int find_ids(struct auth_attempt *attempt, const struct passwd_line *entry)
+{
+	uint64_t uid, gid;
+
+	if (!*entry->uid && !*entry->gid)
+		return backend_use_mail_user(attempt);
+	if (wire_parse_number(entry->uid, UINT32_MAX, &uid) < 0 ||
+	    wire_parse_number(entry->gid, UINT32_MAX, &gid) < 0)
+		return auth_fail(attempt->report, -EKEYREJECTED,
+				 "uid and gid are neither two numbers nor both empty");
+	attempt->account->uid = (uid_t)uid;
+	attempt->account->gid = (gid_t)gid;
+	return backend_check_ids(attempt);
+}
+
+static int find_mailbox(struct auth_attempt *attempt, const struct passwd_line *entry)
+{
+	auto_free char *own_template = NULL;
+
+	return find_own_template(entry, &own_template) ?:
+		       backend_set_mailbox(attempt, own_template, entry->home);
+}
+
+/* Finds what an account may do, and where. */
+static int find_account(struct auth_attempt *attempt, const struct passwd_search *search)
 {
 	const struct passwd_line *entry = &search->entry;
+	struct account *account = attempt->account;
+	struct auth_report *report = attempt->report;
 	const char *extra = entry->extra;
 	struct passwd_field field;
 	int r;
 
-	if (!settings->users)
-		return refuse(report, "users is not set");
 	if (!entry->user)
-		return refuse(report, search->name ? "no such user" : "a bad user name");
-	*ret = (struct account){ entry->user, entry->password, .users = search->stamp };
+		return auth_fail(report, -ENOKEY, "%s",
+				 !attempt->settings->users ? "users is not set" :
+				 search->name		   ? "no such user" :
+							     "a bad user name");
+	account->users = search->stamp;
+	strcpy(account->user, report->user);
 	while (passwd_next_field(&extra, &field)) {
-		r = check_field(&field, peer, report->refusal);
+		r = check_field(&field, attempt->peer, report->refusal);
 		if (r != 1 && r != -ENOENT)
 			return -EKEYREJECTED;
 		/* Whatever is not a clear "no" protects the mailbox. */
-		ret->is_read_only |= passwd_field_is(&field, "read-only") &&
-				     !util_is_listed("no", field.value, field.value_octets);
+		account->is_read_only |= passwd_field_is(&field, "read-only") &&
+					 !util_is_listed("no", field.value, field.value_octets);
 	}
-	r = find_mailbox(entry, settings->mailbox, &ret->mailbox);
-	return r == -EKEYREJECTED ? refuse(report, "a bad user name") : r;
+	*report->refusal = '\0';
+	r = attempt->settings->has_keeper ? find_ids(attempt, entry) : 0;
+	r = r ?: find_mailbox(attempt, entry);
+	if (r == 0)
+		backend_make_digest(account, entry->password, "");
+	return r;
+}
+
+static int passwd_file_check(struct auth_attempt *attempt)
+{
+	auto_search struct passwd_search search = { .stamp = attempt->account->users };
+	int r = passwd_file_search(&search, attempt->settings, attempt->user, attempt->report);
+
+	if (r == 0 && !attempt->is_again)
+		r = check_password(&search, attempt->password, attempt->report);
+	else if (r != 0)
+		return r;
+	return r < 0 && (search.entry.user || r != -EKEYREJECTED) ? r :
+								    find_account(attempt, &search);
+}
+
+/* ---- Backends ---- */
+
+static const struct backend {
+	const char *name;
+	auth_backend *check;
+	int (*prepare)(const char *argument); /* NULL: it needs no keeper either */
+} backends[] = {
+	{ "passwd-file", passwd_file_check, NULL },
+};
+
+/* One of `auth`, and what follows its name; NULL: it is not set. settings.c knows the names, too.
+ */
+static const struct backend *find_backend(const struct settings *settings, unsigned i,
+					  const char **ret_argument)
+{
+	const char *item = settings->auth ? settings->auth[i] : i == 0 ? "passwd-file" : NULL;
+	size_t octets = item ? strcspn(item, " \t") : 0;
+	const struct backend *backend = backends;
+
+	if (!item)
+		return NULL;
+	*ret_argument = item + octets + strspn(item + octets, " \t");
+	while (!util_is_listed(backend->name, item, octets))
+		backend++;
+	return backend;
+}
+
+int auth_prepare(const struct settings *settings)
+{
+	const struct backend *backend;
+	const char *argument, *problem = NULL;
+	int r = 0;
+
+	for (char *const *users = settings->users; users && *users; users++) {
+		if (strstr(*users, "%d"))
+			problem = "users with %d";
+	}
+	for (unsigned i = 0; r == 0 && (backend = find_backend(settings, i, &argument)); i++) {
+		if (backend->prepare)
+			problem = backend->name;
+		if (backend->prepare && settings->has_keeper)
+			r = backend->prepare(argument);
+	}
+	if (problem && !settings->has_keeper)
+		log_error("refusing to serve: %s needs a keeper", problem);
+	return r < 0 || (problem && !settings->has_keeper) || backend_make_key() < 0 ? -EBADMSG : 0;
+}
+
+static int ask_backend(struct auth_attempt *attempt)
+{
+	const struct backend *backend =
+		find_backend(attempt->settings, attempt->account->backend, &attempt->argument);
+
+	*attempt->report->refusal = '\0';
+	if (!backend || (backend->prepare && passwd_is_bad_name(attempt->user)))
+		return auth_fail(attempt->report, -ENOKEY, "a bad user name");
+	return backend->check(attempt);
 }
 
 int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
-	       const char *password, struct account **ret, struct auth_report *ret_report)
+	       const char *password, struct account *ret, struct auth_report *ret_report)
 {
-	auto_search struct passwd_search search = { 0 };
-	auto_free struct account *account = malloc(sizeof(*account));
-	int r = passwd_file_search(&search, settings, user, ret_report);
+	struct auth_attempt attempt = {
+		settings, peer, "", user, password, false, ret, ret_report
+	};
+	const char *unused;
+	int r = -ENOKEY;
 
-	if (!account)
-		return -ENOMEM;
-	if (r == 0)
-		r = check_password(&search, password, ret_report);
-	if (r < 0 && (search.entry.user || r != -EKEYREJECTED))
-		return r;
-	r = find_account(&search, settings, peer, account, ret_report);
-	if (r < 0)
-		return r;
-	search.entry.user = NULL; /* the line is the account's now */
-	*ret = take_ptr(account);
-	return 0;
+	*ret_report = (struct auth_report){ 0 };
+	for (unsigned i = 0; r == -ENOKEY && find_backend(settings, i, &unused); i++) {
+		*ret = (struct account){ .backend = i };
+		r = ask_backend(&attempt);
+	}
+	return r == -ENOKEY ? -EKEYREJECTED : r;
 }
 
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report)
 {
-	auto_search struct passwd_search search = { .stamp = account->users };
-	struct account now;
-	int r = passwd_file_search(&search, settings, account->user, ret_report);
-	bool is_same;
+	struct account now = { .backend = account->backend, .users = account->users };
+	struct auth_attempt attempt = { settings, peer, "",   account->user,
+					NULL,	  true, &now, ret_report };
+	int r;
 
+	*ret_report = (struct auth_report){ 0 };
+	r = ask_backend(&attempt);
+	if (r == 1)
+		return 0;
+	if (r == -ENOKEY || (r == 0 && memcmp(now.digest, account->digest, DIGEST_OCTETS) != 0))
+		return auth_fail(ret_report, -EKEYREJECTED,
+				 "password, mailbox or rights are not as they were");
 	if (r == 0)
-		r = find_account(&search, settings, peer, &now, ret_report);
-	if (r != 0)
-		return MIN(r, 0); /* it need not be found, or cannot */
-	is_same = strcmp(now.user, account->user) == 0 &&
-		  strcmp(now.password, account->password) == 0 &&
-		  strcmp(now.mailbox, account->mailbox) == 0 &&
-		  now.is_read_only == account->is_read_only;
-	free(now.mailbox);
-	if (!is_same)
-		return refuse(ret_report, "password, mailbox or rights are not as they were");
-	account->users = now.users;
-	return 0;
+		account->users = now.users;
+	return r;
 }
 
 /* ---- Where mailboxes are ---- */
@@ -303,7 +385,6 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 	size_t octets = strcspn(template, "%"); /* up to there it is the same for everybody */
 	struct root_search search = { template, handle, context, NULL };
 	auto_free char *root = strndup(template, octets + 1);
-	struct file_stamp stamp = { 0 };
 	int r = root ? 0 : -ENOMEM;
 
 	*ret_report = (struct auth_report){ 0 };
@@ -318,7 +399,7 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 		ret_report->has_wide_template = r == -EINVAL;
 	}
 	if (r == 0 || r == -EINVAL)
-		r = passwd_file_read(settings, note_root_of_line, &search, ret_report, &stamp);
+		r = passwd_file_read_all(settings, note_root_of_line, &search, ret_report);
 	tdestroy(search.roots, free);
 	return r == -EINVAL ? 0 : r;
 }
@@ -330,13 +411,14 @@ struct file_check {
 	auth_mailbox_test *test_mailbox;
 	auth_finding_handler *handle;
 	void *context;
-	struct auth_report report;
+	struct auth_report *report;
 	void *names; /* so far: a tree of tsearch(3) */
 };
 
 static void note_finding(const struct file_check *check, bool is_mistake, const char *text)
 {
-	check->handle(check->context, check->report.line_number, is_mistake, text);
+	check->handle(check->context, check->report->file, check->report->line_number, is_mistake,
+		      text);
 }
 
 static bool has_outer_blanks(const char *text)
@@ -348,7 +430,7 @@ static int check_name(struct file_check *check, const char *user)
 {
 	int r = note_text(&check->names, user);
 
-	if (check->report.line_number == 1 && strncmp(user, "\xef\xbb\xbf", 3) == 0)
+	if (check->report->line_number == 1 && strncmp(user, "\xef\xbb\xbf", 3) == 0)
 		note_finding(check, true, "a byte order mark is part of the first user name");
 	if (passwd_is_bad_name(user))
 		note_finding(check, true, "this user name can never log in");
@@ -361,7 +443,11 @@ static int check_line(void *context, char *line, size_t octets)
 {
 	static const struct peer nobody;
 	struct file_check *check = context;
-	auto_free char *mailbox = NULL;
+	struct account account = { 0 };
+	struct auth_report report = { 0 };
+	struct auth_attempt attempt = { .settings = check->settings,
+					.account = &account,
+					.report = &report };
 	char reason[AUTH_REASON_OCTETS];
 	const char *problem;
 	struct passwd_line entry;
@@ -382,40 +468,31 @@ static int check_line(void *context, char *line, size_t octets)
 	if (has_outer_blanks(entry.user) || has_outer_blanks(entry.home) ||
 	    (r < 0 && has_outer_blanks(entry.password)))
 		note_finding(check, true, "there are blanks round a field");
-	if (find_mailbox(&entry, check->settings->mailbox, &mailbox) < 0)
+	(void)snprintf(account.user, sizeof(account.user), "%s", entry.user);
+	if (find_mailbox(&attempt, &entry) < 0)
 		note_finding(check, true, "the account has no usable mailbox path");
+	if (check->settings->has_keeper && find_ids(&attempt, &entry) < 0)
+		note_finding(check, true, report.refusal);
 	while (passwd_next_field(&entry.extra, &field)) {
 		r = check_field(&field, &nobody, reason);
 		if (r < 0)
 			note_finding(check, r != -ENOENT, reason);
 		is_read_only |= passwd_field_is(&field, "read-only");
 	}
-	problem = mailbox ? check->test_mailbox(mailbox, is_read_only) : NULL;
+	problem = *account.mailbox ? check->test_mailbox(account.mailbox, is_read_only) : NULL;
 	if (problem)
 		note_finding(check, false, problem);
 	return check_name(check, entry.user);
 }
 
-int auth_check_file(const struct settings *settings, auth_mailbox_test *test_mailbox,
-		    auth_finding_handler *handle, void *context)
+int auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox,
+		     auth_finding_handler *handle, void *context, struct auth_report *ret_report)
 {
-	struct file_check check = { .settings = settings,
-				    .test_mailbox = test_mailbox,
-				    .handle = handle,
-				    .context = context };
-	struct file_stamp stamp = { 0 };
-	int r = passwd_file_read(settings, check_line, &check, &check.report, &stamp);
+	struct file_check check = { settings, test_mailbox, handle, context, ret_report, NULL };
+	int r;
 
+	*ret_report = (struct auth_report){ 0 };
+	r = passwd_file_read_all(settings, check_line, &check, ret_report);
 	tdestroy(check.names, free);
 	return r;
-}
-
-void auth_free(struct account *account)
-{
-	if (account) {
-		explicit_bzero(account->password, strlen(account->password));
-		free(account->user); /* the beginning of the line */
-		free(account->mailbox);
-		free(account);
-	}
 }

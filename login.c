@@ -105,7 +105,7 @@ int login_user(struct session *session, const struct argument *argument)
 	free(session->user);
 	session->user = strdup(argument->text);
 	if (!session->user)
-		return reply_account_failure(session, -ENOMEM, argument->text);
+		return reply_account_failure(session, -ENOMEM, argument->text, NULL);
 	return reply_ok(session, "send PASS"); /* for names that do not exist, too */
 }
 
@@ -215,14 +215,14 @@ static int try_login(struct session *session, struct login *login)
 	const char *domain = strchr(login->user, '@') ? NULL : session->settings->default_domain;
 	const char *user;
 	auto_free char *counted = NULL;
-	struct account *account = NULL;
+	auto_free struct account *account = malloc(sizeof(*account));
 	struct auth_report report;
 	int r;
 
 	if (is_repeated(session, login))
 		return reply_paid_err(session, WRONG_PASSWORD);
-	if (asprintf(&counted, domain ? "%s@%s" : "%s", login->user, domain) < 0)
-		return reply_account_failure(session, -ENOMEM, login->user);
+	if (!account || asprintf(&counted, domain ? "%s@%s" : "%s", login->user, domain) < 0)
+		return reply_account_failure(session, -ENOMEM, login->user, NULL);
 	login->counted = counted;
 	login->is_trusted = session->slot_ref && session->slot_ref->is_trusted;
 	r = wait_for_source(session, login);
@@ -231,19 +231,19 @@ static int try_login(struct session *session, struct login *login)
 	if (login->problem)
 		return refuse_login(session, login, login->user, login->problem);
 	r = auth_login(session->settings, session->peer, login->user,
-		       login->has_certificate ? NULL : login->password, &account, &report);
-	session_log_users(session, &report);
+		       login->has_certificate ? NULL : login->password, account, &report);
+	session_log_users(&report);
 	user = *report.user ? report.user : login->user; /* as the passwd-file has it */
 	if (r == -EKEYREJECTED)
 		return refuse_login(session, login, user, report.refusal);
 	if (r < 0) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user,
 				    "the account cannot be looked up");
-		return reply_account_failure(session, r, user);
+		return reply_account_failure(session, r, user, &report);
 	}
 	r = begin_transaction(session, account, login);
-	if (!session->account)
-		auth_free(account);
+	if (session->account)
+		account = NULL; /* it is the session's */
 	return r;
 }
 
@@ -341,7 +341,8 @@ static int login_login(struct session *session, const char *response, size_t oct
 		return reply_err(session, "the response is no user name");
 	free(session->user);
 	session->user = strdup(response);
-	return session->user ? ASK_PASSWORD : reply_account_failure(session, -ENOMEM, response);
+	return session->user ? ASK_PASSWORD :
+			       reply_account_failure(session, -ENOMEM, response, NULL);
 }
 
 static const struct mechanism {

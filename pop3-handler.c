@@ -103,8 +103,11 @@ static int check_writers(const char *what, const char *path)
 
 static int check_all_writers(const struct service *service)
 {
-	int status = check_writers("passwd-file", service->settings->users);
+	char *const *users = service->settings->users;
+	int status = EX_OK;
 
+	for (; users && *users; users++)
+		status |= check_writers("passwd-file", *users);
 	for (int i = 1; i < service->argc; i++)
 		status |= check_writers("settings file", settings_config_path(service->argv[i]));
 	return status;
@@ -142,12 +145,12 @@ static void reload(struct service *service)
 	const char *problem = fresh.settings ? fresh.settings->problem : "";
 
 	r = r ?: tls_new(fresh.settings, listener_ticket_key(fresh.listener), &fresh.tls);
-	r = r ?: make_sandbox(&fresh) ?: preload(&fresh);
+	r = r ?: auth_prepare(fresh.settings) ?: make_sandbox(&fresh) ?: preload(&fresh);
 	if (r < 0) { /* STLS that was offered still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
 			  *problem	? problem :
-			  r == -EBADMSG ? "TLS cannot be served" :
+			  r == -EBADMSG ? "TLS or auth cannot be served" :
 					  strerror(-r));
 		service_done(&fresh);
 	} else {
@@ -194,9 +197,10 @@ static int serve(struct service *service)
 
 	start_clean(passed);
 	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
-	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
+	/* The user may not bind port 110, nor enter the folder that the modules are in. */
 	r = listener_open(service->settings, passed, &service->listener);
 	r = r ?: tls_new(service->settings, listener_ticket_key(service->listener), &service->tls);
+	r = r ?: auth_prepare(service->settings);
 	r = r ?: sandbox_become_user(service->settings->user) ?: make_sandbox(service);
 	if (r < 0)
 		return r;
@@ -210,34 +214,35 @@ static void check_timeout(const char *name, unsigned seconds)
 			    seconds);
 }
 
-/* What is wrong with the passwd-file. */
+/* What is wrong with the passwd-files. */
 struct findings {
-	const char *users;
 	unsigned count;
 	int status;
 };
 
 #define FINDINGS_MAX 20 /* that are printed */
 
-static void log_finding(void *context, unsigned line, bool is_mistake, const char *text)
+static void log_finding(void *context, const char *file, unsigned line, bool is_mistake,
+			const char *text)
 {
 	struct findings *findings = context;
 
 	if (is_mistake)
 		findings->status = EX_CONFIG;
 	if (findings->count++ < FINDINGS_MAX)
-		log_warning("%s:%u: %s", findings->users, line, text);
+		log_warning("%s:%u: %s", file, line, text);
 }
 
 static int check_users(const struct settings *settings)
 {
-	struct findings findings = { .users = settings->users, .status = EX_OK };
-	int r = auth_check_file(settings, mailbox_test, log_finding, &findings);
+	struct findings findings = { .status = EX_OK };
+	struct auth_report report;
+	int r = auth_check_files(settings, mailbox_test, log_finding, &findings, &report);
 
 	if (findings.count > FINDINGS_MAX)
-		log_warning("%s: and %u more", findings.users, findings.count - FINDINGS_MAX);
+		log_warning("%s: and %u more", report.file, findings.count - FINDINGS_MAX);
 	if (r < 0)
-		log_error("cannot read users = %s: %s", log_quote(settings->users), strerror(-r));
+		log_error("cannot read users = %s: %s", log_quote(report.file), strerror(-r));
 	return r < 0 ? EX_CONFIG : findings.status;
 }
 
@@ -281,7 +286,8 @@ static int check(struct service *service)
 
 	if (r < 0)
 		return exit_status(r);
-	if (settings->user && sandbox_become_user(settings->user) < 0)
+	if (auth_prepare(settings) < 0 ||
+	    (settings->user && sandbox_become_user(settings->user) < 0))
 		return EX_CONFIG;
 	if (*settings->unseen)
 		log_warning("CREDENTIALS_DIRECTORY is not set: the credentials %s were not seen",
@@ -292,7 +298,7 @@ static int check(struct service *service)
 		log_warning("max-logins = %u is not below max-sessions = %u: clients that do not "
 			    "log in can keep others out",
 			    settings->max_logins, settings->max_sessions);
-	if (!settings->users)
+	if (!settings->users && !settings->auth)
 		log_warning("users is not set: nobody can log in");
 	files = check_all_writers(service);
 	tls = check_tls(service);

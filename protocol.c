@@ -328,7 +328,7 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 	bool has_new;
 	int r = auth_check_again(session->settings, session->peer, session->account, &report);
 
-	session_log_users(session, &report);
+	session_log_users(&report);
 	if (r == -EKEYREJECTED) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, session->account->user,
 				    report.refusal);
@@ -336,7 +336,7 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 			       reply_err(session, "[AUTH] the account is not as it was at login");
 	}
 	if (r < 0)
-		return reply_account_failure(session, r, session->account->user);
+		return reply_account_failure(session, r, session->account->user, &report);
 	r = session_open_mailbox(session, &has_new);
 	if (r == -EACCES && session->is_shut_out)
 		return reply_paid_err(session, "[SYS/TEMP] the mailbox is new: log in again");
@@ -541,7 +541,7 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		r = transport_finish(transport);
 	if (!refusal)
 		session_log_end(&session, session.state == IN_END ? 0 : r);
-	auth_free(session.account);
+	free(session.account);
 	free(session.user);
 	return r;
 }

@@ -221,16 +221,18 @@ static void allow_if_there(struct file_set *set, const char *path, uint64_t acce
 
 /* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a
  * symbolic link also the directory that the link leads to. */
-static void allow_users(struct file_set *set, const char *users)
+static void allow_users(struct file_set *set, char *const *users)
 {
-	char real[PATH_MAX];
+	char real[PATH_MAX], directory[PATH_MAX];
 	struct stat status;
 
-	if (!users)
-		return;
-	allow_if_there(set, dirname(strdupa(users)), ACCESS_READ);
-	if (lstat(users, &status) == 0 && S_ISLNK(status.st_mode) && realpath(users, real))
-		allow_if_there(set, dirname(real), ACCESS_READ);
+	for (; users && *users; users++) {
+		(void)snprintf(directory, sizeof(directory), "%s", *users);
+		allow_if_there(set, dirname(directory), ACCESS_READ);
+		if (lstat(*users, &status) == 0 && S_ISLNK(status.st_mode) &&
+		    realpath(*users, real))
+			allow_if_there(set, dirname(real), ACCESS_READ);
+	}
 }
 
 /* STLS may read certificates, and the key of tickets, at any time before login. */
@@ -265,15 +267,15 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 	if (r == -ENOMEM)
 		set->error = r;
 	else if (r < 0 && set->error == 0)
-		log_warning("cannot look for mailboxes in users = %s: %s",
-			    log_quote(settings->users), strerror(-r));
+		log_warning("cannot look for mailboxes in users = %s: %s", log_quote(report.file),
+			    strerror(-r));
 	if (report.has_wide_template)
 		log_warning("mailbox = %s can be anywhere, so it is out of reach: set mail-root",
 			    log_quote(settings->mailbox));
 	if (report.malformed_lines > 0)
 		log_warning("%s:%u: the home or mailbox is relative or not deep enough: it is out "
 			    "of reach (%u such lines in all)",
-			    settings->users, report.malformed_line, report.malformed_lines);
+			    report.file, report.malformed_line, report.malformed_lines);
 }
 
 /* ---- Seccomp: which system calls the process can make ---- */

@@ -135,11 +135,11 @@ void session_log_end(const struct session *session, int error)
 			  describe_tls(session), duration);
 }
 
-void session_log_users(const struct session *session, const struct auth_report *report)
+void session_log_users(const struct auth_report *report)
 {
 	if (report->malformed_lines > 0)
 		log_warning("malformed lines in %s are skipped: %u, the first is line %u",
-			    log_quote(session->settings->users), report->malformed_lines,
+			    log_quote(report->file), report->malformed_lines,
 			    report->malformed_line);
 }
 

@@ -25,7 +25,7 @@ size_t session_log_deletions(const struct session *session);
 void session_log_end(const struct session *session, int error);
 
 /* The lines of the passwd-file that were skipped. */
-void session_log_users(const struct session *session, const struct auth_report *report);
+void session_log_users(const struct auth_report *report);
 
 /* What became of commit records that were found or left in the mailbox. */
 void session_log_records(const struct session *session);

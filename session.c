@@ -77,13 +77,18 @@ int reply_mailbox_failure(struct session *session, int error, const char *path)
 			      error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
 
-int reply_account_failure(struct session *session, int error, const char *user)
+int reply_account_failure(struct session *session, int error, const char *user,
+			  const struct auth_report *report)
 {
-	if (error == -ENXIO)
+	const char *reason = report ? report->refusal : "";
+	const char *file = report && !*reason ? report->file : "";
+
+	if (error == -ENXIO && !*reason)
 		log_error("the account %s has no usable mailbox path", log_quote(user));
 	else
-		log_error("cannot look up %s in the passwd-file %s: %s", log_quote(user),
-			  log_quote(session->settings->users), strerror(-error));
+		log_error("cannot look up %s%s%s: %s", log_quote(user),
+			  *file ? " in the passwd-file " : "", *file ? log_quote(file) : "",
+			  *reason ? reason : strerror(-error));
 	return reply_paid_err(session, "%s cannot look up the account",
 			      session_response_code(error));
 }

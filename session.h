@@ -76,7 +76,9 @@ int session_open_mailbox(struct session *session, bool *ret_has_new);
 /* These log a failure to open the mailbox, or to look up an account, in full, let the client pay,
  * and reply with what concerns the client. */
 int reply_mailbox_failure(struct session *session, int error, const char *path);
-int reply_account_failure(struct session *session, int error, const char *user);
+struct auth_report;
+int reply_account_failure(struct session *session, int error, const char *user,
+			  const struct auth_report *report);
 
 /* Enters a state, after what it promises has happened. */
 void session_enter(struct session *session, enum session_state state);

@@ -87,6 +87,30 @@ static int parse_item(const struct setting *setting, const char *value, void *fi
 	return longer[count] ? 0 : -ENOMEM;
 }
 
+/* Each is the name of a backend of auth.c; a program is named by its whole path. */
+static int check_auth(const char *value)
+{
+	static const char blanks[] = " \t";
+	size_t octets = strcspn(value, blanks);
+	const char *rest = value + octets + strspn(value + octets, blanks);
+
+	if (util_is_listed("checkpassword", value, octets))
+		return *rest == '/' ? 0 : -EINVAL;
+	if (util_is_listed("pam", value, octets))
+		return rest[strcspn(rest, blanks)] ? -EINVAL : 0;
+	return util_is_listed("passwd-file", value, octets) && !*rest ? 0 : -EINVAL;
+}
+
+/* It is a template only if it asks for the domain. */
+static int check_path_of_users(const char *value)
+{
+	auto_free char *path = NULL;
+
+	return strstr(value, "%d") && path_template_expand(value, "@domain", NULL, &path) < 0 ?
+		       -EINVAL :
+		       0;
+}
+
 /* Adds the networks of a list. */
 static int parse_networks(const struct setting *setting, const char *value, void *field)
 {
@@ -169,8 +193,14 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 /* clang-format on */
 
 static const struct setting table[] = {
-	{ TEXT("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
-	  .help = "passwd-file with the accounts; without one nobody can log in" },
+	{ LIST("auth", auth, "passwd-file, pam [SERVICE] or checkpassword /PROGRAM [ARGUMENT ...]"),
+	  .shown = "passwd-file", .check = check_auth,
+	  .help = "what checks passwords; may be given several times: the first that knows a\n"
+		  "\tname decides" },
+	{ LIST("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
+	  .check = check_path_of_users,
+	  .help = "passwd-file with accounts; may be given several times; with a keeper, %d\n"
+		  "\tstands for the domain" },
 	{ TEXT("default-domain", default_domain,
 	       "a domain of ASCII letters, digits, '-', '_' and '.'"),
 	  .check = check_domain,
@@ -188,6 +218,13 @@ static const struct setting table[] = {
 	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },
 	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
+	{ WORD("keeper", keeper, "auto or no"), .initial = "auto", .words = { "no", "auto" },
+	  .help = "auto: a process of its own looks up accounts, if started with the privilege" },
+	{ TEXT("mail-user", mail_user, "the name of a user"), .initial = "vmail",
+	  .help = "with a keeper, the user of accounts that have none of their own" },
+	{ FIELD("first-valid-uid", first_valid_uid), .initial = "1000", .parse = parse_number,
+	  .min = 1, .max = INT32_MAX, .expects = "a number from 1 to 2147483647",
+	  .help = "with a keeper, the lowest uid that may log in, but for mail-user's" },
 	{ WORD("sandbox", sandbox, "on, off or required"), .initial = "on",
 	  .words = { "off", "on", "required" },
 	  .help = "on: give up what no session needs; required: serve nobody if that fails" },

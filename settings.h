@@ -22,14 +22,23 @@ enum settings_tls {
 
 enum settings_sandbox { SANDBOX_OFF, SANDBOX_ON, SANDBOX_REQUIRED };
 
-enum settings_action { SETTINGS_SERVE, SETTINGS_CHECK, SETTINGS_HELP, SETTINGS_VERSION };
+enum settings_action {
+	SETTINGS_SERVE,
+	SETTINGS_CHECK,
+	SETTINGS_HELP,
+	SETTINGS_VERSION,
+};
 
 struct settings {
 	enum settings_action action;
-	char problem[2048];   /* a mistake, as a line for the log; empty: there is none */
-	bool has_keeper;      /* another process checks accounts; main sets it */
-	char *user;	      /* to become if started as root; NULL: that is refused */
-	char *users;	      /* passwd-file; NULL: nobody can log in */
+	char problem[2048]; /* a mistake, as a line for the log; empty: there is none */
+	char *user;	    /* to become if started as root; NULL: that is refused */
+	unsigned keeper;    /* 0: use none, 1: use one if that is possible */
+	bool has_keeper;    /* a keeper looks up accounts; set by main, not from here */
+	char **auth;	    /* list that ends in NULL, see auth.c; NULL: passwd-file */
+	char **users;	    /* passwd-files, a list that ends in NULL; NULL: there is none */
+	char *mail_user;    /* whom accounts without a user of their own belong to */
+	unsigned first_valid_uid;
 	char *default_domain; /* NULL: none */
 	char *mailbox;	      /* template, see lib/path-template.h */
 	char **mail_root;     /* list of paths that ends in NULL; NULL: see auth_find_roots() */

@@ -3,10 +3,12 @@
  * have mistakes; the name comes from a stranger: this runs before login. */
 #include "auth/passwd-file.h"
 
-#include "auth.h"
 #include "auth/password.h"
+#include "lib/path-template.h"
 #include "lib/util.h"
 #include "settings.h"
+
+#include <ctype.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the passwd-file */
 #define READ_OCTETS 6144     /* at once; more than a line that is too long */
@@ -26,7 +28,8 @@ struct passwd_line passwd_line_parse(char *line, size_t octets)
 		if (*line)
 			*line++ = '\0';
 	}
-	return (struct passwd_line){ fields[USER], fields[PASSWORD], fields[HOME], line };
+	return (struct passwd_line){ fields[USER], fields[PASSWORD], fields[UID],
+				     fields[GID],  fields[HOME],     line };
 }
 
 static void wipe_line(struct passwd_search *search)
@@ -69,14 +72,15 @@ static int note_decoy(struct passwd_search *search, char *password, char *line_e
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* How well a name fits: exactly (4), with the default domain, then both but for ASCII case. */
+/* How well a name fits: exactly (6), with the default domain, without a domain; then all but for
+ * ASCII case. */
 static unsigned rank_name(const struct passwd_search *search, const char *name, size_t octets)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(search->name_octets); i++) {
 		/* Comparing lengths first is a sixth of a login less. */
 		if (octets == search->name_octets[i] &&
 		    strncasecmp(name, search->name, octets) == 0)
-			return memcmp(name, search->name, octets) == 0 ? 4 - i : 2 - i;
+			return memcmp(name, search->name, octets) == 0 ? 6 - i : 3 - i;
 	}
 	return 0;
 }
@@ -98,6 +102,7 @@ static int search_line(void *context, char *line, size_t octets)
 		if (!copy)
 			return -ENOMEM;
 		search->entry = passwd_line_parse(copy, octets);
+		search->lacks_domain = search->name_octets[2] > 0 && !strchr(copy, '@');
 	}
 	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }
@@ -136,6 +141,7 @@ static int read_each_line(int fd, passwd_line_handler *handle, void *context,
 	size_t kept = 0; /* the beginning of a line */
 	ssize_t n, used = 0;
 
+	report->line_number = 0;
 	while ((n = util_read(fd, octets + kept, READ_OCTETS - kept)) >= 0) {
 		bool is_end = n == 0;
 
@@ -152,22 +158,38 @@ static int read_each_line(int fd, passwd_line_handler *handle, void *context,
 	return n < 0 ? (int)n : (int)MIN(used, 0);
 }
 
-int passwd_file_read(const struct settings *settings, passwd_line_handler *handle, void *context,
+int passwd_file_read(const char *path, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp)
 {
 	struct file_stamp now;
 	int64_t now_ns = file_stamp_now_ns();
 	/* Opened first: only then NFS tells the present times. */
-	auto_fd int fd = settings->users ? open(settings->users, O_RDONLY | O_CLOEXEC) : -1;
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : file_stamp_take(fd, &now);
 
-	if (!settings->users)
-		return 0;
-	if (fd < 0 || file_stamp_take(fd, &now) < 0)
-		return -errno;
+	if (r < 0 || report->malformed_lines == 0)
+		(void)snprintf(report->file, sizeof(report->file), "%s", path);
+	if (r < 0)
+		return r;
 	if (memcmp(&now, stamp, sizeof(now)) == 0)
 		return 1;
 	*stamp = file_stamp_is_stable(&now, now_ns) ? now : (struct file_stamp){ 0 };
 	return read_each_line(fd, handle, context, report);
+}
+
+#define IS_OF_DOMAIN(users) strstr((users), "%d")
+
+int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
+			 void *context, struct auth_report *report)
+{
+	int r = 0;
+
+	for (char *const *users = settings->users; users && *users && r == 0; users++) {
+		if (!IS_OF_DOMAIN(*users))
+			r = passwd_file_read(*users, handle, context, report,
+					     &(struct file_stamp){ 0 });
+	}
+	return r;
 }
 
 bool passwd_next_field(const char **extra, struct passwd_field *ret)
@@ -190,26 +212,52 @@ bool passwd_is_bad_name(const char *user)
 		if (*c == '/' || (unsigned char)*c < ' ' || *c == 0x7f)
 			return true;
 	}
-	return *user == '\0';
+	return *user == '\0' || strlen(user) >= AUTH_USER_OCTETS;
+}
+
+/* Searches one of `users`. That of a domain need not be there. */
+static int search_file(struct passwd_search *search, const char *users, struct auth_report *report,
+		       struct file_stamp *stamp)
+{
+	auto_free char *path = NULL;
+	int r;
+
+	search->name_octets[2] = 0;
+	if (!IS_OF_DOMAIN(users))
+		return passwd_file_read(users, search_line, search, report, stamp);
+	r = *search->domain ? path_template_expand(users, search->domain, NULL, &path) : -ENOENT;
+	if (r == 0) {
+		search->name_octets[2] = strcspn(search->name, "@");
+		r = passwd_file_read(path, search_line, search, report, stamp);
+	}
+	return r == -EKEYREJECTED || r == -ENOENT || r == -ENOTDIR || r == -ENAMETOOLONG ? 0 : r;
 }
 
 /* Goes on after the user is found: so it takes the same time for everybody. */
 int passwd_file_search(struct passwd_search *search, const struct settings *settings,
-		       const char *user, struct auth_report *ret_report)
+		       const char *user, struct auth_report *report)
 {
 	const char *domain = strchr(user, '@') ? NULL : settings->default_domain;
+	char *const *users = settings->users;
+	bool is_alone = users && *users && !users[1];
 	int r = 0;
 
-	*ret_report = (struct auth_report){ 0 };
 	if (!passwd_is_bad_name(user))
 		r = asprintf(&search->name, domain ? "%s@%s" : "%s", user, domain);
 	if (r < 0)
 		return -ENOMEM;
 	search->name_octets[0] = r > 0 ? strlen(user) : 0;
-	search->name_octets[1] = (size_t)r;
-	r = passwd_file_read(settings, search_line, search, ret_report, &search->stamp);
+	if (r > 0 && r < AUTH_USER_OCTETS) {
+		search->name_octets[1] = (size_t)r;
+		strcpy(search->domain, strchrnul(search->name, '@'));
+		for (char *c = search->domain; *c; c++)
+			*c = (char)tolower((unsigned char)*c);
+	}
+	for (r = 0; r == 0 && users && *users; users++)
+		r = search_file(search, *users, report,
+				is_alone ? &search->stamp : &(struct file_stamp){ 0 });
 	if (search->entry.user)
-		(void)snprintf(ret_report->user, sizeof(ret_report->user), "%s",
-			       search->entry.user);
+		(void)snprintf(report->user, sizeof(report->user), "%s%s", search->entry.user,
+			       search->lacks_domain ? search->domain : "");
 	return r;
 }

@@ -2,17 +2,15 @@
  * The passwd-file: its lines, and the search for a user. */
 #pragma once
 
+#include "auth.h"
 #include "lib/file-stamp.h"
 
 #include <stddef.h>
 
-struct auth_report;
-struct settings;
-
 /* The fields of a line of the passwd-file, which they point into; "": left out. */
 struct passwd_line {
 	char *user, *password; /* the line begins with the user */
-	const char *home, *extra;
+	const char *uid, *gid, *home, *extra;
 };
 
 /* A word NAME[=VALUE] of `extra`, in it. */
@@ -23,13 +21,16 @@ struct passwd_field {
 	size_t value_octets;
 };
 
-/* Reading the whole passwd-file for one user, and what has been found. */
+/* Reading all passwd-files for one user, and what has been found. */
 struct passwd_search {
-	char *name;		  /* of the user, with the default domain; NULL: a bad one */
-	size_t name_octets[2];	  /* of the name as given, and with the default domain */
+	char *name; /* of the user, with the default domain; NULL: a bad one */
+	/* Of the name as given, with the default domain, and in a domain's file without any. */
+	size_t name_octets[3];
+	char domain[AUTH_USER_OCTETS]; /* that of the name, with its "@", in lower case; or "" */
 	unsigned rank;		  /* of the line; the larger, the better the name fits; 0: none */
 	struct passwd_line entry; /* the user's, which it owns; all NULL: not found */
-	struct file_stamp stamp;  /* see passwd_file_read() */
+	bool lacks_domain;	  /* its name, as it is in a domain's file */
+	struct file_stamp stamp;  /* see passwd_file_read(); all 0 if there are several files */
 	char cheap_scheme[32];	  /* the last one that makes no decoy */
 	char *decoy;		  /* a password field that costs what a check of a password does */
 };
@@ -50,14 +51,18 @@ bool passwd_is_bad_name(const char *user);
  * a tenth of a login among 100,000 accounts). Returns 0, -EINVAL: no account, or what ends it. */
 typedef int passwd_line_handler(void *context, char *line, size_t octets);
 
-/* Does nothing if there is no passwd-file. `stamp`: of the file, all 0 if a later change might not
- * show. Returns 1 if it was that before, and then reads nothing. */
-int passwd_file_read(const struct settings *settings, passwd_line_handler *handle, void *context,
+/* Reads a passwd-file. `stamp`: of the file, all 0 if a later change might not show. Returns 0,
+ * what ended it, or 1 if the stamp was that before, and then reads nothing. */
+int passwd_file_read(const char *path, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp);
 
-/* Searches all of the passwd-file for a user. Returns as passwd_file_read(). */
+/* Reads all of them, but those of domains. */
+int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
+			 void *context, struct auth_report *report);
+
+/* Searches the passwd-files for a user, as if they were one. Returns as passwd_file_read(). */
 int passwd_file_search(struct passwd_search *search, const struct settings *settings,
-		       const char *user, struct auth_report *ret_report);
+		       const char *user, struct auth_report *report);
 
 void passwd_search_end(struct passwd_search *search);
 

@@ -14,7 +14,7 @@ static const struct peer peer = { .text = "local", .is_local = true };
 
 static void try_user(struct settings *settings, const char *user, const char *password)
 {
-	struct account *account = NULL;
+	struct account account = { 0 };
 	struct auth_report report;
 	char by_name[] = "/mail/%d/%n", in_home[] = "%h/Maildir";
 	int r;
@@ -25,25 +25,23 @@ static void try_user(struct settings *settings, const char *user, const char *pa
 	if (r == 0) {
 		size_t octets = strlen(user);
 
-		FUZZ_CHECK(strncasecmp(account->user, user, octets) == 0);
-		FUZZ_CHECK(!account->user[octets] || account->user[octets] == '@');
-		FUZZ_CHECK(strncmp(account->user, report.user, sizeof(report.user) - 1) == 0);
-		FUZZ_CHECK(account->mailbox && *account->mailbox);
-		FUZZ_CHECK(auth_check_again(settings, &peer, account, &report) == 0);
-		auth_free(account);
+		FUZZ_CHECK(strncasecmp(account.user, user, octets) == 0);
+		FUZZ_CHECK(!account.user[octets] || account.user[octets] == '@');
+		FUZZ_CHECK(strcmp(account.user, report.user) == 0);
+		FUZZ_CHECK(*account.mailbox);
+		FUZZ_CHECK(auth_check_again(settings, &peer, &account, &report) == 0);
 	}
-	account = NULL;
 	settings->mailbox = in_home;
 	r = password ? auth_login(settings, &peer, user, password, &account, &report) : -ENXIO;
 	FUZZ_CHECK(r == 0 || r == -EKEYREJECTED || r == -ENXIO);
-	auth_free(account);
 }
 
-static void check_finding(void *context, unsigned line, bool is_mistake, const char *text)
+static void check_finding(void *context, const char *file, unsigned line, bool is_mistake,
+			  const char *text)
 {
 	(void)context;
 	(void)is_mistake;
-	FUZZ_CHECK(line > 0 && *text && strlen(text) < AUTH_REASON_OCTETS);
+	FUZZ_CHECK(*file && line > 0 && *text && strlen(text) < AUTH_REASON_OCTETS);
 }
 
 static int check_root(void *context, const char *path)
@@ -70,14 +68,17 @@ static bool is_costly(const char *text, size_t octets)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
-	char users[FUZZ_PATH_OCTETS], by_name[] = "/mail/%d/%n", in_home[] = "%h/Maildir";
+	char users[FUZZ_PATH_OCTETS], *all_users[] = { users, NULL }, by_name[] = "/mail/%d/%n",
+				      in_home[] = "%h/Maildir";
 	char domain[] = "example.org";
-	struct settings settings = { .users = users, .mailbox = by_name, .default_domain = domain };
+	struct settings settings = { .users = all_users,
+				     .mailbox = by_name,
+				     .default_domain = domain };
 	struct auth_report report;
 	int fd = fuzz_file(data, octets, users);
 	char *text = fuzz_string(data, octets);
 
-	FUZZ_CHECK(auth_check_file(&settings, test_mailbox, check_finding, NULL) == 0);
+	FUZZ_CHECK(auth_check_files(&settings, test_mailbox, check_finding, NULL, &report) == 0);
 	FUZZ_CHECK(auth_find_roots(&settings, check_root, NULL, &report) == 0);
 	FUZZ_CHECK(report.malformed_line > 0 || report.malformed_lines == 0);
 	settings.mailbox = in_home;

@@ -151,8 +151,8 @@ plain_build() {
 	hear one
 	run -0 "$BATS_TEST_DIRNAME/search-memory.py" "$pid_one" correct-horse ect-horse wrong-password \
 		zebra-crossing vinegar again-a-secret pepper pop3-handler
-	# Its own is compared by WAKE; and that is found shows that the search finds what is there.
-	[ "$output" = 'pepper pop3-handler' ]
+	# That is found shows that the search finds what is there.
+	[ "$output" = pop3-handler ]
 	ask one OP
 	ask one SLEE
 	ask one WAKE
@@ -182,8 +182,8 @@ plain_build() {
 		assert ask('PASS correct-horse').startswith('+OK')
 		assert ask('STAT').startswith('+OK')
 		children = open(f'/proc/{sys.argv[2]}/task/{sys.argv[2]}/children').read().split()
-		found = subprocess.run([sys.argv[3], *children, 'correct-horse', 'pepper'], capture_output=True, text=True)
-		assert found.stdout == 'pepper\n', found
+		found = subprocess.run([sys.argv[3], *children, 'correct-horse', 'pepper', 'pop3-handler'], capture_output=True, text=True)
+		assert found.stdout == 'pop3-handler\n', found
 	END
 	/usr/bin/python3 scenario.py "$port" "${background[-1]}" "$BATS_TEST_DIRNAME/search-memory.py"
 }

@@ -111,6 +111,17 @@ fails() {
 	done
 }
 
+@test "auth is one of three, and what is none is named" {
+	for bad in '' pamm passwd 'passwd-file x' 'pam a b' checkpassword 'checkpassword program'; do
+		fails 64 "auth: '$bad' is not passwd-file, pam [SERVICE] or checkpassword /PROGRAM [ARGUMENT ...]" "--auth=$bad"
+	done
+	fails 64 "users: '/%d/%x' is not the path of a file" --users=/%d/%x
+	fails 64 "users: '/%d/%h' is not the path of a file" --users=/%d/%h
+	fails 64 "keeper: 'yes' is not auto or no" --keeper=yes
+	fails 64 "first-valid-uid: '0' is not a number from 1 to 2147483647" --first-valid-uid=0
+	run -0 "$HANDLER" --auth=passwd-file --auth=passwd-file --check-config
+}
+
 @test "--help lists every setting with its default" {
 	"$HANDLER" --help >out
 	for line in 'users=...  (default: the systemd credential users, else none)' 'mailbox=...  (default: %h/Maildir)' \
@@ -125,7 +136,8 @@ fails() {
 		'login-penalty=...  (default: 2)' 'log-deletions=...  (default: no)' \
 		'max-sessions=...  (default: 1000)' 'max-sessions-per-source=...  (default: 50)' \
 		'max-sleeping-per-user=...  (default: 10)' 'max-logins=...  (default: 200)' \
-		'trusted-networks=...  (default: none)'; do
+		'trusted-networks=...  (default: none)' 'auth=...  (default: passwd-file)' \
+		'keeper=...  (default: auto)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
 		grep -qxF -e "  --$line" out
 	done
 	run ! grep -E '.{101}' out

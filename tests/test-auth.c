@@ -12,9 +12,10 @@
 #include <crypt.h>
 #include <errno.h>
 
-static char users[] = "/tmp/test-auth-XXXXXX", everywhere[] = "/m", by_name[] = "/mail/%u";
-static const struct settings settings = { .users = users, .mailbox = everywhere };
-static const struct settings named = { .users = users, .mailbox = by_name };
+static char users[] = "/tmp/test-auth-XXXXXX", *all_users[] = { users, NULL }, everywhere[] = "/m",
+	    by_name[] = "/mail/%u";
+static const struct settings settings = { .users = all_users, .mailbox = everywhere };
+static const struct settings named = { .users = all_users, .mailbox = by_name };
 static const struct peer local = { .text = "local", .is_local = true };
 
 static bool write_users(const char *text)
@@ -31,17 +32,16 @@ static bool write_users(const char *text)
 static void test_login(const char *text, const char *user, const char *password, int expected,
 		       const char *mailbox, const char *title)
 {
-	struct account *account = NULL;
+	struct account account = { 0 };
 	struct auth_report report;
 	int r = write_users(text) ? auth_login(&named, &local, user, password, &account, &report) :
 				    -EIO;
 	bool good = r == expected;
 
 	if (r == 0 && mailbox)
-		good &= strcmp(account->mailbox, mailbox) == 0;
+		good &= strcmp(account.mailbox, mailbox) == 0;
 	if (!tap(good, "%s", title))
-		(void)printf("# got %d, mailbox %s\n", r, account ? account->mailbox : "none");
-	auth_free(account);
+		(void)printf("# got %d, mailbox %s\n", r, account.mailbox);
 }
 
 static void test_passwords(void)
@@ -138,24 +138,23 @@ static void test_order(void)
 		{ "[:{PLAIN}1\n", "{", "1", NULL }, /* as near as a and A */
 	};
 	static char domain[] = "d.example";
-	static const struct settings with_domain = { .users = users,
+	static const struct settings with_domain = { .users = all_users,
 						     .mailbox = everywhere,
 						     .default_domain = domain };
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct account *account = NULL;
+		struct account account = { 0 };
 		struct auth_report report;
 		int r = !write_users(cases[i].text) ?
 				-EIO :
 				auth_login(&with_domain, &local, cases[i].typed, cases[i].password,
 					   &account, &report);
-		bool good = cases[i].user ? r == 0 && strcmp(account->user, cases[i].user) == 0 &&
+		bool good = cases[i].user ? r == 0 && strcmp(account.user, cases[i].user) == 0 &&
 						    strcmp(report.user, cases[i].user) == 0 :
 					    r == -EKEYREJECTED;
 
 		if (!tap(good, "the best line is found: case %zu", i))
-			(void)printf("# got %d, %s\n", r, account ? account->user : "nobody");
-		auth_free(account);
+			(void)printf("# got %d, %s\n", r, account.user);
 	}
 }
 
@@ -188,7 +187,7 @@ static void test_networks(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct account *account = NULL;
+		struct account account = { 0 };
 		struct auth_report report;
 		struct peer peer = local;
 		char text[200], mapped[64];
@@ -207,12 +206,10 @@ static void test_networks(void)
 			       cases[i].networks);
 		good = write_users(text) && (auth_login(&settings, &peer, "a", "x", &account,
 							&report) == 0) == cases[i].is_in;
-		auth_free(take_ptr(account));
 		good &= (auth_login(&settings, &peer, "a", NULL, &account, &report) == 0) ==
 			cases[i].is_in;
 		(void)tap(good, "%s is %sin '%s'", peer.text, cases[i].is_in ? "" : "not ",
 			  cases[i].networks);
-		auth_free(account);
 	}
 }
 
@@ -246,7 +243,7 @@ static void test_malformed(void)
 {
 	static const char long_name[5000] = { [0 ... 4998] = 'x' };
 	auto_free char *text = NULL;
-	struct account *account = NULL;
+	struct account account = { 0 };
 	struct auth_report report;
 
 	if (asprintf(&text, "# c\n\nnocolon\n:x\n%s:y\na:{PLAIN}x\n", long_name) < 0 ||
@@ -257,7 +254,6 @@ static void test_malformed(void)
 	(void)tap(report.malformed_lines == 3 && report.malformed_line == 3,
 		  "and reported: %u, the first is line %u", report.malformed_lines,
 		  report.malformed_line);
-	auth_free(account);
 }
 
 /* A first line of each length: it, and the user's behind it, end everywhere in what is read at
@@ -269,7 +265,7 @@ static void test_line_lengths(void)
 
 	for (size_t octets = 2; octets < 13000 && good; octets++) {
 		static const char last[] = "a:{PLAIN}x";
-		struct account *account = NULL;
+		struct account account = { 0 };
 		struct auth_report report;
 
 		memset(text, 'x', octets);
@@ -281,7 +277,6 @@ static void test_line_lengths(void)
 		       report.malformed_lines == (octets > 4096);
 		if (!good)
 			(void)printf("# a line of %zu octets\n", octets);
-		auth_free(account);
 	}
 	(void)tap(good, "lines of every length are one line, and up to 4096 octets an account");
 }
@@ -289,7 +284,7 @@ static void test_line_lengths(void)
 /* What is read at once ends where the file does. */
 static void test_long_last_line(void)
 {
-	struct account *account = NULL;
+	struct account account = { 0 };
 	struct auth_report report;
 	FILE *file = write_users("a:{PLAIN}x\n") ? fopen(users, "ae") : NULL;
 
@@ -299,7 +294,6 @@ static void test_long_last_line(void)
 			  auth_login(&settings, &local, "a", "x", &account, &report) == 0 &&
 			  report.malformed_lines == 1,
 		  "a last line that is too long is reported, whatever its length");
-	auth_free(account);
 }
 
 /* However much of the line with it is in what is read at once. */
@@ -308,7 +302,7 @@ static void test_nul(void)
 	bool good = true;
 
 	for (int octets = 3050; octets < 3100 && good; octets++) {
-		struct account *account = NULL;
+		struct account account = { 0 };
 		struct auth_report report;
 		FILE *file = fopen(users, "we");
 
@@ -317,7 +311,6 @@ static void test_nul(void)
 		good = good && fclose(file) == 0 &&
 		       auth_login(&settings, &local, "a", "x", &account, &report) == 0 &&
 		       report.malformed_lines == 1;
-		auth_free(account);
 	}
 	(void)tap(good, "a line with a NUL is none");
 }
@@ -337,21 +330,20 @@ static void test_again(void)
 		{ "a:{PLAIN}x::::::read-only=yes userdb_mail=/n\n", -EKEYREJECTED },
 		{ "", -EKEYREJECTED },
 	};
-	struct account *account = NULL;
+	struct account account = { 0 };
 	struct auth_report report;
 
 	if (!write_users(before) || auth_login(&settings, &local, "a", "x", &account, &report) < 0)
 		return (void)tap(false, "login");
-	(void)tap(account->is_read_only, "read-only=yes");
+	(void)tap(account.is_read_only, "read-only=yes");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		(void)tap(write_users(cases[i].text) &&
-				  auth_check_again(&settings, &local, account, &report) ==
+				  auth_check_again(&settings, &local, &account, &report) ==
 					  cases[i].expected,
 			  "checked again: case %zu", i);
 	(void)unlink(users);
-	(void)tap(auth_check_again(&settings, &local, account, &report) == -ENOENT,
+	(void)tap(auth_check_again(&settings, &local, &account, &report) == -ENOENT,
 		  "the file is gone");
-	auth_free(account);
 }
 
 /* Writes the file, and is back once a change that follows will show. */
@@ -373,7 +365,7 @@ static bool write_stable_users(const char *text)
 static bool is_read_again(struct account *account)
 {
 	static char template[] = "/other";
-	static const struct settings other = { .users = users, .mailbox = template };
+	static const struct settings other = { .users = all_users, .mailbox = template };
 	struct auth_report report;
 
 	return auth_check_again(&other, &local, account, &report) == -EKEYREJECTED;
@@ -381,46 +373,42 @@ static bool is_read_again(struct account *account)
 
 static void test_unchanged(void)
 {
-	struct account *account = NULL;
+	struct account account = { 0 };
 	struct auth_report report;
 
 	if (!write_stable_users("a:{PLAIN}x\n") ||
 	    auth_login(&settings, &local, "a", "x", &account, &report) < 0)
 		return (void)tap(false, "login");
-	(void)tap(!is_read_again(account), "a file that has not changed is not read again");
-	(void)tap(write_stable_users("a:{PLAIN}y\n") && is_read_again(account) &&
-			  is_read_again(account),
+	(void)tap(!is_read_again(&account), "a file that has not changed is not read again");
+	(void)tap(write_stable_users("a:{PLAIN}y\n") && is_read_again(&account) &&
+			  is_read_again(&account),
 		  "one that was written over is, whenever it is asked for");
 	(void)tap(write_stable_users("a:{PLAIN}x\n") &&
-			  auth_check_again(&settings, &local, account, &report) == 0 &&
-			  !is_read_again(account),
+			  auth_check_again(&settings, &local, &account, &report) == 0 &&
+			  !is_read_again(&account),
 		  "until it says what it said at login");
-	auth_free(take_ptr(account));
 
 	if (auth_login(&settings, &local, "a", "x", &account, &report) < 0 ||
 	    chmod(users, 0640) < 0)
 		return (void)tap(false, "login");
-	(void)tap(is_read_again(account), "one whose mode has changed is");
-	auth_free(account);
+	(void)tap(is_read_again(&account), "one whose mode has changed is");
 }
 
 /* A login in the clock's tick in which the file has changed. */
 static void test_changed_just_now(void)
 {
-	struct account *account = NULL;
+	struct account account = { 0 };
 	struct auth_report report;
 	struct file_stamp stamp;
 	struct stat status;
 
 	do {
-		auth_free(take_ptr(account));
 		if (!write_users("a:{PLAIN}x\n") || stat(users, &status) < 0 ||
 		    auth_login(&settings, &local, "a", "x", &account, &report) < 0)
 			return (void)tap(false, "login");
 		stamp = file_stamp_of(&status);
 	} while (file_stamp_is_stable(&stamp, file_stamp_now_ns()));
-	(void)tap(is_read_again(account), "one that had changed just before the login is");
-	auth_free(account);
+	(void)tap(is_read_again(&account), "one that had changed just before the login is");
 }
 
 /* Accounts that a certificate vouches for. */
@@ -445,27 +433,26 @@ static void test_find(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct account *account = NULL;
+		struct account account = { 0 };
 		struct auth_report report;
 		int r = write_users(cases[i].text) ?
 				auth_login(&named, &local, cases[i].user, NULL, &account, &report) :
 				-EIO;
 
 		(void)tap(r == cases[i].expected &&
-				  (r < 0 || strcmp(account->mailbox, "/mail/a") == 0),
+				  (r < 0 || strcmp(account.mailbox, "/mail/a") == 0),
 			  "found without a password: case %zu", i);
-		auth_free(account);
 	}
 }
 
 int main(void)
 {
 	static const struct settings without = { .mailbox = everywhere };
-	struct account *account;
+	struct account account;
 	struct auth_report report;
 	auto_fd int fd = mkstemp(users);
 
-	if (fd < 0)
+	if (fd < 0 || auth_prepare(&settings) < 0)
 		return 1;
 	test_passwords();
 	test_crypt();

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: ISC
+ * What an account becomes: its ids, its mailbox, and the digest that shows a change. */
+#include "auth/backend.h"
+
+#include "lib/path-template.h"
+#include "lib/util.h"
+#include "log.h"
+#include "settings.h"
+
+#include <nettle/hmac.h>
+#include <pwd.h>
+#include <sys/random.h>
+
+#define UID_NOBODY 65534
+#define UID_DYNAMIC_MIN 61184 /* systemd gives these to services with DynamicUser= */
+#define UID_DYNAMIC_MAX 65519
+
+int backend_find_user(const char *name, const struct passwd **ret)
+{
+	errno = 0;
+	*ret = getpwnam(name);
+	return *ret ? 0 : errno == 0 || errno == ENOENT || errno == ESRCH ? -ENOKEY : -EIO;
+}
+
+int backend_check_ids(struct auth_attempt *attempt)
+{
+	const struct settings *settings = attempt->settings;
+	uid_t uid = attempt->account->uid;
+	gid_t gid = attempt->account->gid;
+	const struct passwd *mail_user;
+	bool is_bad = uid == 0 || uid == (uid_t)-1 || uid == UID_NOBODY || gid == 0 ||
+		      gid == (gid_t)-1 || (uid >= UID_DYNAMIC_MIN && uid <= UID_DYNAMIC_MAX);
+
+	if (!is_bad && uid < settings->first_valid_uid)
+		is_bad = backend_find_user(settings->mail_user, &mail_user) < 0 ||
+			 mail_user->pw_uid != uid;
+	return is_bad ? auth_fail(attempt->report, -EKEYREJECTED,
+				  "uid %u with gid %u may not log in", uid, gid) :
+			0;
+}
+
+int backend_use_mail_user(struct auth_attempt *attempt)
+{
+	const char *name = attempt->settings->mail_user;
+	const struct passwd *user;
+	int r = backend_find_user(name, &user);
+
+	if (r < 0)
+		return auth_fail(attempt->report, r == -ENOKEY ? -ENXIO : r, "mail-user = %s %s",
+				 log_quote(name),
+				 r == -ENOKEY ? "does not exist" : "cannot be looked up");
+	attempt->account->uid = user->pw_uid;
+	attempt->account->gid = user->pw_gid;
+	return backend_check_ids(attempt);
+}
+
+int backend_set_mailbox(struct auth_attempt *attempt, const char *template, const char *home)
+{
+	struct account *account = attempt->account;
+	auto_free char *path = NULL;
+	int r = path_template_expand(template ?: attempt->settings->mailbox, account->user, home,
+				     &path);
+
+	if (r == -EKEYREJECTED)
+		return auth_fail(attempt->report, r, "a bad user name");
+	if (r < 0 || strlen(path) >= sizeof(account->mailbox) ||
+	    (attempt->settings->has_keeper && *path != '/'))
+		return r == -ENOMEM ? r : -ENXIO;
+	strcpy(account->mailbox, path);
+	return 0;
+}
+
+/* All processes that this one forks have it. */
+static uint8_t key[SHA256_DIGEST_SIZE];
+
+int backend_make_key(void)
+{
+	static const uint8_t none[sizeof(key)];
+	bool is_made = memcmp(key, none, sizeof(key)) != 0;
+
+	return is_made || getentropy(key, sizeof(key)) == 0 ? 0 : -errno;
+}
+
+void backend_make_digest(struct account *account, const char *secret, const char *more)
+{
+	const char *const texts[] = { account->user, account->mailbox, secret, more };
+	const uint32_t numbers[] = { account->uid, account->gid, account->is_read_only };
+	struct hmac_sha256_ctx context;
+
+	hmac_sha256_set_key(&context, sizeof(key), key);
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		hmac_sha256_update(&context, strlen(texts[i]) + 1, (const uint8_t *)texts[i]);
+	hmac_sha256_update(&context, sizeof(numbers), (const uint8_t *)numbers);
+	hmac_sha256_digest(&context, sizeof(account->digest), account->digest);
+	explicit_bzero(&context, sizeof(context));
+}

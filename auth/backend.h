@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: ISC
+ * What the kinds of `auth`, the backends, have in common. */
+#pragma once
+
+#include "auth.h"
+
+#include <stdio.h>
+
+struct passwd;
+
+/* A login, or the check of an account again. */
+struct auth_attempt {
+	const struct settings *settings;
+	const struct peer *peer;
+	const char *argument; /* what the setting has behind the backend's name; "": nothing */
+	const char *user;     /* not longer than an account's, and no bad name */
+	const char *password; /* NULL: none is checked */
+	bool is_again;
+	struct account *account; /* to be made; `users` is that of the account before */
+	struct auth_report *report;
+};
+
+/* Makes the account of an attempt. Returns 0, 1 if it cannot have changed, or with `refusal` set
+ *   -ENOKEY        this backend does not know the user
+ *   -EKEYREJECTED  and the others of auth_login(): it does, and no other backend is asked */
+typedef int auth_backend(struct auth_attempt *attempt);
+
+/* Notes why an attempt fails, for the log alone. */
+#define auth_fail(report, error, ...) \
+	((void)snprintf((report)->refusal, AUTH_REASON_OCTETS, __VA_ARGS__), (error))
+
+/* Asks NSS for a user. Returns 0, -ENOKEY: there is none, or -EIO. */
+int backend_find_user(const char *name, const struct passwd **ret);
+
+/* Whether the account's user and group may log in. Returns 0 or -EKEYREJECTED. */
+int backend_check_ids(struct auth_attempt *attempt);
+
+/* Makes the account mail-user's. Returns as backend_check_ids(), -ENXIO: there is no such user, or
+ * -EIO. */
+int backend_use_mail_user(struct auth_attempt *attempt);
+
+/* Sets where the mailbox is; template NULL: as the settings say. Returns 0, -ENXIO, -EKEYREJECTED
+ * or -ENOMEM. */
+int backend_set_mailbox(struct auth_attempt *attempt, const char *template, const char *home);
+
+/* Makes the account's digest, also of the secret (two texts) that it was checked against. */
+void backend_make_digest(struct account *account, const char *secret, const char *more);
+
+/* Makes the key of digests, unless there is one. Returns 0, or as getentropy(3). */
+int backend_make_key(void);

@@ -1,0 +1,175 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What a keeper looks up: accounts with users of their own, PAM, and checkpassword.
+
+load helpers
+
+# The driver, with the module of PAM beside it.
+setup() {
+	setup_site
+	cp "$(dirname "$HANDLER")/tests/ask-auth" . 2>/dev/null || skip 'tests/ask-auth is not built'
+	cp "$(dirname "$HANDLER")"/pop3-handler-pam.so . 2>/dev/null || true
+	options=("--users=$users" "--mailbox=$mail/%u" --mail-user=mail)
+}
+
+# asks OPTION... <<<LINES: the answers are in `lines`.
+asks() {
+	mapfile -t lines < <(./ask-auth "${options[@]}" "$@" 2>log)
+	printf 'answer: %s\n' "${lines[@]}"
+	cat log
+}
+
+# is N TEXT: the Nth answer, from 0.
+is() {
+	[ "${lines[$1]}" = "$2" ]
+}
+
+@test "an account has the uid and gid of its line, else those of mail-user" {
+	printf '%s\n' 'a:{PLAIN}x:1234:2345' 'b:{PLAIN}x' 'c:{PLAIN}x:1234' 'd:{PLAIN}x:mail:mail' 'e:{PLAIN}x::5' \
+		'f:{PLAIN}x:1234:4294967296' >"$users"
+	asks <<-'END'
+		login a x
+		again
+		login b x
+		login c x
+		login d x
+		login e x
+		login f x
+	END
+	is 0 "ok a 1234:2345 $mail/a"
+	is 1 "${lines[0]}"
+	is 2 "ok b $(id -u mail):$(id -g mail) $mail/b"
+	for i in 3 4 5 6; do
+		[[ ${lines[i]} == 'EKEYREJECTED '?' uid and gid are neither two numbers nor both empty' ]]
+	done
+}
+
+@test "users that are none, or of the system, may not log in; mail-user may" {
+	i=0
+	while read -r ids; do
+		echo "a$((++i)):{PLAIN}x:$ids"
+	done >"$users" <<-'END'
+		0:1000
+		999:1000
+		1000:0
+		1000:4294967295
+		4294967295:1000
+		65534:1000
+		61184:1000
+		65519:1000
+		1000:1
+		61183:1000
+		65520:1000
+	END
+	echo "mailman:{PLAIN}x:$(id -u mail):1" >>"$users"
+	asks < <(for i in {1..11}; do echo "login a$i x"; done; echo 'login mailman x')
+	for i in {0..7}; do
+		[[ ${lines[i]} == 'EKEYREJECTED '*' may not log in' ]]
+	done
+	is 8 "ok a9 1000:1 $mail/a9"
+	is 9 "ok a10 61183:1000 $mail/a10"
+	is 10 "ok a11 65520:1000 $mail/a11"
+	is 11 "ok mailman $(id -u mail):1 $mail/mailman"
+	asks --first-valid-uid=1001 <<<'login a9 x'
+	[[ ${lines[0]} == EKEYREJECTED* ]]
+}
+
+@test "without mail-user, or with root as that, nobody without a uid logs in" {
+	printf '%s\n' 'a:{PLAIN}x' >"$users"
+	asks --mail-user=no-such-user <<<'login a x'
+	is 0 "ENXIO a mail-user = 'no-such-user' does not exist"
+	asks --mail-user=root <<<'login a x'
+	is 0 'EKEYREJECTED a uid 0 with gid 0 may not log in'
+}
+
+@test "with a keeper a mailbox is no relative path" {
+	printf '%s\n' 'a:{PLAIN}x:::::home' >"$users"
+	asks '--mailbox=%h' <<<'login a x'
+	is 0 'ENXIO a '
+}
+
+@test "another uid, gid or mailbox shows when the account is checked again" {
+	mkfifo in out
+	./ask-auth "${options[@]}" <in >out 2>log &
+	exec 8>in 9<out
+	for line in 'a:{PLAIN}x:1234:5:::' 'a:{PLAIN}x:1235:4' 'a:{PLAIN}x:1234:4::::mail=/m' 'a:{PLAIN}y:1234:4' 'b:{PLAIN}x:1234:4'; do
+		echo 'a:{PLAIN}x:1234:4' >"$users"
+		echo 'login a x' >&8
+		read -r -u 9 reply
+		[ "$reply" = "ok a 1234:4 $mail/a" ]
+		echo 'a:{PLAIN}x:1234:4:New:/h:/s:foo=1' >"$users"
+		echo again >&8
+		read -r -u 9 reply
+		[[ $reply == 'ok '* ]]
+		echo "$line" >"$users"
+		echo again >&8
+		read -r -u 9 reply
+		[[ $reply == 'EKEYREJECTED '*' password, mailbox or rights are not as they were' ]]
+	done
+	exec 8>&- 9<&-
+	wait
+}
+
+@test "several passwd-files are searched as if they were one" {
+	printf '%s\n' 'A:{PLAIN}1' 'b:{PLAIN}1' >"$users"
+	printf '%s\n' 'a:{PLAIN}2' 'b:{PLAIN}2' 'c:{PLAIN}2' >other
+	asks --users=other <<-'END'
+		login a 2
+		login b 1
+		login b 2
+		login c 2
+		again
+		login A 1
+		login d 1
+	END
+	is 0 "ok a $(id -u mail):$(id -g mail) $mail/a"
+	[[ ${lines[1]} == "ok b "* ]]
+	is 2 'EKEYREJECTED b wrong password'
+	[[ ${lines[3]} == "ok c "* ]]
+	[[ ${lines[4]} == "ok c "* ]]
+	[[ ${lines[5]} == "ok A "* ]]
+	is 6 'EKEYREJECTED - no such user'
+	rm other
+	asks --users=other <<<'login a 1'
+	is 0 'ENOENT A '
+}
+
+@test "with %d each domain has a passwd-file, and names in it need no domain" {
+	options=("--mailbox=$mail/%d/%n" --mail-user=mail "--users=$PWD/%d/passwd")
+	mkdir example.org other.example
+	printf '%s\n' 'ann:{PLAIN}x' 'bob@example.org:{PLAIN}x' 'eve@other.example:{PLAIN}x' >example.org/passwd
+	echo 'ann:{PLAIN}y' >other.example/passwd
+	asks <<-'END'
+		login ann@example.org x
+		again
+		login ANN@Example.ORG x
+		again
+		login bob@example.org x
+		login ann@other.example y
+		login ann@other.example x
+		login eve@other.example x
+		login ann@nowhere.example x
+		login ann x
+		login ann@ x
+		login ann@.. x
+		login ann@../example.org x
+		login ann@. x
+		login eve@other.example@example.org x
+	END
+	ids="$(id -u mail):$(id -g mail)"
+	for i in 0 1 2 3; do
+		is $i "ok ann@example.org $ids $mail/example.org/ann"
+	done
+	is 4 "ok bob@example.org $ids $mail/example.org/bob"
+	is 5 "ok ann@other.example $ids $mail/other.example/ann"
+	is 6 'EKEYREJECTED ann@other.example wrong password'
+	for i in 7 8 9 10 11 13 14; do
+		is $i 'EKEYREJECTED - no such user'
+	done
+	is 12 'EKEYREJECTED - a bad user name'
+	asks --default-domain=example.org <<<'login ann x'
+	is 0 "ok ann@example.org $ids $mail/example.org/ann"
+	chmod 0 example.org/passwd
+	[ "$(id -u)" -eq 0 ] || { asks <<<'login ann@example.org x' && is 0 'EACCES - '; }
+}
+
