@@ -215,6 +215,7 @@ static const struct backend {
 	int (*prepare)(const char *argument); /* NULL: it needs no keeper either */
 } backends[] = {
 	{ "passwd-file", passwd_file_check, NULL },
+	{ "pam", nss_check, nss_prepare },
 };
 
 /* One of `auth`, and what follows its name; NULL: it is not set. settings.c knows the names, too.

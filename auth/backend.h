@@ -24,6 +24,10 @@ struct auth_attempt {
  *   -ENOKEY        this backend does not know the user
  *   -EKEYREJECTED  and the others of auth_login(): it does, and no other backend is asked */
 typedef int auth_backend(struct auth_attempt *attempt);
+auth_backend nss_check;
+
+/* Get a backend ready. Return 0, or -EBADMSG after an error in the log. */
+int nss_prepare(const char *argument);
 
 /* Notes why an attempt fails, for the log alone. */
 #define auth_fail(report, error, ...) \
@@ -48,3 +52,9 @@ void backend_make_digest(struct account *account, const char *secret, const char
 
 /* Makes the key of digests, unless there is one. Returns 0, or as getentropy(3). */
 int backend_make_key(void);
+
+/* PAM, in its module: lets a service check a password (NULL: only whether the account is still
+ * good). Returns 0, -EKEYREJECTED or -EIO, with a reason of AUTH_REASON_OCTETS. */
+typedef int pam_checker(const char *service, const char *user, const char *password,
+			const char *address, char *ret_reason);
+#define PAM_CHECKER "pam_check_user"

@@ -173,3 +173,119 @@ is() {
 	[ "$(id -u)" -eq 0 ] || { asks <<<'login ann@example.org x' && is 0 'EACCES - '; }
 }
 
+# pam LINE...: a namespace with ann, whose password is secret, and these lines as its service pop3; the
+# answers to the script.
+pam() {
+	needs_root
+	[ -e pop3-handler-pam.so ] || skip 'PAM is not built in'
+	chmod 755 .
+	printf '%s\n' "$@" | sed "s|odd|$(dirname "$HANDLER")/tests/pam-odd.so|" >service
+	cp -r /etc/pam.d .
+	cp service pam.d/pop3
+	cp service pam.d/other-service
+	(cat /etc/passwd && echo 'ann:x:1234:2345::/home/ann:/bin/sh') >passwd
+	hash=$(openssl passwd -6 secret)
+	[ -e shadow ] || (cat /etc/shadow && echo "ann:$hash:20000:0:99999:7:::") >shadow
+	chown root:shadow shadow
+	chmod 640 shadow
+	cat >inside <<-'END'
+		mount --bind passwd /etc/passwd
+		mount --bind shadow /etc/shadow
+		mount --bind pam.d /etc/pam.d
+		mount --bind . /mnt # which others may enter
+		while IFS= read -r line; do
+			case $line in
+			!*) eval "${line#!}" >/dev/null ;;
+			*) echo "$line" ;;
+			esac
+		done <script | "$@"
+	END
+	mapfile -t lines < <(unshare --mount --propagation private sh -eu inside "${wrapper[@]}" /mnt/ask-auth \
+		"--auth=${auth:-pam}" --mailbox=%h/Maildir --first-valid-uid=1000 2>log)
+	printf 'answer: %s\n' "${lines[@]}"
+	cat log
+}
+
+@test "PAM: the users of the system log in with their passwords, without a wait after a wrong one" {
+	needs_root
+	printf '%s\n' 'login ann secret' again 'login ann wrong' 'login ann ' 'login root x' 'login zoe secret' \
+		'login ../ann secret' 'login Ann secret' >script
+	SECONDS=0
+	pam 'auth required pam_unix.so' 'account required pam_unix.so'
+	[ "$SECONDS" -lt 2 ]
+	is 0 'ok ann 1234:2345 /home/ann/Maildir'
+	is 1 "${lines[0]}"
+	is 2 'EKEYREJECTED ann PAM: Authentication failure'
+	is 3 'EKEYREJECTED ann an empty password, or none'
+	is 4 'EKEYREJECTED root uid 0 with gid 0 may not log in'
+	is 5 'EKEYREJECTED - no such user'
+	is 6 'EKEYREJECTED - a bad user name'
+	is 7 'EKEYREJECTED - no such user'
+}
+
+@test "PAM: a keeper in group shadow, or with CAP_DAC_READ_SEARCH, needs no more privilege" {
+	needs_root
+	printf '%s\n' 'login ann secret' again 'login ann wrong' >script
+	for rights in "--groups=$(getent group shadow | cut -d: -f3)" \
+		'--clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search'; do
+		# shellcheck disable=SC2206
+		wrapper=(setpriv --reuid=1 --regid=1 --no-new-privs $rights)
+		pam 'auth required pam_unix.so' 'account required pam_unix.so'
+		is 0 'ok ann 1234:2345 /home/ann/Maildir'
+		is 1 "${lines[0]}"
+		is 2 'EKEYREJECTED ann PAM: Authentication failure'
+	done
+}
+
+@test "PAM: a locked, changed or expired password shows when the account is checked again" {
+	needs_root
+	for change in 's/^ann:/ann:!/' "s|^ann:[^:]*|ann:$(openssl passwd -6 secret)|" 's/:::$/::100:/' 's/:20000:/:0:/'; do
+		rm -f shadow
+		printf '%s\n' 'login ann secret' again "!sleep 0.3; sed '$change' shadow >changed; cat changed >shadow" again >script
+		pam 'auth required pam_unix.so' 'account required pam_unix.so'
+		is 0 'ok ann 1234:2345 /home/ann/Maildir'
+		is 1 "${lines[0]}"
+		[[ ${lines[2]} == 'EKEYREJECTED ann '* ]]
+	done
+	rm shadow
+	printf '%s\n' 'login ann secret' "!sleep 0.3; grep -v '^ann:' passwd >changed; cat changed >passwd" again >script
+	pam 'auth required pam_unix.so' 'account required pam_unix.so'
+	is 1 'EKEYREJECTED - password, mailbox or rights are not as they were'
+}
+
+@test "PAM: one hidden prompt is answered, and everything else is refused or has failed" {
+	needs_root
+	echo 'login ann secret' >script
+	account='account required pam_permit.so'
+	pam 'auth required pam_unix.so' 'auth required odd talks' 'auth required odd peer' "$account"
+	is 0 'ok ann 1234:2345 /home/ann/Maildir'
+	pam 'auth required pam_unix.so' 'auth required odd code' "$account"
+	is 0 'EKEYREJECTED ann PAM: Conversation error'
+	pam 'auth required odd echo' "$account"
+	is 0 'EKEYREJECTED ann PAM: Conversation error'
+	pam 'auth required odd root' "$account"
+	is 0 'EKEYREJECTED ann PAM: Permission denied'
+	pam 'auth required odd unavailable' "$account"
+	is 0 'EIO ann PAM: Authentication service cannot retrieve authentication info'
+	pam 'auth required /nonexistent.so' "$account"
+	is 0 'EIO ann PAM: Module is unknown'
+	pam 'auth required odd crashes' "$account"
+	[ "${#lines[@]}" -eq 0 ]
+}
+
+@test "PAM: the service has the name that is set" {
+	needs_root
+	echo 'login ann secret' >script
+	auth='pam other-service'
+	pam 'auth required pam_unix.so' 'account required pam_unix.so'
+	is 0 'ok ann 1234:2345 /home/ann/Maildir'
+}
+
+@test "PAM: without its module a service that needs it says so" {
+	rm -f pop3-handler-pam.so
+	if ./ask-auth --auth=pam <<<'' >out 2>log; then
+		return 1
+	fi
+	grep -F 'cannot load what auth = pam needs: ' log
+}
+

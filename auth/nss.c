@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: ISC
+ * `auth = pam`: the accounts of the system. NSS knows them, PAM checks them. This runs before
+ * login, in a process of the keeper's. */
+#include "auth/backend.h"
+
+#include "lib/module.h"
+#include "lib/peer.h"
+#include "lib/util.h"
+#include "log.h"
+#include "settings.h"
+
+#include <dlfcn.h>
+#include <pwd.h>
+#include <shadow.h>
+
+static pam_checker *check_user;
+
+int nss_prepare(const char *argument)
+{
+	(void)argument;
+	/* Loaded once: at a reload there may be a module of another version. */
+	if (!check_user)
+		check_user = (pam_checker *)module_symbol("pop3-handler-pam.so", PAM_CHECKER);
+	if (!check_user)
+		log_error("cannot load what auth = pam needs: %s", dlerror());
+	return check_user ? 0 : -EBADMSG;
+}
+
+int nss_check(struct auth_attempt *attempt)
+{
+	struct account *account = attempt->account;
+	struct auth_report *report = attempt->report;
+	const struct passwd *user;
+	const struct spwd *shadow;
+	int mailbox_error, r = backend_find_user(attempt->user, &user);
+
+	if (r < 0)
+		return auth_fail(report, r, "%s",
+				 r == -ENOKEY ? "no such user" : "NSS cannot look up users");
+	if (strlen(user->pw_name) >= sizeof(account->user))
+		return auth_fail(report, -EKEYREJECTED, "a bad user name");
+	strcpy(account->user, user->pw_name);
+	strcpy(report->user, user->pw_name);
+	account->uid = user->pw_uid;
+	account->gid = user->pw_gid;
+	mailbox_error = backend_set_mailbox(attempt, NULL, user->pw_dir);
+	/* Before the password is checked: one that changes meanwhile shows. It may be unreadable.
+	 */
+	shadow = getspnam(account->user);
+	backend_make_digest(account, user->pw_passwd, shadow ? shadow->sp_pwdp : "");
+	r = backend_check_ids(attempt);
+	if (r == 0 && !attempt->is_again && !(attempt->password && *attempt->password))
+		r = auth_fail(report, -EKEYREJECTED, "an empty password, or none");
+	if (r == 0)
+		r = check_user(*attempt->argument ? attempt->argument : "pop3", account->user,
+			       attempt->password, attempt->peer->text, report->refusal);
+	return r ?: mailbox_error;
+}
