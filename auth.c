@@ -216,6 +216,7 @@ static const struct backend {
 } backends[] = {
 	{ "passwd-file", passwd_file_check, NULL },
 	{ "pam", nss_check, nss_prepare },
+	{ "checkpassword", checkpassword_check, checkpassword_prepare },
 };
 
 /* One of `auth`, and what follows its name; NULL: it is not set. settings.c knows the names, too.

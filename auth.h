@@ -65,6 +65,10 @@ int auth_login(const struct settings *settings, const struct peer *peer, const c
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report);
 
+/* What the program that a checkpassword program starts is for: tells the checker who it has become.
+ * Returns 0 or a negative errno. */
+int auth_report_account(void);
+
 /* For --check-config: what is wrong with a line. */
 typedef void auth_finding_handler(void *context, const char *file, unsigned line, bool is_mistake,
 				  const char *text);

@@ -317,6 +317,8 @@ static int run_action(struct service *service)
 		return exit_status(serve(service));
 	if (action == SETTINGS_CHECK)
 		return check(service);
+	if (action == SETTINGS_REPORT)
+		return exit_status(auth_report_account());
 	if (action == SETTINGS_HELP)
 		settings_print_help(stdout);
 	else

@@ -386,6 +386,8 @@ static int read_option(struct settings *settings, const char *argument)
 		settings->action = SETTINGS_HELP;
 	else if (strcmp(argument, "--version") == 0)
 		settings->action = SETTINGS_VERSION;
+	else if (strcmp(argument, "--report-account") == 0) /* a checkpassword program says that */
+		settings->action = SETTINGS_REPORT;
 	else if (strncmp(argument, "--", 2) == 0 && equals)
 		return set(settings, argument + 2, equals + 1, "command line");
 	else

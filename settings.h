@@ -27,6 +27,7 @@ enum settings_action {
 	SETTINGS_CHECK,
 	SETTINGS_HELP,
 	SETTINGS_VERSION,
+	SETTINGS_REPORT, /* see auth_report_account() */
 };
 
 struct settings {

@@ -24,10 +24,11 @@ struct auth_attempt {
  *   -ENOKEY        this backend does not know the user
  *   -EKEYREJECTED  and the others of auth_login(): it does, and no other backend is asked */
 typedef int auth_backend(struct auth_attempt *attempt);
-auth_backend nss_check;
+auth_backend nss_check, checkpassword_check;
 
 /* Get a backend ready. Return 0, or -EBADMSG after an error in the log. */
 int nss_prepare(const char *argument);
+int checkpassword_prepare(const char *argument);
 
 /* Notes why an attempt fails, for the log alone. */
 #define auth_fail(report, error, ...) \

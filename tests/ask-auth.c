@@ -33,6 +33,8 @@ int main(int argc, char *argv[])
 		(void)puts(settings->problem);
 		return 1;
 	}
+	if (settings->action == SETTINGS_REPORT)
+		return auth_report_account() < 0;
 	settings->has_keeper = true;
 	if (auth_prepare(settings) < 0 || inet_pton(AF_INET6, "::ffff:192.0.2.7", &address) != 1)
 		return 1;

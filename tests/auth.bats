@@ -173,6 +173,148 @@ is() {
 	[ "$(id -u)" -eq 0 ] || { asks <<<'login ann@example.org x' && is 0 'EACCES - '; }
 }
 
+@test "the first that knows a name decides, and one that fails ends the search" {
+	printf '%s\n' 'a:{PLAIN}x' 'b:{PLAIN}x::::::nologin' >"$users"
+	printf '#!/bin/sh\nexec "$@"\n' >program
+	printf '#!/bin/sh\nexit 111\n' >failing
+	chmod 755 program failing
+	asks --auth=passwd-file "--auth=checkpassword $PWD/program" <<-'END'
+		login a y
+		login b x
+		login c x
+	END
+	is 0 'EKEYREJECTED a wrong password'
+	is 1 'EKEYREJECTED b the account has nologin'
+	[[ ${lines[2]} == *' c '* ]]
+	asks "--auth=checkpassword $PWD/failing" --auth=passwd-file <<<'login a x'
+	is 0 'EIO - checkpassword: exit status 111'
+	rm "$users"
+	asks --auth=passwd-file "--auth=checkpassword $PWD/program" <<<'login c x'
+	is 0 'ENOENT - '
+}
+
+# checks TEXT [LINE...]: asks a checkpassword program that is this shell script.
+checks() {
+	printf '#!/bin/sh\n%s\n' "$1" >program
+	chmod 755 program
+	shift
+	printf '%s\n' "$@" >script
+	asks "--auth=checkpassword $PWD/program one  two" <script
+}
+
+@test "checkpassword: name, password and the client are what the program sees, and nothing else" {
+	# shellcheck disable=SC2016
+	checks 'cat <&3 >seen; env >environment; echo "$1 $2 $# $5" >arguments; (readlink /proc/$$/fd/0 /proc/$$/fd/1) >files; exit 1' \
+		'login ann@example.org pass word '
+	is 0 'EKEYREJECTED - checkpassword: exit status 1'
+	tr '\0' '\n' <seen >fields
+	[ "$(sed 3d fields)" = $'ann@example.org\npass word ' ]
+	[[ "$(sed -n 3p fields)" =~ ^[0-9]+$ ]]
+	grep -vE '^(PWD|_|SHLVL|OLDPWD)=' environment | LC_ALL=C sort >ours
+	[ "$(cat ours)" = $'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nPROTO=TCP\nTCPREMOTEIP=192.0.2.7' ]
+	[ "$(cat arguments)" = 'one two 4 ' ]
+	[ "$(cat files)" = $'/dev/null\n/dev/null' ]
+}
+
+@test "checkpassword: the account is whoever the program has become" {
+	needs_root
+	chmod 755 . ..
+	checks 'export USER=Ann HOME=/home/ann; shift 2; exec setpriv --reuid=1234 --regid=2345 --clear-groups "$@"' \
+		'login ann x' again
+	is 0 "ok Ann 1234:2345 $mail/Ann"
+	is 1 "${lines[0]}"
+	checks 'unset USER HOME; shift 2; exec setpriv --reuid=1234 --regid=2345 --clear-groups "$@"' 'login ann x'
+	is 0 "ok ann 1234:2345 $mail/ann"
+	checks 'shift 2; exec setpriv --reuid=999 --regid=2345 --clear-groups "$@"' 'login ann x'
+	is 0 'EKEYREJECTED ann uid 999 with gid 2345 may not log in'
+	checks 'shift 2; USER=../bob exec setpriv --reuid=1234 --regid=2345 --clear-groups "$@"' 'login ann x'
+	is 0 'EKEYREJECTED - a bad user name'
+	options+=('--mailbox=%h/Maildir')
+	checks 'shift 2; HOME=home exec setpriv --reuid=1234 --regid=2345 --clear-groups "$@"' 'login ann x'
+	is 0 'ENXIO ann '
+	checks 'shift 2; HOME=/home/a exec setpriv --reuid=1234 --regid=2345 --clear-groups "$@"' 'login ann x'
+	is 0 'ok ann 1234:2345 /home/a/Maildir'
+}
+
+@test "checkpassword: root is refused, and a keeper that is not root serves mail-user" {
+	needs_root
+	chmod 755 . ..
+	checks 'shift 2; exec "$@"' 'login ann x'
+	is 0 'EKEYREJECTED ann uid 0 with gid 0 may not log in'
+	# Nobody else may enter the folder of the tests.
+	mapfile -t lines < <(setpriv --reuid=1 --regid=1 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override \
+		./ask-auth "${options[@]}" "--auth=checkpassword $PWD/program one two" <<<'login ann x')
+	is 0 "ok ann $(id -u mail):$(id -g mail) $mail/ann"
+}
+
+@test "checkpassword: whatever is neither yes nor no is a failure" {
+	checks 'exit 2' 'login ann x'
+	is 0 'EIO - checkpassword: exit status 2'
+	checks 'exit 111' 'login ann x'
+	is 0 'EIO - checkpassword: exit status 111'
+	checks 'kill -SEGV $$' 'login ann x'
+	is 0 'EIO - checkpassword: signal 11'
+	checks 'exit 0' 'login ann x'
+	is 0 'EIO - checkpassword: it has not reported'
+	checks 'shift 2; "$@"; exit 0' 'login ann x' # a child of it reports
+	is 0 'EIO - checkpassword: it has not reported'
+	checks 'echo forged >&4; exit 0' 'login ann x'
+	is 0 'EIO - checkpassword: it has not reported'
+	printf '#!/nonexistent\n' >program
+	asks "--auth=checkpassword $PWD/program" <<<'login ann x'
+	is 0 'EIO - checkpassword: No such file or directory'
+}
+
+@test "checkpassword: an empty password is refused without asking" {
+	checks 'touch asked; exit 0' 'login ann '
+	is 0 'EKEYREJECTED - an empty password, or none'
+	[ ! -e asked ]
+}
+
+# is_gone PID: the process has ended, or does so within a second.
+is_gone() {
+	for _ in {1..20}; do
+		grep -qs '^State:.[^ZX]' "/proc/$1/status" || return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+@test "checkpassword: a program that hangs or lingers is ended" {
+	checks 'echo $$ >pid; (sleep 60 & echo $! >child); exit 1' 'login ann x'
+	is 0 'EKEYREJECTED - checkpassword: exit status 1'
+	is_gone "$(cat child)"
+	SECONDS=0
+	options+=(--login-timeout=2)
+	checks 'echo $$ >pid; sleep 60' 'login ann x'
+	is 0 'EIO - checkpassword: signal 9'
+	[ "$SECONDS" -lt 5 ]
+	is_gone "$(cat pid)"
+}
+
+@test "checkpassword: the example asks a database" {
+	needs_root
+	chmod 755 . ..
+	sqlite3 accounts.db "CREATE TABLE accounts(name, uid, gid, home, hash);
+		INSERT INTO accounts VALUES('ann', 1234, 2345, '/home/ann', '$(openssl passwd -6 -salt abc 'a secret')');"
+	sed "s|^database=.*|database=$PWD/accounts.db|" "$BATS_TEST_DIRNAME/../examples/checkpassword.sh" >program
+	chmod 755 program
+	options+=("--auth=checkpassword $PWD/program" '--mailbox=%h/Maildir')
+	asks <<-'END'
+		login ann a secret
+		login ann a  secret
+		login bob a secret
+		login ann'-- a secret
+	END
+	is 0 'ok ann 1234:2345 /home/ann/Maildir'
+	for i in 1 2 3; do
+		is $i 'EKEYREJECTED - checkpassword: exit status 1'
+	done
+	rm accounts.db
+	asks <<<'login ann a secret'
+	is 0 'EIO - checkpassword: exit status 111'
+}
+
 # pam LINE...: a namespace with ann, whose password is secret, and these lines as its service pop3; the
 # answers to the script.
 pam() {
@@ -289,3 +431,10 @@ pam() {
 	grep -F 'cannot load what auth = pam needs: ' log
 }
 
+@test "what needs a keeper is refused without one" {
+	for option in --auth=pam --auth=checkpassword\ /bin/true "--users=$PWD/%d/passwd"; do
+		expect_status=78 handle /dev/null "$option"
+		cat log
+		grep -E 'refusing to serve: (pam|checkpassword|users with %d) needs a keeper' log
+	done
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: ISC
+ * `auth = checkpassword`: a program checks the password, becomes the user, and starts this program
+ * again, which tells who that is (https://cr.yp.to/checkpwd/interface.html). The program is the
+ * administrator's; name and password come from a stranger: this runs before login. */
+#include "auth/backend.h"
+
+#include "auth/passwd-file.h"
+#include "lib/peer.h"
+#include "lib/util.h"
+#include "log.h"
+#include "settings.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+/* Descriptors of the program: what it checks, and where it is told who it has become. */
+#define PASSWORD_FD 3
+#define REPORT_FD 4
+
+/* The kernel adds the ids of its sender. */
+struct account_message {
+	char user[AUTH_USER_OCTETS]; /* "": as it was typed */
+	char home[PATH_MAX];	     /* "": none */
+};
+
+int auth_report_account(void)
+{
+	struct account_message message = { 0 };
+	const char *user = getenv("USER") ?: "", *home = getenv("HOME") ?: "";
+
+	if (strlen(user) >= sizeof(message.user) || strlen(home) >= sizeof(message.home))
+		return -ENAMETOOLONG;
+	strcpy(message.user, user);
+	strcpy(message.home, *home == '/' ? home : "");
+	return send(REPORT_FD, &message, sizeof(message), MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static char this_program[PATH_MAX]; /* which may be replaced before it is run again */
+
+int checkpassword_prepare(const char *argument)
+{
+	const char *program = strndupa(argument, strcspn(argument, " \t"));
+
+	if (faccessat(AT_FDCWD, program, X_OK, AT_EACCESS) == 0 &&
+	    (*this_program || readlink("/proc/self/exe", this_program, PATH_MAX - 1) > 0))
+		return 0;
+	log_error("auth: cannot run checkpassword %s: %s", log_quote(program), strerror(errno));
+	return -EBADMSG;
+}
+
+/* Starts the program in a process group of its own. Returns as posix_spawn(3). */
+static int start_program(const struct auth_attempt *attempt, int password_fd, int report_fd,
+			 pid_t *ret)
+{
+	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	char protocol[] = "PROTO=TCP", address[sizeof("TCPREMOTEIP=") + INET6_ADDRSTRLEN];
+	bool has_address = !IN6_IS_ADDR_UNSPECIFIED(&attempt->peer->address);
+	char *const environment[] = { path, has_address ? protocol : NULL, address, NULL };
+	char option[] = "--report-account", *rest = strdupa(attempt->argument), *word;
+	auto_free char **arguments = calloc(strlen(rest) / 2 + 4, sizeof(*arguments));
+	size_t count = 0;
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attributes;
+	sigset_t all;
+	int r;
+
+	while (arguments && (word = strsep(&rest, " \t"))) {
+		if (*word)
+			arguments[count++] = word;
+	}
+	if (!arguments)
+		return ENOMEM;
+	arguments[count] = this_program;
+	arguments[count + 1] = option;
+	(void)snprintf(address, sizeof(address), "TCPREMOTEIP=%s", attempt->peer->text);
+	(void)sigfillset(&all);
+	(void)posix_spawnattr_init(&attributes);
+	(void)posix_spawnattr_setsigdefault(&attributes, &all);
+	(void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
+							    POSIX_SPAWN_SETSIGMASK);
+	(void)posix_spawn_file_actions_init(&files);
+	r = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
+		    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0) ?:
+		    posix_spawn_file_actions_adddup2(&files, password_fd, PASSWORD_FD) ?:
+		    posix_spawn_file_actions_adddup2(&files, report_fd, REPORT_FD)     ?:
+		    posix_spawn_file_actions_addclosefrom_np(&files, REPORT_FD + 1)    ?:
+		    posix_spawn(ret, *arguments, &files, &attributes, arguments, environment);
+	(void)posix_spawn_file_actions_destroy(&files);
+	(void)posix_spawnattr_destroy(&attributes);
+	return r;
+}
+
+/* Waits for the end of the program, and ends what it leaves behind, also the program itself if half
+ * of the time for a login is near: then the keeper ends this process. */
+static int end_program(const struct auth_attempt *attempt, pid_t pid)
+{
+	auto_fd int fd = pidfd_open(pid, 0);
+	struct pollfd end = { .fd = fd, .events = POLLIN };
+	int64_t timeout_ms = INT64_C(400) * attempt->settings->login_timeout_s;
+	siginfo_t info = { 0 };
+
+	(void)TEMP_FAILURE_RETRY(poll(&end, 1, (int)MIN(timeout_ms, INT_MAX)));
+	(void)kill(-pid, SIGKILL);
+	(void)TEMP_FAILURE_RETRY(waitid(P_PID, (id_t)pid, &info, WEXITED));
+	if (info.si_code == CLD_EXITED && info.si_status == 0)
+		return 0;
+	return auth_fail(attempt->report,
+			 info.si_code == CLD_EXITED && info.si_status == 1 ? -EKEYREJECTED : -EIO,
+			 "checkpassword: %s %d",
+			 info.si_code == CLD_EXITED ? "exit status" : "signal", info.si_status);
+}
+
+/* Receives who the program has become: the kernel says its ids and its process. */
+static bool receive_account(int fd, pid_t pid, struct account_message *ret,
+			    struct ucred *ret_sender)
+{
+	union {
+		struct cmsghdr header;
+		char octets[CMSG_SPACE(sizeof(struct ucred))];
+	} control = { 0 };
+	struct iovec part = { ret, sizeof(*ret) };
+	struct msghdr message = { .msg_iov = &part,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	memcpy(ret_sender, CMSG_DATA(&control.header), sizeof(*ret_sender));
+	return n == sizeof(*ret) && control.header.cmsg_type == SCM_CREDENTIALS &&
+	       ret_sender->pid == pid && memchr(ret->user, '\0', sizeof(ret->user)) &&
+	       memchr(ret->home, '\0', sizeof(ret->home));
+}
+
+/* Runs the program, and learns who it has become. What is open after a failure this process, which
+ * ends soon, does not close. */
+static int run_program(const struct auth_attempt *attempt, struct account_message *ret,
+		       struct ucred *ret_sender)
+{
+	/* The lowest numbers that are free, in this order: so the last is not PASSWORD_FD. */
+	int fds[4], is_on = 1, r;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds + 2) < 0 ||
+	    setsockopt(fds[2], SOL_SOCKET, SO_PASSCRED, &is_on, sizeof(is_on)) < 0 ||
+	    dprintf(fds[1], "%s%c%s%c%" PRId64 "%c", attempt->user, 0, attempt->password, 0,
+		    (int64_t)time(NULL), 0) < 0 ||
+	    close(fds[1]) < 0 || (errno = start_program(attempt, fds[0], fds[3], &pid)) != 0)
+		return auth_fail(attempt->report, -EIO, "checkpassword: %s", strerror(errno));
+	r = end_program(attempt, pid);
+	if (r == 0 && !receive_account(fds[2], pid, ret, ret_sender))
+		r = auth_fail(attempt->report, -EIO, "checkpassword: it has not reported");
+	(void)close(fds[0]);
+	(void)close(fds[2]);
+	(void)close(fds[3]);
+	return r;
+}
+
+int checkpassword_check(struct auth_attempt *attempt)
+{
+	struct account *account = attempt->account;
+	struct account_message message;
+	struct ucred sender;
+	int r;
+
+	if (attempt->is_again)
+		return 1; /* which is all that can be known without the password */
+	if (!attempt->password || !*attempt->password)
+		return auth_fail(attempt->report, -EKEYREJECTED, "an empty password, or none");
+	r = run_program(attempt, &message, &sender);
+	if (r < 0)
+		return r;
+	strcpy(account->user, *message.user ? message.user : attempt->user);
+	if (passwd_is_bad_name(account->user))
+		return auth_fail(attempt->report, -EKEYREJECTED, "a bad user name");
+	strcpy(attempt->report->user, account->user);
+	account->uid = sender.uid;
+	account->gid = sender.gid;
+	r = sender.uid != 0 && sender.uid == getuid() ? backend_use_mail_user(attempt) :
+							backend_check_ids(attempt);
+	return r ?: backend_set_mailbox(attempt, NULL, message.home);
+}
