@@ -200,6 +200,8 @@ static int begin_transaction(struct session *session, struct account *account,
 	}
 	session->account = account;
 	session->failed_logins = 0;
+	if (session->tls)
+		session->tls->functions->forget(session->tls);
 	scoreboard_note_login(session->slot_ref,
 			      failures_leave(session->failures, &session->peer->address,
 					     login->is_trusted, login->counted));

@@ -8,17 +8,23 @@
 #include "tls/certificates.h"
 #include "tls/ticket-key.h"
 
+#include <endian.h>
+#include <gnutls/crypto.h>
+#include <malloc.h>
+
 #define NAME_OCTETS_MAX 320 /* of a client's name: an e-mail address (RFC 3696 errata) */
 #define NAMES_MAX 8	    /* of a client */
 #define PROBLEM_OCTETS 200
 #define FLIGHT_OCTETS 8192	/* space for a chain of certificates; less than a record */
 #define ALERT_OCTETS 7		/* a whole record with an alert that is not encrypted */
 #define TICKET_LIFETIME_S 43200 /* a client that polls once in this time resumes */
+#define TICKET_PERIOD_S (3 * TICKET_LIFETIME_S) /* GnuTLS then changes the key that it derives */
 
 struct tls_stream {
 	struct stream stream;
 	struct stream *below;
-	struct tls_service *service; /* only until the handshake is over */
+	struct tls_service *service; /* only until the handshake is over, as the next */
+	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
 	gnutls_session_t gnutls;
 	int io_error;			  /* what `below` said last, if it was a failure */
 	unsigned char last[ALERT_OCTETS]; /* received */
@@ -148,19 +154,19 @@ static int set_up_gnutls(struct tls_stream *stream)
 static int make_session(struct tls_stream *stream)
 {
 	const struct tls *tls = &stream->service->tls;
-	unsigned char key[TLS_TICKET_KEY_OCTETS];
-	const gnutls_datum_t datum = { tls->ticket_key ? tls->ticket_key : key, sizeof(key) };
-	int key_error = tls->ticket_key ? 0 : ticket_key_find(tls->ticket_directory, key);
+	const gnutls_datum_t key = { stream->ticket_key, TLS_TICKET_KEY_OCTETS };
+	int key_error = tls->ticket_key ? 0 : ticket_key_find(tls->ticket_directory, key.data);
 	unsigned tickets = key_error < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
 
+	if (tls->ticket_key)
+		memcpy(key.data, tls->ticket_key, key.size);
 	if (key_error < 0 && key_error != -EAGAIN)
 		complain(tls, "no TLS session tickets, their key cannot be shared in '%s': %s",
 			 tls->ticket_directory, strerror(-key_error));
 	if (r == 0 && key_error == 0)
-		r = gnutls_session_ticket_enable_server(stream->gnutls, &datum);
+		r = gnutls_session_ticket_enable_server(stream->gnutls, &key);
 	r = r ?: set_up_gnutls(stream);
-	explicit_bzero(key, sizeof(key));
 	return r < 0 ? certificates_turn_error(r) : 0;
 }
 
@@ -283,6 +289,40 @@ static void note_problem(struct tls_stream *stream, int error, int turned)
 	stream->stream.tls_problem = stream->problem;
 }
 
+/* GnuTLS has no function to remove a key, and its structures are its own: searches the session. */
+static void wipe_copies(gnutls_session_t gnutls, const unsigned char key[TLS_TICKET_KEY_OCTETS])
+{
+	unsigned char *at = (unsigned char *)gnutls, *end = at + malloc_usable_size(gnutls);
+
+	while ((at = memmem(at, (size_t)(end - at), key, TLS_TICKET_KEY_OCTETS))) {
+		explicit_bzero(at, TLS_TICKET_KEY_OCTETS);
+		at += TLS_TICKET_KEY_OCTETS;
+	}
+}
+
+/* Wipes the ticket key, and the keys that GnuTLS (3.7 and 3.8, lib/stek.c) derives from it: one for
+ * each period, of which it may have had the present one and those before. */
+static void wipe_ticket_keys(struct tls_stream *stream)
+{
+	struct {
+		uint64_t period;
+		unsigned char key[TLS_TICKET_KEY_OCTETS];
+	} seed;
+	unsigned char derived[TLS_TICKET_KEY_OCTETS];
+	uint64_t period = (uint64_t)time(NULL) / TICKET_PERIOD_S;
+
+	wipe_copies(stream->gnutls, stream->ticket_key);
+	memcpy(seed.key, stream->ticket_key, sizeof(seed.key));
+	explicit_bzero(stream->ticket_key, sizeof(stream->ticket_key));
+	for (uint64_t back = 0; back <= 2; back++) {
+		seed.period = htobe64(period - back);
+		if (gnutls_hash_fast(GNUTLS_DIG_SHA3_512, &seed, sizeof(seed), derived) == 0)
+			wipe_copies(stream->gnutls, derived);
+	}
+	explicit_bzero(derived, sizeof(derived));
+	explicit_bzero(&seed, sizeof(seed));
+}
+
 /* Tells what was agreed on, and removes the keys from this process. What else the service has is
  * not freed: its pages are shared with the listener, and freeing would copy them. */
 static int end_handshake(struct tls_stream *stream)
@@ -295,7 +335,8 @@ static int end_handshake(struct tls_stream *stream)
 	stream->stream.piece_octets = gnutls_record_get_max_size(stream->gnutls);
 	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 	gnutls_credentials_clear(stream->gnutls);
-	certificates_forget_keys(stream->service);
+	wipe_ticket_keys(stream);
+	certificates_forget_keys(&stream->service->tls);
 	stream->service = NULL;
 	return r;
 }
@@ -414,6 +455,7 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.size = sizeof(struct tls_service),
 	.free = free_service,
 	.load = certificates_load,
+	.forget = certificates_forget_keys,
 	.system_file = find_system_file,
 	.new_stream = new_stream,
 };

@@ -35,6 +35,9 @@ struct tls_functions {
 	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
 	int (*load)(struct tls *tls);
 
+	/* Wipes the private keys and a listener's ticket key: no handshake can begin after that. */
+	void (*forget)(struct tls *tls);
+
 	/* The file that says what @SYSTEM is, for `load`. Borrowed; NULL: the library has none. */
 	const char *(*system_file)(void);
 

@@ -362,10 +362,12 @@ int certificates_load(struct tls *tls)
 	return tls->load_error;
 }
 
-void certificates_forget_keys(struct tls_service *service)
+void certificates_forget_keys(struct tls *tls)
 {
+	struct tls_service *service = (struct tls_service *)tls;
+
 	for (size_t i = 0; i < service->count; i++)
 		gnutls_certificate_free_keys(service->list[i].credentials);
-	if (service->tls.ticket_key)
-		explicit_bzero(service->tls.ticket_key, TLS_TICKET_KEY_OCTETS);
+	if (tls->ticket_key)
+		explicit_bzero(tls->ticket_key, TLS_TICKET_KEY_OCTETS);
 }

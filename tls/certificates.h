@@ -47,8 +47,8 @@ int certificates_load(struct tls *tls);
 /* Frees everything but itself, wiping keys. */
 void certificates_unload(struct tls_service *service);
 
-/* Wipes the private keys and a listener's ticket key: no handshake is possible after that. */
-void certificates_forget_keys(struct tls_service *service);
+/* `forget` of tls.h. */
+void certificates_forget_keys(struct tls *tls);
 
 /* What a failure of GnuTLS means that is not a client's: -ENOMEM or -EBADMSG. */
 int certificates_turn_error(int error);
