@@ -177,7 +177,7 @@ static int find_account(struct auth_attempt *attempt, const struct passwd_search
 				 search->name		   ? "no such user" :
 							     "a bad user name");
 	account->users = search->stamp;
-	strcpy(account->user, report->user);
+	(void)util_copy(account->user, report->user);
 	while (passwd_next_field(&extra, &field)) {
 		r = check_field(&field, attempt->peer, report->refusal);
 		if (r != 1 && r != -ENOENT)
@@ -265,6 +265,8 @@ static int ask_backend(struct auth_attempt *attempt)
 	*attempt->report->refusal = '\0';
 	if (!backend || (backend->prepare && passwd_is_bad_name(attempt->user)))
 		return auth_fail(attempt->report, -ENOKEY, "a bad user name");
+	if (backend->prepare && !attempt->is_again && !(attempt->password && *attempt->password))
+		return auth_fail(attempt->report, -ENOKEY, "an empty password, or none");
 	return backend->check(attempt);
 }
 
@@ -470,7 +472,7 @@ static int check_line(void *context, char *line, size_t octets)
 	if (has_outer_blanks(entry.user) || has_outer_blanks(entry.home) ||
 	    (r < 0 && has_outer_blanks(entry.password)))
 		note_finding(check, true, "there are blanks round a field");
-	(void)snprintf(account.user, sizeof(account.user), "%s", entry.user);
+	(void)util_copy(account.user, entry.user);
 	if (find_mailbox(&attempt, &entry) < 0)
 		note_finding(check, true, "the account has no usable mailbox path");
 	if (check->settings->has_keeper && find_ids(&attempt, &entry) < 0)

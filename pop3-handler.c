@@ -236,7 +236,7 @@ static void log_finding(void *context, const char *file, unsigned line, bool is_
 static int check_users(const struct settings *settings)
 {
 	struct findings findings = { .status = EX_OK };
-	struct auth_report report;
+	struct auth_report report = { 0 };
 	int r = auth_check_files(settings, mailbox_test, log_finding, &findings, &report);
 
 	if (findings.count > FINDINGS_MAX)

@@ -324,7 +324,7 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 
 static int cmd_wake(struct session *session, NO_ARGUMENT)
 {
-	struct auth_report report;
+	struct auth_report report = { 0 };
 	bool has_new;
 	int r = auth_check_again(session->settings, session->peer, session->account, &report);
 

@@ -63,10 +63,9 @@ int backend_set_mailbox(struct auth_attempt *attempt, const char *template, cons
 
 	if (r == -EKEYREJECTED)
 		return auth_fail(attempt->report, r, "a bad user name");
-	if (r < 0 || strlen(path) >= sizeof(account->mailbox) ||
+	if (r < 0 || !util_copy(account->mailbox, path) ||
 	    (attempt->settings->has_keeper && *path != '/'))
 		return r == -ENOMEM ? r : -ENXIO;
-	strcpy(account->mailbox, path);
 	return 0;
 }
 

@@ -13,8 +13,8 @@ struct auth_attempt {
 	const struct settings *settings;
 	const struct peer *peer;
 	const char *argument; /* what the setting has behind the backend's name; "": nothing */
-	const char *user;     /* not longer than an account's, and no bad name */
-	const char *password; /* NULL: none is checked */
+	const char *user;     /* no bad name, unless the backend needs no keeper */
+	const char *password; /* NULL: none is checked; likewise not empty */
 	bool is_again;
 	struct account *account; /* to be made; `users` is that of the account before */
 	struct auth_report *report;

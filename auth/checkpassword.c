@@ -30,12 +30,11 @@ struct account_message {
 int auth_report_account(void)
 {
 	struct account_message message = { 0 };
-	const char *user = getenv("USER") ?: "", *home = getenv("HOME") ?: "";
+	const char *home = getenv("HOME");
 
-	if (strlen(user) >= sizeof(message.user) || strlen(home) >= sizeof(message.home))
+	if (!util_copy(message.user, getenv("USER") ?: "") ||
+	    !util_copy(message.home, home && *home == '/' ? home : ""))
 		return -ENAMETOOLONG;
-	strcpy(message.user, user);
-	strcpy(message.home, *home == '/' ? home : "");
 	return send(REPORT_FD, &message, sizeof(message), MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
@@ -163,21 +162,19 @@ static int run_program(const struct auth_attempt *attempt, struct account_messag
 int checkpassword_check(struct auth_attempt *attempt)
 {
 	struct account *account = attempt->account;
-	struct account_message message;
-	struct ucred sender;
+	struct account_message message = { 0 };
+	struct ucred sender = { 0 };
 	int r;
 
 	if (attempt->is_again)
 		return 1; /* which is all that can be known without the password */
-	if (!attempt->password || !*attempt->password)
-		return auth_fail(attempt->report, -EKEYREJECTED, "an empty password, or none");
 	r = run_program(attempt, &message, &sender);
 	if (r < 0)
 		return r;
-	strcpy(account->user, *message.user ? message.user : attempt->user);
+	(void)util_copy(account->user, *message.user ? message.user : attempt->user);
 	if (passwd_is_bad_name(account->user))
 		return auth_fail(attempt->report, -EKEYREJECTED, "a bad user name");
-	strcpy(attempt->report->user, account->user);
+	(void)util_copy(attempt->report->user, account->user);
 	account->uid = sender.uid;
 	account->gid = sender.gid;
 	r = sender.uid != 0 && sender.uid == getuid() ? backend_use_mail_user(attempt) :

@@ -37,10 +37,8 @@ int nss_check(struct auth_attempt *attempt)
 	if (r < 0)
 		return auth_fail(report, r, "%s",
 				 r == -ENOKEY ? "no such user" : "NSS cannot look up users");
-	if (strlen(user->pw_name) >= sizeof(account->user))
+	if (!util_copy(account->user, user->pw_name) || !util_copy(report->user, user->pw_name))
 		return auth_fail(report, -EKEYREJECTED, "a bad user name");
-	strcpy(account->user, user->pw_name);
-	strcpy(report->user, user->pw_name);
 	account->uid = user->pw_uid;
 	account->gid = user->pw_gid;
 	mailbox_error = backend_set_mailbox(attempt, NULL, user->pw_dir);
@@ -49,8 +47,6 @@ int nss_check(struct auth_attempt *attempt)
 	shadow = getspnam(account->user);
 	backend_make_digest(account, user->pw_passwd, shadow ? shadow->sp_pwdp : "");
 	r = backend_check_ids(attempt);
-	if (r == 0 && !attempt->is_again && !(attempt->password && *attempt->password))
-		r = auth_fail(report, -EKEYREJECTED, "an empty password, or none");
 	if (r == 0)
 		r = check_user(*attempt->argument ? attempt->argument : "pop3", account->user,
 			       attempt->password, attempt->peer->text, report->refusal);

@@ -161,14 +161,14 @@ static int read_each_line(int fd, passwd_line_handler *handle, void *context,
 int passwd_file_read(const char *path, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp)
 {
-	struct file_stamp now;
+	struct file_stamp now = { 0 };
 	int64_t now_ns = file_stamp_now_ns();
 	/* Opened first: only then NFS tells the present times. */
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int r = fd < 0 ? -errno : file_stamp_take(fd, &now);
 
 	if (r < 0 || report->malformed_lines == 0)
-		(void)snprintf(report->file, sizeof(report->file), "%s", path);
+		(void)util_copy(report->file, path);
 	if (r < 0)
 		return r;
 	if (memcmp(&now, stamp, sizeof(now)) == 0)
@@ -249,7 +249,7 @@ int passwd_file_search(struct passwd_search *search, const struct settings *sett
 	search->name_octets[0] = r > 0 ? strlen(user) : 0;
 	if (r > 0 && r < AUTH_USER_OCTETS) {
 		search->name_octets[1] = (size_t)r;
-		strcpy(search->domain, strchrnul(search->name, '@'));
+		(void)util_copy(search->domain, strchrnul(search->name, '@'));
 		for (char *c = search->domain; *c; c++)
 			*c = (char)tolower((unsigned char)*c);
 	}

@@ -73,6 +73,10 @@ static inline bool util_is_listed(const char *names, const char *name, size_t oc
 	return false;
 }
 
+/* Copies a text into an array, and cuts it to that size. Whether it fits. */
+#define util_copy(array, text) \
+	((size_t)snprintf((array), sizeof(array), "%s", (text)) < sizeof(array))
+
 /* Overwrites and frees a secret string, which may be NULL. */
 static inline void util_wipe(char *const *secret)
 {

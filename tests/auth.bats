@@ -358,7 +358,7 @@ pam() {
 	is 0 'ok ann 1234:2345 /home/ann/Maildir'
 	is 1 "${lines[0]}"
 	is 2 'EKEYREJECTED ann PAM: Authentication failure'
-	is 3 'EKEYREJECTED ann an empty password, or none'
+	is 3 'EKEYREJECTED - an empty password, or none'
 	is 4 'EKEYREJECTED root uid 0 with gid 0 may not log in'
 	is 5 'EKEYREJECTED - no such user'
 	is 6 'EKEYREJECTED - a bad user name'
