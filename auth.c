@@ -14,6 +14,7 @@
 #include "log.h"
 #include "settings.h"
 
+#include <pwd.h>
 #include <search.h>
 
 /* With these another server redirects or proxies a client, takes another password, user or place of
@@ -382,6 +383,38 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 	return *root == '/' ? note_root(search, root) : -EINVAL;
 }
 
+/* The directories that homes of the system are in, as far as NSS lists its users. */
+static int note_homes(struct root_search *search, const struct settings *settings)
+{
+	const struct passwd *user;
+	int r = 0;
+
+	setpwent();
+	while (r == 0 && (user = getpwent())) {
+		auto_free char *root = strdup(user->pw_dir);
+
+		if (!root)
+			r = -ENOMEM;
+		else if (user->pw_uid >= settings->first_valid_uid && *root == '/') {
+			util_cut_path(root);
+			r = note_root(search, root);
+		}
+		r = r == -EINVAL ? 0 : r; /* in `/`, as that of nobody */
+	}
+	endpwent();
+	return r;
+}
+
+/* Whether something else than a passwd-file has accounts. */
+static bool has_system_users(const struct settings *settings)
+{
+	for (char *const *auth = settings->auth; auth && *auth; auth++) {
+		if (strcmp(*auth, "passwd-file") != 0)
+			return true;
+	}
+	return false;
+}
+
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report)
 {
@@ -402,6 +435,8 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 		r = note_root(&search, root);
 		ret_report->has_wide_template = r == -EINVAL;
 	}
+	if (r == 0 && path_template_is_in_home(template) && has_system_users(settings))
+		r = note_homes(&search, settings);
 	if (r == 0 || r == -EINVAL)
 		r = passwd_file_read_all(settings, note_root_of_line, &search, ret_report);
 	tdestroy(search.roots, free);

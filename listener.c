@@ -3,10 +3,12 @@
  * as long as the service, so no failure of one connection may end it. */
 #include "listener.h"
 
+#include "channel.h"
 #include "failures.h"
 #include "lib/libsystemd.h"
 #include "lib/util.h"
 #include "log.h"
+#include "sandbox.h"
 #include "settings.h"
 #include "tls.h"
 
@@ -30,6 +32,7 @@
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
+#define KEEPER_GRACE_MS 2000	/* with refusals, before the listener ends for want of a keeper */
 #define STACK_OCTETS 16384	/* more than a log line needs */
 #define REFUSALS_MAX 64		/* sessions reserved for telling clients why */
 #define EVICTED_MAX 64		/* that have not ended yet */
@@ -55,6 +58,7 @@ struct child {
 	uint16_t network;	   /* a digest: networks with the same count as one */
 	int64_t start_ms, kill_ms; /* monotonic; killed then unless it has logged in */
 	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
+	bool is_hung_up, is_left; /* of one that runs as a user: asked to end; it did not */
 	struct peer peer;
 };
 
@@ -89,8 +93,10 @@ struct listener {
 	struct client_tables *tables;
 	size_t slots, source_count; /* of those that have been used */
 	size_t next_source;	    /* to be forgotten */
-	unsigned sessions, refusals, evicted, asleep;
-	unsigned logins; /* no fewer than strangers that have not logged in */
+	unsigned sessions, refusals, evicted, asleep, left;
+	pid_t keeper;	       /* 0: none */
+	int64_t keeper_end_ms; /* when the listener ends without one, or NEVER */
+	unsigned logins;       /* no fewer than strangers that have not logged in */
 
 	struct crash_wait crash_wait;
 	int64_t crash_minute_ms;
@@ -249,6 +255,19 @@ static int change_ticket_key(struct listener *listener)
 	return getrandom(listener->ticket_key, TLS_TICKET_KEY_OCTETS, 0) < 0 ? -errno : 0;
 }
 
+void listener_close(struct listener *listener)
+{
+	if (!listener)
+		return;
+	close_sockets(listener);
+	util_drop(&listener->signal_fd);
+}
+
+void listener_watch_keeper(struct listener *listener, pid_t keeper)
+{
+	listener->keeper = keeper;
+}
+
 unsigned char *listener_ticket_key(struct listener *listener)
 {
 	return listener ? listener->ticket_key : NULL;
@@ -265,6 +284,7 @@ static int start(struct listener *listener, bool has_keeper)
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
 	listener->idle_since_ms = util_now_ms();
 	listener->next_look_ms = listener->stop_end_ms = listener->held_until_ms = NEVER;
+	listener->keeper_end_ms = NEVER;
 	listener->told = UINT64_MAX;
 	listener->tables = mmap(NULL, sizeof(*listener->tables), PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -445,9 +465,19 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 		note_crash(listener, child, WTERMSIG(status));
 	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;
+	listener->left -= child->is_left;
 	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_FREE);
 	child->pid = 0;
 	listener->idle_since_ms = util_now_ms();
+}
+
+/* Nobody can log in, so the service must be started anew: at once if nobody loses by that. */
+static void note_keeper_end(struct listener *listener, int status)
+{
+	log_error("the keeper has ended (%s): nobody can log in, so the service ends",
+		  WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "by itself");
+	listener->keeper = 0;
+	listener->keeper_end_ms = util_now_ms() + KEEPER_GRACE_MS;
 }
 
 static void reap(struct listener *listener)
@@ -456,6 +486,8 @@ static void reap(struct listener *listener)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == listener->keeper)
+			note_keeper_end(listener, status);
 		for (size_t i = 0; i < listener->slots; i++) {
 			if (listener->tables->children[i].pid == pid)
 				note_child_end(listener, i, status);
@@ -465,16 +497,36 @@ static void reap(struct listener *listener)
 
 /* ---- Sessions that must end ---- */
 
+/* Sends a signal; a session that runs as a user can only be told by the keeper that it must end.
+ * Returns whether it was a signal. */
+static bool end_child(struct listener *listener, struct child *child, int signal_number)
+{
+	const struct channel_request request = {
+		.type = CHANNEL_HANG_UP, .slot = (uint64_t)(child - listener->tables->children)
+	};
+
+	if (kill(child->pid, signal_number) == 0 || errno != EPERM || listener->keeper == 0)
+		return true;
+	(void)channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL);
+	child->is_hung_up = true;
+	return false;
+}
+
 /* A session that does not end by itself, since it is stopped, say, or has been taken over. */
 static void kill_child(struct listener *listener, struct child *child)
 {
 	const struct log_field fields[] = { { "POP3_PEER", child->peer.text }, { 0 } };
+	bool was_hung_up = child->is_hung_up;
 
+	if (!end_child(listener, child, SIGKILL) && !was_hung_up)
+		return;
 	child->is_killed = true;
-	(void)kill(child->pid, SIGKILL);
+	child->is_left = child->is_hung_up;
+	listener->left += child->is_left;
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_KILLED, fields,
-			"session from %s (process %d) is killed: it does not end", child->peer.text,
-			(int)child->pid);
+			"session from %s (process %d) %s", child->peer.text, (int)child->pid,
+			child->is_left ? "does not end, and is left" :
+					 "is killed: it does not end");
 }
 
 /* Looks at what sessions do on their own. Returns whether one of them must end at some time. When
@@ -499,7 +551,7 @@ static bool look_at_children(struct listener *listener)
 		listener->logins += is_stranger(child);
 		listener->asleep += state == SCOREBOARD_ASLEEP;
 		if (listener->is_stopping && state != SCOREBOARD_AWAKE)
-			(void)kill(child->pid, SIGTERM);
+			(void)end_child(listener, child, SIGTERM);
 		if (now >= end_ms && !child->is_killed)
 			kill_child(listener, child);
 		has_deadline |= end_ms != NEVER;
@@ -539,7 +591,7 @@ static bool evict(struct listener *listener)
 	listener->evicted++;
 	child->is_evicted = true;
 	child->kill_ms = util_now_ms() + EVICT_GRACE_MS;
-	(void)kill(child->pid, SIGTERM);
+	(void)end_child(listener, child, SIGTERM);
 	return true;
 }
 
@@ -599,6 +651,8 @@ static const char *find_refusal(struct listener *listener, const struct settings
 	const char *limit = "max-logins", *refusal = "too many sessions, try again later";
 	unsigned most = settings->max_logins;
 
+	if (listener->keeper_end_ms != NEVER)
+		return "accounts cannot be checked, try again later";
 	if (!child->is_trusted && sessions >= settings->max_sessions_per_source) {
 		limit = "max-sessions-per-source";
 		most = settings->max_sessions_per_source;
@@ -705,8 +759,11 @@ static void tell_sessions(struct listener *listener)
 
 static int64_t end_ms(const struct listener *listener)
 {
-	if (listener->sessions > 0 || listener->refusals > 0)
-		return NEVER;
+	if (listener->keeper_end_ms != NEVER && listener->sessions <= listener->asleep)
+		return listener->keeper_end_ms;
+	if (listener->sessions > listener->left || listener->refusals > 0)
+		return listener->keeper_end_ms == NEVER ? NEVER :
+							  listener->keeper_end_ms + STOP_GRACE_MS;
 	if (listener->is_stopping)
 		return 0;
 	return listener->is_inetd ? listener->idle_since_ms + IDLE_MS : NEVER;
@@ -799,7 +856,7 @@ static int go_round(struct listener *listener, const struct settings *settings,
 			r = accept_one(listener, settings, listener->sockets[i], ret_session);
 	}
 	if (r == LISTENER_NOTHING && util_now_ms() >= end_ms(listener))
-		r = LISTENER_END;
+		r = listener->keeper_end_ms == NEVER ? LISTENER_END : -ECHILD;
 	return r;
 }
 

@@ -33,6 +33,12 @@ struct listener_session {
  *   -E2BIG    it has more than SETTINGS_SOCKETS_MAX; others are the system's */
 int listener_open(const struct settings *settings, int passed, struct listener **ret);
 
+/* For the keeper, which is forked after that: closes what it does not need. Takes NULL. */
+void listener_close(struct listener *listener);
+
+/* The keeper is this process. If it ends, so does the listener, soon, with -ECHILD. */
+void listener_watch_keeper(struct listener *listener, pid_t keeper);
+
 /* The key of TLS session tickets, borrowed. It changes once a day. NULL for NULL. */
 unsigned char *listener_ticket_key(struct listener *listener);
 

@@ -3,6 +3,7 @@
 #include "login.h"
 
 #include "auth.h"
+#include "channel.h"
 #include "failures.h"
 #include "lib/digest.h"
 #include "lib/util.h"
@@ -119,6 +120,12 @@ struct login {
 	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
 };
 
+static void log_wait(const struct session *session, const struct login *login, unsigned wait_s)
+{
+	log_warning("login of %s from %s waits for %u seconds: several have failed from there",
+		    log_quote(login->user), session->peer->text, wait_s);
+}
+
 /* Delays a login if several from its source have failed; before the check, because a client that
  * guesses would not wait for a late answer. */
 static int wait_for_source(struct session *session, const struct login *login)
@@ -130,8 +137,7 @@ static int wait_for_source(struct session *session, const struct login *login)
 
 	if (wait_s == 0)
 		return 0;
-	log_warning("login of %s from %s waits for %u seconds: several have failed from there",
-		    log_quote(login->user), session->peer->text, wait_s);
+	log_wait(session, login, wait_s);
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
@@ -166,23 +172,85 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	return r ?: reply_err(session, WRONG_PASSWORD);
 }
 
+/* Copies a text that fits; a longer one can be nobody's, and is refused as the empty one is. */
+#define copy_text(field, text)                         \
+	do {                                           \
+		if (strlen(text) < sizeof(field))      \
+			(void)strcpy((field), (text)); \
+	} while (0)
+
+/* Has the keeper check a password. Returns as auth_login(), and -ECANCELED. */
+static int ask_keeper(struct session *session, const struct login *login,
+		      struct channel_answer *ret_answer)
+{
+	const struct settings *settings = session->settings;
+	int64_t ms = INT64_C(500) * settings->login_timeout_s +
+		     (INT64_C(1000) * settings->login_penalty_s << session->failed_logins);
+	struct channel_login *request = calloc(1, sizeof(*request));
+	int r;
+
+	if (!request)
+		return -ENOMEM;
+	request->request.type = CHANNEL_LOGIN;
+	copy_text(request->user, login->user);
+	if (!login->problem)
+		copy_text(request->password, login->password);
+	r = channel_ask(session->channel_fd, request, sizeof(*request), ret_answer, ms);
+	explicit_bzero(request, sizeof(*request));
+	free(request);
+	if (r == 0 && ret_answer->error == -EAGAIN) {
+		log_wait(session, login, ret_answer->wait_s);
+		r = transport_flush(session->transport) ?:
+			    channel_await(session->channel_fd, ret_answer, ms);
+	}
+	if (r == 0)
+		return ret_answer->error;
+	ret_answer->report = (struct auth_report){ .refusal = "the keeper does not answer" };
+	session_enter(session, IN_END); /* a late answer would be taken for another one */
+	return r;
+}
+
+/* Takes on the ids of the account, with the keeper's consent. */
+static int become_account(struct session *session, const struct account *account)
+{
+	int r;
+
+	if (session->channel_fd < 0 || session->has_ids)
+		return 0;
+	r = sandbox_become_account(account);
+	if (r == 0) {
+		session->has_ids = true;
+		return channel_tell(session->channel_fd, CHANNEL_DONE);
+	}
+	log_error("cannot become the user %u of %s: %s", account->uid, log_quote(account->user),
+		  strerror(-r));
+	session_enter(session, IN_END);
+	return r;
+}
+
 /* Begins TRANSACTION, and gives up access to other mailboxes: then the session owns the account. */
-static int begin_transaction(struct session *session, struct account *account,
+static int begin_transaction(struct session *session, const struct account *checked,
 			     const struct login *login)
 {
+	auto_free struct account *account = malloc(sizeof(*account));
 	bool has_new;
 	int r = scoreboard_note_password(session->slot_ref);
 
 	if (r < 0)
 		return r;
+	if (!account)
+		return reply_account_failure(session, -ENOMEM, checked->user, NULL);
+	*account = *checked;
 	/* Whoever waits for a mailbox gets an answer. */
 	transport_set_deadline(session->transport, session->settings->login_timeout_s);
 	session->is_read_only = session->settings->read_only || account->is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
-	r = mailbox_new(account->mailbox, session->is_read_only, &session->mailbox) ?:
-		    session_open_mailbox(session, &has_new)			    ?:
-		    sandbox_after_login(session->settings, account, session->is_read_only);
-	session->is_shut_out = r > 0;
+	r = become_account(session, account)						    ?:
+		    mailbox_new(account->mailbox, session->is_read_only, &session->mailbox) ?:
+		    session_open_mailbox(session, &has_new);
+	if (r == 0 && session->channel_fd < 0)
+		r = sandbox_after_login(session->settings, account, session->is_read_only);
+	session->is_shut_out |= r > 0;
 	if (r < 0) {
 		scoreboard_note_refusal(session->slot_ref);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
@@ -209,7 +277,22 @@ static int begin_transaction(struct session *session, struct account *account,
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, login->mechanism);
 	session_enter(session, IN_TRANSACTION);
+	account = NULL; /* it is the session's */
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
+}
+
+/* Returns as auth_login(), or -ECANCELED. */
+static int check_login(struct session *session, const struct login *login,
+		       struct channel_answer *ret_answer)
+{
+	if (session->channel_fd >= 0)
+		return ask_keeper(session, login, ret_answer);
+	*ret_answer = (struct channel_answer){ 0 };
+	if (login->problem)
+		return -EKEYREJECTED;
+	return auth_login(session->settings, session->peer, login->user,
+			  login->has_certificate ? NULL : login->password, &ret_answer->account,
+			  &ret_answer->report);
 }
 
 static int try_login(struct session *session, struct login *login)
@@ -217,36 +300,31 @@ static int try_login(struct session *session, struct login *login)
 	const char *domain = strchr(login->user, '@') ? NULL : session->settings->default_domain;
 	const char *user;
 	auto_free char *counted = NULL;
-	auto_free struct account *account = malloc(sizeof(*account));
-	struct auth_report report;
+	struct channel_answer answer;
+	const struct auth_report *report = &answer.report;
 	int r;
 
 	if (is_repeated(session, login))
 		return reply_paid_err(session, WRONG_PASSWORD);
-	if (!account || asprintf(&counted, domain ? "%s@%s" : "%s", login->user, domain) < 0)
+	if (asprintf(&counted, domain ? "%s@%s" : "%s", login->user, domain) < 0)
 		return reply_account_failure(session, -ENOMEM, login->user, NULL);
 	login->counted = counted;
 	login->is_trusted = session->slot_ref && session->slot_ref->is_trusted;
 	r = wait_for_source(session, login);
 	if (r < 0)
 		return r;
-	if (login->problem)
-		return refuse_login(session, login, login->user, login->problem);
-	r = auth_login(session->settings, session->peer, login->user,
-		       login->has_certificate ? NULL : login->password, account, &report);
-	session_log_users(&report);
-	user = *report.user ? report.user : login->user; /* as the passwd-file has it */
+	r = check_login(session, login, &answer);
+	session_log_users(report);
+	user = *report->user ? report->user : login->user; /* as the account has it */
 	if (r == -EKEYREJECTED)
-		return refuse_login(session, login, user, report.refusal);
+		return refuse_login(session, login, user, login->problem ?: report->refusal);
 	if (r < 0) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user,
 				    "the account cannot be looked up");
-		return reply_account_failure(session, r, user, &report);
+		return reply_account_failure(session, r, user, report);
 	}
-	r = begin_transaction(session, account, login);
-	if (session->account)
-		account = NULL; /* it is the session's */
-	return r;
+	session->is_shut_out = answer.is_shut_out;
+	return begin_transaction(session, &answer.account, login);
 }
 
 int login_pass(struct session *session, const struct argument *argument)

@@ -2,7 +2,9 @@
  * A POP3 server: for one connection on standard input and output, or for each connection to a
  * socket that it was handed or that it opens. */
 #include "auth.h"
+#include "channel.h"
 #include "failures.h"
+#include "keeper.h"
 #include "lib/libsystemd.h"
 #include "lib/path-template.h"
 #include "lib/proctitle.h"
@@ -18,6 +20,7 @@
 
 #include <malloc.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 
 /* More than a session needs: pages that are not written to take no memory. */
@@ -29,6 +32,7 @@ struct service {
 	char **argv;
 	struct settings *settings;
 	struct listener *listener; /* NULL: there is one client, on 0 and 1 */
+	pid_t keeper;		   /* 0: none */
 	struct tls *tls;	   /* NULL: off */
 	struct sandbox sandbox;
 };
@@ -54,17 +58,46 @@ static int exit_status(int error)
 	}
 }
 
+/* Enters the sandbox, and tells the keeper of the client, if there is one. *ret_channel_fd is the
+ * way to it. */
+static int enter_sandbox(struct service *service, struct transport *transport,
+			 const struct listener_session *session, int *ret_channel_fd)
+{
+	struct channel_request begin = { .peer = *transport_peer(transport) };
+	bool has_keeper = service->settings->has_keeper;
+	int pair[2];
+	int r = 0;
+
+	/* The sandbox has no new sockets. */
+	if (has_keeper && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		r = -errno;
+	r = r ?: sandbox_before_login(service->settings, &service->sandbox);
+	if (r < 0 || !has_keeper)
+		return r;
+	if (session) {
+		begin.slot = session->slot_ref.slot;
+		begin.is_trusted = session->slot_ref.is_trusted;
+	}
+	*ret_channel_fd = pair[0];
+	r = keeper_begin(&begin, (int[2]){ pair[1], service->sandbox.notify_fd });
+	if (r < 0)
+		log_error("cannot reach the keeper: %s", strerror(-r));
+	transport_watch(transport, pair[0]);
+	return session && session->refusal ? 0 : r;
+}
+
 /* `session` is NULL if there is no listener. */
 static int serve_client(struct service *service, const struct listener_session *session)
 {
 	struct transport *transport = NULL;
+	int channel_fd = -1;
 	int r = transport_new(STDIN_FILENO, STDOUT_FILENO, session ? &session->peer : NULL,
 			      &transport); /* it reads nothing yet */
 
 	if (r < 0)
 		log_error("cannot use standard input and output: %s", strerror(-r));
 	else
-		r = sandbox_before_login(&service->sandbox);
+		r = enter_sandbox(service, transport, session, &channel_fd);
 	log_limit(session ? scoreboard_enter(&session->slot_ref) : NULL);
 	if (session)
 		failures_confine(session->failures, session->slot_ref.is_trusted);
@@ -74,7 +107,7 @@ static int serve_client(struct service *service, const struct listener_session *
 	if (r >= 0)
 		r = protocol_serve(service->settings, service->tls, transport,
 				   session ? &session->slot_ref : NULL,
-				   session ? session->failures : NULL,
+				   session ? session->failures : NULL, channel_fd,
 				   session ? session->refusal : NULL);
 	transport_free(transport);
 	return r;
@@ -144,8 +177,14 @@ static void reload(struct service *service)
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings);
 	const char *problem = fresh.settings ? fresh.settings->problem : "";
 
+	if (r == 0)
+		fresh.settings->has_keeper = service->settings->has_keeper;
 	r = r ?: tls_new(fresh.settings, listener_ticket_key(fresh.listener), &fresh.tls);
-	r = r ?: auth_prepare(fresh.settings) ?: make_sandbox(&fresh) ?: preload(&fresh);
+	if (r == 0 && !fresh.settings->has_keeper)
+		r = auth_prepare(fresh.settings);
+	r = r ?: make_sandbox(&fresh) ?: preload(&fresh);
+	if (r >= 0 && fresh.settings->has_keeper)
+		r = keeper_reload(&fresh.sandbox.set_fd);
 	if (r < 0) { /* STLS that was offered still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
@@ -190,6 +229,31 @@ static void start_clean(int passed)
 	(void)umask(S_IRWXG | S_IRWXO);
 }
 
+/* With a keeper, this process becomes a user of its own after its start. Returns 0, 1 in the keeper
+ * when that has ended, or a failure. */
+static int become_service_user(struct service *service)
+{
+	struct settings *settings = service->settings;
+	int set_fd = -1;
+	int r = 0;
+
+	if (settings->has_keeper)
+		r = keeper_start(settings, service->argc, service->argv, service->listener,
+				 &service->keeper, &set_fd);
+	else
+		r = auth_prepare(settings);
+	r = r ?: tls_new(settings, listener_ticket_key(service->listener), &service->tls);
+	if (r == 0 && settings->has_keeper) {
+		r = service->tls ? service->tls->functions->load(service->tls) : 0;
+		r = MIN(r, 0) ?: sandbox_become_login() ?: make_sandbox(service);
+		service->sandbox.set_fd = set_fd;
+		if (service->listener)
+			listener_watch_keeper(service->listener, service->keeper);
+		return r;
+	}
+	return r ?: sandbox_become_user(settings->user) ?: make_sandbox(service);
+}
+
 static int serve(struct service *service)
 {
 	int passed = libsystemd_listen_fds();
@@ -197,13 +261,12 @@ static int serve(struct service *service)
 
 	start_clean(passed);
 	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
-	/* The user may not bind port 110, nor enter the folder that the modules are in. */
+	service->settings->has_keeper = keeper_is_wanted(service->settings);
+	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
 	r = listener_open(service->settings, passed, &service->listener);
-	r = r ?: tls_new(service->settings, listener_ticket_key(service->listener), &service->tls);
-	r = r ?: auth_prepare(service->settings);
-	r = r ?: sandbox_become_user(service->settings->user) ?: make_sandbox(service);
-	if (r < 0)
-		return r;
+	r = r ?: become_service_user(service);
+	if (r != 0)
+		return MIN(r, 0); /* 1: this was the keeper */
 	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
 }
 
@@ -304,7 +367,7 @@ static int check(struct service *service)
 	tls = check_tls(service);
 	check_roots(settings);
 	r = sandbox_prepare(settings, NULL, &service->sandbox);
-	r = r ?: sandbox_before_login(&service->sandbox);
+	r = r ?: sandbox_before_login(settings, &service->sandbox);
 	users = r == 0 ? check_users(settings) : exit_status(r);
 	return files ?: tls ?: users;
 }

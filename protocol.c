@@ -3,6 +3,7 @@
 #include "protocol.h"
 
 #include "auth.h"
+#include "channel.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "log.h"
@@ -294,20 +295,40 @@ static int cmd_quit(struct session *session, NO_ARGUMENT)
 	return r > 0 ? reply_ok(session, "goodbye") : r;
 }
 
+/* Notes that it falls asleep. -EDQUOT: it may not. */
+static int note_sleep(struct session *session)
+{
+	struct channel_answer answer;
+	int r = session->channel_fd < 0 ? 0 : session_ask_keeper(session, CHANNEL_SLEEP, &answer);
+
+	return r     ?:
+		       scoreboard_note_sleep(session->slot_ref,
+					     session->settings->max_sleeping_per_user);
+}
+
+static void note_wake(struct session *session)
+{
+	scoreboard_note_wake(session->slot_ref);
+	if (session->channel_fd >= 0) /* if that fails, a WAKE does, too */
+		(void)channel_tell(session->channel_fd, CHANNEL_WAKE);
+}
+
 static int cmd_slee(struct session *session, NO_ARGUMENT)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
 	uint64_t deleted = session->deleted;
-	int r;
+	int r = note_sleep(session);
 
-	if (scoreboard_note_sleep(session->slot_ref, max) < 0) {
+	if (r < 0 && r != -EDQUOT)
+		return reply_account_failure(session, r, session->account->user, NULL);
+	if (r < 0) {
 		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
 			    log_quote(session->account->user), session->peer->text, max);
 		return reply_paid_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
 	r = commit(session);
 	if (r <= 0) {
-		scoreboard_note_wake(session->slot_ref);
+		note_wake(session);
 		return r;
 	}
 	mailbox_close(session->mailbox);
@@ -324,19 +345,24 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 
 static int cmd_wake(struct session *session, NO_ARGUMENT)
 {
-	struct auth_report report = { 0 };
+	struct channel_answer answer = { 0 };
 	bool has_new;
-	int r = auth_check_again(session->settings, session->peer, session->account, &report);
+	int r;
 
-	session_log_users(&report);
+	if (session->channel_fd >= 0)
+		r = session_ask_keeper(session, CHANNEL_RECHECK, &answer);
+	else
+		r = auth_check_again(session->settings, session->peer, session->account,
+				     &answer.report);
+	session_log_users(&answer.report);
 	if (r == -EKEYREJECTED) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, session->account->user,
-				    report.refusal);
+				    answer.report.refusal);
 		return session_pay_refusal(session) ?:
 			       reply_err(session, "[AUTH] the account is not as it was at login");
 	}
 	if (r < 0)
-		return reply_account_failure(session, r, session->account->user, &report);
+		return reply_account_failure(session, r, session->account->user, &answer.report);
 	r = session_open_mailbox(session, &has_new);
 	if (r == -EACCES && session->is_shut_out)
 		return reply_paid_err(session, "[SYS/TEMP] the mailbox is new: log in again");
@@ -344,7 +370,7 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 		return reply_mailbox_failure(session, r, session->account->mailbox);
 	session->failed_logins = 0;
 	session_log_records(session);
-	scoreboard_note_wake(session->slot_ref);
+	note_wake(session);
 	session_enter(session, IN_TRANSACTION);
 	return reply_ok(session, "[ACTIVITY/%s] %zu messages", has_new ? "NEW" : "NONE",
 			mailbox_count(session->mailbox));
@@ -509,7 +535,7 @@ static int serve_command(struct session *session)
 
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
 		   const struct scoreboard_slot_ref *slot_ref, struct failures *failures,
-		   const char *refusal)
+		   int channel_fd, const char *refusal)
 {
 	struct session session = {
 		.settings = settings,
@@ -518,6 +544,7 @@ int protocol_serve(const struct settings *settings, struct tls *tls, struct tran
 		.tls = tls,
 		.slot_ref = slot_ref,
 		.failures = failures,
+		.channel_fd = channel_fd,
 	};
 	int r = 0;
 

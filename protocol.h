@@ -16,4 +16,4 @@ struct transport;
  * message could not be read to its end. */
 int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
 		   const struct scoreboard_slot_ref *slot_ref, struct failures *failures,
-		   const char *refusal);
+		   int channel_fd, const char *refusal);

@@ -7,6 +7,7 @@
 #include "lib/util.h"
 #include "log.h"
 #include "sandbox/filter.h"
+#include "sandbox/process.h"
 #include "settings.h"
 #include "tls.h"
 
@@ -98,29 +99,45 @@ static int limit_process(void)
 	return r;
 }
 
-/* With the permitted ones the ambient ones go; only CAP_SETPCAP can lower the bounding set. Where
- * there is none, systemd may refuse capset(2): what counts is what is left. */
-static int drop_capabilities(void)
+uint32_t process_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	static const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
-	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3];
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
 
-	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
-		;
-	(void)syscall(SYS_capset, &header, none);
-	if (syscall(SYS_capget, &header, left) < 0)
-		return -errno;
-	return memcmp(left, none, sizeof(left)) == 0 ? 0 : -EPERM;
+	return syscall(SYS_capget, &header, data) < 0 ? 0 : data[0].permitted;
 }
 
-/* From now on: no capability, no core dump, no debugger of the same user, no more rights by
- * execve(2). Landlock and seccomp need this, here or in the process that forks this one. */
-static int harden_process(void)
+/* With the inheritable ones the ambient ones go. A talker may not ask what is left, but then
+ * capset(2) is not refused either. */
+int process_keep_capabilities(uint32_t kept)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	const struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
+		{ .effective = kept, .permitted = kept }
+	};
+	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capset, &header, data) == 0)
+		return 0;
+	if (syscall(SYS_capget, &header, left) < 0)
+		return -errno;
+	return memcmp(left, data, sizeof(left)) == 0 ? 0 : -EPERM;
+}
+
+/* Landlock and seccomp need this, here or in the process that forks this one. */
+int process_harden(void)
 {
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	return lower_limit(RLIMIT_CORE, 0) ?: drop_capabilities();
+	return lower_limit(RLIMIT_CORE, 0);
+}
+
+/* Only CAP_SETPCAP can lower the bounding set. */
+static int drop_capabilities(void)
+{
+	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
+		;
+	return process_keep_capabilities(0);
 }
 
 /* ---- Landlock: which files the process can open ---- */
@@ -148,11 +165,12 @@ struct ruleset {
 #define ACCESS_CHANGE                                                       \
 	(ACCESS_READ | ACCESS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
 	 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR | ACCESS_REFER)
+#define ACCESS_KEEPER (ACCESS_READ | LANDLOCK_ACCESS_FS_EXECUTE)
 #define ACCESS_OF_FILES (ACCESS_READ_FILE | ACCESS_WRITE_FILE)
 
-/* Makes an empty set of files. Returns its descriptor, which the caller closes, or -EOPNOTSUPP:
- * this kernel has no Landlock, or a version without renames. */
-static int landlock_new(void)
+/* Makes an empty set of files; a session also gets no network. Returns its descriptor, which the
+ * caller closes, or -EOPNOTSUPP: this kernel has no Landlock, or a version without renames. */
+static int landlock_new(bool is_for_session)
 {
 	long version =
 		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -161,8 +179,8 @@ static int landlock_new(void)
 		.access_fs = ACCESS_REFER | (ACCESS_REFER - 1) |
 			     (version >= 3 ? ACCESS_TRUNCATE : 0) |
 			     (version >= 5 ? ACCESS_IOCTL_DEV : 0),
-		.access_net = version >= 4 ? ACCESS_NET : 0,
-		.scoped = version >= 6 ? SCOPED_ALL : 0,
+		.access_net = is_for_session && version >= 4 ? ACCESS_NET : 0,
+		.scoped = is_for_session && version >= 6 ? SCOPED_ALL : 0,
 	};
 	int set_fd;
 
@@ -308,20 +326,32 @@ static bool seccomp_is_available(void)
 	return UTIL_HAS_ASAN || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-/* The kernel logs the calls that kill: a compromised process cannot suppress that. */
-static int seccomp_enter(void)
+/* The kernel logs the calls that kill: a compromised process cannot suppress that. Returns 0 or,
+ * for a session with a keeper, the descriptor of notifications. */
+static int seccomp_enter(bool has_keeper)
 {
 	struct sigaction action = { .sa_sigaction = note_refusal, .sa_flags = SA_SIGINFO };
-	struct sock_filter instructions[ARRAY_SIZE(seccomp_filter)];
-	const struct sock_fprog program = { ARRAY_SIZE(instructions), instructions };
+	struct sock_filter instructions[MAX(ARRAY_SIZE(seccomp_alone), ARRAY_SIZE(seccomp_talker))];
+	struct sock_fprog program = { ARRAY_SIZE(seccomp_alone), instructions };
+	unsigned long flags = SECCOMP_FILTER_FLAG_LOG;
+	long r;
 
-	if (UTIL_HAS_ASAN)
+	if (UTIL_HAS_ASAN && !has_keeper)
 		return 0;
-	memcpy(instructions, seccomp_filter, sizeof(instructions));
-	if (sigaction(SIGSYS, &action, NULL) < 0 ||
-	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &program) < 0)
+	memcpy(instructions, seccomp_alone, sizeof(seccomp_alone));
+	if (has_keeper) {
+		program.len = ARRAY_SIZE(seccomp_talker);
+		memcpy(instructions, seccomp_talker, sizeof(seccomp_talker));
+		flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+	}
+	if (UTIL_HAS_ASAN) {
+		program.len = ARRAY_SIZE(seccomp_asking);
+		memcpy(instructions, seccomp_asking, sizeof(seccomp_asking));
+	}
+	if (sigaction(SIGSYS, &action, NULL) < 0)
 		return -errno;
-	return 0;
+	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+	return r < 0 ? -errno : (int)r;
 }
 
 /* ---- The stages ---- */
@@ -340,7 +370,7 @@ static int note_lack(const struct settings *settings, const char *what, const ch
 /* Makes the set of files that each session begins with, if this kernel can keep it from others. */
 static int make_file_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
 {
-	struct file_set set = { .fd = landlock_new(),
+	struct file_set set = { .fd = landlock_new(true),
 				.access = settings->read_only ? ACCESS_READ : ACCESS_CHANGE };
 
 	*ret_set_fd = set.fd;
@@ -350,7 +380,8 @@ static int make_file_set(const struct settings *settings, const struct tls *tls,
 	if (set.fd < 0)
 		return set.fd;
 	allow_mailboxes(&set, settings);
-	allow_users(&set, settings->users);
+	if (!settings->has_keeper) /* else it is out of reach */
+		allow_users(&set, settings->users);
 	if (tls)
 		allow_tls(&set, settings, tls);
 	return set.error;
@@ -363,34 +394,43 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	*ret = SANDBOX_NONE;
 	if (r < 0)
 		r = note_lack(settings, "cannot bound what a session may use", strerror(-r));
+	if (settings->has_keeper) { /* which tests the rest, and makes the set */
+		ret->has_seccomp = true;
+		return r;
+	}
 	if (r < 0 || settings->sandbox == SANDBOX_OFF)
 		return r;
 	ret->has_seccomp = seccomp_is_available();
 	if (!ret->has_seccomp)
 		r = note_lack(settings, "the sandbox is without seccomp",
 			      "this kernel does not have it");
-	r = r ?: harden_process() ?: make_file_set(settings, tls, &ret->set_fd);
+	r = r				?:
+		    process_harden()	?:
+		    drop_capabilities() ?:
+					  make_file_set(settings, tls, &ret->set_fd);
 	if (r < 0 && r != -EOPNOTSUPP)
 		log_error("cannot make the sandbox: %s", strerror(-r));
 	return r;
 }
 
-int sandbox_before_login(struct sandbox *sandbox)
+int sandbox_before_login(const struct settings *settings, struct sandbox *sandbox)
 {
 	int r = sandbox->set_fd < 0 ? 0 : landlock_enter(sandbox->set_fd);
 
 	if (r == 0 && sandbox->has_seccomp)
-		r = seccomp_enter();
+		r = seccomp_enter(settings->has_keeper);
 	util_drop(&sandbox->set_fd);
 	if (r < 0)
 		log_error("cannot enter the sandbox: %s", strerror(-r));
-	return r;
+	else if (settings->has_keeper)
+		sandbox->notify_fd = r;
+	return MIN(r, 0);
 }
 
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only)
 {
-	auto_fd int set_fd = settings->sandbox == SANDBOX_OFF ? -EOPNOTSUPP : landlock_new();
+	auto_fd int set_fd = settings->sandbox == SANDBOX_OFF ? -EOPNOTSUPP : landlock_new(true);
 	struct file_set set = { .fd = set_fd };
 	bool is_there;
 	int r;
@@ -405,6 +445,49 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	allow_users(&set, settings->users); /* for WAKE */
 	r = set.error < 0 ? set.error : landlock_enter(set_fd);
 	return r == 0 ? !is_there : r;
+}
+
+int sandbox_make_base(const struct settings *settings)
+{
+	int set_fd;
+	int r = make_file_set(settings, NULL, &set_fd);
+
+	if (r < 0)
+		util_drop(&set_fd);
+	return r < 0 ? r : set_fd;
+}
+
+int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool *ret_is_there)
+{
+	auto_fd int set_fd = landlock_new(true);
+	struct stat status;
+	int r = set_fd < 0 ? set_fd : 0;
+
+	*ret_is_there = r == 0 && (stat(account->mailbox, &status) == 0 ||
+				   (errno != ENOENT && errno != ENOTDIR));
+	if (r == 0 && *ret_is_there)
+		r = landlock_allow(set_fd, account->mailbox,
+				   is_read_only ? ACCESS_READ : ACCESS_CHANGE);
+	if (r == 0 && *ret_is_there && status.st_uid != account->uid)
+		r = -EPERM;
+	return r < 0 ? r : take_fd(&set_fd);
+}
+
+/* Such as PAM's modules need to read much. */
+int sandbox_confine_keeper(void)
+{
+	auto_fd int set_fd = landlock_new(false);
+	int r = set_fd < 0 ? set_fd : landlock_allow(set_fd, "/", ACCESS_KEEPER);
+
+	if (r == 0)
+		r = landlock_allow(set_fd, "/dev/null", ACCESS_OF_FILES);
+	r = r ?: landlock_enter(set_fd);
+	if (r == 0)
+		return 0;
+	log_error("cannot use a keeper (try keeper = no): Landlock: %s",
+		  r == -EOPNOTSUPP ? "this kernel does not have it, or not as version 2 or later" :
+				     strerror(-r));
+	return -EOPNOTSUPP;
 }
 
 void sandbox_log_refusal(void)

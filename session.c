@@ -3,6 +3,7 @@
 #include "session.h"
 
 #include "auth.h"
+#include "channel.h"
 #include "lib/proctitle.h"
 #include "lib/util.h"
 #include "log.h"
@@ -40,11 +41,27 @@ int session_pay(struct session *session)
 
 int session_pay_refusal(struct session *session)
 {
-	int64_t ms = INT64_C(1000) * session->settings->login_penalty_s << session->failed_logins;
+	/* A keeper has waited before it answered. */
+	bool has_waited = session->channel_fd >= 0 && session->state == IN_AUTH;
+	int64_t ms = has_waited ? 0 :
+				  INT64_C(1000) * session->settings->login_penalty_s
+					  << session->failed_logins;
 
 	if (++session->failed_logins == SESSION_FAILED_LOGINS_MAX)
 		session_enter(session, IN_END);
 	return transport_pause(session->transport, ms);
+}
+
+int session_ask_keeper(struct session *session, unsigned type, struct channel_answer *ret_answer)
+{
+	const struct channel_request request = { .type = type };
+	int r = channel_ask(session->channel_fd, &request, sizeof(request), ret_answer,
+			    INT64_C(500) * session->settings->login_timeout_s);
+
+	if (r == 0)
+		return ret_answer->error;
+	ret_answer->report = (struct auth_report){ .refusal = "the keeper does not answer" };
+	return r;
 }
 
 /* Some clients show [IN-USE] as a wrong password; a whole download takes less than a second. */
@@ -83,6 +100,8 @@ int reply_account_failure(struct session *session, int error, const char *user,
 	const char *reason = report ? report->refusal : "";
 	const char *file = report && !*reason ? report->file : "";
 
+	if (error == -ECANCELED)
+		return error;
 	if (error == -ENXIO && !*reason)
 		log_error("the account %s has no usable mailbox path", log_quote(user));
 	else

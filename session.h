@@ -6,6 +6,7 @@
 #include "transport.h"
 
 struct account;
+struct channel_answer;
 struct failures;
 struct scoreboard_slot_ref;
 struct tls;
@@ -25,6 +26,7 @@ struct session {
 	struct tls *tls;				       /* NULL: none */
 	const struct scoreboard_slot_ref *slot_ref;	       /* NULL: there is no listener */
 	struct failures *failures;			       /* NULL: it counts none */
+	int channel_fd;					       /* to the keeper; -1: none */
 	int64_t start_ms;				       /* monotonic */
 	uint64_t retrieved, retrieved_octets, deleted, sleeps; /* for the log */
 	enum session_state state;			     /* session_enter() alone assigns it */
@@ -35,6 +37,7 @@ struct session {
 	struct account *account;			     /* from login on */
 	struct mailbox *mailbox;			     /* likewise */
 	bool is_read_only;				     /* likewise */
+	bool has_ids;		       /* of the account: it can be no other any more */
 	bool has_logged_unreadable[2]; /* a message; and one that is no plain mail */
 	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
 	bool is_lean;	  /* SLEE has given back memory for hours; no message was sent since */
@@ -69,6 +72,10 @@ int session_pay(struct session *session);
 /* Lets the client pay for a failed login, or WAKE: each in a row takes longer, and the last ends
  * the session. Returns as transport_pause(). The caller replies. */
 int session_pay_refusal(struct session *session);
+
+/* Asks the keeper something about the account. Returns what it answers, -EIO if it does not, or
+ * -ECANCELED. */
+int session_ask_keeper(struct session *session, unsigned type, struct channel_answer *ret_answer);
 
 /* Opens the mailbox, or wakes it up, and waits for its lock. Returns as mailbox_wake(). */
 int session_open_mailbox(struct session *session, bool *ret_has_new);

@@ -218,7 +218,7 @@ static const struct setting table[] = {
 	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },
 	{ TEXT("user", user, "the name of a user"),
 	  .help = "whom to become if started as root, which is refused otherwise" },
-	{ WORD("keeper", keeper, "auto or no"), .initial = "auto", .words = { "no", "auto" },
+	{ WORD("keeper", keeper, "auto or no"), .initial = "no", .words = { "no", "auto" },
 	  .help = "auto: a process of its own looks up accounts, if started with the privilege" },
 	{ TEXT("mail-user", mail_user, "the name of a user"), .initial = "vmail",
 	  .help = "with a keeper, the user of accounts that have none of their own" },

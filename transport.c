@@ -4,6 +4,7 @@
  * descriptor first, to a deadline, and then asks for no more than can be had without waiting. */
 #include "transport.h"
 
+#include "channel.h"
 #include "lib/peer.h"
 #include "lib/util.h"
 #include "lib/wire.h"
@@ -47,6 +48,7 @@ struct transport {
 	size_t out_end;
 	size_t out_limit; /* what goes out in one piece */
 	struct peer peer;
+	int channel_fd; /* to the keeper; -1: none */
 	char in[IN_OCTETS];
 	char out[OUT_OCTETS]; /* behind it at once */
 };
@@ -175,6 +177,7 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 		.in_mode = in.st_mode,
 		.out_mode = out.st_mode,
 	};
+	transport->channel_fd = -1;
 	transport->tls = &transport->plain.stream;
 	use_stream(transport, transport->tls);
 	transport->peer = peer ? *peer : find_peer(in_fd, in.st_mode);
@@ -229,23 +232,43 @@ static int64_t wait_end_ms(const struct transport *transport)
 	return MIN(transport->deadline_ms, util_now_ms() + transport->timeout_ms);
 }
 
+void transport_watch(struct transport *transport, int channel_fd)
+{
+	transport->channel_fd = channel_fd;
+}
+
+/* The keeper says nothing by itself but that the session must end. If it is gone itself, that
+ * concerns only what it is asked. */
+static void read_channel(struct transport *transport)
+{
+	struct channel_request request = { 0 };
+
+	if (util_read(transport->channel_fd, &request, sizeof(request)) <= 0)
+		transport->channel_fd = -1;
+	else if (request.type == CHANNEL_END)
+		is_told_to_end = 1;
+}
+
 /* Waits until the client has sent something (POLLIN), can take something (POLLOUT) or (0) hangs up.
  * The time is up at `end_ms` even if the descriptor is ready. */
-static int wait_ready(const struct transport *transport, short events, int64_t end_ms)
+static int wait_ready(struct transport *transport, short events, int64_t end_ms)
 {
 	static const sigset_t none; /* that is blocked */
 	int fd = events == POLLIN ? transport->plain.in_fd : transport->plain.out_fd;
 
 	for (;;) {
-		struct pollfd poll_fd = { .fd = fd, .events = events };
+		struct pollfd polled[] = { { .fd = fd, .events = events },
+					   { .fd = transport->channel_fd, .events = POLLIN } };
 		int64_t left_ms = end_ms - util_now_ms();
 		struct timespec left = { left_ms / 1000, left_ms % 1000 * 1000000 };
 		int r;
 
 		if (left_ms <= 0)
 			return -ETIMEDOUT;
-		r = ppoll(&poll_fd, 1, &left, &none);
-		if (r > 0)
+		r = ppoll(polled, transport->channel_fd < 0 ? 1 : 2, &left, &none);
+		if (r > 0 && polled[1].revents)
+			read_channel(transport);
+		if (r > 0 && polled[0].revents)
 			return 0;
 		if (r < 0 && errno != EINTR)
 			return -errno;

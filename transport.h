@@ -7,7 +7,7 @@
  *   -EPIPE, -ECONNRESET  the client is gone (end of file is -EPIPE too)
  *   -ETIMEDOUT           the client took too long, to send a command or to take our octets
  *   -EPROTO              the client broke the protocol of TLS, or refused something
- *   -ECANCELED           SIGTERM came while we waited for the client
+ *   -ECANCELED           SIGTERM came, or the keeper said so, while we waited for the client
  *   others               from the system, as they are */
 #pragma once
 
@@ -26,6 +26,10 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 
 /* Frees it, without sending what is still in the buffer. Takes NULL. */
 void transport_free(struct transport *transport);
+
+/* A session with a keeper also ends (-ECANCELED) when that says so on its channel, which is
+ * borrowed and may be closed by the other side. */
+void transport_watch(struct transport *transport, int channel_fd);
 
 /* The connection must be over `seconds` from now. */
 void transport_set_deadline(struct transport *transport, unsigned seconds);

@@ -118,7 +118,7 @@ static int serve(const char *prelude, const char *text, size_t octets)
 	FUZZ_CHECK(write(in, prelude, strlen(prelude)) == (ssize_t)strlen(prelude));
 	FUZZ_CHECK(write(in, text, octets) == (ssize_t)octets && lseek(in, 0, SEEK_SET) == 0);
 	FUZZ_CHECK(transport_new(in, out, NULL, &transport) == 0);
-	(void)protocol_serve(settings, NULL, transport, NULL, NULL, NULL);
+	(void)protocol_serve(settings, NULL, transport, NULL, NULL, -1, NULL);
 	(void)transport_free(transport);
 	(void)close(in);
 	return out;

@@ -3,6 +3,7 @@
  * for seccomp. Made at run time it would cost each session a library and 0.15 milliseconds;
  * libseccomp knows the numbers, but its filter of the same conditions takes 0.05 more to load. */
 #include "lib/util.h"
+#include "sandbox.h"
 
 #include <seccomp.h>
 
@@ -14,6 +15,7 @@
 #include <stddef.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 
@@ -30,6 +32,9 @@ struct condition {
 
 /* clang-format off */
 #define CALL(title, ...) { .name = (title), .conditions = { __VA_ARGS__ } }
+#define TALKER(title, ...) { .name = (title), .is_for_talker = true, .conditions = { __VA_ARGS__ } }
+#define ALONE(title) { .name = (title), .is_without_keeper = true }
+#define ASKED(title, alone) { .name = (title), .is_asked = true, .is_for_talker = !(alone) }
 #define DEADLY(title) { .name = (title), .is_deadly = true }
 #define IS(argument, number) { BPF_JEQ, 2 * (argument), (number) }
 #define HAS_NOT(argument, bits) { BPF_JSET, 2 * (argument), (uint32_t)(bits) }
@@ -43,6 +48,8 @@ static struct call {
 	const char *name;
 	struct condition conditions[CONDITIONS_MAX];
 	bool is_deadly;
+	bool is_for_talker, is_without_keeper; /* only with a keeper; only without one */
+	bool is_asked;			       /* with a keeper, which decides */
 	int number;    /* less than 0: only other architectures have it */
 	size_t target; /* the instruction that it leads to */
 } calls[] = {
@@ -79,7 +86,12 @@ static struct call {
 	/* who am I, and how much memory is there: qsort(3) asks */
 	CALL("geteuid"), CALL("getpid"), CALL("sysinfo"),
 	/* the stage after login */
-	CALL("landlock_add_rule"), CALL("landlock_create_ruleset"), CALL("landlock_restrict_self"),
+	ALONE("landlock_add_rule"), ALONE("landlock_create_ruleset"),
+	ASKED("landlock_restrict_self", true),
+	ASKED("setresgid", false), ASKED("setresuid", false),
+	TALKER("capset"), TALKER("getresgid"), TALKER("getresuid"),
+	TALKER("prctl", IS(0, PR_SET_DUMPABLE), IS_NULL(1)),
+	TALKER("sendmsg", IS(0, SANDBOX_CONTROL_FD)), /* of which a session has none */
 	/* what no session does by accident */
 	DEADLY("bpf"), DEADLY("execve"), DEADLY("execveat"), DEADLY("io_uring_enter"),
 	DEADLY("io_uring_register"), DEADLY("io_uring_setup"), DEADLY("ptrace"),
@@ -145,26 +157,43 @@ static size_t put_tree(const struct call *first, size_t count, size_t other)
 	return left;
 }
 
-static void make(uint32_t architecture, uint32_t refusal)
-{
-	size_t killed = PUT_RETURN(SECCOMP_RET_KILL_PROCESS);
-	size_t refused = PUT_RETURN(refusal);
-	size_t allowed = PUT_RETURN(SECCOMP_RET_ALLOW);
-	size_t missing = 0;
+enum filter { FILTER_ALONE, FILTER_TALKER, FILTER_ASKING, FILTERS };
 
+/* What is done about a call: allowed, refused ... are where these instructions are. */
+static size_t find_target(const struct call *call, enum filter filter, bool is_little,
+			  size_t allowed, size_t refused)
+{
+	if (call->is_asked && filter != FILTER_ALONE)
+		return PUT_RETURN(SECCOMP_RET_USER_NOTIF);
+	if (filter == FILTER_ASKING)
+		return allowed;
+	if (filter == FILTER_ALONE ? call->is_for_talker : call->is_without_keeper)
+		return refused;
+	return put_conditions(call->conditions, is_little, allowed, refused);
+}
+
+static void make(uint32_t architecture, uint32_t refusal, enum filter filter)
+{
+	size_t killed, refused, allowed, missing = 0;
+
+	start = INSTRUCTIONS_MAX;
+	killed = PUT_RETURN(SECCOMP_RET_KILL_PROCESS);
+	refused = PUT_RETURN(refusal);
+	allowed = PUT_RETURN(SECCOMP_RET_ALLOW);
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 		struct call *call = &calls[i];
 
 		call->number = seccomp_syscall_resolve_name_arch(architecture, call->name);
 		assert(call->number != __NR_SCMP_ERROR);
 		missing += call->number < 0;
-		call->target = call->is_deadly ? killed :
-						 put_conditions(call->conditions,
-								architecture & __AUDIT_ARCH_LE,
-								allowed, refused);
+		call->target = call->is_deadly && filter != FILTER_ASKING ?
+				       killed :
+				       find_target(call, filter, architecture & __AUDIT_ARCH_LE,
+						   allowed, refused);
 	}
 	qsort(calls, ARRAY_SIZE(calls), sizeof(calls[0]), compare_calls);
-	(void)put_tree(calls + missing, ARRAY_SIZE(calls) - missing, refused);
+	(void)put_tree(calls + missing, ARRAY_SIZE(calls) - missing,
+		       filter == FILTER_ASKING ? allowed : refused);
 	allowed = PUT_LOAD(offsetof(struct seccomp_data, nr));
 	(void)put(BPF_JMP | BPF_JEQ | BPF_K, architecture, allowed, killed);
 	(void)PUT_LOAD(offsetof(struct seccomp_data, arch));
@@ -172,6 +201,8 @@ static void make(uint32_t architecture, uint32_t refusal)
 
 int main(int argc, char *argv[])
 {
+	/* For sessions without a keeper, with one, and with one under instruments. */
+	static const char *const names[FILTERS] = { "alone", "talker", "asking" };
 	uint32_t architecture = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
 	/* Where sandbox.c can go on after a signal, a refused call raises one. */
 	bool can_trap = architecture == SCMP_ARCH_X86_64 || architecture == SCMP_ARCH_AARCH64;
@@ -180,12 +211,14 @@ int main(int argc, char *argv[])
 		(void)fprintf(stderr, "make-filter ARCHITECTURE\n");
 		return EX_USAGE;
 	}
-	make(architecture, can_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | EPERM);
-	printf("#include <linux/filter.h>\n\n"
-	       "static const struct sock_filter seccomp_filter[] = {\n");
-	for (size_t i = start; i < INSTRUCTIONS_MAX; i++)
-		printf("\t{ 0x%x, %u, %u, 0x%x },\n", instructions[i].code, instructions[i].jt,
-		       instructions[i].jf, instructions[i].k);
-	printf("};\n");
+	printf("#include <linux/filter.h>\n\n#define SECCOMP_ARCHITECTURE 0x%x\n", architecture);
+	for (unsigned filter = 0; filter < FILTERS; filter++) {
+		make(architecture, can_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | EPERM, filter);
+		printf("\nstatic const struct sock_filter seccomp_%s[] = {\n", names[filter]);
+		for (size_t i = start; i < INSTRUCTIONS_MAX; i++)
+			printf("\t{ 0x%x, %u, %u, 0x%x },\n", instructions[i].code,
+			       instructions[i].jt, instructions[i].jf, instructions[i].k);
+		printf("};\n");
+	}
 	return fflush(stdout) == 0 ? EX_OK : EX_SOFTWARE;
 }

@@ -10,7 +10,7 @@ setup() {
 }
 
 # The front modules. Each may include those after it.
-order='pop3-handler protocol login session-log session sandbox listener mailbox auth transport tls failures scoreboard settings log'
+order='pop3-handler protocol login session-log keeper session listener sandbox mailbox transport channel auth tls failures scoreboard settings log'
 
 # sources: the files of the program, as paths without `./`. What other tests make and remove meanwhile
 # begins with a dot: messages may be named like headers.
@@ -93,18 +93,18 @@ only() {
 @test "who owns something is the only one to touch it" {
 	only '\bgnutls_' tls.c tls/certificates.c
 	only '"[^"]*(\+OK|-ERR)' protocol.c login.c session.c
-	only '\b_?exit\(' pop3-handler.c
-	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c lib/libsystemd.c
+	only '\b_?exit\(' pop3-handler.c keeper/checker.c sandbox/consent.c
+	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c keeper.c keeper/checker.c sandbox/consent.c auth/checkpassword.c lib/libsystemd.c
 	only '\b(v?syslog|openlog|sd_journal_[a-z]+)\([^3]|fprintf\(stderr' sandbox/make-filter.c
 	only '\bgetpeername\(' lib/peer.c
-	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox.c
+	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox.c sandbox/consent.c keeper.c
 	run ! grep -nE '\b(open|openat|fopen|unlinkat|renameat2)\(' protocol.c transport.c lib/wire.c mailbox/maildir-name.c
 	run ! grep -nE '\b(read|write|send|recv|poll)\(' protocol.c settings.c auth.c auth/{backend,nss,pam,passwd-file,password}.c
 	[ "$(grep -cE 'session->state = ' session.c)" -eq 1 ]
 }
 
 @test "the C code is formatted as .clang-format says" {
-	clang-format --dry-run --Werror ./*.[ch] {auth,bench,fuzz,lib,mailbox,sandbox,tests,tls}/*.[ch]
+	clang-format --dry-run --Werror ./*.[ch] {auth,bench,fuzz,keeper,lib,mailbox,sandbox,tests,tls}/*.[ch]
 }
 
 @test "the scripts are clean under shellcheck" {

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: ISC
+ * Packets over SOCK_SEQPACKET. Nobody waits for the keeper for longer than it is told. */
+#include "channel.h"
+
+#include "lib/util.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+/* Space for two descriptors. */
+union control {
+	struct cmsghdr header;
+	char octets[CMSG_SPACE(2 * sizeof(int))];
+};
+
+int channel_send(int fd, const void *packet, size_t octets, const int fds[2])
+{
+	union control control = { 0 };
+	/* cppcheck-suppress cert-EXP05-C */
+	struct iovec piece = { (void *)(uintptr_t)packet, octets };
+	struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
+	size_t count = fds ? (size_t)(fds[0] >= 0) + (fds[1] >= 0) : 0;
+
+	if (count > 0) {
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(count * sizeof(int)),
+						   .cmsg_level = SOL_SOCKET,
+						   .cmsg_type = SCM_RIGHTS };
+		memcpy(CMSG_DATA(&control.header), fds[0] < 0 ? fds + 1 : fds, count * sizeof(int));
+	}
+	return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int wait_for(int fd, int64_t ms)
+{
+	struct pollfd polled = { .fd = fd, .events = POLLIN };
+	int64_t end_ms = util_now_ms() + ms, left_ms;
+	int r;
+
+	do {
+		left_ms = MIN(MAX(end_ms - util_now_ms(), 0), INT32_MAX);
+		r = poll(&polled, 1, (int)left_ms);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r == 0 ? -ETIMEDOUT : 0;
+}
+
+ssize_t channel_receive(int fd, void *space, size_t octets, int ret_fds[2], int64_t ms)
+{
+	union control control;
+	struct iovec piece = { space, octets };
+	struct msghdr message = { .msg_iov = &piece,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+	struct cmsghdr *header;
+	ssize_t n = wait_for(fd, ms);
+
+	ret_fds[0] = ret_fds[1] = -1;
+	if (n < 0)
+		return n;
+	n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (n < 0)
+		return -errno;
+	header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fds, CMSG_DATA(header),
+		       MIN(header->cmsg_len - CMSG_LEN(0), 2 * sizeof(int)));
+	return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
+}
+
+int channel_await(int fd, struct channel_answer *ret_answer, int64_t ms)
+{
+	ssize_t n = wait_for(fd, ms);
+
+	if (n == 0)
+		n = util_read(fd, ret_answer, sizeof(*ret_answer));
+	if (n == sizeof(struct channel_request)) /* CHANNEL_END */
+		return -ECANCELED;
+	return n == sizeof(*ret_answer) ? 0 : -EIO;
+}
+
+int channel_tell(int fd, enum channel_type type)
+{
+	const struct channel_request request = { .type = type };
+
+	return write(fd, &request, sizeof(request)) < 0 ? -errno : 0;
+}
+
+int channel_ask(int fd, const void *request, size_t octets, struct channel_answer *ret_answer,
+		int64_t ms)
+{
+	ssize_t n = TEMP_FAILURE_RETRY(write(fd, request, octets));
+
+	return n == (ssize_t)octets ? channel_await(fd, ret_answer, ms) : -EIO;
+}

@@ -1,0 +1,691 @@
+/* SPDX-License-Identifier: ISC
+ * The keeper never waits for a talker, a checker or a file of a user, so nobody can stop it. What
+ * comes over a channel may be from a compromised talker. */
+#include "keeper.h"
+
+#include "channel.h"
+#include "failures.h"
+#include "keeper/checker.h"
+#include "lib/proctitle.h"
+#include "lib/util.h"
+#include "listener.h"
+#include "log.h"
+#include "sandbox.h"
+#include "session.h"
+#include "settings.h"
+
+#include <pwd.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#define START_MS 10000	     /* for the keeper to be ready */
+#define SOURCE_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
+#define RESERVED_FDS 128
+
+#define FAILURES_FOLDER "/run/pop3-keeper"
+
+/* What a session that it keeps is doing. */
+enum kept_state { IDLE, WAITING, CHECKING, ANSWERING };
+
+/* What epoll(7) watches of it: the index is that of `fds`. */
+enum { OF_CHANNEL, OF_NOTIFICATIONS, OF_CHECKER, WATCHED };
+
+struct kept {
+	LIST_ENTRY(kept) all, busy;
+	struct watch {
+		struct kept *kept;
+		int fd; /* -1: none */
+	} watched[WATCHED];
+	struct channel_request begin;
+	enum kept_state state; /* not IDLE: it is among the busy ones */
+	int64_t arrival_ms, due_ms;
+	char *counted; /* what failures count for, in any case: the user with a domain */
+	struct channel_login *login; /* NULL: the account is checked again */
+	struct checker checker;
+	struct channel_answer answer;
+	unsigned failed_logins;
+	struct account *account; /* NULL: it has not logged in */
+	struct sandbox_consent consent;
+	bool is_asleep;
+};
+
+LIST_HEAD(kept_list, kept);
+
+struct keeper {
+	struct settings *settings;
+	int argc;
+	char **argv;
+	int epoll_fd, control_fd; /* of the control socket; -1: it is closed */
+	struct failures *failures;
+	struct kept_list all, busy;
+};
+
+bool keeper_is_wanted(const struct settings *settings)
+{
+	return settings->keeper && !settings->user && sandbox_has_privilege();
+}
+
+/* ---- One session ---- */
+
+static int watch(struct keeper *keeper, struct watch *watch)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = watch };
+
+	return epoll_ctl(keeper->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
+}
+
+static void forget_login(struct kept *kept)
+{
+	if (kept->login)
+		explicit_bzero(kept->login, sizeof(*kept->login));
+	free(take_ptr(kept->login));
+	free(take_ptr(kept->counted));
+}
+
+static void set_state(struct keeper *keeper, struct kept *kept, enum kept_state state)
+{
+	if (kept->state == IDLE && state != IDLE)
+		LIST_INSERT_HEAD(&keeper->busy, kept, busy);
+	if (kept->state != IDLE && state == IDLE)
+		LIST_REMOVE(kept, busy);
+	kept->state = state;
+}
+
+static void end_checker(struct kept *kept, struct channel_answer *ret_answer, int *ret_fd)
+{
+	int r = checker_end(&kept->checker, ret_answer, ret_fd);
+
+	kept->watched[OF_CHECKER].fd = -1;
+	if (r < 0) {
+		*ret_answer = (struct channel_answer){
+			.error = r,
+			.report.refusal = "the check takes too long",
+		};
+		if (r == -EIO)
+			(void)strcpy(ret_answer->report.refusal,
+				     "the checker ended without an answer");
+	}
+}
+
+static void drop_kept(struct keeper *keeper, struct kept *kept)
+{
+	struct channel_answer unused;
+
+	if (kept->state == CHECKING)
+		(void)checker_end(&kept->checker, &unused, &kept->consent.ruleset_fd);
+	set_state(keeper, kept, IDLE);
+	LIST_REMOVE(kept, all);
+	util_drop(&kept->watched[OF_CHANNEL].fd);
+	util_drop(&kept->watched[OF_NOTIFICATIONS].fd);
+	util_drop(&kept->consent.ruleset_fd);
+	forget_login(kept);
+	free(kept->account);
+	explicit_bzero(kept, sizeof(*kept));
+	free(kept);
+}
+
+static void begin(struct keeper *keeper, const struct channel_request *request, const int fds[2])
+{
+	struct kept *kept = calloc(1, sizeof(*kept));
+
+	if (kept && fds[0] >= 0 && fds[1] >= 0) {
+		kept->begin = *request;
+		kept->begin.peer.text[sizeof(kept->begin.peer.text) - 1] = '\0';
+		kept->consent.ruleset_fd = -1;
+		kept->watched[OF_CHANNEL] = (struct watch){ kept, fds[0] };
+		kept->watched[OF_NOTIFICATIONS] = (struct watch){ kept, fds[1] };
+		kept->watched[OF_CHECKER] = (struct watch){ kept, -1 };
+		LIST_INSERT_HEAD(&keeper->all, kept, all);
+		if (watch(keeper, &kept->watched[OF_CHANNEL]) < 0 ||
+		    watch(keeper, &kept->watched[OF_NOTIFICATIONS]) < 0)
+			drop_kept(keeper, kept);
+		return;
+	}
+	log_error("cannot keep the session from %s: %s", request->peer.text, strerror(ENOMEM));
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	free(kept);
+}
+
+/* A talker that asks what it may not has been taken over. */
+static void hang_up(struct keeper *keeper, struct kept *kept, const char *reason)
+{
+	log_warning("the session from %s is ended: %s", kept->begin.peer.text, reason);
+	drop_kept(keeper, kept);
+}
+
+/* ---- Answers ---- */
+
+static void send_answer(struct kept *kept)
+{
+	explicit_bzero(kept->answer.account.digest, sizeof(kept->answer.account.digest));
+	(void)channel_send(kept->watched[OF_CHANNEL].fd, &kept->answer, sizeof(kept->answer), NULL);
+	explicit_bzero(&kept->answer, sizeof(kept->answer));
+	forget_login(kept);
+}
+
+static void answer_at_once(struct kept *kept, int error)
+{
+	kept->answer = (struct channel_answer){ .error = error };
+	send_answer(kept);
+}
+
+/* A session may log in again, since its mailbox was locked, but as nobody else. */
+static int note_account(struct kept *kept, int *ruleset_fd)
+{
+	const struct account *account = &kept->answer.account;
+
+	if (kept->account)
+		return kept->account->uid == account->uid && kept->account->gid == account->gid &&
+				       strcmp(kept->account->mailbox, account->mailbox) == 0 ?
+			       0 :
+			       -EPERM;
+	kept->account = malloc(sizeof(*kept->account));
+	if (!kept->account)
+		return -ENOMEM;
+	*kept->account = *account;
+	kept->consent = (struct sandbox_consent){ .is_given = true,
+						  .uid = account->uid,
+						  .gid = account->gid,
+						  .ruleset_fd = take_fd(ruleset_fd) };
+	return 0;
+}
+
+/* What a check of a password has said. A failure is told at a time that does not depend on how long
+ * that took. Trouble of ours is none. */
+static void note_login(struct keeper *keeper, struct kept *kept, int *ruleset_fd)
+{
+	const struct channel_request *from = &kept->begin;
+	int64_t wait_ms = (int64_t)keeper->settings->login_penalty_s * 1000;
+
+	if (kept->answer.error == 0)
+		kept->answer.error = note_account(kept, ruleset_fd);
+	if (kept->answer.error == 0)
+		failures_forgive(keeper->failures, &from->peer.address, from->is_trusted,
+				 kept->counted);
+	if (kept->answer.error != -EKEYREJECTED)
+		return;
+	failures_note(keeper->failures, &from->peer.address, from->is_trusted, kept->counted,
+		      kept->login->password);
+	kept->due_ms = kept->arrival_ms + (wait_ms << kept->failed_logins++);
+}
+
+static void handle_checker(struct keeper *keeper, struct kept *kept)
+{
+	auto_fd int ruleset_fd = -1;
+
+	end_checker(kept, &kept->answer, &ruleset_fd);
+	kept->due_ms = 0;
+	if (kept->login) {
+		note_login(keeper, kept, &ruleset_fd);
+	} else if (kept->answer.error == 0) {
+		*kept->account = kept->answer.account;
+	}
+	set_state(keeper, kept, ANSWERING);
+}
+
+/* ---- Questions ---- */
+
+static int64_t timeout_ms(const struct keeper *keeper)
+{
+	return (int64_t)keeper->settings->login_timeout_s * 1000;
+}
+
+/* Begins a check, for which a source may have to wait. */
+static void begin_check(struct keeper *keeper, struct kept *kept, struct channel_login *login)
+{
+	const struct settings *settings = keeper->settings;
+	const struct channel_request *from = &kept->begin;
+	unsigned wait_s = 0;
+
+	kept->arrival_ms = kept->due_ms = util_now_ms();
+	kept->login = login;
+	if (login)
+		wait_s = failures_wait_s(keeper->failures, &from->peer.address, from->is_trusted,
+					 kept->counted, settings->login_penalty_s,
+					 MIN(settings->login_timeout_s / 4, SOURCE_WAIT_MAX_S));
+	if (wait_s > 0) {
+		const struct channel_answer answer = { .error = -EAGAIN, .wait_s = wait_s };
+
+		(void)channel_send(kept->watched[OF_CHANNEL].fd, &answer, sizeof(answer), NULL);
+		kept->due_ms += INT64_C(1000) * wait_s;
+	}
+	set_state(keeper, kept, WAITING);
+}
+
+static void handle_login(struct keeper *keeper, struct kept *kept, struct channel_login *login)
+{
+	const char *user = login->user;
+	const char *domain = strchr(user, '@') ? NULL : keeper->settings->default_domain;
+	struct channel_login *copy;
+
+	if (kept->failed_logins >= SESSION_FAILED_LOGINS_MAX) {
+		hang_up(keeper, kept, "it goes on to try passwords");
+		return;
+	}
+	login->user[sizeof(login->user) - 1] = '\0';
+	login->password[sizeof(login->password) - 1] = '\0';
+	copy = malloc(sizeof(*copy));
+	if (!copy || asprintf(&kept->counted, domain ? "%s@%s" : "%s", user, domain) < 0) {
+		free(copy);
+		kept->counted = NULL;
+		answer_at_once(kept, -ENOMEM);
+		return;
+	}
+	*copy = *login;
+	begin_check(keeper, kept, copy);
+}
+
+/* Counts itself. */
+static void handle_sleep(const struct keeper *keeper, struct kept *kept)
+{
+	const struct kept *other;
+	unsigned asleep = 1;
+
+	LIST_FOREACH(other, &keeper->all, all)
+	asleep += other != kept && other->is_asleep &&
+		  strcmp(other->account->user, kept->account->user) == 0;
+	kept->is_asleep = asleep <= keeper->settings->max_sleeping_per_user;
+	answer_at_once(kept, kept->is_asleep ? 0 : -EDQUOT);
+}
+
+static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t type)
+{
+	if (!kept->account) {
+		hang_up(keeper, kept, "it asks what only an account may ask");
+		return;
+	}
+	switch (type) {
+	case CHANNEL_DONE:
+		util_drop(&kept->watched[OF_NOTIFICATIONS].fd);
+		util_drop(&kept->consent.ruleset_fd);
+		break;
+	case CHANNEL_RECHECK:
+		begin_check(keeper, kept, NULL);
+		break;
+	case CHANNEL_SLEEP:
+		handle_sleep(keeper, kept);
+		break;
+	case CHANNEL_WAKE:
+		kept->is_asleep = false;
+		break;
+	default:
+		hang_up(keeper, kept, "it asks what is not known");
+	}
+}
+
+static void handle_channel(struct keeper *keeper, struct kept *kept)
+{
+	union {
+		struct channel_request request;
+		struct channel_login login;
+	} packet;
+	ssize_t n = recv(kept->watched[OF_CHANNEL].fd, &packet, sizeof(packet),
+			 MSG_DONTWAIT | MSG_TRUNC);
+
+	if (n <= 0)
+		drop_kept(keeper, kept);
+	else if (kept->state != IDLE)
+		hang_up(keeper, kept, "it does not wait for an answer");
+	else if (n == sizeof(packet.login) && packet.request.type == CHANNEL_LOGIN)
+		handle_login(keeper, kept, &packet.login);
+	else if (n == sizeof(packet.request))
+		handle_request(keeper, kept, packet.request.type);
+	else
+		hang_up(keeper, kept, "it breaks the protocol");
+	explicit_bzero(&packet, sizeof(packet));
+}
+
+/* ---- The control socket ---- */
+
+static int answer_settings(const struct keeper *keeper, int error)
+{
+	struct channel_answer answer = { .error = error };
+	int set_fd = error < 0 ? -1 : sandbox_make_base(keeper->settings);
+	const int fds[2] = { set_fd, -1 };
+
+	answer.error = MIN(error ?: set_fd, 0);
+	error = channel_send(keeper->control_fd, &answer, sizeof(answer), fds);
+	util_drop(&set_fd);
+	return error;
+}
+
+/* The listener logs what is wrong. */
+static void read_settings_again(struct keeper *keeper)
+{
+	struct settings *fresh;
+	int r = settings_load(keeper->argc, keeper->argv, &fresh);
+
+	if (r == 0) {
+		fresh->has_keeper = true;
+		r = auth_prepare(fresh);
+	}
+	if (r < 0) {
+		settings_free(fresh);
+	} else {
+		settings_free(keeper->settings);
+		keeper->settings = fresh;
+	}
+	(void)answer_settings(keeper, r);
+}
+
+static void end_slot(struct keeper *keeper, uint64_t slot)
+{
+	const struct channel_request end = { .type = CHANNEL_END };
+	struct kept *kept;
+
+	LIST_FOREACH(kept, &keeper->all, all)
+	{
+		if (kept->begin.slot == slot)
+			(void)channel_send(kept->watched[OF_CHANNEL].fd, &end, sizeof(end), NULL);
+	}
+}
+
+static void handle_control(struct keeper *keeper)
+{
+	struct channel_request request;
+	int fds[2];
+	ssize_t n = channel_receive(keeper->control_fd, &request, sizeof(request), fds, 0);
+
+	if (n == sizeof(request) && request.type == CHANNEL_BEGIN) {
+		begin(keeper, &request, fds);
+		return;
+	}
+	util_drop(&fds[0]);
+	util_drop(&fds[1]);
+	if (n == sizeof(request) && request.type == CHANNEL_RELOAD)
+		read_settings_again(keeper);
+	else if (n == sizeof(request) && request.type == CHANNEL_HANG_UP)
+		end_slot(keeper, request.slot);
+	else if (n != -EAGAIN && n != -ETIMEDOUT)
+		util_drop(&keeper->control_fd);
+}
+
+/* ---- The loop ---- */
+
+/* Does what is due. Returns the milliseconds until something is: the timeout for epoll_wait(2). */
+static int carry_on(struct keeper *keeper)
+{
+	int64_t now = util_now_ms(), next = INT32_MAX, limit_ms = timeout_ms(keeper) / 5;
+	struct kept *kept, *after;
+
+	for (kept = LIST_FIRST(&keeper->busy); kept; kept = after) {
+		int64_t due_ms = kept->due_ms;
+
+		after = LIST_NEXT(kept, busy);
+		if (kept->state == WAITING && now >= due_ms && checker_count() < CHECKERS_MAX) {
+			int r = checker_start(keeper->settings, &kept->begin, kept->login,
+					      kept->account, &kept->checker);
+
+			kept->watched[OF_CHECKER].fd = kept->checker.fd;
+			r = r ?: watch(keeper, &kept->watched[OF_CHECKER]);
+			if (r < 0)
+				log_error("cannot start a checker: %s", strerror(-r));
+			kept->due_ms = due_ms = now + (r < 0 ? 0 : limit_ms);
+			set_state(keeper, kept, CHECKING);
+		} else if (kept->state == WAITING && now >= due_ms + limit_ms) {
+			kept->answer = (struct channel_answer){
+				.error = -ETIMEDOUT,
+				.report.refusal = "too many accounts are being checked",
+			};
+			set_state(keeper, kept, ANSWERING);
+		}
+		if (kept->state == CHECKING && now >= due_ms)
+			handle_checker(keeper, kept);
+		if (kept->state == ANSWERING && now >= kept->due_ms) {
+			send_answer(kept);
+			set_state(keeper, kept, IDLE);
+		} else {
+			next = MIN(next, MAX(kept->due_ms - now, kept->state == WAITING ? 20 : 0));
+		}
+	}
+	return (int)next;
+}
+
+/* The other side is gone; of notifications: no process has the filter any more. */
+static void handle_hang_up(struct keeper *keeper, struct watch *watched)
+{
+	struct kept *kept = watched ? watched->kept : NULL;
+
+	if (!kept)
+		util_drop(&keeper->control_fd);
+	else if (watched == &kept->watched[OF_CHANNEL])
+		drop_kept(keeper, kept);
+	else if (watched == &kept->watched[OF_CHECKER])
+		handle_checker(keeper, kept);
+	else
+		util_drop(&watched->fd);
+}
+
+static void handle_event(struct keeper *keeper, struct watch *watched)
+{
+	struct kept *kept = watched ? watched->kept : NULL;
+
+	if (!kept)
+		handle_control(keeper);
+	else if (watched == &kept->watched[OF_CHANNEL])
+		handle_channel(keeper, kept);
+	else if (watched == &kept->watched[OF_CHECKER])
+		handle_checker(keeper, kept);
+	else
+		(void)sandbox_answer(watched->fd, &kept->consent);
+}
+
+static int serve_sessions(struct keeper *keeper)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+	int r = epoll_ctl(keeper->epoll_fd, EPOLL_CTL_ADD, keeper->control_fd, &event);
+
+	if (r < 0)
+		return -errno;
+	while (keeper->control_fd >= 0 || !LIST_EMPTY(&keeper->all)) {
+		/* One at a time: what it does may end what another event is about. */
+		r = epoll_wait(keeper->epoll_fd, &event, 1, carry_on(keeper));
+		if (r < 0 && errno != EINTR)
+			return -errno;
+		if (r > 0 && (event.events & EPOLLIN))
+			handle_event(keeper, event.data.ptr);
+		else if (r > 0)
+			handle_hang_up(keeper, event.data.ptr);
+	}
+	return 0;
+}
+
+/* ---- The start ---- */
+
+/* Closes what is the client's: else the connection would last as long as the keeper. */
+static int let_go_of_client(struct listener *listener)
+{
+	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct stat in, err;
+
+	if (null < 0 || fstat(STDIN_FILENO, &in) < 0 || fstat(STDERR_FILENO, &err) < 0)
+		return -errno;
+	if (in.st_dev == err.st_dev && in.st_ino == err.st_ino && dup2(null, STDERR_FILENO) < 0)
+		return -errno;
+	if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+		return -errno;
+	listener_close(listener);
+	return 0;
+}
+
+/* Counts that keepers of single connections share are in a file. */
+static int open_failures(struct keeper *keeper, bool is_shared)
+{
+	auto_fd int fd = -1;
+
+	if (is_shared) {
+		fd = open(FAILURES_FOLDER "/failures", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			  S_IRUSR | S_IWUSR);
+		if (fd < 0) {
+			log_error("cannot count failed logins in %s: %s", FAILURES_FOLDER,
+				  strerror(errno));
+			return -EBADMSG;
+		}
+	}
+	return failures_new(fd, &keeper->failures);
+}
+
+/* Of a listener with many sessions; the limit that is there may be lower. */
+static void raise_descriptors(const struct settings *settings)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)2 * settings->max_sessions + RESERVED_FDS;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_max = MAX(limit.rlim_max, wanted); /* which only root can */
+	limit.rlim_cur = MIN(MAX(limit.rlim_cur, wanted), limit.rlim_max);
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+		(void)getrlimit(RLIMIT_NOFILE, &limit);
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* Whether a program checks passwords that becomes the user. */
+static bool stays_root(const struct settings *settings)
+{
+	static const char name[] = "checkpassword ";
+
+	for (char *const *auth = settings->auth; geteuid() == 0 && auth && *auth; auth++) {
+		if (strncmp(*auth, name, sizeof(name) - 1) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The title of the process takes the place of its arguments. */
+static int copy_arguments(const struct keeper *keeper)
+{
+	for (int i = 0; i < keeper->argc; i++) {
+		keeper->argv[i] = strdup(keeper->argv[i]);
+		if (!keeper->argv[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int prepare(struct keeper *keeper, struct listener *listener)
+{
+	bool is_root = stays_root(keeper->settings);
+	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM };
+	sigset_t none;
+	int r = let_go_of_client(listener);
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	/* It ends after its sessions. */
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		(void)signal(ignored[i], SIG_IGN);
+	r = r ?: copy_arguments(keeper);
+	proctitle_set("keeper");
+	raise_descriptors(keeper->settings);
+	LIST_INIT(&keeper->all);
+	LIST_INIT(&keeper->busy);
+	keeper->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (r == 0 && keeper->epoll_fd < 0)
+		r = -errno;
+	if (r < 0)
+		log_error("cannot start the keeper: %s", strerror(-r));
+	return r					?:
+		       auth_prepare(keeper->settings)	?:
+		       sandbox_become_keeper(is_root)	?:
+		       open_failures(keeper, !listener) ?:
+		       is_root				? 0 :
+							  sandbox_confine_keeper();
+}
+
+/* The folder is its own, so that no talker can open what is there. */
+static void make_folder(void)
+{
+	const struct passwd *user = access(FAILURES_FOLDER, F_OK) < 0 && geteuid() == 0 ?
+					    getpwnam(SANDBOX_KEEPER_USER) :
+					    NULL;
+
+	if (user && mkdir(FAILURES_FOLDER, S_IRWXU) == 0 &&
+	    lchown(FAILURES_FOLDER, user->pw_uid, user->pw_gid) < 0)
+		(void)rmdir(FAILURES_FOLDER);
+}
+
+static int find_conflict(const struct settings *settings)
+{
+	const char *conflict = settings->sandbox == SANDBOX_OFF ? "sandbox = off" :
+			       settings->tls_client_ca		? "tls-client-ca" :
+								  NULL;
+
+	if (conflict)
+		log_error("%s cannot be served with a keeper: set keeper = no and a user",
+			  conflict);
+	return conflict ? -EBADMSG : 0;
+}
+
+/* What it says when it is ready, or has read the settings again. */
+static int await_ruleset(int *ret_set_fd)
+{
+	struct channel_answer answer = { .error = -EIO };
+	int fds[2];
+	ssize_t n = channel_receive(SANDBOX_CONTROL_FD, &answer, sizeof(answer), fds, START_MS);
+
+	util_drop(&fds[1]);
+	*ret_set_fd = fds[0];
+	if (n == sizeof(answer) && answer.error == 0 && fds[0] >= 0)
+		return 0;
+	util_drop(ret_set_fd);
+	if (n == -ETIMEDOUT)
+		log_error("the keeper does not answer");
+	else if (n > 0)
+		log_error("the keeper cannot use its settings: %s", strerror(-answer.error));
+	return -EBADMSG; /* it has said why, if it has ended */
+}
+
+int keeper_start(struct settings *settings, int argc, char *argv[], struct listener *listener,
+		 pid_t *ret_pid, int *ret_set_fd)
+{
+	struct keeper keeper = { .settings = settings, .argc = argc, .argv = argv };
+	int pair[2];
+	int r = find_conflict(settings) ?: sandbox_test_keeper();
+
+	if (r < 0)
+		return -EBADMSG;
+	make_folder();
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    dup3(pair[0], SANDBOX_CONTROL_FD, O_CLOEXEC) < 0 || (*ret_pid = fork()) < 0) {
+		log_error("cannot start the keeper: %s", strerror(errno));
+		return -EBADMSG;
+	}
+	(void)close(pair[0]);
+	if (*ret_pid > 0) {
+		(void)close(pair[1]);
+		return await_ruleset(ret_set_fd);
+	}
+	(void)close(SANDBOX_CONTROL_FD);
+	keeper.control_fd = pair[1];
+	r = prepare(&keeper, listener) ?: answer_settings(&keeper, 0) ?: serve_sessions(&keeper);
+	if (r < 0 && r != -EBADMSG && r != -EOPNOTSUPP && r != -EPIPE)
+		log_error("the keeper cannot go on: %s", strerror(-r));
+	return 1;
+}
+
+int keeper_reload(int *ret_set_fd)
+{
+	const struct channel_request request = { .type = CHANNEL_RELOAD };
+	int r = channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL);
+
+	return r < 0 ? -EBADMSG : await_ruleset(ret_set_fd);
+}
+
+int keeper_begin(struct channel_request *begin_request, const int fds[2])
+{
+	int r;
+
+	begin_request->type = CHANNEL_BEGIN;
+	r = channel_send(SANDBOX_CONTROL_FD, begin_request, sizeof(*begin_request), fds);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	(void)close(SANDBOX_CONTROL_FD);
+	return r;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: ISC
+ * Whatever takes long is done here: crypt(3), NSS, PAM, other programs, slow file systems. */
+#include "keeper/checker.h"
+
+#include "lib/proctitle.h"
+#include "lib/util.h"
+#include "sandbox.h"
+#include "settings.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define STRANGER_NICE 10
+
+static unsigned running; /* started and not reaped */
+
+static void answer_check(const struct settings *settings, const struct channel_request *begin,
+			 const struct channel_login *login, const struct account *account, int fd)
+{
+	struct channel_answer answer = { 0 };
+	int fds[2] = { -1, -1 };
+	bool is_there = true;
+
+	proctitle_set("checking %s", login ? login->user : account->user);
+	if (login) {
+		answer.error = auth_login(settings, &begin->peer, login->user, login->password,
+					  &answer.account, &answer.report);
+	} else {
+		answer.account = *account;
+		answer.error =
+			auth_check_again(settings, &begin->peer, &answer.account, &answer.report);
+	}
+	if (login && answer.error == 0) {
+		fds[0] = sandbox_make_ruleset(&answer.account,
+					      settings->read_only || answer.account.is_read_only,
+					      &is_there);
+		answer.error = MIN(fds[0], 0);
+		answer.is_shut_out = !is_there;
+		if (fds[0] == -EPERM)
+			(void)strcpy(answer.report.refusal, "the mailbox belongs to another user");
+	}
+	(void)channel_send(fd, &answer, sizeof(answer), fds);
+}
+
+int checker_start(const struct settings *settings, const struct channel_request *begin,
+		  const struct channel_login *login, const struct account *account,
+		  struct checker *ret)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		(void)setpgid(0, 0);
+		/* A flood of passwords takes all of the processor: trusted networks get it first.
+		 */
+		if (settings->trusted_networks && !begin->is_trusted)
+			(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
+		answer_check(settings, begin, login, account, pair[1]);
+		_exit(0);
+	}
+	(void)close(pair[1]);
+	if (pid < 0) {
+		(void)close(pair[0]);
+		return -errno;
+	}
+	(void)setpgid(pid, pid); /* whoever is first */
+	running++;
+	*ret = (struct checker){ pid, pair[0] };
+	return 0;
+}
+
+int checker_end(struct checker *checker, struct channel_answer *ret_answer, int *ret_ruleset_fd)
+{
+	int fds[2];
+	ssize_t n = channel_receive(checker->fd, ret_answer, sizeof(*ret_answer), fds, 0);
+
+	(void)kill(-checker->pid, SIGKILL);
+	util_drop(&checker->fd);
+	util_drop(&fds[1]);
+	*ret_ruleset_fd = fds[0];
+	if (n == sizeof(*ret_answer))
+		return 0;
+	util_drop(ret_ruleset_fd);
+	return n == -ETIMEDOUT ? -ETIMEDOUT : -EIO;
+}
+
+unsigned checker_count(void)
+{
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		running -= running > 0;
+	return running;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: ISC
+ * A checker: a child of the keeper that checks one account. It may take long, block, or crash. */
+#pragma once
+
+#include "channel.h"
+
+#include <sys/types.h>
+
+/* More wait. */
+#define CHECKERS_MAX 32
+
+struct checker {
+	pid_t pid;
+	int fd; /* where its answer comes */
+};
+
+/* Starts one. With a password it is a login; else (NULL) `account` is looked at again. Returns 0 or
+ * a negative errno. */
+int checker_start(const struct settings *settings, const struct channel_request *begin,
+		  const struct channel_login *login, const struct account *account,
+		  struct checker *ret);
+
+/* Takes the answer, and the ruleset of its account (-1: none), which the caller closes. Kills it
+ * and its children. -EIO: it has ended without an answer. */
+int checker_end(struct checker *checker, struct channel_answer *ret_answer, int *ret_ruleset_fd);
+
+/* Reaps those that have ended; returns how many have not. */
+unsigned checker_count(void);

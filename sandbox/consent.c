@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: ISC
+ * Who the processes of a service with a keeper are, and how a session takes on the ids of its
+ * account: the kernel asks the keeper about each such call, by seccomp's user notification. */
+#include "sandbox.h"
+
+#include "auth.h"
+#include "lib/util.h"
+#include "log.h"
+#include "sandbox/filter.h"
+#include "sandbox/process.h"
+
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/securebits.h>
+#include <pwd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define BIT(capability) (1U << (capability))
+#define TAKE_ON_IDS (BIT(CAP_SETUID) | BIT(CAP_SETGID))
+
+#ifdef SYS_setresuid32
+#define SET_UIDS SYS_setresuid32
+#define SET_GIDS SYS_setresgid32
+#else
+#define SET_UIDS SYS_setresuid
+#define SET_GIDS SYS_setresgid
+#endif
+
+bool sandbox_has_privilege(void)
+{
+	return (process_capabilities() & TAKE_ON_IDS) == TAKE_ON_IDS;
+}
+
+/* Installs, in a child, a filter that a talker needs. Returns what that says: 0 or errno. */
+static int try_filter(void)
+{
+	struct sock_filter allow = { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW };
+	const struct sock_fprog program = { 1, &allow };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		    SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+		    &program) < 0)
+		return errno;
+	return 0;
+}
+
+int sandbox_test_keeper(void)
+{
+	pid_t pid = fork();
+	int status = 0, error;
+
+	if (pid == 0)
+		_exit(try_filter());
+	if (pid < 0 || TEMP_FAILURE_RETRY(waitpid(pid, &status, 0)) < 0)
+		error = errno;
+	else
+		error = WIFEXITED(status) ? WEXITSTATUS(status) : EPERM;
+	if (error == 0)
+		return 0;
+	log_error("cannot use a keeper (try keeper = no, with a user): seccomp's notification: %s",
+		  error == EINVAL ? "this kernel is older than Linux 5.19" :
+		  error == EBUSY  ? "something else, perhaps a container manager, is notified" :
+				    strerror(error));
+	return -EOPNOTSUPP;
+}
+
+/* Becomes a user of ours for good, and keeps these capabilities, as far as it has them. */
+static int become_own_user(const char *name, bool has_groups, uint32_t kept)
+{
+	const struct passwd *user = getpwnam(name);
+	uint32_t own = process_capabilities() & kept;
+
+	if (!user || user->pw_uid == 0 || user->pw_gid == 0)
+		return -ESRCH;
+	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
+		; /* only CAP_SETPCAP can */
+	(void)prctl(PR_SET_SECUREBITS,
+		    SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+			    SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
+		    0, 0, 0);
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 ||
+	    (has_groups ? initgroups(name, user->pw_gid) : setgroups(0, NULL)) < 0 ||
+	    setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0 ||
+	    prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+		return -errno;
+	return process_keep_capabilities(own) ?: process_harden();
+}
+
+static int report(int error, const char *name)
+{
+	if (error < 0)
+		log_error("cannot become the user %s for the keeper (or set keeper = no): %s", name,
+			  error == -ESRCH ? "there is no such user" : strerror(-error));
+	return error < 0 ? -EBADMSG : 0;
+}
+
+int sandbox_become_keeper(bool stays_root)
+{
+	if (stays_root) /* its programs become users themselves */
+		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
+	return report(become_own_user(SANDBOX_KEEPER_USER, true, BIT(CAP_DAC_READ_SEARCH)),
+		      SANDBOX_KEEPER_USER);
+}
+
+int sandbox_become_login(void)
+{
+	return report(become_own_user(SANDBOX_LOGIN_USER, false, TAKE_ON_IDS), SANDBOX_LOGIN_USER);
+}
+
+/* ---- Consent ---- */
+
+/* The talker, which waits for the answer, gets the ruleset. */
+static bool give_ruleset(int notify_fd, const struct seccomp_notif *call,
+			 struct sandbox_consent *consent)
+{
+	struct seccomp_notif_addfd ruleset = { .id = call->id,
+					       .flags = SECCOMP_ADDFD_FLAG_SETFD,
+					       .srcfd = (uint32_t)consent->ruleset_fd,
+					       .newfd = SANDBOX_RULESET_FD,
+					       .newfd_flags = O_CLOEXEC };
+
+	if ((uint32_t)call->data.args[0] != SANDBOX_RULESET_FD || (uint32_t)call->data.args[1] != 0)
+		return false;
+	consent->is_confined |=
+		ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_ADDFD, &ruleset) == SANDBOX_RULESET_FD;
+	return consent->is_confined;
+}
+
+/* Whether all three ids of a call are this one. */
+static bool is_threefold(const struct seccomp_notif *call, uint32_t id)
+{
+	for (int i = 0; i < 3; i++) {
+		if ((uint32_t)call->data.args[i] != id)
+			return false;
+	}
+	return true;
+}
+
+bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
+{
+	struct seccomp_notif call = { 0 };
+	struct seccomp_notif_resp answer = { .error = -EPERM };
+	bool is_good = false;
+
+	if (ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
+		return false; /* the caller is gone, or was interrupted */
+	if (!consent->is_given || call.data.arch != SECCOMP_ARCHITECTURE)
+		is_good = false;
+	else if (call.data.nr == SYS_landlock_restrict_self)
+		is_good = give_ruleset(notify_fd, &call, consent);
+	else if (call.data.nr == SET_GIDS)
+		is_good = consent->is_confined && is_threefold(&call, consent->gid);
+	else if (call.data.nr == SET_UIDS)
+		is_good = consent->is_confined && is_threefold(&call, consent->uid);
+	answer.id = call.id;
+	if (is_good) {
+		answer.error = 0;
+		answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE; /* its arguments are no pointers */
+	}
+	(void)ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+	return is_good;
+}
+
+/* ---- A talker ---- */
+
+static bool is_account(const struct account *account)
+{
+	uid_t uids[3];
+	gid_t gids[3];
+
+	if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 ||
+	    getresgid(&gids[0], &gids[1], &gids[2]) < 0)
+		return false;
+	for (int i = 0; i < 3; i++) {
+		if (uids[i] != account->uid || gids[i] != account->gid)
+			return false;
+	}
+	return true;
+}
+
+int sandbox_become_account(const struct account *account)
+{
+	long uid = (long)account->uid, gid = (long)account->gid;
+
+	if (TEMP_FAILURE_RETRY(syscall(SYS_landlock_restrict_self, SANDBOX_RULESET_FD, 0)) < 0 ||
+	    TEMP_FAILURE_RETRY(syscall(SET_GIDS, gid, gid, gid)) < 0 ||
+	    TEMP_FAILURE_RETRY(syscall(SET_UIDS, uid, uid, uid)) < 0)
+		return -errno;
+	(void)close(SANDBOX_RULESET_FD);
+	/* The system may make a process that has changed its user open to that user. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return -errno;
+	return process_keep_capabilities(0) ?: is_account(account) ? 0 : -EPERM;
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Sessions that become the users whose mail they serve, with the keeper's consent.
+
+load helpers
+
+setup() {
+	setup_site
+	needs_root
+	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
+	cd "$BATS_TEST_TMPDIR" || return 1
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
+	mkdir homes
+	chmod 755 homes
+	for uid in 61001 61002; do
+		mkdir -p "homes/$uid/Maildir/"{new,cur,tmp}
+		printf 'Subject: %s\n\nbody\n' "$uid" >"homes/$uid/Maildir/new/1.$uid.host"
+		chown -R "$uid:$uid" "homes/$uid"
+		chmod 700 "homes/$uid"
+	done
+	homes=$PWD/homes
+	printf '%s\n' "ann:{PLAIN}secret:61001:61001::$homes/61001" "ben:{PLAIN}secret:61002:61002::$homes/61002" \
+		"root:{PLAIN}secret:0:0::$homes/61001" "www:{PLAIN}secret:33:33::$homes/61001" \
+		"thief:{PLAIN}secret:61001:61001::$homes/61002" >users
+	cp /etc/passwd passwd
+	sed -i '/^pop3-/d' passwd
+	printf '%s\n' 'pop3-keeper:x:64990:64990::/:/bin/false' 'pop3-login:x:64991:64991::/:/bin/false' >>passwd
+	chown root:64990 users
+	chmod 640 users
+	keeper=("$HANDLER" "--users=$PWD/users" --keeper=auto --login-penalty=0 --login-timeout=8)
+}
+
+# Runs a command where the users of the service exist, and /run is its own.
+with_users=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount -t tmpfs run /run && exec "$@"' bash)
+
+# as USER COMMAND...: a session of this user.
+as() {
+	printf '%s\r\n' "USER $1" 'PASS secret' "${@:2}" QUIT | "${with_users[@]}" "${keeper[@]}" 2>log | tr -d '\r' >out
+	cat out log
+}
+
+@test "a session is its user's, and so is all that it makes" {
+	run -0 as ann STAT 'RETR 1' SLEE WAKE
+	[[ $output == *'+OK asleep'*'+OK [ACTIVITY/NONE] 1 messages'*'+OK goodbye'* ]]
+	[ -e homes/61001/Maildir/cur/1.61001.host:2,S ]
+	[ -e homes/61001/Maildir/.pop3-handler.state ]
+	run -0 find homes/61001 ! \( -user 61001 -group 61001 \)
+	[ -z "$output" ]
+}
+
+@test "no session becomes root, a user of the system, or the owner of another mailbox" {
+	for user in root www; do
+		run -0 as "$user"
+		[[ $output == *'-ERR [AUTH] wrong user name or password'*"uid "*'may not log in'* ]]
+	done
+	run -0 as thief
+	[[ $output == *'-ERR [SYS/PERM]'*'the mailbox belongs to another user'* ]]
+}
+
+@test "what each process may do: no talker has a hash, and nobody has more than it needs" {
+	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
+	read -r -u "${session[0]}"
+	talker=$session_PID
+	child=$(<"/proc/$talker/task/$talker/children")
+	grep -E '^Uid:(.64991){4}$' "/proc/$talker/status"
+	grep -E '^CapEff:.00000000000000c0$' "/proc/$talker/status"
+	grep -E '^Seccomp:.2$' "/proc/$talker/status"
+	grep -E '^Uid:(.64990){4}$' "/proc/${child% }/status"
+	grep -E '^CapEff:.0000000000000004$' "/proc/${child% }/status"
+	for status in "/proc/$talker/status" "/proc/${child% }/status"; do
+		grep -E '^CapBnd:.0{16}$' "$status"
+		grep -E '^NoNewPrivs:.1$' "$status"
+	done
+	printf 'USER ann\r\nPASS secret\r\n' >&"${session[1]}"
+	read -r -u "${session[0]}"
+	read -r -u "${session[0]}" reply
+	[[ $reply == '+OK 1 messages'* ]]
+	grep -E '^Uid:(.61001){4}$' "/proc/$talker/status"
+	grep -E '^Gid:(.61001){4}$' "/proc/$talker/status"
+	grep -E '^Groups:[[:space:]]*$' "/proc/$talker/status"
+	grep -E '^CapPrm:.0{16}$' "/proc/$talker/status"
+	printf 'QUIT\r\n' >&"${session[1]}"
+	read -r -u "${session[0]}"
+}
+
+@test "when the keeper is killed, a session goes on, but cannot wake up or log in" {
+	for command in 'PASS secret' NOOP; do
+		coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
+		exec {from}<&"${session[0]}" {to}>&"${session[1]}"
+		pid=$session_PID
+		read -r -u "$from"
+		child=$(<"/proc/$pid/task/$pid/children")
+		printf 'USER ann\r\n' >&"$to"
+		read -r -u "$from"
+		if [ "$command" = NOOP ]; then
+			printf 'PASS secret\r\n' >&"$to"
+			read -r -u "$from"
+		fi
+		kill -KILL "${child% }"
+		printf '%s\r\nNOOP\r\n' "$command" >&"$to"
+		read -r -u "$from" reply
+		if [ "$command" = NOOP ]; then
+			[[ $reply == '+OK'* ]]
+			printf 'STAT\r\nQUIT\r\n' >&"$to"
+			read -r -u "$from"
+			read -r -u "$from" reply
+			[[ $reply == '+OK 1 '* ]]
+		else
+			[[ $reply == '-ERR [SYS/TEMP]'* ]]
+			grep -F 'the keeper does not answer' log
+		fi
+		wait "$pid" || true
+	done
+}
+
+@test "what a keeper cannot serve is refused at the start" {
+	# refused TEXT OPTION...: exits with 78, and says so.
+	refused() {
+		local status=0
+		"${with_users[@]}" "${keeper[@]}" "${@:2}" </dev/null >out 2>log || status=$?
+		cat log
+		[ "$status" -eq 78 ]
+		grep -F "$1" log
+	}
+	for option in --sandbox=off --tls-client-ca=users; do
+		refused 'cannot be served with a keeper: set keeper = no' "$option"
+	done
+	sed -i /pop3-login/d passwd
+	refused 'cannot become the user pop3-login for the keeper (or set keeper = no): there is no such user'
+}
