@@ -313,8 +313,9 @@ static int compare_unique_parts(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
 
-	return COMPARE(a->arrival_us, b->arrival_us) ?:
-		       compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
+	if (a->arrival_us != b->arrival_us) /* as in most calls */
+		return a->arrival_us < b->arrival_us ? -1 : 1;
+	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
 /* For qsort(3) and bsearch(3): the order in a listing. Namesakes come last. */

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define US_PER_S UINT64_C(1000000)
@@ -21,12 +20,15 @@ size_t maildir_name_unique_octets(const char *name)
 /* The number that `text` begins with, up to *ret_end: 0 for none, UINT64_MAX if it is too large. */
 static uint64_t leading_number(const char *text, const char **ret_end)
 {
-	bool has_digits = *text >= '0' && *text <= '9'; /* no blanks, no sign */
-	char *end;
-	uint64_t number = strtoull(text, &end, 10);
+	uint64_t number = 0;
 
-	*ret_end = has_digits ? end : text;
-	return has_digits ? number : 0;
+	for (; *text >= '0' && *text <= '9'; text++) {
+		if (number == UINT64_MAX || __builtin_mul_overflow(number, 10, &number) ||
+		    __builtin_add_overflow(number, (uint64_t)(*text - '0'), &number))
+			number = UINT64_MAX;
+	}
+	*ret_end = text;
+	return number;
 }
 
 uint64_t maildir_name_arrival_us(const char *name)
