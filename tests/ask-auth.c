@@ -24,7 +24,7 @@ int main(int argc, char *argv[])
 {
 	static struct account account;
 	struct auth_report report;
-	struct settings *settings;
+	static struct settings *settings; /* what it refers to at the end is no leak */
 	struct in6_addr address;
 	struct peer peer;
 	char line[10000];

@@ -91,6 +91,7 @@ is() {
 @test "another uid, gid or mailbox shows when the account is checked again" {
 	mkfifo in out
 	./ask-auth "${options[@]}" <in >out 2>log &
+	background+=($!)
 	exec 8>in 9<out
 	for line in 'a:{PLAIN}x:1234:5:::' 'a:{PLAIN}x:1235:4' 'a:{PLAIN}x:1234:4::::mail=/m' 'a:{PLAIN}y:1234:4' 'b:{PLAIN}x:1234:4'; do
 		echo 'a:{PLAIN}x:1234:4' >"$users"
@@ -107,7 +108,7 @@ is() {
 		[[ $reply == 'EKEYREJECTED '*' password, mailbox or rights are not as they were' ]]
 	done
 	exec 8>&- 9<&-
-	wait
+	wait "${background[0]}"
 }
 
 @test "several passwd-files are searched as if they were one" {
