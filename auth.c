@@ -292,11 +292,11 @@ int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report)
 {
 	struct account now = { .backend = account->backend, .users = account->users };
-	struct auth_attempt attempt = { settings, peer, "",   account->user,
-					NULL,	  true, &now, ret_report };
+	struct auth_attempt attempt = { settings, peer, "", account->user, NULL, true, &now, NULL };
 	int r;
 
 	*ret_report = (struct auth_report){ 0 };
+	attempt.report = ret_report;
 	r = ask_backend(&attempt);
 	if (r == 1)
 		return 0;

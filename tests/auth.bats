@@ -434,7 +434,7 @@ pam() {
 
 @test "what needs a keeper is refused without one" {
 	for option in --auth=pam --auth=checkpassword\ /bin/true "--users=$PWD/%d/passwd"; do
-		expect_status=78 handle /dev/null "$option"
+		expect_status=78 handle /dev/null "$as_me" --keeper=no "$option"
 		cat log
 		grep -E 'refusing to serve: (pam|checkpassword|users with %d) needs a keeper' log
 	done
