@@ -13,11 +13,10 @@ union control {
 	char octets[CMSG_SPACE(2 * sizeof(int))];
 };
 
-int channel_send(int fd, const void *packet, size_t octets, const int fds[2])
+int channel_send(int fd, void *packet, size_t octets, const int fds[2])
 {
 	union control control = { 0 };
-	/* cppcheck-suppress cert-EXP05-C */
-	struct iovec piece = { (void *)(uintptr_t)packet, octets };
+	struct iovec piece = { packet, octets };
 	struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
 	size_t count = fds ? (size_t)(fds[0] >= 0) + (fds[1] >= 0) : 0;
 

@@ -49,7 +49,7 @@ struct channel_answer {
 
 /* Sends a packet with up to two descriptors (-1: none), without waiting. Returns 0 or a negative
  * errno. */
-int channel_send(int fd, const void *packet, size_t octets, const int fds[2]);
+int channel_send(int fd, void *packet, size_t octets, const int fds[2]);
 
 /* Receives a packet into `space`, and descriptors, which the caller closes (-1: none). Waits for
  * `ms` milliseconds. Returns its octets (0: the other side has closed) or a negative errno:

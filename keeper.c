@@ -105,14 +105,14 @@ static void end_checker(struct kept *kept, struct channel_answer *ret_answer, in
 			.report.refusal = "the check takes too long",
 		};
 		if (r == -EIO)
-			(void)strcpy(ret_answer->report.refusal,
-				     "the checker ended without an answer");
+			(void)util_copy(ret_answer->report.refusal,
+					"the checker ended without an answer");
 	}
 }
 
 static void drop_kept(struct keeper *keeper, struct kept *kept)
 {
-	struct channel_answer unused;
+	struct channel_answer unused = { 0 };
 
 	if (kept->state == CHECKING)
 		(void)checker_end(&kept->checker, &unused, &kept->consent.ruleset_fd);
@@ -248,7 +248,7 @@ static void begin_check(struct keeper *keeper, struct kept *kept, struct channel
 					 kept->counted, settings->login_penalty_s,
 					 MIN(settings->login_timeout_s / 4, SOURCE_WAIT_MAX_S));
 	if (wait_s > 0) {
-		const struct channel_answer answer = { .error = -EAGAIN, .wait_s = wait_s };
+		struct channel_answer answer = { .error = -EAGAIN, .wait_s = wait_s };
 
 		(void)channel_send(kept->watched[OF_CHANNEL].fd, &answer, sizeof(answer), NULL);
 		kept->due_ms += INT64_C(1000) * wait_s;
@@ -374,11 +374,12 @@ static void read_settings_again(struct keeper *keeper)
 
 static void end_slot(struct keeper *keeper, uint64_t slot)
 {
-	const struct channel_request end = { .type = CHANNEL_END };
+	struct channel_request end = { .type = CHANNEL_END };
 	struct kept *kept;
 
 	LIST_FOREACH(kept, &keeper->all, all)
 	{
+		/* cppcheck-suppress uninitvar */
 		if (kept->begin.slot == slot)
 			(void)channel_send(kept->watched[OF_CHANNEL].fd, &end, sizeof(end), NULL);
 	}
@@ -386,7 +387,7 @@ static void end_slot(struct keeper *keeper, uint64_t slot)
 
 static void handle_control(struct keeper *keeper)
 {
-	struct channel_request request;
+	struct channel_request request = { 0 };
 	int fds[2];
 	ssize_t n = channel_receive(keeper->control_fd, &request, sizeof(request), fds, 0);
 
@@ -672,7 +673,7 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 
 int keeper_reload(int *ret_set_fd)
 {
-	const struct channel_request request = { .type = CHANNEL_RELOAD };
+	struct channel_request request = { .type = CHANNEL_RELOAD };
 	int r = channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL);
 
 	return r < 0 ? -EBADMSG : await_ruleset(ret_set_fd);

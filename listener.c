@@ -501,9 +501,8 @@ static void reap(struct listener *listener)
  * Returns whether it was a signal. */
 static bool end_child(struct listener *listener, struct child *child, int signal_number)
 {
-	const struct channel_request request = {
-		.type = CHANNEL_HANG_UP, .slot = (uint64_t)(child - listener->tables->children)
-	};
+	struct channel_request request = { .type = CHANNEL_HANG_UP,
+					   .slot = (uint64_t)(child - listener->tables->children) };
 
 	if (kill(child->pid, signal_number) == 0 || errno != EPERM || listener->keeper == 0)
 		return true;

@@ -172,13 +172,6 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	return r ?: reply_err(session, WRONG_PASSWORD);
 }
 
-/* Copies a text that fits; a longer one can be nobody's, and is refused as the empty one is. */
-#define copy_text(field, text)                         \
-	do {                                           \
-		if (strlen(text) < sizeof(field))      \
-			(void)strcpy((field), (text)); \
-	} while (0)
-
 /* Has the keeper check a password. Returns as auth_login(), and -ECANCELED. */
 static int ask_keeper(struct session *session, const struct login *login,
 		      struct channel_answer *ret_answer)
@@ -192,9 +185,11 @@ static int ask_keeper(struct session *session, const struct login *login,
 	if (!request)
 		return -ENOMEM;
 	request->request.type = CHANNEL_LOGIN;
-	copy_text(request->user, login->user);
-	if (!login->problem)
-		copy_text(request->password, login->password);
+	/* What is too long can be nobody's, and is refused as the empty one is. */
+	if (!util_copy(request->user, login->user))
+		*request->user = '\0';
+	if (login->problem || !util_copy(request->password, login->password))
+		explicit_bzero(request->password, sizeof(request->password));
 	r = channel_ask(session->channel_fd, request, sizeof(*request), ret_answer, ms);
 	explicit_bzero(request, sizeof(*request));
 	free(request);

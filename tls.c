@@ -18,7 +18,8 @@
 #define FLIGHT_OCTETS 8192	/* space for a chain of certificates; less than a record */
 #define ALERT_OCTETS 7		/* a whole record with an alert that is not encrypted */
 #define TICKET_LIFETIME_S 43200 /* a client that polls once in this time resumes */
-#define TICKET_PERIOD_S (3 * TICKET_LIFETIME_S) /* GnuTLS then changes the key that it derives */
+#define TICKET_PERIOD_S \
+	(UINT64_C(3) * TICKET_LIFETIME_S) /* GnuTLS then changes the key that it derives */
 
 struct tls_stream {
 	struct stream stream;

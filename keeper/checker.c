@@ -39,7 +39,8 @@ static void answer_check(const struct settings *settings, const struct channel_r
 		answer.error = MIN(fds[0], 0);
 		answer.is_shut_out = !is_there;
 		if (fds[0] == -EPERM)
-			(void)strcpy(answer.report.refusal, "the mailbox belongs to another user");
+			(void)util_copy(answer.report.refusal,
+					"the mailbox belongs to another user");
 	}
 	(void)channel_send(fd, &answer, sizeof(answer), fds);
 }

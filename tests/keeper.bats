@@ -80,7 +80,7 @@ as() {
 	grep -E '^Groups:[[:space:]]*$' "/proc/$talker/status"
 	grep -E '^CapPrm:.0{16}$' "/proc/$talker/status"
 	printf 'QUIT\r\n' >&"${session[1]}"
-	read -r -u "${session[0]}"
+	wait "$talker"
 }
 
 @test "when the keeper is killed, a session goes on, but cannot wake up or log in" {
