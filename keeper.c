@@ -77,6 +77,13 @@ static int watch(struct keeper *keeper, struct watch *watch)
 	return epoll_ctl(keeper->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
 }
 
+/* Before a descriptor is closed: a checker that was forked meanwhile has a copy, so its events
+ * would go on, of memory that may be freed. */
+static void unwatch(const struct keeper *keeper, const struct watch *watch)
+{
+	(void)epoll_ctl(keeper->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+}
+
 static void forget_login(struct kept *kept)
 {
 	if (kept->login)
@@ -94,10 +101,13 @@ static void set_state(struct keeper *keeper, struct kept *kept, enum kept_state 
 	kept->state = state;
 }
 
-static void end_checker(struct kept *kept, struct channel_answer *ret_answer, int *ret_fd)
+static void end_checker(struct keeper *keeper, struct kept *kept, struct channel_answer *ret_answer,
+			int *ret_fd)
 {
-	int r = checker_end(&kept->checker, ret_answer, ret_fd);
+	int r;
 
+	unwatch(keeper, &kept->watched[OF_CHECKER]);
+	r = checker_end(&kept->checker, ret_answer, ret_fd);
 	kept->watched[OF_CHECKER].fd = -1;
 	if (r < 0) {
 		*ret_answer = (struct channel_answer){
@@ -115,11 +125,13 @@ static void drop_kept(struct keeper *keeper, struct kept *kept)
 	struct channel_answer unused = { 0 };
 
 	if (kept->state == CHECKING)
-		(void)checker_end(&kept->checker, &unused, &kept->consent.ruleset_fd);
+		end_checker(keeper, kept, &unused, &kept->consent.ruleset_fd);
 	set_state(keeper, kept, IDLE);
 	LIST_REMOVE(kept, all);
-	util_drop(&kept->watched[OF_CHANNEL].fd);
-	util_drop(&kept->watched[OF_NOTIFICATIONS].fd);
+	for (int i = OF_CHANNEL; i <= OF_NOTIFICATIONS; i++) {
+		unwatch(keeper, &kept->watched[i]);
+		util_drop(&kept->watched[i].fd);
+	}
 	util_drop(&kept->consent.ruleset_fd);
 	forget_login(kept);
 	free(kept->account);
@@ -217,7 +229,7 @@ static void handle_checker(struct keeper *keeper, struct kept *kept)
 {
 	auto_fd int ruleset_fd = -1;
 
-	end_checker(kept, &kept->answer, &ruleset_fd);
+	end_checker(keeper, kept, &kept->answer, &ruleset_fd);
 	kept->due_ms = 0;
 	if (kept->login) {
 		note_login(keeper, kept, &ruleset_fd);
@@ -300,6 +312,7 @@ static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t ty
 	}
 	switch (type) {
 	case CHANNEL_DONE:
+		unwatch(keeper, &kept->watched[OF_NOTIFICATIONS]);
 		util_drop(&kept->watched[OF_NOTIFICATIONS].fd);
 		util_drop(&kept->consent.ruleset_fd);
 		break;
@@ -457,8 +470,10 @@ static void handle_hang_up(struct keeper *keeper, struct watch *watched)
 		drop_kept(keeper, kept);
 	else if (watched == &kept->watched[OF_CHECKER])
 		handle_checker(keeper, kept);
-	else
+	else {
+		unwatch(keeper, watched);
 		util_drop(&watched->fd);
+	}
 }
 
 static void handle_event(struct keeper *keeper, struct watch *watched)

@@ -52,6 +52,7 @@ int checker_start(const struct settings *settings, const struct channel_request 
 	int pair[2];
 	pid_t pid;
 
+	*ret = (struct checker){ .fd = -1 };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	pid = fork();
@@ -80,7 +81,8 @@ int checker_end(struct checker *checker, struct channel_answer *ret_answer, int 
 	int fds[2];
 	ssize_t n = channel_receive(checker->fd, ret_answer, sizeof(*ret_answer), fds, 0);
 
-	(void)kill(-checker->pid, SIGKILL);
+	if (checker->pid > 0) /* else it could not be started */
+		(void)kill(-checker->pid, SIGKILL);
 	util_drop(&checker->fd);
 	util_drop(&fds[1]);
 	*ret_ruleset_fd = fds[0];
