@@ -180,8 +180,10 @@ static void reload(struct service *service)
 	if (r == 0)
 		fresh.settings->has_keeper = service->settings->has_keeper;
 	r = r ?: tls_new(fresh.settings, listener_ticket_key(fresh.listener), &fresh.tls);
-	if (r == 0 && !fresh.settings->has_keeper)
+	if (r == 0 && !fresh.settings->has_keeper) {
 		r = auth_prepare(fresh.settings);
+		problem = r < 0 ? "auth cannot be served" : problem;
+	}
 	r = r ?: make_sandbox(&fresh) ?: preload(&fresh);
 	if (r >= 0 && fresh.settings->has_keeper)
 		r = keeper_reload(&fresh.sandbox.set_fd);
@@ -189,7 +191,7 @@ static void reload(struct service *service)
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
 			  *problem	? problem :
-			  r == -EBADMSG ? "TLS or auth cannot be served" :
+			  r == -EBADMSG ? "TLS cannot be served" :
 					  strerror(-r));
 		service_done(&fresh);
 	} else {

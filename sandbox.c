@@ -137,7 +137,8 @@ static int drop_capabilities(void)
 {
 	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
 		;
-	return process_keep_capabilities(0);
+	/* What counts is what is left. */
+	return process_keep_capabilities(0) ?: process_capabilities() == 0 ? 0 : -EPERM;
 }
 
 /* ---- Landlock: which files the process can open ---- */

@@ -137,7 +137,7 @@ fails() {
 		'max-sessions=...  (default: 1000)' 'max-sessions-per-source=...  (default: 50)' \
 		'max-sleeping-per-user=...  (default: 10)' 'max-logins=...  (default: 200)' \
 		'trusted-networks=...  (default: none)' 'auth=...  (default: passwd-file)' \
-		'keeper=...  (default: auto)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
+		'keeper=...  (default: no)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
 		grep -qxF -e "  --$line" out
 	done
 	run ! grep -E '.{101}' out
