@@ -33,7 +33,7 @@ with_keys() {
 			    found = []
 			    for digits in re.findall(r'(?m)^(?:priv|prime1|prime2|privateExponent):((?:\s+[0-9a-f:]+\n)+)', text):
 			        found += pieces(bytes.fromhex(re.sub(r'[\s:]', '', digits)).lstrip(b'\0'))
-			    assert len(found) in (8, 128), text
+			    assert len(found) >= 6, text
 			    # The form in the file, too.
 			    return found + ['hex:' + open('server.key', 'rb').read()[40:80].hex()]
 
