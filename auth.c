@@ -237,6 +237,18 @@ static const struct backend *find_backend(const struct settings *settings, unsig
 	return backend;
 }
 
+bool auth_has_backend(const struct settings *settings, const char *name)
+{
+	const struct backend *backend;
+	const char *unused;
+
+	for (unsigned i = 0; (backend = find_backend(settings, i, &unused)); i++) {
+		if (strcmp(backend->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 int auth_prepare(const struct settings *settings)
 {
 	const struct backend *backend;
@@ -405,16 +417,6 @@ static int note_homes(struct root_search *search, const struct settings *setting
 	return r;
 }
 
-/* Whether something else than a passwd-file has accounts. */
-static bool has_system_users(const struct settings *settings)
-{
-	for (char *const *auth = settings->auth; auth && *auth; auth++) {
-		if (strcmp(*auth, "passwd-file") != 0)
-			return true;
-	}
-	return false;
-}
-
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report)
 {
@@ -435,7 +437,8 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 		r = note_root(&search, root);
 		ret_report->has_wide_template = r == -EINVAL;
 	}
-	if (r == 0 && path_template_is_in_home(template) && has_system_users(settings))
+	if (r == 0 && path_template_is_in_home(template) &&
+	    (auth_has_backend(settings, "pam") || auth_has_backend(settings, "checkpassword")))
 		r = note_homes(&search, settings);
 	if (r == 0 || r == -EINVAL)
 		r = passwd_file_read_all(settings, note_root_of_line, &search, ret_report);

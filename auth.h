@@ -48,6 +48,9 @@ struct auth_report {
  * none. */
 int auth_prepare(const struct settings *settings);
 
+/* Whether one of `auth` is of this kind. */
+bool auth_has_backend(const struct settings *settings, const char *name);
+
 /* Checks a password and makes the account of a peer: the first of `auth` that knows the user
  * decides. A failure takes as long for a user whom no passwd-file has as for another. NULL: a
  * certificate stands for the password; an account whose password is empty still lets nobody in.

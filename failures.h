@@ -11,6 +11,8 @@
 
 #define FAILURES_FREE 3 /* in a row that a user trying passwords may make */
 
+#define FAILURES_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
+
 struct failures;
 
 /* Makes one that lives as long as the process, which shares it with its children (`fd` < 0); or

@@ -14,15 +14,13 @@
 #include "session.h"
 #include "settings.h"
 
-#include <pwd.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#define START_MS 10000	     /* for the keeper to be ready */
-#define SOURCE_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
+#define START_MS 10000 /* for the keeper to be ready */
 #define RESERVED_FDS 128
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
@@ -30,7 +28,7 @@
 /* What a session that it keeps is doing. */
 enum kept_state { IDLE, WAITING, CHECKING, ANSWERING };
 
-/* What epoll(7) watches of it: the index is that of `fds`. */
+/* What epoll(7) watches of it. */
 enum { OF_CHANNEL, OF_NOTIFICATIONS, OF_CHECKER, WATCHED };
 
 struct kept {
@@ -77,11 +75,17 @@ static int watch(struct keeper *keeper, struct watch *watch)
 	return epoll_ctl(keeper->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
 }
 
-/* Before a descriptor is closed: a checker that was forked meanwhile has a copy, so its events
- * would go on, of memory that may be freed. */
-static void unwatch(const struct keeper *keeper, const struct watch *watch)
+/* A checker that was forked meanwhile has a copy of a descriptor: if that were only closed, its
+ * events would go on, and be about memory that may be freed. */
+static void unwatch(const struct keeper *keeper, int fd)
 {
-	(void)epoll_ctl(keeper->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	(void)epoll_ctl(keeper->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static void stop_watching(const struct keeper *keeper, int *fd)
+{
+	unwatch(keeper, *fd);
+	util_drop(fd);
 }
 
 static void forget_login(struct kept *kept)
@@ -106,7 +110,7 @@ static void end_checker(struct keeper *keeper, struct kept *kept, struct channel
 {
 	int r;
 
-	unwatch(keeper, &kept->watched[OF_CHECKER]);
+	unwatch(keeper, kept->watched[OF_CHECKER].fd);
 	r = checker_end(&kept->checker, ret_answer, ret_fd);
 	kept->watched[OF_CHECKER].fd = -1;
 	if (r < 0) {
@@ -128,10 +132,8 @@ static void drop_kept(struct keeper *keeper, struct kept *kept)
 		end_checker(keeper, kept, &unused, &kept->consent.ruleset_fd);
 	set_state(keeper, kept, IDLE);
 	LIST_REMOVE(kept, all);
-	for (int i = OF_CHANNEL; i <= OF_NOTIFICATIONS; i++) {
-		unwatch(keeper, &kept->watched[i]);
-		util_drop(&kept->watched[i].fd);
-	}
+	stop_watching(keeper, &kept->watched[OF_CHANNEL].fd);
+	stop_watching(keeper, &kept->watched[OF_NOTIFICATIONS].fd);
 	util_drop(&kept->consent.ruleset_fd);
 	forget_login(kept);
 	free(kept->account);
@@ -231,20 +233,14 @@ static void handle_checker(struct keeper *keeper, struct kept *kept)
 
 	end_checker(keeper, kept, &kept->answer, &ruleset_fd);
 	kept->due_ms = 0;
-	if (kept->login) {
+	if (kept->login)
 		note_login(keeper, kept, &ruleset_fd);
-	} else if (kept->answer.error == 0) {
+	else if (kept->answer.error == 0)
 		*kept->account = kept->answer.account;
-	}
 	set_state(keeper, kept, ANSWERING);
 }
 
 /* ---- Questions ---- */
-
-static int64_t timeout_ms(const struct keeper *keeper)
-{
-	return (int64_t)keeper->settings->login_timeout_s * 1000;
-}
 
 /* Begins a check, for which a source may have to wait. */
 static void begin_check(struct keeper *keeper, struct kept *kept, struct channel_login *login)
@@ -258,7 +254,7 @@ static void begin_check(struct keeper *keeper, struct kept *kept, struct channel
 	if (login)
 		wait_s = failures_wait_s(keeper->failures, &from->peer.address, from->is_trusted,
 					 kept->counted, settings->login_penalty_s,
-					 MIN(settings->login_timeout_s / 4, SOURCE_WAIT_MAX_S));
+					 MIN(settings->login_timeout_s / 4, FAILURES_WAIT_MAX_S));
 	if (wait_s > 0) {
 		struct channel_answer answer = { .error = -EAGAIN, .wait_s = wait_s };
 
@@ -270,8 +266,6 @@ static void begin_check(struct keeper *keeper, struct kept *kept, struct channel
 
 static void handle_login(struct keeper *keeper, struct kept *kept, struct channel_login *login)
 {
-	const char *user = login->user;
-	const char *domain = strchr(user, '@') ? NULL : keeper->settings->default_domain;
 	struct channel_login *copy;
 
 	if (kept->failed_logins >= SESSION_FAILED_LOGINS_MAX) {
@@ -281,9 +275,10 @@ static void handle_login(struct keeper *keeper, struct kept *kept, struct channe
 	login->user[sizeof(login->user) - 1] = '\0';
 	login->password[sizeof(login->password) - 1] = '\0';
 	copy = malloc(sizeof(*copy));
-	if (!copy || asprintf(&kept->counted, domain ? "%s@%s" : "%s", user, domain) < 0) {
+	kept->counted = settings_add_domain(keeper->settings, login->user);
+	if (!copy || !kept->counted) {
 		free(copy);
-		kept->counted = NULL;
+		free(take_ptr(kept->counted));
 		answer_at_once(kept, -ENOMEM);
 		return;
 	}
@@ -297,9 +292,9 @@ static void handle_sleep(const struct keeper *keeper, struct kept *kept)
 	const struct kept *other;
 	unsigned asleep = 1;
 
-	LIST_FOREACH(other, &keeper->all, all)
-	asleep += other != kept && other->is_asleep &&
-		  strcmp(other->account->user, kept->account->user) == 0;
+	LIST_FOREACH (other, &keeper->all, all)
+		asleep += other != kept && other->is_asleep &&
+			  strcmp(other->account->user, kept->account->user) == 0;
 	kept->is_asleep = asleep <= keeper->settings->max_sleeping_per_user;
 	answer_at_once(kept, kept->is_asleep ? 0 : -EDQUOT);
 }
@@ -312,8 +307,7 @@ static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t ty
 	}
 	switch (type) {
 	case CHANNEL_DONE:
-		unwatch(keeper, &kept->watched[OF_NOTIFICATIONS]);
-		util_drop(&kept->watched[OF_NOTIFICATIONS].fd);
+		stop_watching(keeper, &kept->watched[OF_NOTIFICATIONS].fd);
 		util_drop(&kept->consent.ruleset_fd);
 		break;
 	case CHANNEL_RECHECK:
@@ -390,8 +384,7 @@ static void end_slot(struct keeper *keeper, uint64_t slot)
 	struct channel_request end = { .type = CHANNEL_END };
 	struct kept *kept;
 
-	LIST_FOREACH(kept, &keeper->all, all)
-	{
+	LIST_FOREACH (kept, &keeper->all, all) {
 		/* cppcheck-suppress uninitvar */
 		if (kept->begin.slot == slot)
 			(void)channel_send(kept->watched[OF_CHANNEL].fd, &end, sizeof(end), NULL);
@@ -415,7 +408,7 @@ static void handle_control(struct keeper *keeper)
 	else if (n == sizeof(request) && request.type == CHANNEL_HANG_UP)
 		end_slot(keeper, request.slot);
 	else if (n != -EAGAIN && n != -ETIMEDOUT)
-		util_drop(&keeper->control_fd);
+		stop_watching(keeper, &keeper->control_fd);
 }
 
 /* ---- The loop ---- */
@@ -423,7 +416,8 @@ static void handle_control(struct keeper *keeper)
 /* Does what is due. Returns the milliseconds until something is: the timeout for epoll_wait(2). */
 static int carry_on(struct keeper *keeper)
 {
-	int64_t now = util_now_ms(), next = INT32_MAX, limit_ms = timeout_ms(keeper) / 5;
+	int64_t now = util_now_ms(), next = INT32_MAX;
+	int64_t limit_ms = INT64_C(200) * keeper->settings->login_timeout_s; /* a fifth */
 	struct kept *kept, *after;
 
 	for (kept = LIST_FIRST(&keeper->busy); kept; kept = after) {
@@ -459,24 +453,8 @@ static int carry_on(struct keeper *keeper)
 	return (int)next;
 }
 
-/* The other side is gone; of notifications: no process has the filter any more. */
-static void handle_hang_up(struct keeper *keeper, struct watch *watched)
-{
-	struct kept *kept = watched ? watched->kept : NULL;
-
-	if (!kept)
-		util_drop(&keeper->control_fd);
-	else if (watched == &kept->watched[OF_CHANNEL])
-		drop_kept(keeper, kept);
-	else if (watched == &kept->watched[OF_CHECKER])
-		handle_checker(keeper, kept);
-	else {
-		unwatch(keeper, watched);
-		util_drop(&watched->fd);
-	}
-}
-
-static void handle_event(struct keeper *keeper, struct watch *watched)
+/* The handlers also notice that the other side is gone. */
+static void handle_event(struct keeper *keeper, struct watch *watched, uint32_t events)
 {
 	struct kept *kept = watched ? watched->kept : NULL;
 
@@ -486,8 +464,10 @@ static void handle_event(struct keeper *keeper, struct watch *watched)
 		handle_channel(keeper, kept);
 	else if (watched == &kept->watched[OF_CHECKER])
 		handle_checker(keeper, kept);
-	else
+	else if (events & EPOLLIN)
 		(void)sandbox_answer(watched->fd, &kept->consent);
+	else /* no process has the filter any more */
+		stop_watching(keeper, &watched->fd);
 }
 
 static int serve_sessions(struct keeper *keeper)
@@ -502,10 +482,8 @@ static int serve_sessions(struct keeper *keeper)
 		r = epoll_wait(keeper->epoll_fd, &event, 1, carry_on(keeper));
 		if (r < 0 && errno != EINTR)
 			return -errno;
-		if (r > 0 && (event.events & EPOLLIN))
-			handle_event(keeper, event.data.ptr);
-		else if (r > 0)
-			handle_hang_up(keeper, event.data.ptr);
+		if (r > 0)
+			handle_event(keeper, event.data.ptr, event.events);
 	}
 	return 0;
 }
@@ -562,18 +540,6 @@ static void raise_descriptors(const struct settings *settings)
 	}
 }
 
-/* Whether a program checks passwords that becomes the user. */
-static bool stays_root(const struct settings *settings)
-{
-	static const char name[] = "checkpassword ";
-
-	for (char *const *auth = settings->auth; geteuid() == 0 && auth && *auth; auth++) {
-		if (strncmp(*auth, name, sizeof(name) - 1) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* The title of the process takes the place of its arguments. */
 static int copy_arguments(const struct keeper *keeper)
 {
@@ -587,7 +553,8 @@ static int copy_arguments(const struct keeper *keeper)
 
 static int prepare(struct keeper *keeper, struct listener *listener)
 {
-	bool is_root = stays_root(keeper->settings);
+	/* A program that checks passwords becomes the user. */
+	bool is_root = geteuid() == 0 && auth_has_backend(keeper->settings, "checkpassword");
 	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM };
 	sigset_t none;
 	int r = let_go_of_client(listener);
@@ -613,18 +580,6 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 		       open_failures(keeper, !listener) ?:
 		       is_root				? 0 :
 							  sandbox_confine_keeper();
-}
-
-/* The folder is its own, so that no talker can open what is there. */
-static void make_folder(void)
-{
-	const struct passwd *user = access(FAILURES_FOLDER, F_OK) < 0 && geteuid() == 0 ?
-					    getpwnam(SANDBOX_KEEPER_USER) :
-					    NULL;
-
-	if (user && mkdir(FAILURES_FOLDER, S_IRWXU) == 0 &&
-	    lchown(FAILURES_FOLDER, user->pw_uid, user->pw_gid) < 0)
-		(void)rmdir(FAILURES_FOLDER);
 }
 
 static int find_conflict(const struct settings *settings)
@@ -667,7 +622,7 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 
 	if (r < 0)
 		return -EBADMSG;
-	make_folder();
+	util_make_folder(FAILURES_FOLDER, SANDBOX_KEEPER_USER); /* which no talker can open */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
 	    dup3(pair[0], SANDBOX_CONTROL_FD, O_CLOEXEC) < 0 || (*ret_pid = fork()) < 0) {
 		log_error("cannot start the keeper: %s", strerror(errno));

@@ -22,7 +22,6 @@
 #define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */
 #define JOURNAL_MS 1000	      /* for a line to be read, if the client does not wait */
 #define WRONG_PASSWORD "[AUTH] wrong user name or password"
-#define SOURCE_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
 
 /* AUTH LOGIN's, which clients know by heart: "Username:" and "Password:" */
 #define CHALLENGE_USER "VXNlcm5hbWU6"
@@ -133,7 +132,7 @@ static int wait_for_source(struct session *session, const struct login *login)
 	const struct settings *settings = session->settings;
 	unsigned wait_s = failures_wait_s(
 		session->failures, &session->peer->address, login->is_trusted, login->counted,
-		settings->login_penalty_s, MIN(settings->login_timeout_s / 2, SOURCE_WAIT_MAX_S));
+		settings->login_penalty_s, MIN(settings->login_timeout_s / 2, FAILURES_WAIT_MAX_S));
 
 	if (wait_s == 0)
 		return 0;
@@ -292,16 +291,15 @@ static int check_login(struct session *session, const struct login *login,
 
 static int try_login(struct session *session, struct login *login)
 {
-	const char *domain = strchr(login->user, '@') ? NULL : session->settings->default_domain;
+	auto_free char *counted = settings_add_domain(session->settings, login->user);
 	const char *user;
-	auto_free char *counted = NULL;
 	struct channel_answer answer;
 	const struct auth_report *report = &answer.report;
 	int r;
 
 	if (is_repeated(session, login))
 		return reply_paid_err(session, WRONG_PASSWORD);
-	if (asprintf(&counted, domain ? "%s@%s" : "%s", login->user, domain) < 0)
+	if (!counted)
 		return reply_account_failure(session, -ENOMEM, login->user, NULL);
 	login->counted = counted;
 	login->is_trusted = session->slot_ref && session->slot_ref->is_trusted;

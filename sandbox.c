@@ -107,8 +107,8 @@ uint32_t process_capabilities(void)
 	return syscall(SYS_capget, &header, data) < 0 ? 0 : data[0].permitted;
 }
 
-/* With the inheritable ones the ambient ones go. A talker may not ask what is left, but then
- * capset(2) is not refused either. */
+/* With the inheritable ones the ambient ones go. Where there are none, systemd may refuse
+ * capset(2): what counts is what is left. */
 int process_keep_capabilities(uint32_t kept)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -117,8 +117,7 @@ int process_keep_capabilities(uint32_t kept)
 	};
 	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3];
 
-	if (syscall(SYS_capset, &header, data) == 0)
-		return 0;
+	(void)syscall(SYS_capset, &header, data);
 	if (syscall(SYS_capget, &header, left) < 0)
 		return -errno;
 	return memcmp(left, data, sizeof(left)) == 0 ? 0 : -EPERM;
@@ -137,8 +136,7 @@ static int drop_capabilities(void)
 {
 	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
 		;
-	/* What counts is what is left. */
-	return process_keep_capabilities(0) ?: process_capabilities() == 0 ? 0 : -EPERM;
+	return process_keep_capabilities(0);
 }
 
 /* ---- Landlock: which files the process can open ---- */

@@ -496,6 +496,14 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 	return *ret ? read_all(*ret, argc, argv) : -ENOMEM;
 }
 
+char *settings_add_domain(const struct settings *settings, const char *user)
+{
+	const char *domain = strchr(user, '@') ? NULL : settings->default_domain;
+	char *name;
+
+	return asprintf(&name, domain ? "%s@%s" : "%s", user, domain) < 0 ? NULL : name;
+}
+
 void settings_free(struct settings *settings)
 {
 	for (size_t i = 0; settings && i < ARRAY_SIZE(table); i++) {

@@ -73,6 +73,9 @@ int settings_parse_endpoint(const char *text, union peer_endpoint *ret);
 /* The path in an argument `--config=PATH`; NULL if it is something else. */
 const char *settings_config_path(const char *argument);
 
+/* A user name with the default domain, if it has none. The caller frees it. NULL: no memory. */
+char *settings_add_domain(const struct settings *settings, const char *user);
+
 /* Takes NULL. */
 void settings_free(struct settings *settings);
 

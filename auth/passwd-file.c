@@ -237,18 +237,18 @@ static int search_file(struct passwd_search *search, const char *users, struct a
 int passwd_file_search(struct passwd_search *search, const struct settings *settings,
 		       const char *user, struct auth_report *report)
 {
-	const char *domain = strchr(user, '@') ? NULL : settings->default_domain;
 	char *const *users = settings->users;
-	bool is_alone = users && *users && !users[1];
-	int r = 0;
+	bool is_alone = users && *users && !users[1], is_bad = passwd_is_bad_name(user);
+	size_t octets;
+	int r;
 
-	if (!passwd_is_bad_name(user))
-		r = asprintf(&search->name, domain ? "%s@%s" : "%s", user, domain);
-	if (r < 0)
+	search->name = is_bad ? NULL : settings_add_domain(settings, user);
+	if (!is_bad && !search->name)
 		return -ENOMEM;
-	search->name_octets[0] = r > 0 ? strlen(user) : 0;
-	if (r > 0 && r < AUTH_USER_OCTETS) {
-		search->name_octets[1] = (size_t)r;
+	octets = is_bad ? 0 : strlen(search->name);
+	search->name_octets[0] = is_bad ? 0 : strlen(user);
+	if (octets > 0 && octets < AUTH_USER_OCTETS) {
+		search->name_octets[1] = octets;
 		(void)util_copy(search->domain, strchrnul(search->name, '@'));
 		for (char *c = search->domain; *c; c++)
 			*c = (char)tolower((unsigned char)*c);

@@ -58,8 +58,7 @@ int checker_start(const struct settings *settings, const struct channel_request 
 	pid = fork();
 	if (pid == 0) {
 		(void)setpgid(0, 0);
-		/* A flood of passwords takes all of the processor: trusted networks get it first.
-		 */
+		/* In a flood of passwords, trusted networks get the processor first. */
 		if (settings->trusted_networks && !begin->is_trusted)
 			(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
 		answer_check(settings, begin, login, account, pair[1]);

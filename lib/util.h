@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,15 @@ static inline void util_cut_path(char *path)
 	const char *directory = dirname(path);
 
 	memmove(path, directory, strlen(directory) + 1);
+}
+
+/* Makes a folder that only this user can open, if none is there. Only root can. */
+static inline void util_make_folder(const char *path, const char *user)
+{
+	const struct passwd *entry = access(path, F_OK) < 0 && user ? getpwnam(user) : NULL;
+
+	if (entry && mkdir(path, S_IRWXU) == 0 && lchown(path, entry->pw_uid, entry->pw_gid) < 0)
+		(void)rmdir(path);
 }
 
 /* Writes all octets at an offset of a file. Returns 0 or a negative errno. */

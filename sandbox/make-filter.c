@@ -89,7 +89,7 @@ static struct call {
 	ALONE("landlock_add_rule"), ALONE("landlock_create_ruleset"),
 	ASKED("landlock_restrict_self", true),
 	ASKED("setresgid", false), ASKED("setresuid", false),
-	TALKER("capset"), TALKER("getresgid"), TALKER("getresuid"),
+	TALKER("capget"), TALKER("capset"), TALKER("getresgid"), TALKER("getresuid"),
 	TALKER("prctl", IS(0, PR_SET_DUMPABLE), IS_NULL(1)),
 	TALKER("sendmsg", IS(0, SANDBOX_CONTROL_FD)), /* of which a session has none */
 	/* what no session does by accident */

@@ -8,8 +8,7 @@
 /* The permitted capabilities, of the first 32, as bits. */
 uint32_t process_capabilities(void);
 
-/* Gives up all capabilities but these. Where systemd refuses capset(2), what counts is what is
- * left. */
+/* Gives up all capabilities but these. -EPERM: others are left. */
 int process_keep_capabilities(uint32_t kept);
 
 /* From now on: no core dump, no debugger of the same user, no more rights by execve(2). */

@@ -7,16 +7,6 @@
 #include "settings.h"
 
 #include <dlfcn.h>
-#include <pwd.h>
-
-/* If none is there. */
-static void make_ticket_directory(const char *path, const char *user)
-{
-	const struct passwd *entry = access(path, F_OK) < 0 && user ? getpwnam(user) : NULL;
-
-	if (entry && mkdir(path, 0700) == 0 && lchown(path, entry->pw_uid, entry->pw_gid) < 0)
-		(void)rmdir(path);
-}
 
 int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret)
 {
@@ -45,7 +35,7 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 		if (!tls->ticket_directory)
 			return -ENOMEM;
 		if (!path)
-			make_ticket_directory(tls->ticket_directory, settings->user);
+			util_make_folder(tls->ticket_directory, settings->user);
 	}
 	*ret = take_ptr(tls);
 	return 0;
