@@ -18,14 +18,16 @@
 #define FLIGHT_OCTETS 8192	/* space for a chain of certificates; less than a record */
 #define ALERT_OCTETS 7		/* a whole record with an alert that is not encrypted */
 #define TICKET_LIFETIME_S 43200 /* a client that polls once in this time resumes */
-#define TICKET_PERIOD_S \
-	(UINT64_C(3) * TICKET_LIFETIME_S) /* GnuTLS then changes the key that it derives */
+#define TICKET_PERIOD_S 129600	/* three times as long: GnuTLS then derives another key */
 
 struct tls_stream {
 	struct stream stream;
 	struct stream *below;
 	struct tls_service *service; /* only until the handshake is over, as the next */
-	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
+	struct {
+		uint64_t period; /* which one, for wipe_ticket_keys() */
+		unsigned char key[TLS_TICKET_KEY_OCTETS];
+	} ticket;
 	gnutls_session_t gnutls;
 	int io_error;			  /* what `below` said last, if it was a failure */
 	unsigned char last[ALERT_OCTETS]; /* received */
@@ -155,7 +157,7 @@ static int set_up_gnutls(struct tls_stream *stream)
 static int make_session(struct tls_stream *stream)
 {
 	const struct tls *tls = &stream->service->tls;
-	const gnutls_datum_t key = { stream->ticket_key, TLS_TICKET_KEY_OCTETS };
+	const gnutls_datum_t key = { stream->ticket.key, sizeof(stream->ticket.key) };
 	int key_error = tls->ticket_key ? 0 : ticket_key_find(tls->ticket_directory, key.data);
 	unsigned tickets = key_error < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
 	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
@@ -290,38 +292,26 @@ static void note_problem(struct tls_stream *stream, int error, int turned)
 	stream->stream.tls_problem = stream->problem;
 }
 
-/* GnuTLS has no function to remove a key, and its structures are its own: searches the session. */
-static void wipe_copies(gnutls_session_t gnutls, const unsigned char key[TLS_TICKET_KEY_OCTETS])
-{
-	unsigned char *at = (unsigned char *)gnutls, *end = at + malloc_usable_size(gnutls);
-
-	while ((at = memmem(at, (size_t)(end - at), key, TLS_TICKET_KEY_OCTETS))) {
-		explicit_bzero(at, TLS_TICKET_KEY_OCTETS);
-		at += TLS_TICKET_KEY_OCTETS;
-	}
-}
-
-/* Wipes the ticket key, and the keys that GnuTLS (3.7 and 3.8, lib/stek.c) derives from it: one for
- * each period, of which it may have had the present one and those before. */
+/* Wipes the ticket key, and those that GnuTLS derives from it for each period, of which it may have
+ * the present one and two from before. It has no function for that, and its structures are its own:
+ * so the session is searched. How keys are derived is the same in 3.7 and 3.8 (lib/stek.c). */
 static void wipe_ticket_keys(struct tls_stream *stream)
 {
-	struct {
-		uint64_t period;
-		unsigned char key[TLS_TICKET_KEY_OCTETS];
-	} seed;
-	unsigned char derived[TLS_TICKET_KEY_OCTETS];
-	uint64_t period = (uint64_t)time(NULL) / TICKET_PERIOD_S;
+	unsigned char *begin = (unsigned char *)stream->gnutls, *at, key[TLS_TICKET_KEY_OCTETS];
+	const unsigned char *end = begin + malloc_usable_size(begin);
+	uint64_t period = (uint64_t)(time(NULL) / TICKET_PERIOD_S);
 
-	wipe_copies(stream->gnutls, stream->ticket_key);
-	memcpy(seed.key, stream->ticket_key, sizeof(seed.key));
-	explicit_bzero(stream->ticket_key, sizeof(stream->ticket_key));
-	for (uint64_t back = 0; back <= 2; back++) {
-		seed.period = htobe64(period - back);
-		if (gnutls_hash_fast(GNUTLS_DIG_SHA3_512, &seed, sizeof(seed), derived) == 0)
-			wipe_copies(stream->gnutls, derived);
+	memcpy(key, stream->ticket.key, sizeof(key));
+	for (uint64_t back = 0; back <= 3; back++) {
+		for (at = begin; (at = memmem(at, (size_t)(end - at), key, sizeof(key)));
+		     at += sizeof(key))
+			explicit_bzero(at, sizeof(key));
+		stream->ticket.period = htobe64(period - back);
+		(void)gnutls_hash_fast(GNUTLS_DIG_SHA3_512, &stream->ticket, sizeof(stream->ticket),
+				       key);
 	}
-	explicit_bzero(derived, sizeof(derived));
-	explicit_bzero(&seed, sizeof(seed));
+	explicit_bzero(key, sizeof(key));
+	explicit_bzero(&stream->ticket, sizeof(stream->ticket));
 }
 
 /* Tells what was agreed on, and removes the keys from this process. What else the service has is
