@@ -6,6 +6,7 @@
 #include "lib/util.h"
 #include "settings.h"
 #include "tls/certificates.h"
+#include "tls/signing.h"
 #include "tls/ticket-key.h"
 
 #include <endian.h>
@@ -419,6 +420,7 @@ static int new_stream(struct tls *tls, struct stream *below, struct stream **ret
 	stream->below = below;
 	stream->service = (struct tls_service *)tls;
 	r = make_session(stream);
+	stream->service->gnutls = stream->gnutls;
 	if (r < 0)
 		free_stream(&stream->stream);
 	else
@@ -447,6 +449,9 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.free = free_service,
 	.load = certificates_load,
 	.forget = certificates_forget_keys,
+	.make_public = certificates_make_public,
+	.has_changed = certificates_have_changed,
+	.sign = signing_sign,
 	.system_file = find_system_file,
 	.new_stream = new_stream,
 };

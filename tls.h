@@ -7,17 +7,38 @@
 #include "lib/stream.h"
 #include "log.h"
 
+#include <stdint.h>
+
 struct settings;
 
 #define TLS_TICKET_KEY_OCTETS 64
+#define TLS_SIGNED_OCTETS_MAX 208
+#define TLS_SIGNATURE_OCTETS_MAX 1024 /* of an RSA key with 8,192 bits */
+
+/* What a process without private keys asks the keeper for, and its answer: flat, for messages. */
+struct tls_signing {
+	uint32_t key; /* the index of its tls-cert */
+	uint32_t generation, algorithm, count;
+	unsigned char octets[TLS_SIGNED_OCTETS_MAX];
+};
+
+struct tls_signature {
+	int32_t error; /* as `sign` of the functions */
+	uint32_t count;
+	unsigned char octets[TLS_SIGNATURE_OCTETS_MAX];
+};
 
 /* What a service serves TLS with. */
 struct tls {
 	const struct tls_functions *functions;
-	const struct settings *settings;  /* borrowed */
-	unsigned char *ticket_key;	  /* of a listener; NULL: it is in a file */
-	char *ticket_directory;		  /* of that file */
-	int load_error;			  /* of `load`, which is not tried again; 0: none yet */
+	const struct settings *settings; /* borrowed */
+	unsigned char *ticket_key;	 /* of a listener; NULL: it is in a file */
+	char *ticket_directory;		 /* of that file */
+	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
+	int public_fd; /* what the keeper has read, borrowed until `load`; -1: there is no keeper */
+	/* Asks the keeper for a signature. Returns 0 or a negative errno. */
+	int (*sign)(void *context, const struct tls_signing *signing, struct tls_signature *ret);
+	void *sign_context;
 	bool is_check;			  /* `load` also warns of chains that lack an issuer */
 	__typeof__(log_event_about) *log; /* which the module cannot call itself */
 };
@@ -37,6 +58,18 @@ struct tls_functions {
 
 	/* Wipes the private keys and a listener's ticket key: no handshake can begin after that. */
 	void (*forget)(struct tls *tls);
+
+	/* For the keeper: reads the files as `load` does, and puts all but the keys into a sealed
+	 * file for other processes. Called again, it replaces what it had; keys from before still
+	 * sign for connections that have begun. On failure all stays. Returns as `load`, but 0. */
+	int (*make_public)(struct tls *tls, int *ret_fd);
+
+	/* Whether a file is not the one any more that `make_public` has last read or tried to. */
+	bool (*has_changed)(struct tls *tls);
+
+	/* For the keeper: signs what belongs to a server's handshake, else it is -EPERM. Returns
+	 * the error in `ret`, which may be -ENOMEM or -EIO, too. */
+	int (*sign)(struct tls *tls, const struct tls_signing *signing, struct tls_signature *ret);
 
 	/* The file that says what @SYSTEM is, for `load`. Borrowed; NULL: the library has none. */
 	const char *(*system_file)(void);

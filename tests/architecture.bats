@@ -91,7 +91,7 @@ only() {
 }
 
 @test "who owns something is the only one to touch it" {
-	only '\bgnutls_' tls.c tls/certificates.c
+	only '\bgnutls_' tls.c tls/certificates.c tls/signing.c
 	only '"[^"]*(\+OK|-ERR)' protocol.c login.c session.c
 	only '\b_?exit\(' pop3-handler.c keeper/checker.c sandbox/consent.c
 	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c keeper.c keeper/checker.c sandbox/consent.c auth/checkpassword.c lib/libsystemd.c

@@ -3,14 +3,20 @@
  * administrator's: trusted, but not free of mistakes. */
 #include "tls/certificates.h"
 
-#include "lib/util.h"
+#include "lib/file-stamp.h"
 #include "settings.h"
+#include "tls/signing.h"
 
 #include <gnutls/ocsp.h>
+#include <sys/mman.h>
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
+#define FACTOR 31		  /* so that the order of files counts */
 
-#define report(service, ...) ((service)->complaints++, complain(&(service)->tls, __VA_ARGS__))
+/* Not of a public file: the keeper has said so. */
+#define report(service, ...)      \
+	((service)->complaints++, \
+	 (service)->tls.public_fd < 0 ? complain(&(service)->tls, __VA_ARGS__) : (void)0)
 
 /* The same, and its value is what `error` of GnuTLS means. */
 #define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_turn_error(error))
@@ -30,26 +36,91 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 #define auto_datum __attribute__((cleanup(wipe_datum)))
 
+/* Before each part of a public file, which has what was read from the files, in this order. */
+struct public_part {
+	char setting[16];
+	uint64_t octets;
+};
+
+/* Reduces PEM to what is not secret: a private key may be in the same file. */
+static void cut_to_public(gnutls_datum_t *pem)
+{
+	char *kept = (char *)pem->data, *at = kept;
+	const char *end;
+
+	while ((at = strstr(at, "-----BEGIN ")) && (end = strstr(at, "\n-----END "))) {
+		size_t octets = (size_t)(strchrnul(end + 1, '\n') - at);
+
+		if (!memmem(at, octets, "PRIVATE KEY", strlen("PRIVATE KEY"))) {
+			memmove(kept, at, octets);
+			kept += octets;
+			*kept++ = '\n';
+		}
+		at += octets;
+	}
+	pem->size = (unsigned)(kept - (char *)pem->data);
+}
+
+/* Appends to the public file. A file that cannot be read is an empty part. */
+static int publish(struct tls_service *service, const char *setting, const gnutls_datum_t *datum)
+{
+	struct public_part part = { .octets = datum->size };
+	uint64_t offset = service->public_octets + sizeof(part);
+
+	(void)stpncpy(part.setting, setting, sizeof(part.setting) - 1);
+	service->public_octets = offset + datum->size;
+	return util_pwrite(service->memfd, &part, sizeof(part), offset - sizeof(part)) ?:
+		       util_pwrite(service->memfd, datum->data, datum->size, offset);
+}
+
+/* Reads from an open file, or the next part of the public file. */
+static int read_octets(struct tls_service *service, const char *setting, int fd,
+		       gnutls_datum_t *datum)
+{
+	struct public_part part = { 0 };
+	struct stat status = { 0 };
+	uint64_t offset = 0;
+	ssize_t n = fstat(fd, &status) < 0 ? -errno : 0;
+
+	part.octets = (uint64_t)status.st_size;
+	if (fd == service->tls.public_fd) {
+		n = util_pread(fd, &part, sizeof(part), service->public_octets);
+		if (n != sizeof(part) || strncmp(part.setting, setting, sizeof(part.setting)) != 0)
+			return -EBADMSG;
+		offset = service->public_octets + sizeof(part);
+		service->public_octets = offset + part.octets;
+	}
+	if (n >= 0 && part.octets > FILE_OCTETS_MAX)
+		n = -EFBIG;
+	if (n >= 0) {
+		datum->data = calloc(1, part.octets + 2); /* as text it ends in a NUL */
+		n = datum->data ? util_pread(fd, datum->data, part.octets, offset) : -ENOMEM;
+	}
+	datum->size = (unsigned)MAX(n, 0);
+	return (int)MIN(n, 0);
+}
+
 /* Reads a file into `datum`, which the caller wipes. Returns 0, or -EBADMSG after a complaint. */
 static int read_pem_file(struct tls_service *service, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {
-	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat status = { 0 };
-	ssize_t n = fd < 0 || fstat(fd, &status) < 0 ? -errno : 0;
+	int public_fd = service->tls.public_fd;
+	auto_fd int own_fd =
+		public_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
+	int fd = public_fd < 0 ? own_fd : public_fd;
+	int r = fd < 0 ? -errno : read_octets(service, setting, fd, datum);
+	int publish_error = 0;
 
-	if (n == 0 && status.st_size > FILE_OCTETS_MAX)
-		n = -EFBIG;
-	if (n == 0) {
-		datum->size = (unsigned)status.st_size;
-		datum->data = calloc(1, datum->size + 1);
-		n = datum->data ? util_pread(fd, datum->data, datum->size, 0) : -ENOMEM;
+	if (service->is_keeper && strcmp(setting, "tls-key") != 0) {
+		if (r == 0 && (*datum->data == '-' || strcmp(setting, "tls-ocsp") != 0))
+			cut_to_public(datum); /* else it is DER */
+		publish_error = publish(service, setting, datum);
 	}
-	if (n < 0) {
-		report(service, "cannot read %s = '%s': %s", setting, path, strerror((int)-n));
+	r = r ?: publish_error;
+	if (r < 0) {
+		report(service, "cannot read %s = '%s': %s", setting, path, strerror(-r));
 		return -EBADMSG;
 	}
-	datum->size = (unsigned)n;
 	return 0;
 }
 
@@ -154,13 +225,28 @@ static int load_key(struct tls_service *service, struct certificate *certificate
 /* Puts a certificate and its key into credentials. */
 static int add_certificate(struct tls_service *service,
 			   gnutls_certificate_credentials_t credentials,
-			   const struct certificate *certificate)
+			   struct certificate *certificate)
 {
-	int r = gnutls_certificate_set_x509_key(credentials, certificate->chain,
-						(int)certificate->length, certificate->key);
+	auto_free gnutls_pcert_st *chain = calloc(certificate->length, sizeof(*chain));
+	unsigned count = certificate->length;
+	gnutls_privkey_t key = NULL;
+	int r = chain ? gnutls_privkey_init(&key) : GNUTLS_E_MEMORY_ERROR;
 
+	if (r == 0 && service->tls.public_fd >= 0)
+		r = signing_import_key(key, service, certificate);
+	else if (r == 0)
+		r = gnutls_privkey_import_x509(key, certificate->key, GNUTLS_PRIVKEY_IMPORT_COPY);
+	r = r	  ?:
+		    gnutls_pcert_import_x509_list(chain, certificate->chain, &count,
+						  GNUTLS_X509_CRT_LIST_SORT);
+	if (r == 0) {
+		r = gnutls_certificate_set_key(credentials, NULL, 0, chain, (int)count, key);
+		for (unsigned i = 0; i < count && r < 0; i++)
+			gnutls_pcert_deinit(&chain[i]);
+	}
 	if (r >= 0)
 		return 0;
+	gnutls_privkey_deinit(key);
 	if (r == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
 		return reject(service, r, "tls-key = '%s' is not the key of tls-cert = '%s'",
 			      certificate->key_path, certificate->cert_path);
@@ -216,7 +302,11 @@ static int make_credentials(struct tls_service *service, struct certificate *cer
 
 	if (r < 0)
 		return -ENOMEM;
-	gnutls_certificate_set_flags(certificate->credentials, GNUTLS_CERTIFICATE_API_V2);
+	/* The keeper has made sure that its keys match. */
+	gnutls_certificate_set_flags(
+		certificate->credentials,
+		GNUTLS_CERTIFICATE_API_V2 |
+			(service->tls.public_fd < 0 ? 0 : GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH));
 	r = add_certificates(service, certificate);
 	if (r < 0 || !client_ca->data)
 		return r;
@@ -273,7 +363,9 @@ static int load_certificates(struct tls_service *service)
 
 		certificate->cert_path = certs[i];
 		certificate->key_path = keys ? keys[i] : certs[i];
-		r = load_chain(service, certificate) ?: load_key(service, certificate);
+		r = load_chain(service, certificate);
+		if (r == 0 && service->tls.public_fd < 0)
+			r = load_key(service, certificate);
 	}
 	return r;
 }
@@ -314,15 +406,19 @@ static void check_chains(const struct tls_service *service)
 static int load_all(struct tls_service *service)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
+	struct stat status;
 	const char *ca_path = service->tls.settings->tls_client_ca;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(service);
 
+	if (fstat(service->is_keeper ? service->memfd : service->tls.public_fd, &status) == 0)
+		service->generation = (uint32_t)status.st_ino;
 	if (r == 0 && ca_path)
 		r = read_pem_file(service, "tls-client-ca", ca_path, &client_ca);
 	r = r ?: load_certificates(service);
 	for (size_t i = 0; i < service->count && r == 0; i++)
 		r = make_credentials(service, &service->list[i], &client_ca);
-	for (size_t i = 0; i < service->count; i++) { /* the credentials have copies */
+	for (size_t i = 0; i < service->count && !service->is_keeper; i++) {
+		/* The credentials have copies. */
 		gnutls_x509_privkey_deinit(service->list[i].key);
 		service->list[i].key = NULL;
 	}
@@ -347,6 +443,9 @@ void certificates_unload(struct tls_service *service)
 	}
 	free(service->list);
 	gnutls_priority_deinit(service->priority);
+	if (service->former)
+		certificates_unload(service->former);
+	free(service->former);
 	*service = (struct tls_service){ .tls = service->tls };
 }
 
@@ -354,12 +453,69 @@ int certificates_load(struct tls *tls)
 {
 	struct tls_service *service = (struct tls_service *)tls;
 
-	if (tls->load_error == 0 && !service->list)
+	if (tls->load_error == 0 && !service->list) {
 		tls->load_error = load_all(service);
+		if (tls->load_error < 0 && tls->public_fd >= 0)
+			complain(tls, "cannot use the certificates that the keeper has read");
+	}
 	if (tls->load_error == 0)
 		return service->complaints;
 	certificates_unload(service);
 	return tls->load_error;
+}
+
+/* Sums up the stamps of all files; of paths, since a symbolic link may lead elsewhere next time. */
+static uint64_t sum_up_stamps(const struct settings *settings)
+{
+	char *const ca[] = { settings->tls_client_ca, NULL };
+	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp,
+				       ca };
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		for (char *const *path = lists[i]; path && *path; path++) {
+			struct stat status = { 0 };
+
+			if (stat(*path, &status) == 0)
+				sum += status.st_ino + (uint64_t)file_stamp_of(&status).changed_ns;
+			sum *= FACTOR;
+		}
+	}
+	return sum;
+}
+
+bool certificates_have_changed(struct tls *tls)
+{
+	return sum_up_stamps(tls->settings) != ((struct tls_service *)tls)->stamps;
+}
+
+int certificates_make_public(struct tls *tls, int *ret_fd)
+{
+	static const int seals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+	struct tls_service *service = (struct tls_service *)tls;
+	struct tls_service fresh = { .tls = *tls, .is_keeper = true };
+	auto_free struct tls_service *former = malloc(sizeof(*former));
+	auto_fd int memfd = memfd_create("certificates", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r = -ENOMEM;
+
+	fresh.memfd = memfd;
+	fresh.stamps = service->stamps = sum_up_stamps(tls->settings); /* before they are read */
+	if (former && memfd >= 0)
+		r = load_all(&fresh);
+	if (r == 0 && fcntl(memfd, F_ADD_SEALS, seals) < 0)
+		r = -ENOMEM;
+	if (r < 0) {
+		certificates_unload(&fresh);
+		return r;
+	}
+	if (service->former)
+		certificates_unload(service->former);
+	free(take_ptr(service->former));
+	*former = *service;
+	*service = fresh;
+	service->former = take_ptr(former);
+	*ret_fd = take_fd(&memfd);
+	return 0;
 }
 
 void certificates_forget_keys(struct tls *tls)

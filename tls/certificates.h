@@ -6,6 +6,7 @@
 
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The choice of the platform, if it has one; never less than TLS 1.2. */
@@ -23,7 +24,9 @@ struct certificate {
 	const char *cert_path, *key_path;
 	gnutls_x509_crt_t *chain; /* in order, its own certificate first */
 	unsigned length;
-	gnutls_x509_privkey_t key; /* NULL after certificates_load(): the credentials have a copy */
+	/* Kept in the keeper; else NULL after certificates_load(): the credentials have a copy. */
+	gnutls_x509_privkey_t key;
+	const struct tls_service *service; /* that it belongs to */
 	/* It, and those that can stand in for it: RSA and ECDSA side by side. */
 	gnutls_certificate_credentials_t credentials;
 	unsigned in_credentials; /* the number of certificates there */
@@ -36,6 +39,14 @@ struct tls_service {
 	gnutls_priority_t priority;
 	struct certificate *list;
 	size_t count;
+	uint32_t generation;	 /* of the public file that they are in */
+	uint64_t public_octets;	 /* of that: written or read */
+	gnutls_session_t gnutls; /* the handshake that the keeper is asked to sign for */
+	/* In the keeper: the public file, a checksum of the stamps of all files, former keys. */
+	bool is_keeper;
+	int memfd;
+	uint64_t stamps;
+	struct tls_service *former;
 };
 
 /* log_error(). */
@@ -43,6 +54,10 @@ struct tls_service {
 
 /* `load` of tls.h. */
 int certificates_load(struct tls *tls);
+
+/* `make_public` and `has_changed` of tls.h. */
+int certificates_make_public(struct tls *tls, int *ret_fd);
+bool certificates_have_changed(struct tls *tls);
 
 /* Frees everything but itself, wiping keys. */
 void certificates_unload(struct tls_service *service);

@@ -27,7 +27,7 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 	tls = calloc(1, functions->size);
 	if (!tls)
 		return -ENOMEM;
-	*tls = (struct tls){ functions, settings, .log = log_event_about };
+	*tls = (struct tls){ functions, settings, .public_fd = -1, .log = log_event_about };
 	tls->ticket_key = ticket_key;
 	if (!ticket_key) {
 		tls->ticket_directory =
@@ -45,7 +45,7 @@ bool tls_is_available(struct tls *tls)
 {
 	char *const *const lists[] = { tls->settings->tls_cert, tls->settings->tls_key };
 
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(lists) && tls->public_fd < 0; i++) {
 		for (char *const *path = lists[i]; path && *path; path++) {
 			if (faccessat(AT_FDCWD, *path, R_OK, 0) < 0)
 				return tls->functions->load(tls) >= 0;
