@@ -10,7 +10,7 @@ ONE = {max(ALL)}
 STEADY_S = 0.04
 COME_UP_S = 30
 HANDLER = 'pop3-handler', 'pop3-handler-tls.so'
-TARGETS = *HANDLER, 'bench/load', 'bench/floor', 'bench/floor-tls'
+TARGETS = *HANDLER, 'pop3-handler-pam.so', 'bench/load', 'bench/floor', 'bench/floor-tls'
 
 ports = itertools.count(1100)  # of a network namespace of our own
 

@@ -87,6 +87,8 @@ table() {
 		    bench/large --messages=100 build/pop3-handler
 		bench/large OLD NEW
 		    see bench/large PROGRAM...
+		bench/keeper
+		    bench/keeper --smoke
 		bench/sandbox build/pop3-handler 30
 		    bench/sandbox build/pop3-handler 1
 		bench/sandbox
@@ -133,7 +135,7 @@ table() {
 }
 
 # These share no build folder with the others, and run beside the tests, one after the other.
-meanwhile=(tools/demo 'bench/run --quick' 'bench/compare OLD NEW' bench/sleepers 'tests/crash.py kill' 'tests/crash.py EIO'
+meanwhile=(tools/demo 'bench/run --quick' 'bench/compare OLD NEW' bench/sleepers bench/keeper 'tests/crash.py kill' 'tests/crash.py EIO'
 	tests/power.py 'tools/fuzz NAME SECONDS' tools/check 'tools/check --coverage')
 
 setup_file() {
@@ -542,12 +544,13 @@ start() {
 	done
 }
 
-@test "measure it: beside Dovecot, two builds, many sleepers, and the sandbox" {
+@test "measure it: beside Dovecot, two builds, many sleepers, the keeper and the sandbox" {
 	needs_clone
 	try clone 'bench/sandbox build/pop3-handler 30' '^forked by a listener, TLS 1\.3, SHA-512 crypt: [0-9]+ us without'
 	try clone 'bench/run --quick' '^\| RETR 2 x 50 KiB, TLS \| listener \|.*\| s CPU/GB \| [0-9]'
 	try clone 'bench/compare OLD NEW' '^1 figures: 0 are worse, 0 are better\.$'
 	try clone bench/sleepers '^polls: 10$'
+	try clone bench/keeper '^listener, keeper, PAM: [0-9]+ us a login, [+-][0-9]+ us'
 	try clone 'bench/large PROGRAM...' '^  DELI '
 }
 
