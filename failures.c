@@ -18,12 +18,12 @@
 #define FORGET_S 300		       /* without a new failure: nobody is shut out for good */
 #define ATTEMPTS 8		       /* that are told apart: enough for the longest delay */
 #define ROWS 32768
-#define NEIGHBOURS 8	  /* rows that a source can have */
+#define NEIGHBOURS 8	  /* rows that an owner can have */
 #define HEAD_OCTETS 65536 /* a page, on any machine */
-#define LAYOUT UINT64_C(0x706f703366610001)
+#define LAYOUT UINT64_C(0x706f703366610002)
 
 struct failure_row {
-	_Atomic uint64_t source; /* a digest of its address: no process has that of another */
+	_Atomic uint64_t owner; /* a digest of its address or name: nobody has that of another */
 	_Atomic uint32_t failures;
 	_Atomic uint32_t last_s;	     /* monotonic: the boot's clock, as a file in /run */
 	_Atomic uint32_t next;		     /* attempt, modulo ATTEMPTS */
@@ -34,13 +34,11 @@ struct failure_row {
 
 static_assert(TABLE_OCTETS % HEAD_OCTETS == 0, "the second table begins with a page, too");
 
-/* Where many users have one source, that of a trusted network, failures count by account. Accounts
- * share rows: attempts tell which. */
-enum { OF_SOURCES, OF_ACCOUNTS, TABLES };
-
+/* Two tables: where many users have one source, that of a trusted network, failures count by
+ * account, else by source. */
 struct failures {
-	uint64_t key;			    /* of digests */
-	struct failure_row *tables[TABLES]; /* NULL where they are unmapped */
+	uint64_t key;		  /* of digests */
+	struct failure_row *rows; /* of sources, then of accounts */
 };
 
 /* What a file begins with; the tables are after HEAD_OCTETS. */
@@ -59,7 +57,7 @@ static int make_key(uint64_t *ret_key)
  * memory would kill the process. It never becomes shorter, since others have it in memory. */
 static int lay_out_file(int fd, uint64_t *ret_key)
 {
-	const off_t octets = HEAD_OCTETS + TABLES * TABLE_OCTETS;
+	const off_t octets = HEAD_OCTETS + 2 * TABLE_OCTETS;
 	struct failures_head head = { 0 };
 	struct stat status;
 	ssize_t n = util_pread(fd, &head, sizeof(head), 0);
@@ -84,66 +82,34 @@ static int open_shared(int fd, uint64_t *ret_key)
 	return r;
 }
 
-static void unmap_table(struct failures *failures, size_t table)
-{
-	if (failures->tables[table])
-		(void)munmap(take_ptr(failures->tables[table]), TABLE_OCTETS);
-}
-
 int failures_new(int fd, struct failures **ret)
 {
 	auto_free struct failures *failures = calloc(1, sizeof(*failures));
-	int kind = MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0);
 	int r = !failures ? -ENOMEM :
 		fd < 0	  ? make_key(&failures->key) :
 			    open_shared(fd, &failures->key);
 
-	for (size_t i = 0; i < TABLES && r == 0; i++) {
-		void *table = mmap(NULL, TABLE_OCTETS, PROT_READ | PROT_WRITE, kind, fd,
-				   (off_t)(HEAD_OCTETS + i * TABLE_OCTETS));
-
-		r = table == MAP_FAILED ? -errno : 0;
-		failures->tables[i] = r == 0 ? table : NULL;
-	}
-	if (r == 0)
-		*ret = take_ptr(failures);
-	for (size_t i = 0; i < TABLES && failures; i++)
-		unmap_table(failures, i);
-	return r;
+	if (r < 0)
+		return r;
+	failures->rows = mmap(NULL, 2 * TABLE_OCTETS, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0), fd, HEAD_OCTETS);
+	if (failures->rows == MAP_FAILED)
+		return -errno;
+	*ret = take_ptr(failures);
+	return 0;
 }
 
 /* ---- Rows ---- */
+
+static struct failure_row *table_of(const struct failures *failures, bool is_trusted)
+{
+	return failures->rows + (is_trusted ? ROWS : 0);
+}
 
 /* Never small if the time is nonsense. The second more is for a process whose clock has ticked. */
 static uint32_t age_s(const struct failure_row *row)
 {
 	return row->failures > 0 ? util_now_s() + 1 - row->last_s : UINT32_MAX;
-}
-
-static bool has_failures(const struct failure_row *row)
-{
-	return age_s(row) <= FORGET_S;
-}
-
-/* A source's row. NULL: it has none, unless it takes one: the one whose last failure is oldest. The
- * key decides which can be its own, so that nobody can choose the victim. */
-static struct failure_row *find_source_row(struct failure_row *table, uint64_t source, bool takes)
-{
-	struct failure_row *oldest = NULL;
-
-	for (size_t i = 0; i < NEIGHBOURS; i++) {
-		struct failure_row *row = &table[(source + i) % ROWS];
-
-		if (row->source == source)
-			return row;
-		if (!oldest || age_s(row) > age_s(oldest))
-			oldest = row;
-	}
-	if (!takes)
-		return NULL;
-	oldest->failures = 0;
-	oldest->source = source;
-	return oldest;
 }
 
 /* FNV-1a of the name, in any case. Two users with the same digest share limits. */
@@ -157,37 +123,35 @@ static uint64_t digest_user(const struct failures *failures, const char *user)
 	return digest;
 }
 
-/* The row where a user's failures count, and the user's digest. NULL: nothing is counted. */
+/* The row where a user's failures count, and the user's digest. NULL: nothing is counted, or the
+ * owner has no row, unless it takes one: the one whose last failure is oldest. The key decides
+ * which can be its own, so that nobody can choose the victim. */
 static struct failure_row *find_row(const struct failures *failures, const struct in6_addr *source,
 				    bool is_trusted, const char *user, bool takes,
 				    uint64_t *ret_digest)
 {
 	struct in6_addr address = *source;
+	struct failure_row *oldest = NULL;
+	uint64_t owner;
 
 	if (!failures)
 		return NULL;
 	*ret_digest = digest_user(failures, user);
-	if (is_trusted)
-		return &failures->tables[OF_ACCOUNTS][*ret_digest % ROWS];
 	peer_cut_address(&address, PEER_SOURCE_BITS);
-	return find_source_row(failures->tables[OF_SOURCES],
-			       XXH64(&address, sizeof(address), failures->key), takes);
-}
+	owner = is_trusted ? *ret_digest : XXH64(&address, sizeof(address), failures->key);
+	for (size_t i = 0; i < NEIGHBOURS; i++) {
+		struct failure_row *row = table_of(failures, is_trusted) + (owner + i) % ROWS;
 
-/* Counts a user's attempts among the last that failed, and may forget them. */
-static uint32_t count_attempts(struct failure_row *row, uint64_t user_digest, bool forgets)
-{
-	uint32_t count = 0;
-
-	for (size_t i = 0; i < ATTEMPTS; i++) {
-		uint64_t attempt = row->attempts[i];
-
-		if (((attempt ^ user_digest) & ~PASSWORD_MASK) != 0)
-			continue;
-		if (!forgets || atomic_compare_exchange_strong(&row->attempts[i], &attempt, 0))
-			count++;
+		if (row->owner == owner)
+			return row;
+		if (!oldest || age_s(row) > age_s(oldest))
+			oldest = row;
 	}
-	return count;
+	if (!takes)
+		return NULL;
+	oldest->failures = 0;
+	oldest->owner = owner;
+	return oldest;
 }
 
 /* ---- Failures ---- */
@@ -197,10 +161,8 @@ unsigned failures_wait_s(const struct failures *failures, const struct in6_addr 
 {
 	uint64_t digest;
 	struct failure_row *row = find_row(failures, source, is_trusted, user, false, &digest);
-	uint32_t count = row && has_failures(row) ? row->failures : 0;
+	uint32_t count = row && age_s(row) <= FORGET_S ? row->failures : 0;
 
-	if (count > 0 && is_trusted)
-		count = count_attempts(row, digest, false);
 	if (count < FAILURES_FREE || penalty_s == 0)
 		return 0;
 	for (; count > FAILURES_FREE && penalty_s < max_s; count--)
@@ -216,7 +178,7 @@ void failures_note(struct failures *failures, const struct in6_addr *source, boo
 
 	if (!row)
 		return;
-	if (!has_failures(row)) {
+	if (age_s(row) > FORGET_S) {
 		row->failures = 0;
 		for (size_t i = 0; i < ATTEMPTS; i++)
 			row->attempts[i] = 0;
@@ -238,9 +200,14 @@ void failures_forgive(struct failures *failures, const struct in6_addr *source, 
 {
 	uint64_t digest;
 	struct failure_row *row = find_row(failures, source, is_trusted, user, false, &digest);
-	uint32_t count = row ? row->failures : 0;
-	uint32_t forgiven = count > 0 ? count_attempts(row, digest, true) : 0;
+	uint32_t count = row ? row->failures : 0, forgiven = 0;
 
+	for (size_t i = 0; i < ATTEMPTS && count > 0; i++) {
+		uint64_t attempt = row->attempts[i];
+
+		if (((attempt ^ digest) & ~PASSWORD_MASK) == 0)
+			forgiven += atomic_compare_exchange_strong(&row->attempts[i], &attempt, 0);
+	}
 	if (forgiven > 0)
 		row->failures -= MIN(forgiven, count);
 }
@@ -250,7 +217,7 @@ void failures_forgive(struct failures *failures, const struct in6_addr *source, 
 void failures_confine(struct failures *failures, bool is_trusted)
 {
 	if (failures)
-		unmap_table(failures, is_trusted ? OF_SOURCES : OF_ACCOUNTS);
+		(void)munmap(table_of(failures, !is_trusted), TABLE_OCTETS);
 }
 
 uint64_t failures_leave(struct failures *failures, const struct in6_addr *source, bool is_trusted,
@@ -262,8 +229,7 @@ uint64_t failures_leave(struct failures *failures, const struct in6_addr *source
 		return 0;
 	digest = digest_user(failures, user);
 	failures_forgive(failures, source, is_trusted, user);
-	for (size_t i = 0; i < TABLES; i++)
-		unmap_table(failures, i);
+	(void)munmap(table_of(failures, is_trusted), TABLE_OCTETS);
 	explicit_bzero(&failures->key, sizeof(failures->key));
 	return digest;
 }

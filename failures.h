@@ -35,7 +35,7 @@ void failures_forgive(struct failures *failures, const struct in6_addr *source, 
 
 /* ---- For a session without a keeper ---- */
 
-/* Unmaps what sessions of the other kind need, trusted or not. */
+/* Unmaps what sessions of the other kind need, trusted or not. First. */
 void failures_confine(struct failures *failures, bool is_trusted);
 
 /* Notes its login, and unmaps the rest. Returns a digest of the user for scoreboard_note_login(),

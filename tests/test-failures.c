@@ -135,7 +135,7 @@ static void test_logins(struct failures *failures)
 	(void)tap(wait_s(&client, "eve") == 0, "so that none is left");
 	fail(&trusted, "alice", 0, 4);
 	(void)tap(wait_s(&trusted, "alice") == 4, "a trusted source waits for one account");
-	for (int i = 0; i < 400000; i++) { /* some of them share its row */
+	for (int i = 0; i < 400000; i++) { /* some of them look at its row */
 		(void)snprintf(name, sizeof(name), "user%d", i);
 		others += wait_s(&trusted, name) > 0;
 	}
