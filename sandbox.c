@@ -330,26 +330,19 @@ static bool seccomp_is_available(void)
 static int seccomp_enter(bool has_keeper)
 {
 	struct sigaction action = { .sa_sigaction = note_refusal, .sa_flags = SA_SIGINFO };
-	struct sock_filter instructions[MAX(ARRAY_SIZE(seccomp_alone), ARRAY_SIZE(seccomp_talker))];
-	struct sock_fprog program = { ARRAY_SIZE(seccomp_alone), instructions };
 	unsigned long flags = SECCOMP_FILTER_FLAG_LOG;
 	long r;
 
 	if (UTIL_HAS_ASAN && !has_keeper)
 		return 0;
-	memcpy(instructions, seccomp_alone, sizeof(seccomp_alone));
-	if (has_keeper) {
-		program.len = ARRAY_SIZE(seccomp_talker);
-		memcpy(instructions, seccomp_talker, sizeof(seccomp_talker));
+	if (has_keeper)
 		flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-	}
-	if (UTIL_HAS_ASAN) {
-		program.len = ARRAY_SIZE(seccomp_asking);
-		memcpy(instructions, seccomp_asking, sizeof(seccomp_asking));
-	}
 	if (sigaction(SIGSYS, &action, NULL) < 0)
 		return -errno;
-	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags,
+		    UTIL_HAS_ASAN ? &seccomp_asking :
+		    has_keeper	  ? &seccomp_talker :
+				    &seccomp_alone);
 	return r < 0 ? -errno : (int)r;
 }
 

@@ -31,11 +31,12 @@ struct condition {
 };
 
 /* clang-format off */
-#define CALL(title, ...) { .name = (title), .conditions = { __VA_ARGS__ } }
-#define TALKER(title, ...) { .name = (title), .is_for_talker = true, .conditions = { __VA_ARGS__ } }
-#define ALONE(title) { .name = (title), .is_without_keeper = true }
-#define ASKED(title, alone) { .name = (title), .is_asked = true, .is_for_talker = !(alone) }
-#define DEADLY(title) { .name = (title), .is_deadly = true }
+/* What each of the filters does: 'c' allow it, under the conditions; 'a' allow it in any case; 'r'
+ * refuse it; 'n' notify the keeper, which decides; 'k' kill. */
+#define ACTION(title, letters, ...) { (title), (letters), { __VA_ARGS__ }, 0, 0 }
+#define CALL(title, ...) ACTION(title, "cca", __VA_ARGS__)
+#define TALKER(title, ...) ACTION(title, "rca", __VA_ARGS__)
+#define DEADLY(title) ACTION(title, "kka")
 #define IS(argument, number) { BPF_JEQ, 2 * (argument), (number) }
 #define HAS_NOT(argument, bits) { BPF_JSET, 2 * (argument), (uint32_t)(bits) }
 #define HAS_ONLY(argument, bits) HAS_NOT((argument), ~(bits))
@@ -45,11 +46,8 @@ struct condition {
 
 /* For the session, the C library, GnuTLS and libcrypt. Landlock says for which files. */
 static struct call {
-	const char *name;
+	const char *name, *actions;
 	struct condition conditions[CONDITIONS_MAX];
-	bool is_deadly;
-	bool is_for_talker, is_without_keeper; /* only with a keeper; only without one */
-	bool is_asked;			       /* with a keeper, which decides */
 	int number;    /* less than 0: only other architectures have it */
 	size_t target; /* the instruction that it leads to */
 } calls[] = {
@@ -86,9 +84,9 @@ static struct call {
 	/* who am I, and how much memory is there: qsort(3) asks */
 	CALL("geteuid"), CALL("getpid"), CALL("sysinfo"),
 	/* the stage after login */
-	ALONE("landlock_add_rule"), ALONE("landlock_create_ruleset"),
-	ASKED("landlock_restrict_self", true),
-	ASKED("setresgid", false), ASKED("setresuid", false),
+	ACTION("landlock_add_rule", "cra"), ACTION("landlock_create_ruleset", "cra"),
+	ACTION("landlock_restrict_self", "cnn"),
+	ACTION("setresgid", "rnn"), ACTION("setresuid", "rnn"),
 	TALKER("capget"), TALKER("capset"), TALKER("getresgid"), TALKER("getresuid"),
 	TALKER("prctl", IS(0, PR_SET_DUMPABLE), IS_NULL(1)),
 	TALKER("sendmsg", IS(0, SANDBOX_CONTROL_FD)), /* of which a session has none */
@@ -157,43 +155,37 @@ static size_t put_tree(const struct call *first, size_t count, size_t other)
 	return left;
 }
 
-enum filter { FILTER_ALONE, FILTER_TALKER, FILTER_ASKING, FILTERS };
+/* For sessions without a keeper, with one, and with one under instruments. */
+static const char *const filters[] = { "alone", "talker", "asking" };
 
-/* What is done about a call: allowed, refused ... are where these instructions are. */
-static size_t find_target(const struct call *call, enum filter filter, bool is_little,
-			  size_t allowed, size_t refused)
+static void make(uint32_t architecture, uint32_t refusal, size_t filter)
 {
-	if (call->is_asked && filter != FILTER_ALONE)
-		return PUT_RETURN(SECCOMP_RET_USER_NOTIF);
-	if (filter == FILTER_ASKING)
-		return allowed;
-	if (filter == FILTER_ALONE ? call->is_for_talker : call->is_without_keeper)
-		return refused;
-	return put_conditions(call->conditions, is_little, allowed, refused);
-}
-
-static void make(uint32_t architecture, uint32_t refusal, enum filter filter)
-{
-	size_t killed, refused, allowed, missing = 0;
+	size_t killed, refused, notified, allowed, missing = 0;
 
 	start = INSTRUCTIONS_MAX;
 	killed = PUT_RETURN(SECCOMP_RET_KILL_PROCESS);
 	refused = PUT_RETURN(refusal);
+	notified = PUT_RETURN(SECCOMP_RET_USER_NOTIF);
 	allowed = PUT_RETURN(SECCOMP_RET_ALLOW);
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 		struct call *call = &calls[i];
+		char action = call->actions[filter];
 
 		call->number = seccomp_syscall_resolve_name_arch(architecture, call->name);
 		assert(call->number != __NR_SCMP_ERROR);
 		missing += call->number < 0;
-		call->target = call->is_deadly && filter != FILTER_ASKING ?
-				       killed :
-				       find_target(call, filter, architecture & __AUDIT_ARCH_LE,
-						   allowed, refused);
+		call->target = action == 'k' ? killed :
+			       action == 'r' ? refused :
+			       action == 'n' ? notified :
+			       action == 'a' ? allowed :
+					       put_conditions(call->conditions,
+							      architecture & __AUDIT_ARCH_LE,
+							      allowed, refused);
 	}
 	qsort(calls, ARRAY_SIZE(calls), sizeof(calls[0]), compare_calls);
+	/* Instruments need more calls than these. */
 	(void)put_tree(calls + missing, ARRAY_SIZE(calls) - missing,
-		       filter == FILTER_ASKING ? allowed : refused);
+		       filter == ARRAY_SIZE(filters) - 1 ? allowed : refused);
 	allowed = PUT_LOAD(offsetof(struct seccomp_data, nr));
 	(void)put(BPF_JMP | BPF_JEQ | BPF_K, architecture, allowed, killed);
 	(void)PUT_LOAD(offsetof(struct seccomp_data, arch));
@@ -201,8 +193,6 @@ static void make(uint32_t architecture, uint32_t refusal, enum filter filter)
 
 int main(int argc, char *argv[])
 {
-	/* For sessions without a keeper, with one, and with one under instruments. */
-	static const char *const names[FILTERS] = { "alone", "talker", "asking" };
 	uint32_t architecture = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
 	/* Where sandbox.c can go on after a signal, a refused call raises one. */
 	bool can_trap = architecture == SCMP_ARCH_X86_64 || architecture == SCMP_ARCH_AARCH64;
@@ -212,13 +202,14 @@ int main(int argc, char *argv[])
 		return EX_USAGE;
 	}
 	printf("#include <linux/filter.h>\n\n#define SECCOMP_ARCHITECTURE 0x%x\n", architecture);
-	for (unsigned filter = 0; filter < FILTERS; filter++) {
+	for (size_t filter = 0; filter < ARRAY_SIZE(filters); filter++) {
 		make(architecture, can_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | EPERM, filter);
-		printf("\nstatic const struct sock_filter seccomp_%s[] = {\n", names[filter]);
+		printf("\nstatic const struct sock_fprog seccomp_%s = { %zu, (struct sock_filter[]){\n",
+		       filters[filter], INSTRUCTIONS_MAX - start);
 		for (size_t i = start; i < INSTRUCTIONS_MAX; i++)
 			printf("\t{ 0x%x, %u, %u, 0x%x },\n", instructions[i].code,
 			       instructions[i].jt, instructions[i].jf, instructions[i].k);
-		printf("};\n");
+		printf("} };\n");
 	}
 	return fflush(stdout) == 0 ? EX_OK : EX_SOFTWARE;
 }
