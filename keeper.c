@@ -351,7 +351,7 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 static int answer_settings(const struct keeper *keeper, int error)
 {
 	struct channel_answer answer = { .error = error };
-	int set_fd = error < 0 ? -1 : sandbox_make_base(keeper->settings);
+	int set_fd = error < 0 ? -1 : sandbox_make_base(keeper->settings, NULL);
 	const int fds[2] = { set_fd, -1 };
 
 	answer.error = MIN(error ?: set_fd, 0);

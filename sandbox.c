@@ -149,6 +149,7 @@ static int drop_capabilities(void)
 #define SCOPED_ALL (UINT64_C(3))	     /* 6: abstract sockets, signals */
 
 #define VERSION_MIN 2 /* the first that lets a file be renamed from new/ to cur/ */
+#define NO_LANDLOCK "this kernel does not have it, or not as version 2 or later"
 
 /* struct landlock_ruleset_attr of the last of these versions. */
 struct ruleset {
@@ -359,26 +360,6 @@ static int note_lack(const struct settings *settings, const char *what, const ch
 	return -EOPNOTSUPP;
 }
 
-/* Makes the set of files that each session begins with, if this kernel can keep it from others. */
-static int make_file_set(const struct settings *settings, const struct tls *tls, int *ret_set_fd)
-{
-	struct file_set set = { .fd = landlock_new(true),
-				.access = settings->read_only ? ACCESS_READ : ACCESS_CHANGE };
-
-	*ret_set_fd = set.fd;
-	if (set.fd == -EOPNOTSUPP)
-		return note_lack(settings, "the sandbox is without Landlock",
-				 "this kernel does not have it, or not as version 2 or later");
-	if (set.fd < 0)
-		return set.fd;
-	allow_mailboxes(&set, settings);
-	if (!settings->has_keeper) /* else it is out of reach */
-		allow_users(&set, settings->users);
-	if (tls)
-		allow_tls(&set, settings, tls);
-	return set.error;
-}
-
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret)
 {
 	int r = limit_process();
@@ -396,10 +377,13 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	if (!ret->has_seccomp)
 		r = note_lack(settings, "the sandbox is without seccomp",
 			      "this kernel does not have it");
-	r = r				?:
-		    process_harden()	?:
-		    drop_capabilities() ?:
-					  make_file_set(settings, tls, &ret->set_fd);
+	r = r ?: process_harden() ?: drop_capabilities();
+	if (r == 0) {
+		ret->set_fd = sandbox_make_base(settings, tls);
+		r = ret->set_fd != -EOPNOTSUPP ?
+			    MIN(ret->set_fd, 0) :
+			    note_lack(settings, "the sandbox is without Landlock", NO_LANDLOCK);
+	}
 	if (r < 0 && r != -EOPNOTSUPP)
 		log_error("cannot make the sandbox: %s", strerror(-r));
 	return r;
@@ -419,34 +403,20 @@ int sandbox_before_login(const struct settings *settings, struct sandbox *sandbo
 	return MIN(r, 0);
 }
 
-int sandbox_after_login(const struct settings *settings, const struct account *account,
-			bool is_read_only)
+int sandbox_make_base(const struct settings *settings, const struct tls *tls)
 {
-	auto_fd int set_fd = settings->sandbox == SANDBOX_OFF ? -EOPNOTSUPP : landlock_new(true);
-	struct file_set set = { .fd = set_fd };
-	bool is_there;
-	int r;
+	auto_fd int set_fd = landlock_new(true);
+	struct file_set set = { .fd = set_fd,
+				.access = settings->read_only ? ACCESS_READ : ACCESS_CHANGE };
 
-	if (set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED)
-		return 0; /* which has been logged */
 	if (set_fd < 0)
 		return set_fd;
-	r = landlock_allow(set_fd, account->mailbox, is_read_only ? ACCESS_READ : ACCESS_CHANGE);
-	is_there = r != -ENOENT && r != -ENOTDIR;
-	set.error = is_there ? r : 0;
-	allow_users(&set, settings->users); /* for WAKE */
-	r = set.error < 0 ? set.error : landlock_enter(set_fd);
-	return r == 0 ? !is_there : r;
-}
-
-int sandbox_make_base(const struct settings *settings)
-{
-	int set_fd;
-	int r = make_file_set(settings, NULL, &set_fd);
-
-	if (r < 0)
-		util_drop(&set_fd);
-	return r < 0 ? r : set_fd;
+	allow_mailboxes(&set, settings);
+	if (!settings->has_keeper) /* else it is out of reach */
+		allow_users(&set, settings->users);
+	if (tls)
+		allow_tls(&set, settings, tls);
+	return set.error ?: take_fd(&set_fd);
 }
 
 int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool *ret_is_there)
@@ -457,12 +427,29 @@ int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool 
 
 	*ret_is_there = r == 0 && (stat(account->mailbox, &status) == 0 ||
 				   (errno != ENOENT && errno != ENOTDIR));
-	if (r == 0 && *ret_is_there)
+	if (*ret_is_there)
 		r = landlock_allow(set_fd, account->mailbox,
 				   is_read_only ? ACCESS_READ : ACCESS_CHANGE);
-	if (r == 0 && *ret_is_there && status.st_uid != account->uid)
+	if (*ret_is_there && r == 0 && account->uid != 0 && status.st_uid != account->uid)
 		r = -EPERM;
-	return r < 0 ? r : take_fd(&set_fd);
+	return r ?: take_fd(&set_fd);
+}
+
+int sandbox_after_login(const struct settings *settings, const struct account *account,
+			bool is_read_only)
+{
+	bool is_there;
+	auto_fd int set_fd = settings->sandbox == SANDBOX_OFF ?
+				     -EOPNOTSUPP :
+				     sandbox_make_ruleset(account, is_read_only, &is_there);
+	struct file_set set = { .fd = set_fd };
+
+	if (set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED)
+		return 0; /* which has been logged */
+	if (set_fd < 0)
+		return set_fd;
+	allow_users(&set, settings->users); /* for WAKE */
+	return set.error ?: landlock_enter(set_fd) ?: !is_there;
 }
 
 /* Such as PAM's modules need to read much. */
@@ -477,8 +464,7 @@ int sandbox_confine_keeper(void)
 	if (r == 0)
 		return 0;
 	log_error("cannot use a keeper (try keeper = no): Landlock: %s",
-		  r == -EOPNOTSUPP ? "this kernel does not have it, or not as version 2 or later" :
-				     strerror(-r));
+		  r == -EOPNOTSUPP ? NO_LANDLOCK : strerror(-r));
 	return -EOPNOTSUPP;
 }
 

@@ -65,9 +65,10 @@ int sandbox_confine_keeper(void);
  * on the ids of accounts. Logs failures. */
 int sandbox_become_login(void);
 
-/* For the keeper: the ruleset of all mail roots, and one of an account (see sandbox_after_login()):
- * returns a descriptor, which the caller closes. -EPERM: the mailbox belongs to somebody else. */
-int sandbox_make_base(const struct settings *settings);
+/* The ruleset of a session before login, and that of an account (see sandbox_after_login()). Return
+ * a descriptor, which the caller closes. -EOPNOTSUPP: this kernel has none; -EPERM: the mailbox
+ * belongs to another user than the account, if that has one. */
+int sandbox_make_base(const struct settings *settings, const struct tls *tls);
 int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool *ret_is_there);
 
 /* What the keeper consents to. */
