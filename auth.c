@@ -448,19 +448,22 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 
 /* ---- Mistakes ---- */
 
+#define FINDINGS_MAX 20 /* that are logged */
+
 struct file_check {
 	const struct settings *settings;
 	auth_mailbox_test *test_mailbox;
-	auth_finding_handler *handle;
-	void *context;
-	struct auth_report *report;
+	struct auth_report report;
 	void *names; /* so far: a tree of tsearch(3) */
+	unsigned findings;
+	bool has_mistake;
 };
 
-static void note_finding(const struct file_check *check, bool is_mistake, const char *text)
+static void note_finding(struct file_check *check, bool is_mistake, const char *text)
 {
-	check->handle(check->context, check->report->file, check->report->line_number, is_mistake,
-		      text);
+	check->has_mistake |= is_mistake;
+	if (check->findings++ < FINDINGS_MAX)
+		log_warning("%s:%u: %s", check->report.file, check->report.line_number, text);
 }
 
 static bool has_outer_blanks(const char *text)
@@ -472,7 +475,7 @@ static int check_name(struct file_check *check, const char *user)
 {
 	int r = note_text(&check->names, user);
 
-	if (check->report->line_number == 1 && strncmp(user, "\xef\xbb\xbf", 3) == 0)
+	if (check->report.line_number == 1 && strncmp(user, "\xef\xbb\xbf", 3) == 0)
 		note_finding(check, true, "a byte order mark is part of the first user name");
 	if (passwd_is_bad_name(user))
 		note_finding(check, true, "this user name can never log in");
@@ -527,14 +530,15 @@ static int check_line(void *context, char *line, size_t octets)
 	return check_name(check, entry.user);
 }
 
-int auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox,
-		     auth_finding_handler *handle, void *context, struct auth_report *ret_report)
+bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox)
 {
-	struct file_check check = { settings, test_mailbox, handle, context, ret_report, NULL };
-	int r;
+	struct file_check check = { .settings = settings, .test_mailbox = test_mailbox };
+	int r = passwd_file_read_all(settings, check_line, &check, &check.report);
 
-	*ret_report = (struct auth_report){ 0 };
-	r = passwd_file_read_all(settings, check_line, &check, ret_report);
 	tdestroy(check.names, free);
-	return r;
+	if (check.findings > FINDINGS_MAX)
+		log_warning("%s: and %u more", check.report.file, check.findings - FINDINGS_MAX);
+	if (r < 0)
+		log_error("cannot read users = %s: %s", log_quote(check.report.file), strerror(-r));
+	return r == 0 && !check.has_mistake;
 }

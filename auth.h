@@ -72,16 +72,12 @@ int auth_check_again(const struct settings *settings, const struct peer *peer,
  * Returns 0 or a negative errno. */
 int auth_report_account(void);
 
-/* For --check-config: what is wrong with a line. */
-typedef void auth_finding_handler(void *context, const char *file, unsigned line, bool is_mistake,
-				  const char *text);
-
 /* Says what is wrong with a mailbox. NULL: nothing. */
 typedef const char *auth_mailbox_test(const char *path, bool is_read_only);
 
-/* Checks the passwd-files and their mailboxes. Returns 0, or as auth_login(). */
-int auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox,
-		     auth_finding_handler *handle, void *context, struct auth_report *ret_report);
+/* For --check-config: logs what is wrong with passwd-files, and with their mailboxes. Returns
+ * whether there is no mistake. */
+bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox);
 
 /* Finds the directories that all mailboxes are in: those of `mail-root`, else of `mailbox` and the
  * passwd-files. `/` is left out, and so is what is relative in a passwd-file: such lines count as

@@ -279,38 +279,6 @@ static void check_timeout(const char *name, unsigned seconds)
 			    seconds);
 }
 
-/* What is wrong with the passwd-files. */
-struct findings {
-	unsigned count;
-	int status;
-};
-
-#define FINDINGS_MAX 20 /* that are printed */
-
-static void log_finding(void *context, const char *file, unsigned line, bool is_mistake,
-			const char *text)
-{
-	struct findings *findings = context;
-
-	if (is_mistake)
-		findings->status = EX_CONFIG;
-	if (findings->count++ < FINDINGS_MAX)
-		log_warning("%s:%u: %s", file, line, text);
-}
-
-static int check_users(const struct settings *settings)
-{
-	struct findings findings = { .status = EX_OK };
-	struct auth_report report = { 0 };
-	int r = auth_check_files(settings, mailbox_test, log_finding, &findings, &report);
-
-	if (findings.count > FINDINGS_MAX)
-		log_warning("%s: and %u more", report.file, findings.count - FINDINGS_MAX);
-	if (r < 0)
-		log_error("cannot read users = %s: %s", log_quote(report.file), strerror(-r));
-	return r < 0 ? EX_CONFIG : findings.status;
-}
-
 /* A mistake counts here, even one that a session could live with. */
 static int check_tls(const struct service *service)
 {
@@ -370,7 +338,9 @@ static int check(struct service *service)
 	check_roots(settings);
 	r = sandbox_prepare(settings, NULL, &service->sandbox);
 	r = r ?: sandbox_before_login(settings, &service->sandbox);
-	users = r == 0 ? check_users(settings) : exit_status(r);
+	users = r < 0					 ? exit_status(r) :
+		auth_check_files(settings, mailbox_test) ? EX_OK :
+							   EX_CONFIG;
 	return files ?: tls ?: users;
 }
 
