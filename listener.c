@@ -32,11 +32,10 @@
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
-#define KEEPER_GRACE_MS 2000	/* with refusals, before the listener ends for want of a keeper */
-#define STACK_OCTETS 16384	/* more than a log line needs */
-#define REFUSALS_MAX 64		/* sessions reserved for telling clients why */
-#define EVICTED_MAX 64		/* that have not ended yet */
-#define ACCEPT_FAILURES_MAX 100 /* in a row, each of which concerns one connection */
+#define KEEPER_GRACE_MS 2000 /* with refusals, before the listener ends for want of a keeper */
+#define STACK_OCTETS 16384   /* more than a log line needs */
+#define REFUSALS_MAX 64	     /* sessions reserved for telling clients why */
+#define EVICTED_MAX 64	     /* that have not ended yet */
 #define NETWORKS 65536
 #define SOURCE_TRIES 64
 #define STRANGER_NICE 10
@@ -82,10 +81,9 @@ struct client_tables {
 };
 
 struct listener {
-	int sockets[SETTINGS_SOCKETS_MAX]; /* closed when stopping */
-	size_t socket_count;
+	struct pollfd polled[1 + SETTINGS_SOCKETS_MAX]; /* first signals, then sockets */
+	size_t polled_count;
 	bool is_inetd; /* its "wait": with the next client it starts the program again */
-	int signal_fd;
 	bool is_stopping;
 
 	struct scoreboard *scoreboard;
@@ -102,7 +100,6 @@ struct listener {
 	int64_t crash_minute_ms;
 	unsigned crashes; /* in this minute */
 
-	unsigned accept_failures;			   /* in a row */
 	int64_t held_until_ms, idle_since_ms, stop_end_ms; /* monotonic, or NEVER */
 	int64_t next_watch_ms, watch_every_ms;		   /* NEVER: no watchdog */
 	int64_t next_look_ms;				   /* NEVER: nothing to look at */
@@ -140,7 +137,7 @@ static int add_socket(struct listener *listener, int fd)
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
-	listener->sockets[listener->socket_count++] = fd;
+	listener->polled[listener->polled_count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
 	return 0;
 }
 
@@ -213,12 +210,12 @@ static int open_sockets(struct listener *listener, char *const *endpoints, int p
 
 static void announce_sockets(const struct listener *listener, char *const *endpoints)
 {
-	for (size_t i = 0; endpoints && i < listener->socket_count; i++) {
+	for (size_t i = 0; endpoints && i + 1 < listener->polled_count; i++) {
 		union peer_endpoint endpoint = { 0 };
 		socklen_t size = sizeof(endpoint);
 		int octets = (int)(strrchr(endpoints[i], ':') - endpoints[i]);
 
-		(void)getsockname(listener->sockets[i], &endpoint.any, &size);
+		(void)getsockname(listener->polled[1 + i].fd, &endpoint.any, &size);
 		(void)dprintf(STDOUT_FILENO, "listening on %.*s:%u\n", octets, endpoints[i],
 			      ntohs(endpoint.in.sin_port));
 	}
@@ -226,8 +223,8 @@ static void announce_sockets(const struct listener *listener, char *const *endpo
 
 static void close_sockets(struct listener *listener)
 {
-	while (listener->socket_count > 0)
-		(void)close(listener->sockets[--listener->socket_count]);
+	while (listener->polled_count > 1)
+		(void)close(listener->polled[--listener->polled_count].fd);
 }
 
 /* ---- The start ---- */
@@ -244,8 +241,8 @@ static int catch_signals(struct listener *listener)
 	(void)sigaddset(&signals, SIGTERM);
 	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
 		return -errno;
-	listener->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	return listener->signal_fd < 0 ? -errno : 0;
+	listener->polled[0].fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	return listener->polled[0].fd < 0 ? -errno : 0;
 }
 
 /* A key that cannot be changed stays. */
@@ -260,7 +257,7 @@ void listener_close(struct listener *listener)
 	if (!listener)
 		return;
 	close_sockets(listener);
-	util_drop(&listener->signal_fd);
+	util_drop(&listener->polled[0].fd);
 }
 
 void listener_watch_keeper(struct listener *listener, pid_t keeper)
@@ -282,10 +279,6 @@ static int start(struct listener *listener, bool has_keeper)
 		r = r ?: failures_new(-1, &listener->failures);
 	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
 	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
-	listener->idle_since_ms = util_now_ms();
-	listener->next_look_ms = listener->stop_end_ms = listener->held_until_ms = NEVER;
-	listener->keeper_end_ms = NEVER;
-	listener->told = UINT64_MAX;
 	listener->tables = mmap(NULL, sizeof(*listener->tables), PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (listener->tables == MAP_FAILED ||
@@ -296,15 +289,20 @@ static int start(struct listener *listener, bool has_keeper)
 
 int listener_open(const struct settings *settings, int passed, struct listener **ret)
 {
-	struct listener *listener = calloc(1, sizeof(*listener));
-	int r = listener ? open_sockets(listener, settings->listen, passed) : -ENOMEM;
+	static struct listener listener = { .polled = { { .fd = -1, .events = POLLIN } },
+					    .polled_count = 1,
+					    .keeper_end_ms = NEVER,
+					    .held_until_ms = NEVER,
+					    .stop_end_ms = NEVER,
+					    .next_look_ms = NEVER,
+					    .told = UINT64_MAX };
+	int r = open_sockets(&listener, settings->listen, passed);
 
-	if (listener && (r < 0 || listener->socket_count == 0)) {
-		free(listener);
+	if (r < 0 || listener.polled_count == 1)
 		return r;
-	}
-	*ret = listener;
-	r = r ?: start(listener, settings->has_keeper);
+	*ret = &listener;
+	listener.idle_since_ms = util_now_ms();
+	r = start(&listener, settings->has_keeper);
 	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
 	return r;
@@ -625,7 +623,7 @@ static int become_session(struct listener *listener, int fd)
 	static const sigset_t none;
 
 	close_sockets(listener);
-	util_drop(&listener->signal_fd);
+	util_drop(&listener->polled[0].fd);
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -724,21 +722,17 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	return become_session(listener, take_fd(&fd));
 }
 
-/* Accepts a connection and serves it. A failure that concerns a connection only is no reason to
- * pause, unless there is no end of them. EAGAIN: another process has taken it. */
+/* Accepts a connection and serves it. EAGAIN: another process has taken it. */
 static int accept_one(struct listener *listener, const struct settings *settings, int socket,
 		      struct listener_session *ret_session)
 {
-	int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC), error = errno;
-	bool is_of_system =
-		error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+	int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
 
-	if (fd >= 0) {
-		listener->accept_failures = 0;
+	if (fd >= 0)
 		return serve_connection(listener, settings, fd, ret_session);
-	}
-	if (error != EAGAIN && (is_of_system || ++listener->accept_failures > ACCEPT_FAILURES_MAX))
-		hold(listener, "accept connections", error);
+	/* The system says nothing here that a client could cause: no address is asked for. */
+	if (errno != EAGAIN)
+		hold(listener, "accept connections", errno);
 	return LISTENER_NOTHING;
 }
 
@@ -821,7 +815,7 @@ static enum listener_event handle_signal(struct listener *listener)
 {
 	struct signalfd_siginfo info;
 
-	if (read(listener->signal_fd, &info, sizeof(info)) != sizeof(info))
+	if (read(listener->polled[0].fd, &info, sizeof(info)) != sizeof(info))
 		return LISTENER_NOTHING;
 	if (info.ssi_signo == SIGHUP) {
 		libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
@@ -834,31 +828,6 @@ static enum listener_event handle_signal(struct listener *listener)
 	return LISTENER_NOTHING;
 }
 
-/* Waits once and acts. Returns an event or a failure. */
-static int go_round(struct listener *listener, const struct settings *settings,
-		    struct listener_session *ret_session)
-{
-	struct pollfd polled[1 + SETTINGS_SOCKETS_MAX] = { { .fd = listener->signal_fd,
-							     .events = POLLIN } };
-	size_t count = listener->held_until_ms == NEVER ? listener->socket_count : 0;
-	int r = LISTENER_NOTHING;
-
-	for (size_t i = 0; i < count; i++)
-		polled[1 + i] = (struct pollfd){ .fd = listener->sockets[i], .events = POLLIN };
-	if (poll(polled, 1 + count, wait_ms(listener)) < 0)
-		return errno == EINTR ? LISTENER_NOTHING : -errno;
-	do_what_is_due(listener);
-	if (polled[0].revents)
-		r = handle_signal(listener);
-	for (size_t i = 0; i < MIN(count, listener->socket_count) && r == LISTENER_NOTHING; i++) {
-		if (polled[1 + i].revents)
-			r = accept_one(listener, settings, listener->sockets[i], ret_session);
-	}
-	if (r == LISTENER_NOTHING && util_now_ms() >= end_ms(listener))
-		r = listener->keeper_end_ms == NEVER ? LISTENER_END : -ECHILD;
-	return r;
-}
-
 int listener_next(struct listener *listener, const struct settings *settings,
 		  struct listener_session *ret_session)
 {
@@ -868,7 +837,22 @@ int listener_next(struct listener *listener, const struct settings *settings,
 	if (listener->told == UINT64_MAX) /* and at no reload */
 		announce_sockets(listener, settings->listen);
 	tell_sessions(listener);
-	while (r == LISTENER_NOTHING)
-		r = go_round(listener, settings, ret_session);
+	while (r == LISTENER_NOTHING) {
+		size_t count = listener->held_until_ms == NEVER ? listener->polled_count : 1;
+
+		if (TEMP_FAILURE_RETRY(poll(listener->polled, count, wait_ms(listener))) < 0)
+			return -errno;
+		do_what_is_due(listener);
+		if (listener->polled[0].revents)
+			r = handle_signal(listener);
+		for (size_t i = 1; i < MIN(count, listener->polled_count) && r == LISTENER_NOTHING;
+		     i++) {
+			if (listener->polled[i].revents)
+				r = accept_one(listener, settings, listener->polled[i].fd,
+					       ret_session);
+		}
+		if (r == LISTENER_NOTHING && util_now_ms() >= end_ms(listener))
+			r = listener->keeper_end_ms == NEVER ? LISTENER_END : -ECHILD;
+	}
 	return r;
 }
