@@ -149,9 +149,7 @@ static int find_ids(struct auth_attempt *attempt, const struct passwd_line *entr
 	    wire_parse_number(entry->gid, UINT32_MAX, &gid) < 0)
 		return auth_fail(attempt->report, -EKEYREJECTED,
 				 "uid and gid are neither two numbers nor both empty");
-	attempt->account->uid = (uid_t)uid;
-	attempt->account->gid = (gid_t)gid;
-	return backend_check_ids(attempt);
+	return backend_set_ids(attempt, (uid_t)uid, (gid_t)gid);
 }
 
 static int find_mailbox(struct auth_attempt *attempt, const struct passwd_line *entry)
@@ -253,7 +251,7 @@ int auth_prepare(const struct settings *settings)
 {
 	const struct backend *backend;
 	const char *argument, *problem = NULL;
-	int r = 0;
+	int r = backend_make_key() < 0 ? -EBADMSG : 0;
 
 	for (char *const *users = settings->users; users && *users; users++) {
 		if (strstr(*users, "%d"))
@@ -265,9 +263,10 @@ int auth_prepare(const struct settings *settings)
 		if (backend->prepare && settings->has_keeper)
 			r = backend->prepare(argument);
 	}
-	if (problem && !settings->has_keeper)
-		log_error("refusing to serve: %s needs a keeper", problem);
-	return r < 0 || (problem && !settings->has_keeper) || backend_make_key() < 0 ? -EBADMSG : 0;
+	if (settings->has_keeper || !problem)
+		return r;
+	log_error("refusing to serve: %s needs a keeper", problem);
+	return -EBADMSG;
 }
 
 static int ask_backend(struct auth_attempt *attempt)
@@ -289,14 +288,14 @@ int auth_login(const struct settings *settings, const struct peer *peer, const c
 	struct auth_attempt attempt = {
 		settings, peer, "", user, password, false, ret, ret_report
 	};
-	const char *unused;
-	int r = -ENOKEY;
+	unsigned i = 0;
+	int r;
 
 	*ret_report = (struct auth_report){ 0 };
-	for (unsigned i = 0; r == -ENOKEY && find_backend(settings, i, &unused); i++) {
+	do {
 		*ret = (struct account){ .backend = i };
 		r = ask_backend(&attempt);
-	}
+	} while (r == -ENOKEY && settings->auth && settings->auth[++i]);
 	return r == -ENOKEY ? -EKEYREJECTED : r;
 }
 
@@ -398,19 +397,15 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 /* The directories that homes of the system are in, as far as NSS lists its users. */
 static int note_homes(struct root_search *search, const struct settings *settings)
 {
-	const struct passwd *user;
+	struct passwd *user;
 	int r = 0;
 
 	setpwent();
 	while (r == 0 && (user = getpwent())) {
-		auto_free char *root = strdup(user->pw_dir);
-
-		if (!root)
-			r = -ENOMEM;
-		else if (user->pw_uid >= settings->first_valid_uid && *root == '/') {
-			util_cut_path(root);
-			r = note_root(search, root);
-		}
+		if (user->pw_uid < settings->first_valid_uid || *user->pw_dir != '/')
+			continue;
+		util_cut_path(user->pw_dir);
+		r = note_root(search, user->pw_dir);
 		r = r == -EINVAL ? 0 : r; /* in `/`, as that of nobody */
 	}
 	endpwent();

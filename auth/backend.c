@@ -22,15 +22,15 @@ int backend_find_user(const char *name, const struct passwd **ret)
 	return *ret ? 0 : errno == 0 || errno == ENOENT || errno == ESRCH ? -ENOKEY : -EIO;
 }
 
-int backend_check_ids(struct auth_attempt *attempt)
+int backend_set_ids(struct auth_attempt *attempt, uid_t uid, gid_t gid)
 {
 	const struct settings *settings = attempt->settings;
-	uid_t uid = attempt->account->uid;
-	gid_t gid = attempt->account->gid;
 	const struct passwd *mail_user;
 	bool is_bad = uid == 0 || uid == (uid_t)-1 || uid == UID_NOBODY || gid == 0 ||
 		      gid == (gid_t)-1 || (uid >= UID_DYNAMIC_MIN && uid <= UID_DYNAMIC_MAX);
 
+	attempt->account->uid = uid;
+	attempt->account->gid = gid;
 	if (!is_bad && uid < settings->first_valid_uid)
 		is_bad = backend_find_user(settings->mail_user, &mail_user) < 0 ||
 			 mail_user->pw_uid != uid;
@@ -49,9 +49,7 @@ int backend_use_mail_user(struct auth_attempt *attempt)
 		return auth_fail(attempt->report, r == -ENOKEY ? -ENXIO : r, "mail-user = %s %s",
 				 log_quote(name),
 				 r == -ENOKEY ? "does not exist" : "cannot be looked up");
-	attempt->account->uid = user->pw_uid;
-	attempt->account->gid = user->pw_gid;
-	return backend_check_ids(attempt);
+	return backend_set_ids(attempt, user->pw_uid, user->pw_gid);
 }
 
 int backend_set_mailbox(struct auth_attempt *attempt, const char *template, const char *home)

@@ -37,10 +37,10 @@ int checkpassword_prepare(const char *argument);
 /* Asks NSS for a user. Returns 0, -ENOKEY: there is none, or -EIO. */
 int backend_find_user(const char *name, const struct passwd **ret);
 
-/* Whether the account's user and group may log in. Returns 0 or -EKEYREJECTED. */
-int backend_check_ids(struct auth_attempt *attempt);
+/* Sets the account's user and group. Returns 0, or -EKEYREJECTED: they may not log in. */
+int backend_set_ids(struct auth_attempt *attempt, uid_t uid, gid_t gid);
 
-/* Makes the account mail-user's. Returns as backend_check_ids(), -ENXIO: there is no such user, or
+/* Makes the account mail-user's. Returns as backend_set_ids(), -ENXIO: there is no such user, or
  * -EIO. */
 int backend_use_mail_user(struct auth_attempt *attempt);
 

@@ -175,9 +175,8 @@ int checkpassword_check(struct auth_attempt *attempt)
 	if (passwd_is_bad_name(account->user))
 		return auth_fail(attempt->report, -EKEYREJECTED, "a bad user name");
 	(void)util_copy(attempt->report->user, account->user);
-	account->uid = sender.uid;
-	account->gid = sender.gid;
-	r = sender.uid != 0 && sender.uid == getuid() ? backend_use_mail_user(attempt) :
-							backend_check_ids(attempt);
+	r = sender.uid != 0 && sender.uid == getuid() ?
+		    backend_use_mail_user(attempt) :
+		    backend_set_ids(attempt, sender.uid, sender.gid);
 	return r ?: backend_set_mailbox(attempt, NULL, message.home);
 }

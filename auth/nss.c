@@ -32,6 +32,7 @@ int nss_check(struct auth_attempt *attempt)
 	struct auth_report *report = attempt->report;
 	const struct passwd *user;
 	const struct spwd *shadow;
+	const char *secret;
 	int mailbox_error, r = backend_find_user(attempt->user, &user);
 
 	if (r < 0)
@@ -39,14 +40,13 @@ int nss_check(struct auth_attempt *attempt)
 				 r == -ENOKEY ? "no such user" : "NSS cannot look up users");
 	if (!util_copy(account->user, user->pw_name) || !util_copy(report->user, user->pw_name))
 		return auth_fail(report, -EKEYREJECTED, "a bad user name");
-	account->uid = user->pw_uid;
-	account->gid = user->pw_gid;
 	mailbox_error = backend_set_mailbox(attempt, NULL, user->pw_dir);
+	secret = strdupa(user->pw_passwd); /* a look at mail-user overwrites it */
+	r = backend_set_ids(attempt, user->pw_uid, user->pw_gid);
 	/* Before the password is checked: one that changes meanwhile shows. It may be unreadable.
 	 */
 	shadow = getspnam(account->user);
-	backend_make_digest(account, user->pw_passwd, shadow ? shadow->sp_pwdp : "");
-	r = backend_check_ids(attempt);
+	backend_make_digest(account, secret, shadow ? shadow->sp_pwdp : "");
 	if (r == 0)
 		r = check_user(*attempt->argument ? attempt->argument : "pop3", account->user,
 			       attempt->password, attempt->peer->text, report->refusal);
