@@ -63,7 +63,9 @@ static int exit_status(int error)
 static int enter_sandbox(struct service *service, struct transport *transport,
 			 const struct listener_session *session, int *ret_channel_fd)
 {
-	struct channel_request begin = { .peer = *transport_peer(transport) };
+	struct channel_request begin = { .slot = session->slot_ref.slot,
+					 .is_trusted = session->slot_ref.is_trusted,
+					 .peer = *transport_peer(transport) };
 	bool has_keeper = service->settings->has_keeper;
 	int pair[2];
 	int r = 0;
@@ -74,41 +76,35 @@ static int enter_sandbox(struct service *service, struct transport *transport,
 	r = r ?: sandbox_before_login(service->settings, &service->sandbox);
 	if (r < 0 || !has_keeper)
 		return r;
-	if (session) {
-		begin.slot = session->slot_ref.slot;
-		begin.is_trusted = session->slot_ref.is_trusted;
-	}
 	*ret_channel_fd = pair[0];
 	r = keeper_begin(&begin, (int[2]){ pair[1], service->sandbox.notify_fd });
 	if (r < 0)
 		log_error("cannot reach the keeper: %s", strerror(-r));
 	transport_watch(transport, pair[0]);
-	return session && session->refusal ? 0 : r;
+	return session->refusal ? 0 : r;
 }
 
-/* `session` is NULL if there is no listener. */
+/* Without a listener, `session` is all 0. */
 static int serve_client(struct service *service, const struct listener_session *session)
 {
+	const struct scoreboard_slot_ref *slot_ref = service->listener ? &session->slot_ref : NULL;
 	struct transport *transport = NULL;
 	int channel_fd = -1;
-	int r = transport_new(STDIN_FILENO, STDOUT_FILENO, session ? &session->peer : NULL,
+	int r = transport_new(STDIN_FILENO, STDOUT_FILENO, slot_ref ? &session->peer : NULL,
 			      &transport); /* it reads nothing yet */
 
 	if (r < 0)
 		log_error("cannot use standard input and output: %s", strerror(-r));
 	else
 		r = enter_sandbox(service, transport, session, &channel_fd);
-	log_limit(session ? scoreboard_enter(&session->slot_ref) : NULL);
-	if (session)
-		failures_confine(session->failures, session->slot_ref.is_trusted);
+	log_limit(scoreboard_enter(slot_ref));
+	failures_confine(session->failures, session->slot_ref.is_trusted);
 	/* STLS can be refused, implicit TLS cannot. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
 	if (r >= 0)
-		r = protocol_serve(service->settings, service->tls, transport,
-				   session ? &session->slot_ref : NULL,
-				   session ? session->failures : NULL, channel_fd,
-				   session ? session->refusal : NULL);
+		r = protocol_serve(service->settings, service->tls, transport, slot_ref,
+				   session->failures, channel_fd, session->refusal);
 	transport_free(transport);
 	return r;
 }
@@ -204,7 +200,7 @@ static void reload(struct service *service)
 /* Serves a socket that listens, in one process for each connection. */
 static int listen_for_clients(struct service *service)
 {
-	struct listener_session session;
+	struct listener_session session = { 0 };
 	int r = preload(service);
 
 	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* else it is not offered */
@@ -269,7 +265,8 @@ static int serve(struct service *service)
 	r = r ?: become_service_user(service);
 	if (r != 0)
 		return MIN(r, 0); /* 1: this was the keeper */
-	return service->listener ? listen_for_clients(service) : serve_client(service, NULL);
+	return service->listener ? listen_for_clients(service) :
+				   serve_client(service, &(struct listener_session){ 0 });
 }
 
 static void check_timeout(const char *name, unsigned seconds)
