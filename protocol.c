@@ -179,7 +179,6 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 /* RETR; and TOP, whose argument has a count of lines. */
 static int cmd_retr(struct session *session, const struct argument *argument)
 {
-	struct wire_top top = { .lines_left = argument->count };
 	auto_message struct mailbox_message message = { .fd = -1 };
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	size_t index = argument->index;
@@ -191,15 +190,14 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 		r = mailbox_message_size(session->mailbox, index, &message, &octets);
 	if (r != 0) /* before anything is promised */
 		return reply_unreadable(session, r, argument);
+	if (argument->has_count)
+		converter.lines_left = argument->count;
 	r = argument->has_count ? reply_ok(session, "message follows") :
 				  reply_ok(session, "%" PRIu64 " octets", octets);
-	while (message.count > 0 && r == 0 && read_error == 0 && !top.is_done) {
-		size_t count = message.count;
-
-		if (argument->has_count)
-			count = wire_top_cut(&top, message.octets, count);
-		r = transport_put_message(session->transport, &converter, message.octets, count);
-		if (!top.is_done)
+	while (message.count > 0 && r == 0 && read_error == 0 && !converter.is_done) {
+		r = transport_put_message(session->transport, &converter, message.octets,
+					  message.count);
+		if (!converter.is_done)
 			read_error = mailbox_message_read(&message);
 	}
 	if (r == 0 && read_error < 0) {

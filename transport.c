@@ -415,7 +415,8 @@ int transport_put_message(struct transport *transport, struct wire_converter *co
 {
 	char *space;
 
-	while (count > 0 && (space = make_space(transport, WIRE_STEP_OCTETS, KEPT_OCTETS))) {
+	while (count > 0 && !converter->is_done &&
+	       (space = make_space(transport, WIRE_STEP_OCTETS, KEPT_OCTETS))) {
 		size_t free_octets = transport->out_limit - transport->out_end, put;
 		size_t used = wire_convert(converter, octets, count, space, free_octets, &put);
 

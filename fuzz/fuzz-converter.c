@@ -99,12 +99,13 @@ static size_t cut_plainly(const uint8_t *in, size_t octets, uint64_t lines)
 
 static size_t cut_in_pieces(const char *in, size_t octets, size_t in_max, uint64_t lines)
 {
-	struct wire_top top = { .lines_left = lines };
+	struct wire_converter converter = WIRE_CONVERTER_INIT;
 	size_t sent = 0;
 
-	while (sent < octets && !top.is_done) {
-		size_t count = octets - sent < in_max ? octets - sent : in_max;
-		size_t used = wire_top_cut(&top, in + sent, count);
+	converter.lines_left = lines;
+	while (sent < octets && !converter.is_done) {
+		size_t count = octets - sent < in_max ? octets - sent : in_max, put;
+		size_t used = wire_convert(&converter, in + sent, count, NULL, 0, &put);
 
 		FUZZ_CHECK(used <= count);
 		sent += used;

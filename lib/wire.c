@@ -86,7 +86,8 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
 	size_t used = 0;
 
 	*ret_put = 0;
-	while (used < in_octets && (!out || out_octets - *ret_put >= WIRE_STEP_OCTETS)) {
+	while (used < in_octets && !converter->is_done &&
+	       (!out || out_octets - *ret_put >= WIRE_STEP_OCTETS)) {
 		const char *text = in + used;
 		size_t space = out ? out_octets - *ret_put - 2 : SIZE_MAX; /* beside a "." and CR */
 		size_t octets = MIN(in_octets - used, space);
@@ -103,6 +104,14 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
 		used += octets + (lf ? 1 : 0);
 		converter->octets += octets + (lf ? 1 : 0) + (needs_cr ? 1 : 0);
 		converter->last = in[used - 1];
+		converter->line_octets += octets;
+		if (lf) {
+			converter->lines_left -= converter->is_in_body;
+			/* It begins after a line without text, which may have had a CR. */
+			converter->is_in_body |= converter->line_octets == !needs_cr;
+			converter->is_done = converter->is_in_body && converter->lines_left == 0;
+			converter->line_octets = 0;
+		}
 	}
 	return used;
 }
@@ -114,28 +123,4 @@ const char *wire_convert_end(struct wire_converter *converter)
 	converter->octets += 2;
 	converter->last = '\n';
 	return "\r\n";
-}
-
-size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets)
-{
-	size_t used = 0;
-
-	while (used < octets && !top->is_done) {
-		const char *line = in + used;
-		const char *lf = memchr(line, '\n', octets - used);
-		size_t text = lf ? (size_t)(lf - line) : octets - used;
-
-		if (text > 0)
-			top->line = top->line == 0 && text == 1 && *line == '\r' ? '\r' : 'x';
-		used += text + (lf ? 1 : 0);
-		if (!lf)
-			break;
-		if (top->is_in_body)
-			top->lines_left--;
-		else
-			top->is_in_body = top->line != 'x'; /* it begins after a blank line */
-		top->is_done = top->is_in_body && top->lines_left == 0;
-		top->line = 0;
-	}
-	return used;
 }

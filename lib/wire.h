@@ -41,25 +41,19 @@ int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_
 struct wire_converter {
 	uint64_t octets; /* converted so far, as RETR's size counts them: without the stuffing */
 	char last;	 /* the last octet read; LF before the first one */
+	bool is_in_body;
+	bool is_done;	      /* everything that is to be sent has been read */
+	uint64_t lines_left;  /* of the body, still to come: TOP sets it (RFC 1939 section 7) */
+	uint64_t line_octets; /* read of a line, without LF */
 };
 
-#define WIRE_CONVERTER_INIT ((struct wire_converter){ .last = '\n' })
+#define WIRE_CONVERTER_INIT ((struct wire_converter){ .last = '\n', .lines_left = UINT64_MAX })
 
-/* Converts octets of a file until `in` is used up or `out` has less space than WIRE_STEP_OCTETS; if
- * `out` is NULL, only counts. Returns how many octets it used, and in ret_put how many it put. */
+/* Converts octets of a file until `in` is used up, the converter is done, or `out` has less space
+ * than WIRE_STEP_OCTETS; if `out` is NULL, only counts. Returns how many octets it used, and in
+ * ret_put how many it put. */
 size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_octets, char *out,
 		    size_t out_octets, size_t *ret_put);
 
 /* Ends a last line that has no line end, and counts it. Returns what is to be sent: CRLF or "". */
 const char *wire_convert_end(struct wire_converter *converter);
-
-/* Where TOP's answer ends (RFC 1939 section 7). */
-struct wire_top {
-	uint64_t lines_left; /* of the body, still to come; set by the caller */
-	char line; /* that is being read, so far: 0: empty, '\r': that alone, 'x': something else */
-	bool is_in_body;
-	bool is_done; /* everything that TOP sends has been seen */
-};
-
-/* How many of these octets of a file belong to the answer: fewer than all only if it ends there. */
-size_t wire_top_cut(struct wire_top *top, const char *in, size_t octets);

@@ -133,18 +133,19 @@ static void test_top(void)
 	for (int i = 0; i < ROUNDS; i++) {
 		char message[OCTETS_MAX];
 		size_t octets = random_message(message), lines = random_below(4), used = 0;
-		struct wire_top top = { .lines_left = lines };
+		struct wire_converter converter = WIRE_CONVERTER_INIT;
 
-		while (used < octets && !top.is_done) {
-			size_t piece = 1 + random_below(8);
+		converter.lines_left = lines;
+		while (used < octets && !converter.is_done) {
+			size_t piece = 1 + random_below(8), put;
 
 			if (piece > octets - used)
 				piece = octets - used;
-			used += wire_top_cut(&top, message + used, piece);
+			used += wire_convert(&converter, message + used, piece, NULL, 0, &put);
 		}
 		same &= used == top_reference(message, octets, lines);
 	}
-	(void)tap(same, "wire_top_cut ends where the reference ends, however it is cut");
+	(void)tap(same, "wire_convert ends TOP where the reference ends, however it is cut");
 }
 
 static void test_numbers(void)
