@@ -14,9 +14,9 @@
 #include "mailbox.h"
 #include "protocol.h"
 #include "sandbox.h"
+#include "session.h"
 #include "settings.h"
 #include "tls.h"
-#include "transport.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -58,54 +58,57 @@ static int exit_status(int error)
 	}
 }
 
-/* Enters the sandbox, and tells the keeper of the client, if there is one. *ret_channel_fd is the
- * way to it. */
-static int enter_sandbox(struct service *service, struct transport *transport,
-			 const struct listener_session *session, int *ret_channel_fd)
+/* Enters the sandbox, and tells the keeper of the client, if there is one. */
+static int enter_sandbox(struct service *service, const struct session *session,
+			 const struct listener_session *client, int keeper_fd)
 {
-	struct channel_request begin = { .slot = session->slot_ref.slot,
-					 .is_trusted = session->slot_ref.is_trusted,
-					 .peer = *transport_peer(transport) };
-	bool has_keeper = service->settings->has_keeper;
-	int pair[2];
+	struct channel_request begin = { .slot = client->slot_ref.slot,
+					 .is_trusted = client->slot_ref.is_trusted,
+					 .peer = *session->peer };
+	int r = sandbox_before_login(service->settings, &service->sandbox);
+
+	if (r < 0 || keeper_fd < 0)
+		return r;
+	r = keeper_begin(&begin, (int[2]){ keeper_fd, service->sandbox.notify_fd });
+	if (r < 0)
+		log_error("cannot reach the keeper: %s", strerror(-r));
+	return client->refusal ? 0 : r;
+}
+
+/* Without a listener, `client` is all 0. */
+static int serve_client(struct service *service, const struct listener_session *client)
+{
+	struct peer peer =
+		service->listener ? client->peer : peer_of_client(STDIN_FILENO, STDOUT_FILENO);
+	struct session session = {
+		.settings = service->settings,
+		.peer = &peer,
+		.tls = service->tls,
+		.slot_ref = service->listener ? &client->slot_ref : NULL,
+		.failures = client->failures,
+	};
+	int pair[2] = { -1, -1 };
 	int r = 0;
 
 	/* The sandbox has no new sockets. */
-	if (has_keeper && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	if (service->settings->has_keeper &&
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
-	r = r ?: sandbox_before_login(service->settings, &service->sandbox);
-	if (r < 0 || !has_keeper)
-		return r;
-	*ret_channel_fd = pair[0];
-	r = keeper_begin(&begin, (int[2]){ pair[1], service->sandbox.notify_fd });
-	if (r < 0)
-		log_error("cannot reach the keeper: %s", strerror(-r));
-	transport_watch(transport, pair[0]);
-	return session->refusal ? 0 : r;
-}
-
-/* Without a listener, `session` is all 0. */
-static int serve_client(struct service *service, const struct listener_session *session)
-{
-	const struct scoreboard_slot_ref *slot_ref = service->listener ? &session->slot_ref : NULL;
-	struct transport *transport = NULL;
-	int channel_fd = -1;
-	int r = transport_new(STDIN_FILENO, STDOUT_FILENO, slot_ref ? &session->peer : NULL,
-			      &transport); /* it reads nothing yet */
-
+	session.channel_fd = pair[0];
+	/* It reads nothing yet. */
+	r = r ?: transport_new(STDIN_FILENO, STDOUT_FILENO, pair[0], &session.transport);
 	if (r < 0)
 		log_error("cannot use standard input and output: %s", strerror(-r));
 	else
-		r = enter_sandbox(service, transport, session, &channel_fd);
-	log_limit(scoreboard_enter(slot_ref));
-	failures_confine(session->failures, session->slot_ref.is_trusted);
+		r = enter_sandbox(service, &session, client, pair[1]);
+	log_limit(scoreboard_enter(session.slot_ref));
+	failures_confine(client->failures, client->slot_ref.is_trusted);
 	/* STLS can be refused, implicit TLS cannot. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
 	if (r >= 0)
-		r = protocol_serve(service->settings, service->tls, transport, slot_ref,
-				   session->failures, channel_fd, session->refusal);
-	transport_free(transport);
+		r = protocol_serve(&session, client->refusal);
+	transport_free(session.transport);
 	return r;
 }
 

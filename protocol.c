@@ -531,42 +531,31 @@ static int serve_command(struct session *session)
 	return r < 0 ? r : serve_line(session, line);
 }
 
-int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_slot_ref *slot_ref, struct failures *failures,
-		   int channel_fd, const char *refusal)
+int protocol_serve(struct session *session, const char *refusal)
 {
-	struct session session = {
-		.settings = settings,
-		.transport = transport,
-		.peer = transport_peer(transport),
-		.tls = tls,
-		.slot_ref = slot_ref,
-		.failures = failures,
-		.channel_fd = channel_fd,
-	};
 	int r = 0;
 
 	if (!refusal)
-		session_log_begin(&session);
-	session_enter(&session, IN_AUTH);
-	if (settings->tls == TLS_IMPLICIT)
-		r = login_start_implicit_tls(&session);
+		session_log_begin(session);
+	session_enter(session, IN_AUTH);
+	if (session->settings->tls == TLS_IMPLICIT)
+		r = login_start_implicit_tls(session);
 	if (r == 0)
-		r = refusal ? reply_err(&session, "[SYS/TEMP] %s", refusal) :
-			      reply_ok(&session, "pop3-handler ready");
-	while (r == 0 && !refusal && session.state != IN_END) {
-		r = serve_command(&session);
+		r = refusal ? reply_err(session, "[SYS/TEMP] %s", refusal) :
+			      reply_ok(session, "pop3-handler ready");
+	while (r == 0 && !refusal && session->state != IN_END) {
+		r = serve_command(session);
 		sandbox_log_refusal();
 	}
-	session.mailbox = mailbox_free(session.mailbox);
-	if (scoreboard_is_evicted(slot_ref))
-		transport_put_last(transport,
+	session->mailbox = mailbox_free(session->mailbox);
+	if (scoreboard_is_evicted(session->slot_ref))
+		transport_put_last(session->transport,
 				   "-ERR [SYS/TEMP] too many clients log in, try again later\r\n");
 	if (r == 0)
-		r = transport_finish(transport);
+		r = transport_finish(session->transport);
 	if (!refusal)
-		session_log_end(&session, session.state == IN_END ? 0 : r);
-	free(session.account);
-	free(session.user);
+		session_log_end(session, session->state == IN_END ? 0 : r);
+	free(session->account);
+	free(session->user);
 	return r;
 }

@@ -3,17 +3,10 @@
  * (AUTH), 8314, and the extensions SLEE-WAKE, UID-PARAM and DELI. */
 #pragma once
 
-struct failures;
-struct scoreboard_slot_ref;
-struct settings;
-struct tls;
-struct transport;
+struct session;
 
 /* Serves a session from the greeting, or the handshake before it, to its end; or only tells it a
- * `refusal`, unless that is NULL. `tls` is NULL if settings->tls is TLS_OFF, `slot_ref` if there is
- * no listener, `failures` if it counts none. Returns 0 after QUIT or too many mistakes, and
- * otherwise why it could not go on, which has been logged: as transport.h says, or -EIO if a
- * message could not be read to its end. */
-int protocol_serve(const struct settings *settings, struct tls *tls, struct transport *transport,
-		   const struct scoreboard_slot_ref *slot_ref, struct failures *failures,
-		   int channel_fd, const char *refusal);
+ * `refusal`, unless that is NULL. Everything in `session` is 0 but its beginning. Returns 0 after
+ * QUIT or too many mistakes, and otherwise why it could not go on, which has been logged: as
+ * transport.h says, or -EIO if a message could not be read to its end. */
+int protocol_serve(struct session *session, const char *refusal);

@@ -20,13 +20,15 @@ struct tls;
 enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_ANY = 7, IN_END = 8 };
 
 struct session {
+	/* What it begins with, all of it borrowed. */
 	const struct settings *settings;
 	struct transport *transport;
-	const struct peer *peer;			       /* borrowed from it */
-	struct tls *tls;				       /* NULL: none */
-	const struct scoreboard_slot_ref *slot_ref;	       /* NULL: there is no listener */
-	struct failures *failures;			       /* NULL: it counts none */
-	int channel_fd;					       /* to the keeper; -1: none */
+	const struct peer *peer;
+	struct tls *tls;			    /* NULL: settings->tls is TLS_OFF */
+	const struct scoreboard_slot_ref *slot_ref; /* NULL: there is no listener */
+	struct failures *failures;		    /* NULL: it counts none */
+	int channel_fd;				    /* to the keeper; -1: none */
+
 	int64_t start_ms;				       /* monotonic */
 	uint64_t retrieved, retrieved_octets, deleted, sleeps; /* for the log */
 	enum session_state state;			     /* session_enter() alone assigns it */

@@ -5,7 +5,6 @@
 #include "transport.h"
 
 #include "channel.h"
-#include "lib/peer.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "tls.h"
@@ -47,8 +46,7 @@ struct transport {
 	size_t in_start, in_end; /* what has been read and not used yet */
 	size_t out_end;
 	size_t out_limit; /* what goes out in one piece */
-	struct peer peer;
-	int channel_fd; /* to the keeper; -1: none */
+	int channel_fd;	  /* to the keeper; -1: none */
 	char in[IN_OCTETS];
 	char out[OUT_OCTETS]; /* behind it at once */
 };
@@ -104,17 +102,6 @@ static int fail(struct transport *transport, int error)
 	return transport->error;
 }
 
-static struct peer find_peer(int fd, mode_t mode)
-{
-	struct peer peer = PEER_LOCAL;
-
-	if (S_ISSOCK(mode))
-		peer_of_socket(fd, &peer);
-	if (peer.is_local)
-		peer_ask_environment(&peer);
-	return peer;
-}
-
 static void note_sigterm(int signal_number)
 {
 	is_told_to_end = signal_number;
@@ -157,7 +144,7 @@ static void use_stream(struct transport *transport, struct stream *stream)
 	transport->current = stream;
 }
 
-int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret)
+int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret)
 {
 	static const char *const nobody[] = { NULL };
 	struct stat in, out;
@@ -177,12 +164,9 @@ int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transpo
 		.in_mode = in.st_mode,
 		.out_mode = out.st_mode,
 	};
-	transport->channel_fd = -1;
+	transport->channel_fd = channel_fd;
 	transport->tls = &transport->plain.stream;
 	use_stream(transport, transport->tls);
-	transport->peer = peer ? *peer : find_peer(in_fd, in.st_mode);
-	if (!peer)
-		transport->peer.is_local &= find_peer(out_fd, out.st_mode).is_local;
 	catch_sigterm();
 	tune_tcp(out_fd);
 	*ret = transport;
@@ -230,11 +214,6 @@ void transport_set_deadline(struct transport *transport, unsigned seconds)
 static int64_t wait_end_ms(const struct transport *transport)
 {
 	return MIN(transport->deadline_ms, util_now_ms() + transport->timeout_ms);
-}
-
-void transport_watch(struct transport *transport, int channel_fd)
-{
-	transport->channel_fd = channel_fd;
 }
 
 /* The keeper says nothing by itself but that the session must end. If it is gone itself, that
@@ -505,9 +484,4 @@ int transport_start_tls(struct transport *transport)
 const struct stream *transport_tls_stream(const struct transport *transport)
 {
 	return transport->tls;
-}
-
-const struct peer *transport_peer(const struct transport *transport)
-{
-	return &transport->peer;
 }

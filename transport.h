@@ -15,21 +15,17 @@
 
 #include <stdint.h>
 
-struct peer;
 struct tls;
 struct transport;
 struct wire_converter;
 
-/* Borrows the descriptors, and leaves their flags alone: others share them. `peer` is NULL if it is
- * not known yet. Catches SIGTERM from now on. Returns 0, -ENOMEM, or what fstat(2) says. */
-int transport_new(int in_fd, int out_fd, const struct peer *peer, struct transport **ret);
+/* Borrows the descriptors, and leaves their flags alone: others share them. Catches SIGTERM from
+ * now on. A keeper ends the session, too (-ECANCELED), by saying so on its channel (-1: there is
+ * none), which the other side may close. Returns 0, -ENOMEM, or what fstat(2) says. */
+int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret);
 
 /* Frees it, without sending what is still in the buffer. Takes NULL. */
 void transport_free(struct transport *transport);
-
-/* A session with a keeper also ends (-ECANCELED) when that says so on its channel, which is
- * borrowed and may be closed by the other side. */
-void transport_watch(struct transport *transport, int channel_fd);
 
 /* The connection must be over `seconds` from now. */
 void transport_set_deadline(struct transport *transport, unsigned seconds);
@@ -87,6 +83,3 @@ int transport_pause(struct transport *transport, int64_t ms);
 /* Sends what is in the buffer, ends TLS, and reads what the client still sends: if a socket is
  * closed with octets unread, those in flight to the client may be lost. */
 int transport_finish(struct transport *transport);
-
-/* The client, of the connection or as the environment names it; local only in both directions. */
-const struct peer *transport_peer(const struct transport *transport);

@@ -3,9 +3,9 @@
  * the rest of the input is what the client says. */
 #include "log.h"
 #include "protocol.h"
+#include "session.h"
 #include "settings.h"
 #include "tmpdir.h"
-#include "transport.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -113,13 +113,14 @@ static bool has_deletion(const char *text, size_t octets)
 static int serve(const char *prelude, const char *text, size_t octets)
 {
 	int in = memfd_create("in", MFD_CLOEXEC), out = memfd_create("out", MFD_CLOEXEC);
-	struct transport *transport;
+	const struct peer peer = PEER_LOCAL;
+	struct session session = { .settings = settings, .peer = &peer, .channel_fd = -1 };
 
 	FUZZ_CHECK(write(in, prelude, strlen(prelude)) == (ssize_t)strlen(prelude));
 	FUZZ_CHECK(write(in, text, octets) == (ssize_t)octets && lseek(in, 0, SEEK_SET) == 0);
-	FUZZ_CHECK(transport_new(in, out, NULL, &transport) == 0);
-	(void)protocol_serve(settings, NULL, transport, NULL, NULL, -1, NULL);
-	(void)transport_free(transport);
+	FUZZ_CHECK(transport_new(in, out, -1, &session.transport) == 0);
+	(void)protocol_serve(&session, NULL);
+	transport_free(session.transport);
 	(void)close(in);
 	return out;
 }

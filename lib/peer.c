@@ -56,15 +56,26 @@ void peer_of_socket(int fd, struct peer *ret)
 {
 	union peer_endpoint address = { 0 };
 	socklen_t size = sizeof(address);
-	sa_family_t family;
+	bool is_socket = getpeername(fd, &address.any, &size) == 0 || errno != ENOTSOCK;
+	sa_family_t family = address.any.sa_family; /* 0 after a failure */
 
-	(void)getpeername(fd, &address.any, &size); /* if it fails, there is no family */
-	family = address.any.sa_family;
-	*ret = family == AF_UNIX ? PEER_LOCAL : (struct peer){ .text = "unknown" };
+	*ret = family == AF_UNIX || !is_socket ? PEER_LOCAL : (struct peer){ .text = "unknown" };
 	if (family == AF_INET)
 		address.in6.sin6_addr = MAPPED(address.in.sin_addr.s_addr);
 	if (family == AF_INET || family == AF_INET6)
 		peer_of_address(&address.in6.sin6_addr, ret);
+}
+
+struct peer peer_of_client(int in_fd, int out_fd)
+{
+	struct peer peer, other;
+
+	peer_of_socket(in_fd, &peer);
+	peer_of_socket(out_fd, &other);
+	if (peer.is_local)
+		peer_ask_environment(&peer);
+	peer.is_local &= other.is_local;
+	return peer;
 }
 
 void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4)

@@ -24,8 +24,11 @@ union peer_endpoint {
 
 #define PEER_LOCAL ((struct peer){ .text = "local", .is_local = true })
 
-/* The peer of a connected socket. */
+/* The peer of a connected socket; what is no socket is local. */
 void peer_of_socket(int fd, struct peer *ret);
+
+/* The client on two descriptors, or as the environment names it; local only in both directions. */
+struct peer peer_of_client(int in_fd, int out_fd);
 
 /* The peer at an internet address. */
 void peer_of_address(const struct in6_addr *address, struct peer *ret);
