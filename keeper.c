@@ -192,6 +192,8 @@ static int note_account(struct kept *kept, int *ruleset_fd)
 {
 	const struct account *account = &kept->answer.account;
 
+	if (account->uid == 0 || account->gid == 0) /* the checker was taken over */
+		return -EPERM;
 	if (kept->account)
 		return kept->account->uid == account->uid && kept->account->gid == account->gid &&
 				       strcmp(kept->account->mailbox, account->mailbox) == 0 ?
@@ -236,7 +238,7 @@ static void handle_checker(struct keeper *keeper, struct kept *kept)
 	if (kept->login)
 		note_login(keeper, kept, &ruleset_fd);
 	else if (kept->answer.error == 0)
-		*kept->account = kept->answer.account;
+		kept->account->users = kept->answer.account.users; /* nothing else may change */
 	set_state(keeper, kept, ANSWERING);
 }
 

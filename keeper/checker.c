@@ -85,6 +85,9 @@ int checker_end(struct checker *checker, struct channel_answer *ret_answer, int 
 	util_drop(&checker->fd);
 	util_drop(&fds[1]);
 	*ret_ruleset_fd = fds[0];
+	/* Such as a module of PAM may have taken it over. */
+	ret_answer->account.user[AUTH_USER_OCTETS - 1] = '\0';
+	ret_answer->account.mailbox[PATH_MAX - 1] = '\0';
 	if (n == sizeof(*ret_answer))
 		return 0;
 	util_drop(ret_ruleset_fd);
