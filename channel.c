@@ -76,7 +76,7 @@ int channel_await(int fd, struct channel_answer *ret_answer, int64_t ms)
 		n = util_read(fd, ret_answer, sizeof(*ret_answer));
 	if (n == sizeof(struct channel_request)) /* CHANNEL_END */
 		return -ECANCELED;
-	return n == sizeof(*ret_answer) ? 0 : -EIO;
+	return n == sizeof(*ret_answer) && ret_answer->error <= 0 ? 0 : -EIO;
 }
 
 int channel_tell(int fd, enum channel_type type)
