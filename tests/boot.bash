@@ -63,6 +63,26 @@ inside() {
 		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" 3>&-
 }
 
+# with_client [ARGUMENT...]: runs a Python script in it, from standard input, that has a Client.
+with_client() {
+	{
+		cat "$BATS_TEST_DIRNAME/client.py"
+		cat <<-'END'
+			import os, signal, subprocess, sys, time
+			def run(command):
+			    return subprocess.run(command, shell=True, check=True, text=True, capture_output=True).stdout.strip()
+			def wait_for(condition):
+			    end = time.monotonic() + TIMEOUT
+			    while not condition():
+			        assert time.monotonic() < end
+			def logged(text):
+			    wait_for(lambda: text in run('journalctl -b -o cat -t pop3-handler'))
+		END
+		cat
+	} >scenario.py
+	inside timeout 50 /usr/bin/python3 - "$@" <scenario.py
+}
+
 power_off() {
 	local pid
 	pid=$(cat "$BATS_FILE_TMPDIR/boot.pid")

@@ -35,7 +35,6 @@ teardown_file() {
 setup() {
 	[ "$SANITIZED" = none ] || skip 'the units are tried with the plain build'
 	setup_site
-	cp "$BATS_TEST_DIRNAME/client.py" .
 }
 
 teardown() {
@@ -90,26 +89,6 @@ as_it_was() {
 	no_drop_ins
 	inside sh -c 'rm -rf /run/systemd/journald.conf.d; systemctl restart systemd-journald
 		sysctl -q net.ipv6.bindv6only=0; [ ! -e /tmp/tls ] || mv /tmp/tls /etc/pop3-handler/'
-}
-
-# with_client [ARGUMENT...]: runs a Python script, from standard input, that has a Client.
-with_client() {
-	{
-		cat client.py
-		cat <<-'END'
-			import os, signal, subprocess, sys, time
-			def run(command):
-			    return subprocess.run(command, shell=True, check=True, text=True, capture_output=True).stdout.strip()
-			def wait_for(condition):
-			    end = time.monotonic() + TIMEOUT
-			    while not condition():
-			        assert time.monotonic() < end
-			def logged(text):
-			    wait_for(lambda: text in run('journalctl -b -o cat -t pop3-handler'))
-		END
-		cat
-	} >scenario.py
-	inside timeout 50 /usr/bin/python3 - "$@" <scenario.py
 }
 
 # entry EVENT-FIELD=VALUE...: the journal's last entry that matches, all fields.
