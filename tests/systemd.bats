@@ -71,6 +71,21 @@ unlisten() {
 	[ ! -e before.conf ] || inside tee /etc/pop3-handler/pop3-handler.conf <before.conf >/dev/null
 }
 
+# use KIND: the units as they are installed, `keeper`, or for one mail user, `one-user`, with the
+# commands of pop3-handler(8).
+use() {
+	if [ "$1" = one-user ]; then
+		inside sh -ec 'cp -r /usr/local/share/pop3-handler/one-user/* /etc/systemd/system
+			chgrp vmail /etc/pop3-handler/users
+			sed -i "s/^tls-/#&/" /etc/pop3-handler/pop3-handler.conf'
+	else
+		inside sh -ec 'rm -rf /etc/systemd/system/pop3*.service.d
+			chgrp pop3-keeper /etc/pop3-handler/users
+			sed -i "s/^#tls-/tls-/" /etc/pop3-handler/pop3-handler.conf'
+	fi
+	inside systemctl daemon-reload
+}
+
 # drop_in UNIT LINE...: adds these lines to a unit, until `no_drop_ins`.
 drop_in() {
 	inside mkdir -p "/run/systemd/system/$1.d"
@@ -87,6 +102,7 @@ no_drop_ins() {
 as_it_was() {
 	unlisten
 	no_drop_ins
+	use keeper
 	inside sh -c 'rm -rf /run/systemd/journald.conf.d; systemctl restart systemd-journald
 		sysctl -q net.ipv6.bindv6only=0; [ ! -e /tmp/tls ] || mv /tmp/tls /etc/pop3-handler/'
 }
@@ -97,39 +113,45 @@ entry() {
 	inside journalctl -b -o verbose -n 1 --no-pager -t pop3-handler "$@" | sed 's/^ *//'
 }
 
-@test "both forms serve mail to curl on both ports, and the journal has its fields" {
-	for form in connection listener; do
-		serve "$form"
-		for url in pop3://127.0.0.1 pop3s://127.0.0.1; do
-			inside curl -sS --ssl-reqd --cacert /etc/pop3-handler/tls/fullchain.pem --user alice:apple "$url/2" |
-				grep -q 'Subject: 2'
+@test "both forms of both kinds serve mail to curl on both ports, and the journal has its fields" {
+	for kind in one-user keeper; do
+		use "$kind"
+		for form in connection listener; do
+			serve "$form"
+			for url in pop3://127.0.0.1 pop3s://127.0.0.1; do
+				inside curl -sS --ssl-reqd --cacert /etc/pop3-handler/tls/fullchain.pem --user alice:apple "$url/2" |
+					grep -q 'Subject: 2'
+			done
+			run -67 inside curl -sS --user alice:pear pop3://127.0.0.1/
+			unique_id=3$kind-$form.M1P1.h
+			inside install -o vmail /dev/null "/var/vmail/alice/new/$unique_id"
+			with_client "$unique_id" "$kind" <<-'END'
+				client = Client().login()
+				users = set(run('ps -C pop3-handler -o user:20=').split()) - {'pop3-login'}
+				assert users == ({'vmail'} if sys.argv[2] == 'one-user' else {'vmail', 'pop3-keeper'}), users
+				client.expect('QUIT', '+OK')
+				logged("of 'alice' from 127.0.0.1 ended: QUIT; no TLS")
+				client = Client(995, tls=True).login()
+				client.expect(f'DELI UID:{sys.argv[1]}', '+OK')
+				client.expect('QUIT', '+OK')
+				logged("of 'alice' from 127.0.0.1 ended: QUIT; TLS1.3, retrieved 0 (0 octets), deleted 1")
+			END
+			entry "POP3_UNIQUE_ID=$unique_id" POP3_USER=alice >fields
+			cat fields
+			grep -qx 'POP3_PEER=127.0.0.1' fields
+			grep -qxE 'POP3_SESSION=[0-9a-f]{16}' fields
+			grep -qxE 'POP3_TLS=TLS1.3' fields
+			grep -qx 'SYSLOG_FACILITY=2' fields
+			session=$(grep POP3_SESSION fields)
+			[ "$(inside journalctl -b -o cat "$session" | wc -l)" -eq 3 ]
+			entry "$session" POP3_REASON=QUIT >fields
+			for field in POP3_RETRIEVED=0 POP3_RETRIEVED_OCTETS=0 POP3_DELETED=1 POP3_SLEEPS=0; do
+				grep -qx "$field" fields
+			done
+			grep -qE '^POP3_DURATION=0\.[0-9]{3}$' fields
+			entry 'POP3_REASON=wrong password' | grep -qx 'POP3_USER=alice'
+			unlisten
 		done
-		run -67 inside curl -sS --user alice:pear pop3://127.0.0.1/
-		unique_id=3$form.M1P1.h
-		inside install -o vmail /dev/null "/var/vmail/alice/new/$unique_id"
-		with_client "$unique_id" <<-'END'
-			Client().login().expect('QUIT', '+OK')
-			logged("of 'alice' from 127.0.0.1 ended: QUIT; no TLS")
-			client = Client(995, tls=True).login()
-			client.expect(f'DELI UID:{sys.argv[1]}', '+OK')
-			client.expect('QUIT', '+OK')
-			logged("of 'alice' from 127.0.0.1 ended: QUIT; TLS1.3, retrieved 0 (0 octets), deleted 1")
-		END
-		entry "POP3_UNIQUE_ID=$unique_id" POP3_USER=alice >fields
-		cat fields
-		grep -qx 'POP3_PEER=127.0.0.1' fields
-		grep -qxE 'POP3_SESSION=[0-9a-f]{16}' fields
-		grep -qxE 'POP3_TLS=TLS1.3' fields
-		grep -qx 'SYSLOG_FACILITY=2' fields
-		session=$(grep POP3_SESSION fields)
-		[ "$(inside journalctl -b -o cat "$session" | wc -l)" -eq 3 ]
-		entry "$session" POP3_REASON=QUIT >fields
-		for field in POP3_RETRIEVED=0 POP3_RETRIEVED_OCTETS=0 POP3_DELETED=1 POP3_SLEEPS=0; do
-			grep -qx "$field" fields
-		done
-		grep -qE '^POP3_DURATION=0\.[0-9]{3}$' fields
-		entry 'POP3_REASON=wrong password' | grep -qx 'POP3_USER=alice'
-		unlisten
 	done
 	# The units leave the program's own sandbox what it takes.
 	run ! inside journalctl -b -o cat -g sandbox SYSLOG_IDENTIFIER=pop3-handler
@@ -305,14 +327,17 @@ entry() {
 
 @test "another install or a boot touches nothing that is there, whatever owner and mode it has" {
 	inside bash -e <<-'END'
-		paths='/etc/pop3-handler /etc/pop3-handler/pop3-handler.conf /etc/pop3-handler/users /var/vmail /run/pop3-handler'
+		paths='/etc/pop3-handler /etc/pop3-handler/pop3-handler.conf /etc/pop3-handler/users /etc/pam.d/pop3
+			/var/vmail /run/pop3-handler /run/pop3-keeper'
 		stat -c '%U:%G %a' $paths >/tmp/made
 		diff /tmp/made - <<-'EXPECTED'
 			root:root 755
 			root:root 644
-			root:vmail 640
+			root:pop3-keeper 640
+			root:root 644
 			vmail:vmail 750
-			vmail:vmail 700
+			pop3-login:pop3-login 700
+			pop3-keeper:pop3-keeper 700
 		EXPECTED
 		cp -a --parents $paths /tmp
 		chown nobody:mail $paths
@@ -337,54 +362,61 @@ entry() {
 	inside sh -ec 'rm /etc/pop3-handler/users /var/vmail; mv /srv/users /etc/pop3-handler; mv /srv/vmail /var'
 }
 
-@test "pop3-check sees the site as the service does: its credentials, its user, its sandbox, its drop-ins" {
-	for form in connection listener; do
-		serve "$form"
-		unit=pop3s$([ "$form" = listener ] || echo @).service
-		run -0 inside pop3-check
-		[ -z "$output" ]
-		run -0 inside pop3-check pop3
-		[ -z "$output" ]
-		inside bash -c 'cd /etc/letsencrypt/live/machine; cp privkey.pem /tmp; openssl genrsa -out privkey.pem 2>/dev/null'
-		run -78 inside pop3-check
-		echo "$output"
-		[[ $output == *tls-key* ]]
-		inside cp /tmp/privkey.pem /etc/letsencrypt/live/machine
-		drop_in "$unit" '[Service]' User=nobody
-		run -78 inside pop3-check
-		echo "$output"
-		[[ $output == */etc/pop3-handler/users* ]]
-		drop_in "$unit" '[Service]' ExecStart= "ExecStart=/usr/local/sbin/pop3-handler \\" '--users=/nowhere'
-		run -78 inside pop3-check
-		echo "$output"
-		[[ $output == */nowhere* ]]
-		# As systemd reads them: blanks, comments with a backslash at the end, quotes, specifiers.
-		for user in '  User=nobody' 'User = nobody' $'# no more \\\nUser=nobody'; do
-			drop_in "$unit" '[Service]' "$user"
+@test "pop3-check sees the site as the service does: its certificate, its user, its sandbox, its drop-ins" {
+	for kind in one-user keeper; do
+		use "$kind"
+		for form in connection listener; do
+			serve "$form"
+			unit=pop3s$([ "$form" = listener ] || echo @).service
+			run -0 inside pop3-check
+			[ -z "$output" ]
+			run -0 inside pop3-check pop3
+			[ -z "$output" ]
+			inside bash -c 'cd /etc/letsencrypt/live/machine; cp privkey.pem /tmp; openssl genrsa -out privkey.pem 2>/dev/null'
 			run -78 inside pop3-check
-			[[ $output == */etc/pop3-handler/users* ]]
+			echo "$output"
+			[[ $output == *tls-key* ]]
+			inside cp /tmp/privkey.pem /etc/letsencrypt/live/machine
+			# As systemd reads them: blanks, comments with a backslash at the end, quotes, specifiers.
+			for user in User=nobody '  User=nobody' 'User = nobody' $'# no more \\\nUser=nobody'; do
+				[ "$kind" = one-user ] || continue
+				drop_in "$unit" '[Service]' "$user"
+				run -78 inside pop3-check
+				echo "$output"
+				[[ $output == */etc/pop3-handler/users* ]]
+			done
+			drop_in "$unit" '[Service]' ExecStart= "ExecStart=/usr/local/sbin/pop3-handler \\" '--users=/nowhere'
+			run -78 inside pop3-check
+			echo "$output"
+			[[ $output == */nowhere* ]]
+			drop_in "$unit" '[Service]' NonBlocking=no ExecStart= \
+				'ExecStart=-/usr/local/sbin/pop3-handler "--trusted-networks=192.0.2.0/24 2001:db8::/32" --tls=off --users=/etc/pop3-handler/users --mailbox=/var/vmail/%%u'
+			run -0 inside pop3-check
+			[ -z "$output" ]
+			drop_in "$unit" '[Service]' ExecStart= 'ExecStart=/usr/local/sbin/pop3-handler --tls=off --users=/etc/pop3-handler/users --mailbox=/nowhere/%%u'
+			run -0 inside pop3-check
+			[[ $output == *"'/nowhere'"* ]]
+			drop_in "$unit" '[Service]' LoadCredential=more:/nowhere
+			run inside pop3-check
+			[ "$status" -gt 200 ]
+			[[ $output == *'cannot be started'* ]]
+			no_drop_ins
+			unlisten
 		done
-		drop_in "$unit" '[Service]' NonBlocking=no ExecStart= \
-			'ExecStart=-/usr/local/sbin/pop3-handler "--trusted-networks=192.0.2.0/24 2001:db8::/32" --tls=off --users=/etc/pop3-handler/users --mailbox=/var/vmail/%%u'
-		run -0 inside pop3-check
-		[ -z "$output" ]
-		drop_in "$unit" '[Service]' ExecStart= 'ExecStart=/usr/local/sbin/pop3-handler --tls=off --users=/etc/pop3-handler/users --mailbox=/nowhere/%%u'
-		run -0 inside pop3-check
-		[[ $output == *"'/nowhere'"* ]]
-		drop_in "$unit" '[Service]' LoadCredential=more:/nowhere
-		run inside pop3-check
-		[ "$status" -gt 200 ]
-		[[ $output == *'cannot be started'* ]]
-		no_drop_ins
-		unlisten
 	done
-	[ "$(inside stat -c %U /run/pop3-handler)" = vmail ]
+	[ "$(inside stat -c %U /run/pop3-handler)" = pop3-login ]
 	[ -z "$(inside bash -c 'ls /run/systemd/system/ | grep pop3-check; systemctl list-units --all --no-legend "pop3-check*"')" ]
 }
 
 @test "the units are hardened, and without a mistake" {
-	for unit in pop3@1 pop3s@1 pop3 pop3s; do
-		run -0 inside systemd-analyze security --threshold=15 "$unit.service"
+	local -A most=([one-user]=5 [keeper]=20)
+	for kind in one-user keeper; do
+		use "$kind"
+		for unit in pop3@1 pop3s@1 pop3 pop3s; do
+			run -0 inside systemd-analyze security "--threshold=${most[$kind]}" "$unit.service"
+			run -0 inside systemd-analyze verify --man=no "$unit.service"
+			[ -z "$output" ]
+		done
 	done
 	run -0 inside systemd-analyze verify --man=no /usr/local/lib/systemd/system/pop3{,s,@,s@}.service \
 		/usr/local/lib/systemd/system/pop3{,s}.socket /usr/local/share/pop3-handler/listener/pop3{,s}.socket
@@ -398,17 +430,22 @@ entry() {
 
 @test "without a certificate port 110 has no STLS, and the log says why 995 is not served" {
 	inside mv /etc/pop3-handler/tls /tmp
-	for form in connection listener; do
-		before=$(inside journalctl -b -o cat -t pop3-handler | grep -c 'tls-cert is not set') || true
-		serve "$form" || [ "$form" = listener ] # which cannot start pop3s.service
-		with_client "$before" <<-'END'
-			Client().login().expect('QUIT', '+OK')
-			Client().expect('STLS', '-ERR TLS is not offered here')
-			client = socket.create_connection(('127.0.0.1', 995))
-			text = 'settings: tls is on, but tls-cert is not set'
-			wait_for(lambda: run('journalctl -b -o cat -t pop3-handler').count(text) > int(sys.argv[1]))
-		END
-		unlisten
+	for kind in one-user keeper; do
+		use "$kind"
+		text='settings: tls is on, but tls-cert is not set'
+		[ "$kind" = one-user ] || text="tls-cert = '/etc/pop3-handler/tls/fullchain.pem': No such file or directory"
+		for form in connection listener; do
+			serve "$form" || [ "$form" = listener ] # which cannot start pop3s.service
+			with_client "$text" <<-'END'
+				count = lambda: run('journalctl -b -o cat -t pop3-handler').count(sys.argv[1])
+				Client().login().expect('QUIT', '+OK')
+				Client().expect('STLS', '-ERR')
+				before = count()
+				client = socket.create_connection(('127.0.0.1', 995))
+				wait_for(lambda: count() > before)
+			END
+			unlisten
+		done
 	done
 	inside mv /tmp/tls /etc/pop3-handler/
 }
@@ -636,5 +673,5 @@ entry() {
 	inside ss -Hltn 'sport = :110 or sport = :995' >>left
 	cat left
 	[ ! -s left ]
-	inside ls /etc/pop3-handler/users /etc/pop3-handler/pop3-handler.conf /var/vmail/alice
+	inside ls /etc/pop3-handler/users /etc/pop3-handler/pop3-handler.conf /etc/pam.d/pop3 /var/vmail/alice
 }
