@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Started by inetd, xinetd, tcpserver and systemd-socket-activate, with the entries that README has.
+# Started by inetd, xinetd, tcpserver and systemd-socket-activate, with the entries that the manual has:
+# as root, with a keeper and an account that has a uid, and with one mail user, nobody.
 
 load helpers
 load boot
@@ -15,9 +16,21 @@ setup_file() {
 		chown -R nobody: /srv/mail /srv/run
 		chmod 700 /srv/run
 		echo "alice:{PLAIN}apple" >/srv/users
-		printf "%s\n" "user = nobody" "users = /srv/users" "mailbox = /srv/mail/%u" "login-penalty = 0" >/srv/pop3.conf
+		printf "%s\n" "user = nobody" "users = /srv/users" "mailbox = /srv/mail/%u" "login-penalty = 0" >/srv/nobody.conf
 		cp "$2" /srv/xinetd
-	' install "$HANDLER" /var/cache/pop3-handler/xinetd
+
+		# For root: the users, and an account with a uid and a home that nobody else can enter.
+		systemd-sysusers "$3/systemd/sysusers.conf"
+		useradd -m -u 4711 -U alice
+		chmod 700 /home/alice
+		cp -r /srv/mail/alice /home/alice/Maildir
+		chown -R alice: /home/alice
+		mkdir /srv/accounts
+		echo "alice:{PLAIN}apple:4711:4711::/home/alice" >/srv/accounts/users
+		chown root:pop3-keeper /srv/accounts/users
+		chmod 640 /srv/accounts/users
+		printf "%s\n" "users = /srv/accounts/users" "login-penalty = 0" >/srv/root.conf
+	' install "$HANDLER" /var/cache/pop3-handler/xinetd "$(realpath "$BATS_TEST_DIRNAME/..")"
 }
 
 teardown_file() {
@@ -31,7 +44,7 @@ setup() {
 
 teardown() {
 	[ -n "$BATS_TEST_COMPLETED" ] || inside journalctl --no-pager -n 25
-	inside systemctl stop "starter$BATS_TEST_NUMBER.service" 2>/dev/null || true
+	stop 2>/dev/null || true
 }
 
 # start COMMAND...: starts it as a service of its own, and waits until it has port 110.
@@ -40,6 +53,10 @@ start() {
 	until [ -n "$(inside ss -Hltn 'sport = :110')" ]; do
 		inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
 	done
+}
+
+stop() {
+	inside systemctl stop "starter$BATS_TEST_NUMBER.service"
 }
 
 # serves TEXT [NUMBER]: a session of a client from 127.0.0.5, or 127.0.NUMBER.5 (a listener logs one
@@ -70,74 +87,144 @@ serves() {
 	inside timeout 50 /usr/bin/python3 - "$1" "${2-0}" <scenario.py
 }
 
+# runs_as USER: a session of alice's is a process of this user, without groups and capabilities.
+runs_as() {
+	local user=nobody
+	[ "$1" = nobody ] || user=alice
+	{
+		cat client.py
+		cat <<-'END'
+			import pwd, re, subprocess, sys
+			client = Client(source='127.0.0.8').login()
+			account = pwd.getpwnam(sys.argv[1])
+			pids = subprocess.check_output(['pgrep', '-f', '^pop3-handler: alice 127.0.0.8'], text=True).split()
+			assert len(pids) == 1, pids
+			status = dict(re.findall(r'^(\w+):\s*(.*)$', open(f'/proc/{pids[0]}/status').read(), re.M))
+			assert status['Uid'].split() == [str(account.pw_uid)] * 4, status['Uid']
+			assert status['Gid'].split() == [str(account.pw_gid)] * 4, status['Gid']
+			assert int(status['CapPrm'], 16) == int(status['CapEff'], 16) == 0
+			keepers = subprocess.run(['pgrep', '-u', 'pop3-keeper', '-f', '^pop3-handler'], capture_output=True, text=True)
+			assert bool(keepers.stdout) == (sys.argv[1] == 'alice'), keepers
+			client.expect('QUIT', '+OK')
+		END
+	} >scenario.py
+	inside timeout 50 /usr/bin/python3 - "$user" <scenario.py
+}
+
 syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFIER=pop3-handler'
 
 @test "inetd with nowait starts a process for each connection, which knows its peer" {
-	echo '127.0.0.1:110 stream tcp nowait nobody /usr/local/sbin/pop3-handler pop3-handler --config=/srv/pop3.conf' |
+	local number=10
+	for user in nobody root; do
+		echo "127.0.0.1:110 stream tcp nowait $user /usr/local/sbin/pop3-handler pop3-handler --config=/srv/$user.conf" |
+			inside tee /srv/inetd.conf
+		start inetd -i /srv/inetd.conf
+		serves "$syslog" $((number++))
+		runs_as "$user"
+		stop
+	done
+}
+
+@test "inetd as root: processes for one connection share the counts of failed logins" {
+	inside sh -c 'sed "s/^login-penalty.*/login-penalty = 1/" /srv/root.conf >/srv/penalty.conf'
+	echo '127.0.0.1:110 stream tcp nowait root /usr/local/sbin/pop3-handler pop3-handler --config=/srv/penalty.conf' |
 		inside tee /srv/inetd.conf
 	start inetd -i /srv/inetd.conf
-	serves "$syslog"
+	{
+		cat client.py
+		cat <<-'END'
+			import subprocess
+			for attempt in range(4):
+			    client = Client(source='127.0.0.9')
+			    client.expect('USER alice', '+OK')
+			    client.expect(f'PASS x{attempt}', '-ERR [AUTH]')
+			    client.close()
+			subprocess.run(['journalctl', '--sync'], check=True)
+			log = subprocess.check_output(['journalctl', '-b', '-o', 'cat', '-t', 'pop3-handler'], text=True)
+			assert 'from 127.0.0.9 waits for 1 seconds: several have failed from there' in log, log
+			Client(source='127.0.0.10').login().expect('QUIT', '+OK')
+		END
+	} >scenario.py
+	inside timeout 50 /usr/bin/python3 - <scenario.py
+	[ "$(inside stat -c '%U %a' /run/pop3-keeper)" = 'pop3-keeper 700' ]
 }
 
 @test "inetd with wait starts one listener for all, which ends when there is nothing to do" {
-	echo '127.0.0.1:110 stream tcp wait nobody /usr/local/sbin/pop3-handler pop3-handler --config=/srv/pop3.conf' |
-		inside tee /srv/inetd.conf
-	start inetd -i /srv/inetd.conf
-	serves "$syslog" 1
-	listener=$(inside pgrep -f '^pop3-handler --config')
-	# The socket that listens is nobody's standard error.
-	inside readlink "/proc/$listener/fd/2" | grep -x /dev/null
-	[ "$(wc -w <<<"$listener")" -eq 1 ]
-	serves "$syslog" 2
-	[ "$(inside pgrep -f '^pop3-handler --config')" = "$listener" ]
-	inside timeout 20 tail --pid="$listener" -f /dev/null
-	inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
-	serves "$syslog" 3
+	local listener number=20 listeners
+	for user in nobody root; do
+		listeners=(pgrep -u "${user/root/pop3-login}" -f '^pop3-handler --config')
+		echo "127.0.0.1:110 stream tcp wait $user /usr/local/sbin/pop3-handler pop3-handler --config=/srv/$user.conf" |
+			inside tee /srv/inetd.conf
+		start inetd -i /srv/inetd.conf
+		serves "$syslog" $((number++))
+		listener=$(inside "${listeners[@]}")
+		# The socket that listens is nobody's standard error.
+		inside readlink "/proc/$listener/fd/2" | grep -x /dev/null
+		[ "$(wc -w <<<"$listener")" -eq 1 ]
+		serves "$syslog" $((number++))
+		runs_as "$user"
+		[ "$(inside "${listeners[@]}")" = "$listener" ]
+		inside timeout 20 tail --pid="$listener" -f /dev/null
+		inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
+		serves "$syslog" $((number++))
+		stop
+		run -1 inside pgrep -u pop3-keeper # it ends with its listener
+	done
 }
 
 @test "xinetd starts a process for each connection, which knows its peer" {
-	inside tee /srv/xinetd.conf <<-'END'
-		service pop3
-		{
-		        type        = UNLISTED
-		        port        = 110
-		        socket_type = stream
-		        protocol    = tcp
-		        wait        = no
-		        user        = nobody
-		        server      = /usr/local/sbin/pop3-handler
-		        server_args = --config=/srv/pop3.conf
-		}
-	END
-	before=$(inside bash -c "$syslog | wc -l")
-	start /srv/xinetd -dontfork -f /srv/xinetd.conf
-	serves "$syslog | tail -n +$((before + 1))"
+	local before
+	for user in nobody root; do
+		inside tee /srv/xinetd.conf <<-END
+			service pop3
+			{
+			        type        = UNLISTED
+			        port        = 110
+			        socket_type = stream
+			        protocol    = tcp
+			        wait        = no
+			        user        = $user
+			        server      = /usr/local/sbin/pop3-handler
+			        server_args = --config=/srv/$user.conf
+			}
+		END
+		before=$(inside bash -c "$syslog | wc -l")
+		start /srv/xinetd -dontfork -f /srv/xinetd.conf
+		serves "$syslog | tail -n +$((before + 1))"
+		runs_as "$user"
+		stop
+	done
 }
 
 @test "tcpserver starts a process for each connection, which knows its peer" {
 	# shellcheck disable=SC2016
 	start bash -c 'exec tcpserver -R -H -l0 -u "$(id -u nobody)" -g "$(id -g nobody)" 0 110 \
-		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf 2>/srv/tcpserver.log'
+		/usr/local/sbin/pop3-handler --config=/srv/nobody.conf 2>/srv/tcpserver.log'
 	serves 'cat /srv/tcpserver.log'
+	runs_as nobody
+	stop
+	start bash -c 'exec tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/srv/root.conf 2>/srv/tcpserver-root.log'
+	serves 'cat /srv/tcpserver-root.log'
+	runs_as root
 }
 
 @test "behind a pipe from tcpserver the peer is the one in the environment" {
 	# shellcheck disable=SC2016
 	start bash -c 'exec tcpserver -R -H -l0 0 110 sh -c \
-		"cat | /usr/local/sbin/pop3-handler --config=/srv/pop3.conf --plaintext-auth=always" 2>/srv/between.log'
+		"cat | /usr/local/sbin/pop3-handler --config=/srv/nobody.conf --plaintext-auth=always" 2>/srv/between.log'
 	serves 'cat /srv/between.log'
 }
 
 # From a machine without these programs nothing can be said about them.
 @test "behind socat, ncat and stunnel the peer is the one that they name" {
-	echo 'exec /usr/local/sbin/pop3-handler --config=/srv/pop3.conf --plaintext-auth=always 2>>/srv/relay.log' |
+	echo 'exec /usr/local/sbin/pop3-handler --config=/srv/nobody.conf --plaintext-auth=always 2>>/srv/relay.log' |
 		inside tee /srv/relay
 	for relay in 'socat TCP-LISTEN:110,bind=127.0.0.1,reuseaddr,fork SYSTEM:"sh /srv/relay"' \
 		'ncat --listen --keep-open 127.0.0.1 110 --sh-exec "sh /srv/relay"'; do
 		inside rm -f /srv/relay.log
 		start sh -c "$relay"
 		serves 'cat /srv/relay.log'
-		inside systemctl stop "starter$BATS_TEST_NUMBER.service"
+		stop
 	done
 	# stunnel in front of a program: its clients speak TLS.
 	inside bash -c 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 \
@@ -151,16 +238,24 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 }
 
 @test "LISTEN_FDS may be a connection, or several listening sockets" {
-	# As root, who is refused unless the settings name another user.
+	# As root, who becomes the user that the settings name.
 	start systemd-socket-activate -l 127.0.0.1:110 --accept \
-		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
+		/usr/local/sbin/pop3-handler --config=/srv/nobody.conf
 	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service"
-	inside systemctl stop "starter$BATS_TEST_NUMBER.service"
+	stop
 	start systemd-socket-activate -l 127.0.0.1:110 -l 127.0.0.1:111 \
-		/usr/local/sbin/pop3-handler --config=/srv/pop3.conf
+		/usr/local/sbin/pop3-handler --config=/srv/nobody.conf
 	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service"
 	inside bash -c 'printf "QUIT\r\n" | curl -sS --max-time 20 telnet://127.0.0.1:111' | grep -q '+OK goodbye'
 	[ "$(inside pgrep -cf '^/usr/local/sbin/pop3-handler')" -eq 1 ]
+	stop
+	start systemd-socket-activate -l 127.0.0.1:110 --accept /usr/local/sbin/pop3-handler --config=/srv/root.conf
+	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service" 7
+	runs_as root
+	stop
+	start systemd-socket-activate -l 127.0.0.1:110 /usr/local/sbin/pop3-handler --config=/srv/root.conf
+	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service" 8
+	runs_as root
 }
 
 @test "LISTEN_FDS that is neither a connection nor a listening socket is refused" {
