@@ -27,11 +27,13 @@ setup() {
 @test "the manuals name files where they are installed, whatever the prefix and the library directory" {
 	ninja -C "$build" pop3-handler.8 >log
 	meson introspect --installed "$build" | /usr/bin/python3 -c 'import json, sys; print(*json.load(sys.stdin).values(), sep="\n")' >files
-	cat "$build/pop3-handler.8" "$BATS_TEST_DIRNAME/../man/pop3-handler.conf.5" | grep -oE '/usr/[a-z0-9/.-]+' | sort -u >named
+	cat "$build/pop3-handler.8" "$BATS_TEST_DIRNAME/../man/pop3-handler.conf.5" | grep -oE '/usr/[a-z0-9/.-]*[a-z0-9-]' | sort -u >named
 	cat named
 	grep -qx '/usr/sbin/pop3-handler' named
 	grep -qx '/usr/lib64/pop3-handler/pop3-handler-tls.so' named
 	grep -qx '/usr/share/pop3-handler/listener' named
+	grep -qx '/usr/share/pop3-handler/one-user' named
+	grep -qx '/usr/share/pop3-handler/pam' named
 	while read -r path; do
 		grep -qE "^$path(/|$)" files
 	done <named

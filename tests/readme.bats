@@ -44,6 +44,7 @@ table() {
 		systemd-analyze security
 
 		# Deliver
+		postconf home_mailbox=Maildir/
 		sed -nE 's|^([^#:@ /]+)@([^: /]+):.*|\1@\2 \2/\1/|p' /etc/pop3-handler/users >/etc/mailboxes
 		postconf mydestination='$myhostname, localhost' virtual_mailbox_domains=example.org virtual_mailbox_base=/var/vmail virtual_mailbox_maps=texthash:/etc/mailboxes virtual_uid_maps=static:$(id -u vmail) virtual_gid_maps=static:$(id -g vmail)
 		systemctl restart postfix
@@ -60,8 +61,12 @@ table() {
 		    systemctl stop pop3s.socket pop3s.service
 		systemctl status
 		    systemctl status pop3s.service
-		tcpserver -R -H -l0 -u $(id -u vmail) -g $(id -g vmail) 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
-		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo -u vmail pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
+		cp -r /usr/local/share/pop3-handler/one-user/* /etc/systemd/system
+		sed -i 's/^tls-/#&/' /etc/pop3-handler/pop3-handler.conf
+		chgrp vmail /etc/pop3-handler/users
+		systemctl daemon-reload
+		tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
+		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
 		journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org
 		journalctl -x
 		    journalctl -x -t pop3-handler
@@ -457,7 +462,7 @@ lists_mail() {
 	lists_mail pop3s
 	try machine 'systemctl reload pop3s.service'
 	try machine 'systemctl status' 'Status: "[0-9]+ sessions, [0-9]+ asleep"'
-	try machine 'systemd-analyze security' '^pop3s\.service +0\.2 SAFE'
+	try machine 'systemd-analyze security' '^pop3s\.service +1\.4 OK'
 	try machine 'systemctl try-restart pop3.service pop3s.service'
 	lists_mail pop3s
 	try machine 'systemctl stop'
@@ -466,6 +471,16 @@ lists_mail() {
 	inside systemctl enable --now pop3s.socket
 	lists_mail pop3s
 	[ "$(inside systemctl is-active pop3s.service)" = inactive ]
+	# The same with one mail user.
+	inside cp -p /etc/pop3-handler/pop3-handler.conf /root
+	try machine 'cp -r /usr/local/share/pop3-handler/one-user/* /etc/systemd/system'
+	try machine "sed -i 's/^tls-/#&/' /etc/pop3-handler/pop3-handler.conf"
+	try machine 'chgrp vmail /etc/pop3-handler/users'
+	try machine 'systemctl daemon-reload'
+	lists_mail pop3s
+	inside systemd-analyze security | grep -E '^pop3s\.service +0\.2 SAFE'
+	inside sh -ec 'mv /root/pop3-handler.conf /etc/pop3-handler; chgrp pop3-keeper /etc/pop3-handler/users
+		rm -r /etc/systemd/system/pop3*.d; systemctl daemon-reload'
 }
 
 @test "the log: who has emptied a mailbox, what a line means, and fail2ban" {
@@ -495,13 +510,8 @@ start() {
 @test "start it: a pipe, inetd, xinetd and tcpserver" {
 	needs_clone
 	inside systemctl disable --now pop3.socket pop3s.socket
-	try machine "printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo -u vmail pop3-handler --config=/etc/pop3-handler/pop3-handler.conf" \
+	try machine "printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf" \
 		'^1 23' '^\+OK goodbye'
-	# The certificate, as the hook of certbot's leaves it.
-	documents script | inside tee /root/hook
-	inside chmod +x /root/hook
-	inside env RENEWED_LINEAGE=/etc/letsencrypt/live/mail.example.org /root/hook
-	echo 'tls-cert = /etc/pop3-handler/tls.pem' | inside tee -a /etc/pop3-handler/pop3-handler.conf
 	documents inetd | inside tee /etc/inetd.conf
 	start 'exec inetd -i'
 	lists_mail pop3
@@ -510,12 +520,21 @@ start() {
 	start 'exec /var/cache/pop3-handler/xinetd -dontfork'
 	lists_mail pop3
 	inside systemctl stop starter.service
-	# shellcheck disable=SC2016
-	tcpserver='tcpserver -R -H -l0 -u $(id -u vmail) -g $(id -g vmail) 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf'
+	tcpserver='tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf'
 	start "exec $(how "$tcpserver")"
 	lists_mail pop3
 	inside systemctl stop starter.service
 	echo "$tcpserver" >>"$BATS_FILE_TMPDIR/tried"
+	# With one mail user: the certificate, as the hook of certbot's leaves it.
+	documents script | inside tee /root/hook
+	inside chmod +x /root/hook
+	inside env RENEWED_LINEAGE=/etc/letsencrypt/live/mail.example.org /root/hook
+	inside sed -i '/^tls-key/d; s|^tls-cert.*|tls-cert = /etc/pop3-handler/tls.pem|' /etc/pop3-handler/pop3-handler.conf
+	inside chgrp vmail /etc/pop3-handler/users
+	documents inetd | sed 's/ root / vmail /' | inside tee /etc/inetd.conf
+	start 'exec inetd -i'
+	lists_mail pop3
+	inside systemctl stop starter.service
 }
 
 @test "uninstall: the program goes, mail and accounts stay" {
