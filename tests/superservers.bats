@@ -99,7 +99,7 @@ runs_as() {
 			account = pwd.getpwnam(sys.argv[1])
 			pids = subprocess.check_output(['pgrep', '-f', '^pop3-handler: alice 127.0.0.8'], text=True).split()
 			assert len(pids) == 1, pids
-			status = dict(re.findall(r'^(\w+):\s*(.*)$', open(f'/proc/{pids[0]}/status').read(), re.M))
+			status = dict(re.findall(r'^(\w+):[ \t]*(.*)$', open(f'/proc/{pids[0]}/status').read(), re.M))
 			assert status['Uid'].split() == [str(account.pw_uid)] * 4, status['Uid']
 			assert status['Gid'].split() == [str(account.pw_gid)] * 4, status['Gid']
 			assert int(status['CapPrm'], 16) == int(status['CapEff'], 16) == 0
