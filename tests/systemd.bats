@@ -596,6 +596,7 @@ entry() {
 		# Each waits for its penalty.
 		with ThreadPoolExecutor(4) as pool:
 		    list(pool.map(fail, ['127.0.0.7'] * 3 + ['127.0.0.8'], range(4)))
+		time.sleep(2) # for the lines of the log, which are bounded
 		waits = "from 127.0.0.7 waits for {} seconds: several have failed from there"
 		assert 'waits for' not in run('journalctl -b -o cat -t pop3-handler')
 		fail('127.0.0.7', 4)
