@@ -104,6 +104,8 @@ serve() {
 stop_serving() {
 	inside systemctl --quiet disable --now pop3.socket pop3s.socket pop3.service pop3s.service
 	inside systemctl stop 'pop3@*' 'pop3s@*'
+	# systemd removes it late, and then a socket that has begun again cannot accept.
+	inside timeout 5 sh -c 'while [ -d /sys/fs/cgroup/system.slice/pop3s.socket ]; do sleep 0.1; done' || true
 }
 
 # have_mail USER NUMBER: that many messages in the Maildir of a user.
