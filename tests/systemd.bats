@@ -585,7 +585,7 @@ entry() {
 }
 
 @test "after failed logins all connections of the source wait, until one succeeds" {
-	listen 'login-penalty = 1' 'login-timeout = 4'
+	listen 'login-penalty = 1' 'login-timeout = 8'
 	with_client <<-'END'
 		from concurrent.futures import ThreadPoolExecutor
 		def fail(source, password):
@@ -601,6 +601,7 @@ entry() {
 		assert 'waits for' not in run('journalctl -b -o cat -t pop3-handler')
 		fail('127.0.0.7', 4)
 		logged(waits.format(1))
+		time.sleep(2)
 		Client(source='127.0.0.7').login('alice').expect('QUIT', '+OK')
 		logged(waits.format(2))
 		before = run('journalctl -b -o cat -t pop3-handler').count('waits for')
