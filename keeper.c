@@ -511,11 +511,17 @@ static int let_go_of_client(struct listener *listener)
 /* Counts that keepers of single connections share are in a file. */
 static int open_failures(struct keeper *keeper, bool is_shared)
 {
+	const struct passwd *user = geteuid() == 0 ? getpwnam(SANDBOX_KEEPER_USER) : NULL;
 	auto_fd int fd = -1;
 
 	if (is_shared) {
+		/* The file is its own, and a root of the units may not use what is another's. */
+		if (user && seteuid(user->pw_uid) < 0)
+			return -errno;
 		fd = open(FAILURES_FOLDER "/failures", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
 			  S_IRUSR | S_IWUSR);
+		if (user && seteuid(0) < 0)
+			return -errno;
 		if (fd < 0) {
 			log_error("cannot count failed logins in %s: %s", FAILURES_FOLDER,
 				  strerror(errno));
@@ -556,7 +562,7 @@ static int copy_arguments(const struct keeper *keeper)
 static int prepare(struct keeper *keeper, struct listener *listener)
 {
 	/* A program that checks passwords becomes the user. */
-	bool is_root = geteuid() == 0 && auth_has_backend(keeper->settings, "checkpassword");
+	bool is_root = auth_has_backend(keeper->settings, "checkpassword");
 	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM };
 	sigset_t none;
 	int r = let_go_of_client(listener);

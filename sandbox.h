@@ -55,7 +55,7 @@ int sandbox_test_keeper(void);
 #define SANDBOX_LOGIN_USER "pop3-login"
 
 /* Becomes the keeper: a user of its own, with its groups and without any capability but to find
- * files; or, if `stays_root`, what it is. Logs failures. */
+ * files; or root, with what capabilities it has. Logs failures. */
 int sandbox_become_keeper(bool stays_root);
 
 /* From now on the keeper can only read files, and change none. Logs failures. */

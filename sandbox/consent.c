@@ -103,8 +103,9 @@ static int report(int error, const char *name)
 
 int sandbox_become_keeper(bool stays_root)
 {
-	if (stays_root) /* its programs become users themselves */
-		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
+	if (stays_root) /* its programs become users themselves; the units start it as another */
+		return setresuid(0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno :
+											  0;
 	return report(become_own_user(SANDBOX_KEEPER_USER, true, BIT(CAP_DAC_READ_SEARCH)),
 		      SANDBOX_KEEPER_USER);
 }
