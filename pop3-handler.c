@@ -94,6 +94,8 @@ static int serve_client(struct service *service, const struct listener_session *
 	if (service->settings->has_keeper &&
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
+	if (service->settings->has_keeper && service->tls && service->tls->load_error == 0)
+		service->tls->functions->find_ticket_key(service->tls);
 	session.channel_fd = pair[0];
 	/* It reads nothing yet. */
 	r = r ?: transport_new(STDIN_FILENO, STDOUT_FILENO, pair[0], &session.transport);

@@ -154,21 +154,33 @@ static int set_up_gnutls(struct tls_stream *stream)
 	return r;
 }
 
+static void find_ticket_key(struct tls *tls)
+{
+	if (tls->ticket_key || tls->ticket_error < 0)
+		return;
+	tls->ticket_error = ticket_key_find(tls->ticket_directory, tls->own_ticket_key);
+	if (tls->ticket_error == 0)
+		tls->ticket_key = tls->own_ticket_key;
+	else if (tls->ticket_error != -EAGAIN)
+		complain(tls, "no TLS session tickets, their key cannot be shared in '%s': %s",
+			 tls->ticket_directory, strerror(-tls->ticket_error));
+}
+
 /* Without a key that other processes have too, a ticket would be of no use. */
 static int make_session(struct tls_stream *stream)
 {
-	const struct tls *tls = &stream->service->tls;
+	struct tls *tls = &stream->service->tls;
 	const gnutls_datum_t key = { stream->ticket.key, sizeof(stream->ticket.key) };
-	int key_error = tls->ticket_key ? 0 : ticket_key_find(tls->ticket_directory, key.data);
-	unsigned tickets = key_error < 0 ? GNUTLS_NO_TICKETS : GNUTLS_NO_AUTO_SEND_TICKET;
-	int r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
+	unsigned tickets = GNUTLS_NO_AUTO_SEND_TICKET;
+	int r;
 
+	find_ticket_key(tls);
 	if (tls->ticket_key)
 		memcpy(key.data, tls->ticket_key, key.size);
-	if (key_error < 0 && key_error != -EAGAIN)
-		complain(tls, "no TLS session tickets, their key cannot be shared in '%s': %s",
-			 tls->ticket_directory, strerror(-key_error));
-	if (r == 0 && key_error == 0)
+	else
+		tickets = GNUTLS_NO_TICKETS;
+	r = gnutls_init(&stream->gnutls, GNUTLS_SERVER | GNUTLS_NONBLOCK | tickets);
+	if (r == 0 && tls->ticket_key)
 		r = gnutls_session_ticket_enable_server(stream->gnutls, &key);
 	r = r ?: set_up_gnutls(stream);
 	return r < 0 ? certificates_turn_error(r) : 0;
@@ -452,6 +464,7 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.make_public = certificates_make_public,
 	.has_changed = certificates_have_changed,
 	.sign = signing_sign,
+	.find_ticket_key = find_ticket_key,
 	.system_file = find_system_file,
 	.new_stream = new_stream,
 };

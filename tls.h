@@ -34,6 +34,8 @@ struct tls {
 	const struct settings *settings; /* borrowed */
 	unsigned char *ticket_key;	 /* of a listener; NULL: it is in a file */
 	char *ticket_directory;		 /* of that file */
+	unsigned char own_ticket_key[TLS_TICKET_KEY_OCTETS]; /* what was in it */
+	int ticket_error; /* why there is no key; 0: none yet */
 	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
 	int public_fd; /* what the keeper has read, borrowed until `load`; -1: there is no keeper */
 	/* Asks the keeper for a signature. Returns 0 or a negative errno. */
@@ -71,6 +73,9 @@ struct tls_functions {
 	 * the error in `ret`, which may be -ENOMEM or -EIO, too. */
 	int (*sign)(struct tls *tls, const struct tls_signing *signing, struct tls_signature *ret);
 
+	/* Finds the key of session tickets, whose file will be out of reach. Logs failures. */
+	void (*find_ticket_key)(struct tls *tls);
+
 	/* The file that says what @SYSTEM is, for `load`. Borrowed; NULL: the library has none. */
 	const char *(*system_file)(void);
 
@@ -85,7 +90,7 @@ struct tls_functions {
 
 /* Loads the module if TLS is on (else *ret is NULL), and reads nothing else yet. Borrows the
  * settings, and the key of session tickets; if that is NULL, root makes the directory for it that
- * the user of the settings needs. The caller frees the result with its `free`. Returns 0, -ENOMEM,
+ * the service's user needs. The caller frees the result with its `free`. Returns 0, -ENOMEM,
  * or -ELIBACC if the module cannot be loaded, which it logs. */
 int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret);
 

@@ -35,7 +35,8 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 		if (!tls->ticket_directory)
 			return -ENOMEM;
 		if (!path)
-			util_make_folder(tls->ticket_directory, settings->user);
+			util_make_folder(tls->ticket_directory,
+					 settings->has_keeper ? "pop3-login" : settings->user);
 	}
 	*ret = take_ptr(tls);
 	return 0;
