@@ -202,7 +202,11 @@ passes() {
 @test "root is refused, and told how to begin" {
 	needs_root
 	options=("${options[@]:1}")
-	fails 78 'refusing to serve as root: name another user, for instance --user=nobody' --listen=127.0.0.1:0
+	fails 78 'refusing to serve as root: name another user, for instance --user=nobody' --listen=127.0.0.1:0 --keeper=no
+	grep -v '^pop3-' /etc/passwd >passwd
+	# shellcheck disable=SC2016
+	wrapper=(unshare --mount sh -c 'mount --bind passwd /etc/passwd && exec "$@"' sh)
+	fails 78 'cannot become the user pop3-keeper for the keeper (or set keeper = no): there is no such user' --listen=127.0.0.1:0
 }
 
 @test "SIGHUP keeps the sockets, whatever the settings say then" {

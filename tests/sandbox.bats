@@ -538,7 +538,7 @@ has_no_capability() {
 	needs_root
 	chown -R nobody "$mail"
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
-	options=("--users=$users" "--mailbox=$mail/%u")
+	options=("--users=$users" "--mailbox=$mail/%u" --keeper=no)
 	expect_status=78
 	talk QUIT
 	[ ! -s out ]

@@ -104,7 +104,7 @@ fails() {
 
 @test "trusted-networks is a list of networks, and what is none is named" {
 	for good in 192.0.2.0/24 '192.0.2.1, 2001:db8::/32' '  ::1	10.0.0.0/8 '; do
-		run -0 "$HANDLER" "--trusted-networks=$good" --check-config
+		run -0 "$HANDLER" --keeper=no "--trusted-networks=$good" --check-config
 	done
 	for bad in '' ', ' localhost 192.0.2.0/33 192.0.2/24 '192.0.2.1 ::1/129' 192.0.2.1-192.0.2.9; do
 		fails 64 "trusted-networks: '$bad' is not a list of networks" "--trusted-networks=$bad"
@@ -119,7 +119,7 @@ fails() {
 	fails 64 "users: '/%d/%h' is not the path of a file" --users=/%d/%h
 	fails 64 "keeper: 'yes' is not auto or no" --keeper=yes
 	fails 64 "first-valid-uid: '0' is not a number from 1 to 2147483647" --first-valid-uid=0
-	run -0 "$HANDLER" --auth=passwd-file --auth=passwd-file --check-config
+	run -0 "$HANDLER" --auth=passwd-file --auth=passwd-file --keeper=no --check-config
 }
 
 @test "--help lists every setting with its default" {
@@ -137,7 +137,7 @@ fails() {
 		'max-sessions=...  (default: 1000)' 'max-sessions-per-source=...  (default: 50)' \
 		'max-sleeping-per-user=...  (default: 10)' 'max-logins=...  (default: 200)' \
 		'trusted-networks=...  (default: none)' 'auth=...  (default: passwd-file)' \
-		'keeper=...  (default: no)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
+		'keeper=...  (default: auto)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
 		grep -qxF -e "  --$line" out
 	done
 	run ! grep -E '.{101}' out
@@ -165,19 +165,19 @@ fails() {
 }
 
 @test "--check-config warns of short timeouts and a missing users setting" {
-	"$HANDLER" "--users=$users" "--mailbox=$mail/%u" --check-config --idle-timeout=599 --sleep-timeout=1 2>log
+	"$HANDLER" --keeper=no "--users=$users" "--mailbox=$mail/%u" --check-config --idle-timeout=599 --sleep-timeout=1 2>log
 	[ "$(troubles | wc -l)" -eq 2 ]
 	grep -F 'idle-timeout = 599 is shorter than the 600 seconds that RFC 1939 asks for' log
 	grep -F 'sleep-timeout = 1 is shorter' log
-	"$HANDLER" --check-config 2>log
+	"$HANDLER" --keeper=no --check-config 2>log
 	grep -F 'users is not set: nobody can log in' log
-	"$HANDLER" "--users=$users" "--mailbox=$mail/%u" --check-config --idle-timeout=600 --sleep-timeout=600 2>log
+	"$HANDLER" --keeper=no "--users=$users" "--mailbox=$mail/%u" --check-config --idle-timeout=600 --sleep-timeout=600 2>log
 	[ -z "$(troubles)" ]
 }
 
 @test "--check-config fails if the passwd-file cannot be read" {
-	fails 78 "cannot read users = 'missing': No such file or directory" --check-config --users=missing --mail-root=.
-	fails 78 "cannot read users = '.': Is a directory" --check-config --users=. --mail-root=.
+	fails 78 "cannot read users = 'missing': No such file or directory" --check-config --keeper=no --users=missing --mail-root=.
+	fails 78 "cannot read users = '.': Is a directory" --check-config --keeper=no --users=. --mail-root=.
 }
 
 # With the groups of root and of the process; a file with another group needs root.
