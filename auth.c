@@ -519,7 +519,7 @@ static int check_line(void *context, char *line, size_t octets)
 			note_finding(check, r != -ENOENT, reason);
 		is_read_only |= passwd_field_is(&field, "read-only");
 	}
-	problem = *account.mailbox ? check->test_mailbox(account.mailbox, is_read_only) : NULL;
+	problem = *account.mailbox ? check->test_mailbox(&account, is_read_only) : NULL;
 	if (problem)
 		note_finding(check, false, problem);
 	return check_name(check, entry.user);

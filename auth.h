@@ -73,7 +73,7 @@ int auth_check_again(const struct settings *settings, const struct peer *peer,
 int auth_report_account(void);
 
 /* Says what is wrong with a mailbox. NULL: nothing. */
-typedef const char *auth_mailbox_test(const char *path, bool is_read_only);
+typedef const char *auth_mailbox_test(const struct account *account, bool is_read_only);
 
 /* For --check-config: logs what is wrong with passwd-files, and with their mailboxes. Returns
  * whether there is no mistake. */

@@ -23,6 +23,10 @@ bool keeper_is_wanted(const struct settings *settings);
 int keeper_start(struct settings *settings, int argc, char *argv[], struct listener *listener,
 		 pid_t *ret_pid, int *ret_set_fd);
 
+/* For --check-config: becomes what the keeper is, if all that it and talkers need is there. Returns
+ * 0, or -EBADMSG after an error in the log. */
+int keeper_become(const struct settings *settings);
+
 /* For a listener: the keeper reads the settings again. Returns as keeper_start(). */
 int keeper_reload(int *ret_set_fd);
 

@@ -281,6 +281,16 @@ static void check_timeout(const char *name, unsigned seconds)
 			    seconds);
 }
 
+/* The keeper may write to no mailbox: whose it is tells whether its user may. */
+static const char *test_mailbox(const struct account *account, bool is_read_only)
+{
+	bool has_keeper = account->uid != 0, is_there;
+	auto_fd int set_fd = has_keeper ? sandbox_make_ruleset(account, true, &is_there) : -EBADF;
+
+	return set_fd == -EPERM ? "the mailbox belongs to another user" :
+				  mailbox_test(account->mailbox, is_read_only || has_keeper);
+}
+
 /* A mistake counts here, even one that a session could live with. */
 static int check_tls(const struct service *service)
 {
@@ -304,25 +314,32 @@ static int check_root(void *context, const char *path)
 static void check_roots(const struct settings *settings)
 {
 	bool is_in_homes = !settings->mail_root && path_template_is_in_home(settings->mailbox);
-	int mode = settings->read_only || is_in_homes ? X_OK : W_OK | X_OK;
+	int mode = settings->read_only || settings->has_keeper || is_in_homes ? X_OK : W_OK | X_OK;
 	struct auth_report report;
 
 	(void)auth_find_roots(settings, check_root, &mode, &report);
 }
 
-/* Runs the checks as the service user, and looks at accounts from within the sandbox. */
+/* Runs the checks as the service user, or as the keeper, and looks at accounts from within the
+ * sandbox. */
 static int check(struct service *service)
 {
 	/* A key as a listener has it: so no directory is made for one. */
 	static unsigned char unused[TLS_TICKET_KEY_OCTETS];
-	const struct settings *settings = service->settings;
+	struct settings *settings = service->settings;
 	int r = tls_new(settings, unused, &service->tls);
 	int files, tls, users;
 
 	if (r < 0)
 		return exit_status(r);
-	if (auth_prepare(settings) < 0 ||
-	    (settings->user && sandbox_become_user(settings->user) < 0))
+	settings->has_keeper = keeper_is_wanted(settings);
+	if (auth_prepare(settings) < 0)
+		return EX_CONFIG;
+	if (settings->has_keeper)
+		r = keeper_become(settings);
+	else if (settings->user)
+		r = sandbox_become_user(settings->user);
+	if (r < 0)
 		return EX_CONFIG;
 	if (*settings->unseen)
 		log_warning("CREDENTIALS_DIRECTORY is not set: the credentials %s were not seen",
@@ -338,10 +355,11 @@ static int check(struct service *service)
 	files = check_all_writers(service);
 	tls = check_tls(service);
 	check_roots(settings);
-	r = sandbox_prepare(settings, NULL, &service->sandbox);
-	r = r ?: sandbox_before_login(settings, &service->sandbox);
+	if (!settings->has_keeper)
+		r = sandbox_prepare(settings, NULL, &service->sandbox) ?:
+			    sandbox_before_login(settings, &service->sandbox);
 	users = r < 0					 ? exit_status(r) :
-		auth_check_files(settings, mailbox_test) ? EX_OK :
+		auth_check_files(settings, test_mailbox) ? EX_OK :
 							   EX_CONFIG;
 	return files ?: tls ?: users;
 }

@@ -44,9 +44,9 @@ static int check_root(void *context, const char *path)
 	return 0;
 }
 
-static const char *test_mailbox(const char *path, bool is_read_only)
+static const char *test_mailbox(const struct account *account, bool is_read_only)
 {
-	FUZZ_CHECK(path[0] == '/' && path[1]);
+	FUZZ_CHECK(account->mailbox[0] == '/' && account->mailbox[1]);
 	return is_read_only ? "read-only" : NULL;
 }
 
