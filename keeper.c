@@ -19,7 +19,6 @@
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #define START_MS 10000 /* for the keeper to be ready */
 #define RESERVED_FDS 128
@@ -606,15 +605,9 @@ static int find_conflict(const struct settings *settings)
 int keeper_become(const struct settings *settings)
 {
 	bool is_root = auth_has_backend(settings, "checkpassword");
-	int status = 0, r = find_conflict(settings) ?: sandbox_test_keeper();
-	pid_t pid = r == 0 ? fork() : 0;
+	int r = find_conflict(settings) ?: sandbox_test_keeper() ?: sandbox_test_login();
 
-	if (r == 0 && pid == 0)
-		_exit(sandbox_become_login() < 0);
-	if (r == 0 && (TEMP_FAILURE_RETRY(waitpid(pid, &status, 0)) < 0 || status != 0))
-		r = -EBADMSG;
-	/* Both users may not be there. */
-	r = sandbox_become_keeper(is_root) ?: r;
+	r = sandbox_become_keeper(is_root) ?: r; /* both users may be missing */
 	return r < 0 ? -EBADMSG : is_root ? 0 : sandbox_confine_keeper();
 }
 

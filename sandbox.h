@@ -51,6 +51,9 @@ bool sandbox_has_privilege(void);
  * nothing may be tried with less. */
 int sandbox_test_keeper(void);
 
+/* Whether a child can do sandbox_become_login(). Returns as that. */
+int sandbox_test_login(void);
+
 #define SANDBOX_KEEPER_USER "pop3-keeper"
 #define SANDBOX_LOGIN_USER "pop3-login"
 

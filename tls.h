@@ -34,8 +34,6 @@ struct tls {
 	const struct settings *settings; /* borrowed */
 	unsigned char *ticket_key;	 /* of a listener; NULL: it is in a file */
 	char *ticket_directory;		 /* of that file */
-	unsigned char own_ticket_key[TLS_TICKET_KEY_OCTETS]; /* what was in it */
-	int ticket_error; /* why there is no key; 0: none yet */
 	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
 	int public_fd; /* what the keeper has read, borrowed until `load`; -1: there is no keeper */
 	/* Asks the keeper for a signature. Returns 0 or a negative errno. */
@@ -43,6 +41,9 @@ struct tls {
 	void *sign_context;
 	bool is_check;			  /* `load` also warns of chains that lack an issuer */
 	__typeof__(log_event_about) *log; /* which the module cannot call itself */
+	/* What was in the file of the ticket key, or why there is none. */
+	unsigned char own_ticket_key[TLS_TICKET_KEY_OCTETS];
+	int ticket_error;
 };
 
 /* The functions of the module. */

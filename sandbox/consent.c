@@ -50,17 +50,23 @@ static int try_filter(void)
 	return 0;
 }
 
-int sandbox_test_keeper(void)
+/* Returns what the function does, if that is from 0 to 255, or errno. */
+static int run_in_child(int (*function)(void))
 {
 	pid_t pid = fork();
-	int status = 0, error;
+	int status = 0;
 
 	if (pid == 0)
-		_exit(try_filter());
+		_exit(function());
 	if (pid < 0 || TEMP_FAILURE_RETRY(waitpid(pid, &status, 0)) < 0)
-		error = errno;
-	else
-		error = WIFEXITED(status) ? WEXITSTATUS(status) : EPERM;
+		return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EPERM;
+}
+
+int sandbox_test_keeper(void)
+{
+	int error = run_in_child(try_filter);
+
 	if (error == 0)
 		return 0;
 	log_error("cannot use a keeper (try keeper = no, with a user): seccomp's notification: %s",
@@ -113,6 +119,11 @@ int sandbox_become_keeper(bool stays_root)
 int sandbox_become_login(void)
 {
 	return report(become_own_user(SANDBOX_LOGIN_USER, false, TAKE_ON_IDS), SANDBOX_LOGIN_USER);
+}
+
+int sandbox_test_login(void)
+{
+	return run_in_child(sandbox_become_login) == 0 ? 0 : -EBADMSG;
 }
 
 /* ---- Consent ---- */
