@@ -18,6 +18,7 @@
 #include "settings.h"
 #include "tls.h"
 
+#include <glob.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -135,13 +136,39 @@ static int check_writers(const char *what, const char *path)
 	return EX_CONFIG;
 }
 
+/* Also those of domains, as far as they are there. */
+static int check_passwd_files(const char *path, bool is_check)
+{
+	auto_free char *pattern = strdup(path);
+	char *domain = pattern;
+	int status = EX_OK;
+	glob_t files;
+
+	while (domain && (domain = strstr(domain, "%d")))
+		domain[0] = domain[1] = '*';
+	if (!pattern || strcmp(pattern, path) == 0)
+		return check_writers("passwd-file", path);
+	if (glob(pattern, 0, NULL, &files) != 0)
+		return EX_OK;
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		status |= check_writers("passwd-file", files.gl_pathv[i]);
+		if (is_check && faccessat(AT_FDCWD, files.gl_pathv[i], R_OK, AT_EACCESS) < 0) {
+			log_error("cannot read users = %s: %s", log_quote(files.gl_pathv[i]),
+				  strerror(errno));
+			status |= EX_CONFIG;
+		}
+	}
+	globfree(&files);
+	return status;
+}
+
 static int check_all_writers(const struct service *service)
 {
 	char *const *users = service->settings->users;
 	int status = EX_OK;
 
 	for (; users && *users; users++)
-		status |= check_writers("passwd-file", *users);
+		status |= check_passwd_files(*users, service->settings->action == SETTINGS_CHECK);
 	for (int i = 1; i < service->argc; i++)
 		status |= check_writers("settings file", settings_config_path(service->argv[i]));
 	return status;

@@ -17,7 +17,12 @@ static pam_checker *check_user;
 
 int nss_prepare(const char *argument)
 {
-	(void)argument;
+	const char *service = *argument ? argument : "pop3";
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "/etc/pam.d/%s", service);
+	if (access(path, F_OK) < 0)
+		log_warning("auth: there is no %s: for PAM, what is in other counts", path);
 	/* Loaded once: at a reload there may be a module of another version. */
 	if (!check_user)
 		check_user = (pam_checker *)module_symbol("pop3-handler-pam.so", PAM_CHECKER);

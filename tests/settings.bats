@@ -392,3 +392,64 @@ fails() {
 	talk 'USER carol' 'PASS cherry'
 	grep -q 'refused: users is not set' log
 }
+
+@test "--check-config checks as the keeper, if there would be one" {
+	needs_root
+	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
+	local with_users
+	# shellcheck disable=SC2016
+	with_users=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount --bind pam.d /etc/pam.d && exec "$@"' bash)
+	# says STATUS LINE OPTION...: that line, or nothing, is all that is said.
+	says() {
+		status=0
+		"${with_users[@]}" "$HANDLER" --check-config "--mailbox=$mail/%u" "${@:3}" >log 2>&1 || status=$?
+		cat log
+		[ "$status" -eq "$1" ]
+		[ "$(<log)" = "${2:+pop3-handler: }$2" ]
+	}
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
+	mkdir pam.d
+	grep -v '^pop3-\|^vmail:' /etc/passwd >others
+	cp others passwd
+	printf '%s\n' 'pop3-keeper:x:64990:64990::/:/bin/false' 'pop3-login:x:64991:64991::/:/bin/false' >>passwd
+	make_maildir alice
+	chown -R 4711 "$mail/alice"
+	echo 'alice:{PLAIN}apple:4711:4711' >"$users"
+	chown root:64990 "$users"
+	chmod 640 "$users"
+	says 0 '' "--users=$users"
+	# An account that may not log in, one that has another's mailbox, one without a user.
+	chown -R 4712 "$mail/alice"
+	says 0 "$users:1: the mailbox belongs to another user" "--users=$users"
+	chown -R 4711 "$mail/alice"
+	says 78 "$users:1: uid 4711 with gid 4711 may not log in" "--users=$users" --first-valid-uid=5000
+	echo 'bob:{PLAIN}apple' >>"$users"
+	says 78 "$users:2: mail-user = 'vmail' does not exist" "--users=$users"
+	echo 'post:x:4713:4713::/:/bin/false' >>passwd
+	says 0 '' "--users=$users" --mail-user=post
+	sed -i /bob/d "$users"
+	# The files of domains.
+	mkdir -p domains/{one,two}
+	cp "$users" domains/one/users
+	: >domains/two/users
+	chmod 666 domains/two/users
+	says 78 "the passwd-file '$PWD/domains/two/users' can be written by others (mode 0666)" "--users=$PWD/domains/%d/users"
+	chmod 600 domains/two/users
+	says 0 '' "--users=$PWD/domains/%d/users"
+	# The backends.
+	says 0 'auth: there is no /etc/pam.d/pop3: for PAM, what is in other counts' --auth=pam
+	: >pam.d/pop3
+	says 0 '' --auth=pam
+	says 0 'auth: there is no /etc/pam.d/mail: for PAM, what is in other counts' '--auth=pam mail'
+	says 78 "auth: cannot run checkpassword '/missing': No such file or directory" '--auth=checkpassword /missing'
+	says 0 '' '--auth=checkpassword /bin/true x'
+	# A certificate of root's; then what no keeper serves.
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 99 -subj /CN=x -keyout key -out cert
+	says 0 '' "--users=$users" --tls-cert=cert --tls-key=key
+	says 78 'sandbox = off cannot be served with a keeper: set keeper = no and a user' "--users=$users" --sandbox=off
+	sed -i /pop3-login/d passwd
+	says 78 'cannot become the user pop3-login for the keeper (or set keeper = no): there is no such user' "--users=$users"
+	sed -i s/64990/0/ passwd
+	says 78 "$(printf '%s\n' 'cannot become the user pop3-login for the keeper (or set keeper = no): there is no such user' \
+		'pop3-handler: cannot become the user pop3-keeper for the keeper (or set keeper = no): there is no such user')" "--users=$users"
+}
