@@ -398,6 +398,20 @@ with_sessions() {
 	done
 }
 
+@test "a TLS session goes on in another process, though no talker can reach the key of tickets" {
+	for form in connection listener; do
+		serve "$form" 'auth = pam' 'mailbox = %h/Maildir'
+		for version in 1.2 1.3; do
+			inside timeout 20 gnutls-cli --priority "NORMAL:-VERS-ALL:+VERS-TLS$version" --resume --waitresumption \
+				--x509cafile /etc/pop3-handler/tls/fullchain.pem -p 995 127.0.0.1 <<<QUIT >out 2>&1
+			cat out
+			grep -F '*** This is a resumed session' out
+		done
+		stop_serving
+	done
+	[ "$(inside stat -c '%U %a' /run/pop3-handler/ticket-key)" = 'pop3-login 600' ]
+}
+
 @test "pop3-check finds nothing to complain of" {
 	for form in connection listener; do
 		for auth in passwd-file pam; do
