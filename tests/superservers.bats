@@ -11,6 +11,7 @@ setup_file() {
 	# shellcheck disable=SC2016
 	inside bash -e -c '
 		install -m 755 "$1" /usr/local/sbin/pop3-handler
+		cp "${1%/*}/pop3-handler-pam.so" /usr/local/sbin # where it is looked for first
 		mkdir -p /srv/mail/alice/new /srv/mail/alice/cur /srv/run
 		printf "Subject: 1\n\nHello\n" >/srv/mail/alice/new/1.M1P1.h
 		chown -R nobody: /srv/mail /srv/run
@@ -30,6 +31,17 @@ setup_file() {
 		chown root:pop3-keeper /srv/accounts/users
 		chmod 640 /srv/accounts/users
 		printf "%s\n" "users = /srv/accounts/users" "login-penalty = 0" >/srv/root.conf
+		echo alice:pear | chpasswd
+		cp "$3/examples/pam" /etc/pam.d/pop3
+		cat >/srv/checkpassword <<-"PROGRAM"
+			#!/bin/bash
+			IFS= read -r -d "" -u 3 user
+			IFS= read -r -d "" -u 3 password
+			[ "$user:$password" = alice:plum ] || exit 1
+			export USER=$user HOME=/home/$user
+			exec setpriv --reuid="$user" --regid="$user" --init-groups "$@"
+		PROGRAM
+		chmod +x /srv/checkpassword
 	' install "$HANDLER" /var/cache/pop3-handler/xinetd "$(realpath "$BATS_TEST_DIRNAME/..")"
 }
 
@@ -206,6 +218,63 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	start bash -c 'exec tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/srv/root.conf 2>/srv/tcpserver-root.log'
 	serves 'cat /srv/tcpserver-root.log'
 	runs_as root
+}
+
+@test "as root, inetd, xinetd and tcpserver serve what PAM and a program know, and WAKE sees a locked account" {
+	{
+		cat client.py
+		cat <<-'END'
+			import pwd, re, subprocess, sys
+			def run(command):
+			    return subprocess.check_output(command, shell=True, text=True)
+			auth, password = sys.argv[1:]
+			open('/srv/auth.conf', 'w').write(f'auth = {auth}\nmailbox = %h/Maildir\nlogin-penalty = 0\n')
+			client = Client(source='127.0.0.8').login('alice', password)
+			pid = run("pgrep -f '^pop3-handler: alice 127.0.0.8'").split()
+			status = dict(re.findall(r'^(\w+):[ \t]*(.*)$', open(f'/proc/{pid[0]}/status').read(), re.M))
+			assert len(pid) == 1 and status['Uid'].split() == [str(pwd.getpwnam('alice').pw_uid)] * 4
+			assert status['Groups'].split() == [] and int(status['CapPrm'], 16) == 0
+			client.expect('STAT', '+OK 1 ')
+			client.expect('SLEE', '+OK')
+			client.expect('WAKE', '+OK')
+			client.expect('SLEE', '+OK')
+			run('usermod -L alice')
+			try:
+			    other = Client(source='127.0.0.9')
+			    other.expect('USER alice', '+OK')
+			    if auth == 'pam': # a program is asked at a login only
+			        other.expect(f'PASS {password}', '-ERR [AUTH]')
+			        client.expect('WAKE', '-ERR [AUTH]')
+			    else:
+			        client.expect('WAKE', '+OK')
+			        client.expect('QUIT', '+OK')
+			finally:
+			    run('usermod -U alice')
+		END
+	} >scenario.py
+	echo '127.0.0.1:110 stream tcp nowait root /usr/local/sbin/pop3-handler pop3-handler --config=/srv/auth.conf' |
+		inside tee /srv/inetd.conf
+	inside tee /srv/xinetd.conf <<-'END'
+		service pop3
+		{
+		        type        = UNLISTED
+		        port        = 110
+		        socket_type = stream
+		        protocol    = tcp
+		        wait        = no
+		        user        = root
+		        server      = /usr/local/sbin/pop3-handler
+		        server_args = --config=/srv/auth.conf
+		}
+	END
+	for starter in 'inetd -i /srv/inetd.conf' '/srv/xinetd -dontfork -f /srv/xinetd.conf' \
+		'tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/srv/auth.conf'; do
+		# shellcheck disable=SC2086
+		start sh -c "exec $starter"
+		inside timeout 50 /usr/bin/python3 - pam pear <scenario.py
+		inside timeout 50 /usr/bin/python3 - 'checkpassword /srv/checkpassword' plum <scenario.py
+		stop
+	done
 }
 
 @test "behind a pipe from tcpserver the peer is the one in the environment" {
