@@ -19,21 +19,14 @@
 /* The whole listing of fewer messages is not worth a cache: it is read in no time. */
 #define CACHED_MESSAGES_MIN 1000
 
-/* Some messages, by their indices; there is space for all. NULL: none was added yet. */
-struct selection {
-	size_t *indices;
-	size_t count;
-};
-
 struct mailbox {
 	const char *path; /* borrowed */
 	struct lock lock;
 	struct listing listing;
-	struct selection marked, retrieved;
-	char unique_id[WIRE_UNIQUE_ID_MAX + 1]; /* that was asked for last */
-	bool has_unreadable;			/* messages */
-	bool has_unsaved;			/* something that the cache should have */
-	bool is_cached;				/* the listing is in the cache, or need not be */
+	char unique_id[WIRE_UNIQUE_ID_MAX + 1];		/* that was asked for last */
+	bool has_marked, has_retrieved, has_unreadable; /* messages */
+	bool has_unsaved;				/* something that the cache should have */
+	bool is_cached; /* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -86,8 +79,10 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 static int with_file(struct mailbox *mailbox, size_t index, listing_file_handler *handle,
 		     void *context)
 {
-	int r = listing_with_files(&mailbox->listing, &index, 1, handle, context);
+	int r;
 
+	message_at(mailbox, index)->is_wanted = true;
+	r = listing_with_files(&mailbox->listing, index, 1, handle, context);
 	return r == 0 && message_at(mailbox, index)->is_gone ? -ENOENT : r;
 }
 
@@ -179,17 +174,6 @@ void mailbox_message_close(struct mailbox_message *message)
 {
 	util_drop(&message->fd);
 	free(take_ptr(message->octets));
-}
-
-static int selection_add(const struct listing *listing, struct selection *selection, size_t index)
-{
-	if (!selection->indices)
-		selection->indices = calloc(listing->count, sizeof(index));
-	if (!selection->indices)
-		return -ENOMEM;
-	assert(selection->count < listing->count); /* none is added twice */
-	selection->indices[selection->count++] = index;
-	return 0;
 }
 
 /* ---- Sizes ---- */
@@ -336,45 +320,41 @@ bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 
 	mailbox->has_unsaved |= was_wrong;
 	note_size(mailbox, message, file, octets);
-	/* Without memory it is not marked as seen. */
-	if (!message->is_retrieved &&
-	    selection_add(&mailbox->listing, &mailbox->retrieved, index) == 0)
-		message->is_retrieved = true;
+	mailbox->has_retrieved = message->is_retrieved = true;
 	return was_wrong;
 }
 
 /* ---- Deletion ---- */
 
-int mailbox_mark(struct mailbox *mailbox, size_t index)
+void mailbox_mark(struct mailbox *mailbox, size_t index)
 {
-	int r = selection_add(&mailbox->listing, &mailbox->marked, index);
-
-	message_at(mailbox, index)->is_marked = r == 0;
-	return r;
+	mailbox->has_marked = message_at(mailbox, index)->is_marked = true;
 }
 
 void mailbox_unmark_all(struct mailbox *mailbox)
 {
-	for (size_t i = 0; i < mailbox->marked.count; i++) {
-		struct message *message = message_at(mailbox, mailbox->marked.indices[i]);
-
-		message->is_marked = message->is_removed;
-	}
-	mailbox->marked.count = 0;
+	for (size_t i = 0; i < mailbox->listing.count && mailbox->has_marked; i++)
+		message_at(mailbox, i)->is_marked = message_at(mailbox, i)->is_expunged;
+	mailbox->has_marked = false;
 }
 
 int mailbox_delete(struct mailbox *mailbox, size_t index)
 {
-	return deletion_run(&mailbox->listing, &mailbox->lock, &index, 1);
+	struct message *message = message_at(mailbox, index);
+	int r;
+
+	message->is_marked = true;
+	r = deletion_run(&mailbox->listing, &mailbox->lock, index, 1);
+	message->is_marked = message->is_expunged;
+	return r;
 }
 
 int mailbox_commit(struct mailbox *mailbox)
 {
-	int r = deletion_run(&mailbox->listing, &mailbox->lock, mailbox->marked.indices,
-			     mailbox->marked.count);
+	int r = deletion_run(&mailbox->listing, &mailbox->lock, 0,
+			     mailbox->has_marked ? mailbox->listing.count : 0);
 
-	if (r == 0)
-		mailbox->marked.count = 0;
+	mailbox->has_marked &= r < 0;
 	return r;
 }
 
@@ -412,9 +392,10 @@ static int mark_file_seen(struct listing *listing, struct message *message, void
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
 	struct subdirs *subdirs = &mailbox->lock.subdirs;
+	struct listing *listing = &mailbox->listing;
 	int error = 0, r = 0;
 
-	if (!subdirs->is_maildir || mailbox->lock.is_read_only || mailbox->retrieved.count == 0)
+	if (!subdirs->is_maildir || mailbox->lock.is_read_only || !mailbox->has_retrieved)
 		return 0;
 	if (subdirs->fds[SUBDIR_CUR] < 0) {
 		if (mkdirat(subdirs->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
@@ -422,12 +403,12 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 		else if (listing_open_subdirs(subdirs) <= 0)
 			r = -ENOTDIR;
 	}
-	if (r == 0)
-		r = listing_with_files(&mailbox->listing, mailbox->retrieved.indices,
-				       mailbox->retrieved.count, mark_file_seen, &error);
-	for (size_t i = 0; i < mailbox->retrieved.count; i++)
-		message_at(mailbox, mailbox->retrieved.indices[i])->is_retrieved = false;
-	mailbox->retrieved.count = 0;
+	for (size_t i = 0; i < listing->count; i++) {
+		listing->messages[i].is_wanted = listing->messages[i].is_retrieved;
+		listing->messages[i].is_retrieved = false;
+	}
+	mailbox->has_retrieved = false;
+	r = r ?: listing_with_files(listing, 0, listing->count, mark_file_seen, &error);
 	return error ? error : r;
 }
 
@@ -513,19 +494,11 @@ void mailbox_close(struct mailbox *mailbox)
 	lock_close(&mailbox->lock);
 }
 
-static void drop_selections(struct mailbox *mailbox)
-{
-	free(mailbox->marked.indices);
-	free(mailbox->retrieved.indices);
-	mailbox->marked = mailbox->retrieved = (struct selection){ 0 };
-}
-
 struct mailbox *mailbox_free(struct mailbox *mailbox)
 {
 	if (mailbox) {
 		mailbox_close(mailbox);
 		listing_clear(&mailbox->listing);
-		drop_selections(mailbox);
 		free(mailbox->lock.report.removed);
 		free(mailbox);
 	}
@@ -538,14 +511,13 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 	auto_listing struct listing older = take_ptr(mailbox->listing);
 	int r;
 
-	listing_drop_deleted(&older); /* if one is there again, it is new */
+	listing_drop_expunged(&older); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r < 0) {
 		listing_clear(&mailbox->listing);
 		mailbox->listing = take_ptr(older);
 		return r;
 	}
-	drop_selections(mailbox);
 	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
 	listing_put_in_order(&mailbox->listing);
 	return 0;

@@ -108,8 +108,8 @@ void mailbox_message_close(struct mailbox_message *message);
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets);
 
-/* Marks a message as deleted (-ENOMEM: it is not); unmarks all. */
-int mailbox_mark(struct mailbox *mailbox, size_t index);
+/* Marks a message as deleted; unmarks all. */
+void mailbox_mark(struct mailbox *mailbox, size_t index);
 void mailbox_unmark_all(struct mailbox *mailbox);
 
 /* Deletes one message for good; one that is gone counts as deleted. Returns 0 when that outlasts a

@@ -218,21 +218,9 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	return r;
 }
 
-/* Answers that a message cannot be marked or deleted. */
-static int reply_kept(struct session *session, int error, const char *action, size_t index)
-{
-	log_error("cannot %s the message %s: %s", action, quote_id(session, index),
-		  strerror(-error));
-	return reply_paid_err(session, "%s cannot %s the message", session_response_code(error),
-			      action);
-}
-
 static int cmd_dele(struct session *session, const struct argument *argument)
 {
-	int r = mailbox_mark(session->mailbox, argument->index);
-
-	if (r < 0)
-		return reply_kept(session, r, "mark", argument->index);
+	mailbox_mark(session->mailbox, argument->index);
 	return reply_ok(session, "message %zu is marked as deleted", argument->index + 1);
 }
 
@@ -240,8 +228,12 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 {
 	int r = mailbox_delete(session->mailbox, argument->index);
 
-	if (r < 0)
-		return reply_kept(session, r, "delete", argument->index);
+	if (r < 0) {
+		log_error("cannot delete the message %s: %s", quote_id(session, argument->index),
+			  strerror(-r));
+		return reply_paid_err(session, "%s cannot delete the message",
+				      session_response_code(r));
+	}
 	session->deleted += session_log_deletions(session);
 	session_log_records(session);
 	return reply_ok(session, "message %zu is deleted", argument->index + 1);

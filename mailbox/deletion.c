@@ -16,20 +16,21 @@ struct deletion {
 	bool has_record;     /* they are deleted, whatever happens: a record says so */
 	bool can_withdraw;   /* while nothing has gone */
 	bool has_more_links; /* a file may have unknown names: a neighbour may rename by link(2) */
-	bool may_reuse_inodes; /* the file system does not tell a new file from an old one */
-	bool is_blind;	       /* a file that a record may name could not be looked at */
-	bool uses[SUBDIRS];    /* where the messages are */
-	size_t *found;	       /* the messages that are there, to be deleted, */
-	uint64_t *octets;      /* what a quota counts for each, */
-	size_t found_count;
-	struct record *record; /* and their keys */
+	bool may_reuse_inodes;	 /* the file system does not tell a new file from an old one */
+	bool is_blind;		 /* a file that a record may name could not be looked at */
+	bool uses[SUBDIRS];	 /* where the messages are */
+	size_t first, end;	 /* the messages that it is about, */
+	uint64_t *octets;	 /* what a quota counts for each, */
+	size_t chosen;		 /* how many are there, to be deleted, */
+	struct record *record;	 /* and their keys */
+	uint64_t removed_octets; /* for the quota: of the files that are removed, */
+	size_t removed;		 /* and how many these are */
 };
 
 static void clear_deletion(struct deletion *deletion)
 {
 	free(deletion->record);
 	free(deletion->octets);
-	free(deletion->found);
 }
 
 #define auto_deletion __attribute__((cleanup(clear_deletion)))
@@ -57,14 +58,13 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
 
 	if (r < 0 && r != -ENOENT && r != -ENOMEM && deletion->has_record) {
-		deletion->is_blind = true;
+		deletion->is_blind = message->is_gone = true;
 		return 0;
 	}
 	if (r == 0 && !deletion->has_record && is_replaced(listing, message, &file))
 		r = -ENOENT;
 	if (r < 0)
 		return r;
-	message->is_identified = true;
 	while (listing_next_name(listing, &name))
 		file.links--;
 	deletion->has_more_links |= file.links > 1 && listing->subdirs->is_maildir;
@@ -74,23 +74,38 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	if (deletion->has_record && !record_has_key(deletion->lock->left, key))
 		return 0;
 	deletion->record->count++;
-	deletion->octets[deletion->found_count] = octets == UINT64_MAX ? file.octets : octets;
-	deletion->found[deletion->found_count++] = (size_t)(message - listing->messages);
+	deletion->chosen++;
+	message->is_chosen = true;
+	deletion->octets[message - listing->messages] = octets == UINT64_MAX ? file.octets : octets;
 	return 0;
 }
 
-/* Chooses from these messages (NULL: the first). After that, nothing fails for lack of memory. The
- * keys of a record that must be kept are carried along in a new one. */
-static int choose_messages(struct deletion *deletion, const size_t *indices, size_t count)
+/* Chooses from the messages: those that are marked; or, if a record was left, that it has. After
+ * that, nothing fails for lack of memory. The keys of a record that must be kept are carried along
+ * in a new one. -EAGAIN: not all could be looked at. */
+static int choose_messages(struct deletion *deletion)
 {
+	size_t count = deletion->end - deletion->first;
+	struct message *messages = deletion->listing->messages;
+	int r;
+
 	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
-	deletion->found = calloc(count, sizeof(size_t));
-	deletion->octets = calloc(count, sizeof(uint64_t));
+	deletion->octets = calloc(deletion->end, sizeof(uint64_t));
 	deletion->lock->report.removed = calloc(count, sizeof(size_t));
-	if (!deletion->record || !deletion->found || !deletion->octets ||
-	    !deletion->lock->report.removed)
+	if (!deletion->record || !deletion->octets || !deletion->lock->report.removed)
 		return -ENOMEM;
-	return listing_with_files(deletion->listing, indices, count, choose, deletion);
+	for (size_t i = deletion->first; i < deletion->end; i++) {
+		messages[i].is_wanted =
+			deletion->has_record || (messages[i].is_marked && !messages[i].is_expunged);
+		messages[i].is_chosen = false;
+	}
+	r = listing_with_files(deletion->listing, deletion->first, count, choose, deletion);
+	for (size_t i = deletion->first; i < deletion->end; i++) {
+		/* One whose file could not be looked at may be deleted: nobody must see it. */
+		messages[i].is_gone |= messages[i].is_wanted && deletion->has_record;
+		messages[i].is_wanted = messages[i].is_chosen;
+	}
+	return r;
 }
 
 /* Writes the record, if permissions and the file system let the messages be removed. */
@@ -131,10 +146,12 @@ static bool may_withdraw(const struct deletion *deletion, int error)
 static void note_removed(struct deletion *deletion, struct message *message, int error)
 {
 	struct mailbox_report *report = &deletion->lock->report;
+	size_t index = (size_t)(message - deletion->listing->messages);
 
-	message->is_marked = message->is_gone = true;
-	message->is_removed = error == 0;
-	report->removed[report->removed_count++] = (size_t)(message - deletion->listing->messages);
+	message->is_marked = message->is_gone = message->is_expunged = true;
+	deletion->removed += error == 0;
+	deletion->removed_octets += error == 0 ? deletion->octets[index] : 0;
+	report->removed[report->removed_count++] = index;
 	deletion->can_withdraw = false;
 	deletion->listing->hides |= error < 0;
 	report->hidden += error < 0;
@@ -157,29 +174,28 @@ static int unlink_file(struct listing *listing, struct message *message, void *c
 	return 0;
 }
 
+static int unlink_chosen(struct deletion *deletion)
+{
+	return listing_with_files(deletion->listing, deletion->first,
+				  deletion->end - deletion->first, unlink_file, deletion);
+}
+
 /* Takes the files that this session has removed off the quota of a Maildir++, if it has one. */
 static void update_quota(const struct deletion *deletion)
 {
-	uint64_t octets = 0;
-	size_t count = 0;
 	struct stat status;
 	char line[sizeof("-18446744073709551615 -18446744073709551615\n")];
 	auto_fd int fd = -1;
 
-	for (size_t i = 0; i < deletion->found_count; i++) {
-		if (deletion->listing->messages[deletion->found[i]].is_removed) {
-			octets += deletion->octets[i];
-			count++;
-		}
-	}
-	if (count == 0 || !deletion->listing->subdirs->is_maildir)
+	if (deletion->removed == 0 || !deletion->listing->subdirs->is_maildir)
 		return;
 	fd = util_open_regular_file(deletion->lock->root_fd, QUOTA_NAME, O_WRONLY | O_APPEND,
 				    &status);
 	if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO || fd == -EISDIR ||
 	    (fd >= 0 && status.st_nlink != 1))
 		return;
-	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", octets, count);
+	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", deletion->removed_octets,
+		       deletion->removed);
 	errno = ENOSPC; /* if it takes less than all */
 	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
 		deletion->lock->report.quota_error = fd < 0 ? fd : -errno;
@@ -208,15 +224,13 @@ static int unlink_recorded(struct deletion *deletion)
 	struct mailbox_report *report = &deletion->lock->report;
 	int r = deletion->lock->state_error;
 
-	if (r == 0)
-		r = listing_with_files(deletion->listing, deletion->found, deletion->found_count,
-				       unlink_file, deletion);
+	r = r ?: unlink_chosen(deletion);
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
 		return r;
-	for (size_t i = 0; i < deletion->found_count && r < 0; i++) {
-		struct message *message = &deletion->listing->messages[deletion->found[i]];
+	for (size_t i = deletion->first; i < deletion->end && r < 0; i++) {
+		struct message *message = &deletion->listing->messages[i];
 
-		if (!message->is_gone)
+		if (message->is_wanted && !message->is_gone)
 			note_removed(deletion, message, r);
 	}
 	r = sync_subdirs(deletion);
@@ -240,7 +254,7 @@ static int end_record(const struct deletion *deletion)
 static int delete_found(struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = deletion->found_count > 1 ? write_record(deletion) : 0, error;
+	int r = deletion->chosen > 1 ? write_record(deletion) : 0, error;
 
 	if (deletion->has_record) {
 		r = unlink_recorded(deletion);
@@ -250,19 +264,20 @@ static int delete_found(struct deletion *deletion)
 	}
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT)
 		return r;
-	r = listing_with_files(deletion->listing, deletion->found, deletion->found_count,
-			       unlink_file, deletion);
+	r = unlink_chosen(deletion);
 	error = sync_subdirs(deletion);
 	/* What cannot be made to last may be by a record. */
 	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count)
+int deletion_run(struct listing *listing, struct lock *lock, size_t first, size_t count)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = lock,
 		.can_withdraw = true,
+		.first = first,
+		.end = first + count,
 	};
 	int r;
 
@@ -271,18 +286,19 @@ int deletion_run(struct listing *listing, struct lock *lock, const size_t *indic
 	if (count == 0)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
-	r = r ?: choose_messages(&deletion, indices, count);
+	r = r ?: choose_messages(&deletion);
 	if (r == 0 && deletion.has_more_links)
 		r = listing_look_again(listing);
-	if (r == 0 && deletion.found_count == 0)
+	if (r == 0 && deletion.chosen == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
 		r = delete_found(&deletion);
 	update_quota(&deletion);
-	for (size_t i = 0; i < count && r == 0; i++) {
-		struct message *message = &listing->messages[indices[i]];
+	for (size_t i = first; i < deletion.end && r == 0; i++) {
+		struct message *message = &listing->messages[i];
 
-		message->is_marked = message->is_gone = true;
+		message->is_expunged = message->is_marked;
+		message->is_gone |= message->is_marked;
 	}
 	return r;
 }
@@ -297,8 +313,9 @@ int deletion_recover(struct listing *listing, struct lock *lock)
 		.lock = lock,
 		.has_record = true,
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
+		.end = listing->count,
 	};
-	int r = choose_messages(&deletion, NULL, listing->count);
+	int r = choose_messages(&deletion);
 	/* No message in the record was missed. */
 	bool is_complete = r == 0 && !listing->is_torn && !deletion.is_blind;
 
@@ -318,15 +335,10 @@ int deletion_recover(struct listing *listing, struct lock *lock)
 		if (report->error < 0 && deletion.record->count > 0)
 			lock->left = take_ptr(deletion.record);
 	}
-	for (size_t i = 0; i < listing->count; i++) {
-		struct message *message = &listing->messages[i];
-
-		/* One whose file could not be looked at may be deleted: nobody must see it. */
-		message->is_gone |= deletion.is_blind && !message->is_identified;
-		message->is_marked = message->is_gone;
-	}
+	for (size_t i = 0; i < listing->count; i++)
+		listing->messages[i].is_expunged = listing->messages[i].is_gone;
 	listing->hides |= deletion.is_blind;
-	listing_drop_deleted(listing);
+	listing_drop_expunged(listing);
 	report->completed = report->removed_count - report->hidden;
 	report->removed_count = 0; /* those were the earlier session's */
 	return 0;

@@ -8,8 +8,8 @@
 
 struct lock;
 
-/* Deletes these messages. Returns what mailbox_commit() does. */
-int deletion_run(struct listing *listing, struct lock *lock, const size_t *indices, size_t count);
+/* Deletes the marked messages among `count`. Returns what mailbox_commit() does. */
+int deletion_run(struct listing *listing, struct lock *lock, size_t first, size_t count);
 
 /* Completes the deletion of the messages in a record that an earlier session has left, or leaves
  * them out of the listing at least. On success, `lock->left` has the keys that are still needed. */

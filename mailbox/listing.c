@@ -370,12 +370,12 @@ static int sort_names(struct listing *listing)
 	return 0;
 }
 
-void listing_drop_deleted(struct listing *listing)
+void listing_drop_expunged(struct listing *listing)
 {
 	size_t left = 0;
 
 	for (size_t i = 0; i < listing->count; i++) {
-		if (!listing->messages[i].is_marked || !listing->messages[i].is_gone)
+		if (!listing->messages[i].is_expunged)
 			listing->messages[left++] = listing->messages[i];
 	}
 	listing->count = left;
@@ -926,18 +926,18 @@ static bool has_other_file(const struct listing *listing, const struct message *
 	       make_tag(listing, file.inode) != message->inode_tag;
 }
 
-/* Calls `handle` for the files of some messages, and leaves those that it does not find. */
-static int handle_files(struct listing *listing, size_t *left, size_t *left_count,
-			listing_file_handler *handle, void *context)
+/* Calls `handle` for files of the wanted messages. Returns how many stay so: it did not find them.
+ */
+static ssize_t handle_files(struct listing *listing, size_t first, size_t count,
+			    listing_file_handler *handle, void *context)
 {
-	size_t count = *left_count;
+	ssize_t left = 0;
 
-	*left_count = 0;
-	for (size_t i = 0; i < count; i++) {
-		struct message *message = &listing->messages[left[i]];
+	for (size_t i = first; i < first + count; i++) {
+		struct message *message = &listing->messages[i];
 		int r = 0;
 
-		while (!message->is_gone) {
+		while (message->is_wanted && !message->is_gone) {
 			r = has_other_file(listing, message) ? -ENOENT :
 							       handle(listing, message, context);
 			if (r != -ENOENT || !listing_next_name(listing, message))
@@ -946,32 +946,26 @@ static int handle_files(struct listing *listing, size_t *left, size_t *left_coun
 		if (r < 0 && r != -ENOENT)
 			return r;
 		/* In a folder the name is all there is to find a message by. */
-		if (r == -ENOENT && !listing->subdirs->is_maildir)
-			message->is_gone = true;
-		else if (r == -ENOENT)
-			left[(*left_count)++] = left[i];
+		message->is_wanted = r == -ENOENT && listing->subdirs->is_maildir;
+		message->is_gone |= r == -ENOENT && !message->is_wanted;
+		left += message->is_wanted;
 	}
-	return 0;
+	return left;
 }
 
-int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
+int listing_with_files(struct listing *listing, size_t first, size_t count,
 		       listing_file_handler *handle, void *context)
 {
-	auto_free size_t *left = calloc(count, sizeof(*left));
 	int64_t deadline_ms = util_now_ms() + LISTING_PATIENCE_MS;
 	bool is_late = false;
-	int r = left ? 0 : -ENOMEM;
+	ssize_t left;
 
-	for (size_t i = 0; i < count && r == 0; i++)
-		left[i] = indices ? indices[i] : i;
-	while (r == 0) {
-		r = handle_files(listing, left, &count, handle, context);
-		if (r < 0 || count == 0)
-			break;
-		if (is_late)
-			return -EAGAIN;
+	while ((left = handle_files(listing, first, count, handle, context)) > 0) {
+		int r = is_late ? -EAGAIN : listing_look_again(listing);
+
+		if (r < 0)
+			return r;
 		is_late = util_now_ms() >= deadline_ms;
-		r = listing_look_again(listing);
 	}
-	return r;
+	return (int)left;
 }

@@ -43,14 +43,15 @@ struct message {
 	uint16_t unique_octets; /* of the part of the name that never changes */
 	uint16_t inode_tag;	/* differs for most other inodes; 0: not known */
 	uint8_t subdir;		/* of enum subdir */
+	bool is_wanted : 1;	/* listing_with_files() has still to find its file */
 	bool is_marked : 1;	/* by DELE, or deleted: by DELI or a commit */
-	bool is_removed : 1;	/* this session has removed its file */
+	bool is_chosen : 1;	/* its file has been found, to be deleted */
+	bool is_expunged : 1;	/* deleted for good, also if its file is still there */
 	bool is_replaced : 1;	/* in a folder, another file has got its name since it was listed */
 	bool is_gone : 1;	/* if it is not marked, somebody else deleted it */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size has been found right since login or WAKE */
 	bool is_unreadable : 1; /* found so when it was to be measured */
-	bool is_identified : 1; /* its file has been looked at, to find what a record deletes */
 	bool is_retrieved : 1;	/* by RETR, in full */
 };
 
@@ -114,8 +115,8 @@ const char *listing_unique_id(const struct message *message, size_t *ret_octets)
 /* Finds a message by its unique-id. -ENOENT: there is none. */
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);
 
-/* Leaves out the messages that are marked and gone; those after them get a lower index. */
-void listing_drop_deleted(struct listing *listing);
+/* Leaves out the messages that are expunged; those after them get a lower index. */
+void listing_drop_expunged(struct listing *listing);
 
 /* Keeps the version of a folder's file, which has the size of `message`; not without memory. A
  * change time of 0 is none's: the next change might not show. */
@@ -151,10 +152,11 @@ bool listing_next_name(const struct listing *listing, struct message *message);
 /* Acts on a message's file, by its present name. -ENOENT: there is no such file. */
 typedef int listing_file_handler(struct listing *listing, struct message *message, void *context);
 
-/* Calls `handle` for the files of messages (NULL: the first `count`); renamed ones are looked for.
+/* Calls `handle` for the files of the wanted messages among `count`; renamed ones are looked for.
  * Returns 0 when each message has been handled or is known to be gone, what `handle` returned if
- * that is a failure, or -EAGAIN: some are neither found in time nor known to be gone. */
-int listing_with_files(struct listing *listing, const size_t *indices, size_t count,
+ * that is a failure, or -EAGAIN: some are neither found in time nor known to be gone. Messages for
+ * which that is so, and those after a failure, stay wanted. */
+int listing_with_files(struct listing *listing, size_t first, size_t count,
 		       listing_file_handler *handle, void *context);
 
 /* Finds all names that the messages of a Maildir have now, and notes which messages are gone. */
