@@ -8,9 +8,7 @@
 #include "mailbox/cache.h"
 #include "mailbox/deletion.h"
 #include "mailbox/listing.h"
-#include "mailbox/lock.h"
 #include "mailbox/maildir-name.h"
-#include "mailbox/record.h"
 
 #include <assert.h>
 
@@ -90,7 +88,7 @@ static int look_at_file(struct listing *listing, struct message *message, void *
 {
 	struct stat *status = context;
 
-	if (fstatat(listing->subdirs->fds[message->subdir], message->name, status,
+	if (fstatat(listing->lock->fds[message->subdir], message->name, status,
 		    AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return S_ISREG(status->st_mode) ? 0 : -ENOENT;
@@ -101,14 +99,14 @@ static int open_file(struct listing *listing, struct message *message, void *con
 {
 	struct mailbox_message *ret = context;
 	struct stat status;
-	auto_fd int fd = util_open_regular_file(listing->subdirs->fds[message->subdir],
-						message->name, O_RDONLY, &status);
+	auto_fd int fd = util_open_regular_file(listing->lock->fds[message->subdir], message->name,
+						O_RDONLY, &status);
 
 	if (fd < 0)
 		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
 	ret->stored_octets = (uint64_t)status.st_size;
 	ret->version = file_stamp_of(&status);
-	if (!listing_can_trust(listing->subdirs, &ret->version))
+	if (!listing_can_trust(listing->lock, &ret->version))
 		ret->version.changed_ns = 0;
 	ret->fd = take_fd(&fd);
 	return 0;
@@ -185,7 +183,7 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 	message->octets = octets;
 	message->is_measured = true;
 	message->is_unreadable = false;
-	if (!mailbox->lock.subdirs.is_maildir)
+	if (!mailbox->lock.is_maildir)
 		listing_set_version(&mailbox->listing, message, &file->version);
 }
 
@@ -225,7 +223,7 @@ static bool is_size_valid(struct mailbox *mailbox, struct message *message)
 
 	if (message->octets == LISTING_SIZE_UNKNOWN)
 		return false;
-	if (mailbox->lock.subdirs.is_maildir || message->is_measured)
+	if (mailbox->lock.is_maildir || message->is_measured)
 		return true;
 	if (!message->version || look_at_file(&mailbox->listing, message, &status) < 0)
 		return false;
@@ -283,7 +281,7 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 {
 	struct message *message = message_at(mailbox, index);
 	uint64_t stored = file->stored_octets, known = message->octets;
-	bool is_maildir = mailbox->lock.subdirs.is_maildir;
+	bool is_maildir = mailbox->lock.is_maildir;
 	bool is_hint = is_maildir && !message->is_measured &&
 		       known == maildir_name_size_octets(message->name);
 	int r = 0;
@@ -344,14 +342,14 @@ int mailbox_delete(struct mailbox *mailbox, size_t index)
 	int r;
 
 	message->is_marked = true;
-	r = deletion_run(&mailbox->listing, &mailbox->lock, index, 1);
+	r = deletion_run(&mailbox->listing, index, 1);
 	message->is_marked = message->is_expunged;
 	return r;
 }
 
 int mailbox_commit(struct mailbox *mailbox)
 {
-	int r = deletion_run(&mailbox->listing, &mailbox->lock, 0,
+	int r = deletion_run(&mailbox->listing, 0,
 			     mailbox->has_marked ? mailbox->listing.count : 0);
 
 	mailbox->has_marked &= r < 0;
@@ -364,7 +362,7 @@ int mailbox_commit(struct mailbox *mailbox)
 static int mark_file_seen(struct listing *listing, struct message *message, void *context)
 {
 	int *error = context;
-	const int *fds = listing->subdirs->fds;
+	const int *fds = listing->lock->fds;
 	auto_free char *name = NULL;
 	int r = maildir_name_add_seen(message->name, ":2,", &name);
 
@@ -391,16 +389,16 @@ static int mark_file_seen(struct listing *listing, struct message *message, void
 
 int mailbox_mark_seen(struct mailbox *mailbox)
 {
-	struct subdirs *subdirs = &mailbox->lock.subdirs;
+	struct lock *lock = &mailbox->lock;
 	struct listing *listing = &mailbox->listing;
 	int error = 0, r = 0;
 
-	if (!subdirs->is_maildir || mailbox->lock.is_read_only || !mailbox->has_retrieved)
+	if (!lock->is_maildir || mailbox->lock.is_read_only || !mailbox->has_retrieved)
 		return 0;
-	if (subdirs->fds[SUBDIR_CUR] < 0) {
-		if (mkdirat(subdirs->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
+	if (lock->fds[SUBDIR_CUR] < 0) {
+		if (mkdirat(lock->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)
 			r = -errno;
-		else if (listing_open_subdirs(subdirs) <= 0)
+		else if (lock_open_subdirs(lock) <= 0)
 			r = -ENOTDIR;
 	}
 	for (size_t i = 0; i < listing->count; i++) {
@@ -420,11 +418,11 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 {
 	struct listing *listing = &mailbox->listing;
 	bool has_record = mailbox->lock.left; /* then what is gone must be proved */
-	int r = listing_read(&mailbox->lock.subdirs, util_now_ms() + LISTING_PATIENCE_MS,
-			     has_record, listing);
+	int r = listing_read(&mailbox->lock, util_now_ms() + LISTING_PATIENCE_MS, has_record,
+			     listing);
 
 	if (r == 0 && has_record)
-		r = deletion_recover(listing, &mailbox->lock);
+		r = deletion_recover(listing);
 	r = r ?: listing_merge(listing, cached, older);
 	return r ?: listing_merge(listing, older, &(struct listing){ 0 });
 }
@@ -437,13 +435,13 @@ static void save_cache(struct mailbox *mailbox)
 
 	if (lock->root_fd < 0 || lock->state_error != 0)
 		return;
-	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->subdirs.is_maildir &&
+	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->is_maildir &&
 		   !mailbox->listing.hides && /* the record may go */
 		   listing_is_unchanged(&mailbox->listing);
 	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached)) {
 		if (lock_check(lock) < 0) /* another session may have saved since */
 			return;
-		cache_save(lock->root_fd, &mailbox->listing, is_whole);
+		cache_save(&mailbox->listing, is_whole);
 	}
 	mailbox->is_cached = true;
 	mailbox->has_unsaved = false;
@@ -469,7 +467,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	auto_listing struct listing cached = { 0 };
 	int r = 0;
 
-	(void)cache_load(lock->root_fd, &lock->subdirs, &cached);
+	(void)cache_load(lock, &cached);
 	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached);
 	if (!mailbox->is_cached) {
 		r = read_directories(mailbox, &cached, older);
@@ -527,30 +525,29 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 {
 	struct lock *lock = &mailbox->lock;
 	struct listing *listing = &mailbox->listing;
-	bool was_maildir = lock->subdirs.is_maildir;
+	bool was_maildir = lock->is_maildir;
 	int r;
 
 	free(mailbox->lock.report.removed);
 	mailbox->lock.report = (struct mailbox_report){ 0 };
 	*ret_has_new = false;
 	r = lock_open(mailbox->path, lock);
-	if (r == 0 && was_maildir != lock->subdirs.is_maildir) /* it knows of another layout */
+	if (r == 0 && was_maildir != lock->is_maildir) /* it knows of another layout */
 		listing_clear(listing);
 	/* Namesakes may be old enough now to be renamed. */
 	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
 	/* A folder's files may change without a trace in its directory, permissions anywhere. */
-	for (size_t i = 0;
-	     i < listing->count && (!lock->subdirs.is_maildir || mailbox->has_unreadable); i++)
+	for (size_t i = 0; i < listing->count && (!lock->is_maildir || mailbox->has_unreadable);
+	     i++)
 		listing->messages[i].is_measured = listing->messages[i].is_unreadable = false;
 	mailbox->has_unreadable = false;
 	/* For a record of all messages. If there is no space, the next session tries again. */
 	if (r == 0 && lock->state_error == 0 && !lock->is_record_kept)
-		(void)record_reserve(lock->state_fd, lock->root_fd, lock->state_octets,
-				     listing->count);
+		(void)lock_reserve_record(lock, listing->count);
 	if (r < 0) {
 		lock_close(lock);
-		lock->subdirs.is_maildir = was_maildir;
+		lock->is_maildir = was_maildir;
 	}
 	return r;
 }
@@ -571,7 +568,7 @@ const char *mailbox_test(const char *path, bool is_read_only)
 {
 	struct lock lock = LOCK_NONE(true);
 	int r = lock_open(path, &lock);
-	const int fds[] = { lock.root_fd, lock.subdirs.fds[0], lock.subdirs.fds[1] };
+	const int fds[] = { lock.root_fd, lock.fds[0], lock.fds[1] };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds) && r == 0 && !is_read_only; i++) {
 		if (fds[i] >= 0 && faccessat(fds[i], ".", W_OK | X_OK, AT_EACCESS) < 0)

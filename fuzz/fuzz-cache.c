@@ -9,16 +9,16 @@ static const char *const names[] = {
 	"1.M1P1.h:2,", "2.M2P2.h,S=20", "3.M3P3.h,S=20,W=22", "4.M4P4.h", "with blanks in it.eml",
 };
 
-static struct subdirs mailboxes[] = {
+static struct lock locks[] = {
 	{ .fds = { -1, -1 },
-	  .root_fd = -1,
-	  .clock_fd = -1,
+	  .state_fd = -1,
+	  .state_error = -EROFS,
 	  .is_local = true,
 	  .keeps_inodes = true,
 	  .is_maildir = true },
 	{ .fds = { -1, -1 },
-	  .root_fd = -1,
-	  .clock_fd = -1,
+	  .state_fd = -1,
+	  .state_error = -EROFS,
 	  .is_local = true,
 	  .keeps_inodes = true },
 };
@@ -28,27 +28,31 @@ static void make_mailboxes(void)
 	static const char *const folders[] = { "cur", "folder" };
 
 	tmpdir_make();
-	for (size_t i = 0; i < ARRAY_SIZE(mailboxes); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(locks); i++) {
+		struct stat status;
 		char path[128];
 		int fd;
 
 		(void)snprintf(path, sizeof(path), "%s/%s", tmpdir_path, folders[i]);
 		FUZZ_CHECK(mkdir(path, 0700) == 0);
-		fd = mailboxes[i].fds[SUBDIR_CUR] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		FUZZ_CHECK(fstat(fd, &status) == 0);
+		locks[i].root_fd = locks[i].fds[SUBDIR_CUR] = fd;
+		locks[i].inode = status.st_ino;
 		for (size_t j = 0; j < ARRAY_SIZE(names); j++)
 			tmpdir_write(fd, names[j], "letter\n", 7);
 	}
 }
 
-static void make_genuine(const struct subdirs *subdirs, struct cache *cache, size_t octets)
+static void make_genuine(const struct lock *lock, struct cache *cache, size_t octets)
 {
 	size_t entry_octets =
-		sizeof(struct cache_entry) + (subdirs->is_maildir ? 0 : sizeof(struct file_stamp));
+		sizeof(struct cache_entry) + (lock->is_maildir ? 0 : sizeof(struct file_stamp));
 	struct stat status;
 
-	FUZZ_CHECK(fstat(subdirs->fds[SUBDIR_CUR], &status) == 0);
+	FUZZ_CHECK(fstat(lock->fds[SUBDIR_CUR], &status) == 0);
 	cache->magic = MAGIC;
-	cache->mailbox_inode = status.st_ino;
+	cache->mailbox_inode = lock->inode;
 	memset(cache->stamps, 0, sizeof(cache->stamps));
 	cache->stamps[SUBDIR_CUR] = file_stamp_of(&status);
 	cache->count %= (octets - sizeof(*cache)) / entry_octets + 1;
@@ -76,14 +80,14 @@ static void check_listing(struct listing *listing)
 }
 
 /* What is saved is loaded. */
-static void check_saving(int fd, const struct listing *listing)
+static void check_saving(const struct listing *listing)
 {
 	auto_listing struct listing again = { 0 };
 
-	cache_save(fd, listing, true);
+	cache_save(listing, true);
 	if (listing->count == 0)
 		return;
-	FUZZ_CHECK(cache_load(fd, listing->subdirs, &again));
+	FUZZ_CHECK(cache_load(listing->lock, &again));
 	FUZZ_CHECK(again.count == listing->count && again.namesakes == listing->namesakes);
 	for (size_t i = 0; i < listing->count; i++) {
 		const struct message *a = &listing->messages[i], *b = &again.messages[i];
@@ -98,31 +102,31 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
 	auto_free struct cache *cache = calloc(1, octets + sizeof(*cache));
 	auto_listing struct listing older = { 0 }, listing = { 0 };
-	struct subdirs *subdirs;
+	struct lock *lock;
 	int fd;
 
 	if (octets < 2)
 		return 0;
-	if (mailboxes[0].fds[SUBDIR_CUR] < 0)
+	if (locks[0].fds[SUBDIR_CUR] < 0)
 		make_mailboxes();
 	FUZZ_CHECK(cache);
-	subdirs = &mailboxes[data[0] & 1];
-	fd = subdirs->fds[SUBDIR_CUR];
+	lock = &locks[data[0] & 1];
+	fd = lock->fds[SUBDIR_CUR];
 	memcpy(cache, data + 2, octets - 2);
 	octets -= 2;
 	/* Its own file changes the directory. */
 	tmpdir_write(fd, CACHE_NAME, cache, octets);
 	if ((data[1] & 1) && octets >= sizeof(*cache))
-		make_genuine(subdirs, cache, octets);
+		make_genuine(lock, cache, octets);
 	tmpdir_write(fd, CACHE_NAME, cache, octets);
-	FUZZ_CHECK(listing_read(subdirs, 0, false, &listing) == 0 &&
+	FUZZ_CHECK(listing_read(lock, 0, false, &listing) == 0 &&
 		   listing.count == ARRAY_SIZE(names));
-	if (cache_load(fd, subdirs, &older)) {
+	if (cache_load(lock, &older)) {
 		check_listing(&older);
-		check_saving(fd, &older);
+		check_saving(&older);
 		FUZZ_CHECK(listing_merge(&listing, &older, &(struct listing){ 0 }) == 0);
 		check_listing(&listing);
 	}
-	check_saving(fd, &listing);
+	check_saving(&listing);
 	return 0;
 }

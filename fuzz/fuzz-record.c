@@ -1,29 +1,26 @@
 /* SPDX-License-Identifier: ISC
  * The record of a commit. With a first octet that is odd the rest gets what a record of this
  * mailbox has: magic, inodes and seal. */
-#include "mailbox/record.c"
+#include "mailbox/lock.c"
 
 #include "fuzz.h"
 
-#include <stdbool.h>
+static struct lock lock = { .inode = 1, .root_fd = -1, .state_fd = -1 };
 
-static int mailbox_fd = -1, state_fd = -1;
-
-static void open_files(void)
+static void open_file(void)
 {
-	mailbox_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	state_fd = memfd_create("state", MFD_CLOEXEC);
-	FUZZ_CHECK(mailbox_fd >= 0 && state_fd >= 0);
+	lock.state_fd = memfd_create("state", MFD_CLOEXEC);
+	FUZZ_CHECK(lock.state_fd >= 0);
 }
 
 static void make_genuine(struct record *record, size_t octets)
 {
-	struct stat state, mailbox;
+	struct stat state;
 
-	FUZZ_CHECK(fstat(state_fd, &state) == 0 && fstat(mailbox_fd, &mailbox) == 0);
+	FUZZ_CHECK(fstat(lock.state_fd, &state) == 0);
 	record->magic = MAGIC;
 	record->state_inode = state.st_ino;
-	record->mailbox_inode = mailbox.st_ino;
+	record->mailbox_inode = lock.inode;
 	/* The digest is over as many keys as the record says it has. */
 	if (record->count <= (octets - sizeof(*record)) / sizeof(*record->keys))
 		octets = record_octets(record->count);
@@ -39,8 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 
 	if (octets == 0)
 		return 0;
-	if (state_fd < 0)
-		open_files();
+	if (lock.state_fd < 0)
+		open_file();
 	FUZZ_CHECK(record);
 	genuine = *data & 1;
 	octets--;
@@ -48,23 +45,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	genuine = genuine && octets >= sizeof(*record);
 	if (genuine)
 		make_genuine(record, octets);
-	FUZZ_CHECK(ftruncate(state_fd, 0) == 0);
-	FUZZ_CHECK(pwrite(state_fd, record, octets, 0) == (ssize_t)octets);
-	r = record_read(state_fd, mailbox_fd, &found);
+	FUZZ_CHECK(ftruncate(lock.state_fd, 0) == 0);
+	FUZZ_CHECK(pwrite(lock.state_fd, record, octets, 0) == (ssize_t)octets);
+	r = record_read(&lock, lock.state_fd, &found);
 	FUZZ_CHECK(r == 0 || ((r == -EBADMSG || r == -EMLINK) && !found));
 	for (size_t i = 0; found && i < found->count; i++)
 		(void)record_has_key(found, &found->keys[i]);
 	if (found) { /* what is written can be read */
 		auto_free struct record *again = NULL;
 
-		FUZZ_CHECK(record_write(state_fd, mailbox_fd, found) == 0);
-		FUZZ_CHECK(record_read(state_fd, mailbox_fd, &again) == 0);
+		FUZZ_CHECK(record_write(&lock, lock.state_fd, found) == 0);
+		FUZZ_CHECK(record_read(&lock, lock.state_fd, &again) == 0);
 		FUZZ_CHECK(again && again->count == found->count);
 		for (size_t i = 0; i < found->count; i++)
 			FUZZ_CHECK(record_has_key(again, &found->keys[i]));
 	}
-	FUZZ_CHECK(record_clear(state_fd) == 0);
+	FUZZ_CHECK(lock_clear_record(&lock) == 0);
 	free(take_ptr(found));
-	FUZZ_CHECK(record_read(state_fd, mailbox_fd, &found) == 0 && !found);
+	FUZZ_CHECK(record_read(&lock, lock.state_fd, &found) == 0 && !found);
 	return 0;
 }

@@ -132,7 +132,7 @@ static bool take_entry(const struct cache_entry *entry, struct file_stamp *versi
 
 static bool take_entries(struct cache *cache, size_t octets, struct listing *listing)
 {
-	struct file_stamp *versions = listing->subdirs->is_maildir ? NULL : cache_stamps(cache);
+	struct file_stamp *versions = listing->lock->is_maildir ? NULL : cache_stamps(cache);
 	const char *end = (const char *)cache + octets, *texts = end - cache->texts_octets;
 
 	listing->messages = reallocarray(NULL, cache->count, sizeof(*listing->messages));
@@ -149,31 +149,28 @@ static bool take_entries(struct cache *cache, size_t octets, struct listing *lis
 }
 
 /* Whether what was read has its full length, is undamaged, and this mailbox's. */
-static bool is_sound(struct cache *cache, size_t octets, int mailbox_fd, bool is_maildir)
+static bool is_sound(struct cache *cache, size_t octets, const struct lock *lock)
 {
 	uint64_t checksum = cache->checksum;
-	struct stat mailbox;
 
 	return cache->magic == MAGIC && cache->count > 0 &&
 	       cache->count <= octets / sizeof(struct cache_entry) &&
-	       cache->texts_octets <= octets && cache_octets(cache, is_maildir) == octets &&
-	       fstat(mailbox_fd, &mailbox) == 0 && cache->mailbox_inode == mailbox.st_ino &&
-	       make_checksum(cache, octets) == checksum;
+	       cache->texts_octets <= octets && cache_octets(cache, lock->is_maildir) == octets &&
+	       cache->mailbox_inode == lock->inode && make_checksum(cache, octets) == checksum;
 }
 
-bool cache_load(int mailbox_fd, struct subdirs *subdirs, struct listing *ret)
+bool cache_load(struct lock *lock, struct listing *ret)
 {
 	struct stat status;
-	auto_fd int fd = util_open_regular_file(mailbox_fd, CACHE_NAME, O_RDONLY, &status);
+	auto_fd int fd = util_open_regular_file(lock->root_fd, CACHE_NAME, O_RDONLY, &status);
 	size_t octets = (size_t)status.st_size;
 	struct cache *cache = NULL;
 
-	*ret = (struct listing){ .subdirs = subdirs };
+	*ret = (struct listing){ .lock = lock };
 	if (fd >= 0 && octets >= sizeof(*cache) && octets <= CACHE_OCTETS_MAX)
 		cache = listing_allocate(ret, octets, _Alignof(struct cache));
 	if (cache && util_pread(fd, cache, octets, 0) == (ssize_t)octets &&
-	    is_sound(cache, octets, mailbox_fd, subdirs->is_maildir) &&
-	    take_entries(cache, octets, ret))
+	    is_sound(cache, octets, lock) && take_entries(cache, octets, ret))
 		return true;
 	listing_clear(ret);
 	return false;
@@ -213,7 +210,7 @@ static char *put_entry(struct cache *cache, size_t index, const struct message *
 /* Counts in the header what is to be saved, and puts it into the cache, if there is one already. */
 static void put_messages(const struct listing *listing, struct cache *header, struct cache *cache)
 {
-	bool is_maildir = listing->subdirs->is_maildir;
+	bool is_maildir = listing->lock->is_maildir;
 	char *text = cache ? (char *)(cache_stamps(cache) + (is_maildir ? 0 : cache->count)) : NULL;
 
 	for (size_t i = 0; i < listing->count; i++) {
@@ -237,21 +234,21 @@ static void put_messages(const struct listing *listing, struct cache *header, st
 	}
 }
 
-void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole)
+void cache_save(const struct listing *listing, bool is_whole)
 {
 	struct cache header = { .magic = MAGIC, .is_whole = is_whole };
+	int mailbox_fd = listing->lock->root_fd;
 	auto_free struct cache *cache = NULL;
 	auto_fd int fd = -1;
-	struct stat mailbox;
 	size_t octets;
 	int r = -ENOMEM;
 
 	put_messages(listing, &header, NULL);
-	octets = cache_octets(&header, listing->subdirs->is_maildir);
-	if (header.count > 0 && octets <= CACHE_OCTETS_MAX && fstat(mailbox_fd, &mailbox) == 0)
+	octets = cache_octets(&header, listing->lock->is_maildir);
+	if (header.count > 0 && octets <= CACHE_OCTETS_MAX)
 		cache = malloc(octets);
 	if (cache) {
-		header.mailbox_inode = mailbox.st_ino;
+		header.mailbox_inode = listing->lock->inode;
 		memcpy(header.stamps, listing->stamps, sizeof(header.stamps));
 		*cache = header;
 		header.count = header.texts_octets = 0;

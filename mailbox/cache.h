@@ -8,7 +8,7 @@
 
 /* Reads the cache. Returns whether there is one; then *ret is the older listing, which the caller
  * clears: of all messages if it is stable, else of some. If there is none, it is empty. */
-bool cache_load(int mailbox_fd, struct subdirs *subdirs, struct listing *ret);
+bool cache_load(struct lock *lock, struct listing *ret);
 
 /* Replaces the cache: by the whole listing, or by what would be lost. The caller has the lock. */
-void cache_save(int mailbox_fd, const struct listing *listing, bool is_whole);
+void cache_save(const struct listing *listing, bool is_whole);

@@ -4,7 +4,6 @@
 #include "mailbox/deletion.h"
 
 #include "lib/util.h"
-#include "mailbox/lock.h"
 #include "mailbox/maildir-name.h"
 
 #define QUOTA_NAME "maildirsize"
@@ -12,7 +11,7 @@
 /* A deletion that is under way. */
 struct deletion {
 	struct listing *listing;
-	struct lock *lock;
+	struct lock *lock;   /* the listing's */
 	bool has_record;     /* they are deleted, whatever happens: a record says so */
 	bool can_withdraw;   /* while nothing has gone */
 	bool has_more_links; /* a file may have unknown names: a neighbour may rename by link(2) */
@@ -39,12 +38,12 @@ static void clear_deletion(struct deletion *deletion)
 
 /* Whether a folder's file is not as the client knows it. Inodes may have been numbered anew. */
 static bool is_replaced(const struct listing *listing, const struct message *message,
-			const struct record_file *file)
+			const struct statx *file)
 {
-	const struct file_stamp *version = listing->subdirs->is_maildir ? NULL : message->version;
+	const struct file_stamp *version = listing->lock->is_maildir ? NULL : message->version;
 
-	return version &&
-	       (version->modified_ns != file->modified_ns || version->octets != file->octets);
+	return version && (version->modified_ns != listing_ns(file->stx_mtime) ||
+			   version->octets != file->stx_size);
 }
 
 /* Takes a message that is there into the deletion; where a record was left, only if that has it. */
@@ -54,8 +53,8 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	struct record_key *key = &deletion->record->keys[deletion->record->count];
 	uint64_t octets = maildir_name_find_octets(message->name, ",S=");
 	struct message name = *message;
-	struct record_file file;
-	int r = record_identify(listing->subdirs->fds[message->subdir], message->name, &file);
+	struct statx file;
+	int r = listing_identify(listing, message, &file);
 
 	if (r < 0 && r != -ENOENT && r != -ENOMEM && deletion->has_record) {
 		deletion->is_blind = message->is_gone = true;
@@ -66,17 +65,19 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	if (r < 0)
 		return r;
 	while (listing_next_name(listing, &name))
-		file.links--;
-	deletion->has_more_links |= file.links > 1 && listing->subdirs->is_maildir;
-	deletion->may_reuse_inodes |= file.born_ns == 0;
+		file.stx_nlink--;
+	deletion->has_more_links |= file.stx_nlink > 1 && listing->lock->is_maildir;
+	deletion->may_reuse_inodes |= listing_ns(file.stx_btime) == 0;
 	deletion->uses[message->subdir] = true;
-	*key = record_make_key(message->name, message->unique_octets, &file);
+	*key = record_make_key(message->name, message->unique_octets, file.stx_ino,
+			       listing_ns(file.stx_btime));
 	if (deletion->has_record && !record_has_key(deletion->lock->left, key))
 		return 0;
 	deletion->record->count++;
 	deletion->chosen++;
 	message->is_chosen = true;
-	deletion->octets[message - listing->messages] = octets == UINT64_MAX ? file.octets : octets;
+	deletion->octets[message - listing->messages] =
+		octets == UINT64_MAX ? file.stx_size : octets;
 	return 0;
 }
 
@@ -115,7 +116,7 @@ static int write_record(struct deletion *deletion)
 	int r = 0;
 
 	for (size_t i = 0; i < SUBDIRS; i++) {
-		if (deletion->uses[i] && faccessat(lock->subdirs.fds[i], ".", W_OK | X_OK, 0) < 0)
+		if (deletion->uses[i] && faccessat(lock->fds[i], ".", W_OK | X_OK, 0) < 0)
 			r = -errno;
 	}
 	r = r ?: lock->state_error ?: lock_write_record(lock, deletion->record);
@@ -127,7 +128,7 @@ static int write_record(struct deletion *deletion)
 static int withdraw_record(const struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = lock->left ? lock_write_record(lock, lock->left) : record_clear(lock->state_fd);
+	int r = lock->left ? lock_write_record(lock, lock->left) : lock_clear_record(lock);
 
 	if (r == 0)
 		(void)fdatasync(lock->state_fd);
@@ -161,7 +162,7 @@ static void note_removed(struct deletion *deletion, struct message *message, int
 /* Removes all names of a file. One that stays ends it if it still may; else, it is hidden. */
 static int unlink_file(struct listing *listing, struct message *message, void *context)
 {
-	const int *fds = listing->subdirs->fds;
+	const int *fds = listing->lock->fds;
 	struct deletion *deletion = context;
 	int r;
 
@@ -187,7 +188,7 @@ static void update_quota(const struct deletion *deletion)
 	char line[sizeof("-18446744073709551615 -18446744073709551615\n")];
 	auto_fd int fd = -1;
 
-	if (deletion->removed == 0 || !deletion->listing->subdirs->is_maildir)
+	if (deletion->removed == 0 || !deletion->lock->is_maildir)
 		return;
 	fd = util_open_regular_file(deletion->lock->root_fd, QUOTA_NAME, O_WRONLY | O_APPEND,
 				    &status);
@@ -208,7 +209,7 @@ static int sync_subdirs(const struct deletion *deletion)
 	int r = 0;
 
 	for (size_t i = 0; i < SUBDIRS; i++) {
-		int fd = deletion->lock->subdirs.fds[i];
+		int fd = deletion->lock->fds[i];
 
 		/* EINVAL: this file system knows no such thing, and we none better. */
 		if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL)
@@ -241,7 +242,7 @@ static int unlink_recorded(struct deletion *deletion)
 /* Makes the record void when nothing needs it any more. */
 static int end_record(const struct deletion *deletion)
 {
-	int r = record_clear(deletion->lock->state_fd);
+	int r = lock_clear_record(deletion->lock);
 
 	/* A record that comes back could name a new file. */
 	if (r == 0 && deletion->may_reuse_inodes && fdatasync(deletion->lock->state_fd) < 0)
@@ -270,15 +271,16 @@ static int delete_found(struct deletion *deletion)
 	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
 }
 
-int deletion_run(struct listing *listing, struct lock *lock, size_t first, size_t count)
+int deletion_run(struct listing *listing, size_t first, size_t count)
 {
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
-		.lock = lock,
+		.lock = listing->lock,
 		.can_withdraw = true,
 		.first = first,
 		.end = first + count,
 	};
+	struct lock *lock = listing->lock;
 	int r;
 
 	free(lock->report.removed);
@@ -305,12 +307,13 @@ int deletion_run(struct listing *listing, struct lock *lock, size_t first, size_
 
 /* ---- What an earlier session has left ---- */
 
-int deletion_recover(struct listing *listing, struct lock *lock)
+int deletion_recover(struct listing *listing)
 {
+	struct lock *lock = listing->lock;
 	struct mailbox_report *report = &lock->report;
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
-		.lock = lock,
+		.lock = listing->lock,
 		.has_record = true,
 		.may_reuse_inodes = true, /* for all that is known of files that are gone */
 		.end = listing->count,

@@ -7,14 +7,11 @@
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "mailbox/maildir-name.h"
-#include "mailbox/record.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <fnmatch.h>
 #include <sys/random.h>
-
-#define ENTRIES_OCTETS 6144 /* of directory entries at once; little, for each session has it */
 
 /* How many ticks of the clock a listing waits for, at most, until a change of just now is past. */
 #define TICKS_MAX 5
@@ -37,14 +34,14 @@ static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2UL * DIGEST_OCTETS == WIRE_UNIQUE_I
 
 /* ---- Change times ---- */
 
-static int take_stamps(const struct subdirs *subdirs, struct file_stamp ret_stamps[SUBDIRS])
+static int take_stamps(const struct lock *lock, struct file_stamp ret_stamps[SUBDIRS])
 {
 	int r = 0;
 
 	for (size_t i = 0; i < SUBDIRS && r == 0; i++) {
 		ret_stamps[i] = (struct file_stamp){ 0 };
-		if (subdirs->fds[i] >= 0)
-			r = file_stamp_take(subdirs->fds[i], &ret_stamps[i]);
+		if (lock->fds[i] >= 0)
+			r = file_stamp_take(lock->fds[i], &ret_stamps[i]);
 	}
 	return r;
 }
@@ -61,57 +58,32 @@ static bool are_stable(const struct file_stamp stamps[SUBDIRS], int64_t now_ns)
 }
 
 /* The time of a change that is made now. A file server's clock shows when a file is touched. */
-static int64_t now_on_disk_ns(const struct subdirs *subdirs)
+static int64_t now_on_disk_ns(const struct lock *lock)
 {
 	struct stat status;
 
-	if (subdirs->clock_fd >= 0 && futimens(subdirs->clock_fd, NULL) == 0 &&
-	    fstat(subdirs->clock_fd, &status) == 0)
+	if (lock->state_error == 0 && futimens(lock->state_fd, NULL) == 0 &&
+	    fstat(lock->state_fd, &status) == 0)
 		return file_stamp_ns(status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
 	return file_stamp_now_ns();
-}
-
-int listing_open_subdirs(struct subdirs *subdirs)
-{
-	static const char *const names[] = { [SUBDIR_NEW] = "new", [SUBDIR_CUR] = "cur" };
-	int opened = 0;
-
-	for (size_t i = 0; i < SUBDIRS; i++) {
-		struct stat status;
-		int *fd = &subdirs->fds[i];
-
-		if (*fd >= 0)
-			continue;
-		*fd = openat(subdirs->root_fd, names[i],
-			     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		opened += *fd >= 0;
-		if (*fd >= 0 || errno == ENOENT)
-			continue;
-		if (errno != ENOTDIR && errno != ELOOP)
-			return -errno;
-		if (fstatat(subdirs->root_fd, names[i], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISLNK(status.st_mode))
-			return -EMEDIUMTYPE;
-	}
-	return opened;
 }
 
 /* Begins a read: takes the stamps, and the time before. If a directory has changed just now, it
  * waits some milliseconds for the clock's next tick, which saves reading everything again. */
 static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 {
-	struct subdirs *subdirs = listing->subdirs;
+	struct lock *lock = listing->lock;
 	struct timespec tick;
 
 	for (int i = 0;; i++) {
 		int r;
 
-		*ret_now_ns = now_on_disk_ns(subdirs);
-		r = take_stamps(subdirs, listing->stamps);
+		*ret_now_ns = now_on_disk_ns(lock);
+		r = take_stamps(lock, listing->stamps);
 		/* Others may have made one that was missing: after the stamp of the other one. */
-		if (r == 0 && subdirs->is_maildir && listing_open_subdirs(subdirs) != 0)
-			r = take_stamps(subdirs, listing->stamps);
-		if (r < 0 || !subdirs->is_local || i == TICKS_MAX ||
+		if (r == 0 && lock->is_maildir && lock_open_subdirs(lock) != 0)
+			r = take_stamps(lock, listing->stamps);
+		if (r < 0 || !lock->is_local || i == TICKS_MAX ||
 		    are_stable(listing->stamps, *ret_now_ns))
 			return r;
 		(void)clock_getres(CLOCK_REALTIME_COARSE, &tick);
@@ -120,21 +92,21 @@ static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 }
 
 /* How much older than now a time must be to be trusted later. */
-static int64_t margin_ns(const struct subdirs *subdirs)
+static int64_t margin_ns(const struct lock *lock)
 {
-	return subdirs->is_local && subdirs->clock_fd >= 0 ? 0 : REMOTE_MARGIN_NS;
+	return lock->is_local && lock->state_error == 0 ? 0 : REMOTE_MARGIN_NS;
 }
 
-bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *stamp)
+bool listing_can_trust(const struct lock *lock, const struct file_stamp *stamp)
 {
-	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(subdirs));
+	return file_stamp_is_stable(stamp, file_stamp_now_ns() - margin_ns(lock));
 }
 
 bool listing_is_unchanged(const struct listing *listing)
 {
 	struct file_stamp stamps[SUBDIRS];
 
-	return listing->is_stable && take_stamps(listing->subdirs, stamps) == 0 &&
+	return listing->is_stable && take_stamps(listing->lock, stamps) == 0 &&
 	       memcmp(stamps, listing->stamps, sizeof(stamps)) == 0;
 }
 
@@ -205,7 +177,7 @@ static int copy_texts(struct listing *listing, struct message *message)
 	if ((message->stand_in && !stand_in) || listing_rename(listing, message, message->name) < 0)
 		return -ENOMEM;
 	message->stand_in = stand_in;
-	if (!listing->subdirs->is_maildir && take_ptr(message->version))
+	if (!listing->lock->is_maildir && take_ptr(message->version))
 		listing_set_version(listing, message, version);
 	return 0;
 }
@@ -405,7 +377,7 @@ static int add_message(struct listing *listing, const struct message *like)
 	if (copy_texts(listing, message) < 0)
 		return -ENOMEM;
 	listing->count++;
-	if (listing->subdirs->is_maildir) {
+	if (listing->lock->is_maildir) {
 		message->unique_octets = (uint16_t)maildir_name_unique_octets(message->name);
 		message->arrival_us = maildir_name_arrival_us(message->name);
 		message->octets = maildir_name_size_octets(message->name);
@@ -418,31 +390,9 @@ static int add_message(struct listing *listing, const struct message *like)
 /* In a folder the name says all. Some file systems number an inode anew at times. */
 static uint16_t make_tag(const struct listing *listing, uint64_t inode)
 {
-	if (!listing->subdirs->keeps_inodes || !listing->subdirs->is_maildir)
+	if (!listing->lock->keeps_inodes || !listing->lock->is_maildir)
 		return 0;
 	return (uint16_t)(inode % UINT16_MAX + 1);
-}
-
-int listing_for_entries(int dir_fd, listing_entry_handler *handle, void *context)
-{
-	auto_free char *buffer = malloc(ENTRIES_OCTETS);
-	ssize_t octets;
-
-	if (!buffer)
-		return -ENOMEM;
-	if (lseek(dir_fd, 0, SEEK_SET) < 0)
-		return -errno;
-	while ((octets = getdents64(dir_fd, buffer, ENTRIES_OCTETS)) > 0) {
-		for (ssize_t at = 0; at < octets;) {
-			const struct dirent64 *entry = (const void *)(buffer + at);
-			int r = handle(context, dir_fd, entry);
-
-			if (r < 0)
-				return r;
-			at += entry->d_reclen;
-		}
-	}
-	return octets < 0 ? -errno : 0;
 }
 
 /* Whether a folder's file of this name is litter or still being written. */
@@ -459,19 +409,19 @@ static bool is_litter(const char *name)
 static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 {
 	struct listing *listing = context;
-	const struct subdirs *subdirs = listing->subdirs;
+	const struct lock *lock = listing->lock;
 	struct message message = {
 		.name = entry->d_name,
 		.inode_tag = make_tag(listing, entry->d_ino),
-		.subdir = dir_fd == subdirs->fds[SUBDIR_NEW] ? SUBDIR_NEW : SUBDIR_CUR,
+		.subdir = dir_fd == lock->fds[SUBDIR_NEW] ? SUBDIR_NEW : SUBDIR_CUR,
 	};
 	struct file_stamp version;
 	struct stat status;
 
 	if (*entry->d_name == '.' || (entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) ||
-	    (!subdirs->is_maildir && is_litter(entry->d_name)))
+	    (!lock->is_maildir && is_litter(entry->d_name)))
 		return 0;
-	if (!subdirs->is_maildir || entry->d_type == DT_UNKNOWN) {
+	if (!lock->is_maildir || entry->d_type == DT_UNKNOWN) {
 		int r = fstatat(dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0 ? -errno :
 											   0;
 
@@ -479,7 +429,7 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 			return 0;
 		if (r < 0 && entry->d_type == DT_UNKNOWN)
 			return r;
-		if (r == 0 && !subdirs->is_maildir) {
+		if (r == 0 && !lock->is_maildir) {
 			version = file_stamp_of(&status);
 			message.version = &version;
 		}
@@ -492,22 +442,22 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
  * prove that nothing has changed. */
 static int read_names(struct listing *listing, bool *ret_is_sure)
 {
-	const struct subdirs *subdirs = listing->subdirs;
-	int64_t now_ns, tick_ns = subdirs->is_local ? 0 : REMOTE_TICK_NS;
+	const struct lock *lock = listing->lock;
+	int64_t now_ns, tick_ns = lock->is_local ? 0 : REMOTE_TICK_NS;
 	struct file_stamp stamps[SUBDIRS];
 	int r = begin_read(listing, &now_ns);
 
 	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++) {
-		if (subdirs->fds[subdir] >= 0)
-			r = listing_for_entries(subdirs->fds[subdir], add_entry, listing);
+		if (lock->fds[subdir] >= 0)
+			r = lock_for_entries(lock->fds[subdir], add_entry, listing);
 	}
-	r = r ?: take_stamps(subdirs, stamps);
+	r = r ?: take_stamps(lock, stamps);
 	if (r < 0)
 		return r;
-	*ret_is_sure = (subdirs->is_local || subdirs->clock_fd >= 0) &&
-		       are_stable(stamps, now_ns - tick_ns);
+	*ret_is_sure =
+		(lock->is_local || lock->state_error == 0) && are_stable(stamps, now_ns - tick_ns);
 	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
-	listing->is_stable = are_stable(stamps, now_ns - margin_ns(subdirs));
+	listing->is_stable = are_stable(stamps, now_ns - margin_ns(lock));
 	return listing->count > 0 ? sort_names(listing) : 0;
 }
 
@@ -566,23 +516,27 @@ static int add_earlier(struct listing *listing, const struct listing *earlier)
 /* A file name with a unique part that others have, too. */
 struct namesake {
 	struct message message;
-	struct record_file file;
+	struct statx file;
 };
 
 /* For qsort(3): the message that was here first comes first. */
 static int compare_namesakes(const void *left, const void *right)
 {
-	const struct record_file *a = &((const struct namesake *)left)->file;
-	const struct record_file *b = &((const struct namesake *)right)->file;
-	int order = COMPARE(a->born_ns, b->born_ns) ?: COMPARE(a->modified_ns, b->modified_ns);
+	const struct statx *a = &((const struct namesake *)left)->file;
+	const struct statx *b = &((const struct namesake *)right)->file;
+	int64_t ns = listing_ns(a->stx_btime) - listing_ns(b->stx_btime);
 
-	return order ?: COMPARE(a->inode, b->inode);
+	ns = ns ?: listing_ns(a->stx_mtime) - listing_ns(b->stx_mtime);
+	return ns != 0 ? COMPARE(ns, 0) : COMPARE(a->stx_ino, b->stx_ino);
 }
 
-static int identify(const struct listing *listing, const struct message *message,
-		    struct record_file *ret)
+int listing_identify(const struct listing *listing, const struct message *message,
+		     struct statx *ret)
 {
-	return record_identify(listing->subdirs->fds[message->subdir], message->name, ret);
+	return statx(listing->lock->fds[message->subdir], message->name, AT_SYMLINK_NOFOLLOW,
+		     STATX_BASIC_STATS | STATX_BTIME, ret) < 0 ?
+		       -errno :
+		       0;
 }
 
 /* Tells the files behind names with one unique part apart: each becomes one message, and all but
@@ -597,8 +551,8 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 		struct namesake *next = &found[found_count];
 
 		next->message = messages[i];
-		r = identify(listing, &messages[i], &next->file);
-		next->message.inode_tag = make_tag(listing, next->file.inode);
+		r = listing_identify(listing, &messages[i], &next->file);
+		next->message.inode_tag = make_tag(listing, next->file.stx_ino);
 		found_count += r == 0;
 		listing->is_torn |= r == -ENOENT; /* renamed since it was read */
 		r = r == -ENOENT ? 0 : r;
@@ -607,14 +561,14 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 		return r < 0 ? r : 1; /* none is known to be gone: one stands for the file */
 	qsort(found, found_count, sizeof(*found), compare_namesakes);
 	for (size_t i = 0; i < found_count && r == 0; i++) {
-		if (i > 0 && found[i].file.inode == found[i - 1].file.inode) {
+		if (i > 0 && found[i].file.stx_ino == found[i - 1].file.stx_ino) {
 			r = listing_add_name(listing, &messages[left - 1], found[i].message.name,
 					     found[i].message.subdir);
 			continue;
 		}
 		messages[left] = found[i].message;
 		if (left > 0)
-			r = give_stand_in(listing, &messages[left], found[i].file.inode);
+			r = give_stand_in(listing, &messages[left], found[i].file.stx_ino);
 		left++;
 	}
 	qsort(messages, left, sizeof(*messages), compare_identities);
@@ -660,17 +614,18 @@ static int rename_namesake(const struct listing *listing, const struct message *
 			   struct mailbox_report *report)
 {
 	struct message message = *namesake;
-	struct record_file file;
+	struct statx file;
 	uint64_t random;
-	int r = identify(listing, namesake, &file);
+	int r = listing_identify(listing, namesake, &file);
 
-	if (r < 0 || now_on_disk_ns(listing->subdirs) - file.changed_ns <= NAMESAKE_QUIET_NS)
+	if (r < 0 ||
+	    now_on_disk_ns(listing->lock) - listing_ns(file.stx_ctime) <= NAMESAKE_QUIET_NS)
 		return r == -ENOENT ? 0 : r;
 	if (getrandom(&random, sizeof(random), 0) < 0)
 		return -errno;
 	do {
 		auto_free char *name = NULL;
-		int fd = listing->subdirs->fds[message.subdir];
+		int fd = listing->lock->fds[message.subdir];
 
 		r = maildir_name_make_unique(message.name, random, &name);
 		if (r == 0)
@@ -702,7 +657,7 @@ static int read_again(struct listing *listing, bool must_prove)
 	bool is_sure = false;
 	int r;
 
-	*listing = (struct listing){ .subdirs = earlier.subdirs };
+	*listing = (struct listing){ .lock = earlier.lock };
 	r = read_names(listing, &is_sure);
 	if (r < 0 || (is_sure && !listing->is_torn))
 		return r;
@@ -711,12 +666,12 @@ static int read_again(struct listing *listing, bool must_prove)
 	return add_earlier(listing, &earlier);
 }
 
-int listing_read(struct subdirs *subdirs, int64_t deadline_ms, bool must_prove, struct listing *ret)
+int listing_read(struct lock *lock, int64_t deadline_ms, bool must_prove, struct listing *ret)
 {
 	bool is_late = false, is_last;
 	int r;
 
-	*ret = (struct listing){ .subdirs = subdirs };
+	*ret = (struct listing){ .lock = lock };
 	do {
 		/* At least two; the last begins when stamps of whole seconds are old enough. */
 		is_last = is_late;
@@ -751,7 +706,7 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 		const struct message *now = find_like(listing, before);
 
 		/* A unique-id is a name there, which another file may have got. */
-		if (now && !listing->subdirs->is_maildir &&
+		if (now && !listing->lock->is_maildir &&
 		    (before->is_replaced || differ(now->version, before->version)))
 			return true;
 		known += now != NULL;
@@ -771,7 +726,7 @@ static int compare_versions(const void *left, const void *right)
 
 void listing_put_in_order(struct listing *listing)
 {
-	if (listing->count > 0 && !listing->subdirs->is_maildir)
+	if (listing->count > 0 && !listing->lock->is_maildir)
 		qsort(listing->messages, listing->count, sizeof(*listing->messages),
 		      compare_versions);
 }
@@ -784,17 +739,17 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	struct message *first, *owner = NULL;
 	size_t count = find_namesakes(listing, known, &first);
 	char stand_in[WIRE_UNIQUE_ID_MAX + 1];
-	struct record_file file;
+	struct statx file;
 	int r = 0;
 
 	if (count == 0 || first->is_namesake || find_like(newer, first) ||
-	    identify(listing, first, &file) < 0)
+	    listing_identify(listing, first, &file) < 0)
 		return 0;
 	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
 		if (first[i].inode_tag == known->inode_tag)
 			owner = &first[i];
 	}
-	make_stand_in(first, file.inode, stand_in);
+	make_stand_in(first, file.stx_ino, stand_in);
 	if (!owner && (!known->is_namesake || strcmp(stand_in, known->stand_in) != 0))
 		return 0;
 	if (owner) {
@@ -804,14 +759,14 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 		if (known->stand_in)
 			r = give_stand_in(listing, owner, 0);
 	}
-	r = r ?: give_stand_in(listing, first, file.inode);
+	r = r ?: give_stand_in(listing, first, file.stx_ino);
 	qsort(first, count, sizeof(*first), compare_identities);
 	return r;
 }
 
 int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer)
 {
-	bool is_maildir = listing->subdirs->is_maildir;
+	bool is_maildir = listing->lock->is_maildir;
 
 	for (size_t i = 0; i < older->count; i++) {
 		const struct message *known = &older->messages[i];
@@ -871,7 +826,7 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 
 bool listing_next_name(const struct listing *listing, struct message *message)
 {
-	const struct message *other = listing->subdirs->is_maildir ? message->others : NULL;
+	const struct message *other = listing->lock->is_maildir ? message->others : NULL;
 
 	if (!other)
 		return false;
@@ -886,7 +841,7 @@ int listing_look_again(struct listing *listing)
 {
 	auto_listing struct listing fresh = { 0 };
 	struct block *blocks = listing->blocks, **end = &fresh.blocks;
-	int r = listing_read(listing->subdirs, 0, true, &fresh);
+	int r = listing_read(listing->lock, 0, true, &fresh);
 
 	if (r == 0 && (listing->namesakes > 0 || fresh.namesakes > 0))
 		r = listing_merge(&fresh, listing, &(struct listing){ 0 });
@@ -919,11 +874,11 @@ int listing_look_again(struct listing *listing)
 /* Whether a name is another message's now: those that share a unique part may swap names. */
 static bool has_other_file(const struct listing *listing, const struct message *message)
 {
-	struct record_file file;
+	struct statx file;
 
 	return listing->namesakes > 0 && message->inode_tag != 0 &&
-	       identify(listing, message, &file) == 0 &&
-	       make_tag(listing, file.inode) != message->inode_tag;
+	       listing_identify(listing, message, &file) == 0 &&
+	       make_tag(listing, file.stx_ino) != message->inode_tag;
 }
 
 /* Calls `handle` for files of the wanted messages. Returns how many stay so: it did not find them.
@@ -946,7 +901,7 @@ static ssize_t handle_files(struct listing *listing, size_t first, size_t count,
 		if (r < 0 && r != -ENOENT)
 			return r;
 		/* In a folder the name is all there is to find a message by. */
-		message->is_wanted = r == -ENOENT && listing->subdirs->is_maildir;
+		message->is_wanted = r == -ENOENT && listing->lock->is_maildir;
 		message->is_gone |= r == -ENOENT && !message->is_wanted;
 		left += message->is_wanted;
 	}

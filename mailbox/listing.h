@@ -5,31 +5,12 @@
  * Functions that return an int return 0, or a negative errno of the system, or -ENOMEM. */
 #pragma once
 
-#include "mailbox.h"
-
-struct dirent64;
+#include "mailbox/lock.h"
 
 #define LISTING_SIZE_UNKNOWN UINT64_MAX
 
 /* How long a listing and a search for files go on while others change the directories. */
 #define LISTING_PATIENCE_MS 2000
-
-/* Where messages are. Those of a folder are all in its one directory, which stands as cur. */
-enum subdir {
-	SUBDIR_NEW,
-	SUBDIR_CUR,
-	SUBDIRS,
-};
-
-/* The open directories; -1: there is none. */
-struct subdirs {
-	int fds[SUBDIRS];
-	int root_fd;  /* that they are in, borrowed */
-	int clock_fd; /* a file beside them, borrowed: touching it tells the time there; or -1 */
-	bool is_maildir;
-	bool is_local;	   /* no other host changes the file system */
-	bool keeps_inodes; /* the number of a file's inode is the same whenever it is asked for */
-};
 
 struct message {
 	const char *name;     /* of its file */
@@ -56,7 +37,7 @@ struct message {
 };
 
 struct listing {
-	struct subdirs *subdirs;  /* borrowed */
+	struct lock *lock;	  /* borrowed */
 	struct message *messages; /* in the order of arrival */
 	struct block *blocks;	  /* what messages point to */
 	size_t count;
@@ -73,8 +54,7 @@ struct listing {
 /* Lists what is there now, for the caller to clear; nothing on failure. If no read is undisturbed
  * until `deadline_ms` (of util_now_ms()), it lists what any has shown, and is torn. Where change
  * times are coarse, two equal reads count as undisturbed, unless it `must_prove` what is gone. */
-int listing_read(struct subdirs *subdirs, int64_t deadline_ms, bool must_prove,
-		 struct listing *ret);
+int listing_read(struct lock *lock, int64_t deadline_ms, bool must_prove, struct listing *ret);
 
 /* Frees what a listing holds, and leaves it empty. */
 void listing_clear(struct listing *listing);
@@ -85,7 +65,7 @@ void listing_clear(struct listing *listing);
 bool listing_is_unchanged(const struct listing *listing);
 
 /* Whether a file with this stamp, on such a file system, will have another if it changes again. */
-bool listing_can_trust(const struct subdirs *subdirs, const struct file_stamp *stamp);
+bool listing_can_trust(const struct lock *lock, const struct file_stamp *stamp);
 
 /* Whether a listing, before it is put in order, has a message that an older one has not; in a
  * folder, also a file that has replaced another. */
@@ -130,18 +110,17 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir);
 
-/* ---- Directories and message files ---- */
+/* ---- Message files ---- */
 
-/* Opens new/ and cur/, where they are not open yet. They may be missing: a backup may keep no empty
- * directories. Returns how many it opened, or -EMEDIUMTYPE: one is a symbolic link, which could
- * lead into another mailbox. */
-int listing_open_subdirs(struct subdirs *subdirs);
+/* Finds out what tells a message's file from all others: inode and time of birth (0: the file
+ * system does not keep it), also after a rename. */
+int listing_identify(const struct listing *listing, const struct message *message,
+		     struct statx *ret);
 
-/* Handles an entry of a directory. Returns 0, or a failure, which ends it. */
-typedef int listing_entry_handler(void *context, int dir_fd, const struct dirent64 *entry);
-
-/* Calls `handle` for each entry of a directory, once unless others change it meanwhile. */
-int listing_for_entries(int dir_fd, listing_entry_handler *handle, void *context);
+static inline int64_t listing_ns(struct statx_timestamp time)
+{
+	return file_stamp_ns(time.tv_sec, time.tv_nsec);
+}
 
 /* Renames, but never onto another file. */
 int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to);

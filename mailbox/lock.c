@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: ISC
- * The directories of a mailbox and its lock. Runs after login only. The path is the administrator's
- * and the account's; what is below it is whatever its owner put there. */
+ * The directories of a mailbox, its lock and its record. Runs after login only. The path is the
+ * administrator's and the account's; what is below it is whatever its owner put there. A record
+ * counts only if it is whole (a crash may leave a part) and this mailbox's: a backup may have
+ * brought it here. Its keys, which have inodes, match no restored file. None must be found that its
+ * writer reported as failed. */
 #include "mailbox/lock.h"
 
 #include "lib/util.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fnmatch.h>
 #include <linux/magic.h>
@@ -17,16 +21,28 @@
 
 #define STATE_NEW_NAME ".pop3-handler.state.new"
 
+#define ENTRIES_OCTETS 6144 /* of directory entries at once; little, for each session has it */
+
+/* The state file grows by this: what file systems allocate. */
+#define BLOCK_OCTETS 4096
+
+#define MAGIC UINT64_C(0x316d6d6f63336f70) /* ends in the version: "po3comm1" */
+
+static const struct record no_record;
+
+static_assert(sizeof(no_record) == 4 * sizeof(uint64_t) + DIGEST_OCTETS, "it has no holes");
+
 #define ZFS_SUPER_MAGIC 0x2fc12fc1
+
+/* ---- Directories ---- */
 
 void lock_close(struct lock *lock)
 {
 	util_drop(&lock->state_fd); /* the lock goes with it, or with the directory */
 	for (size_t i = 0; i < SUBDIRS; i++)
-		util_drop(&lock->subdirs.fds[i]);
+		util_drop(&lock->fds[i]);
 	util_drop(&lock->root_fd);
 	free(take_ptr(lock->left));
-	lock->subdirs.clock_fd = -1;
 	lock->is_record_kept = false;
 }
 
@@ -38,7 +54,29 @@ static mode_t type_of(int dir_fd, const char *name)
 									  0;
 }
 
-/* For listing_for_entries(): finds out whose store a directory is that is no Maildir. */
+int lock_for_entries(int dir_fd, lock_entry_handler *handle, void *context)
+{
+	auto_free char *buffer = malloc(ENTRIES_OCTETS);
+	ssize_t octets;
+
+	if (!buffer)
+		return -ENOMEM;
+	if (lseek(dir_fd, 0, SEEK_SET) < 0)
+		return -errno;
+	while ((octets = getdents64(dir_fd, buffer, ENTRIES_OCTETS)) > 0) {
+		for (ssize_t at = 0; at < octets;) {
+			const struct dirent64 *entry = (const void *)(buffer + at);
+			int r = handle(context, dir_fd, entry);
+
+			if (r < 0)
+				return r;
+			at += entry->d_reclen;
+		}
+	}
+	return octets < 0 ? -errno : 0;
+}
+
+/* For lock_for_entries(): finds out whose store a directory is that is no Maildir. */
 static int look_for_store(void *context, int dir_fd, const struct dirent64 *entry)
 {
 	static const char *const stores[][2] = {
@@ -71,25 +109,202 @@ static int open_folder(struct lock *lock)
 
 	if (fd < 0)
 		return -errno;
-	lock->subdirs.fds[SUBDIR_CUR] = fd;
+	lock->fds[SUBDIR_CUR] = fd;
 	r = file_stamp_take(fd, &stamp);
 	if (r == 0 && memcmp(&stamp, &lock->looked_at, sizeof(stamp)) != 0)
-		r = listing_for_entries(fd, look_for_store, &lock->report.problem);
+		r = lock_for_entries(fd, look_for_store, &lock->report.problem);
 	if (r == 0)
 		lock->looked_at = stamp;
 	return r;
 }
 
+int lock_open_subdirs(struct lock *lock)
+{
+	static const char *const names[] = { [SUBDIR_NEW] = "new", [SUBDIR_CUR] = "cur" };
+	int opened = 0;
+
+	for (size_t i = 0; i < SUBDIRS; i++) {
+		struct stat status;
+		int *fd = &lock->fds[i];
+
+		if (*fd >= 0)
+			continue;
+		*fd = openat(lock->root_fd, names[i],
+			     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		opened += *fd >= 0;
+		if (*fd >= 0 || errno == ENOENT)
+			continue;
+		if (errno != ENOTDIR && errno != ELOOP)
+			return -errno;
+		if (fstatat(lock->root_fd, names[i], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISLNK(status.st_mode))
+			return -EMEDIUMTYPE;
+	}
+	return opened;
+}
+
 /* Finds out which layout it is, and opens where the messages are. */
 static int open_subdirs(struct lock *lock)
 {
-	int r = listing_open_subdirs(&lock->subdirs);
+	int r = lock_open_subdirs(lock);
 
 	if (r == -EMEDIUMTYPE)
 		lock->report.problem = "its new or cur is a symbolic link";
-	lock->subdirs.is_maildir = r > 0;
+	lock->is_maildir = r > 0;
 	return r == 0 ? open_folder(lock) : MIN(r, 0);
 }
+
+/* ---- Records ---- */
+
+static size_t record_octets(size_t count)
+{
+	return sizeof(struct record) + count * sizeof(struct record_key);
+}
+
+struct record_key record_make_key(const char *unique, size_t unique_octets, uint64_t inode,
+				  int64_t born_ns)
+{
+	const uint64_t file[] = { inode, (uint64_t)born_ns };
+	struct sha256_ctx context;
+	struct record_key key;
+
+	sha256_init(&context);
+	sha256_update(&context, sizeof(file), (const uint8_t *)file);
+	sha256_update(&context, unique_octets, (const uint8_t *)unique);
+	sha256_digest(&context, sizeof(key.octets), key.octets);
+	return key;
+}
+
+/* For qsort(3) and bsearch(3). */
+static int compare_record_keys(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct record_key));
+}
+
+bool record_has_key(const struct record *record, const struct record_key *key)
+{
+	return bsearch(key, record->keys, record->count, sizeof(*key), compare_record_keys) != NULL;
+}
+
+struct record *record_new(const struct record *other, size_t more)
+{
+	size_t count = other ? other->count : 0;
+	struct record *record = calloc(1, record_octets(count + more));
+
+	if (record && other)
+		memcpy(record, other, record_octets(count));
+	return record;
+}
+
+/* Whether a file is one for records: empty, or with a record, void or of another mailbox. */
+static bool has_record_space(int state_fd)
+{
+	uint64_t magic = 0;
+	ssize_t n = util_pread(state_fd, &magic, sizeof(magic), 0);
+
+	return n == 0 || (n == sizeof(magic) && (magic == 0 || magic == MAGIC));
+}
+
+int lock_clear_record(const struct lock *lock)
+{
+	return util_pwrite(lock->state_fd, &no_record, sizeof(no_record), 0);
+}
+
+/* Puts in the digest of all of it, which it has with 0 in its place. */
+static void seal(struct record *record, size_t octets)
+{
+	memset(record->seal, 0, sizeof(record->seal));
+	digest_make(record, octets, record->seal); /* reads all before it writes */
+}
+
+/* Reads the record, if there is one, for the caller to free; else *ret stays. Returns 0, or
+ *   -EBADMSG  it is damaged, or was written elsewhere and came here
+ *   -EMLINK   it is another mailbox's that has the same state file: it must not be changed */
+static int record_read(const struct lock *lock, int state_fd, struct record **ret)
+{
+	auto_free struct record *record = NULL;
+	struct record header = { 0 };
+	struct stat state;
+	size_t octets;
+	ssize_t n = util_pread(state_fd, &header, sizeof(header), 0);
+
+	if (n < 0)
+		return (int)n;
+	if (memcmp(&header, &no_record, sizeof(header)) == 0)
+		return 0;
+	if (fstat(state_fd, &state) < 0)
+		return -errno;
+	if (header.magic != MAGIC || header.state_inode != state.st_ino || header.count == 0 ||
+	    header.count > (uint64_t)state.st_size / sizeof(struct record_key))
+		return -EBADMSG;
+	octets = record_octets(header.count);
+	record = record_new(NULL, header.count);
+	if (!record)
+		return -ENOMEM;
+	n = util_pread(state_fd, record->keys, octets - sizeof(header), sizeof(header));
+	if (n < 0)
+		return (int)n;
+	/* Another process may write it while one that has no lock reads: the seal shows that. */
+	*record = header;
+	seal(record, octets);
+	if ((size_t)n < octets - sizeof(header) || memcmp(record, &header, sizeof(header)) != 0)
+		return -EBADMSG;
+	/* A copy made of hard links has the very state file of the other mailbox. */
+	if (header.mailbox_inode != lock->inode)
+		return -EMLINK;
+	*ret = take_ptr(record);
+	return 0;
+}
+
+static int record_write(const struct lock *lock, int state_fd, struct record *record)
+{
+	auto_free struct record *found = NULL;
+	size_t octets = record_octets(record->count);
+	struct stat state;
+	int r;
+
+	if (fstat(state_fd, &state) < 0)
+		return -errno;
+	record->magic = MAGIC;
+	record->state_inode = state.st_ino;
+	record->mailbox_inode = lock->inode;
+	qsort(record->keys, record->count, sizeof(*record->keys), compare_record_keys);
+	seal(record, octets);
+	r = util_pwrite(state_fd, record, octets, 0);
+	/* The commit point: it outlasts a loss of power now (lock_reserve_record() synced the
+	 * name). */
+	if (r == 0 && fdatasync(state_fd) < 0)
+		r = -errno;
+	if (r == 0)
+		return 0;
+	/* Some of it may be there, or all. */
+	if (util_pwrite(state_fd, &no_record, sizeof(no_record), 0) == 0) {
+		(void)fdatasync(state_fd);
+		return r;
+	}
+	/* What every later session will go by, we must too. */
+	return record_read(lock, state_fd, &found) == 0 && found ? 0 : r;
+}
+
+int lock_reserve_record(const struct lock *lock, size_t count)
+{
+	uint64_t state_octets = lock->state_octets;
+	size_t octets = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS * BLOCK_OCTETS;
+	auto_free char *nothing = NULL;
+
+	if (state_octets >= octets)
+		return 0;
+	nothing = calloc(1, octets - state_octets);
+	if (!nothing)
+		return -ENOMEM;
+	/* Syncs the name of a new file, so that a commit needs only to be written. */
+	if (state_octets == 0 && fsync(lock->root_fd) < 0)
+		return -errno;
+	/* Octets, and not a hole: they have blocks on the disk. */
+	return util_pwrite(lock->state_fd, nothing, octets - state_octets, state_octets);
+}
+
+/* ---- The lock ---- */
 
 /* An OFD lock: any death of the process frees it, and shared file systems honour it. */
 static int lock_state(int state_fd)
@@ -109,7 +324,7 @@ static int open_state(struct lock *lock, int flags)
 	if (fd < 0)
 		return fd == -ENXIO ? -EINVAL : fd;
 	/* A file with another name may be another owner's, or be in a backup made of links. */
-	if (status.st_nlink > 1 && !record_is_ours(fd))
+	if (status.st_nlink > 1 && !has_record_space(fd))
 		return -EINVAL;
 	lock->state_inode = status.st_ino;
 	lock->state_octets =
@@ -155,10 +370,9 @@ static int take_lock(struct lock *lock)
 	r = r ?: lock_state(lock->state_fd);
 	if (r < 0)
 		return r;
-	lock->subdirs.clock_fd = lock->state_fd;
 	/* Ends what this host knows of a file that another may have written: the kernel's pages,
 	 * and GlusterFS's quick-read, which only a change ends. This one changes nothing. */
-	if (!lock->subdirs.is_local) {
+	if (!lock->is_local) {
 		(void)fallocate(lock->state_fd, FALLOC_FL_KEEP_SIZE, 0, 1);
 		(void)posix_fadvise(lock->state_fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
@@ -169,17 +383,17 @@ static int take_lock(struct lock *lock)
 /* Reads the record that an earlier session has left. */
 static int read_record(struct lock *lock)
 {
-	int r = lock->state_fd >= 0 ? record_read(lock->state_fd, lock->root_fd, &lock->left) : 0;
+	int r = lock->state_fd >= 0 ? record_read(lock, lock->state_fd, &lock->left) : 0;
 
 	lock->is_record_kept = lock->left || r == -EMLINK;
 	lock->report.has_bad_record = r == -EBADMSG || r == -EMLINK;
 	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
-		(void)record_clear(lock->state_fd);
+		(void)lock_clear_record(lock);
 	return lock->report.has_bad_record ? 0 : r;
 }
 
 /* Finds out if only this host changes the file system, and if inodes keep their numbers. */
-static void identify_file_system(int fd, struct subdirs *subdirs)
+static void identify_file_system(struct lock *lock)
 {
 	static const uint32_t keeping[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,	BTRFS_SUPER_MAGIC,
 					    TMPFS_MAGIC,      RAMFS_MAGIC,	F2FS_SUPER_MAGIC,
@@ -187,12 +401,12 @@ static void identify_file_system(int fd, struct subdirs *subdirs)
 	struct statfs status = { 0 };
 	uint32_t type;
 
-	(void)fstatfs(fd, &status);
+	(void)fstatfs(lock->root_fd, &status);
 	type = (uint32_t)status.f_type;
 	for (size_t i = 0; i < ARRAY_SIZE(keeping); i++)
-		subdirs->keeps_inodes |= type == keeping[i];
-	subdirs->is_local = subdirs->keeps_inodes || type == OVERLAYFS_SUPER_MAGIC ||
-			    type == MSDOS_SUPER_MAGIC || type == EXFAT_SUPER_MAGIC;
+		lock->keeps_inodes |= type == keeping[i];
+	lock->is_local = lock->keeps_inodes || type == OVERLAYFS_SUPER_MAGIC ||
+			 type == MSDOS_SUPER_MAGIC || type == EXFAT_SUPER_MAGIC;
 }
 
 /* Opens the directory at `path`, if it is the one that it was before. */
@@ -201,7 +415,7 @@ static int open_root(const char *path, struct lock *lock)
 	struct stat status;
 	int r;
 
-	lock->root_fd = lock->subdirs.root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lock->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = lock->root_fd < 0 ? -errno : 0;
 	/* What it was replaced by, the sandbox may deny. */
 	if ((r == 0 ? fstat(lock->root_fd, &status) : stat(path, &status)) < 0)
@@ -209,7 +423,7 @@ static int open_root(const char *path, struct lock *lock)
 	if (r == 0 && lock->inode == 0) {
 		lock->device = status.st_dev;
 		lock->inode = status.st_ino;
-		identify_file_system(lock->root_fd, &lock->subdirs);
+		identify_file_system(lock);
 	}
 	if (lock->inode != 0 && (lock->device != status.st_dev || lock->inode != status.st_ino))
 		return -ESTALE;
@@ -225,8 +439,8 @@ static int open_once(const char *path, struct lock *lock)
 	if (r == -ENOENT)
 		return 0;
 	r = r ?: open_subdirs(lock) ?: take_lock(lock);
-	if (r == 0 && !lock->subdirs.is_maildir) /* the state file may be new */
-		r = file_stamp_take(lock->subdirs.fds[SUBDIR_CUR], &lock->looked_at);
+	if (r == 0 && !lock->is_maildir) /* the state file may be new */
+		r = file_stamp_take(lock->fds[SUBDIR_CUR], &lock->looked_at);
 	r = r ?: read_record(lock);
 	if (r < 0)
 		lock_close(lock);
@@ -247,15 +461,15 @@ int lock_write_record(struct lock *lock, struct record *record)
 	int r;
 
 	if (!lock->is_record_kept)
-		return record_write(lock->state_fd, lock->root_fd, record);
+		return record_write(lock, lock->state_fd, record);
 	/* A new file, which is locked before anybody can see it. */
 	fd = util_create(lock->root_fd, STATE_NEW_NAME);
-	r = fd < 0 ? fd : lock_state(fd) ?: record_write(fd, lock->root_fd, record);
+	r = fd < 0 ? fd : lock_state(fd) ?: record_write(lock, fd, record);
 	r = util_replace(lock->root_fd, STATE_NAME, STATE_NEW_NAME, r);
 	if (r < 0)
 		return r;
 	util_drop(&lock->state_fd);
-	lock->state_fd = lock->subdirs.clock_fd = take_fd(&fd);
+	lock->state_fd = take_fd(&fd);
 	lock->state_inode = record->state_inode;
 	/* If this fails, it is there all the same, and what every later session will go by. */
 	(void)fsync(lock->root_fd);

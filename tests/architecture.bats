@@ -65,7 +65,7 @@ forbidden_includes() {
 	done <<-'END'
 		protocol mailbox/listing
 		transport tls/ticket-key
-		mailbox/record tls/ticket-key
+		mailbox/lock tls/ticket-key
 		lib/wire log
 		lib/wire mailbox/listing
 		settings auth
