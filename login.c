@@ -246,7 +246,7 @@ static int begin_transaction(struct session *session, const struct account *chec
 		r = sandbox_after_login(session->settings, account, session->is_read_only);
 	session->is_shut_out |= r > 0;
 	if (r < 0) {
-		scoreboard_note_refusal(session->slot_ref);
+		scoreboard_note(session->slot_ref, SCOREBOARD_BEFORE_LOGIN);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
 				    r == -EBUSY ? "the mailbox is in use" :
 						  "the mailbox cannot be opened");

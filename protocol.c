@@ -298,7 +298,7 @@ static int note_sleep(struct session *session)
 
 static void note_wake(struct session *session)
 {
-	scoreboard_note_wake(session->slot_ref);
+	scoreboard_note(session->slot_ref, SCOREBOARD_AWAKE);
 	if (session->channel_fd >= 0) /* if that fails, a WAKE does, too */
 		(void)channel_tell(session->channel_fd, CHANNEL_WAKE);
 }

@@ -143,14 +143,14 @@ int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref)
 {
 	if (scoreboard_is_evicted(slot_ref) && !slot_ref->is_trusted)
 		return -ECANCELED;
-	scoreboard_note_wake(slot_ref);
+	scoreboard_note(slot_ref, SCOREBOARD_AWAKE);
 	return 0;
 }
 
-void scoreboard_note_refusal(const struct scoreboard_slot_ref *slot_ref)
+void scoreboard_note(const struct scoreboard_slot_ref *slot_ref, enum scoreboard_state state)
 {
 	if (slot_ref)
-		own_slot(slot_ref)->state = SCOREBOARD_BEFORE_LOGIN;
+		own_slot(slot_ref)->state = state;
 }
 
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, uint64_t user)
@@ -193,10 +193,4 @@ int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned m
 		return 0;
 	slot->state = SCOREBOARD_AWAKE;
 	return -EDQUOT;
-}
-
-void scoreboard_note_wake(const struct scoreboard_slot_ref *slot_ref)
-{
-	if (slot_ref)
-		own_slot(slot_ref)->state = SCOREBOARD_AWAKE;
 }

@@ -62,8 +62,9 @@ struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
  * waits for its mailbox. Returns 0, or -ECANCELED: it was evicted, which no trusted one can be. */
 int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that such a client did not get its mailbox: it has not logged in. */
-void scoreboard_note_refusal(const struct scoreboard_slot_ref *slot_ref);
+/* Notes a state: that such a client did not get its mailbox (SCOREBOARD_BEFORE_LOGIN), or that a
+ * session wakes up. */
+void scoreboard_note(const struct scoreboard_slot_ref *slot_ref, enum scoreboard_state state);
 
 /* Notes a login of a user with this digest, and unmaps what is about sources. */
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, uint64_t user);
@@ -71,6 +72,5 @@ void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, uint64_t 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref);
 
 /* Notes that it falls asleep (-EDQUOT: it may not, `max` of its user do already; a keeper counts
- * them elsewhere) or wakes up. */
+ * them elsewhere). */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max);
-void scoreboard_note_wake(const struct scoreboard_slot_ref *slot_ref);

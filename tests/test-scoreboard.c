@@ -39,7 +39,7 @@ static void test_states(struct scoreboard *scoreboard)
 	scoreboard_set(scoreboard, 0, SCOREBOARD_BEFORE_LOGIN);
 	login(&slot_ref, ALICE);
 	(void)tap(!scoreboard_evict(scoreboard, 0), "a session that has logged in is not evicted");
-	scoreboard_note_refusal(&slot_ref);
+	scoreboard_note(&slot_ref, SCOREBOARD_BEFORE_LOGIN);
 	(void)tap(scoreboard_evict(scoreboard, 0) && !scoreboard_evict(scoreboard, 0),
 		  "one that has not is, once");
 	(void)tap(scoreboard_is_evicted(&slot_ref) &&
@@ -167,7 +167,7 @@ static void test_sleep(struct scoreboard *scoreboard)
 	(void)tap(scoreboard_note_sleep(&refs[1], 1) == -EDQUOT, "a second of the user may not");
 	(void)tap(scoreboard_state(scoreboard, 1) == SCOREBOARD_AWAKE, "and stays awake");
 	(void)tap(scoreboard_note_sleep(&refs[2], 1) == 0, "another user's may");
-	scoreboard_note_wake(&refs[0]);
+	scoreboard_note(&refs[0], SCOREBOARD_AWAKE);
 	(void)tap(scoreboard_note_sleep(&refs[1], 1) == 0, "who wakes up gives the slot back");
 	scoreboard_set(scoreboard, 1, SCOREBOARD_FREE);
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "and so does who ends");
@@ -185,7 +185,7 @@ static void test_sleep_with_keeper(struct scoreboard *scoreboard)
 	(void)tap(scoreboard_note_sleep(&slot_ref, UINT_MAX) == 0 &&
 			  scoreboard_state(scoreboard, 3) == SCOREBOARD_ASLEEP,
 		  "with a keeper a session notes its sleep, and counts none");
-	scoreboard_note_wake(&slot_ref);
+	scoreboard_note(&slot_ref, SCOREBOARD_AWAKE);
 	(void)tap(scoreboard_state(scoreboard, 3) == SCOREBOARD_AWAKE, "and that it wakes up");
 }
 
