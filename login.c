@@ -335,36 +335,32 @@ int login_pass(struct session *session, const struct argument *argument)
 
 /* ---- SASL (RFC 5034) ---- */
 
-/* Decodes the response in place, has it handled, and wipes it. */
-static int answer_response(struct session *session, response_handler *handle, char *text)
+/* Has a response in base64 handled, and wipes it. If `text` is NULL, asks for it first. */
+static int exchange(struct session *session, const char *challenge, char *text,
+		    response_handler *handle)
 {
-	size_t text_octets = strlen(text);
-	ssize_t octets = wire_decode_base64(text);
-	int r = octets < 0 ? reply_err(session, "the response is not base64") :
-			     handle(session, text, (size_t)octets);
+	size_t text_octets;
+	ssize_t octets;
+	int r = 0;
 
+	if (!text) {
+		r = transport_put_line(session->transport, "+ %s", challenge) ?:
+			    transport_read_line(session->transport, AUTH_OCTETS_MAX, &text);
+		if (r == -EMSGSIZE)
+			return reply_err(session, "the response is too long");
+		if (r == -EBADMSG)
+			return reply_err(session, "the response is not base64");
+		if (r != 0)
+			return r;
+		if (strcmp(text, "*") == 0)
+			return reply_err(session, "the login is cancelled");
+	}
+	text_octets = strlen(text);
+	octets = wire_decode_base64(text);
+	r = octets < 0 ? reply_err(session, "the response is not base64") :
+			 handle(session, text, (size_t)octets);
 	explicit_bzero(text, text_octets);
 	return r;
-}
-
-/* Asks with a challenge, in base64. */
-static int ask_for_response(struct session *session, const char *challenge,
-			    response_handler *handle)
-{
-	char *text = NULL;
-	int r = transport_put_line(session->transport, "+ %s", challenge);
-
-	if (r == 0)
-		r = transport_read_line(session->transport, AUTH_OCTETS_MAX, &text);
-	if (r == -EMSGSIZE)
-		return reply_err(session, "the response is too long");
-	if (r == -EBADMSG)
-		return reply_err(session, "the response is not base64");
-	if (r != 0)
-		return r;
-	if (strcmp(text, "*") == 0)
-		return reply_err(session, "the login is cancelled");
-	return answer_response(session, handle, text);
 }
 
 static int login_plain(struct session *session, const char *response, size_t octets)
@@ -470,14 +466,13 @@ int login_auth(struct session *session, const struct argument *argument)
 	refusal = mechanism->refuse(session);
 	if (refusal)
 		return reply_err(session, "%s", refusal);
-	if (*argument->rest == '\0')
-		r = ask_for_response(session, mechanism->challenge, mechanism->handle);
-	else if (strcmp(argument->rest, "=") == 0) /* an empty one */
+	if (strcmp(argument->rest, "=") == 0) /* an empty one */
 		r = mechanism->handle(session, "", 0);
 	else
-		r = answer_response(session, mechanism->handle, argument->rest);
+		r = exchange(session, mechanism->challenge, *argument->rest ? argument->rest : NULL,
+			     mechanism->handle);
 	if (r == ASK_PASSWORD) {
-		r = ask_for_response(session, CHALLENGE_PASSWORD, login_with_password);
+		r = exchange(session, CHALLENGE_PASSWORD, NULL, login_with_password);
 		free(take_ptr(session->user)); /* it is not for a PASS that may follow */
 	}
 	return r;
