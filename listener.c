@@ -270,23 +270,6 @@ unsigned char *listener_ticket_key(struct listener *listener)
 	return listener ? listener->ticket_key : NULL;
 }
 
-static int start(struct listener *listener, bool has_keeper)
-{
-	uint64_t watchdog_us = libsystemd_watchdog_us();
-	int r = scoreboard_new(has_keeper, &listener->scoreboard) ?: change_ticket_key(listener);
-
-	if (!has_keeper)
-		r = r ?: failures_new(-1, &listener->failures);
-	listener->watch_every_ms = (int64_t)(watchdog_us / 2000);
-	listener->next_watch_ms = watchdog_us > 0 ? 0 : NEVER;
-	listener->tables = mmap(NULL, sizeof(*listener->tables), PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (listener->tables == MAP_FAILED ||
-	    madvise(listener->tables, sizeof(*listener->tables), MADV_DONTFORK) < 0)
-		return -errno;
-	return r ?: catch_signals(listener);
-}
-
 int listener_open(const struct settings *settings, int passed, struct listener **ret)
 {
 	static struct listener listener = { .polled = { { .fd = -1, .events = POLLIN } },
@@ -294,6 +277,7 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 					    .keeper_end_ms = NEVER,
 					    .held_until_ms = NEVER,
 					    .stop_end_ms = NEVER,
+					    .next_watch_ms = NEVER,
 					    .next_look_ms = NEVER,
 					    .told = UINT64_MAX };
 	int r = open_sockets(&listener, settings->listen, passed);
@@ -302,7 +286,20 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 		return r;
 	*ret = &listener;
 	listener.idle_since_ms = util_now_ms();
-	r = start(&listener, settings->has_keeper);
+	listener.watch_every_ms = (int64_t)(libsystemd_watchdog_us() / 2000);
+	if (listener.watch_every_ms > 0)
+		listener.next_watch_ms = 0;
+	listener.tables = mmap(NULL, sizeof(*listener.tables), PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (listener.tables == MAP_FAILED ||
+	    madvise(listener.tables, sizeof(*listener.tables), MADV_DONTFORK) < 0)
+		r = -errno;
+	r = r								       ?:
+		    scoreboard_new(settings->has_keeper, &listener.scoreboard) ?:
+		    change_ticket_key(&listener)			       ?:
+		    catch_signals(&listener);
+	if (r == 0 && !settings->has_keeper)
+		r = failures_new(-1, &listener.failures);
 	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
 	return r;
@@ -329,23 +326,8 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 	return true;
 }
 
-/* Too many crashes, wherever they come from, keep all strangers out for a while. */
-static void note_crash_anywhere(struct listener *listener, int64_t now)
-{
-	if (now - listener->crash_minute_ms >= 60000) {
-		listener->crash_minute_ms = now;
-		listener->crashes = 0;
-	}
-	if (++listener->crashes <= CRASHES_MAX)
-		return;
-	listener->crashes = 0;
-	if (lengthen_wait(&listener->crash_wait, now))
-		log_event(LOG_EVENT_CRASHES, NULL,
-			  "more than %d sessions crashed within a minute, which may be an attack: "
-			  "for %d seconds only clients of trusted-networks are served",
-			  CRASHES_MAX, (int)(listener->crash_wait.wait_ms / 1000));
-}
-
+/* Its source waits. Too many crashes, wherever they come from, keep all strangers out for a while.
+ */
 static void note_crash(struct listener *listener, const struct child *child, int signal_number)
 {
 	int64_t now = util_now_ms();
@@ -359,7 +341,18 @@ static void note_crash(struct listener *listener, const struct child *child, int
 			"session from %s (process %d) was killed by signal %d (%s)",
 			child->peer.text, (int)child->pid, signal_number, strsignal(signal_number));
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
-	note_crash_anywhere(listener, now);
+	if (now - listener->crash_minute_ms >= 60000) {
+		listener->crash_minute_ms = now;
+		listener->crashes = 0;
+	}
+	if (++listener->crashes <= CRASHES_MAX)
+		return;
+	listener->crashes = 0;
+	if (lengthen_wait(&listener->crash_wait, now))
+		log_event(LOG_EVENT_CRASHES, NULL,
+			  "more than %d sessions crashed within a minute, which may be an attack: "
+			  "for %d seconds only clients of trusted-networks are served",
+			  CRASHES_MAX, (int)(listener->crash_wait.wait_ms / 1000));
 }
 
 /* ---- Sources ---- */
@@ -469,23 +462,20 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 	listener->idle_since_ms = util_now_ms();
 }
 
-/* Nobody can log in, so the service must be started anew: at once if nobody loses by that. */
-static void note_keeper_end(struct listener *listener, int status)
-{
-	log_error("the keeper has ended (%s): nobody can log in, so the service ends",
-		  WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "by itself");
-	listener->keeper = 0;
-	listener->keeper_end_ms = util_now_ms() + KEEPER_GRACE_MS;
-}
-
 static void reap(struct listener *listener)
 {
 	int status;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == listener->keeper)
-			note_keeper_end(listener, status);
+		/* The service must be started anew: at once if nobody loses by that. */
+		if (pid == listener->keeper) {
+			log_error(
+				"the keeper has ended (%s): nobody can log in, so the service ends",
+				WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "by itself");
+			listener->keeper = 0;
+			listener->keeper_end_ms = util_now_ms() + KEEPER_GRACE_MS;
+		}
 		for (size_t i = 0; i < listener->slots; i++) {
 			if (listener->tables->children[i].pid == pid)
 				note_child_end(listener, i, status);
@@ -801,16 +791,6 @@ static int wait_ms(const struct listener *listener)
 	return (int)MAX(MIN(first - util_now_ms(), INT32_MAX), 0);
 }
 
-/* Connections to sockets that systemd holds wait for the next process. */
-static void stop(struct listener *listener)
-{
-	close_sockets(listener);
-	listener->is_stopping = true;
-	libsystemd_notify("STOPPING=1");
-	listener->stop_end_ms = util_now_ms() + STOP_GRACE_MS;
-	look(listener);
-}
-
 static enum listener_event handle_signal(struct listener *listener)
 {
 	struct signalfd_siginfo info;
@@ -821,10 +801,15 @@ static enum listener_event handle_signal(struct listener *listener)
 		libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
 		return LISTENER_RELOAD;
 	}
-	if (info.ssi_signo == SIGCHLD)
+	if (info.ssi_signo == SIGCHLD) {
 		reap(listener);
-	else
-		stop(listener);
+		return LISTENER_NOTHING;
+	}
+	close_sockets(listener); /* connections to those of systemd wait for the next process */
+	listener->is_stopping = true;
+	libsystemd_notify("STOPPING=1");
+	listener->stop_end_ms = util_now_ms() + STOP_GRACE_MS;
+	look(listener);
 	return LISTENER_NOTHING;
 }
 
