@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: ISC
- * What an account becomes: its ids, its mailbox, and the digest that shows a change. */
+ * What an account becomes: its ids, its mailbox, and the digest that shows a change. And
+ * `auth = pam`: NSS knows the accounts of the system, PAM checks them. Names and passwords come
+ * from a stranger: this runs before login. */
 #include "auth/backend.h"
 
+#include "lib/module.h"
 #include "lib/path-template.h"
+#include "lib/peer.h"
 #include "lib/util.h"
 #include "log.h"
 #include "settings.h"
 
+#include <dlfcn.h>
 #include <nettle/hmac.h>
 #include <pwd.h>
+#include <shadow.h>
 #include <sys/random.h>
 
 #define UID_NOBODY 65534
 #define UID_DYNAMIC_MIN 61184 /* systemd gives these to services with DynamicUser= */
 #define UID_DYNAMIC_MAX 65519
 
-int backend_find_user(const char *name, const struct passwd **ret)
+/* Asks NSS for a user. Returns 0, -ENOKEY: there is none, or -EIO. */
+static int find_user(const char *name, const struct passwd **ret)
 {
 	errno = 0;
 	*ret = getpwnam(name);
@@ -32,8 +39,7 @@ int backend_set_ids(struct auth_attempt *attempt, uid_t uid, gid_t gid)
 	attempt->account->uid = uid;
 	attempt->account->gid = gid;
 	if (!is_bad && uid < settings->first_valid_uid)
-		is_bad = backend_find_user(settings->mail_user, &mail_user) < 0 ||
-			 mail_user->pw_uid != uid;
+		is_bad = find_user(settings->mail_user, &mail_user) < 0 || mail_user->pw_uid != uid;
 	return is_bad ? auth_fail(attempt->report, -EKEYREJECTED,
 				  "uid %u with gid %u may not log in", uid, gid) :
 			0;
@@ -43,7 +49,7 @@ int backend_use_mail_user(struct auth_attempt *attempt)
 {
 	const char *name = attempt->settings->mail_user;
 	const struct passwd *user;
-	int r = backend_find_user(name, &user);
+	int r = find_user(name, &user);
 
 	if (r < 0)
 		return auth_fail(attempt->report, r == -ENOKEY ? -ENXIO : r, "mail-user = %s %s",
@@ -90,4 +96,51 @@ void backend_make_digest(struct account *account, const char *secret, const char
 	hmac_sha256_update(&context, sizeof(numbers), (const uint8_t *)numbers);
 	hmac_sha256_digest(&context, sizeof(account->digest), account->digest);
 	explicit_bzero(&context, sizeof(context));
+}
+
+/* ---- The accounts of the system ---- */
+
+static pam_checker *check_user;
+
+int nss_prepare(const char *argument)
+{
+	const char *service = *argument ? argument : "pop3";
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "/etc/pam.d/%s", service);
+	if (access(path, F_OK) < 0)
+		log_warning("auth: there is no %s: for PAM, what is in other counts", path);
+	/* Loaded once: at a reload there may be a module of another version. */
+	if (!check_user)
+		check_user = (pam_checker *)module_symbol("pop3-handler-pam.so", PAM_CHECKER);
+	if (!check_user)
+		log_error("cannot load what auth = pam needs: %s", dlerror());
+	return check_user ? 0 : -EBADMSG;
+}
+
+int nss_check(struct auth_attempt *attempt)
+{
+	struct account *account = attempt->account;
+	struct auth_report *report = attempt->report;
+	const struct passwd *user;
+	const struct spwd *shadow;
+	const char *secret;
+	int mailbox_error, r = find_user(attempt->user, &user);
+
+	if (r < 0)
+		return auth_fail(report, r, "%s",
+				 r == -ENOKEY ? "no such user" : "NSS cannot look up users");
+	if (!util_copy(account->user, user->pw_name) || !util_copy(report->user, user->pw_name))
+		return auth_fail(report, -EKEYREJECTED, "a bad user name");
+	mailbox_error = backend_set_mailbox(attempt, NULL, user->pw_dir);
+	secret = strdupa(user->pw_passwd); /* a look at mail-user overwrites it */
+	r = backend_set_ids(attempt, user->pw_uid, user->pw_gid);
+	/* Before the password is checked: one that changes meanwhile shows. It may be unreadable.
+	 */
+	shadow = getspnam(account->user);
+	backend_make_digest(account, secret, shadow ? shadow->sp_pwdp : "");
+	if (r == 0)
+		r = check_user(*attempt->argument ? attempt->argument : "pop3", account->user,
+			       attempt->password, attempt->peer->text, report->refusal);
+	return r ?: mailbox_error;
 }

@@ -6,8 +6,6 @@
 
 #include <stdio.h>
 
-struct passwd;
-
 /* A login, or the check of an account again. */
 struct auth_attempt {
 	const struct settings *settings;
@@ -33,9 +31,6 @@ int checkpassword_prepare(const char *argument);
 /* Notes why an attempt fails, for the log alone. */
 #define auth_fail(report, error, ...) \
 	((void)snprintf((report)->refusal, AUTH_REASON_OCTETS, __VA_ARGS__), (error))
-
-/* Asks NSS for a user. Returns 0, -ENOKEY: there is none, or -EIO. */
-int backend_find_user(const char *name, const struct passwd **ret);
 
 /* Sets the account's user and group. Returns 0, or -EKEYREJECTED: they may not log in. */
 int backend_set_ids(struct auth_attempt *attempt, uid_t uid, gid_t gid);
