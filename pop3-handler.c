@@ -33,7 +33,6 @@ struct service {
 	char **argv;
 	struct settings *settings;
 	struct listener *listener; /* NULL: there is one client, on 0 and 1 */
-	pid_t keeper;		   /* 0: none */
 	struct tls *tls;	   /* NULL: off */
 	struct sandbox sandbox;
 };
@@ -248,10 +247,9 @@ static int listen_for_clients(struct service *service)
 /* Puts right what the process was started with, but for `passed` descriptors after the first 3. */
 static void start_clean(int passed)
 {
-	sigset_t none;
+	static const sigset_t none;
 
 	closefrom(STDERR_FILENO + 1 + (passed > 0 ? passed : 0));
-	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGCHLD, SIG_DFL); /* ignored, it would keep the ends of sessions from us */
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -264,12 +262,13 @@ static void start_clean(int passed)
 static int become_service_user(struct service *service)
 {
 	struct settings *settings = service->settings;
+	pid_t keeper = 0;
 	int set_fd = -1;
 	int r = 0;
 
 	if (settings->has_keeper)
-		r = keeper_start(settings, service->argc, service->argv, service->listener,
-				 &service->keeper, &set_fd);
+		r = keeper_start(settings, service->argc, service->argv, service->listener, &keeper,
+				 &set_fd);
 	else
 		r = auth_prepare(settings);
 	r = r ?: tls_new(settings, listener_ticket_key(service->listener), &service->tls);
@@ -278,7 +277,7 @@ static int become_service_user(struct service *service)
 		r = MIN(r, 0) ?: sandbox_become_login() ?: make_sandbox(service);
 		service->sandbox.set_fd = set_fd;
 		if (service->listener)
-			listener_watch_keeper(service->listener, service->keeper);
+			listener_watch_keeper(service->listener, keeper);
 		return r;
 	}
 	return r ?: sandbox_become_user(settings->user) ?: make_sandbox(service);
@@ -316,17 +315,6 @@ static const char *test_mailbox(const struct account *account, bool is_read_only
 
 	return set_fd == -EPERM ? "the mailbox belongs to another user" :
 				  mailbox_test(account->mailbox, is_read_only || has_keeper);
-}
-
-/* A mistake counts here, even one that a session could live with. */
-static int check_tls(const struct service *service)
-{
-	int r;
-
-	if (service->tls)
-		service->tls->is_check = true;
-	r = preload(service);
-	return r > 0 ? EX_CONFIG : exit_status(r);
 }
 
 /* For auth_find_roots(): the context has the mode for faccessat(2). */
@@ -380,7 +368,11 @@ static int check(struct service *service)
 	if (!settings->users && !settings->auth)
 		log_warning("users is not set: nobody can log in");
 	files = check_all_writers(service);
-	tls = check_tls(service);
+	/* A mistake counts here, even one that a session could live with. */
+	if (service->tls)
+		service->tls->is_check = true;
+	r = preload(service);
+	tls = r > 0 ? EX_CONFIG : exit_status(r);
 	check_roots(settings);
 	if (!settings->has_keeper)
 		r = sandbox_prepare(settings, NULL, &service->sandbox) ?:
