@@ -173,7 +173,7 @@ static int find_account(struct auth_attempt *attempt, const struct passwd_search
 	if (!entry->user)
 		return auth_fail(report, -ENOKEY, "%s",
 				 !attempt->settings->users ? "users is not set" :
-				 search->name		   ? "no such user" :
+				 *search->name		   ? "no such user" :
 							     "a bad user name");
 	account->users = search->stamp;
 	(void)util_copy(account->user, report->user);

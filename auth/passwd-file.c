@@ -158,7 +158,8 @@ static int read_each_line(int fd, passwd_line_handler *handle, void *context,
 	return n < 0 ? (int)n : (int)MIN(used, 0);
 }
 
-int passwd_file_read(const char *path, passwd_line_handler *handle, void *context,
+/* Returns 1, and reads nothing, if the file has not changed since the stamp was taken. */
+static int read_file(const char *path, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp)
 {
 	struct file_stamp now = { 0 };
@@ -186,8 +187,7 @@ int passwd_file_read_all(const struct settings *settings, passwd_line_handler *h
 
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
 		if (!IS_OF_DOMAIN(*users))
-			r = passwd_file_read(*users, handle, context, report,
-					     &(struct file_stamp){ 0 });
+			r = read_file(*users, handle, context, report, &(struct file_stamp){ 0 });
 	}
 	return r;
 }
@@ -224,11 +224,11 @@ static int search_file(struct passwd_search *search, const char *users, struct a
 
 	search->name_octets[2] = 0;
 	if (!IS_OF_DOMAIN(users))
-		return passwd_file_read(users, search_line, search, report, stamp);
+		return read_file(users, search_line, search, report, stamp);
 	r = *search->domain ? path_template_expand(users, search->domain, NULL, &path) : -ENOENT;
 	if (r == 0) {
 		search->name_octets[2] = strcspn(search->name, "@");
-		r = passwd_file_read(path, search_line, search, report, stamp);
+		r = read_file(path, search_line, search, report, stamp);
 	}
 	return r == -EKEYREJECTED || r == -ENOENT || r == -ENOTDIR || r == -ENAMETOOLONG ? 0 : r;
 }
@@ -242,10 +242,10 @@ int passwd_file_search(struct passwd_search *search, const struct settings *sett
 	size_t octets;
 	int r;
 
-	search->name = is_bad ? NULL : settings_add_domain(settings, user);
-	if (!is_bad && !search->name)
+	search->name = is_bad ? strdup("") : settings_add_domain(settings, user);
+	if (!search->name)
 		return -ENOMEM;
-	octets = is_bad ? 0 : strlen(search->name);
+	octets = strlen(search->name);
 	search->name_octets[0] = is_bad ? 0 : strlen(user);
 	if (octets > 0 && octets < AUTH_USER_OCTETS) {
 		search->name_octets[1] = octets;

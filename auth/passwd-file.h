@@ -23,14 +23,14 @@ struct passwd_field {
 
 /* Reading all passwd-files for one user, and what has been found. */
 struct passwd_search {
-	char *name; /* of the user, with the default domain; NULL: a bad one */
+	char *name; /* of the user, with the default domain; "": a bad one */
 	/* Of the name as given, with the default domain, and in a domain's file without any. */
 	size_t name_octets[3];
 	char domain[AUTH_USER_OCTETS]; /* that of the name, with its "@", in lower case; or "" */
 	unsigned rank;		  /* of the line; the larger, the better the name fits; 0: none */
 	struct passwd_line entry; /* the user's, which it owns; all NULL: not found */
 	bool lacks_domain;	  /* its name, as it is in a domain's file */
-	struct file_stamp stamp;  /* see passwd_file_read(); all 0 if there are several files */
+	struct file_stamp stamp;  /* of the only file; all 0: a later change might not show */
 	char cheap_scheme[32];	  /* the last one that makes no decoy */
 	char *decoy;		  /* a password field that costs what a check of a password does */
 };
@@ -51,16 +51,12 @@ bool passwd_is_bad_name(const char *user);
  * a tenth of a login among 100,000 accounts). Returns 0, -EINVAL: no account, or what ends it. */
 typedef int passwd_line_handler(void *context, char *line, size_t octets);
 
-/* Reads a passwd-file. `stamp`: of the file, all 0 if a later change might not show. Returns 0,
- * what ended it, or 1 if the stamp was that before, and then reads nothing. */
-int passwd_file_read(const char *path, passwd_line_handler *handle, void *context,
-		     struct auth_report *report, struct file_stamp *stamp);
-
-/* Reads all of them, but those of domains. */
+/* Reads all passwd-files, but those of domains. Returns 0, or what ended it. */
 int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
 			 void *context, struct auth_report *report);
 
-/* Searches the passwd-files for a user, as if they were one. Returns as passwd_file_read(). */
+/* Searches the passwd-files for a user, as if they were one. Returns 0, what ended it, or 1: there
+ * is one, which has not changed since `stamp` was taken, and is not read. */
 int passwd_file_search(struct passwd_search *search, const struct settings *settings,
 		       const char *user, struct auth_report *report);
 
