@@ -5,7 +5,9 @@ who has taken it over would, and prints what each returns: "NAME: NUMBER" or "NA
 its name and its arguments, separated by blanks: numbers; @ and octets in hexadecimal, or a string, for
 its address. What is left out is 0. Afterwards the process waits again; but after a last CALL that
 begins with "!", which must be refused, it sees that error instead of what it waits for. A call that
-kills it is the last: "NAME: killed by SIGNAL". x86_64 only."""
+kills it is the last: "NAME: killed by SIGNAL". A name may also be a number, and int80:NUMBER is a call of
+a 32-bit program. `send PACKET` and `ask PACKET`, octets in hexadecimal, speak with the keeper of a session:
+send returns as write(2), ask the error in the answer, or `closed`. x86_64 only."""
 import ctypes, errno, os, platform, re, signal, struct, sys
 
 assert platform.machine() == 'x86_64'
@@ -38,10 +40,21 @@ def set_registers(registers):
     ptrace(SETREGS, ctypes.cast(ctypes.create_string_buffer(raw), ctypes.c_void_p))
 
 
+def number_of(name):
+    return numbers[name] if name in numbers else int(name.removeprefix('int80:'), 0)
+
+
+def set_instruction(octets, memory, before):
+    memory.seek(before['rip'] - 2)
+    memory.write(octets)
+
+
 def make_ready(text, memory, before):
     """Lets the call be what the process does next. Returns its name."""
     name, *words = text.split(' ')
     arguments, space = [], before['rsp'] - 4096
+    if name.startswith('int80:'):
+        set_instruction(b'\xcd\x80', memory, before)
     for word in words:
         try:
             arguments.append(int(word, 0) & (2 ** 64 - 1))
@@ -52,8 +65,8 @@ def make_ready(text, memory, before):
             arguments.append(space)
             space += len(octets) + 1
     arguments += [0] * (6 - len(arguments))
-    registers = dict(before, rip=before['rip'] - 2, rax=numbers[name], orig_rax=2 ** 64 - 1,
-                     **dict(zip(['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'], arguments)))
+    order = ['rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp'] if name.startswith('int80:') else ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9']
+    registers = dict(before, rip=before['rip'] - 2, rax=number_of(name), orig_rax=2 ** 64 - 1, **dict(zip(order, arguments)))
     set_registers(registers)
     return name
 
@@ -70,9 +83,41 @@ def call(text, memory, before):
         ptrace(SINGLESTEP)  # the trap of the step is still to come
         os.waitpid(pid, 0)
         return name, 'EPERM'
+    if name.startswith('int80:'):
+        set_instruction(b'\x0f\x05', memory, before)
     result = get_registers()['rax']
     result -= 2 ** 64 if result >= 2 ** 63 else 0
     return name, errno.errorcode[-result] if result < 0 else result
+
+
+def find_channel():
+    """The descriptor of the session that leads to its keeper: its only socket that keeps packets apart."""
+    with open('/proc/net/unix') as table:
+        inodes = {words[6] for words in map(str.split, table) if words[4] == '0005'}
+    for fd in os.listdir(f'/proc/{pid}/fd'):
+        if re.sub(r'\D', '', os.readlink(f'/proc/{pid}/fd/{fd}')) in inodes:
+            return fd
+    sys.exit('the process has no keeper')
+
+
+def talk_to_keeper(verb, packet, memory, before):
+    """Sends a packet, and may wait for its answer."""
+    fd, octets = find_channel(), bytes.fromhex(packet)
+    space = call(f'mmap 0 {1 << 16} 3 0x22 -1 0', memory, before)[1]
+    memory.seek(space)
+    memory.write(octets)
+    result = call(f'write {fd} {space} {len(octets)}', memory, before)[1]
+    while verb == 'ask' and result in (len(octets), 'EAGAIN'):
+        if (received := call(f'read {fd} {space} {1 << 16}', memory, before)[1]) in (0, 'ECONNRESET'):
+            result = 'closed'
+            break
+        memory.seek(space)
+        error = struct.unpack('i', memory.read(4))[0] if isinstance(received, int) else received
+        result = errno.errorcode[-error] if isinstance(error, int) and error < 0 else error
+    if verb == 'ask' and result == 'EPIPE':
+        result = 'closed'
+    call(f'munmap {space} {1 << 16}', memory, before)
+    return verb, result
 
 
 ptrace(ATTACH)
@@ -88,7 +133,9 @@ with open(f'/proc/{pid}/mem', 'r+b', buffering=0) as memory:
             os.waitpid(pid, 0)
             ptrace(DETACH, signal.SIGSYS)
             sys.exit()
-        name, result = call(text, memory, before)
+        verb, _, packet = text.partition(' ')
+        name, result = (talk_to_keeper(verb, packet, memory, before) if verb in ('ask', 'send') else
+                        call(text, memory, before))
         print(f'{name}: {result}')
         if name == 'fork' and isinstance(result, int):
             os.kill(result, signal.SIGKILL)

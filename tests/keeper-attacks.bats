@@ -1,0 +1,382 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What somebody who has taken over a session can do to its keeper, and with the ids and capabilities that it has:
+# before login, with an account of their own, and after login. A debugger makes the session do the system calls.
+
+load helpers
+load keeper
+
+setup() {
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
+	setup_keeper
+	packet=${HANDLER%/*}/tests/channel-packet
+	[ -x "$packet" ] || skip 'tests/channel-packet is not built'
+	request_octets=$(($("$packet" $DONE | wc -c) / 2)) login_octets=$(($("$packet" $LOGIN a b | wc -c) / 2))
+}
+
+# enum channel_type
+RELOAD=1 BEGIN=2 HANG_UP=3 LOGIN=4 DONE=5 RECHECK=6 SLEEP=7 WAKE=8 END=9
+
+# capture NAME: a new session of the listener, whose process is in `session`.
+capture() {
+	local end
+	exec {end}<>"/dev/tcp/127.0.0.1/$port"
+	eval "to_$1=$end from_$1=$end"
+	hear "$1"
+	session=$(pgrep -P "$listener" -n)
+	eval "pid_$1=$session"
+	sessions+=("$1")
+}
+
+# attacks: each line is what a call must return (FD: a descriptor), and the call.
+attacks() {
+	local row rows count=0
+	mapfile -t rows
+	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$session" "${rows[@]#* }"
+	for row in "${rows[@]}"; do
+		printf '%.60s -> %s\n' "$row" "${lines[count]}"
+		case ${row%% *} in
+		FD) [[ ${lines[count]} =~ ': '[0-9]+$ ]] ;;
+		SIG*) [[ ${lines[count]} == *": killed by ${row%% *}" ]] ;;
+		*) [[ ${lines[count]} == *": ${row%% *}" ]] ;;
+		esac
+		count=$((count + 1))
+	done
+}
+
+# The ids, groups and capabilities of the session.
+is_user() {
+	grep -E "^Uid:(.$1){4}$" "/proc/$session/status"
+	grep -E "^Gid:(.$1){4}$" "/proc/$session/status"
+	grep -E '^Groups:[[:space:]]*$' "/proc/$session/status"
+	grep -E "^CapPrm:.0{14}$2$" "/proc/$session/status"
+	grep -E '^CapBnd:.0{16}$' "/proc/$session/status"
+}
+
+# What each stage refuses.
+always() {
+	cat <<-END
+		EPERM setuid 0
+		EPERM setuid 61001
+		EPERM setgid 0
+		EPERM setreuid 0 0
+		EPERM setregid 0 0
+		EPERM setfsuid 0
+		EPERM setfsgid 0
+		EPERM setgroups 0 0
+		EPERM setgroups 1 @00000000
+		EPERM seccomp 1 8 0
+		EPERM seccomp 2 0 0
+		EPERM unshare 0x10000000
+		EPERM setns 0 0x10000000
+		EPERM clone 0x10000011
+		EPERM clone 0x50f00
+		EPERM clone3 0 64
+		EPERM fork
+		EPERM vfork
+		EPERM keyctl 22 0 0xfffffffe
+		EPERM add_key user x y 1 0xfffffffd
+		EPERM request_key user x y 0
+		EPERM process_vm_readv $keeper 0 0 0 0 0
+		EPERM process_vm_writev $keeper 0 0 0 0 0
+		EPERM pidfd_open $keeper 0
+		EPERM pidfd_getfd 0 0 0
+		EPERM kill $keeper 9
+		EPERM tgkill $keeper $keeper 9
+		EPERM rt_sigqueueinfo $keeper 9 0
+		EPERM kill $listener 0
+		EPERM prlimit64 $keeper 7 0 0
+		EPERM prlimit64 $listener 7 0 0
+		EPERM setrlimit 7 0
+		EPERM sched_setaffinity $listener 0 0
+		EPERM socket 1 1 0
+		EPERM socketpair 1 1 0 0
+		EPERM connect 0 0 0
+		EPERM sendmsg 0 0 0
+		EPERM sendmsg 2 0 0
+		EPERM sendmmsg 0 0 0 0
+		EPERM recvmsg 0 0 0
+		EPERM dup 0
+		EPERM dup2 0 62
+		EPERM dup3 0 63 0
+		EPERM fcntl 0 0 62
+		EPERM fcntl 0 8 $keeper
+		EPERM ioctl 0 0 0
+		EPERM mount 0 0 0 0 0
+		EPERM chroot /
+		EPERM open_by_handle_at 3 0 0
+		EPERM landlock_create_ruleset 0 0 1
+		EPERM landlock_add_rule 63 1 0 0
+		EPERM prctl 4 1
+		EPERM prctl 8 1
+		EPERM prctl 47 2 7 0 0
+		EPERM prctl 28 0
+		EPERM prctl 24 7
+		EBADF sendmsg 62 0 0
+		EPERM 0x40000075 0 0 0
+		EPERM 0x40000069 0
+		EACCES openat -100 $users 0
+		EACCES openat -100 $PWD/accounts 0x10000
+		EACCES openat -100 /etc/passwd 0
+		EACCES openat -100 /etc/shadow 0
+		EACCES openat -100 /run/pop3-keeper 0
+		EACCES openat -100 /run/pop3-keeper/failures 2
+		EACCES openat -100 /proc/$keeper/mem 2
+		EACCES openat -100 /proc/$listener/mem 2
+		EACCES openat -100 /proc/self/mem 2
+		EACCES openat -100 /proc/self/uid_map 2
+		EACCES openat -100 /proc/$keeper/fd 0
+		EACCES openat -100 /dev/shm 0
+		EACCES openat -100 / 0
+		EACCES openat -100 $homes/ben/Maildir/new/1.ben.host 0
+		EACCES openat -100 $homes/ben/Maildir/new/x 0x41 0x180
+		EACCES openat -100 $homes/ben/private 0
+		EACCES openat -100 $homes/wim/Maildir/new/1.wim.host 0
+	END
+}
+
+ids() {
+	cat <<-END
+		$1 setresuid 0 0 0
+		$1 setresuid -1 0 -1
+		$1 setresuid -1 -1 -1
+		$1 setresuid 0x100000000 0x100000000 0x100000000
+		$1 setresuid 61001 61001 61001
+		$1 setresuid 64991 64991 64991
+		$1 setresgid 0 0 0
+		$1 setresgid 61001 61001 61001
+		$1 landlock_restrict_self 63 0
+		$1 landlock_restrict_self 0 0
+	END
+}
+
+# What it has not, and those of another process.
+capabilities() {
+	local header=@22050820
+	cat <<-END
+		EPERM capset ${header}00000000 @000020000000200000000000$(printf '0%.0s' {1..24})
+		EPERM capset ${header}00000000 @c2000000c200000000000000$(printf '0%.0s' {1..24})
+		EPERM capset ${header}00000000 @c0000000c000000000000000010000000100000000000000
+		EPERM capset ${header}$(printf '%08x' "$keeper" | fold -w 2 | tac | tr -d '\n') @$(printf '0%.0s' {1..48})
+	END
+}
+
+is_alive() {
+	kill -0 "$keeper"
+	kill -0 "$listener"
+	capture other
+	login other ben secret
+	ask other QUIT
+}
+
+deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'ptrace 0 0 0 0' 'bpf 0 0 0' 'io_uring_setup 1 0'
+	'io_uring_enter 0 0 0' 'io_uring_register 0 0 0' 'int80:208 0 0 0' 'int80:213 0')
+
+@test "before login, with its capabilities, a session becomes nobody, and reaches no account" {
+	listen_keeper
+	capture one
+	is_user 64991 c0
+	attacks < <(always; ids EPERM; capabilities)
+	is_user 64991 c0
+	# After a wrong password, and with the right one of an account that nobody becomes, still nothing.
+	attacks < <(echo "EKEYREJECTED ask $("$packet" $LOGIN ann wrong)"; ids EPERM; echo "EKEYREJECTED ask $("$packet" $LOGIN root secret)"; ids EPERM)
+	is_user 64991 c0
+	is_alive
+}
+
+@test "calls that no session makes kill it, also those of 32-bit programs" {
+	listen_keeper --trusted-networks=127.0.0.1 # its crashes keep no trusted client out
+	for call in "${deadly[@]}"; do
+		capture one
+		attacks <<<"SIGSYS $call"
+		sessions=()
+	done
+	is_alive
+}
+
+# What somebody with the account of ann's, or of vic's, can do from before their login on.
+takes_on() {
+	local name=$1 uid=$2 other=$3
+	attacks <<-END
+		0 ask $("$packet" $LOGIN "$name" secret)
+		EPERM setresuid $uid $uid $uid
+		EPERM setresgid $uid $uid $uid
+		EPERM landlock_restrict_self 62 0
+		EPERM landlock_restrict_self 63 1
+		EPERM landlock_restrict_self 63 8
+		EPERM landlock_restrict_self -1 2
+		0 landlock_restrict_self 63 0
+		EPERM setresuid 0 0 0
+		EPERM setresuid $uid 0 $uid
+		EPERM setresuid $uid $uid 0
+		EPERM setresuid 0 $uid $uid
+		EPERM setresuid -1 -1 -1
+		EPERM setresuid 61002 61002 61002
+		EPERM setresuid $uid $uid -1
+		EPERM setresgid 0 0 0
+		EPERM setresgid $uid 61002 $uid
+		EPERM setresgid 61002 61002 61002
+		EPERM setgroups 0 0
+		EPERM setuid $uid
+		0 setresgid $uid $uid $uid
+		0 setresuid $uid $uid $uid
+		0 setresuid $uid $uid $uid
+		EPERM setresuid 64991 64991 64991
+		EPERM setresuid 0 0 0
+		EPERM setresgid 64991 64991 64991
+		EPERM setresgid 0 0 0
+		EACCES openat -100 $homes/$name/private 0
+		EACCES openat -100 $homes/$name 0
+		FD openat -100 $homes/$name/Maildir/new/1.$name.host 0
+		EACCES openat -100 $homes/$other/Maildir/new/1.$other.host 0
+		EACCES openat -100 $homes/$other/Maildir/new/x 0x41 0x180
+		EACCES renameat -100 $homes/$name/Maildir/new/1.$name.host -100 $homes/$other/Maildir/new/x
+		$4 ask $("$packet" $LOGIN "$other" secret)
+		EPERM setresuid 61002 61002 61002
+		0 ask $("$packet" $LOGIN "$name" secret)
+		0 landlock_restrict_self 63 0
+		EACCES openat -100 $homes/$other/Maildir/new/1.$other.host 0
+	END
+	is_user "$uid" c0 # which are of no use
+	attacks < <(always)
+	attacks <<-END
+		$request_octets send $("$packet" $DONE)
+		0 ask $("$packet" $SLEEP)
+		ENOSYS landlock_restrict_self 63 0
+		ENOSYS setresuid $uid $uid $uid
+		ENOSYS setresuid 0 0 0
+		ENOSYS setresgid 0 0 0
+		$4 ask $("$packet" $LOGIN "$other" secret)
+		0 ask $("$packet" $LOGIN "$name" secret)
+		ENOSYS landlock_restrict_self 63 0
+		ENOSYS setresuid $uid $uid $uid
+		0 ask $("$packet" $RECHECK)
+	END
+	attacks < <(always)
+}
+
+@test "with an account of their own somebody becomes that alone, and confined to its mailbox" {
+	listen_keeper
+	capture one
+	takes_on ann 61001 ben EPERM
+	capture two
+	takes_on vic 61003 wim EPERM
+	is_alive
+}
+
+# ends_session REASON PACKET...: a session that sends these is ended by the keeper, and by nobody else.
+ends_session() {
+	local reason=$1
+	shift
+	capture one
+	attacks < <(for one; do
+		case $one in
+		*' '*) echo "$one" ;;
+		*) echo "$((${#one} / 2)) send $one" ;;
+		esac
+	done; echo "closed ask $("$packet" $RECHECK)"; echo 'ENOSYS setresuid 61001 61001 61001')
+	logged "the session from 127.0.0.1 is ended: $reason"
+	[ "$(grep -c ' is ended: ' log)" -eq 1 ]
+	: >log
+	ask one 'USER ann'
+	ask one 'PASS secret'
+	[[ $reply == '-ERR [SYS/TEMP]'* ]]
+	sessions=()
+}
+
+@test "a message that no session sends ends the session" {
+	listen_keeper
+	login=$("$packet" $LOGIN ann secret)
+	good="0 ask $login"
+	for type in $DONE $RECHECK $SLEEP $WAKE $RELOAD $BEGIN $HANG_UP $LOGIN $END 0 10; do
+		ends_session 'it asks what only an account may ask' "$("$packet" "$type")"
+	done
+	for type in $RELOAD $BEGIN $HANG_UP $LOGIN $END 0 10 0xffffffff; do
+		ends_session 'it asks what is not known' "$good" "$("$packet" "$type")"
+	done
+	ends_session 'it breaks the protocol' "${login%??}"
+	ends_session 'it breaks the protocol' "${login}00"
+	ends_session 'it breaks the protocol' "${login:0:8}"
+	ends_session 'it breaks the protocol' 04
+	ends_session 'it breaks the protocol' "$("$packet" $DONE ann secret)" # of another type
+	mkfifo hanging
+	mv "$users" accounts/there
+	mv hanging "$users" # so the first login waits
+	ends_session 'it does not wait for an answer' "$login" "$login"
+	ends_session 'it does not wait for an answer' "$login" "$("$packet" $DONE)"
+	mv accounts/there "$users"
+	# What has no NUL is cut.
+	capture one
+	attacks <<<"EKEYREJECTED ask ${login:0:2*request_octets}$(printf '61%.0s' $(seq $((login_octets - request_octets))))"
+	is_alive
+}
+
+@test "three passwords, and then no more" {
+	listen_keeper
+	wrong=$("$packet" $LOGIN ann wrong)
+	rows=("EKEYREJECTED ask $wrong" "EKEYREJECTED ask $wrong" "EKEYREJECTED ask $wrong")
+	ends_session 'it goes on to try passwords' "${rows[@]}" "$("$packet" $LOGIN ann secret)"
+	ends_session 'it goes on to try passwords' "0 ask $("$packet" $LOGIN ann secret)" "${rows[@]/ann/ben}" "$wrong"
+	is_alive
+}
+
+# A session of ann's that has logged in as all do.
+is_confined() {
+	is_user 61001 00
+	attacks < <(always; ids ENOSYS; capabilities)
+	attacks <<-END
+		EPERM capset @2205082000000000 @4000000040000000$(printf '0%.0s' {1..32})
+		EPERM prctl 4 1
+		FD openat -100 $homes/ann/Maildir/new/1.ann.host 0
+		EACCES openat -100 $homes/ann/private 0
+		EACCES openat -100 $homes/ann 0
+		EACCES openat -100 $homes/vic/Maildir/new/1.vic.host 0
+	END
+	is_user 61001 00
+}
+
+@test "after login there is no way back, and of what the listener shares only its own slot is left" {
+	listen_keeper
+	capture one
+	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq 2 ]
+	login one ann secret
+	is_confined
+	IFS=' -' read -r from to _ < <(grep ' rw-s ' "/proc/$session/maps")
+	[ $((0x$to - 0x$from)) -eq "$(getconf PAGESIZE)" ]
+	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq 1 ]
+	ask one SLEE
+	ask one WAKE # it goes on
+	[[ $reply == '+OK'* ]]
+	is_confined
+	is_alive
+}
+
+@test "with each version of Landlock since the second a session reaches no more" {
+	version=$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')
+	[ "$version" -ge 2 ] || skip 'this kernel has no Landlock'
+	for ((version = version < 7 ? version : 7; version >= 2; version--)); do
+		start_keeper "v$version" env "LD_PRELOAD=${HANDLER%/*}/tests/landlock-version.so" LANDLOCK_VERSION=$version
+		session=pid_v$version session=${!session} listener=$session
+		read -r keeper _ <"/proc/$session/task/$session/children" || [ -n "$keeper" ]
+		attacks < <(always)
+		login "v$version" ann secret
+		is_confined
+		attacks <<<"EPERM openat -100 $homes/ann/Maildir/new/1.ann.host 0x200"
+		ask "v$version" QUIT
+		[ -z "$(troubles "v$version.log")" ]
+	done
+}
+
+@test "threads that go on to ask the keeper get no ids of others, and a login beside them its own" {
+	start_keeper one env "LD_PRELOAD=${HANDLER%/*}/tests/racing-threads.so"
+	ln -s one.log log
+	session=$pid_one
+	logged 'a thread has tried to be 0'
+	logged 'a thread has tried to be 61002'
+	login one ann secret
+	is_user 61001 00 # the first thread
+	ask one STAT
+	[ "$reply" = '+OK 1 22' ]
+	ask one QUIT
+	! grep 'has become' one.log || false
+}
