@@ -68,15 +68,22 @@ ssize_t channel_receive(int fd, void *space, size_t octets, int ret_fds[2], int6
 	return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
 }
 
-int channel_await(int fd, struct channel_answer *ret_answer, int64_t ms)
+static int await_answer(int fd, void *ret_answer, size_t octets, int64_t ms)
 {
 	ssize_t n = wait_for(fd, ms);
 
 	if (n == 0)
-		n = util_read(fd, ret_answer, sizeof(*ret_answer));
+		n = util_read(fd, ret_answer, octets);
 	if (n == sizeof(struct channel_request)) /* CHANNEL_END */
 		return -ECANCELED;
-	return n == sizeof(*ret_answer) && ret_answer->error <= 0 ? 0 : -EIO;
+	return n == (ssize_t)octets ? 0 : -EIO;
+}
+
+int channel_await(int fd, struct channel_answer *ret_answer, int64_t ms)
+{
+	int r = await_answer(fd, ret_answer, sizeof(*ret_answer), ms);
+
+	return r == 0 && ret_answer->error > 0 ? -EIO : r;
 }
 
 int channel_tell(int fd, enum channel_type type)
@@ -92,4 +99,13 @@ int channel_ask(int fd, const void *request, size_t octets, struct channel_answe
 	ssize_t n = TEMP_FAILURE_RETRY(write(fd, request, octets));
 
 	return n == (ssize_t)octets ? channel_await(fd, ret_answer, ms) : -EIO;
+}
+
+int channel_sign(int fd, const struct tls_signing *signing, struct tls_signature *ret, int64_t ms)
+{
+	const struct channel_signing packet = { { .type = CHANNEL_SIGN }, *signing };
+	ssize_t n = TEMP_FAILURE_RETRY(write(fd, &packet, sizeof(packet)));
+	int r = n == sizeof(packet) ? await_answer(fd, ret, sizeof(*ret), ms) : -EIO;
+
+	return r ?: ret->error;
 }

@@ -6,6 +6,7 @@
 
 #include "auth.h"
 #include "lib/peer.h"
+#include "tls.h"
 
 #include <stdint.h>
 
@@ -16,8 +17,10 @@ enum channel_type {
 	CHANNEL_RELOAD = 1, /* the settings; answered */
 	CHANNEL_BEGIN,	    /* a session; with its channel and its descriptor of notifications */
 	CHANNEL_HANG_UP,    /* on the session of a slot */
+	CHANNEL_RENEWED,    /* from the keeper: with the public file of renewed certificates */
 	/* On a channel. */
 	CHANNEL_LOGIN,	 /* answered; a password follows in the same packet */
+	CHANNEL_SIGN,	 /* for the handshake of TLS, once before login; answered */
 	CHANNEL_DONE,	 /* the talker has become the account */
 	CHANNEL_RECHECK, /* of the account, at WAKE; answered */
 	CHANNEL_SLEEP,	 /* may the session fall asleep? Answered */
@@ -38,7 +41,14 @@ struct channel_login {
 	char password[CHANNEL_PASSWORD_OCTETS];
 };
 
-/* That of a reload comes with the ruleset that sessions begin with. */
+/* The answer is a struct tls_signature. */
+struct channel_signing {
+	struct channel_request request;
+	struct tls_signing signing;
+};
+
+/* That of a reload comes with the ruleset that sessions begin with, and with the public file of
+ * TLS, if it can be served (tls.h). */
 struct channel_answer {
 	int32_t error;	      /* as auth_login(); -EAGAIN: another answer follows, in wait_s */
 	uint32_t wait_s;      /* for failed logins from the same source */
@@ -63,6 +73,9 @@ int channel_tell(int fd, enum channel_type type);
  * answer. Returns 0, -EIO if there is none, or -ECANCELED: the session must end. */
 int channel_ask(int fd, const void *request, size_t octets, struct channel_answer *ret_answer,
 		int64_t ms);
+
+/* Likewise: has the keeper sign. Returns as `sign` of tls.h, and as channel_ask(). */
+int channel_sign(int fd, const struct tls_signing *signing, struct tls_signature *ret, int64_t ms);
 
 /* Takes the next answer to what was asked. Returns as channel_ask(). */
 int channel_await(int fd, struct channel_answer *ret_answer, int64_t ms);

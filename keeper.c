@@ -13,6 +13,7 @@
 #include "sandbox.h"
 #include "session.h"
 #include "settings.h"
+#include "tls.h"
 
 #include <signal.h>
 #include <sys/epoll.h>
@@ -22,11 +23,13 @@
 
 #define START_MS 10000 /* for the keeper to be ready */
 #define RESERVED_FDS 128
+#define LOOK_MS 1000	   /* between two looks at certificates, if something happens */
+#define LOOK_IDLE_MS 10000 /* if not */
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
 
 /* What a session that it keeps is doing. */
-enum kept_state { IDLE, WAITING, CHECKING, ANSWERING };
+enum kept_state { IDLE, SIGNING, WAITING, CHECKING, ANSWERING };
 
 /* What epoll(7) watches of it. */
 enum { OF_CHANNEL, OF_NOTIFICATIONS, OF_CHECKER, WATCHED };
@@ -44,6 +47,8 @@ struct kept {
 	struct channel_login *login; /* NULL: the account is checked again */
 	struct checker checker;
 	struct channel_answer answer;
+	struct tls_signing signing;
+	bool has_signed; /* or tried to */
 	unsigned failed_logins;
 	struct account *account; /* NULL: it has not logged in */
 	struct sandbox_consent consent;
@@ -59,6 +64,10 @@ struct keeper {
 	int epoll_fd, control_fd; /* of the control socket; -1: it is closed */
 	struct failures *failures;
 	struct kept_list all, busy;
+	struct tls *tls;  /* NULL: never on. It has the private keys */
+	int public_fd;	  /* of what else it has; -1: it cannot be served */
+	bool has_renewed; /* which the listener does not know yet */
+	int64_t look_ms;  /* at certificates; with each connection a keeper of its own does */
 };
 
 bool keeper_is_wanted(const struct settings *settings)
@@ -301,6 +310,85 @@ static void handle_sleep(const struct keeper *keeper, struct kept *kept)
 	answer_at_once(kept, kept->is_asleep ? 0 : -EDQUOT);
 }
 
+/* ---- TLS ---- */
+
+/* One signature is enough for a handshake, and only of use to one. */
+static void handle_signing(struct keeper *keeper, struct kept *kept,
+			   const struct tls_signing *signing)
+{
+	if (kept->account || kept->has_signed || !keeper->tls) {
+		hang_up(keeper, kept, "it asks for a signature that it does not need");
+		return;
+	}
+	kept->has_signed = true;
+	kept->signing = *signing;
+	kept->arrival_ms = util_now_ms();
+	set_state(keeper, kept, SIGNING);
+}
+
+/* Makes the signature that was asked for first. It takes up to some milliseconds: so whatever else
+ * there is to do comes before it, and waits for no more than one. */
+static void sign_next(struct keeper *keeper)
+{
+	struct tls_signature signature;
+	struct kept *kept, *first = NULL;
+
+	LIST_FOREACH (kept, &keeper->busy, busy) {
+		if (kept->state == SIGNING && (!first || kept->arrival_ms <= first->arrival_ms))
+			first = kept;
+	}
+	if (!first)
+		return;
+	(void)keeper->tls->functions->sign(keeper->tls, &first->signing, &signature);
+	(void)channel_send(first->watched[OF_CHANNEL].fd, &signature, sizeof(signature), NULL);
+	set_state(keeper, first, IDLE);
+}
+
+/* Loads the module. Returns 0, or -EBADMSG after an error in the log. */
+static int load_tls(struct keeper *keeper, const struct settings *settings)
+{
+	static unsigned char no_key[TLS_TICKET_KEY_OCTETS]; /* that of tickets is in the listener */
+	int r = settings->tls == TLS_OFF || keeper->tls ? 0 :
+							  tls_new(settings, no_key, &keeper->tls);
+
+	return r < 0 ? -EBADMSG : 0;
+}
+
+/* Reads certificates and keys, if they have changed. On failure what was there goes on. */
+static int read_certificates(struct keeper *keeper, const struct settings *settings)
+{
+	int fd = -1, r = 0;
+
+	if (keeper->tls)
+		keeper->tls->settings = settings;
+	if (settings->tls != TLS_OFF)
+		r = keeper->tls->functions->make_public(keeper->tls, &fd);
+	if (r < 0) {
+		keeper->tls->settings = keeper->settings;
+		return r;
+	}
+	util_drop(&keeper->public_fd);
+	keeper->public_fd = fd;
+	return 0;
+}
+
+/* Connections are served with renewed certificates as soon as the listener knows them. */
+static void look_at_certificates(struct keeper *keeper)
+{
+	struct channel_request renewed = { .type = CHANNEL_RENEWED };
+
+	keeper->look_ms = util_now_ms() + LOOK_MS;
+	if (keeper->settings->tls == TLS_OFF)
+		return;
+	if (keeper->tls->functions->has_changed(keeper->tls))
+		keeper->has_renewed |= read_certificates(keeper, keeper->settings) == 0;
+	if (keeper->has_renewed && channel_send(keeper->control_fd, &renewed, sizeof(renewed),
+						(int[2]){ keeper->public_fd, -1 }) == 0)
+		keeper->has_renewed = false;
+}
+
+/* ---- All messages ---- */
+
 static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t type)
 {
 	if (!kept->account) {
@@ -331,6 +419,7 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 	union {
 		struct channel_request request;
 		struct channel_login login;
+		struct channel_signing signing;
 	} packet;
 	ssize_t n = recv(kept->watched[OF_CHANNEL].fd, &packet, sizeof(packet),
 			 MSG_DONTWAIT | MSG_TRUNC);
@@ -341,6 +430,8 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 		hang_up(keeper, kept, "it does not wait for an answer");
 	else if (n == sizeof(packet.login) && packet.request.type == CHANNEL_LOGIN)
 		handle_login(keeper, kept, &packet.login);
+	else if (n == sizeof(packet.signing) && packet.request.type == CHANNEL_SIGN)
+		handle_signing(keeper, kept, &packet.signing.signing);
 	else if (n == sizeof(packet.request))
 		handle_request(keeper, kept, packet.request.type);
 	else
@@ -350,14 +441,15 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 
 /* ---- The control socket ---- */
 
-static int answer_settings(const struct keeper *keeper, int error)
+static int answer_settings(struct keeper *keeper, int error)
 {
 	struct channel_answer answer = { .error = error };
 	int set_fd = error < 0 ? -1 : sandbox_make_base(keeper->settings, NULL);
-	const int fds[2] = { set_fd, -1 };
+	const int fds[2] = { set_fd, set_fd < 0 ? -1 : keeper->public_fd };
 
 	answer.error = MIN(error ?: set_fd, 0);
 	error = channel_send(keeper->control_fd, &answer, sizeof(answer), fds);
+	keeper->has_renewed &= answer.error < 0;
 	util_drop(&set_fd);
 	return error;
 }
@@ -370,7 +462,9 @@ static void read_settings_again(struct keeper *keeper)
 
 	if (r == 0) {
 		fresh->has_keeper = true;
-		r = auth_prepare(fresh);
+		r = auth_prepare(fresh)		    ?:
+			    load_tls(keeper, fresh) ?:
+						      read_certificates(keeper, fresh);
 	}
 	if (r < 0) {
 		settings_free(fresh);
@@ -426,6 +520,10 @@ static int carry_on(struct keeper *keeper)
 		int64_t due_ms = kept->due_ms;
 
 		after = LIST_NEXT(kept, busy);
+		if (kept->state == SIGNING) {
+			next = 0;
+			continue;
+		}
 		if (kept->state == WAITING && now >= due_ms && checker_count() < CHECKERS_MAX) {
 			int r = checker_start(keeper->settings, &kept->begin, kept->login,
 					      kept->account, &kept->checker);
@@ -480,12 +578,19 @@ static int serve_sessions(struct keeper *keeper)
 	if (r < 0)
 		return -errno;
 	while (keeper->control_fd >= 0 || !LIST_EMPTY(&keeper->all)) {
+		if (util_now_ms() >= keeper->look_ms)
+			look_at_certificates(keeper);
+		r = carry_on(keeper);
+		if (keeper->look_ms != INT64_MAX)
+			r = MIN(r, LOOK_IDLE_MS);
 		/* One at a time: what it does may end what another event is about. */
-		r = epoll_wait(keeper->epoll_fd, &event, 1, carry_on(keeper));
+		r = epoll_wait(keeper->epoll_fd, &event, 1, r);
 		if (r < 0 && errno != EINTR)
 			return -errno;
 		if (r > 0)
 			handle_event(keeper, event.data.ptr, event.events);
+		else
+			sign_next(keeper);
 	}
 	return 0;
 }
@@ -573,6 +678,7 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		(void)signal(ignored[i], SIG_IGN);
 	r = r ?: copy_arguments(keeper);
+	keeper->look_ms = listener ? 0 : INT64_MAX;
 	proctitle_set("keeper");
 	raise_descriptors(keeper->settings);
 	LIST_INIT(&keeper->all);
@@ -582,12 +688,13 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 		r = -errno;
 	if (r < 0)
 		log_error("cannot start the keeper: %s", strerror(-r));
-	return r					?:
-		       auth_prepare(keeper->settings)	?:
-		       sandbox_become_keeper(is_root)	?:
-		       open_failures(keeper, !listener) ?:
-		       is_root				? 0 :
-							  sandbox_confine_keeper();
+	return r					  ?:
+		       auth_prepare(keeper->settings)	  ?:
+		       load_tls(keeper, keeper->settings) ?:
+		       sandbox_become_keeper(is_root)	  ?:
+		       open_failures(keeper, !listener)	  ?:
+		       is_root				  ? 0 :
+							    sandbox_confine_keeper();
 }
 
 static int find_conflict(const struct settings *settings)
@@ -612,28 +719,32 @@ int keeper_become(const struct settings *settings)
 }
 
 /* What it says when it is ready, or has read the settings again. */
-static int await_ruleset(int *ret_set_fd)
+static int await_files(int ret_fds[2])
 {
 	struct channel_answer answer = { .error = -EIO };
-	int fds[2];
-	ssize_t n = channel_receive(SANDBOX_CONTROL_FD, &answer, sizeof(answer), fds, START_MS);
+	ssize_t n = sizeof(struct channel_request);
 
-	util_drop(&fds[1]);
-	*ret_set_fd = fds[0];
-	if (n == sizeof(answer) && answer.error == 0 && fds[0] >= 0)
-		return 0;
-	util_drop(ret_set_fd);
+	while (n ==
+	       sizeof(struct channel_request)) { /* what has been renewed is in the answer, too */
+		n = channel_receive(SANDBOX_CONTROL_FD, &answer, sizeof(answer), ret_fds, START_MS);
+		if (n == sizeof(answer) && answer.error == 0 && ret_fds[0] >= 0)
+			return 0;
+		util_drop(&ret_fds[0]);
+		util_drop(&ret_fds[1]);
+	}
 	if (n == -ETIMEDOUT)
 		log_error("the keeper does not answer");
-	else if (n > 0)
+	else if (n > 0 && answer.error != -EBADMSG) /* else it has said why */
 		log_error("the keeper cannot use its settings: %s", strerror(-answer.error));
 	return -EBADMSG; /* it has said why, if it has ended */
 }
 
 int keeper_start(struct settings *settings, int argc, char *argv[], struct listener *listener,
-		 pid_t *ret_pid, int *ret_set_fd)
+		 pid_t *ret_pid, int ret_fds[2])
 {
-	struct keeper keeper = { .settings = settings, .argc = argc, .argv = argv };
+	struct keeper keeper = {
+		.settings = settings, .argc = argc, .argv = argv, .public_fd = -1
+	};
 	int pair[2];
 	int r = find_conflict(settings) ?: sandbox_test_keeper();
 
@@ -648,22 +759,39 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 	(void)close(pair[0]);
 	if (*ret_pid > 0) {
 		(void)close(pair[1]);
-		return await_ruleset(ret_set_fd);
+		return await_files(ret_fds);
 	}
 	(void)close(SANDBOX_CONTROL_FD);
 	keeper.control_fd = pair[1];
-	r = prepare(&keeper, listener) ?: answer_settings(&keeper, 0) ?: serve_sessions(&keeper);
+	r = prepare(&keeper, listener);
+	if (r ==
+	    0) /* as what it is from now on, so that it can do so again; or STLS is not offered */
+		(void)read_certificates(&keeper, settings);
+	r = r ?: answer_settings(&keeper, 0) ?: serve_sessions(&keeper);
 	if (r < 0 && r != -EBADMSG && r != -EOPNOTSUPP && r != -EPIPE)
 		log_error("the keeper cannot go on: %s", strerror(-r));
 	return 1;
 }
 
-int keeper_reload(int *ret_set_fd)
+int keeper_reload(int ret_fds[2])
 {
 	struct channel_request request = { .type = CHANNEL_RELOAD };
 	int r = channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL);
 
-	return r < 0 ? -EBADMSG : await_ruleset(ret_set_fd);
+	return r < 0 ? -EBADMSG : await_files(ret_fds);
+}
+
+int keeper_take_renewed(void)
+{
+	struct channel_request request = { 0 };
+	int fds[2];
+	ssize_t n = channel_receive(SANDBOX_CONTROL_FD, &request, sizeof(request), fds, 0);
+
+	if (n == sizeof(request) && request.type == CHANNEL_RENEWED && fds[0] >= 0)
+		return fds[0];
+	util_drop(&fds[0]);
+	util_drop(&fds[1]);
+	return n < 0 ? (int)n : -EIO;
 }
 
 int keeper_begin(struct channel_request *begin_request, const int fds[2])

@@ -17,18 +17,22 @@ bool keeper_is_wanted(const struct settings *settings);
 
 /* Starts the keeper, which ends with its last session once SANDBOX_CONTROL_FD, its other end, is
  * closed everywhere: by this process, the listener or (`listener` is NULL) the talker, and by its
- * children. *ret_set_fd is what sessions enter before login. With `argc` and `argv` settings can be
- * read again. Returns 0, 1 in the keeper when it has ended, or -EBADMSG after an error in the log.
- */
+ * children. ret_fds: what sessions enter before login; the public file of TLS, or -1 if it is off
+ * or cannot be served. With `argc` and `argv` settings can be read again. Returns 0, 1 in the
+ * keeper when it has ended, or -EBADMSG after an error in the log. */
 int keeper_start(struct settings *settings, int argc, char *argv[], struct listener *listener,
-		 pid_t *ret_pid, int *ret_set_fd);
+		 pid_t *ret_pid, int ret_fds[2]);
 
 /* For --check-config: becomes what the keeper is, if all that it and talkers need is there. Returns
  * 0, or -EBADMSG after an error in the log. */
 int keeper_become(const struct settings *settings);
 
 /* For a listener: the keeper reads the settings again. Returns as keeper_start(). */
-int keeper_reload(int *ret_set_fd);
+int keeper_reload(int ret_fds[2]);
+
+/* For a listener, when there is something to read: returns the public file of certificates that
+ * the keeper has found renewed, which the caller closes, or a negative errno. */
+int keeper_take_renewed(void);
 
 /* For a talker, before it reads an octet: tells the keeper about it. Closes the way to do so, and
  * both descriptors: the keeper's end of the channel, and that of notifications. */

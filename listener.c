@@ -29,6 +29,8 @@
 #define HOLD_MS 500	     /* after fork or accept has failed for lack of resources */
 #define LOOK_MS 1000	     /* between two looks at what sessions do, if one must end soon */
 #define LOOK_AGAIN_MS 10000  /* if not: they fall asleep without the listener */
+#define FILES_MS 1000	     /* between two looks at certificates, if there are clients */
+#define FILES_IDLE_MS 5000   /* if not */
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
@@ -80,8 +82,11 @@ struct client_tables {
 	unsigned strangers[NETWORKS];			    /* before login, by network */
 };
 
+/* What poll(2) watches. */
+enum { SIGNALS, KEEPER, FIRST_SOCKET };
+
 struct listener {
-	struct pollfd polled[1 + SETTINGS_SOCKETS_MAX]; /* first signals, then sockets */
+	struct pollfd polled[FIRST_SOCKET + SETTINGS_SOCKETS_MAX];
 	size_t polled_count;
 	bool is_inetd; /* its "wait": with the next client it starts the program again */
 	bool is_stopping;
@@ -103,6 +108,7 @@ struct listener {
 	int64_t held_until_ms, idle_since_ms, stop_end_ms; /* monotonic, or NEVER */
 	int64_t next_watch_ms, watch_every_ms;		   /* NEVER: no watchdog */
 	int64_t next_look_ms;				   /* NEVER: nothing to look at */
+	int64_t next_files_ms;				   /* NEVER: the keeper does */
 	int64_t next_ticket_key_ms;
 	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
 	uint64_t told; /* to systemd, as tell_sessions() has it */
@@ -210,12 +216,12 @@ static int open_sockets(struct listener *listener, char *const *endpoints, int p
 
 static void announce_sockets(const struct listener *listener, char *const *endpoints)
 {
-	for (size_t i = 0; endpoints && i + 1 < listener->polled_count; i++) {
+	for (size_t i = 0; endpoints && FIRST_SOCKET + i < listener->polled_count; i++) {
 		union peer_endpoint endpoint = { 0 };
 		socklen_t size = sizeof(endpoint);
 		int octets = (int)(strrchr(endpoints[i], ':') - endpoints[i]);
 
-		(void)getsockname(listener->polled[1 + i].fd, &endpoint.any, &size);
+		(void)getsockname(listener->polled[FIRST_SOCKET + i].fd, &endpoint.any, &size);
 		(void)dprintf(STDOUT_FILENO, "listening on %.*s:%u\n", octets, endpoints[i],
 			      ntohs(endpoint.in.sin_port));
 	}
@@ -223,7 +229,7 @@ static void announce_sockets(const struct listener *listener, char *const *endpo
 
 static void close_sockets(struct listener *listener)
 {
-	while (listener->polled_count > 1)
+	while (listener->polled_count > FIRST_SOCKET)
 		(void)close(listener->polled[--listener->polled_count].fd);
 }
 
@@ -241,8 +247,8 @@ static int catch_signals(struct listener *listener)
 	(void)sigaddset(&signals, SIGTERM);
 	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
 		return -errno;
-	listener->polled[0].fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	return listener->polled[0].fd < 0 ? -errno : 0;
+	listener->polled[SIGNALS].fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	return listener->polled[SIGNALS].fd < 0 ? -errno : 0;
 }
 
 /* A key that cannot be changed stays. */
@@ -257,12 +263,13 @@ void listener_close(struct listener *listener)
 	if (!listener)
 		return;
 	close_sockets(listener);
-	util_drop(&listener->polled[0].fd);
+	util_drop(&listener->polled[SIGNALS].fd);
 }
 
 void listener_watch_keeper(struct listener *listener, pid_t keeper)
 {
 	listener->keeper = keeper;
+	listener->polled[KEEPER].fd = SANDBOX_CONTROL_FD;
 }
 
 unsigned char *listener_ticket_key(struct listener *listener)
@@ -272,17 +279,19 @@ unsigned char *listener_ticket_key(struct listener *listener)
 
 int listener_open(const struct settings *settings, int passed, struct listener **ret)
 {
-	static struct listener listener = { .polled = { { .fd = -1, .events = POLLIN } },
-					    .polled_count = 1,
-					    .keeper_end_ms = NEVER,
-					    .held_until_ms = NEVER,
-					    .stop_end_ms = NEVER,
-					    .next_watch_ms = NEVER,
-					    .next_look_ms = NEVER,
-					    .told = UINT64_MAX };
+	static struct listener listener = {
+		.polled = { [SIGNALS] = { -1, POLLIN, 0 }, [KEEPER] = { -1, POLLIN, 0 } },
+		.polled_count = FIRST_SOCKET,
+		.keeper_end_ms = NEVER,
+		.held_until_ms = NEVER,
+		.stop_end_ms = NEVER,
+		.next_watch_ms = NEVER,
+		.next_look_ms = NEVER,
+		.told = UINT64_MAX
+	};
 	int r = open_sockets(&listener, settings->listen, passed);
 
-	if (r < 0 || listener.polled_count == 1)
+	if (r < 0 || listener.polled_count == FIRST_SOCKET)
 		return r;
 	*ret = &listener;
 	listener.idle_since_ms = util_now_ms();
@@ -613,7 +622,7 @@ static int become_session(struct listener *listener, int fd)
 	static const sigset_t none;
 
 	close_sockets(listener);
-	util_drop(&listener->polled[0].fd);
+	util_drop(&listener->polled[SIGNALS].fd);
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -788,6 +797,8 @@ static int wait_ms(const struct listener *listener)
 	first = MIN(first, listener->next_ticket_key_ms);
 	first = MIN(first, listener->held_until_ms);
 	first = MIN(first, end_ms(listener));
+	if (listener->next_files_ms != NEVER)
+		first = MIN(first, listener->next_files_ms + FILES_IDLE_MS - FILES_MS);
 	return (int)MAX(MIN(first - util_now_ms(), INT32_MAX), 0);
 }
 
@@ -795,7 +806,7 @@ static enum listener_event handle_signal(struct listener *listener)
 {
 	struct signalfd_siginfo info;
 
-	if (read(listener->polled[0].fd, &info, sizeof(info)) != sizeof(info))
+	if (read(listener->polled[SIGNALS].fd, &info, sizeof(info)) != sizeof(info))
 		return LISTENER_NOTHING;
 	if (info.ssi_signo == SIGHUP) {
 		libsystemd_notify("RELOADING=1\nMONOTONIC_USEC=%" PRId64, util_now_ms() * 1000);
@@ -813,25 +824,43 @@ static enum listener_event handle_signal(struct listener *listener)
 	return LISTENER_NOTHING;
 }
 
-int listener_next(struct listener *listener, const struct settings *settings,
+/* Whether certificates have been renewed: the next client gets them. */
+static bool is_renewal(struct listener *listener, struct tls *tls)
+{
+	int64_t now = util_now_ms();
+	short events = listener->polled[KEEPER].revents;
+
+	if (events & POLLHUP) /* it ends */
+		listener->polled[KEEPER].fd = -1;
+	if (now < listener->next_files_ms)
+		return events == POLLIN;
+	listener->next_files_ms = now + FILES_MS;
+	return tls->functions->has_changed(tls);
+}
+
+int listener_next(struct listener *listener, const struct settings *settings, struct tls *tls,
 		  struct listener_session *ret_session)
 {
 	int r = LISTENER_NOTHING;
 
+	listener->next_files_ms = tls && !settings->has_keeper ? util_now_ms() + FILES_MS : NEVER;
 	libsystemd_notify("READY=1");
 	if (listener->told == UINT64_MAX) /* and at no reload */
 		announce_sockets(listener, settings->listen);
 	tell_sessions(listener);
 	while (r == LISTENER_NOTHING) {
-		size_t count = listener->held_until_ms == NEVER ? listener->polled_count : 1;
+		size_t count =
+			listener->held_until_ms == NEVER ? listener->polled_count : FIRST_SOCKET;
 
 		if (TEMP_FAILURE_RETRY(poll(listener->polled, count, wait_ms(listener))) < 0)
 			return -errno;
 		do_what_is_due(listener);
-		if (listener->polled[0].revents)
+		if (listener->polled[SIGNALS].revents)
 			r = handle_signal(listener);
-		for (size_t i = 1; i < MIN(count, listener->polled_count) && r == LISTENER_NOTHING;
-		     i++) {
+		if (r == LISTENER_NOTHING && is_renewal(listener, tls))
+			r = LISTENER_RENEWAL;
+		for (size_t i = FIRST_SOCKET;
+		     i < MIN(count, listener->polled_count) && r == LISTENER_NOTHING; i++) {
 			if (listener->polled[i].revents)
 				r = accept_one(listener, settings, listener->polled[i].fd,
 					       ret_session);

@@ -10,11 +10,13 @@
 struct failures;
 struct listener;
 struct settings;
+struct tls;
 
 enum listener_event {
 	LISTENER_NOTHING, /* never returned */
 	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */
 	LISTENER_RELOAD,  /* SIGHUP: the settings are to be read again */
+	LISTENER_RENEWAL, /* certificates have been renewed, or the keeper says so */
 	LISTENER_END,	  /* all sessions are over after SIGTERM, or for a while under inetd */
 };
 
@@ -43,6 +45,7 @@ void listener_watch_keeper(struct listener *listener, pid_t keeper);
 unsigned char *listener_ticket_key(struct listener *listener);
 
 /* Tells systemd that it is ready, and listens until there is an event, which it returns, or what
- * the system says if it cannot go on. */
-int listener_next(struct listener *listener, const struct settings *settings,
+ * the system says if it cannot go on. `tls` has read the files that are looked at, unless there is
+ * a keeper; it may be NULL. */
+int listener_next(struct listener *listener, const struct settings *settings, struct tls *tls,
 		  struct listener_session *ret_session);

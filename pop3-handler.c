@@ -58,6 +58,16 @@ static int exit_status(int error)
 	}
 }
 
+/* `sign` of tls.h. */
+static int sign_by_keeper(void *context, const struct tls_signing *signing,
+			  struct tls_signature *ret)
+{
+	const struct session *session = context;
+
+	return channel_sign(session->channel_fd, signing, ret,
+			    INT64_C(500) * session->settings->login_timeout_s);
+}
+
 /* Enters the sandbox, and tells the keeper of the client, if there is one. */
 static int enter_sandbox(struct service *service, const struct session *session,
 			 const struct listener_session *client, int keeper_fd)
@@ -94,8 +104,11 @@ static int serve_client(struct service *service, const struct listener_session *
 	if (service->settings->has_keeper &&
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
-	if (service->settings->has_keeper && service->tls && service->tls->load_error == 0)
+	if (service->settings->has_keeper && service->tls && service->tls->load_error == 0) {
 		service->tls->functions->find_ticket_key(service->tls);
+		service->tls->sign = sign_by_keeper;
+		service->tls->sign_context = &session;
+	}
 	session.channel_fd = pair[0];
 	/* It reads nothing yet. */
 	r = r ?: transport_new(STDIN_FILENO, STDOUT_FILENO, pair[0], &session.transport);
@@ -187,11 +200,27 @@ static void service_done(struct service *service)
 	settings_free(service->settings);
 }
 
+/* Reads certificates: with a keeper in its public file, which is closed. Without one it has said
+ * what is wrong. */
+static int load_tls(const struct service *service, int public_fd)
+{
+	auto_fd int fd = public_fd;
+	struct tls *tls = service->tls;
+
+	if (!tls)
+		return 0;
+	if (service->settings->has_keeper && tls->public_fd < 0) {
+		tls->public_fd = fd;
+		tls->load_error = fd < 0 ? -EBADMSG : 0;
+	}
+	return tls->functions->load(tls);
+}
+
 /* Reads certificates and reserves heap once for all sessions. */
-static int preload(const struct service *service)
+static int preload(const struct service *service, int public_fd)
 {
 	(void)mallopt(M_TOP_PAD, HEAP_OCTETS);
-	return service->tls ? service->tls->functions->load(service->tls) : 0;
+	return load_tls(service, public_fd);
 }
 
 /* Reads the settings and what they name again. After a mistake the old ones stay. */
@@ -201,6 +230,7 @@ static void reload(struct service *service)
 				 .argv = service->argv,
 				 .listener = service->listener,
 				 .sandbox = SANDBOX_NONE };
+	int fds[2] = { -1, -1 };
 	int r = settings_load(fresh.argc, fresh.argv, &fresh.settings);
 	const char *problem = fresh.settings ? fresh.settings->problem : "";
 
@@ -211,9 +241,12 @@ static void reload(struct service *service)
 		r = auth_prepare(fresh.settings);
 		problem = r < 0 ? "auth cannot be served" : problem;
 	}
-	r = r ?: make_sandbox(&fresh) ?: preload(&fresh);
-	if (r >= 0 && fresh.settings->has_keeper)
-		r = keeper_reload(&fresh.sandbox.set_fd);
+	r = r ?: make_sandbox(&fresh);
+	if (r == 0 && fresh.settings->has_keeper) {
+		r = keeper_reload(fds);
+		fresh.sandbox.set_fd = fds[0];
+	}
+	r = r ?: preload(&fresh, fds[1]);
 	if (r < 0) { /* STLS that was offered still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
@@ -228,17 +261,43 @@ static void reload(struct service *service)
 	}
 }
 
+/* Connections from now on get the renewed certificates. After a mistake the old ones stay. */
+static void renew(struct service *service)
+{
+	struct service fresh = { .settings = service->settings };
+	int public_fd = -1;
+	int r = tls_new(fresh.settings, listener_ticket_key(service->listener), &fresh.tls);
+
+	if (fresh.settings->has_keeper)
+		public_fd = keeper_take_renewed();
+	r = r ?: load_tls(&fresh, public_fd);
+	if (r >= 0) {
+		struct tls *former = service->tls;
+
+		service->tls = fresh.tls;
+		fresh.tls = former;
+		log_event(LOG_EVENT_RELOADED, NULL, "renewed certificates are served from now on");
+	}
+	if (fresh.tls)
+		fresh.tls->functions->free(fresh.tls);
+}
+
 /* Serves a socket that listens, in one process for each connection. */
 static int listen_for_clients(struct service *service)
 {
 	struct listener_session session = { 0 };
-	int r = preload(service);
+	int r = preload(service, -1);
 
 	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* else it is not offered */
 		return r;
-	while ((r = listener_next(service->listener, service->settings, &session)) ==
-	       LISTENER_RELOAD)
-		reload(service);
+	while ((r = listener_next(service->listener, service->settings, service->tls, &session)) ==
+		       LISTENER_RELOAD ||
+	       r == LISTENER_RENEWAL) {
+		if (r == LISTENER_RELOAD)
+			reload(service);
+		else
+			renew(service);
+	}
 	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
 	return r == LISTENER_SESSION ? serve_client(service, &session) : MIN(r, 0);
@@ -263,19 +322,19 @@ static int become_service_user(struct service *service)
 {
 	struct settings *settings = service->settings;
 	pid_t keeper = 0;
-	int set_fd = -1;
+	int fds[2] = { -1, -1 };
 	int r = 0;
 
 	if (settings->has_keeper)
 		r = keeper_start(settings, service->argc, service->argv, service->listener, &keeper,
-				 &set_fd);
+				 fds);
 	else
 		r = auth_prepare(settings);
 	r = r ?: tls_new(settings, listener_ticket_key(service->listener), &service->tls);
 	if (r == 0 && settings->has_keeper) {
-		r = service->tls ? service->tls->functions->load(service->tls) : 0;
-		r = MIN(r, 0) ?: sandbox_become_login() ?: make_sandbox(service);
-		service->sandbox.set_fd = set_fd;
+		(void)load_tls(service, fds[1]); /* whoever needs it hears of failures */
+		r = sandbox_become_login() ?: make_sandbox(service);
+		service->sandbox.set_fd = fds[0];
 		if (service->listener)
 			listener_watch_keeper(service->listener, keeper);
 		return r;
@@ -371,7 +430,7 @@ static int check(struct service *service)
 	/* A mistake counts here, even one that a session could live with. */
 	if (service->tls)
 		service->tls->is_check = true;
-	r = preload(service);
+	r = service->tls ? service->tls->functions->load(service->tls) : 0;
 	tls = r > 0 ? EX_CONFIG : exit_status(r);
 	check_roots(settings);
 	if (!settings->has_keeper)

@@ -278,6 +278,8 @@ static const char *describe_error(const struct tls_stream *stream, int error, in
 		return "no cipher suite in common";
 	case GNUTLS_E_NO_COMMON_KEY_SHARE:
 		return "no group in common for the key exchange";
+	case GNUTLS_E_PK_SIGN_FAILED:
+		return "the keeper does not sign";
 	case GNUTLS_E_NO_APPLICATION_PROTOCOL:
 		return "the client asks for another protocol than POP3 (ALPN)";
 	default:

@@ -63,11 +63,13 @@ struct tls_functions {
 	void (*forget)(struct tls *tls);
 
 	/* For the keeper: reads the files as `load` does, and puts all but the keys into a sealed
-	 * file for other processes. Called again, it replaces what it had; keys from before still
-	 * sign for connections that have begun. On failure all stays. Returns as `load`, but 0. */
+	 * file for other processes, which the caller closes. If they have changed since, it
+	 * replaces what it had; keys from before still sign for connections that have begun. On
+	 * failure all stays. Returns as `load`, but 0. */
 	int (*make_public)(struct tls *tls, int *ret_fd);
 
-	/* Whether a file is not the one any more that `make_public` has last read or tried to. */
+	/* Whether a file is another one than when they were read, or that was tried; once for each
+	 * change, and not before all are as they were when it was asked last. */
 	bool (*has_changed)(struct tls *tls);
 
 	/* For the keeper: signs what belongs to a server's handshake, else it is -EPERM. Returns

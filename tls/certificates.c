@@ -127,9 +127,15 @@ static int read_pem_file(struct tls_service *service, const char *setting, const
 static int load_priority(struct tls_service *service)
 {
 	const char *own = service->tls.settings->tls_priority;
+	bool has_keeper = service->is_keeper || service->tls.public_fd >= 0;
+	auto_free char *text = NULL;
 	const char *bad = "";
-	int r = gnutls_priority_init(&service->priority, own ? own : TLS_SYSTEM_PRIORITY, &bad);
+	int r;
 
+	if (asprintf(&text, "%s%s", own ? own : TLS_SYSTEM_PRIORITY,
+		     has_keeper ? TLS_KEEPER_PRIORITY : "") < 0)
+		return -ENOMEM;
+	r = gnutls_priority_init(&service->priority, text, &bad);
 	if (r < 0 && !own)
 		r = gnutls_priority_init(&service->priority, TLS_DEFAULT_PRIORITY, &bad);
 	if (r >= 0)
@@ -403,6 +409,30 @@ static void check_chains(const struct tls_service *service)
 	gnutls_x509_trust_list_deinit(roots, 1);
 }
 
+/* Sums up the stamps of all files; of paths, since a symbolic link may lead elsewhere next time.
+ * The priority is no file, but its mistakes show when they are read. */
+static uint64_t sum_up_stamps(const struct settings *settings)
+{
+	char *const ca[] = { settings->tls_client_ca, NULL };
+	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp,
+				       ca };
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		for (char *const *path = lists[i]; path && *path; path++) {
+			struct stat status = { 0 };
+
+			if (stat(*path, &status) == 0)
+				sum += status.st_ino + (uint64_t)file_stamp_of(&status).changed_ns;
+			sum *= FACTOR;
+		}
+		sum++;
+	}
+	for (const char *at = settings->tls_priority; at && *at; at++)
+		sum = sum * FACTOR + (unsigned char)*at;
+	return sum;
+}
+
 static int load_all(struct tls_service *service)
 {
 	auto_datum gnutls_datum_t client_ca = { 0 };
@@ -410,6 +440,8 @@ static int load_all(struct tls_service *service)
 	const char *ca_path = service->tls.settings->tls_client_ca;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(service);
 
+	if (service->tls.public_fd < 0) /* else it is of no use to know when files change */
+		service->stamps = service->tried_stamps = sum_up_stamps(service->tls.settings);
 	if (fstat(service->is_keeper ? service->memfd : service->tls.public_fd, &status) == 0)
 		service->generation = (uint32_t)status.st_ino;
 	if (r == 0 && ca_path)
@@ -446,7 +478,10 @@ void certificates_unload(struct tls_service *service)
 	if (service->former)
 		certificates_unload(service->former);
 	free(service->former);
-	*service = (struct tls_service){ .tls = service->tls };
+	if (service->is_keeper)
+		(void)close(service->memfd);
+	*service =
+		(struct tls_service){ .tls = service->tls, .tried_stamps = service->tried_stamps };
 }
 
 int certificates_load(struct tls *tls)
@@ -464,48 +499,35 @@ int certificates_load(struct tls *tls)
 	return tls->load_error;
 }
 
-/* Sums up the stamps of all files; of paths, since a symbolic link may lead elsewhere next time. */
-static uint64_t sum_up_stamps(const struct settings *settings)
-{
-	char *const ca[] = { settings->tls_client_ca, NULL };
-	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp,
-				       ca };
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-		for (char *const *path = lists[i]; path && *path; path++) {
-			struct stat status = { 0 };
-
-			if (stat(*path, &status) == 0)
-				sum += status.st_ino + (uint64_t)file_stamp_of(&status).changed_ns;
-			sum *= FACTOR;
-		}
-	}
-	return sum;
-}
-
 bool certificates_have_changed(struct tls *tls)
 {
-	return sum_up_stamps(tls->settings) != ((struct tls_service *)tls)->stamps;
+	struct tls_service *service = (struct tls_service *)tls;
+	uint64_t stamps = sum_up_stamps(tls->settings);
+	bool is_news = stamps == service->seen_stamps && stamps != service->tried_stamps;
+
+	service->seen_stamps = stamps;
+	if (is_news)
+		service->tried_stamps = stamps;
+	return is_news;
 }
 
-int certificates_make_public(struct tls *tls, int *ret_fd)
+/* Makes a new public file, and puts what the service had aside, for its keys. */
+static int replace_public(struct tls_service *service)
 {
 	static const int seals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
-	struct tls_service *service = (struct tls_service *)tls;
-	struct tls_service fresh = { .tls = *tls, .is_keeper = true };
-	auto_free struct tls_service *former = malloc(sizeof(*former));
-	auto_fd int memfd = memfd_create("certificates", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct tls_service fresh = { .tls = service->tls, .is_keeper = true };
+	struct tls_service *former = malloc(sizeof(*former));
 	int r = -ENOMEM;
 
-	fresh.memfd = memfd;
-	fresh.stamps = service->stamps = sum_up_stamps(tls->settings); /* before they are read */
-	if (former && memfd >= 0)
+	fresh.memfd = memfd_create("certificates", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (former && fresh.memfd >= 0)
 		r = load_all(&fresh);
-	if (r == 0 && fcntl(memfd, F_ADD_SEALS, seals) < 0)
+	if (r == 0 && fcntl(fresh.memfd, F_ADD_SEALS, seals) < 0)
 		r = -ENOMEM;
 	if (r < 0) {
+		service->tried_stamps = fresh.tried_stamps;
 		certificates_unload(&fresh);
+		free(former);
 		return r;
 	}
 	if (service->former)
@@ -513,8 +535,20 @@ int certificates_make_public(struct tls *tls, int *ret_fd)
 	free(take_ptr(service->former));
 	*former = *service;
 	*service = fresh;
-	service->former = take_ptr(former);
-	*ret_fd = take_fd(&memfd);
+	service->former = former;
+	return 0;
+}
+
+int certificates_make_public(struct tls *tls, int *ret_fd)
+{
+	struct tls_service *service = (struct tls_service *)tls;
+	bool is_same = service->list && service->stamps == sum_up_stamps(tls->settings);
+	int r = is_same ? 0 : replace_public(service);
+	int fd = r < 0 ? -1 : fcntl(service->memfd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return r < 0 ? r : -ENOMEM;
+	*ret_fd = fd;
 	return 0;
 }
 

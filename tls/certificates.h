@@ -18,6 +18,9 @@
 	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1" \
 	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%SERVER_PRECEDENCE"
 
+/* What a keeper signs: it decrypts nothing (RSA), and knows no groups of DHE. */
+#define TLS_KEEPER_PRIORITY ":-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"
+
 #define CERTIFICATES_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
 
 struct certificate {
@@ -42,10 +45,12 @@ struct tls_service {
 	uint32_t generation;	 /* of the public file that they are in */
 	uint64_t public_octets;	 /* of that: written or read */
 	gnutls_session_t gnutls; /* the handshake that the keeper is asked to sign for */
-	/* In the keeper: the public file, a checksum of the stamps of all files, former keys. */
+	/* Checksums of the stamps of all files: when they were loaded, when that was tried last,
+	 * and when they were looked at last. */
+	uint64_t stamps, tried_stamps, seen_stamps;
+	/* In the keeper: the public file, former keys. */
 	bool is_keeper;
 	int memfd;
-	uint64_t stamps;
 	struct tls_service *former;
 };
 
