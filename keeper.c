@@ -23,8 +23,8 @@
 
 #define START_MS 10000 /* for the keeper to be ready */
 #define RESERVED_FDS 128
-#define LOOK_MS 1000	   /* between two looks at certificates, if something happens */
-#define LOOK_IDLE_MS 10000 /* if not */
+#define LOOK_MS 1000	  /* between two looks at certificates, if something happens */
+#define LOOK_IDLE_MS 5000 /* if not */
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
 
@@ -345,7 +345,7 @@ static void sign_next(struct keeper *keeper)
 }
 
 /* Loads the module. Returns 0, or -EBADMSG after an error in the log. */
-static int load_tls(struct keeper *keeper, const struct settings *settings)
+static int load_tls_module(struct keeper *keeper, const struct settings *settings)
 {
 	static unsigned char no_key[TLS_TICKET_KEY_OCTETS]; /* that of tickets is in the listener */
 	int r = settings->tls == TLS_OFF || keeper->tls ? 0 :
@@ -462,9 +462,9 @@ static void read_settings_again(struct keeper *keeper)
 
 	if (r == 0) {
 		fresh->has_keeper = true;
-		r = auth_prepare(fresh)		    ?:
-			    load_tls(keeper, fresh) ?:
-						      read_certificates(keeper, fresh);
+		r = auth_prepare(fresh)			   ?:
+			    load_tls_module(keeper, fresh) ?:
+							     read_certificates(keeper, fresh);
 	}
 	if (r < 0) {
 		settings_free(fresh);
@@ -688,13 +688,13 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 		r = -errno;
 	if (r < 0)
 		log_error("cannot start the keeper: %s", strerror(-r));
-	return r					  ?:
-		       auth_prepare(keeper->settings)	  ?:
-		       load_tls(keeper, keeper->settings) ?:
-		       sandbox_become_keeper(is_root)	  ?:
-		       open_failures(keeper, !listener)	  ?:
-		       is_root				  ? 0 :
-							    sandbox_confine_keeper();
+	return r						 ?:
+		       auth_prepare(keeper->settings)		 ?:
+		       load_tls_module(keeper, keeper->settings) ?:
+		       sandbox_become_keeper(is_root)		 ?:
+		       open_failures(keeper, !listener)		 ?:
+		       is_root					 ? 0 :
+								   sandbox_confine_keeper();
 }
 
 static int find_conflict(const struct settings *settings)
