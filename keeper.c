@@ -23,8 +23,7 @@
 
 #define START_MS 10000 /* for the keeper to be ready */
 #define RESERVED_FDS 128
-#define LOOK_MS 1000	  /* between two looks at certificates, if something happens */
-#define LOOK_IDLE_MS 5000 /* if not */
+#define LOOK_MS 1000 /* between two looks at certificates */
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
 
@@ -582,7 +581,7 @@ static int serve_sessions(struct keeper *keeper)
 			look_at_certificates(keeper);
 		r = carry_on(keeper);
 		if (keeper->look_ms != INT64_MAX)
-			r = MIN(r, LOOK_IDLE_MS);
+			r = MIN(r, LOOK_MS);
 		/* One at a time: what it does may end what another event is about. */
 		r = epoll_wait(keeper->epoll_fd, &event, 1, r);
 		if (r < 0 && errno != EINTR)

@@ -29,8 +29,7 @@
 #define HOLD_MS 500	     /* after fork or accept has failed for lack of resources */
 #define LOOK_MS 1000	     /* between two looks at what sessions do, if one must end soon */
 #define LOOK_AGAIN_MS 10000  /* if not: they fall asleep without the listener */
-#define FILES_MS 1000	     /* between two looks at certificates, if there are clients */
-#define FILES_IDLE_MS 5000   /* if not */
+#define FILES_MS 1000	     /* between two looks at certificates */
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
@@ -797,8 +796,7 @@ static int wait_ms(const struct listener *listener)
 	first = MIN(first, listener->next_ticket_key_ms);
 	first = MIN(first, listener->held_until_ms);
 	first = MIN(first, end_ms(listener));
-	if (listener->next_files_ms != NEVER)
-		first = MIN(first, listener->next_files_ms + FILES_IDLE_MS - FILES_MS);
+	first = MIN(first, listener->next_files_ms);
 	return (int)MAX(MIN(first - util_now_ms(), INT32_MAX), 0);
 }
 

@@ -240,6 +240,51 @@ is_served() {
 	done
 }
 
+offers_stls() {
+	exec {client}<>"/dev/tcp/127.0.0.1/$port"
+	printf 'CAPA\r\nQUIT\r\n' >&"$client"
+	tr -d '\r' <&"$client" >out
+	exec {client}>&-
+	grep -x STLS out
+}
+
+@test "STLS is offered as soon as the files can be read, and settings may change what they are" {
+	mv server.key away
+	printf 'tls-priority = NORMAL\n' >settings
+	options+=("--config=$PWD/settings")
+	for how in keeper alone; do
+		rm -f log
+		if [ $how = alone ]; then
+			chown nobody away users
+			options+=(--keeper=no --user=nobody "--mailbox=$PWD/homes/%u")
+			wrapper=()
+		fi
+		open_port
+		run ! offers_stls
+		mv away server.key
+		within_20_s offers_stls
+		tls_talk '-starttls pop3' QUIT
+		[ "$status" -eq 0 ]
+		# A mistake that is in no file.
+		printf 'tls-priority = NONSENSE\n' >settings
+		kill -s HUP "${background[-1]}"
+		logged 'reload failed, the settings are as before: TLS cannot be served'
+		tls_talk '-starttls pop3' QUIT
+		[ "$status" -eq 0 ]
+		printf 'tls-priority = NORMAL\ntls = off\n' >settings
+		kill -s HUP "${background[-1]}"
+		logged 'settings and certificates are read again'
+		run ! offers_stls
+		: >log
+		printf 'tls-priority = NORMAL\n' >settings
+		kill -s HUP "${background[-1]}"
+		logged 'settings and certificates are read again'
+		tls_talk '-starttls pop3' QUIT
+		[ "$status" -eq 0 ]
+		mv server.key away
+	done
+}
+
 @test "a session that asks for a second signature, or for one after its login, is ended" {
 	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
 	type=$(grep -oE '^	CHANNEL_[A-Z_]+' "$BATS_TEST_DIRNAME/../channel.h" | grep -n CHANNEL_SIGN | cut -d: -f1)
