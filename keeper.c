@@ -333,6 +333,7 @@ static void sign_next(struct keeper *keeper)
 	struct kept *kept, *first = NULL;
 
 	LIST_FOREACH (kept, &keeper->busy, busy) {
+		/* cppcheck-suppress uninitvar */
 		if (kept->state == SIGNING && (!first || kept->arrival_ms <= first->arrival_ms))
 			first = kept;
 	}
