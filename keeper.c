@@ -713,9 +713,11 @@ int keeper_become(const struct settings *settings)
 {
 	bool is_root = auth_has_backend(settings, "checkpassword");
 	int r = find_conflict(settings) ?: sandbox_test_keeper() ?: sandbox_test_login();
+	int keeper_error = sandbox_become_keeper(is_root); /* both users may be missing */
 
-	r = sandbox_become_keeper(is_root) ?: r; /* both users may be missing */
-	return r < 0 ? -EBADMSG : is_root ? 0 : sandbox_confine_keeper();
+	if (r < 0 || keeper_error < 0)
+		return -EBADMSG;
+	return is_root ? 0 : sandbox_confine_keeper();
 }
 
 /* What it says when it is ready, or has read the settings again. */

@@ -414,13 +414,11 @@ with_sessions() {
 
 @test "pop3-check finds nothing to complain of" {
 	for form in connection listener; do
-		for auth in passwd-file pam; do
-			serve "$form" "auth = $auth" 'mailbox = %h/Maildir'
-			run inside pop3-check
-			echo "$output"
-			[ "$status" -eq 0 ]
-			[ -z "$output" ]
-			stop_serving
-		done
+		serve "$form" "auth = $([ "$form" = listener ] && echo pam || echo passwd-file)" 'mailbox = %h/Maildir'
+		run inside pop3-check
+		echo "$output"
+		[ "$status" -eq 0 ]
+		[ -z "$output" ]
+		stop_serving
 	done
 }

@@ -462,7 +462,7 @@ lists_mail() {
 	lists_mail pop3s
 	try machine 'systemctl reload pop3s.service'
 	try machine 'systemctl status' 'Status: "[0-9]+ sessions, [0-9]+ asleep"'
-	try machine 'systemd-analyze security' '^pop3s\.service +1\.4 OK'
+	try machine 'systemd-analyze security' '^pop3s\.service +1\.2 OK'
 	try machine 'systemctl try-restart pop3.service pop3s.service'
 	lists_mail pop3s
 	try machine 'systemctl stop'
