@@ -223,14 +223,18 @@ static const struct backend {
 static const struct backend *find_backend(const struct settings *settings, unsigned i,
 					  const char **ret_argument)
 {
-	const char *item = settings->auth ? settings->auth[i] : i == 0 ? "passwd-file" : NULL;
-	size_t octets = item ? strcspn(item, " \t") : 0;
+	static const char *const by_default[] = { "passwd-file", NULL };
+	const char *const *items = (const char *const *)settings->auth ?: by_default;
 	const struct backend *backend = backends;
+	size_t octets;
 
-	if (!item)
+	for (; *items && i > 0; i--) /* the list may have been longer at login */
+		items++;
+	if (!*items)
 		return NULL;
-	*ret_argument = item + octets + strspn(item + octets, " \t");
-	while (!util_is_listed(backend->name, item, octets))
+	octets = strcspn(*items, " \t");
+	*ret_argument = *items + octets + strspn(*items + octets, " \t");
+	while (!util_is_listed(backend->name, *items, octets))
 		backend++;
 	return backend;
 }

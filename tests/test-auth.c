@@ -445,6 +445,24 @@ static void test_find(void)
 	}
 }
 
+/* What follows the NULL is not of the list; at login it was longer. */
+static void test_shorter_auth(void)
+{
+	static char name[] = "passwd-file", *auth[] = { name, NULL, name, NULL };
+	static const struct settings shorter = { .auth = auth,
+						 .users = all_users,
+						 .mailbox = everywhere };
+	struct account account;
+	struct auth_report report;
+
+	if (!write_users("a:{PLAIN}x\n") ||
+	    auth_login(&settings, &local, "a", "x", &account, &report) < 0)
+		return (void)tap(false, "login");
+	account.backend = 2;
+	(void)tap(auth_check_again(&shorter, &local, &account, &report) == -EKEYREJECTED,
+		  "checked again by a backend that is gone");
+}
+
 int main(void)
 {
 	static const struct settings without = { .mailbox = everywhere };
@@ -471,6 +489,7 @@ int main(void)
 	test_unchanged();
 	test_changed_just_now();
 	test_nul();
+	test_shorter_auth();
 	test_again(); /* removes the file */
 	(void)tap(auth_login(&settings, &local, "a", "x", &account, &report) == -ENOENT,
 		  "no such file");
