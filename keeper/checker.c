@@ -57,6 +57,9 @@ int checker_start(const struct settings *settings, const struct channel_request 
 		return -errno;
 	pid = fork();
 	if (pid == 0) {
+		/* Else it could consent, and answer, to other sessions. */
+		(void)close_range(STDERR_FILENO + 1, (unsigned)pair[1] - 1, 0);
+		(void)close_range((unsigned)pair[1] + 1, UINT_MAX, 0);
 		(void)setpgid(0, 0);
 		/* In a flood of passwords, trusted networks get the processor first. */
 		if (settings->trusted_networks && !begin->is_trusted)

@@ -83,6 +83,25 @@ as() {
 	wait "$talker"
 }
 
+@test "a checker has no descriptor of a session, nor what the kernel asks about one" {
+	hash=$(perl -e 'print crypt("other", "\$6\$rounds=900000\$salt")')
+	echo "slow:$hash:61001:61001::$homes/61001" >>users
+	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
+	talker=$session_PID
+	printf 'USER slow\r\nPASS secret\r\n' >&"${session[1]}"
+	for ((i = 0; i < 200; i++)); do
+		child=$(<"/proc/$talker/task/$talker/children")
+		checker=$([ -z "$child" ] || cat "/proc/${child% }/task/${child% }/children")
+		[ -n "$checker" ] && [[ $(tr '\0' ' ' <"/proc/${checker% }/cmdline") == *'checking slow'* ]] && break
+		sleep 0.01
+	done
+	run -0 ls -l "/proc/${checker% }/fd"
+	[[ $output != *seccomp* && $output != *eventpoll* ]]
+	[ "$(grep -c socket: <<<"$output")" = 1 ]
+	printf 'QUIT\r\n' >&"${session[1]}"
+	wait "$talker"
+}
+
 @test "when the keeper is killed, a session goes on, but cannot wake up or log in" {
 	for command in 'PASS secret' NOOP; do
 		coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
