@@ -269,7 +269,7 @@ static void begin_check(struct keeper *keeper, struct kept *kept, struct channel
 		struct channel_answer answer = { .error = -EAGAIN, .wait_s = wait_s };
 
 		(void)channel_send(kept->watched[OF_CHANNEL].fd, &answer, sizeof(answer), NULL);
-		kept->due_ms += INT64_C(1000) * wait_s;
+		kept->arrival_ms = kept->due_ms += INT64_C(1000) * wait_s;
 	}
 	set_state(keeper, kept, WAITING);
 }
