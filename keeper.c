@@ -441,6 +441,23 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 
 /* ---- The control socket ---- */
 
+/* Of a listener with many sessions; the limit that is there may be lower. */
+static void raise_descriptors(const struct settings *settings)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)2 * settings->max_sessions + RESERVED_FDS;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_max = MAX(limit.rlim_max, wanted); /* which only root can */
+	limit.rlim_cur = MIN(MAX(limit.rlim_cur, wanted), limit.rlim_max);
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+		(void)getrlimit(RLIMIT_NOFILE, &limit);
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int answer_settings(struct keeper *keeper, int error)
 {
 	struct channel_answer answer = { .error = error };
@@ -471,6 +488,7 @@ static void read_settings_again(struct keeper *keeper)
 	} else {
 		settings_free(keeper->settings);
 		keeper->settings = fresh;
+		raise_descriptors(fresh);
 	}
 	(void)answer_settings(keeper, r);
 }
@@ -636,23 +654,6 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 	return failures_new(fd, &keeper->failures);
 }
 
-/* Of a listener with many sessions; the limit that is there may be lower. */
-static void raise_descriptors(const struct settings *settings)
-{
-	struct rlimit limit;
-	rlim_t wanted = (rlim_t)2 * settings->max_sessions + RESERVED_FDS;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_max = MAX(limit.rlim_max, wanted); /* which only root can */
-	limit.rlim_cur = MIN(MAX(limit.rlim_cur, wanted), limit.rlim_max);
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
-		(void)getrlimit(RLIMIT_NOFILE, &limit);
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 /* The title of the process takes the place of its arguments. */
 static int copy_arguments(const struct keeper *keeper)
 {
@@ -778,8 +779,15 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 int keeper_reload(int ret_fds[2])
 {
 	struct channel_request request = { .type = CHANNEL_RELOAD };
-	int r = channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL);
+	struct channel_answer late;
+	int fds[2], r;
 
+	/* What came too late for another reload is no answer to this one. */
+	while (channel_receive(SANDBOX_CONTROL_FD, &late, sizeof(late), fds, 0) > 0) {
+		util_drop(&fds[0]);
+		util_drop(&fds[1]);
+	}
+	r = channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL);
 	return r < 0 ? -EBADMSG : await_files(ret_fds);
 }
 
