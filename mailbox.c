@@ -467,7 +467,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	auto_listing struct listing cached = { 0 };
 	int r = 0;
 
-	(void)cache_load(lock, &cached);
+	cache_load(lock, &cached);
 	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached);
 	if (!mailbox->is_cached) {
 		r = read_directories(mailbox, &cached, older);

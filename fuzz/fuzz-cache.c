@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  * The cache of a Maildir (a first octet that is even) and of a folder. If the second octet is odd,
- * the rest is made what was written here and now: with magic, inode, times, length and checksum. */
+ * the rest is made what was written here and now: with magic, inode, times and checksum. */
 #include "mailbox/cache.c"
 
 #include "tmpdir.h"
@@ -46,8 +46,6 @@ static void make_mailboxes(void)
 
 static void make_genuine(const struct lock *lock, struct cache *cache, size_t octets)
 {
-	size_t entry_octets =
-		sizeof(struct cache_entry) + (lock->is_maildir ? 0 : sizeof(struct file_stamp));
 	struct stat status;
 
 	FUZZ_CHECK(fstat(lock->fds[SUBDIR_CUR], &status) == 0);
@@ -55,8 +53,6 @@ static void make_genuine(const struct lock *lock, struct cache *cache, size_t oc
 	cache->mailbox_inode = lock->inode;
 	memset(cache->stamps, 0, sizeof(cache->stamps));
 	cache->stamps[SUBDIR_CUR] = file_stamp_of(&status);
-	cache->count %= (octets - sizeof(*cache)) / entry_octets + 1;
-	cache->texts_octets = octets - sizeof(*cache) - cache->count * entry_octets;
 	cache->checksum = make_checksum(cache, octets);
 }
 
@@ -87,7 +83,7 @@ static void check_saving(const struct listing *listing)
 	cache_save(listing, true);
 	if (listing->count == 0)
 		return;
-	FUZZ_CHECK(cache_load(listing->lock, &again));
+	cache_load(listing->lock, &again);
 	FUZZ_CHECK(again.count == listing->count && again.namesakes == listing->namesakes);
 	for (size_t i = 0; i < listing->count; i++) {
 		const struct message *a = &listing->messages[i], *b = &again.messages[i];
@@ -121,7 +117,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	tmpdir_write(fd, CACHE_NAME, cache, octets);
 	FUZZ_CHECK(listing_read(lock, 0, false, &listing) == 0 &&
 		   listing.count == ARRAY_SIZE(names));
-	if (cache_load(lock, &older)) {
+	cache_load(lock, &older);
+	if (older.count > 0) {
 		check_listing(&older);
 		check_saving(&older);
 		FUZZ_CHECK(listing_merge(&listing, &older, &(struct listing){ 0 }) == 0);

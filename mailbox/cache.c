@@ -16,7 +16,7 @@
 /* Enough for some millions of messages; whatever is longer was not written here. */
 #define CACHE_OCTETS_MAX (256 << 20)
 
-#define MAGIC UINT64_C(0x3263616333706f70) /* "pop3cac2" */
+#define MAGIC UINT64_C(0x3363616333706f70) /* "pop3cac3" */
 
 enum cache_flag {
 	CACHE_OTHER_NAME = 1, /* one more name of the message before it */
@@ -24,46 +24,37 @@ enum cache_flag {
 	CACHE_NAMESAKE = 4,
 };
 
-/* One file name, in the listing's order, as the texts are. */
+/* One file name, in the listing's order; the name follows, and perhaps a stand-in, each ended by a
+ * NUL. So an entry may begin anywhere. */
 struct cache_entry {
 	uint64_t arrival_us;
 	uint64_t octets;
-	uint16_t name_octets, unique_octets;
-	uint16_t inode_tag;
-	uint8_t subdir;
-	uint8_t flags; /* of enum cache_flag */
+	uint16_t unique_octets, inode_tag;
+	uint16_t subdir, flags;	   /* of enum cache_flag */
+	struct file_stamp version; /* only in a folder: what has this size; all 0: unknown */
 };
 
-/* In the byte order of this machine. The entries are followed, in a folder, by as many stamps of
- * the files that have these sizes, all 0 if unknown; then by texts, each ended by a NUL. */
+/* In the byte order of this machine. The entries follow. */
 struct cache {
 	uint64_t magic;
 	uint64_t mailbox_inode; /* where it was written */
 	struct file_stamp stamps[SUBDIRS];
 	uint64_t is_whole; /* 0, 1: it has all messages that there were at these stamps */
 	uint64_t count;
-	uint64_t texts_octets;
 	uint64_t checksum; /* of all of it, with 0 here */
-	struct cache_entry entries[];
 };
 
 static_assert(sizeof(struct file_stamp) == 4 * sizeof(uint64_t) &&
 		      sizeof(struct cache) ==
-			      6 * sizeof(uint64_t) + sizeof(struct file_stamp[SUBDIRS]) &&
-		      sizeof(struct cache_entry) == 3 * sizeof(uint64_t),
+			      5 * sizeof(uint64_t) + sizeof(struct file_stamp[SUBDIRS]) &&
+		      sizeof(struct cache_entry) ==
+			      3 * sizeof(uint64_t) + sizeof(struct file_stamp),
 	      "they have no holes");
 
-static size_t cache_octets(const struct cache *cache, bool is_maildir)
+static size_t entry_octets(const struct listing *listing)
 {
-	size_t stamp_octets = is_maildir ? 0 : sizeof(struct file_stamp);
-
-	return sizeof(*cache) + cache->count * (sizeof(struct cache_entry) + stamp_octets) +
-	       cache->texts_octets;
-}
-
-static struct file_stamp *cache_stamps(struct cache *cache)
-{
-	return (struct file_stamp *)(cache->entries + cache->count);
+	return listing->lock->is_maildir ? offsetof(struct cache_entry, version) :
+					   sizeof(struct cache_entry);
 }
 
 /* XXH3: SHA-256 would take longer than all the rest, and would not stop the file's owner. */
@@ -75,91 +66,77 @@ static uint64_t make_checksum(struct cache *cache, size_t octets)
 
 /* ---- Loading ---- */
 
-/* The next text, which has this many octets; moves on. NULL: there is no such one. */
-static const char *take_text(const char **texts, const char *end, size_t octets)
-{
-	const char *text = *texts;
-
-	if ((size_t)(end - text) <= octets || memchr(text, '\0', octets + 1) != text + octets)
-		return NULL;
-	*texts += octets + 1;
-	return text;
-}
-
-static bool is_good_entry(const struct cache_entry *entry, const char *name)
-{
-	bool is_unique_id = !(entry->flags & (CACHE_STAND_IN | CACHE_OTHER_NAME));
-
-	return *name != '.' && !strchr(name, '/') && entry->subdir < SUBDIRS &&
-	       entry->unique_octets > 0 && entry->unique_octets <= entry->name_octets &&
-	       (!is_unique_id || wire_is_unique_id(name, entry->unique_octets));
-}
-
-/* Takes a message, or one more name of the last. */
-static bool take_entry(const struct cache_entry *entry, struct file_stamp *version,
-		       const char **texts, const char *end, struct listing *listing)
+/* Takes a message, or one more name of the last. Returns what follows; NULL: it is no good one. */
+static const char *take_entry(const char *at, const char *end, struct listing *listing)
 {
 	struct message *message = &listing->messages[listing->count];
-	const char *name = take_text(texts, end, entry->name_octets), *stand_in = NULL;
+	const char *name = at + entry_octets(listing), *stand_in = NULL;
+	struct cache_entry entry = { 0 };
+	size_t octets;
 
-	if (!name || !is_good_entry(entry, name))
-		return false;
-	if (entry->flags & CACHE_OTHER_NAME)
-		return listing->count > 0 && !version &&
-		       entry->unique_octets == message[-1].unique_octets &&
-		       memcmp(name, message[-1].name, entry->unique_octets) == 0 &&
-		       listing_add_name(listing, message - 1, name, entry->subdir) == 0;
-	if (entry->flags & CACHE_STAND_IN) {
-		stand_in = take_text(texts, end, WIRE_UNIQUE_ID_MAX);
-		if (!stand_in || !wire_is_unique_id(stand_in, WIRE_UNIQUE_ID_MAX))
-			return false;
+	if ((size_t)(end - at) <= entry_octets(listing))
+		return NULL;
+	memcpy(&entry, at, entry_octets(listing));
+	at = memchr(name, '\0', (size_t)(end - name));
+	if (!at || *name == '.' || strchr(name, '/') || entry.subdir >= SUBDIRS ||
+	    entry.unique_octets == 0 || entry.unique_octets > at - name)
+		return NULL;
+	at++;
+	if (entry.flags & CACHE_OTHER_NAME) {
+		bool is_good = listing->count > 0 && listing->lock->is_maildir &&
+			       entry.unique_octets == message[-1].unique_octets &&
+			       memcmp(name, message[-1].name, entry.unique_octets) == 0;
+
+		return is_good && !listing_add_name(listing, message - 1, name, entry.subdir) ?
+			       at :
+			       NULL;
+	}
+	if (entry.flags & CACHE_STAND_IN) {
+		stand_in = at;
+		if ((size_t)(end - at) <= WIRE_UNIQUE_ID_MAX || at[WIRE_UNIQUE_ID_MAX] != '\0')
+			return NULL;
+		at += WIRE_UNIQUE_ID_MAX + 1;
 	}
 	*message = (struct message){
 		.name = name,
 		.stand_in = stand_in,
-		.arrival_us = entry->arrival_us,
-		.octets = entry->octets,
-		.version = version && version->inode != 0 ? version : NULL,
-		.unique_octets = entry->unique_octets,
-		.inode_tag = entry->inode_tag,
-		.subdir = entry->subdir,
-		.is_namesake = stand_in && (entry->flags & CACHE_NAMESAKE),
+		.arrival_us = entry.arrival_us,
+		.octets = entry.octets,
+		.unique_octets = entry.unique_octets,
+		.inode_tag = entry.inode_tag,
+		.subdir = (uint8_t)entry.subdir,
+		.is_namesake = stand_in && (entry.flags & CACHE_NAMESAKE),
 	};
+	if (entry.version.inode != 0)
+		listing_set_version(listing, message, &entry.version);
 	listing->namesakes += message->is_namesake;
 	listing->count++;
-	return true;
+	name = listing_unique_id(message, &octets);
+	return wire_is_unique_id(name, octets) ? at : NULL;
 }
 
-static bool take_entries(struct cache *cache, size_t octets, struct listing *listing)
+/* Whether what was read is undamaged, and this mailbox's. Takes all messages. */
+static bool take_cache(struct cache *cache, size_t octets, struct listing *listing)
 {
-	struct file_stamp *versions = listing->lock->is_maildir ? NULL : cache_stamps(cache);
-	const char *end = (const char *)cache + octets, *texts = end - cache->texts_octets;
+	const char *at = (const char *)(cache + 1), *end = (const char *)cache + octets;
+	uint64_t checksum = cache->checksum;
 
+	if (cache->magic != MAGIC || cache->count == 0 ||
+	    cache->count > octets / entry_octets(listing) ||
+	    cache->mailbox_inode != listing->lock->inode ||
+	    make_checksum(cache, octets) != checksum)
+		return false;
 	listing->messages = reallocarray(NULL, cache->count, sizeof(*listing->messages));
 	if (!listing->messages)
 		return false;
-	for (size_t i = 0; i < cache->count; i++) {
-		if (!take_entry(&cache->entries[i], versions ? &versions[i] : NULL, &texts, end,
-				listing))
-			return false;
-	}
+	for (size_t i = 0; i < cache->count && at; i++)
+		at = take_entry(at, end, listing);
 	memcpy(listing->stamps, cache->stamps, sizeof(listing->stamps));
 	listing->is_stable = cache->is_whole;
-	return true;
+	return at == end;
 }
 
-/* Whether what was read has its full length, is undamaged, and this mailbox's. */
-static bool is_sound(struct cache *cache, size_t octets, const struct lock *lock)
-{
-	uint64_t checksum = cache->checksum;
-
-	return cache->magic == MAGIC && cache->count > 0 &&
-	       cache->count <= octets / sizeof(struct cache_entry) &&
-	       cache->texts_octets <= octets && cache_octets(cache, lock->is_maildir) == octets &&
-	       cache->mailbox_inode == lock->inode && make_checksum(cache, octets) == checksum;
-}
-
-bool cache_load(struct lock *lock, struct listing *ret)
+void cache_load(struct lock *lock, struct listing *ret)
 {
 	struct stat status;
 	auto_fd int fd = util_open_regular_file(lock->root_fd, CACHE_NAME, O_RDONLY, &status);
@@ -169,90 +146,81 @@ bool cache_load(struct lock *lock, struct listing *ret)
 	*ret = (struct listing){ .lock = lock };
 	if (fd >= 0 && octets >= sizeof(*cache) && octets <= CACHE_OCTETS_MAX)
 		cache = listing_allocate(ret, octets, _Alignof(struct cache));
-	if (cache && util_pread(fd, cache, octets, 0) == (ssize_t)octets &&
-	    is_sound(cache, octets, lock) && take_entries(cache, octets, ret))
-		return true;
-	listing_clear(ret);
-	return false;
+	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
+	    !take_cache(cache, octets, ret))
+		listing_clear(ret);
 }
 
 /* ---- Saving ---- */
 
-/* Whether something is known of a message that neither its name nor its file tells at once. */
-static bool is_worth_keeping(const struct message *message, bool is_maildir)
+/* Whether something is known of a message that its name does not tell. */
+static bool is_worth_keeping(const struct listing *listing, const struct message *message)
 {
-	if (message->is_namesake || message->octets == LISTING_SIZE_UNKNOWN)
-		return message->is_namesake;
-	return is_maildir ? maildir_name_size_octets(message->name) != message->octets :
-			    message->version && message->version->changed_ns != 0;
+	return message->is_namesake ||
+	       message->octets != (listing->lock->is_maildir ?
+					   maildir_name_size_octets(message->name) :
+					   LISTING_SIZE_UNKNOWN);
 }
 
-/* Puts in one file name and what belongs to it. Returns where the next text goes. */
-static char *put_entry(struct cache *cache, size_t index, const struct message *message,
-		       unsigned flags, bool is_maildir, char *text)
+/* Puts in one file name and what belongs to it. Returns whether there was memory. */
+static bool put_entry(FILE *stream, const struct listing *listing, const struct message *message,
+		      unsigned flags)
 {
-	cache->entries[index] = (struct cache_entry){
+	struct cache_entry entry = {
 		.arrival_us = message->arrival_us,
 		.octets = message->octets,
-		.name_octets = (uint16_t)strlen(message->name),
 		.unique_octets = message->unique_octets,
 		.inode_tag = message->inode_tag,
 		.subdir = message->subdir,
-		.flags = (uint8_t)flags,
+		.flags = (uint16_t)flags,
 	};
-	if (!is_maildir)
-		cache_stamps(cache)[index] =
-			message->version ? *message->version : (struct file_stamp){ 0 };
-	text = stpcpy(text, message->name) + 1;
-	return flags & CACHE_STAND_IN ? stpcpy(text, message->stand_in) + 1 : text;
+
+	if (!listing->lock->is_maildir && message->version)
+		entry.version = *message->version;
+	return fwrite_unlocked(&entry, entry_octets(listing), 1, stream) == 1 &&
+	       fwrite_unlocked(message->name, strlen(message->name) + 1, 1, stream) == 1 &&
+	       (!(flags & CACHE_STAND_IN) ||
+		fwrite_unlocked(message->stand_in, WIRE_UNIQUE_ID_MAX + 1, 1, stream) == 1);
 }
 
-/* Counts in the header what is to be saved, and puts it into the cache, if there is one already. */
-static void put_messages(const struct listing *listing, struct cache *header, struct cache *cache)
+/* Makes header and entries. Returns how many octets they are; 0: there is no memory. */
+static size_t put_messages(const struct listing *listing, struct cache *header, char **ret_octets)
 {
-	bool is_maildir = listing->lock->is_maildir;
-	char *text = cache ? (char *)(cache_stamps(cache) + (is_maildir ? 0 : cache->count)) : NULL;
+	size_t octets = 0;
+	FILE *stream = open_memstream(ret_octets, &octets);
+	bool is_put = stream && fwrite_unlocked(header, sizeof(*header), 1, stream) == 1;
 
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message message = listing->messages[i];
 		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
 				 (message.is_namesake ? CACHE_NAMESAKE : 0);
 
-		if (message.is_gone ||
-		    !(header->is_whole || is_worth_keeping(&message, is_maildir)))
+		if (message.is_gone || !(header->is_whole || is_worth_keeping(listing, &message)))
 			continue;
 		do {
-			if (cache)
-				text = put_entry(cache, header->count, &message, flags, is_maildir,
-						 text);
+			is_put = is_put && put_entry(stream, listing, &message, flags);
 			header->count++;
-			header->texts_octets += strlen(message.name) + 1;
-			if (flags & CACHE_STAND_IN)
-				header->texts_octets += WIRE_UNIQUE_ID_MAX + 1;
 			flags = CACHE_OTHER_NAME;
 		} while (listing_next_name(listing, &message));
 	}
+	return stream && fclose(stream) == 0 && is_put ? octets : 0;
 }
 
 void cache_save(const struct listing *listing, bool is_whole)
 {
-	struct cache header = { .magic = MAGIC, .is_whole = is_whole };
-	int mailbox_fd = listing->lock->root_fd;
-	auto_free struct cache *cache = NULL;
+	int mailbox_fd = listing->lock->root_fd, r = -ENOMEM;
+	struct cache header = { .magic = MAGIC,
+				.mailbox_inode = listing->lock->inode,
+				.is_whole = is_whole };
+	auto_free char *text = NULL;
 	auto_fd int fd = -1;
 	size_t octets;
-	int r = -ENOMEM;
 
-	put_messages(listing, &header, NULL);
-	octets = cache_octets(&header, listing->lock->is_maildir);
-	if (header.count > 0 && octets <= CACHE_OCTETS_MAX)
-		cache = malloc(octets);
-	if (cache) {
-		header.mailbox_inode = listing->lock->inode;
-		memcpy(header.stamps, listing->stamps, sizeof(header.stamps));
-		*cache = header;
-		header.count = header.texts_octets = 0;
-		put_messages(listing, &header, cache);
+	memcpy(header.stamps, listing->stamps, sizeof(header.stamps));
+	octets = put_messages(listing, &header, &text);
+	if (header.count > 0 && octets > 0 && octets <= CACHE_OCTETS_MAX) {
+		struct cache *cache = memcpy(text, &header, sizeof(header));
+
 		cache->checksum = make_checksum(cache, octets);
 		fd = util_create(mailbox_fd, CACHE_NEW_NAME);
 		r = fd < 0 ? fd : util_pwrite(fd, cache, octets, 0);

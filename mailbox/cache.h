@@ -6,9 +6,9 @@
 
 #include "mailbox/listing.h"
 
-/* Reads the cache. Returns whether there is one; then *ret is the older listing, which the caller
- * clears: of all messages if it is stable, else of some. If there is none, it is empty. */
-bool cache_load(struct lock *lock, struct listing *ret);
+/* Reads the cache: an older listing, which the caller clears. It has all messages if it is stable,
+ * else some, and none if there is no cache. */
+void cache_load(struct lock *lock, struct listing *ret);
 
 /* Replaces the cache: by the whole listing, or by what would be lost. The caller has the lock. */
 void cache_save(const struct listing *listing, bool is_whole);
