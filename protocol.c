@@ -443,21 +443,12 @@ static const char *read_message(struct session *session, struct argument *argume
 	return NULL;
 }
 
-static char *trim_blanks(char *text)
-{
-	size_t octets = strlen(text);
-
-	while (octets > 0 && strchr(BLANKS, text[octets - 1]))
-		text[--octets] = '\0';
-	return text + strspn(text, BLANKS);
-}
-
 /* Reads an argument of a shape, but for the index of a message: what is refused here is a bad
  * command, whatever the mailbox has. Returns NULL, or an answer. */
 static const char *read_argument(enum argument_shape shape, char *text, struct argument *ret)
 {
 	if (shape != ARG_SECRET)
-		text = trim_blanks(text);
+		text = util_trim(text, BLANKS);
 	*ret = (struct argument){ .text = text };
 	if (shape == ARG_NONE)
 		return *text ? "this command takes no argument" : NULL;
@@ -465,7 +456,7 @@ static const char *read_argument(enum argument_shape shape, char *text, struct a
 		return "this command needs an argument";
 	if (!*text || shape == ARG_SECRET || shape == ARG_NAME)
 		return NULL;
-	ret->rest = trim_blanks(cut_word(text));
+	ret->rest = util_trim(cut_word(text), BLANKS);
 	if (shape == ARG_MECHANISM)
 		return NULL;
 	ret->has_message = true;

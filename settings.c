@@ -8,7 +8,6 @@
 #include "log.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <stddef.h>
 
 #define LINE_OCTETS_MAX 4096 /* of the settings file: space for any path */
@@ -309,32 +308,17 @@ static int set(struct settings *settings, const char *name, const char *value, c
 	return r;
 }
 
-/* Cuts blanks off both ends of a text, in place. */
-static char *trim(char *text)
-{
-	size_t octets;
-
-	while (isspace((unsigned char)*text))
-		text++;
-	octets = strlen(text);
-	while (octets > 0 && isspace((unsigned char)text[octets - 1]))
-		octets--;
-	text[octets] = '\0';
-	return text;
-}
-
 static int parse_line_of_file(struct settings *settings, char *line, const char *where)
 {
-	char *equals;
+	static const char blanks[] = " \t\r\n\v\f";
+	char *equals, *hash = line;
 
 	/* A '#' inside a word is no comment: a path may have one. */
-	for (size_t i = 0; line[i]; i++) {
-		if (line[i] == '#' && (i == 0 || isspace((unsigned char)line[i - 1]))) {
-			line[i] = '\0';
-			break;
-		}
-	}
-	line = trim(line);
+	while ((hash = strchr(hash, '#')) && hash > line && !strchr(blanks, hash[-1]))
+		hash++;
+	if (hash)
+		*hash = '\0';
+	line = util_trim(line, blanks);
 	if (*line == '\0')
 		return 0;
 	equals = strchr(line, '=');
@@ -342,7 +326,7 @@ static int parse_line_of_file(struct settings *settings, char *line, const char 
 		return problem(settings, "%s: %s is not of the form name = value", where,
 			       log_quote(line));
 	*equals = '\0';
-	return set(settings, trim(line), trim(equals + 1), where);
+	return set(settings, util_trim(line, blanks), util_trim(equals + 1, blanks), where);
 }
 
 static int read_settings_file(struct settings *settings, const char *path)

@@ -74,6 +74,16 @@ static inline bool util_is_listed(const char *names, const char *name, size_t oc
 	return false;
 }
 
+/* Cuts blanks off both ends of a text, in place. */
+static inline char *util_trim(char *text, const char *blanks)
+{
+	size_t octets = strlen(text);
+
+	while (octets > 0 && strchr(blanks, text[octets - 1]))
+		text[--octets] = '\0';
+	return text + strspn(text, blanks);
+}
+
 /* Copies a text into an array, and cuts it to that size. Whether it fits. */
 #define util_copy(array, text) \
 	((size_t)snprintf((array), sizeof(array), "%s", (text)) < sizeof(array))
