@@ -23,46 +23,38 @@
 #define REASONS_MAX 32	/* of one client; accepted logins and deletions do not count */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
-/* How lines are limited that a client causes: not, to one a second, or also to one a reason. */
-enum limits { NOT, RATE, ONCE };
+/* How lines are limited that a client causes: not, to one a second, likewise when nothing more
+ * important was logged for QUIET_S, or to one a second and one a reason. */
+enum limits { NOT, RATE, QUIET, ONCE };
 
 /* pop3-handler.catalog explains the message ids. */
 static const struct event {
 	int priority;
 	const char *message_id; /* NULL: none */
-	enum log_kind kind;
 	enum limits limits;
 } events[] = {
-	[LOG_EVENT_LOGIN] = { LOG_INFO, "3394ab96a3b9472f9d39ebdbe52831f2", LOG_LOGIN, NOT },
-	[LOG_EVENT_LOGIN_REFUSED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_LOGIN, ONCE },
-	[LOG_EVENT_LOGIN_FAILED] = { LOG_WARNING, LOGIN_REFUSED_ID, LOG_FAILURE, RATE },
-	[LOG_EVENT_SESSION_ENDED] = { LOG_INFO, "0ea468af3a424efaabecc5bb9fd0d27e", LOG_END, RATE },
-	[LOG_EVENT_DELETED] = { LOG_INFO, "2074c6677a2c45b680a8825a7bcc8dec", LOG_OTHER, NOT },
-	[LOG_EVENT_TLS_FAILED] = { LOG_WARNING, "ec5875f97b344974a25fc754ed86e25b", LOG_TLS, ONCE },
-	[LOG_EVENT_CONNECTION_REFUSED] = { LOG_WARNING, "7bb126bfe2ee4d5097c2294ae375e37d",
-					   LOG_CONNECTION, RATE },
-	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b", LOG_OTHER,
-					RATE },
-	[LOG_EVENT_CRASHES] = { LOG_CRIT, "bf5bd6274a3e4c1ea2105ce3ac2f8032", LOG_OTHER, NOT },
-	[LOG_EVENT_SESSION_KILLED] = { LOG_WARNING, "e0c37beb4f8849ebb23a991ef3cb4185", LOG_OTHER,
-				       RATE },
-	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282", LOG_OTHER, NOT },
-	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a", LOG_OTHER, NOT },
-	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e", LOG_OTHER, ONCE },
-	[LOG_EVENT_LOST] = { LOG_WARNING, "5a39904834884c909729dc80e52c663c", LOG_OTHER, NOT },
-	[LOG_EVENT_OMITTED] = { LOG_WARNING, "253366c0f21744a59fb9db472e86e66f", LOG_OTHER, NOT },
-	[LOG_EVENT_WARNING] = { LOG_WARNING, NULL, LOG_OTHER, ONCE },
-	[LOG_EVENT_ERROR] = { LOG_ERR, NULL, LOG_OTHER, ONCE },
+	[LOG_EVENT_LOGIN_FAILED] = { LOG_WARNING, LOGIN_REFUSED_ID, RATE },
+	[LOG_EVENT_LOGIN_REFUSED] = { LOG_WARNING, LOGIN_REFUSED_ID, ONCE },
+	[LOG_EVENT_SESSION_ENDED] = { LOG_INFO, "0ea468af3a424efaabecc5bb9fd0d27e", QUIET },
+	[LOG_EVENT_TLS_FAILED] = { LOG_WARNING, "ec5875f97b344974a25fc754ed86e25b", ONCE },
+	[LOG_EVENT_CONNECTION_REFUSED] = { LOG_WARNING, "7bb126bfe2ee4d5097c2294ae375e37d", QUIET },
+	[LOG_EVENT_LOGIN] = { LOG_INFO, "3394ab96a3b9472f9d39ebdbe52831f2", NOT },
+	[LOG_EVENT_DELETED] = { LOG_INFO, "2074c6677a2c45b680a8825a7bcc8dec", NOT },
+	[LOG_EVENT_SESSION_CRASHED] = { LOG_ERR, "5ec53af90744467eba9a0d37ea42d28b", RATE },
+	[LOG_EVENT_CRASHES] = { LOG_CRIT, "bf5bd6274a3e4c1ea2105ce3ac2f8032", NOT },
+	[LOG_EVENT_SESSION_KILLED] = { LOG_WARNING, "e0c37beb4f8849ebb23a991ef3cb4185", RATE },
+	[LOG_EVENT_RELOADED] = { LOG_INFO, "6afd5498471c45359a0b48753f766282", NOT },
+	[LOG_EVENT_RELOAD_FAILED] = { LOG_ERR, "0dd740d95ac1425abef6e2520884bd8a", NOT },
+	[LOG_EVENT_CALL_REFUSED] = { LOG_ERR, "4d318d5193a04a2bbd84aabb4b18734e", ONCE },
+	[LOG_EVENT_LOST] = { LOG_WARNING, "5a39904834884c909729dc80e52c663c", NOT },
+	[LOG_EVENT_OMITTED] = { LOG_WARNING, "253366c0f21744a59fb9db472e86e66f", NOT },
+	[LOG_EVENT_WARNING] = { LOG_WARNING, NULL, ONCE },
+	[LOG_EVENT_ERROR] = { LOG_ERR, NULL, ONCE },
 };
 
-static const char *const kind_names[LOG_KINDS] = {
-	[LOG_FAILURE] = "login failed",
-	[LOG_LOGIN] = "login refused",
-	[LOG_END] = "session ended",
-	[LOG_TLS] = "TLS handshake failed",
-	[LOG_CONNECTION] = "connection refused",
-	[LOG_OTHER] = "other",
-};
+static const char *const kind_names[LOG_KINDS] = { "login failed",	 "login refused",
+						   "session ended",	 "TLS handshake failed",
+						   "connection refused", "other" };
 
 static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
 static int log_fd = STDERR_FILENO;			 /* -1: there is no daemon */
@@ -321,19 +313,19 @@ static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 }
 
 /* Whether a line is to be logged. One that is not is counted. */
-static bool is_due(const struct event *event, struct log_quota *quota, const char *line)
+static bool is_due(enum log_event id, struct log_quota *quota, const char *line)
 {
+	enum limits limits = events[id].limits;
 	struct log_quota *counts = quota ? quota : &limit.own;
-	bool is_once = limit.is_on && event->limits == ONCE;
-	bool is_patient = event->kind == LOG_END || event->kind == LOG_CONNECTION;
+	bool is_once = limit.is_on && limits == ONCE;
 	uint32_t reason = hash_reason(line), none = 0;
 	size_t i = 0;
 
 	while (i < limit.reason_count && limit.reasons[i] != reason)
 		i++;
 	if ((is_once && (i < limit.reason_count || i == REASONS_MAX)) ||
-	    (event->limits != NOT && quota && !use_quota(quota, is_patient ? QUIET_S : 0))) {
-		counts->omitted[event->kind]++;
+	    (limits != NOT && quota && !use_quota(quota, limits == QUIET ? QUIET_S : 0))) {
+		counts->omitted[MIN(id, LOG_KINDS - 1)]++;
 		atomic_compare_exchange_strong(&counts->report_s, &none, util_now_s() + REPORT_S);
 		return false;
 	}
@@ -387,7 +379,7 @@ void log_event_about(struct log_quota *quota, enum log_event id, const struct lo
 	if (vsnprintf(text, sizeof(text), format, arguments) >= 0)
 		(void)escape(text, '\0', line, LINE_OCTETS_MAX);
 	va_end(arguments);
-	if (is_due(event, quota ? quota : limit.quota, line)) {
+	if (is_due(id, quota ? quota : limit.quota, line)) {
 		uint32_t lost = *losses > 0 ? atomic_exchange(losses, 0) : 0;
 
 		(void)snprintf(text, sizeof(text),

@@ -13,13 +13,15 @@
 
 /* Lines that programs may look for: ids (pop3-handler.catalog) and texts (the manual) stay. */
 enum log_event {
-	LOG_EVENT_LOGIN,
+	/* Each of these is a kind of omitted lines; */
+	LOG_EVENT_LOGIN_FAILED, /* as the next, for a failure that costs the client a wait */
 	LOG_EVENT_LOGIN_REFUSED,
-	LOG_EVENT_LOGIN_FAILED, /* the same, for a failure that costs the client a wait */
 	LOG_EVENT_SESSION_ENDED,
-	LOG_EVENT_DELETED,
 	LOG_EVENT_TLS_FAILED,
 	LOG_EVENT_CONNECTION_REFUSED,
+	/* these are the last one. */
+	LOG_EVENT_LOGIN,
+	LOG_EVENT_DELETED,
 	LOG_EVENT_SESSION_CRASHED,
 	LOG_EVENT_CRASHES, /* more than any fault explains */
 	LOG_EVENT_SESSION_KILLED,
@@ -55,8 +57,7 @@ void log_about(const char *name, const char *format, ...) __attribute__((format(
  * rest. Four can be in use at once. NULL is none. */
 const char *log_quote(const char *text);
 
-/* Kinds of lines that are omitted; logins and connections are refused ones. */
-enum log_kind { LOG_FAILURE, LOG_LOGIN, LOG_END, LOG_TLS, LOG_CONNECTION, LOG_OTHER, LOG_KINDS };
+#define LOG_KINDS (LOG_EVENT_LOGIN + 1)
 
 /* What bounds the lines of one source before login. All 0 at first; processes may share it. */
 struct log_quota {

@@ -35,7 +35,8 @@ static void test_quota(void)
 		log_event_about(&quota, LOG_EVENT_CONNECTION_REFUSED, NULL, "no %d", i);
 	lines = count_lines(text, sizeof(text));
 	(void)tap(lines >= 1 && lines <= 3, "a quota allows one line a second");
-	(void)tap(quota.omitted[LOG_CONNECTION] == 1000 - (unsigned)lines, "others count");
+	(void)tap(quota.omitted[LOG_EVENT_CONNECTION_REFUSED] == 1000 - (unsigned)lines,
+		  "others count");
 	quota.next_s = UINT32_MAX;
 	log_event_about(&quota, LOG_EVENT_LOGIN_FAILED, NULL, "no");
 	log_event_about(&quota, LOG_EVENT_LOGIN, NULL, "yes");
@@ -44,7 +45,7 @@ static void test_quota(void)
 	(void)tap(count_lines(text, sizeof(text)) == 3 && !strstr(text, "no"),
 		  "accepted logins, deletions and the listener's own lines need no quota");
 	(void)tap(log_report_omitted(&quota, "192.0.2.1"), "a report waits for the quota");
-	quota.omitted[LOG_CONNECTION] = 7;
+	quota.omitted[LOG_EVENT_CONNECTION_REFUSED] = 7;
 	quota.next_s = 0;
 	quota.report_s = 1;
 	(void)tap(!log_report_omitted(&quota, "192.0.2.1"), "and then is made");
@@ -79,7 +80,8 @@ static void test_reasons(void)
 	(void)tap(count_lines(text, sizeof(text)) == 31, "a process logs 32 reasons");
 	log_limit(&quota);
 	log_event(LOG_EVENT_SESSION_ENDED, NULL, "ended");
-	(void)tap(count_lines(text, sizeof(text)) == 0 && quota.omitted[LOG_END] == 1,
+	(void)tap(count_lines(text, sizeof(text)) == 0 &&
+			  quota.omitted[LOG_EVENT_SESSION_ENDED] == 1,
 		  "with a quota the lines need it");
 	log_limit(NULL);
 	log_event(LOG_EVENT_LOGIN, NULL, "accepted");
