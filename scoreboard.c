@@ -44,11 +44,6 @@ static bool has_pages(const struct scoreboard *scoreboard)
 	return scoreboard->slot_octets > sizeof(struct scoreboard_slot);
 }
 
-static size_t page_octets(void)
-{
-	return (size_t)sysconf(_SC_PAGESIZE);
-}
-
 /* ---- For the listener ---- */
 
 static void *map_shared(size_t octets)
@@ -65,7 +60,8 @@ int scoreboard_new(bool has_keeper, struct scoreboard **ret)
 
 	if (!scoreboard)
 		return -ENOMEM;
-	scoreboard->slot_octets = has_keeper ? page_octets() : sizeof(struct scoreboard_slot);
+	scoreboard->slot_octets =
+		has_keeper ? (size_t)getpagesize() : sizeof(struct scoreboard_slot);
 	scoreboard->slots = map_shared((SCOREBOARD_SLOTS + 1) * scoreboard->slot_octets);
 	scoreboard->quotas = map_shared(QUOTAS_OCTETS);
 	if (!scoreboard->slots || !scoreboard->quotas)
@@ -112,7 +108,7 @@ struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source)
 /* Unmaps pages but the one that has this. */
 static void unmap_others(void *memory, size_t octets, const void *kept)
 {
-	size_t page = page_octets(), before = (size_t)((const char *)kept - (char *)memory);
+	size_t page = (size_t)getpagesize(), before = (size_t)((const char *)kept - (char *)memory);
 
 	before -= before % page;
 	(void)munmap(memory, before);
@@ -155,7 +151,7 @@ void scoreboard_note(const struct scoreboard_slot_ref *slot_ref, enum scoreboard
 
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, uint64_t user)
 {
-	size_t page = page_octets();
+	size_t page = (size_t)getpagesize();
 	char *quota;
 
 	if (!slot_ref)

@@ -31,7 +31,7 @@ static bool parse_address(const char *text, size_t octets, struct in6_addr *ret)
 	       inet_pton(AF_INET6, copy, ret) == 1;
 }
 
-void peer_ask_environment(struct peer *peer)
+static void ask_environment(struct peer *peer)
 {
 	static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR", "REMOTE_HOST",
 					     "SOCAT_PEERADDR", "NCAT_REMOTE_ADDR" };
@@ -73,7 +73,7 @@ struct peer peer_of_client(int in_fd, int out_fd)
 	peer_of_socket(in_fd, &peer);
 	peer_of_socket(out_fd, &other);
 	if (peer.is_local)
-		peer_ask_environment(&peer);
+		ask_environment(&peer);
 	peer.is_local &= other.is_local;
 	return peer;
 }

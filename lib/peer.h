@@ -27,16 +27,13 @@ union peer_endpoint {
 /* The peer of a connected socket; what is no socket is local. */
 void peer_of_socket(int fd, struct peer *ret);
 
-/* The client on two descriptors, or as the environment names it; local only in both directions. */
+/* The client on two descriptors, local only if both are. Behind a local one may be a relay, and the
+ * client is the one that the environment names, as tcpserver(1), systemd.exec(5), socat(1), ncat(1)
+ * and stunnel(8) do: local only if all names are. What is no address is an unknown client. */
 struct peer peer_of_client(int in_fd, int out_fd);
 
 /* The peer at an internet address. */
 void peer_of_address(const struct in6_addr *address, struct peer *ret);
-
-/* A local peer may be a relay on this machine: takes the client that the environment names instead,
- * as tcpserver(1), systemd.exec(5), socat(1), ncat(1) and stunnel(8) do. If any name there is not a
- * loopback address, the client is not local. What is no address is an unknown client. */
-void peer_ask_environment(struct peer *peer);
 
 /* Sets all bits of an address to 0 but those of its network. */
 void peer_cut_address(struct in6_addr *address, unsigned bits6, unsigned bits4);
