@@ -25,6 +25,7 @@ setup() {
 	options=("${options[@]/#--tls-cert=/--tls-cert=$PWD/}")
 	options=("${options[@]/#--tls-key=/--tls-key=$PWD/}")
 	chmod 600 server.key # root's
+	chown 64991:64991 run
 	# Where the users of the service exist, and /run is its own.
 	# shellcheck disable=SC2016
 	wrapper=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount -t tmpfs run /run && exec "$@"' bash)
@@ -71,10 +72,11 @@ renew() {
 }
 
 @test "keys of either kind serve TLS 1.2 and 1.3, with STLS and without, in each form" {
+	local common=("${options[@]}")
 	for kind in ec rsa; do
-		rm server.key
-		make_key server.key $kind
-		make_certificate server ca /CN=localhost subjectAltName=DNS:localhost,IP:127.0.0.1
+		make_key $kind.key $kind
+		make_certificate $kind ca /CN=localhost subjectAltName=DNS:localhost,IP:127.0.0.1
+		options=("${common[@]//\/server./\/$kind.}")
 		for how in pipe_port listen_port; do
 			for version in -tls1_2 -tls1_3; do
 				[ $version = -tls1_2 ] && $how --tls=implicit
@@ -106,7 +108,7 @@ renew() {
 }
 
 @test "only the keeper has the private key" {
-	listen_port
+	open_port
 	with_client <<-END
 		tests = '$BATS_TEST_DIRNAME'
 		$(cat <<-'PYTHON'
@@ -302,7 +304,8 @@ offers_stls() {
 		channel=$(find "/proc/$talker/fd" -lname 'socket:*' -printf '%f\n' | grep -vx '[012]')
 		# What is asked for is not looked at before that. The sizes are those of struct channel_signing.
 		packet=@$(printf '%02x' "$type")$(printf '0%.0s' {1..606})
-		run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$talker" "write $channel $packet 304" "write $channel $packet 304"
+		run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$talker" "write $channel $packet 304" \
+			"read $channel x 1032" "write $channel $packet 304"
 		echo "$output"
 		logged 'the session from 127.0.0.1 is ended: it asks for a signature that it does not need'
 		exec {to}>&-
