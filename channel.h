@@ -17,15 +17,16 @@ enum channel_type {
 	CHANNEL_RELOAD = 1, /* the settings; answered */
 	CHANNEL_BEGIN,	    /* a session; with its channel and its descriptor of notifications */
 	CHANNEL_HANG_UP,    /* on the session of a slot */
-	CHANNEL_RENEWED,    /* from the keeper: with the public file of renewed certificates */
 	/* On a channel. */
 	CHANNEL_LOGIN,	 /* answered; a password follows in the same packet */
-	CHANNEL_SIGN,	 /* for the handshake of TLS, once before login; answered */
 	CHANNEL_DONE,	 /* the talker has become the account */
 	CHANNEL_RECHECK, /* of the account, at WAKE; answered */
 	CHANNEL_SLEEP,	 /* may the session fall asleep? Answered */
 	CHANNEL_WAKE,	 /* it did not fall asleep */
 	CHANNEL_END,	 /* from the keeper: the session must end */
+	CHANNEL_SIGN,	 /* for the handshake of TLS, once before login; answered */
+	/* On the control socket, from the keeper. */
+	CHANNEL_RENEWED, /* certificates; with their public file */
 };
 
 struct channel_request {
