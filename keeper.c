@@ -599,7 +599,7 @@ static int serve_sessions(struct keeper *keeper)
 		if (util_now_ms() >= keeper->look_ms)
 			look_at_certificates(keeper);
 		r = carry_on(keeper);
-		if (keeper->look_ms != INT64_MAX)
+		if (keeper->tls && keeper->look_ms != INT64_MAX)
 			r = MIN(r, LOOK_MS);
 		/* One at a time: what it does may end what another event is about. */
 		r = epoll_wait(keeper->epoll_fd, &event, 1, r);

@@ -48,6 +48,7 @@ static struct talker {
 	int64_t asked_ms;
 	unsigned failed;
 	bool is_impatient; /* it has spoken before it got its answer */
+	bool has_signed;
 	char user[AUTH_USER_OCTETS];
 	bool has_checker_answered, has_account, has_ruleset, is_asleep;
 	unsigned account;   /* the first that a checker has named */
@@ -242,6 +243,19 @@ static void tell_result(struct talker *talker, const char *how)
 	util_drop(&talker->checker_fd);
 }
 
+/* ---- TLS ---- */
+
+/* Instead of the module's. */
+static int sign_once(struct tls *tls, const struct tls_signing *signing, struct tls_signature *ret)
+{
+	struct talker *talker = &talkers[signing->key];
+
+	FUZZ_CHECK(tls == keeper.tls && !talker->has_signed && !talker->has_account);
+	talker->has_signed = true;
+	*ret = (struct tls_signature){ .count = 1 };
+	return 0;
+}
+
 /* ---- Talkers ---- */
 
 /* "b0": with `t` its source is trusted, with `-` there are no notifications. */
@@ -315,6 +329,8 @@ static void read_answers(struct talker *talker)
 		n = recv(talker->channel_fd, &answer, sizeof(answer), MSG_DONTWAIT | MSG_TRUNC);
 		if (n == sizeof(answer))
 			take_answer(talker, &answer);
+		else if (n == sizeof(struct tls_signature))
+			talker->asked--;
 		else if (n > 0)
 			FUZZ_CHECK(n == sizeof(struct channel_request));
 		else if (n == 0 || errno != EAGAIN)
@@ -328,7 +344,8 @@ static void note_question(struct talker *talker, uint32_t type)
 	talker->is_impatient |= talker->asked > 0;
 	talker->question = type;
 	talker->asked_ms = now_ms;
-	talker->asked += type == CHANNEL_LOGIN || type == CHANNEL_RECHECK || type == CHANNEL_SLEEP;
+	talker->asked += type == CHANNEL_LOGIN || type == CHANNEL_RECHECK ||
+			 type == CHANNEL_SLEEP || type == CHANNEL_SIGN;
 	talker->is_asleep &= type != CHANNEL_WAKE;
 }
 
@@ -363,6 +380,16 @@ static void ask_other(struct talker *talker, const char *how)
 
 	note_question(talker, request.type);
 	(void)send(talker->channel_fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* "s0": for a signature. */
+static void ask_to_sign(struct talker *talker)
+{
+	const struct channel_signing packet = { .request.type = CHANNEL_SIGN,
+						.signing.key = (uint32_t)(talker - talkers) };
+
+	note_question(talker, CHANNEL_SIGN);
+	(void)send(talker->channel_fd, &packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* What the letter of an argument stands for, if it should be `id`. */
@@ -456,6 +483,9 @@ static void take_step(char *step)
 	case 'q':
 		ask_other(talker, how);
 		break;
+	case 's':
+		ask_to_sign(talker);
+		break;
 	case 'p': /* a packet of any octets */
 		(void)send(talker->channel_fd, how, strlen(how), MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
@@ -521,6 +551,8 @@ int epoll_wait(int fd, struct epoll_event *events, int count, int ms)
 	read_control();
 	if (ready != 0)
 		return ready;
+	if (ms == 0) /* it signs */
+		return 0;
 	FUZZ_CHECK(ms > 0);
 	if (*next) {
 		size_t octets = strcspn(next, "\n");
@@ -552,6 +584,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 {
 	static char good[64] = "--config=", bad[64] = "--config=", program[] = "pop3-handler";
 	char *arguments[] = { program, good, good, bad, NULL };
+	static const struct tls_functions functions = { .sign = sign_once };
+	struct tls tls = { .functions = &functions };
 	static int config_fds[2];
 	char *input = fuzz_string(data, octets);
 	int pair[2], free_fd;
@@ -570,7 +604,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	next = input;
 	is_full = cannot_start = false;
 	now_ms = LONG_MS;
-	keeper = (struct keeper){ .argc = 2, .argv = arguments };
+	keeper = (struct keeper){
+		.argc = 2, .argv = arguments, .tls = &tls, .public_fd = -1, .look_ms = INT64_MAX
+	};
 	load_settings(&keeper.settings);
 	keeper.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
