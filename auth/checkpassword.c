@@ -10,10 +10,8 @@
 #include "log.h"
 #include "settings.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -51,7 +49,7 @@ int checkpassword_prepare(const char *argument)
 	return -EBADMSG;
 }
 
-/* Starts the program in a process group of its own. Returns as posix_spawn(3). */
+/* Starts the program. Returns as posix_spawn(3). */
 static int start_program(const struct auth_attempt *attempt, int password_fd, int report_fd,
 			 pid_t *ret)
 {
@@ -79,8 +77,7 @@ static int start_program(const struct auth_attempt *attempt, int password_fd, in
 	(void)sigfillset(&all);
 	(void)posix_spawnattr_init(&attributes);
 	(void)posix_spawnattr_setsigdefault(&attributes, &all);
-	(void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
-							    POSIX_SPAWN_SETSIGMASK);
+	(void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
 	(void)posix_spawn_file_actions_init(&files);
 	r = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
 		    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0) ?:
@@ -93,17 +90,12 @@ static int start_program(const struct auth_attempt *attempt, int password_fd, in
 	return r;
 }
 
-/* Waits for the end of the program, and ends what it leaves behind, also the program itself if half
- * of the time for a login is near: then the keeper ends this process. */
+/* Waits for the end of the program, which may take too long, or leave others behind: the keeper
+ * ends the whole process group of its checker. */
 static int end_program(const struct auth_attempt *attempt, pid_t pid)
 {
-	auto_fd int fd = pidfd_open(pid, 0);
-	struct pollfd end = { .fd = fd, .events = POLLIN };
-	int64_t timeout_ms = INT64_C(400) * attempt->settings->login_timeout_s;
 	siginfo_t info = { 0 };
 
-	(void)TEMP_FAILURE_RETRY(poll(&end, 1, (int)MIN(timeout_ms, INT_MAX)));
-	(void)kill(-pid, SIGKILL);
 	(void)TEMP_FAILURE_RETRY(waitid(P_PID, (id_t)pid, &info, WEXITED));
 	if (info.si_code == CLD_EXITED && info.si_status == 0)
 		return 0;

@@ -8,6 +8,7 @@
 #include "settings.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -45,6 +46,20 @@ static void answer_check(const struct settings *settings, const struct channel_r
 	(void)channel_send(fd, &answer, sizeof(answer), fds);
 }
 
+pid_t checker_fork(int kept_fd)
+{
+	pid_t pid = fork();
+
+	running += pid > 0;
+	if (pid != 0)
+		return pid;
+	(void)setpgid(0, 0);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	(void)close_range(STDERR_FILENO + 1, (unsigned)kept_fd - 1, 0);
+	(void)close_range((unsigned)kept_fd + 1, UINT_MAX, 0);
+	return 0;
+}
+
 int checker_start(const struct settings *settings, const struct channel_request *begin,
 		  const struct channel_login *login, const struct account *account,
 		  struct checker *ret)
@@ -55,12 +70,8 @@ int checker_start(const struct settings *settings, const struct channel_request 
 	*ret = (struct checker){ .fd = -1 };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	pid = fork();
+	pid = checker_fork(pair[1]);
 	if (pid == 0) {
-		/* Else it could consent, and answer, to other sessions. */
-		(void)close_range(STDERR_FILENO + 1, (unsigned)pair[1] - 1, 0);
-		(void)close_range((unsigned)pair[1] + 1, UINT_MAX, 0);
-		(void)setpgid(0, 0);
 		/* In a flood of passwords, trusted networks get the processor first. */
 		if (settings->trusted_networks && !begin->is_trusted)
 			(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
@@ -73,7 +84,6 @@ int checker_start(const struct settings *settings, const struct channel_request 
 		return -errno;
 	}
 	(void)setpgid(pid, pid); /* whoever is first */
-	running++;
 	*ret = (struct checker){ pid, pair[0] };
 	return 0;
 }

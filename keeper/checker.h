@@ -14,6 +14,10 @@ struct checker {
 	int fd; /* where its answer comes */
 };
 
+/* Forks a process in a group of its own that ends with this one. It closes all but this descriptor
+ * and the first three: those of sessions would last as long as it does. Returns as fork(2). */
+pid_t checker_fork(int kept_fd);
+
 /* Starts one. With a password it is a login; else (NULL) `account` is looked at again. Returns 0 or
  * a negative errno. */
 int checker_start(const struct settings *settings, const struct channel_request *begin,

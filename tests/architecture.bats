@@ -97,7 +97,7 @@ only() {
 	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c keeper.c keeper/checker.c sandbox/consent.c auth/checkpassword.c lib/libsystemd.c
 	only '\b(v?syslog|openlog|sd_journal_[a-z]+)\([^3]|fprintf\(stderr' sandbox/make-filter.c
 	only '\bgetpeername\(' lib/peer.c
-	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox.c sandbox/consent.c keeper.c
+	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox.c sandbox/consent.c keeper.c keeper/checker.c
 	run ! grep -nE '\b(open|openat|fopen|unlinkat|renameat2)\(' protocol.c transport.c lib/wire.c mailbox/maildir-name.c
 	run ! grep -nE '\b(read|write|send|recv|poll)\(' protocol.c settings.c auth.c auth/{backend,pam,passwd-file,password}.c
 	[ "$(grep -cE 'session->state = ' session.c)" -eq 1 ]
