@@ -15,6 +15,7 @@
 #include "settings.h"
 #include "tls.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
@@ -22,6 +23,7 @@
 #include <sys/socket.h>
 
 #define START_MS 10000 /* for the keeper to be ready */
+#define RELOAD_S 8     /* less: a late answer would be taken for that to the next question */
 #define RESERVED_FDS 128
 #define LOOK_MS 1000 /* between two looks at certificates */
 
@@ -62,12 +64,17 @@ struct keeper {
 	char **argv;
 	int epoll_fd, control_fd; /* of the control socket; -1: it is closed */
 	struct failures *failures;
+	struct log_quota lines;
 	struct kept_list all, busy;
 	struct tls *tls;  /* NULL: never on. It has the private keys */
 	int public_fd;	  /* of what else it has; -1: it cannot be served */
 	bool has_renewed; /* which the listener does not know yet */
 	int64_t look_ms;  /* at certificates; with each connection a keeper of its own does */
 };
+
+/* For lines that talkers cause. */
+#define log_at_rate(keeper, ...) \
+	log_event_about(&(keeper)->lines, LOG_EVENT_WARNING, NULL, __VA_ARGS__)
 
 bool keeper_is_wanted(const struct settings *settings)
 {
@@ -135,9 +142,10 @@ static void end_checker(struct keeper *keeper, struct kept *kept, struct channel
 static void drop_kept(struct keeper *keeper, struct kept *kept)
 {
 	struct channel_answer unused = { 0 };
+	auto_fd int unused_fd = -1;
 
 	if (kept->state == CHECKING)
-		end_checker(keeper, kept, &unused, &kept->consent.ruleset_fd);
+		end_checker(keeper, kept, &unused, &unused_fd);
 	set_state(keeper, kept, IDLE);
 	LIST_REMOVE(kept, all);
 	stop_watching(keeper, &kept->watched[OF_CHANNEL].fd);
@@ -166,7 +174,8 @@ static void begin(struct keeper *keeper, const struct channel_request *request, 
 			drop_kept(keeper, kept);
 		return;
 	}
-	log_error("cannot keep the session from %s: %s", request->peer.text, strerror(ENOMEM));
+	log_at_rate(keeper, "cannot keep the session from %s: %s", request->peer.text,
+		    strerror(ENOMEM));
 	(void)close(fds[0]);
 	(void)close(fds[1]);
 	free(kept);
@@ -175,7 +184,7 @@ static void begin(struct keeper *keeper, const struct channel_request *request, 
 /* A talker that asks what it may not has been taken over. */
 static void hang_up(struct keeper *keeper, struct kept *kept, const char *reason)
 {
-	log_warning("the session from %s is ended: %s", kept->begin.peer.text, reason);
+	log_at_rate(keeper, "the session from %s is ended: %s", kept->begin.peer.text, reason);
 	drop_kept(keeper, kept);
 }
 
@@ -445,7 +454,7 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 static void raise_descriptors(const struct settings *settings)
 {
 	struct rlimit limit;
-	rlim_t wanted = (rlim_t)2 * settings->max_sessions + RESERVED_FDS;
+	rlim_t wanted = (rlim_t)3 * settings->max_sessions + RESERVED_FDS;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
@@ -458,7 +467,7 @@ static void raise_descriptors(const struct settings *settings)
 	}
 }
 
-static int answer_settings(struct keeper *keeper, int error)
+static int answer_settings(const struct keeper *keeper, int error)
 {
 	struct channel_answer answer = { .error = error };
 	int set_fd = error < 0 ? -1 : sandbox_make_base(keeper->settings, NULL);
@@ -466,7 +475,6 @@ static int answer_settings(struct keeper *keeper, int error)
 
 	answer.error = MIN(error ?: set_fd, 0);
 	error = channel_send(keeper->control_fd, &answer, sizeof(answer), fds);
-	keeper->has_renewed &= answer.error < 0;
 	util_drop(&set_fd);
 	return error;
 }
@@ -475,6 +483,7 @@ static int answer_settings(struct keeper *keeper, int error)
 static void read_settings_again(struct keeper *keeper)
 {
 	struct settings *fresh;
+	pid_t pid;
 	int r = settings_load(keeper->argc, keeper->argv, &fresh);
 
 	if (r == 0) {
@@ -490,7 +499,15 @@ static void read_settings_again(struct keeper *keeper)
 		keeper->settings = fresh;
 		raise_descriptors(fresh);
 	}
-	(void)answer_settings(keeper, r);
+	/* NSS may hang while it lists homes. Until the answer the listener wants nothing else. */
+	keeper->look_ms = MAX(keeper->look_ms, util_now_ms() + INT64_C(1000) * RELOAD_S);
+	pid = checker_fork(keeper->control_fd, keeper->public_fd);
+	if (pid == 0)
+		(void)alarm(RELOAD_S);
+	if (pid <= 0)
+		(void)answer_settings(keeper, pid < 0 ? -EAGAIN : r);
+	if (pid == 0)
+		_exit(0);
 }
 
 static void end_slot(struct keeper *keeper, uint64_t slot)
@@ -521,7 +538,7 @@ static void handle_control(struct keeper *keeper)
 		read_settings_again(keeper);
 	else if (n == sizeof(request) && request.type == CHANNEL_HANG_UP)
 		end_slot(keeper, request.slot);
-	else if (n != -EAGAIN && n != -ETIMEDOUT)
+	else if (n == 0 || n == -ECONNRESET) /* others are for want of memory, and pass */
 		stop_watching(keeper, &keeper->control_fd);
 }
 
@@ -549,7 +566,7 @@ static int carry_on(struct keeper *keeper)
 			kept->watched[OF_CHECKER].fd = kept->checker.fd;
 			r = r ?: watch(keeper, &kept->watched[OF_CHECKER]);
 			if (r < 0)
-				log_error("cannot start a checker: %s", strerror(-r));
+				log_at_rate(keeper, "cannot start a checker: %s", strerror(-r));
 			kept->due_ms = due_ms = now + (r < 0 ? 0 : limit_ms);
 			set_state(keeper, kept, CHECKING);
 		} else if (kept->state == WAITING && now >= due_ms + limit_ms) {
@@ -568,6 +585,8 @@ static int carry_on(struct keeper *keeper)
 			next = MIN(next, MAX(kept->due_ms - now, kept->state == WAITING ? 20 : 0));
 		}
 	}
+	if (log_report_omitted(&keeper->lines, "what sessions asked"))
+		next = MIN(next, 1000);
 	return (int)next;
 }
 
@@ -762,13 +781,16 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 	(void)close(pair[0]);
 	if (*ret_pid > 0) {
 		(void)close(pair[1]);
-		return await_files(ret_fds);
+		r = await_files(ret_fds);
+		if (r < 0)
+			(void)kill(*ret_pid, SIGKILL); /* it may hang */
+		return r;
 	}
 	(void)close(SANDBOX_CONTROL_FD);
 	keeper.control_fd = pair[1];
 	r = prepare(&keeper, listener);
-	if (r ==
-	    0) /* as what it is from now on, so that it can do so again; or STLS is not offered */
+	/* As what it is from now on, so that it can do so again. Else STLS is not offered. */
+	if (r == 0)
 		(void)read_certificates(&keeper, settings);
 	r = r ?: answer_settings(&keeper, 0) ?: serve_sessions(&keeper);
 	if (r < 0 && r != -EBADMSG && r != -EOPNOTSUPP && r != -EPIPE)
@@ -806,10 +828,13 @@ int keeper_take_renewed(void)
 
 int keeper_begin(struct channel_request *begin_request, const int fds[2])
 {
+	struct pollfd space = { .fd = SANDBOX_CONTROL_FD, .events = POLLOUT };
 	int r;
 
 	begin_request->type = CHANNEL_BEGIN;
-	r = channel_send(SANDBOX_CONTROL_FD, begin_request, sizeof(*begin_request), fds);
+	do
+		r = channel_send(SANDBOX_CONTROL_FD, begin_request, sizeof(*begin_request), fds);
+	while (r == -EAGAIN && poll(&space, 1, START_MS) > 0);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
 	(void)close(SANDBOX_CONTROL_FD);

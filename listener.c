@@ -502,8 +502,8 @@ static bool end_child(struct listener *listener, struct child *child, int signal
 
 	if (kill(child->pid, signal_number) == 0 || errno != EPERM || listener->keeper == 0)
 		return true;
-	(void)channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL);
-	child->is_hung_up = true;
+	if (channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL) == 0)
+		child->is_hung_up = true; /* else the keeper is busy: it is told later */
 	return false;
 }
 

@@ -313,7 +313,8 @@ static int try_login(struct session *session, struct login *login)
 		return refuse_login(session, login, user, login->problem ?: report->refusal);
 	if (r < 0) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user,
-				    "the account cannot be looked up");
+				    *report->refusal ? report->refusal :
+						       "the account cannot be looked up");
 		return reply_account_failure(session, r, user, report);
 	}
 	session->is_shut_out = answer.is_shut_out;

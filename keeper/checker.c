@@ -46,8 +46,9 @@ static void answer_check(const struct settings *settings, const struct channel_r
 	(void)channel_send(fd, &answer, sizeof(answer), fds);
 }
 
-pid_t checker_fork(int kept_fd)
+pid_t checker_fork(int fd, int other_fd)
 {
+	int first = other_fd < 0 ? fd : MIN(fd, other_fd), last = MAX(fd, other_fd);
 	pid_t pid = fork();
 
 	running += pid > 0;
@@ -55,8 +56,9 @@ pid_t checker_fork(int kept_fd)
 		return pid;
 	(void)setpgid(0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	(void)close_range(STDERR_FILENO + 1, (unsigned)kept_fd - 1, 0);
-	(void)close_range((unsigned)kept_fd + 1, UINT_MAX, 0);
+	(void)close_range(STDERR_FILENO + 1, (unsigned)first - 1, 0);
+	(void)close_range((unsigned)first + 1, (unsigned)last - 1, 0);
+	(void)close_range((unsigned)last + 1, UINT_MAX, 0);
 	return 0;
 }
 
@@ -70,7 +72,7 @@ int checker_start(const struct settings *settings, const struct channel_request 
 	*ret = (struct checker){ .fd = -1 };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	pid = checker_fork(pair[1]);
+	pid = checker_fork(pair[1], -1);
 	if (pid == 0) {
 		/* In a flood of passwords, trusted networks get the processor first. */
 		if (settings->trusted_networks && !begin->is_trusted)

@@ -14,9 +14,11 @@ struct checker {
 	int fd; /* where its answer comes */
 };
 
-/* Forks a process in a group of its own that ends with this one. It closes all but this descriptor
- * and the first three: those of sessions would last as long as it does. Returns as fork(2). */
-pid_t checker_fork(int kept_fd);
+/* Forks a process in a group of its own that ends with this one. It closes all but these
+ * descriptors
+ * (-1: none) and the first three: those of sessions would last as long as it does. Returns as
+ * fork(2). */
+pid_t checker_fork(int fd, int other_fd);
 
 /* Starts one. With a password it is a login; else (NULL) `account` is looked at again. Returns 0 or
  * a negative errno. */

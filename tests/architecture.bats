@@ -93,7 +93,7 @@ only() {
 @test "who owns something is the only one to touch it" {
 	only '\bgnutls_' tls.c tls/certificates.c tls/signing.c
 	only '"[^"]*(\+OK|-ERR)' protocol.c login.c session.c
-	only '\b_?exit\(' pop3-handler.c keeper/checker.c sandbox/consent.c
+	only '\b_?exit\(' pop3-handler.c keeper.c keeper/checker.c sandbox/consent.c
 	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c keeper.c keeper/checker.c sandbox/consent.c auth/checkpassword.c lib/libsystemd.c
 	only '\b(v?syslog|openlog|sd_journal_[a-z]+)\([^3]|fprintf\(stderr' sandbox/make-filter.c
 	only '\bgetpeername\(' lib/peer.c
