@@ -264,10 +264,9 @@ takes_on() {
 	is_alive
 }
 
-# ends_session REASON PACKET...: a session that sends these is ended by the keeper, and by nobody else.
+# ends_session PACKET-OR-ROW...: a session that sends these is ended by the keeper, and by nobody else.
 ends_session() {
-	local reason=$1
-	shift
+	local one
 	capture one
 	attacks < <(for one; do
 		case $one in
@@ -275,48 +274,87 @@ ends_session() {
 		*) echo "$((${#one} / 2)) send $one" ;;
 		esac
 	done; echo "closed ask $("$packet" $RECHECK)"; echo 'ENOSYS setresuid 61001 61001 61001')
-	logged "the session from 127.0.0.1 is ended: $reason"
-	[ "$(grep -c ' is ended: ' log)" -eq 1 ]
-	: >log
 	ask one 'USER ann'
 	ask one 'PASS secret'
 	[[ $reply == '-ERR [SYS/TEMP]'* ]]
 	sessions=()
 }
 
-@test "a message that no session sends ends the session" {
+# The log has the first line of a second, and counts others.
+has_reason() {
+	logged "the session from 127.0.0.1 is ended: $1"
+	[ "$(grep -c ' is ended: ' log)" -le $((SECONDS + 1)) ]
+}
+
+@test "a message that only an account may send, ends the session before login" {
 	listen_keeper
-	login=$("$packet" $LOGIN ann secret)
-	good="0 ask $login"
+	SECONDS=0
 	for type in $DONE $RECHECK $SLEEP $WAKE $RELOAD $BEGIN $HANG_UP $LOGIN $END 0 10; do
-		ends_session 'it asks what only an account may ask' "$("$packet" "$type")"
+		ends_session "$("$packet" "$type")"
 	done
+	has_reason 'it asks what only an account may ask'
+	is_alive
+}
+
+@test "a message that is none, ends the session after login" {
+	listen_keeper
+	SECONDS=0
 	for type in $RELOAD $BEGIN $HANG_UP $LOGIN $END 0 10 0xffffffff; do
-		ends_session 'it asks what is not known' "$good" "$("$packet" "$type")"
+		ends_session "0 ask $("$packet" $LOGIN ann secret)" "$("$packet" "$type")"
 	done
-	ends_session 'it breaks the protocol' "${login%??}"
-	ends_session 'it breaks the protocol' "${login}00"
-	ends_session 'it breaks the protocol' "${login:0:8}"
-	ends_session 'it breaks the protocol' 04
-	ends_session 'it breaks the protocol' "$("$packet" $DONE ann secret)" # of another type
-	mkfifo hanging
-	mv "$users" accounts/there
-	mv hanging "$users" # so the first login waits
-	ends_session 'it does not wait for an answer' "$login" "$login"
-	ends_session 'it does not wait for an answer' "$login" "$("$packet" $DONE)"
-	mv accounts/there "$users"
-	# What has no NUL is cut.
+	has_reason 'it asks what is not known'
+	is_alive
+}
+
+@test "a message of a wrong size ends the session, and one without NUL is cut" {
+	listen_keeper
+	SECONDS=0
+	login=$("$packet" $LOGIN ann secret)
+	for message in "${login%??}" "${login}00" "${login:0:8}" 04 "$("$packet" $DONE ann secret)"; do
+		ends_session "$message"
+	done
+	has_reason 'it breaks the protocol'
 	capture one
 	attacks <<<"EKEYREJECTED ask ${login:0:2*request_octets}$(printf '61%.0s' $(seq $((login_octets - request_octets))))"
 	is_alive
 }
 
+@test "a message while one is answered ends the session, and nothing of it is left" {
+	listen_keeper
+	SECONDS=0
+	before=("/proc/$keeper/fd/"*)
+	login=$("$packet" $LOGIN ann secret)
+	mkfifo hanging
+	mv "$users" accounts/there
+	mv hanging "$users" # so a login waits
+	ends_session "$login" "$login"
+	ends_session "$login" "$("$packet" $DONE)"
+	has_reason 'it does not wait for an answer'
+	mv "$users" hanging
+	mv accounts/there "$users"
+	capture one
+	attacks <<<"0 ask $login"
+	mv "$users" accounts/there
+	mv hanging "$users"
+	attacks <<<"$login_octets send $login" # again, and it is gone while that is checked
+	exec {to_one}>&-
+	kill -KILL "$session"
+	sessions=()
+	mv accounts/there "$users"
+	until after=("/proc/$keeper/fd/"*) && [ ${#after[@]} -le ${#before[@]} ]; do
+		:
+	done
+	is_alive
+}
+
 @test "three passwords, and then no more" {
 	listen_keeper
+	SECONDS=0
 	wrong=$("$packet" $LOGIN ann wrong)
 	rows=("EKEYREJECTED ask $wrong" "EKEYREJECTED ask $wrong" "EKEYREJECTED ask $wrong")
-	ends_session 'it goes on to try passwords' "${rows[@]}" "$("$packet" $LOGIN ann secret)"
-	ends_session 'it goes on to try passwords' "0 ask $("$packet" $LOGIN ann secret)" "${rows[@]/ann/ben}" "$wrong"
+	ends_session "${rows[@]}" "$("$packet" $LOGIN ann secret)"
+	ends_session "0 ask $("$packet" $LOGIN ann secret)" "${rows[@]}" "$wrong"
+	has_reason 'it goes on to try passwords'
 	is_alive
 }
 

@@ -1,0 +1,318 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# When a keeper, or what it asks, fails, hangs or is missing: a login gets [SYS/TEMP] within half of login-timeout, no
+# failure is counted, sessions that have logged in go on, and the log has a line.
+
+load helpers
+load keeper
+
+setup() {
+	setup_keeper
+}
+
+# connect NAME: a session of the listener.
+connect() {
+	local end
+	exec {end}<>"/dev/tcp/127.0.0.1/$port"
+	eval "to_$1=$end from_$1=$end"
+	hear "$1"
+	eval "pid_$1=$(pgrep -P "$listener" -n)"
+	sessions+=("$1")
+	[[ $reply == +OK* ]]
+}
+
+# now: milliseconds.
+now() {
+	local time=${EPOCHREALTIME/[.,]/}
+	echo "${time%???}"
+}
+
+# begins_login NAME USER; fails_soon NAME: what it gets, in time.
+begins_login() {
+	ask "$1" "USER $2"
+	begun=$(now)
+	say "$1" 'PASS secret'
+}
+
+fails_soon() {
+	hear "$1"
+	[[ $reply == '-ERR [SYS/TEMP]'* ]]
+	[ $(($(now) - begun)) -lt $((2000 + ${slack-0})) ]
+}
+
+# alone USER REASON: the same for a session with a keeper of its own, whose lines nobody else's quota omits.
+alone() {
+	begins_login alone "$1"
+	fails_soon alone
+	cat alone.log
+	grep -xE "pop3-handler: login of '$1' from .* refused: $2" alone.log
+	hang_up alone
+	rm alone.*
+}
+
+# goes_on NAME: a session of ann's that has logged in.
+goes_on() {
+	ask "$1" 'RETR 1'
+	[[ $reply == '+OK'* ]]
+	hear_all "$1"
+	[ "${lines[0]}" = 'Subject: ann' ]
+}
+
+# logs_in_at_once USER: nobody has to wait.
+logs_in_at_once() {
+	connect later
+	ask later "USER $1"
+	begun=$(now)
+	ask later 'PASS secret'
+	[[ $reply == '+OK'* ]]
+	[ $(($(now) - begun)) -lt 1000 ]
+	ask later QUIT
+}
+
+# is_gone PID: the process has ended, or does so within a second.
+is_gone() {
+	for _ in {1..20}; do
+		grep -qs '^State:.[^ZX]' "/proc/$1/status" || return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+# checks_by SCRIPT: the accounts that the passwd-file does not know are known to a program. `users` has none but ann.
+checks_by() {
+	printf '#!/bin/sh\n%s\n' "$1" >program
+	chmod 755 program
+	sed -i '/^ann:/!d' "$users"
+	options+=(--auth=passwd-file "--auth=checkpassword $PWD/program")
+}
+
+# hangs: the passwd-file is a pipe that nobody writes to; until it works again.
+hangs() {
+	mkfifo -m 640 accounts/hanging
+	chgrp 64990 accounts/hanging
+	mv "$users" accounts/there
+	mv accounts/hanging "$users"
+}
+
+works() {
+	mv accounts/there "$users"
+}
+
+# checkers COUNT: waits until the keeper has this number of children that have not ended.
+checkers() {
+	until [ "$(pgrep -r D,R,S,T -c -P "$keeper")" -eq "$1" ]; do
+		:
+	done
+}
+
+@test "a keeper that is killed: whoever waits is told at once, and whoever has logged in goes on" {
+	listen_keeper
+	connect one
+	login one ann secret
+	connect two
+	connect three
+	hangs
+	begins_login two ben
+	checkers 1
+	read -r checker _ <"/proc/$keeper/task/$keeper/children" || true
+	kill -KILL "$keeper"
+	slack=-1500
+	fails_soon two
+	begins_login three ben # the checker of another session keeps nothing of it
+	fails_soon three
+	is_gone "$checker"
+	goes_on one
+	logged 'the keeper has ended (Killed): nobody can log in, so the service ends'
+	connect four || [[ $reply == '-ERR [SYS/TEMP]'* ]]
+	ask one QUIT
+	[ "$reply" = '+OK goodbye' ]
+	status=0
+	wait "$listener" || status=$?
+	[ "$status" -ne 0 ]
+}
+
+@test "a keeper that stops: a login fails, and works as soon as it goes on" {
+	listen_keeper
+	connect one
+	login one ann secret
+	connect two
+	kill -STOP "$keeper"
+	begins_login two ben
+	slack=300 # for half of login-timeout is what the session waits
+	fails_soon two
+	goes_on one
+	kill -CONT "$keeper"
+	logs_in_at_once ben
+}
+
+@test "a burst of connections waits for a keeper that is busy" {
+	listen_keeper --max-sessions=1000 --max-sessions-per-source=1000
+	kill -STOP "$keeper"
+	ends=()
+	for _ in {1..320}; do # a socket takes fewer messages
+		exec {end}<>"/dev/tcp/127.0.0.1/$port"
+		ends+=("$end")
+	done
+	kill -CONT "$keeper"
+	for end in "${ends[@]}"; do
+		read -r -t 20 -u "$end" line
+		[[ $line == '+OK'* ]]
+	done
+	[ -z "$(troubles)" ]
+}
+
+@test "a checker that hangs: the login fails, none is counted, and no more" {
+	options+=(--login-penalty=1)
+	listen_keeper
+	connect one
+	login one ann secret
+	start_keeper alone
+	hangs
+	for i in {1..6}; do # more than are free
+		connect "two$i"
+		begins_login "two$i" ben
+	done
+	for i in {1..6}; do
+		fails_soon "two$i"
+	done
+	alone ben 'the check takes too long'
+	goes_on one
+	works
+	logs_in_at_once ben
+}
+
+@test "more logins than checkers: the next one begins when there is one, and others are told" {
+	listen_keeper --max-sessions-per-source=100
+	connect one
+	login one ann secret
+	hangs
+	for i in {1..32}; do
+		connect "slow$i"
+		ask "slow$i" 'USER ben'
+	done
+	connect next
+	ask next 'USER ben'
+	begun=$(now)
+	for i in {1..32}; do
+		say "slow$i" 'PASS secret'
+	done
+	checkers 32
+	say next 'PASS secret'
+	goes_on one
+	works
+	hear next
+	[[ $reply == '+OK 1 '* ]]
+	for i in {1..32}; do
+		fails_soon "slow$i"
+	done
+	logs_in_at_once vic
+}
+
+@test "a checker that stops or dies, and a program that hangs or lingers" {
+	# shellcheck disable=SC2016
+	checks_by 'user=$(head -c 3 <&3)
+case $user in
+sto) kill -STOP $PPID ;;
+die) kill -KILL $PPID ;;
+han) echo $$ >hanging; (sleep 60 & echo $! >sleeping); exec sleep 60 ;;
+lin) (sleep 60 & echo $! >lingering); exit 1 ;;
+*) HOME=/home USER=$user exec setpriv --reuid=61002 --regid=61002 --clear-groups "$@" ;;
+esac'
+	options+=("--mailbox=$homes/%u/Maildir")
+	listen_keeper
+	connect one
+	login one ann secret
+	for user in sto die han; do
+		connect "$user"
+		begins_login "$user" "$user"
+		fails_soon "$user"
+	done
+	start_keeper alone
+	alone die 'the checker ended without an answer'
+	start_keeper alone
+	alone han 'the check takes too long'
+	is_gone "$(cat hanging)"
+	is_gone "$(cat sleeping)"
+	connect lin
+	begins_login lin lin
+	hear lin
+	[[ $reply == '-ERR [AUTH]'* ]]
+	is_gone "$(cat lingering)"
+	goes_on one
+	logs_in_at_once ben
+}
+
+@test "a module of PAM that crashes, and NSS that hangs" {
+	pam=${HANDLER%/*}/pop3-handler-pam.so
+	[ -e "$pam" ] || skip 'PAM is not built in'
+	printf 'auth required %s/tests/pam-odd.so crashes\naccount required pam_permit.so\n' "${HANDLER%/*}" >pop3
+	cp -r /etc/pam.d pam.d
+	cp pop3 pam.d/pop3
+	echo "crash:x:61004:61004::$homes/ben:/bin/sh" >>passwd
+	echo 'passwd: files hang' >nsswitch.conf
+	# shellcheck disable=SC2016
+	wrapper+=(sh -ec 'mount --bind nsswitch.conf /etc/nsswitch.conf; mount --bind pam.d /etc/pam.d; exec "$@"' sh
+		env "LD_LIBRARY_PATH=${HANDLER%/*}/tests")
+	options+=(--auth=passwd-file --auth=pam '--mailbox=%h/Maildir')
+	listen_keeper
+	connect one
+	login one ann secret
+	connect two
+	begins_login two crash
+	fails_soon two
+	start_keeper alone
+	alone crash 'the checker ended without an answer'
+	connect three
+	connect four
+	touch "/proc/$keeper/root/run/nss-hangs"
+	begins_login three zoe
+	fails_soon three
+	goes_on one
+	checkers 0
+	kill -HUP "$listener" # who looks for homes again
+	checkers 1
+	begun=$(now)
+	login four ben secret
+	[ $(($(now) - begun)) -lt 1000 ]
+	checkers 1 # it still hangs
+	kill -KILL "$keeper"
+	logged 'the keeper has ended (Killed)'
+}
+
+# refuses TEXT COMMAND...: a start with this fails, and says so.
+refuses() {
+	status=0
+	"${wrapper[@]}" "${@:2}" "$HANDLER" "${options[@]}" </dev/null >out 2>log || status=$?
+	cat log
+	[ "$status" -eq 78 ]
+	[ "$(wc -l <log)" -eq 1 ]
+	grep -F "$1" log
+	[ ! -s out ]
+}
+
+@test "a kernel without notification, one whose notification is taken, and one without Landlock" {
+	refuses 'seccomp'\''s notification: this kernel is older than Linux 5.19' \
+		strace -f -qq -o trace -e trace=seccomp -e inject=seccomp:error=EINVAL
+	refuses "seccomp's notification: Function not implemented" \
+		strace -f -qq -o trace -e trace=seccomp -e inject=seccomp:error=ENOSYS
+	# shellcheck disable=SC2016
+	refuses 'something else, perhaps a container manager, is notified' /usr/bin/python3 -c '
+import ctypes, os, struct, sys
+instruction = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))
+program = ctypes.create_string_buffer(struct.pack("HP", 1, ctypes.addressof(instruction)))
+assert ctypes.CDLL(None).syscall(317, 1, 8, program) > 0  # which stays open
+pid = os.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))'
+	for lacks in error=ENOSYS retval=1; do
+		refuses 'cannot use a keeper (try keeper = no): Landlock: this kernel does not have it, or not as version 2 or later' \
+			strace -f -qq -o trace -e trace=landlock_create_ruleset -e "inject=landlock_create_ruleset:$lacks"
+	done
+	for user in keeper login; do
+		cp passwd all
+		sed -i "/pop3-$user/d" passwd
+		refuses "cannot become the user pop3-$user for the keeper (or set keeper = no): there is no such user"
+		cat all >passwd
+	done
+}
