@@ -20,6 +20,7 @@ static unsigned checker_count(void);
 
 #include "sandbox/filter.h"
 
+#include <assert.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -29,6 +30,7 @@ static unsigned checker_count(void);
 #define TALKERS 8
 #define PENALTY_MS 1000
 #define ASLEEP_MAX 2
+#define STAGES 4	/* of a question, at most: it waits, is checked, and is answered */
 #define LONG_MS 1000000 /* longer than all that the keeper ever waits */
 
 static const char good_config[] = "users = /nonexistent/users\n"
@@ -373,11 +375,16 @@ static void ask_login(struct talker *talker, char *how, bool has_nul)
 	(void)send(talker->channel_fd, &login, sizeof(login), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* "q05": a request of the type 5. */
-static void ask_other(struct talker *talker, const char *how)
+/* "q0s": may it sleep? The letters of the others are below; any other is an unknown type. */
+static void ask_other(struct talker *talker, char letter)
 {
-	struct channel_request request = { .type = (uint32_t)strtoul(how, NULL, 10) };
+	static const char letters[] = "RBHNlgdrswe"; /* from CHANNEL_RELOAD to CHANNEL_END */
+	const char *known = letter ? strchr(letters, letter) : NULL;
+	struct channel_request request = { .type = 0 };
 
+	static_assert(sizeof(letters) - 1 == CHANNEL_END, "there is a letter for each");
+	if (known)
+		request.type = (uint32_t)(known - letters) + CHANNEL_RELOAD;
 	note_question(talker, request.type);
 	(void)send(talker->channel_fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -481,7 +488,7 @@ static void take_step(char *step)
 		ask_login(talker, how, *step == 'l');
 		break;
 	case 'q':
-		ask_other(talker, how);
+		ask_other(talker, *how);
 		break;
 	case 's':
 		ask_to_sign(talker);
@@ -541,7 +548,7 @@ static void end_input(void)
 /* Instead of the C library's: the next line of the input, when the keeper has nothing to do. */
 int epoll_wait(int fd, struct epoll_event *events, int count, int ms)
 {
-	static const char *end; /* of the input: it is over */
+	static unsigned idle; /* since the input is over */
 	int ready = epoll_pwait(fd, events, count, 0, NULL);
 	auto_free char *line = NULL;
 	char *rest, *step;
@@ -563,11 +570,10 @@ int epoll_wait(int fd, struct epoll_event *events, int count, int ms)
 		while ((step = strsep(&rest, ";")))
 			take_step(step);
 		now_ms++;
-	} else if (end != next || ms < INT32_MAX) {
-		end = next;
+	} else if (idle++ < STAGES) {
 		now_ms += LONG_MS;
 	} else {
-		end = NULL;
+		idle = 0;
 		end_input();
 	}
 	return 0;
@@ -617,6 +623,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	FUZZ_CHECK(serve_sessions(&keeper) == 0);
 	FUZZ_CHECK(LIST_EMPTY(&keeper.all) && LIST_EMPTY(&keeper.busy));
 
+	failures_confine(keeper.failures, false);
 	(void)failures_leave(keeper.failures, &in6addr_any, false, "");
 	free(keeper.failures);
 	settings_free(keeper.settings);

@@ -88,10 +88,11 @@ as() {
 	echo "slow:$hash:61001:61001::$homes/61001" >>users
 	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
 	talker=$session_PID
+	read -r -u "${session[0]}"
+	child=$(<"/proc/$talker/task/$talker/children")
 	printf 'USER slow\r\nPASS secret\r\n' >&"${session[1]}"
 	for ((i = 0; i < 200; i++)); do
-		child=$(<"/proc/$talker/task/$talker/children")
-		checker=$([ -z "$child" ] || cat "/proc/${child% }/task/${child% }/children")
+		checker=$(<"/proc/${child% }/task/${child% }/children")
 		[ -n "$checker" ] && [[ $(tr '\0' ' ' <"/proc/${checker% }/cmdline") == *'checking slow'* ]] && break
 		sleep 0.01
 	done
