@@ -105,12 +105,10 @@ static int look_for_store(void *context, int dir_fd, const struct dirent64 *entr
 static int open_folder(struct lock *lock)
 {
 	struct file_stamp stamp;
-	int fd = openat(lock->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+	int fd = openat(lock->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : file_stamp_take(fd, &stamp);
 
-	if (fd < 0)
-		return -errno;
 	lock->fds[SUBDIR_CUR] = fd;
-	r = file_stamp_take(fd, &stamp);
 	if (r == 0 && memcmp(&stamp, &lock->looked_at, sizeof(stamp)) != 0)
 		r = lock_for_entries(fd, look_for_store, &lock->report.problem);
 	if (r == 0)
@@ -124,7 +122,6 @@ int lock_open_subdirs(struct lock *lock)
 	int opened = 0;
 
 	for (size_t i = 0; i < SUBDIRS; i++) {
-		struct stat status;
 		int *fd = &lock->fds[i];
 
 		if (*fd >= 0)
@@ -136,22 +133,12 @@ int lock_open_subdirs(struct lock *lock)
 			continue;
 		if (errno != ENOTDIR && errno != ELOOP)
 			return -errno;
-		if (fstatat(lock->root_fd, names[i], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISLNK(status.st_mode))
+		if (type_of(lock->root_fd, names[i]) == S_IFLNK) {
+			lock->report.problem = "its new or cur is a symbolic link";
 			return -EMEDIUMTYPE;
+		}
 	}
 	return opened;
-}
-
-/* Finds out which layout it is, and opens where the messages are. */
-static int open_subdirs(struct lock *lock)
-{
-	int r = lock_open_subdirs(lock);
-
-	if (r == -EMEDIUMTYPE)
-		lock->report.problem = "its new or cur is a symbolic link";
-	lock->is_maildir = r > 0;
-	return r == 0 ? open_folder(lock) : MIN(r, 0);
 }
 
 /* ---- Records ---- */
@@ -438,7 +425,11 @@ static int open_once(const char *path, struct lock *lock)
 	lock->report.is_missing = r == -ENOENT;
 	if (r == -ENOENT)
 		return 0;
-	r = r ?: open_subdirs(lock) ?: take_lock(lock);
+	r = r ?: lock_open_subdirs(lock);
+	lock->is_maildir = r > 0;
+	if (r == 0)
+		r = open_folder(lock);
+	r = MIN(r, 0) ?: take_lock(lock);
 	if (r == 0 && !lock->is_maildir) /* the state file may be new */
 		r = file_stamp_take(lock->fds[SUBDIR_CUR], &lock->looked_at);
 	r = r ?: read_record(lock);
