@@ -21,10 +21,10 @@ struct mailbox {
 	const char *path; /* borrowed */
 	struct lock lock;
 	struct listing listing;
-	char unique_id[WIRE_UNIQUE_ID_MAX + 1];		/* that was asked for last */
-	bool has_marked, has_retrieved, has_unreadable; /* messages */
-	bool has_unsaved;				/* something that the cache should have */
-	bool is_cached; /* the listing is in the cache, or need not be */
+	char unique_id[WIRE_UNIQUE_ID_MAX + 1]; /* that was asked for last */
+	bool has_marked, has_retrieved;		/* messages */
+	bool has_unsaved;			/* something that the cache should have */
+	bool is_cached;				/* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -182,7 +182,6 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 {
 	message->octets = octets;
 	message->is_measured = true;
-	message->is_unreadable = false;
 	if (!mailbox->lock.is_maildir)
 		listing_set_version(&mailbox->listing, message, &file->version);
 }
@@ -254,15 +253,11 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 
 	if (message->is_gone)
 		return -ENOENT;
-	if (!is_size_valid(mailbox, message) && !message->is_unreadable)
+	if (!is_size_valid(mailbox, message))
 		error = measure(mailbox, index);
-	if (error == -ENOENT || is_temporary(error))
-		return error;
-	message->is_unreadable |= error < 0;
-	mailbox->has_unreadable |= error < 0;
 	*ret_octets = message->octets;
-	if (!message->is_unreadable)
-		return 0;
+	if (error == 0 || error == -ENOENT || is_temporary(error))
+		return error;
 	r = with_file(mailbox, index, look_at_file, &status);
 	*ret_octets = r == 0 ? (uint64_t)status.st_size : 0;
 	return r == -ENOENT || is_temporary(r) ? r : -error;
@@ -537,11 +532,9 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	/* Namesakes may be old enough now to be renamed. */
 	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
-	/* A folder's files may change without a trace in its directory, permissions anywhere. */
-	for (size_t i = 0; i < listing->count && (!lock->is_maildir || mailbox->has_unreadable);
-	     i++)
-		listing->messages[i].is_measured = listing->messages[i].is_unreadable = false;
-	mailbox->has_unreadable = false;
+	/* A folder's files may change without a trace in its directory. */
+	for (size_t i = 0; i < listing->count && !lock->is_maildir; i++)
+		listing->messages[i].is_measured = false;
 	/* For a record of all messages. If there is no space, the next session tries again. */
 	if (r == 0 && lock->state_error == 0 && !lock->is_record_kept)
 		(void)lock_reserve_record(lock, listing->count);

@@ -74,8 +74,8 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 /* Whether its file is there, under any name that others give it: 0 or -ENOENT. */
 int mailbox_check(struct mailbox *mailbox, size_t index);
 
-/* The octets that RETR will send, before dot-stuffing, with CRLF line ends. Returns 0; or, once,
- * why the message cannot be read (an errno > 0): then these are the octets of its file. */
+/* The octets that RETR will send, before dot-stuffing, with CRLF line ends. Returns 0; or why
+ * the message cannot be read (an errno > 0): then these are the octets of its file. */
 int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets);
 
 /* A message that is being read. */

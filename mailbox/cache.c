@@ -145,7 +145,7 @@ void cache_load(struct lock *lock, struct listing *ret)
 
 	*ret = (struct listing){ .lock = lock };
 	if (fd >= 0 && octets >= sizeof(*cache) && octets <= CACHE_OCTETS_MAX)
-		cache = listing_allocate(ret, octets, _Alignof(struct cache));
+		cache = listing_allocate(ret, octets);
 	if (!cache || util_pread(fd, cache, octets, 0) != (ssize_t)octets ||
 	    !take_cache(cache, octets, ret))
 		listing_clear(ret);

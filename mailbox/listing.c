@@ -112,9 +112,8 @@ bool listing_is_unchanged(const struct listing *listing)
 
 /* ---- Memory ---- */
 
-/* Of the first block; each is twice as long as the one before, up to the last. */
-#define BLOCK_OCTETS_MIN 1024
-#define BLOCK_OCTETS_MAX (1 << 20)
+/* At least; what is not used yet has no memory. */
+#define BLOCK_OCTETS (1 << 15)
 
 struct block {
 	struct block *next;
@@ -122,31 +121,28 @@ struct block {
 	_Alignas(max_align_t) char octets[];
 };
 
-void *listing_allocate(struct listing *listing, size_t octets, size_t alignment)
+void *listing_allocate(struct listing *listing, size_t octets)
 {
 	struct block *block = listing->blocks;
-	size_t start = block ? (block->used + alignment - 1) & ~(alignment - 1) : 0;
 
-	if (!block || start + octets > block->capacity) {
-		size_t usual =
-			block ? MIN(2 * block->capacity, BLOCK_OCTETS_MAX) : BLOCK_OCTETS_MIN;
-		size_t capacity = MAX(octets, usual);
+	octets = roundup(octets, sizeof(uint64_t)); /* what is next is aligned */
+	if (!block || octets > block->capacity - block->used) {
+		size_t capacity = MAX(octets, BLOCK_OCTETS);
 
 		block = malloc(sizeof(*block) + capacity);
 		if (!block)
 			return NULL;
 		*block = (struct block){ .next = listing->blocks, .capacity = capacity };
 		listing->blocks = block;
-		start = 0;
 	}
-	block->used = start + octets;
-	return block->octets + start;
+	block->used += octets;
+	return block->octets + block->used - octets;
 }
 
 static char *copy_text(struct listing *listing, const char *text)
 {
 	size_t octets = strlen(text) + 1;
-	char *copy = listing_allocate(listing, octets, 1);
+	char *copy = listing_allocate(listing, octets);
 
 	return copy ? memcpy(copy, text, octets) : NULL;
 }
@@ -162,8 +158,7 @@ void listing_set_version(struct listing *listing, struct message *message,
 {
 	message->is_replaced |= differ(message->version, version);
 	if (!message->version)
-		message->version =
-			listing_allocate(listing, sizeof(*version), _Alignof(struct file_stamp));
+		message->version = listing_allocate(listing, sizeof(*version));
 	if (message->version)
 		*message->version = *version;
 }
@@ -243,7 +238,7 @@ static void make_stand_in(const struct message *message, uint64_t inode,
 
 static int give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
 {
-	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1, 1);
+	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
 
 	if (!stand_in)
 		return -ENOMEM;
@@ -268,7 +263,7 @@ int listing_rename(struct listing *listing, struct message *message, const char 
 int listing_add_name(struct listing *listing, struct message *message, const char *name,
 		     enum subdir subdir)
 {
-	struct message *other = listing_allocate(listing, sizeof(*other), _Alignof(struct message));
+	struct message *other = listing_allocate(listing, sizeof(*other));
 	const char *copy = copy_text(listing, name);
 
 	if (!other || !copy)
@@ -461,26 +456,19 @@ static int read_names(struct listing *listing, bool *ret_is_sure)
 	return listing->count > 0 ? sort_names(listing) : 0;
 }
 
-/* How many messages have the unique part of this one, from it on. */
-static size_t count_namesakes(const struct listing *listing, const struct message *first)
-{
-	const struct message *next = first, *end = listing->messages + listing->count;
-
-	while (next < end && compare_unique_parts(next, first) == 0)
-		next++;
-	return (size_t)(next - first);
-}
-
 /* Finds the messages with the unique part of `like`, of another listing. Returns how many. */
 static size_t find_namesakes(const struct listing *listing, const struct message *like,
 			     struct message **ret_first)
 {
-	struct message *first = search(listing, like, compare_unique_parts);
+	struct message *first = search(listing, like, compare_unique_parts), *end = first;
 
 	while (first && first > listing->messages && compare_unique_parts(first - 1, like) == 0)
 		first--;
+	while (end && end < listing->messages + listing->count &&
+	       compare_unique_parts(end, like) == 0)
+		end++;
 	*ret_first = first;
-	return first ? count_namesakes(listing, first) : 0;
+	return (size_t)(end - first);
 }
 
 static bool have_same_names(const struct listing *a, const struct listing *b)
@@ -584,7 +572,10 @@ static int resolve_namesakes(struct listing *listing)
 	for (size_t i = 0; i < listing->count; i += same) {
 		ssize_t kept = 1;
 
-		same = count_namesakes(listing, &messages[i]);
+		same = 1;
+		while (i + same < listing->count &&
+		       compare_unique_parts(&messages[i], &messages[i + same]) == 0)
+			same++;
 		if (same > 1)
 			kept = tell_apart(listing, messages + i, same);
 		if (kept < 0)
@@ -840,17 +831,18 @@ bool listing_next_name(const struct listing *listing, struct message *message)
 int listing_look_again(struct listing *listing)
 {
 	auto_listing struct listing fresh = { 0 };
-	struct block *blocks = listing->blocks, **end = &fresh.blocks;
-	int r = listing_read(listing->lock, 0, true, &fresh);
+	auto_free struct message *messages = calloc(listing->count, sizeof(*messages));
+	struct block *blocks = listing->blocks;
+	int r = messages ? listing_read(listing->lock, 0, true, &fresh) : -ENOMEM;
 
 	if (r == 0 && (listing->namesakes > 0 || fresh.namesakes > 0))
 		r = listing_merge(&fresh, listing, &(struct listing){ 0 });
-	if (r < 0)
-		return r;
 	for (size_t i = 0; i < listing->count && r == 0; i++) {
-		struct message *message = &listing->messages[i];
-		const struct message *found = message->is_gone ? NULL : find_like(&fresh, message);
+		struct message *message = &messages[i];
+		const struct message *found;
 
+		*message = listing->messages[i];
+		found = message->is_gone ? NULL : find_like(&fresh, message);
 		message->others = found ? found->others : NULL;
 		if (found) {
 			message->name = found->name;
@@ -861,14 +853,12 @@ int listing_look_again(struct listing *listing)
 			r = copy_texts(&fresh, message);
 		}
 	}
-	if (r < 0) { /* some still point there */
-		while (*end)
-			end = &(*end)->next;
-		*end = take_ptr(blocks);
-	}
+	if (r < 0)
+		return r;
+	memcpy(listing->messages, messages, listing->count * sizeof(*messages));
 	listing->blocks = fresh.blocks;
 	fresh.blocks = blocks;
-	return r;
+	return 0;
 }
 
 /* Whether a name is another message's now: those that share a unique part may swap names. */

@@ -32,7 +32,6 @@ struct message {
 	bool is_gone : 1;	/* if it is not marked, somebody else deleted it */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size has been found right since login or WAKE */
-	bool is_unreadable : 1; /* found so when it was to be measured */
 	bool is_retrieved : 1;	/* by RETR, in full */
 };
 
@@ -84,8 +83,9 @@ int listing_merge(struct listing *listing, const struct listing *older,
  * needs the lock. Then the listing must be read again. */
 void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report);
 
-/* Memory for as long as the listing is there. NULL: there is none. */
-void *listing_allocate(struct listing *listing, size_t octets, size_t alignment);
+/* Memory for as long as the listing is there, aligned for all but long doubles. NULL: there is
+ * none. */
+void *listing_allocate(struct listing *listing, size_t octets);
 
 /* ---- Messages ---- */
 
