@@ -285,29 +285,12 @@ static int compare_unique_parts(const void *left, const void *right)
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
 
-/* For qsort(3) and bsearch(3): the order in a listing. Namesakes come last. */
-static int compare_identities(const void *left, const void *right)
-{
-	const struct message *a = left, *b = right;
-	int order = compare_unique_parts(a, b) ?: a->is_namesake - b->is_namesake;
-
-	return order == 0 && a->is_namesake ? strcmp(a->stand_in, b->stand_in) : order;
-}
-
 /* For qsort(3): the order of arrival; 0: the same file name. */
 static int compare_messages(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
 
 	return compare_unique_parts(a, b) ?: strcmp(a->name, b->name) ?: a->subdir - b->subdir;
-}
-
-static struct message *search(const struct listing *listing, const struct message *like,
-			      comparison_fn_t compare)
-{
-	return listing->count == 0 ?
-		       NULL :
-		       bsearch(like, listing->messages, listing->count, sizeof(*like), compare);
 }
 
 /* Sorts the names that have been read, and what they point to: later passes read memory in order.
@@ -456,12 +439,17 @@ static int read_names(struct listing *listing, bool *ret_is_sure)
 	return listing->count > 0 ? sort_names(listing) : 0;
 }
 
-/* Finds the messages with the unique part of `like`, of another listing. Returns how many. */
+/* Finds the messages with the unique part of `like`, of another listing. Returns how many. The one
+ * that is no namesake, if it is there, is the first. */
 static size_t find_namesakes(const struct listing *listing, const struct message *like,
 			     struct message **ret_first)
 {
-	struct message *first = search(listing, like, compare_unique_parts), *end = first;
+	struct message *first = NULL, *end;
 
+	if (listing->count > 0)
+		first = bsearch(like, listing->messages, listing->count, sizeof(*like),
+				compare_unique_parts);
+	end = first;
 	while (first && first > listing->messages && compare_unique_parts(first - 1, like) == 0)
 		first--;
 	while (end && end < listing->messages + listing->count &&
@@ -469,6 +457,22 @@ static size_t find_namesakes(const struct listing *listing, const struct message
 		end++;
 	*ret_first = first;
 	return (size_t)(end - first);
+}
+
+/* The message with the unique part, unique-id and file of `like`, of another listing; or NULL. */
+static struct message *find_like(const struct listing *listing, const struct message *like)
+{
+	struct message *found;
+
+	for (size_t left = find_namesakes(listing, like, &found); left > 0; left--, found++) {
+		bool is_like = found->is_namesake == like->is_namesake &&
+			       (!like->is_namesake || strcmp(found->stand_in, like->stand_in) == 0);
+
+		if (is_like && (found->inode_tag == like->inode_tag || found->inode_tag == 0 ||
+				like->inode_tag == 0))
+			return found;
+	}
+	return NULL;
 }
 
 static bool have_same_names(const struct listing *a, const struct listing *b)
@@ -559,7 +563,6 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 			r = give_stand_in(listing, &messages[left], found[i].file.stx_ino);
 		left++;
 	}
-	qsort(messages, left, sizeof(*messages), compare_identities);
 	return r < 0 ? r : (ssize_t)left;
 }
 
@@ -677,17 +680,6 @@ int listing_read(struct lock *lock, int64_t deadline_ms, bool must_prove, struct
 	return r;
 }
 
-/* The message with the unique part, unique-id and file of `like`, of another listing; or NULL. */
-static struct message *find_like(const struct listing *listing, const struct message *like)
-{
-	struct message *found = search(listing, like, compare_identities);
-
-	if (found && found->inode_tag != like->inode_tag && found->inode_tag != 0 &&
-	    like->inode_tag != 0)
-		return NULL;
-	return found;
-}
-
 bool listing_has_new(const struct listing *listing, const struct listing *older)
 {
 	size_t known = 0;
@@ -744,15 +736,17 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	if (!owner && (!known->is_namesake || strcmp(stand_in, known->stand_in) != 0))
 		return 0;
 	if (owner) {
-		owner->stand_in = NULL;
-		owner->is_namesake = false;
+		struct message other = *first;
+
+		*first = *owner;
+		first->stand_in = NULL;
+		first->is_namesake = false;
 		listing->namesakes--;
-		if (known->stand_in)
-			r = give_stand_in(listing, owner, 0);
+		r = known->stand_in ? give_stand_in(listing, first, 0) : 0;
+		*owner = other;
+		first = owner;
 	}
-	r = r ?: give_stand_in(listing, first, file.stx_ino);
-	qsort(first, count, sizeof(*first), compare_identities);
-	return r;
+	return r ?: give_stand_in(listing, first, file.stx_ino);
 }
 
 int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer)
