@@ -27,7 +27,7 @@ int session_log_tls(const struct session *session, int error)
 	const struct stream *tls = transport_tls_stream(session->transport);
 
 	if (error < 0) {
-		const char *reason = tls->tls_problem ? tls->tls_problem : strerror(-error);
+		const char *reason = tls->tls_problem ?: strerror(-error);
 		const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };
 
 		log_event(LOG_EVENT_TLS_FAILED, fields, "TLS handshake with %s failed: %s",
@@ -43,9 +43,7 @@ int session_log_tls(const struct session *session, int error)
 
 static const char *describe_tls(const struct session *session)
 {
-	const char *version = transport_tls_stream(session->transport)->tls_version;
-
-	return version ? version : "no TLS";
+	return transport_tls_stream(session->transport)->tls_version ?: "no TLS";
 }
 
 void session_log_login(const struct session *session, const char *mechanism)
@@ -112,27 +110,25 @@ void session_log_end(const struct session *session, int error)
 {
 	const char *reason = describe_end(session, error), *peer = session->peer->text;
 	const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };
-	int64_t ms = util_now_ms() - session->start_ms;
-	char duration[24];
+	double seconds = (double)(util_now_ms() - session->start_ms) / 1000;
 
 	(void)log_report_omitted(NULL, peer);
-	(void)snprintf(duration, sizeof(duration), "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
 	log_about("POP3_RETRIEVED", "%" PRIu64, session->retrieved);
 	log_about("POP3_RETRIEVED_OCTETS", "%" PRIu64, session->retrieved_octets);
 	log_about("POP3_DELETED", "%" PRIu64, session->deleted);
 	log_about("POP3_SLEEPS", "%" PRIu64, session->sleeps);
-	log_about("POP3_DURATION", "%s", duration);
+	log_about("POP3_DURATION", "%.3f", seconds);
 	if (session->account)
 		log_event(LOG_EVENT_SESSION_ENDED, fields,
 			  "session of %s from %s ended: %s; %s, retrieved %" PRIu64 " (%" PRIu64
-			  " octets), deleted %" PRIu64 ", slept %" PRIu64 " times, %s seconds",
+			  " octets), deleted %" PRIu64 ", slept %" PRIu64 " times, %.3f seconds",
 			  log_quote(session->account->user), peer, reason, describe_tls(session),
 			  session->retrieved, session->retrieved_octets, session->deleted,
-			  session->sleeps, duration);
+			  session->sleeps, seconds);
 	else
 		log_event(LOG_EVENT_SESSION_ENDED, fields,
-			  "session from %s ended before login: %s; %s, %s seconds", peer, reason,
-			  describe_tls(session), duration);
+			  "session from %s ended before login: %s; %s, %.3f seconds", peer, reason,
+			  describe_tls(session), seconds);
 }
 
 void session_log_users(const struct auth_report *report)
