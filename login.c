@@ -275,25 +275,11 @@ static int begin_transaction(struct session *session, const struct account *chec
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
-/* Returns as auth_login(), or -ECANCELED. */
-static int check_login(struct session *session, const struct login *login,
-		       struct channel_answer *ret_answer)
-{
-	if (session->channel_fd >= 0)
-		return ask_keeper(session, login, ret_answer);
-	*ret_answer = (struct channel_answer){ 0 };
-	if (login->problem)
-		return -EKEYREJECTED;
-	return auth_login(session->settings, session->peer, login->user,
-			  login->has_certificate ? NULL : login->password, &ret_answer->account,
-			  &ret_answer->report);
-}
-
 static int try_login(struct session *session, struct login *login)
 {
 	auto_free char *counted = settings_add_domain(session->settings, login->user);
 	const char *user;
-	struct channel_answer answer;
+	struct channel_answer answer = { 0 };
 	const struct auth_report *report = &answer.report;
 	int r;
 
@@ -306,7 +292,14 @@ static int try_login(struct session *session, struct login *login)
 	r = wait_for_source(session, login);
 	if (r < 0)
 		return r;
-	r = check_login(session, login, &answer);
+	if (session->channel_fd >= 0)
+		r = ask_keeper(session, login, &answer);
+	else if (login->problem)
+		r = -EKEYREJECTED;
+	else
+		r = auth_login(session->settings, session->peer, login->user,
+			       login->has_certificate ? NULL : login->password, &answer.account,
+			       &answer.report);
 	session_log_users(report);
 	user = *report->user ? report->user : login->user; /* as the account has it */
 	if (r == -EKEYREJECTED)

@@ -285,17 +285,6 @@ static int cmd_quit(struct session *session, NO_ARGUMENT)
 	return r > 0 ? reply_ok(session, "goodbye") : r;
 }
 
-/* Notes that it falls asleep. -EDQUOT: it may not. */
-static int note_sleep(struct session *session)
-{
-	struct channel_answer answer;
-	int r = session->channel_fd < 0 ? 0 : session_ask_keeper(session, CHANNEL_SLEEP, &answer);
-
-	return r     ?:
-		       scoreboard_note_sleep(session->slot_ref,
-					     session->settings->max_sleeping_per_user);
-}
-
 static void note_wake(struct session *session)
 {
 	scoreboard_note(session->slot_ref, SCOREBOARD_AWAKE);
@@ -307,8 +296,10 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 {
 	unsigned max = session->settings->max_sleeping_per_user;
 	uint64_t deleted = session->deleted;
-	int r = note_sleep(session);
+	struct channel_answer answer;
+	int r = session->channel_fd < 0 ? 0 : session_ask_keeper(session, CHANNEL_SLEEP, &answer);
 
+	r = r ?: scoreboard_note_sleep(session->slot_ref, max); /* -EDQUOT: it may not */
 	if (r < 0 && r != -EDQUOT)
 		return reply_account_failure(session, r, session->account->user, NULL);
 	if (r < 0) {

@@ -431,17 +431,18 @@ static void forget_list(struct settings *settings, const char *argument)
 }
 
 /* After the defaults comes the file, whatever the order: the command line wins. */
-static int read_all(struct settings *settings, int argc, char *argv[])
+int settings_load(int argc, char *argv[], struct settings **ret)
 {
+	struct settings *settings = *ret = calloc(1, sizeof(*settings));
 	bool has_file = false;
-	int r = 0;
+	int r = settings ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < ARRAY_SIZE(table) && r == 0; i++) {
 		if (table[i].initial)
 			r = table[i].parse(&table[i], table[i].initial,
 					   (char *)settings + table[i].field);
 	}
-	for (int i = 1; i < argc; i++) { /* known before the first mistake */
+	for (int i = 1; i < argc && r == 0; i++) { /* known before the first mistake */
 		if (strcmp(argv[i], "--check-config") == 0)
 			settings->action = SETTINGS_CHECK;
 	}
@@ -472,12 +473,6 @@ static int read_all(struct settings *settings, int argc, char *argv[])
 	/* A mistake is blamed on a file (also a credential), if there is one. */
 	r = resolve_tls(settings);
 	return r < 0 && has_file ? -EBADMSG : r;
-}
-
-int settings_load(int argc, char *argv[], struct settings **ret)
-{
-	*ret = calloc(1, sizeof(**ret));
-	return *ret ? read_all(*ret, argc, argv) : -ENOMEM;
 }
 
 char *settings_add_domain(const struct settings *settings, const char *user)
