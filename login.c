@@ -178,20 +178,16 @@ static int ask_keeper(struct session *session, const struct login *login,
 	const struct settings *settings = session->settings;
 	int64_t ms = INT64_C(500) * settings->login_timeout_s +
 		     (INT64_C(1000) * settings->login_penalty_s << session->failed_logins);
-	struct channel_login *request = calloc(1, sizeof(*request));
+	struct channel_login request = { .request.type = CHANNEL_LOGIN };
 	int r;
 
-	if (!request)
-		return -ENOMEM;
-	request->request.type = CHANNEL_LOGIN;
 	/* What is too long can be nobody's, and is refused as the empty one is. */
-	if (!util_copy(request->user, login->user))
-		*request->user = '\0';
-	if (login->problem || !util_copy(request->password, login->password))
-		explicit_bzero(request->password, sizeof(request->password));
-	r = channel_ask(session->channel_fd, request, sizeof(*request), ret_answer, ms);
-	explicit_bzero(request, sizeof(*request));
-	free(request);
+	if (!util_copy(request.user, login->user))
+		*request.user = '\0';
+	if (login->problem || !util_copy(request.password, login->password))
+		explicit_bzero(request.password, sizeof(request.password));
+	r = channel_ask(session->channel_fd, &request, sizeof(request), ret_answer, ms);
+	explicit_bzero(&request, sizeof(request));
 	if (r == 0 && ret_answer->error == -EAGAIN) {
 		log_wait(session, login, ret_answer->wait_s);
 		r = transport_flush(session->transport) ?:
