@@ -620,8 +620,7 @@ static int become_session(struct listener *listener, int fd)
 {
 	static const sigset_t none;
 
-	close_sockets(listener);
-	util_drop(&listener->polled[SIGNALS].fd);
+	listener_close(listener);
 	listener->tables = NULL;
 	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);

@@ -107,55 +107,51 @@ static int search_line(void *context, char *line, size_t octets)
 	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }
 
-/* Handles the whole lines among these octets, and counts those that are too long, have a NUL or are
- * no account. Returns how many octets that were, or what ended the reading. */
-static ssize_t handle_lines(char *octets, size_t count, passwd_line_handler *handle, void *context,
-			    struct auth_report *report)
+/* Handles a line, and counts those that are too long, have a NUL or are no account. */
+static int handle_line(char *line, size_t octets, bool has_nul, passwd_line_handler *handle,
+		       void *context, struct auth_report *report)
 {
-	bool has_nul = memchr(octets, '\0', count) != NULL;
-	char *line = octets, *lf;
+	bool is_bad = octets > LINE_OCTETS_MAX || (has_nul && memchr(line, '\0', octets));
+	int r = 0;
 
-	for (; (lf = memchr(line, '\n', count - (size_t)(line - octets))); line = lf + 1) {
-		size_t length = (size_t)(lf - line);
-		bool is_bad = length > LINE_OCTETS_MAX || (has_nul && memchr(line, '\0', length));
-		int r = 0;
-
-		report->line_number++;
-		if (!is_bad && length > 0 && lf[-1] == '\r')
-			length--;
-		if (is_bad || (length > 0 && *line != '#'))
-			r = handle(context, is_bad ? NULL : line, length);
-		if (r < 0 && r != -EINVAL)
-			return r;
-		if (r < 0 && report->malformed_lines++ == 0)
-			report->malformed_line = report->line_number;
-	}
-	return line - octets;
+	report->line_number++;
+	if (!is_bad && octets > 0 && line[octets - 1] == '\r')
+		octets--;
+	if (is_bad || (octets > 0 && *line != '#'))
+		r = handle(context, is_bad ? NULL : line, octets);
+	if (r == -EINVAL && report->malformed_lines++ == 0)
+		report->malformed_line = report->line_number;
+	return r == -EINVAL ? 0 : r;
 }
 
 /* Leaves no password in memory. */
 static int read_each_line(int fd, passwd_line_handler *handle, void *context,
 			  struct auth_report *report)
 {
-	char octets[READ_OCTETS + 1];
+	char octets[READ_OCTETS + 1], *line, *lf;
 	size_t kept = 0; /* the beginning of a line */
-	ssize_t n, used = 0;
+	bool has_nul;
+	ssize_t n;
+	int r;
 
 	report->line_number = 0;
-	while ((n = util_read(fd, octets + kept, READ_OCTETS - kept)) >= 0) {
-		bool is_end = n == 0;
-
-		if (is_end && kept > 0)
-			octets[kept + (size_t)n++] = '\n'; /* which the last line may lack */
-		kept += (size_t)n;
-		used = handle_lines(octets, kept, handle, context, report);
-		if (used < 0 || is_end)
-			break;
-		kept = MIN(kept - (size_t)used, LINE_OCTETS_MAX + 1); /* a line too long stays so */
-		memmove(octets, octets + used, kept);
-	}
+	do {
+		n = util_read(fd, octets + kept, READ_OCTETS - kept);
+		r = (int)MIN(n, 0);
+		if (n == 0 && kept > 0)
+			octets[kept++] = '\n'; /* which the last line may lack */
+		kept += (size_t)MAX(n, 0);
+		has_nul = memchr(octets, '\0', kept) != NULL;
+		for (line = octets; r == 0 && (lf = memchr(line, '\n', kept)); line = lf + 1) {
+			kept -= (size_t)(lf + 1 - line);
+			r = handle_line(line, (size_t)(lf - line), has_nul, handle, context,
+					report);
+		}
+		kept = MIN(kept, LINE_OCTETS_MAX + 1); /* a line too long stays so */
+		memmove(octets, line, kept);
+	} while (n > 0 && r == 0);
 	explicit_bzero(octets, sizeof(octets));
-	return n < 0 ? (int)n : (int)MIN(used, 0);
+	return r;
 }
 
 /* Returns 1, and reads nothing, if the file has not changed since the stamp was taken. */
