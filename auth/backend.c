@@ -21,6 +21,15 @@
 #define UID_DYNAMIC_MIN 61184 /* systemd gives these to services with DynamicUser= */
 #define UID_DYNAMIC_MAX 65519
 
+bool backend_is_bad_name(const char *user)
+{
+	for (const char *c = user; *c; c++) {
+		if (*c == '/' || (unsigned char)*c < ' ' || *c == 0x7f)
+			return true;
+	}
+	return *user == '\0' || strlen(user) >= AUTH_USER_OCTETS;
+}
+
 /* Asks NSS for a user. Returns 0, -ENOKEY: there is none, or -EIO. */
 static int find_user(const char *name, const struct passwd **ret)
 {

@@ -22,11 +22,14 @@ struct auth_attempt {
  *   -ENOKEY        this backend does not know the user
  *   -EKEYREJECTED  and the others of auth_login(): it does, and no other backend is asked */
 typedef int auth_backend(struct auth_attempt *attempt);
-auth_backend nss_check, checkpassword_check;
+auth_backend passwd_file_check, nss_check, checkpassword_check;
 
 /* Get a backend ready. Return 0, or -EBADMSG after an error in the log. */
 int nss_prepare(const char *argument);
 int checkpassword_prepare(const char *argument);
+
+/* A name that could leave its component of a path, or forge a line of a log. */
+bool backend_is_bad_name(const char *user);
 
 /* Notes why an attempt fails, for the log alone. */
 #define auth_fail(report, error, ...) \

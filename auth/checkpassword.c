@@ -4,7 +4,6 @@
  * administrator's; name and password come from a stranger: this runs before login. */
 #include "auth/backend.h"
 
-#include "auth/passwd-file.h"
 #include "lib/peer.h"
 #include "lib/util.h"
 #include "log.h"
@@ -164,7 +163,7 @@ int checkpassword_check(struct auth_attempt *attempt)
 	if (r < 0)
 		return r;
 	(void)util_copy(account->user, *message.user ? message.user : attempt->user);
-	if (passwd_is_bad_name(account->user))
+	if (backend_is_bad_name(account->user))
 		return auth_fail(attempt->report, -EKEYREJECTED, "a bad user name");
 	(void)util_copy(attempt->report->user, account->user);
 	r = sender.uid != 0 && sender.uid == getuid() ?
