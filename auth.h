@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: ISC
  * Accounts, and the check of a password: by a passwd-file, PAM or a program. With a keeper these
- * calls are made in a process that it can kill: they may wait, fork and leak. The format of a
- * passwd-file is the one that Dovecot and Exim share, one account a line:
- *
- *     user:{SCHEME}password:uid:gid:gecos:home:shell:extra
- *
- * Fields at the end may be left out. pop3-handler.conf(5) has the schemes and fields. */
+ * calls are made in a process that it can kill: they may wait, fork and leak. */
 #pragma once
 
 #include "lib/digest.h"

@@ -15,8 +15,9 @@
 #include <pwd.h>
 #include <search.h>
 
-#define LINE_OCTETS_MAX 4096 /* of the passwd-file */
-#define READ_OCTETS 6144     /* at once; more than a line that is too long */
+#define LINE_OCTETS_MAX 4096		      /* of the passwd-file */
+#define TEMPLATE_OCTETS (LINE_OCTETS_MAX + 2) /* of a line, with a letter more and the NUL */
+#define READ_OCTETS 6144		      /* at once; more than a line that is too long */
 
 #define BLANKS " \t" /* between the fields of `extra` */
 
@@ -346,16 +347,17 @@ static int check_password(const struct passwd_search *search, const char *passwo
 	return r == 1 ? 1 : r == -ENOMEM || decoy == -ENOMEM ? -ENOMEM : -EKEYREJECTED;
 }
 
-/* The account's own template; NULL: none. It is `maildir:PATH[:OPTIONS]` or just a path, in which
- * "~" is the home directory. -ENXIO: another kind of mailbox, or a relative path. */
-static int find_own_template(const struct passwd_line *entry, char **ret)
+/* Puts the account's own template into TEMPLATE_OCTETS. It is `maildir:PATH[:OPTIONS]` or just a
+ * path, in which "~" is the home directory. Returns 1, 0: it has none, or -ENXIO: another kind of
+ * mailbox, or a relative path. */
+static int find_own_template(const struct passwd_line *entry, char *ret)
 {
 	static const char prefix[] = "maildir:", inbox[] = ":INBOX=";
 	const char *extra = entry->extra, *mail;
 	struct passwd_field field;
+	bool is_in_home;
 	size_t octets;
 
-	*ret = NULL;
 	do {
 		if (!passwd_next_field(&extra, &field))
 			return 0;
@@ -370,10 +372,10 @@ static int find_own_template(const struct passwd_line *entry, char **ret)
 	}
 	if (octets == 0 || !strchr("/~%", *mail))
 		return -ENXIO;
-	if (*mail == '~' && (octets == 1 || mail[1] == '/'))
-		return asprintf(ret, "%%h%.*s", (int)octets - 1, mail + 1) < 0 ? -ENOMEM : 0;
-	*ret = strndup(mail, octets);
-	return *ret ? 0 : -ENOMEM;
+	is_in_home = *mail == '~' && (octets == 1 || mail[1] == '/');
+	(void)snprintf(ret, TEMPLATE_OCTETS, "%s%.*s", is_in_home ? "%h" : "",
+		       (int)octets - is_in_home, mail + is_in_home);
+	return 1;
 }
 
 /* Whether a peer is in a list of networks; `local` is one without an address, on this machine.
@@ -440,10 +442,10 @@ static int find_ids(struct auth_attempt *attempt, const struct passwd_line *entr
 
 static int find_mailbox(struct auth_attempt *attempt, const struct passwd_line *entry)
 {
-	auto_free char *own_template = NULL;
+	char own_template[TEMPLATE_OCTETS];
+	int r = find_own_template(entry, own_template);
 
-	return find_own_template(entry, &own_template) ?:
-		       backend_set_mailbox(attempt, own_template, entry->home);
+	return r < 0 ? r : backend_set_mailbox(attempt, r == 1 ? own_template : NULL, entry->home);
 }
 
 /* Finds what an account may do, and where. */
@@ -543,24 +545,21 @@ static int note_root(struct root_search *search, const char *root)
 static int note_root_of_line(void *context, char *line, size_t octets)
 {
 	struct root_search *search = context;
-	auto_free char *own_template = NULL, *root = NULL;
-	const char *template;
+	char own_template[TEMPLATE_OCTETS], *root;
+	const char *template = search->template;
 	struct passwd_line entry;
 	int r;
 
 	if (!line || *line == ':') /* nobody can log in to that */
 		return 0;
 	entry = passwd_line_parse(line, octets);
-	r = find_own_template(&entry, &own_template);
-	if (r < 0)
-		return r == -ENXIO ? 0 : r; /* nor to that */
-	if (!own_template && !path_template_is_in_home(search->template))
+	r = find_own_template(&entry, own_template);
+	if (r < 0 || (r == 0 && !path_template_is_in_home(template))) /* nor to that; like others */
 		return 0;
-	template = own_template ?: search->template;
-	root = path_template_is_in_home(template) ? strdup(entry.home) :
-						    strndup(template, strcspn(template, "%") + 1);
-	if (!root)
-		return -ENOMEM;
+	if (r == 1)
+		template = own_template;
+	root = path_template_is_in_home(template) ? strdupa(entry.home) :
+						    strndupa(template, strcspn(template, "%") + 1);
 	if (*root == '\0')
 		return 0;
 	util_cut_path(root);
@@ -591,23 +590,23 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 	const char *template = settings->mailbox;
 	size_t octets = strcspn(template, "%"); /* up to there it is the same for everybody */
 	struct root_search search = { template, handle, context, NULL };
-	auto_free char *root = strndup(template, octets + 1);
-	int r = root ? 0 : -ENOMEM;
+	char *root = strndupa(template, octets + 1);
+	int r = 0;
 
 	*ret_report = (struct auth_report){ 0 };
 	for (char *const *given = settings->mail_root; given && *given && r == 0; given++)
 		r = handle(context, *given);
 	if (settings->mail_root)
 		return r;
-	if (r == 0 && !path_template_is_in_home(template)) {
+	if (!path_template_is_in_home(template)) {
 		if (template[octets])
 			util_cut_path(root);
 		r = note_root(&search, root);
 		ret_report->has_wide_template = r == -EINVAL;
-	}
-	if (r == 0 && path_template_is_in_home(template) &&
-	    (auth_has_backend(settings, "pam") || auth_has_backend(settings, "checkpassword")))
+	} else if (auth_has_backend(settings, "pam") ||
+		   auth_has_backend(settings, "checkpassword")) {
 		r = note_homes(&search, settings);
+	}
 	if (r == 0 || r == -EINVAL)
 		r = passwd_file_read_all(settings, note_root_of_line, &search, ret_report);
 	tdestroy(search.roots, free);
