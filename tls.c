@@ -326,7 +326,7 @@ static void wipe_ticket_keys(struct tls_stream *stream)
 				       key);
 	}
 	explicit_bzero(key, sizeof(key));
-	explicit_bzero(&stream->ticket, sizeof(stream->ticket));
+	explicit_bzero(stream->ticket.key, sizeof(stream->ticket.key));
 }
 
 /* Tells what was agreed on, and removes the keys from this process. What else the service has is
