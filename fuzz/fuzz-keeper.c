@@ -20,7 +20,6 @@ static unsigned checker_count(void);
 
 #include "sandbox/filter.h"
 
-#include <assert.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -375,16 +374,19 @@ static void ask_login(struct talker *talker, char *how, bool has_nul)
 	(void)send(talker->channel_fd, &login, sizeof(login), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* "q0s": may it sleep? The letters of the others are below; any other is an unknown type. */
+/* "q0s": may it sleep? The letters of the others are below; any other is an unknown
+ * type. */
 static void ask_other(struct talker *talker, char letter)
 {
-	static const char letters[] = "RBHNlgdrswe"; /* from CHANNEL_RELOAD to CHANNEL_END */
-	const char *known = letter ? strchr(letters, letter) : NULL;
-	struct channel_request request = { .type = 0 };
+	static const char letters[] = {
+		[CHANNEL_RELOAD] = 'R',	 [CHANNEL_BEGIN] = 'B',	  [CHANNEL_HANG_UP] = 'H',
+		[CHANNEL_RENEWED] = 'N', [CHANNEL_LOGIN] = 'l',	  [CHANNEL_SIGN] = 'g',
+		[CHANNEL_DONE] = 'd',	 [CHANNEL_RECHECK] = 'r', [CHANNEL_SLEEP] = 's',
+		[CHANNEL_WAKE] = 'w',	 [CHANNEL_END] = 'e',
+	};
+	const char *known = letter ? memchr(letters, letter, sizeof(letters)) : NULL;
+	struct channel_request request = { .type = known ? (uint32_t)(known - letters) : 0 };
 
-	static_assert(sizeof(letters) - 1 == CHANNEL_END, "there is a letter for each");
-	if (known)
-		request.type = (uint32_t)(known - letters) + CHANNEL_RELOAD;
 	note_question(talker, request.type);
 	(void)send(talker->channel_fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
