@@ -25,7 +25,8 @@
 #define START_MS 10000 /* for the keeper to be ready */
 #define RELOAD_S 8     /* less: a late answer would be taken for that to the next question */
 #define RESERVED_FDS 128
-#define LOOK_MS 1000 /* between two looks at certificates */
+#define EVENTS_MAX 16 /* before a signature, which takes longer: a session may flood the keeper */
+#define LOOK_MS 1000  /* between two looks at certificates */
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
 
@@ -610,6 +611,7 @@ static void handle_event(struct keeper *keeper, struct watch *watched, uint32_t 
 static int serve_sessions(struct keeper *keeper)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+	unsigned events = 0;
 	int r = epoll_ctl(keeper->epoll_fd, EPOLL_CTL_ADD, keeper->control_fd, &event);
 
 	if (r < 0)
@@ -626,7 +628,7 @@ static int serve_sessions(struct keeper *keeper)
 			return -errno;
 		if (r > 0)
 			handle_event(keeper, event.data.ptr, event.events);
-		else
+		if (r <= 0 || ++events % EVENTS_MAX == 0)
 			sign_next(keeper);
 	}
 	return 0;

@@ -29,7 +29,8 @@ static unsigned checker_count(void);
 #define TALKERS 8
 #define PENALTY_MS 1000
 #define ASLEEP_MAX 2
-#define STAGES 4	/* of a question, at most: it waits, is checked, and is answered */
+#define STAGES 4 /* of a question, at most: it waits, is checked, and is answered */
+#define ROUNDS 500
 #define LONG_MS 1000000 /* longer than all that the keeper ever waits */
 
 static const char good_config[] = "users = /nonexistent/users\n"
@@ -61,6 +62,8 @@ static const char *next; /* step of the input */
 static int listener_fd = -1;
 static int64_t now_ms;
 static bool is_full, cannot_start; /* checkers */
+static struct talker *flooder;	   /* never stops to talk; NULL: nobody */
+static unsigned rounds;		   /* of that */
 static struct keeper keeper;
 
 /* ---- The clock ---- */
@@ -527,11 +530,32 @@ static void take_step(char *step)
 	case 'x': /* what no listener says */
 		(void)send(listener_fd, how, strlen(how), MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
+	case 'f': /* "f0": it talks all the time */
+		flooder = talker;
+		rounds = 0;
+		break;
 	case 'e':
 		util_drop(&listener_fd);
 		break;
 	default:
 		break;
+	}
+}
+
+/* A talker whose socket is never empty; meanwhile all other questions have answers. */
+static void flood(void)
+{
+	if (!flooder)
+		return;
+	ask_other(flooder, 'w');
+	if (flooder->channel_fd >= 0 && rounds++ < ROUNDS)
+		return;
+	flooder = NULL;
+	for (size_t i = 0; i < TALKERS && rounds > ROUNDS; i++) {
+		const struct talker *talker = &talkers[i];
+
+		FUZZ_CHECK(talker->question != CHANNEL_SIGN || talker->asked == 0 ||
+			   talker->channel_fd < 0 || talker->is_impatient);
 	}
 }
 
@@ -551,10 +575,12 @@ static void end_input(void)
 int epoll_wait(int fd, struct epoll_event *events, int count, int ms)
 {
 	static unsigned idle; /* since the input is over */
-	int ready = epoll_pwait(fd, events, count, 0, NULL);
+	int ready;
 	auto_free char *line = NULL;
 	char *rest, *step;
 
+	flood();
+	ready = epoll_pwait(fd, events, count, 0, NULL);
 	for (size_t i = 0; i < TALKERS; i++)
 		read_answers(&talkers[i]);
 	read_control();
@@ -611,6 +637,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	(void)close(free_fd);
 	next = input;
 	is_full = cannot_start = false;
+	flooder = NULL;
 	now_ms = LONG_MS;
 	keeper = (struct keeper){
 		.argc = 2, .argv = arguments, .tls = &tls, .public_fd = -1, .look_ms = INT64_MAX
