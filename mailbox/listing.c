@@ -301,6 +301,8 @@ static int sort_names(struct listing *listing)
 	struct message *messages = listing->messages;
 	size_t count = listing->count;
 
+	if (count == 0)
+		return 0;
 	unsorted.blocks = take_ptr(listing->blocks);
 	listing->count = 0;
 	qsort(messages, count, sizeof(*messages), compare_messages);
@@ -415,30 +417,6 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 	return add_message(listing, &message);
 }
 
-/* Reads the directories once, in the order in which a file moves, from new to cur. A file that is
- * renamed meanwhile may be read under both of its names, or under none. *ret_is_sure: equal stamps
- * prove that nothing has changed. */
-static int read_names(struct listing *listing, bool *ret_is_sure)
-{
-	const struct lock *lock = listing->lock;
-	int64_t now_ns, tick_ns = lock->is_local ? 0 : REMOTE_TICK_NS;
-	struct file_stamp stamps[SUBDIRS];
-	int r = begin_read(listing, &now_ns);
-
-	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++) {
-		if (lock->fds[subdir] >= 0)
-			r = lock_for_entries(lock->fds[subdir], add_entry, listing);
-	}
-	r = r ?: take_stamps(lock, stamps);
-	if (r < 0)
-		return r;
-	*ret_is_sure =
-		(lock->is_local || lock->state_error == 0) && are_stable(stamps, now_ns - tick_ns);
-	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
-	listing->is_stable = are_stable(stamps, now_ns - margin_ns(lock));
-	return listing->count > 0 ? sort_names(listing) : 0;
-}
-
 /* Finds the messages with the unique part of `like`, of another listing. Returns how many. The one
  * that is no namesake, if it is there, is the first. */
 static size_t find_namesakes(const struct listing *listing, const struct message *like,
@@ -491,12 +469,8 @@ static int add_earlier(struct listing *listing, const struct listing *earlier)
 
 	for (size_t i = 0; i < earlier->count; i++) {
 		const struct message *message = &earlier->messages[i];
-		struct message *like;
-		size_t left = find_namesakes(&fresh, message, &like);
 
-		for (; left > 0 && like->inode_tag != message->inode_tag; left--)
-			like++;
-		if (left == 0 && add_message(listing, message) < 0)
+		if (!find_like(&fresh, message) && add_message(listing, message) < 0)
 			return -ENOMEM;
 		fresh.messages = listing->messages;
 	}
@@ -643,20 +617,34 @@ void listing_rename_namesakes(const struct listing *listing, struct mailbox_repo
 
 /* ---- Listings ---- */
 
-/* Reads once more, and adds what earlier reads have shown unless stamps prove this read
- * undisturbed. Where they are too coarse, two equal reads in a row will do, but not for a proof. */
+/* Reads the directories once more, in the order in which a file moves, from new to cur. A file that
+ * is renamed meanwhile may be read under both of its names, or under none. Adds what earlier reads
+ * have shown unless stamps prove this read undisturbed. Where they are too coarse, two equal reads
+ * in a row will do, but not for a proof. */
 static int read_again(struct listing *listing, bool must_prove)
 {
 	auto_listing struct listing earlier = *listing;
-	bool is_sure = false;
+	struct lock *lock = earlier.lock;
+	int64_t now_ns, tick_ns = lock->is_local ? 0 : REMOTE_TICK_NS;
+	struct file_stamp stamps[SUBDIRS];
 	int r;
 
-	*listing = (struct listing){ .lock = earlier.lock };
-	r = read_names(listing, &is_sure);
-	if (r < 0 || (is_sure && !listing->is_torn))
+	*listing = (struct listing){ .lock = lock };
+	r = begin_read(listing, &now_ns);
+	for (enum subdir subdir = 0; subdir < SUBDIRS && r == 0; subdir++) {
+		if (lock->fds[subdir] >= 0)
+			r = lock_for_entries(lock->fds[subdir], add_entry, listing);
+	}
+	r = r ?: take_stamps(lock, stamps) ?: sort_names(listing);
+	if (r < 0)
 		return r;
+	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
+	listing->is_stable = are_stable(stamps, now_ns - margin_ns(lock));
+	if (!listing->is_torn && (lock->is_local || lock->state_error == 0) &&
+	    are_stable(stamps, now_ns - tick_ns))
+		return 0;
 	listing->is_torn |= must_prove || !have_same_names(listing, &earlier) ||
-			    memcmp(listing->stamps, earlier.stamps, sizeof(earlier.stamps)) != 0;
+			    memcmp(stamps, earlier.stamps, sizeof(stamps)) != 0;
 	return add_earlier(listing, &earlier);
 }
 
