@@ -83,7 +83,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 
 /* Chooses from the messages: those that are marked; or, if a record was left, that it has. After
  * that, nothing fails for lack of memory. The keys of a record that must be kept are carried along
- * in a new one. -EAGAIN: not all could be looked at. */
+ * in a new one. */
 static int choose_messages(struct deletion *deletion)
 {
 	size_t count = deletion->end - deletion->first;
@@ -103,10 +103,13 @@ static int choose_messages(struct deletion *deletion)
 	r = listing_with_files(deletion->listing, deletion->first, count, choose, deletion);
 	for (size_t i = deletion->first; i < deletion->end; i++) {
 		/* One whose file could not be looked at may be deleted: nobody must see it. */
-		messages[i].is_gone |= messages[i].is_wanted && deletion->has_record;
+		if (messages[i].is_wanted && deletion->has_record)
+			deletion->is_blind = messages[i].is_gone = true;
 		messages[i].is_wanted = messages[i].is_chosen;
 	}
-	return r;
+	if (r == -EAGAIN && deletion->has_record)
+		r = 0;
+	return r == 0 && deletion->has_more_links ? listing_look_again(deletion->listing) : r;
 }
 
 /* Writes the record, if permissions and the file system let the messages be removed. */
@@ -289,8 +292,6 @@ int deletion_run(struct listing *listing, size_t first, size_t count)
 		return 0;
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
 	r = r ?: choose_messages(&deletion);
-	if (r == 0 && deletion.has_more_links)
-		r = listing_look_again(listing);
 	if (r == 0 && deletion.chosen == 0)
 		r = sync_subdirs(&deletion); /* others removed them, but for good? */
 	else if (r == 0)
@@ -320,11 +321,8 @@ int deletion_recover(struct listing *listing)
 	};
 	int r = choose_messages(&deletion);
 	/* No message in the record was missed. */
-	bool is_complete = r == 0 && !listing->is_torn && !deletion.is_blind;
+	bool is_complete = !listing->is_torn && !deletion.is_blind;
 
-	deletion.is_blind |= r == -EAGAIN;
-	if (r == 0 || r == -EAGAIN)
-		r = deletion.has_more_links ? listing_look_again(listing) : 0;
 	if (r < 0)
 		return r;
 	(void)unlink_recorded(&deletion);
