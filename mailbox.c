@@ -356,30 +356,28 @@ int mailbox_commit(struct mailbox *mailbox)
 /* `context`: the error of the first that could not be changed. */
 static int mark_file_seen(struct listing *listing, struct message *message, void *context)
 {
-	int *error = context;
+	static const char *const info_starts[] = { ":2,", ";2," }; /* some have no ':' in names */
 	const int *fds = listing->lock->fds;
-	auto_free char *name = NULL;
-	int r = maildir_name_add_seen(message->name, ":2,", &name);
+	int *error = context, r = -EINVAL;
 
-	if (r < 0 || (message->subdir == SUBDIR_CUR && strcmp(name, message->name) == 0))
-		return r;
-	r = listing_rename_file(fds[message->subdir], message->name, fds[SUBDIR_CUR], name);
-	if (r == -EINVAL) { /* the file system has no ':' in names */
-		free(take_ptr(name));
-		r = maildir_name_add_seen(message->name, ";2,", &name) ?:
+	for (size_t i = 0; i < ARRAY_SIZE(info_starts) && r == -EINVAL; i++) {
+		auto_free char *name = NULL;
+
+		r = maildir_name_add_seen(message->name, info_starts[i], &name);
+		if (r == 0 && message->subdir == SUBDIR_CUR && strcmp(name, message->name) == 0)
+			return 0;
+		r = r	  ?:
 			    listing_rename_file(fds[message->subdir], message->name,
 						fds[SUBDIR_CUR], name);
-	}
-	if (r == -ENOENT)
-		return r;
-	if (r == 0) {
-		message->subdir = SUBDIR_CUR;
-		r = listing_rename(listing, message, name);
+		if (r == 0) {
+			message->subdir = SUBDIR_CUR;
+			r = listing_rename(listing, message, name);
+		}
 	}
 	/* -EEXIST: it may be another name of this very file. */
-	if (*error == 0 && !(r == -EEXIST && message->others))
+	if (*error == 0 && r != -ENOENT && !(r == -EEXIST && message->others))
 		*error = r;
-	return 0;
+	return r == -ENOENT ? r : 0;
 }
 
 int mailbox_mark_seen(struct mailbox *mailbox)
