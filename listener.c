@@ -146,28 +146,24 @@ static int add_socket(struct listener *listener, int fd)
 	return 0;
 }
 
-/* Under inetd the listening socket is standard output and standard error as well. */
-static int take_inetd_socket(struct listener *listener)
-{
-	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-	    (is_listening(STDERR_FILENO) == 1 && dup2(null, STDERR_FILENO) < 0))
-		return -errno;
-	listener->is_inetd = true;
-	return add_socket(listener, STDIN_FILENO);
-}
-
 static int take_passed(struct listener *listener, int passed)
 {
 	int r = passed < 0 ? passed : passed > SETTINGS_SOCKETS_MAX ? -E2BIG : 0;
 
-	if (passed == 0)
-		return is_listening(STDIN_FILENO) == 1 ? take_inetd_socket(listener) : 0;
 	if (passed == 1 && is_listening(SD_LISTEN_FDS_START) == 0)
 		return move_client(SD_LISTEN_FDS_START);
 	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed && r == 0; fd++)
 		r = is_listening(fd) == 1 ? add_socket(listener, fd) : -EINVAL;
+	if (passed == 0 && is_listening(STDIN_FILENO) == 1) {
+		/* Under inetd it is standard output and standard error as well. */
+		auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		if (null < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+		    (is_listening(STDERR_FILENO) == 1 && dup2(null, STDERR_FILENO) < 0))
+			return -errno;
+		listener->is_inetd = true;
+		r = add_socket(listener, STDIN_FILENO);
+	}
 	return r;
 }
 

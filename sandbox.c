@@ -319,13 +319,6 @@ static void note_refusal(int signal_number, siginfo_t *info, void *context)
 #endif
 }
 
-static bool seccomp_is_available(void)
-{
-	uint32_t action = SECCOMP_RET_TRAP;
-
-	return UTIL_HAS_ASAN || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
-}
-
 /* The kernel logs the calls that kill: a compromised process cannot suppress that. Returns 0 or,
  * for a session with a keeper, the descriptor of notifications. */
 static int seccomp_enter(bool has_keeper)
@@ -362,6 +355,7 @@ static int note_lack(const struct settings *settings, const char *what, const ch
 
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret)
 {
+	static const uint32_t trap = SECCOMP_RET_TRAP;
 	int r = limit_process();
 
 	*ret = SANDBOX_NONE;
@@ -373,7 +367,8 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	}
 	if (r < 0 || settings->sandbox == SANDBOX_OFF)
 		return r;
-	ret->has_seccomp = seccomp_is_available();
+	ret->has_seccomp =
+		UTIL_HAS_ASAN || syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &trap) == 0;
 	if (!ret->has_seccomp)
 		r = note_lack(settings, "the sandbox is without seccomp",
 			      "this kernel does not have it");
