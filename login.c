@@ -68,12 +68,6 @@ static const char *refuse_external(const struct session *session)
 
 /* ---- TLS ---- */
 
-int login_start_implicit_tls(struct session *session)
-{
-	return transport_prepare_tls(session->transport, session->tls) ?:
-		       session_log_tls(session, transport_start_tls(session->transport));
-}
-
 /* RFC 2595 section 4. Forgets the user name: an attacker on the way could have sent it. */
 int login_stls(struct session *session, NO_ARGUMENT)
 {

@@ -8,7 +8,4 @@
  * any is (RFC 5034 section 3), `USER` and `STLS`. */
 void login_put_capabilities(struct session *session);
 
-/* Starts TLS before the greeting (RFC 8314). Returns 0, or a failure that has been logged. */
-int login_start_implicit_tls(struct session *session);
-
 command_handler login_stls, login_user, login_pass, login_auth;

@@ -512,8 +512,9 @@ int protocol_serve(struct session *session, const char *refusal)
 	if (!refusal)
 		session_log_begin(session);
 	session_enter(session, IN_AUTH);
-	if (session->settings->tls == TLS_IMPLICIT)
-		r = login_start_implicit_tls(session);
+	if (session->settings->tls == TLS_IMPLICIT) /* RFC 8314 */
+		r = transport_prepare_tls(session->transport, session->tls) ?:
+			    session_log_tls(session, transport_start_tls(session->transport));
 	if (r == 0)
 		r = refusal ? reply_err(session, "[SYS/TEMP] %s", refusal) :
 			      reply_ok(session, "pop3-handler ready");

@@ -421,15 +421,6 @@ static int resolve_tls(struct settings *settings)
 	return 0;
 }
 
-/* A list on the command line replaces the file's. */
-static void forget_list(struct settings *settings, const char *argument)
-{
-	const struct setting *setting = find_setting(argument + strspn(argument, "-"));
-
-	if (setting && setting->release == free_list)
-		free_list((char *)settings + setting->field);
-}
-
 /* After the defaults comes the file, whatever the order: the command line wins. */
 int settings_load(int argc, char *argv[], struct settings **ret)
 {
@@ -453,8 +444,12 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 			r = read_settings_file(settings, path);
 		has_file |= path != NULL;
 	}
-	for (int i = 1; i < argc && r == 0; i++)
-		forget_list(settings, argv[i]);
+	for (int i = 1; i < argc && r == 0; i++) {
+		const struct setting *setting = find_setting(argv[i] + strspn(argv[i], "-"));
+
+		if (setting && setting->release == free_list) /* it replaces the file's */
+			free_list((char *)settings + setting->field);
+	}
 	for (int i = 1; i < argc && r == 0; i++) {
 		if (!settings_config_path(argv[i]) && strcmp(argv[i], "--check-config") != 0)
 			r = read_option(settings, argv[i]);
