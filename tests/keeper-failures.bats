@@ -182,7 +182,8 @@ checkers() {
 }
 
 @test "more logins than checkers: the next one begins when there is one, and others are told" {
-	listen_keeper --max-sessions-per-source=100
+	listen_keeper --max-sessions-per-source=100 --login-timeout=10
+	slack=3000 # the half of that is five seconds
 	connect one
 	login one ann secret
 	hangs
