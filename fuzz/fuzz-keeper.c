@@ -7,14 +7,17 @@
 
 #define checker_start unused_start
 #define checker_count unused_count
+#define checker_fork unused_fork
 #include "keeper/checker.c"
 #undef checker_start
 #undef checker_count
+#undef checker_fork
 
 static int checker_start(const struct settings *settings, const struct channel_request *begin,
 			 const struct channel_login *login, const struct account *account,
 			 struct checker *ret);
 static unsigned checker_count(void);
+static pid_t checker_fork(int fd, int other_fd);
 
 #include "keeper.c"
 
@@ -198,6 +201,17 @@ static int checker_start(const struct settings *settings, const struct channel_r
 	talker->has_checker_answered = false;
 	ret->fd = pair[0];
 	return 0;
+}
+
+/* For a reload: does what its process does. */
+static pid_t checker_fork(int fd, int other_fd)
+{
+	FUZZ_CHECK(fd == keeper.control_fd && other_fd == keeper.public_fd);
+	errno = EAGAIN;
+	if (cannot_start)
+		return -1;
+	(void)answer_settings(&keeper, 0);
+	return 1;
 }
 
 static unsigned checker_count(void)
