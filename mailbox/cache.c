@@ -162,9 +162,9 @@ static bool is_worth_keeping(const struct listing *listing, const struct message
 					   LISTING_SIZE_UNKNOWN);
 }
 
-/* Puts in one file name and what belongs to it. Returns whether there was memory. */
-static bool put_entry(FILE *stream, const struct listing *listing, const struct message *message,
-		      unsigned flags)
+/* Puts in one file name and what belongs to it. Returns where the next entry goes. */
+static char *put_entry(char *at, const struct listing *listing, const struct message *message,
+		       unsigned flags)
 {
 	struct cache_entry entry = {
 		.arrival_us = message->arrival_us,
@@ -177,50 +177,56 @@ static bool put_entry(FILE *stream, const struct listing *listing, const struct 
 
 	if (!listing->lock->is_maildir && message->version)
 		entry.version = *message->version;
-	return fwrite_unlocked(&entry, entry_octets(listing), 1, stream) == 1 &&
-	       fwrite_unlocked(message->name, strlen(message->name) + 1, 1, stream) == 1 &&
-	       (!(flags & CACHE_STAND_IN) ||
-		fwrite_unlocked(message->stand_in, WIRE_UNIQUE_ID_MAX + 1, 1, stream) == 1);
+	at = mempcpy(at, &entry, entry_octets(listing));
+	at = stpcpy(at, message->name) + 1;
+	return flags & CACHE_STAND_IN ? stpcpy(at, message->stand_in) + 1 : at;
 }
 
-/* Makes header and entries. Returns how many octets they are; 0: there is no memory. */
-static size_t put_messages(const struct listing *listing, struct cache *header, char **ret_octets)
+/* Puts the entries behind the header. Returns how many octets there are then. */
+static size_t put_messages(const struct listing *listing, struct cache *cache)
 {
-	size_t octets = 0;
-	FILE *stream = open_memstream(ret_octets, &octets);
-	bool is_put = stream && fwrite_unlocked(header, sizeof(*header), 1, stream) == 1;
+	char *at = (char *)(cache + 1);
 
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message message = listing->messages[i];
 		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
 				 (message.is_namesake ? CACHE_NAMESAKE : 0);
 
-		if (message.is_gone || !(header->is_whole || is_worth_keeping(listing, &message)))
+		if (message.is_gone || !(cache->is_whole || is_worth_keeping(listing, &message)))
 			continue;
 		do {
-			is_put = is_put && put_entry(stream, listing, &message, flags);
-			header->count++;
+			at = put_entry(at, listing, &message, flags);
 			flags = CACHE_OTHER_NAME;
+			cache->count++;
 		} while (listing_next_name(listing, &message));
 	}
-	return stream && fclose(stream) == 0 && is_put ? octets : 0;
+	return (size_t)(at - (char *)cache);
 }
 
 void cache_save(const struct listing *listing, bool is_whole)
 {
 	int mailbox_fd = listing->lock->root_fd, r = -ENOMEM;
-	struct cache header = { .magic = MAGIC,
-				.mailbox_inode = listing->lock->inode,
-				.is_whole = is_whole };
-	auto_free char *text = NULL;
+	size_t octets = sizeof(struct cache);
+	auto_free struct cache *cache = NULL;
 	auto_fd int fd = -1;
-	size_t octets;
 
-	memcpy(header.stamps, listing->stamps, sizeof(header.stamps));
-	octets = put_messages(listing, &header, &text);
-	if (header.count > 0 && octets > 0 && octets <= CACHE_OCTETS_MAX) {
-		struct cache *cache = memcpy(text, &header, sizeof(header));
+	for (size_t i = 0; i < listing->count; i++) {
+		struct message message = listing->messages[i];
 
+		octets += message.stand_in ? WIRE_UNIQUE_ID_MAX + 1 : 0;
+		do {
+			octets += entry_octets(listing) + strlen(message.name) + 1;
+		} while (listing_next_name(listing, &message));
+	}
+	cache = malloc(octets);
+	if (cache) {
+		*cache = (struct cache){ .magic = MAGIC,
+					 .mailbox_inode = listing->lock->inode,
+					 .is_whole = is_whole };
+		memcpy(cache->stamps, listing->stamps, sizeof(cache->stamps));
+		octets = put_messages(listing, cache);
+	}
+	if (cache && cache->count > 0 && octets <= CACHE_OCTETS_MAX) {
 		cache->checksum = make_checksum(cache, octets);
 		fd = util_create(mailbox_fd, CACHE_NEW_NAME);
 		r = fd < 0 ? fd : util_pwrite(fd, cache, octets, 0);

@@ -83,8 +83,7 @@ int listing_merge(struct listing *listing, const struct listing *older,
  * needs the lock. Then the listing must be read again. */
 void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report);
 
-/* Memory for as long as the listing is there, aligned for all but long doubles. NULL: there is
- * none. */
+/* Memory for as long as the listing is there, aligned to 8 octets. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets);
 
 /* ---- Messages ---- */
