@@ -216,13 +216,6 @@ static int load_tls(const struct service *service, int public_fd)
 	return tls->functions->load(tls);
 }
 
-/* Reads certificates and reserves heap once for all sessions. */
-static int preload(const struct service *service, int public_fd)
-{
-	(void)mallopt(M_TOP_PAD, HEAP_OCTETS);
-	return load_tls(service, public_fd);
-}
-
 /* Reads the settings and what they name again. After a mistake the old ones stay. */
 static void reload(struct service *service)
 {
@@ -246,7 +239,7 @@ static void reload(struct service *service)
 		r = keeper_reload(fds);
 		fresh.sandbox.set_fd = fds[0];
 	}
-	r = r ?: preload(&fresh, fds[1]);
+	r = r ?: load_tls(&fresh, fds[1]);
 	if (r < 0) { /* STLS that was offered still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
@@ -286,18 +279,16 @@ static void renew(struct service *service)
 static int listen_for_clients(struct service *service)
 {
 	struct listener_session session = { 0 };
-	int r = preload(service, -1);
+	int r;
 
+	(void)mallopt(M_TOP_PAD, HEAP_OCTETS); /* once for all sessions */
+	r = load_tls(service, -1);
 	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* else it is not offered */
 		return r;
 	while ((r = listener_next(service->listener, service->settings, service->tls, &session)) ==
 		       LISTENER_RELOAD ||
-	       r == LISTENER_RENEWAL) {
-		if (r == LISTENER_RELOAD)
-			reload(service);
-		else
-			renew(service);
-	}
+	       r == LISTENER_RENEWAL)
+		(r == LISTENER_RELOAD ? reload : renew)(service);
 	if (r < 0)
 		log_error("cannot listen: %s", strerror(-r));
 	return r == LISTENER_SESSION ? serve_client(service, &session) : MIN(r, 0);
