@@ -81,22 +81,18 @@ static int lower_limit(__rlimit_resource_t resource, rlim_t most)
 	return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
-static bool is_regular_file(int fd)
-{
-	struct stat status;
-
-	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-}
-
 /* Bounds memory and files, in case that a client finds a way to let them grow. */
 static int limit_process(void)
 {
 	int r = UTIL_HAS_ASAN ? 0 : lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
+	struct stat status;
 
 	/* What the session says, and its log, may go to files that are longer. */
-	if (r == 0 && !is_regular_file(STDOUT_FILENO) && !is_regular_file(STDERR_FILENO))
-		r = lower_limit(RLIMIT_FSIZE, FILE_OCTETS);
-	return r;
+	for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+			return r;
+	}
+	return r ?: lower_limit(RLIMIT_FSIZE, FILE_OCTETS);
 }
 
 uint32_t process_capabilities(void)
