@@ -803,7 +803,7 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 int keeper_reload(int ret_fds[2])
 {
 	struct channel_request request = { .type = CHANNEL_RELOAD };
-	struct channel_answer late;
+	struct channel_answer late = { 0 };
 	int fds[2], r;
 
 	/* What came too late for another reload is no answer to this one. */
