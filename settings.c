@@ -25,7 +25,8 @@ struct setting {
 	size_t field;
 	unsigned min, max;	      /* of a number */
 	const char *words[WORDS_MAX]; /* for parse_word(), in the order of the enumeration */
-	const char *expects;	      /* what a value looks like */
+	const char *expects;
+	const char *help;
 };
 
 static int parse_text(const struct setting *setting, const char *value, void *field)
@@ -192,53 +193,85 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 
 static const struct setting table[] = {
 	{ LIST("auth", auth, "passwd-file, pam [SERVICE] or checkpassword /PROGRAM [ARGUMENT ...]"),
-	  .shown = "passwd-file", .check = check_auth },
+	  .shown = "passwd-file", .check = check_auth,
+	  .help = "what checks passwords; may be given several times: the first that knows a\n"
+		  "\tname decides" },
 	{ LIST("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
-	  .check = check_path_of_users },
+	  .check = check_path_of_users,
+	  .help = "passwd-file with accounts; may be given several times; with a keeper, %d\n"
+		  "\tstands for the domain" },
 	{ TEXT("default-domain", default_domain,
 	       "a domain of ASCII letters, digits, '-', '_' and '.'"),
-	  .check = check_domain },
+	  .check = check_domain,
+	  .help = "added to a user name without @ that is not found as it is" },
 	{ TEXT("mailbox", mailbox, "a path, in which '%' is followed by u, n, d, h or %"),
-	  .initial = "%h/Maildir", .check = path_template_check },
+	  .initial = "%h/Maildir", .check = path_template_check,
+	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
+		  "\tdomain after it, %h home directory, %% a percent sign" },
 	{ LIST("mail-root", mail_root, "the path of a directory"),
-	  .shown = "found out from mailbox and users" },
+	  .shown = "found out from mailbox and users",
+	  .help = "directory that the sandbox lets nobody leave; may be given several times" },
 	{ LIST("listen", listen,
 	       "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)"),
-	  .shown = "inherited sockets", .check = check_endpoint, .max = SETTINGS_SOCKETS_MAX },
-	{ TEXT("user", user, "the name of a user") },
-	{ WORD("keeper", keeper, "auto or no"), .initial = "auto", .words = { "no", "auto" } },
-	{ TEXT("mail-user", mail_user, "the name of a user"), .initial = "vmail" },
+	  .shown = "inherited sockets", .check = check_endpoint, .max = SETTINGS_SOCKETS_MAX,
+	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },
+	{ TEXT("user", user, "the name of a user"),
+	  .help = "one user that owns all mailboxes: root becomes it, and there is no keeper" },
+	{ WORD("keeper", keeper, "auto or no"), .initial = "auto", .words = { "no", "auto" },
+	  .help = "auto: a process of its own looks up accounts, if started with the privilege" },
+	{ TEXT("mail-user", mail_user, "the name of a user"), .initial = "vmail",
+	  .help = "with a keeper, the user of accounts that have none of their own" },
 	{ FIELD("first-valid-uid", first_valid_uid), .initial = "1000", .parse = parse_number,
-	  .min = 1, .max = INT32_MAX, .expects = "a number from 1 to 2147483647" },
+	  .min = 1, .max = INT32_MAX, .expects = "a number from 1 to 2147483647",
+	  .help = "with a keeper, the lowest uid that may log in, but for mail-user's" },
 	{ WORD("sandbox", sandbox, "on, off or required"), .initial = "on",
-	  .words = { "off", "on", "required" } },
+	  .words = { "off", "on", "required" },
+	  .help = "on: give up what no session needs; required: serve nobody if that fails" },
 	{ WORD("tls", tls, "off, starttls or implicit"),
 	  .words = { [TLS_OFF] = "off", "starttls", "implicit" },
-	  .shown = "starttls with a certificate, else off" },
+	  .shown = "starttls with a certificate, else off",
+	  .help = "off, starttls (offered with STLS) or implicit (from the first octet)" },
 	{ LIST("tls-cert", tls_cert, PATH_OF_FILE),
-	  .shown = "the systemd credential tls-cert, else none" },
+	  .shown = "the systemd credential tls-cert, else none",
+	  .help = "PEM file with a certificate and its chain; may be given several times" },
 	{ LIST("tls-key", tls_key, PATH_OF_FILE),
-	  .shown = "for the credential tls-cert its tls-key, else tls-cert" },
-	{ LIST("tls-ocsp", tls_ocsp, PATH_OF_FILE) },
-	{ TEXT("tls-client-ca", tls_client_ca, PATH_OF_FILE) },
+	  .shown = "for the credential tls-cert its tls-key, else tls-cert",
+	  .help = "PEM file with its private key; one for each tls-cert" },
+	{ LIST("tls-ocsp", tls_ocsp, PATH_OF_FILE),
+	  .help = "file with an OCSP response to be stapled; may be given several times" },
+	{ TEXT("tls-client-ca", tls_client_ca, PATH_OF_FILE),
+	  .help = "PEM file with the authorities of client certificates (AUTH EXTERNAL)" },
 	{ TEXT("tls-priority", tls_priority, "a GnuTLS priority string"),
-	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers" },
+	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
+	  .help = "versions and ciphers as a GnuTLS priority string" },
 	{ WORD("plaintext-auth", plaintext_auth, "never, local or always"), .initial = "local",
-	  .words = { "never", "local", "always" } },
-	{ YES_NO("read-only", read_only, "no") },
-	{ YES_NO("keep-new", keep_new, "no") },
-	{ YES_NO("log-deletions", log_deletions, "no") },
-	{ SECONDS("login-timeout", login_timeout_s, "180", 1) },
-	{ SECONDS("idle-timeout", idle_timeout_s, "600", 1) },
-	{ SECONDS("sleep-timeout", sleep_timeout_s, "86400", 1) },
-	{ SECONDS("login-penalty", login_penalty_s, "2", 0) },
-	{ SESSIONS("max-sessions", max_sessions, "1000") },
-	{ SESSIONS("max-logins", max_logins, "200") },
-	{ SESSIONS("max-sessions-per-source", max_sessions_per_source, "50") },
+	  .words = { "never", "local", "always" },
+	  .help = "passwords without TLS: never, local (not over a network) or always" },
+	{ YES_NO("read-only", read_only, "no"),
+	  .help = "yes: nothing in a mailbox is created, changed or deleted" },
+	{ YES_NO("keep-new", keep_new, "no"),
+	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
+	{ YES_NO("log-deletions", log_deletions, "no"),
+	  .help = "yes: the log names every message that is deleted" },
+	{ SECONDS("login-timeout", login_timeout_s, "180", 1),
+	  .help = "seconds from the start of a connection to a login, in all" },
+	{ SECONDS("idle-timeout", idle_timeout_s, "600", 1),
+	  .help = "seconds without a complete command after which a session ends" },
+	{ SECONDS("sleep-timeout", sleep_timeout_s, "86400", 1),
+	  .help = "the same while the session is asleep" },
+	{ SECONDS("login-penalty", login_penalty_s, "2", 0),
+	  .help = "seconds that a failed login waits, doubling with each in a row" },
+	{ SESSIONS("max-sessions", max_sessions, "1000"),
+	  .help = "sessions that a listener serves at once" },
+	{ SESSIONS("max-logins", max_logins, "200"),
+	  .help = "sessions of a listener before login; then one makes way for the next" },
+	{ SESSIONS("max-sessions-per-source", max_sessions_per_source, "50"),
+	  .help = "the same for one client address; IPv6: for one /64 network" },
 	{ FIELD("trusted-networks", trusted_networks), .parse = parse_networks,
-	  .release = free_list,
-	  .expects = "a list of networks like 192.0.2.0/24 and 2001:db8::/32" },
-	{ SESSIONS("max-sleeping-per-user", max_sleeping_per_user, "10") },
+	  .release = free_list, .expects = "a list of networks like 192.0.2.0/24 and 2001:db8::/32",
+	  .help = "networks without limits by source; may be given several times" },
+	{ SESSIONS("max-sleeping-per-user", max_sleeping_per_user, "10"),
+	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
 
 /* The text may go on with "=". */
@@ -463,12 +496,12 @@ void settings_print_help(FILE *stream)
 		"  --config=FILE\n\tread settings from FILE first, one 'name = value' a line\n"
 		"  --check-config\n\tcheck the settings and the files that they name, and exit\n"
 		"  --help, --version\n\tprint this, or the version, and exit\n\n"
-		"Settings, here and in FILE, as pop3-handler.conf(5) explains them:\n",
+		"Settings, here and in FILE:\n",
 		stream);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		const char *initial = table[i].initial ? table[i].initial : table[i].shown;
 
 		(void)fprintf(stream, "  --%s=...  (default: %s)\n\t%s\n", table[i].name,
-			      initial ?: "none", table[i].expects);
+			      initial ? initial : "none", table[i].help);
 	}
 }
