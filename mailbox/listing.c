@@ -636,7 +636,7 @@ static int read_again(struct listing *listing, bool must_prove)
 			r = lock_for_entries(lock->fds[subdir], add_entry, listing);
 	}
 	r = r ?: take_stamps(lock, stamps) ?: sort_names(listing);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
 	listing->is_stable = are_stable(stamps, now_ns - margin_ns(lock));
