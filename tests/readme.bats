@@ -478,9 +478,9 @@ lists_mail() {
 	try machine 'chgrp vmail /etc/pop3-handler/users'
 	try machine 'systemctl daemon-reload'
 	lists_mail pop3s
-	inside systemd-analyze security pop3s.service | tail -n 1 >security
-	cat security
-	grep -E ' 0\.2 SAFE' security
+	inside systemd-analyze security pop3s.service | tail -n 1 >rating
+	cat rating
+	grep -E ' 0\.2 SAFE' rating
 	inside sh -ec 'mv /root/pop3-handler.conf /etc/pop3-handler; chgrp pop3-keeper /etc/pop3-handler/users
 		rm -r /etc/systemd/system/pop3*.d; systemctl daemon-reload'
 }
