@@ -117,12 +117,11 @@ as() {
 			read -r -u "$from"
 		fi
 		kill -KILL "${child% }"
-		printf '%s\r\nNOOP\r\n' "$command" >&"$to"
+		printf '%s\r\n' "$command" >&"$to" # in one write: the session may end at once
 		read -r -u "$from" reply
 		if [ "$command" = NOOP ]; then
 			[[ $reply == '+OK'* ]]
 			printf 'STAT\r\nQUIT\r\n' >&"$to"
-			read -r -u "$from"
 			read -r -u "$from" reply
 			[[ $reply == '+OK 1 '* ]]
 		else
