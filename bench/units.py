@@ -9,6 +9,7 @@ from rows import FLOOR, Figure, Row, cpu, login, login_name, rate
 KINDS = 'pop3', 'pop3s'
 SERVICES = {f'{kind}{at}.service': (kind, at == '') for at in ('@', '') for kind in KINDS}  # whether it is a listener
 ACCOUNTS, MAILBOXES, CLIENTS = 1000, 64, 8
+CERTIFICATE, KEY = 'fullchain.pem', 'privkey.pem'
 PATHS = {'PATH': '/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root'}
 
 
@@ -41,12 +42,15 @@ class Machine:
     def set_up(self):
         """Accounts, mail and a certificate."""
         folder = self.root / 'etc/pop3-handler'
-        (folder / 'pop3-handler.conf').write_text('users = /etc/pop3-handler/users\nmailbox = /var/vmail/%u\n')
+        tls = folder / 'tls'
+        (folder / 'pop3-handler.conf').write_text('users = /etc/pop3-handler/users\nmailbox = /var/vmail/%u\n'
+                                                  f'tls-cert = /etc/pop3-handler/tls/{CERTIFICATE}\n'
+                                                  f'tls-key = /etc/pop3-handler/tls/{KEY}\n')
         users = range(harness.SMALL, harness.SMALL + ACCOUNTS)
         (folder / 'users').write_text(''.join(f'user{user}:{{PLAIN}}password\n' for user in users))
-        (folder / 'tls').mkdir()
-        shutil.copy(self.site.cert, folder / 'tls/fullchain.pem')
-        shutil.copy(self.site.key, folder / 'tls/privkey.pem')
+        tls.mkdir()
+        shutil.copy(self.site.cert, tls / CERTIFICATE)
+        shutil.copy(self.site.key, tls / KEY)
         for program in 'floor', 'floor-tls':
             shutil.copy(self.build / 'bench' / program, self.root / 'usr/local/sbin')
         shutil.copy(self.site.path / 'tls-tickets', self.root / 'usr/local/share')
@@ -72,7 +76,8 @@ class Machine:
 
     def floor_command(self, kind):
         program = 'floor-tls tls-cert=%d/tls-cert tls-key=%d/tls-key tls-tickets=/usr/local/share/tls-tickets' if kind == 'pop3s' else 'floor'
-        return f'ExecStart=/usr/local/sbin/{program} {self.mailbox.for_floor()}\n'
+        credentials = (f'LoadCredential=tls-{what}:/etc/pop3-handler/tls/{file}\n' for what, file in (('cert', CERTIFICATE), ('key', KEY)))
+        return f'ExecStart=/usr/local/sbin/{program} {self.mailbox.for_floor()}\n' + ''.join(credentials)
 
     def end(self):
         self.bash('power_off')
