@@ -27,11 +27,11 @@ now() {
 	echo "${time%???}"
 }
 
-# begins_login NAME USER; fails_soon NAME: what it gets, in time.
+# begins_login NAME USER [PASSWORD]; fails_soon NAME: what it gets, in time.
 begins_login() {
 	ask "$1" "USER $2"
 	begun=$(now)
-	say "$1" 'PASS secret'
+	say "$1" "PASS ${3-secret}"
 }
 
 fails_soon() {
@@ -168,9 +168,9 @@ checkers() {
 	login one ann secret
 	start_keeper alone
 	hangs
-	for i in {1..6}; do # more than are free
+	for i in {1..6}; do # more than are free; what is tried again counts once
 		connect "two$i"
-		begins_login "two$i" ben
+		begins_login "two$i" ben "secret$i"
 	done
 	for i in {1..6}; do
 		fails_soon "two$i"
