@@ -19,7 +19,6 @@ enum channel_type {
 	CHANNEL_HANG_UP,    /* on the session of a slot */
 	/* On a channel. */
 	CHANNEL_LOGIN,	 /* answered; a password follows in the same packet */
-	CHANNEL_DONE,	 /* the talker has become the account */
 	CHANNEL_RECHECK, /* of the account, at WAKE; answered */
 	CHANNEL_SLEEP,	 /* may the session fall asleep? Answered */
 	CHANNEL_WAKE,	 /* it did not fall asleep */

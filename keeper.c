@@ -140,6 +140,12 @@ static void end_checker(struct keeper *keeper, struct kept *kept, struct channel
 	}
 }
 
+static void end_consent(const struct keeper *keeper, struct kept *kept)
+{
+	stop_watching(keeper, &kept->watched[OF_NOTIFICATIONS].fd);
+	util_drop(&kept->consent.ruleset_fd);
+}
+
 static void drop_kept(struct keeper *keeper, struct kept *kept)
 {
 	struct channel_answer unused = { 0 };
@@ -150,8 +156,7 @@ static void drop_kept(struct keeper *keeper, struct kept *kept)
 	set_state(keeper, kept, IDLE);
 	LIST_REMOVE(kept, all);
 	stop_watching(keeper, &kept->watched[OF_CHANNEL].fd);
-	stop_watching(keeper, &kept->watched[OF_NOTIFICATIONS].fd);
-	util_drop(&kept->consent.ruleset_fd);
+	end_consent(keeper, kept);
 	forget_login(kept);
 	free(kept->account);
 	explicit_bzero(kept, sizeof(*kept));
@@ -406,10 +411,6 @@ static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t ty
 		return;
 	}
 	switch (type) {
-	case CHANNEL_DONE:
-		stop_watching(keeper, &kept->watched[OF_NOTIFICATIONS].fd);
-		util_drop(&kept->consent.ruleset_fd);
-		break;
 	case CHANNEL_RECHECK:
 		begin_check(keeper, kept, NULL);
 		break;
@@ -602,10 +603,8 @@ static void handle_event(struct keeper *keeper, struct watch *watched, uint32_t 
 		handle_channel(keeper, kept);
 	else if (watched == &kept->watched[OF_CHECKER])
 		handle_checker(keeper, kept);
-	else if (events & EPOLLIN)
-		(void)sandbox_answer(watched->fd, &kept->consent);
-	else /* no process has the filter any more */
-		stop_watching(keeper, &watched->fd);
+	else if (!(events & EPOLLIN) || sandbox_answer(watched->fd, &kept->consent))
+		end_consent(keeper, kept); /* no process has the filter, or none needs it */
 }
 
 static int serve_sessions(struct keeper *keeper)

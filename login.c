@@ -202,10 +202,9 @@ static int become_account(struct session *session, const struct account *account
 	if (session->channel_fd < 0 || session->has_ids)
 		return 0;
 	r = sandbox_become_account(account);
-	if (r == 0) {
-		session->has_ids = true;
-		return channel_tell(session->channel_fd, CHANNEL_DONE);
-	}
+	session->has_ids = r == 0;
+	if (r == 0)
+		return 0;
 	log_error("cannot become the user %u of %s: %s", account->uid, log_quote(account->user),
 		  strerror(-r));
 	session_enter(session, IN_END);

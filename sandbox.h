@@ -83,7 +83,7 @@ struct sandbox_consent {
 };
 
 /* Answers one call of a talker that asks for consent. Whatever interrupts a call, it may ask again.
- * Returns whether it was granted. */
+ * Returns whether that was the last one: the talker becomes its account. */
 bool sandbox_answer(int notify_fd, struct sandbox_consent *consent);
 
 /* A talker becomes its account, confined to the mailbox, for good. */

@@ -396,10 +396,10 @@ static void ask_login(struct talker *talker, char *how, bool has_nul)
 static void ask_other(struct talker *talker, char letter)
 {
 	static const char letters[] = {
-		[CHANNEL_RELOAD] = 'R',	 [CHANNEL_BEGIN] = 'B',	  [CHANNEL_HANG_UP] = 'H',
-		[CHANNEL_RENEWED] = 'N', [CHANNEL_LOGIN] = 'l',	  [CHANNEL_SIGN] = 'g',
-		[CHANNEL_DONE] = 'd',	 [CHANNEL_RECHECK] = 'r', [CHANNEL_SLEEP] = 's',
-		[CHANNEL_WAKE] = 'w',	 [CHANNEL_END] = 'e',
+		[CHANNEL_RELOAD] = 'R',	 [CHANNEL_BEGIN] = 'B', [CHANNEL_HANG_UP] = 'H',
+		[CHANNEL_RENEWED] = 'N', [CHANNEL_LOGIN] = 'l', [CHANNEL_SIGN] = 'g',
+		[CHANNEL_RECHECK] = 'r', [CHANNEL_SLEEP] = 's', [CHANNEL_WAKE] = 'w',
+		[CHANNEL_END] = 'e',
 	};
 	const char *known = letter ? memchr(letters, letter, sizeof(letters)) : NULL;
 	struct channel_request request = { .type = known ? (uint32_t)(known - letters) : 0 };

@@ -177,7 +177,7 @@ bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
 		answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE; /* its arguments are no pointers */
 	}
 	(void)ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
-	return is_good;
+	return is_good && call.data.nr == SET_UIDS;
 }
 
 /* ---- A talker ---- */

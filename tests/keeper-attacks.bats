@@ -11,11 +11,11 @@ setup() {
 	setup_keeper
 	packet=${HANDLER%/*}/tests/channel-packet
 	[ -x "$packet" ] || skip 'tests/channel-packet is not built'
-	request_octets=$(($("$packet" $DONE | wc -c) / 2)) login_octets=$(($("$packet" $LOGIN a b | wc -c) / 2))
+	request_octets=$(($("$packet" $SLEEP | wc -c) / 2)) login_octets=$(($("$packet" $LOGIN a b | wc -c) / 2))
 }
 
 # enum channel_type
-RELOAD=1 BEGIN=2 HANG_UP=3 LOGIN=4 DONE=5 RECHECK=6 SLEEP=7 WAKE=8 END=9 SIGN=10 RENEWED=11
+RELOAD=1 BEGIN=2 HANG_UP=3 LOGIN=4 RECHECK=5 SLEEP=6 WAKE=7 END=8 SIGN=9 RENEWED=10
 
 # capture NAME: a new session of the listener, whose process is in `session`.
 capture() {
@@ -219,12 +219,13 @@ takes_on() {
 		EPERM setgroups 0 0
 		EPERM setuid $uid
 		0 setresgid $uid $uid $uid
+		0 setresgid $uid $uid $uid
 		0 setresuid $uid $uid $uid
-		0 setresuid $uid $uid $uid
-		EPERM setresuid 64991 64991 64991
-		EPERM setresuid 0 0 0
-		EPERM setresgid 64991 64991 64991
-		EPERM setresgid 0 0 0
+		ENOSYS setresuid $uid $uid $uid
+		ENOSYS setresuid 64991 64991 64991
+		ENOSYS setresuid 0 0 0
+		ENOSYS setresgid 64991 64991 64991
+		ENOSYS setresgid 0 0 0
 		EACCES openat -100 $homes/$name/private 0
 		EACCES openat -100 $homes/$name 0
 		FD openat -100 $homes/$name/Maildir/new/1.$name.host 0
@@ -232,22 +233,15 @@ takes_on() {
 		EACCES openat -100 $homes/$other/Maildir/new/x 0x41 0x180
 		EACCES renameat -100 $homes/$name/Maildir/new/1.$name.host -100 $homes/$other/Maildir/new/x
 		$4 ask $("$packet" $LOGIN "$other" secret)
-		EPERM setresuid 61002 61002 61002
+		ENOSYS setresuid 61002 61002 61002
 		0 ask $("$packet" $LOGIN "$name" secret)
-		0 landlock_restrict_self 63 0
+		ENOSYS landlock_restrict_self 63 0
 		EACCES openat -100 $homes/$other/Maildir/new/1.$other.host 0
 	END
 	is_user "$uid" c0 # which are of no use
 	attacks < <(always)
 	attacks <<-END
-		$request_octets send $("$packet" $DONE)
 		0 ask $("$packet" $SLEEP)
-		ENOSYS landlock_restrict_self 63 0
-		ENOSYS setresuid $uid $uid $uid
-		ENOSYS setresuid 0 0 0
-		ENOSYS setresgid 0 0 0
-		$4 ask $("$packet" $LOGIN "$other" secret)
-		0 ask $("$packet" $LOGIN "$name" secret)
 		ENOSYS landlock_restrict_self 63 0
 		ENOSYS setresuid $uid $uid $uid
 		0 ask $("$packet" $RECHECK)
@@ -289,7 +283,7 @@ has_reason() {
 @test "a message that only an account may send, ends the session before login" {
 	listen_keeper
 	SECONDS=0
-	for type in $DONE $RECHECK $SLEEP $WAKE $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 12; do
+	for type in $RECHECK $SLEEP $WAKE $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 11; do
 		ends_session "$("$packet" "$type")"
 	done
 	has_reason 'it asks what only an account may ask'
@@ -299,7 +293,7 @@ has_reason() {
 @test "a message that is none, ends the session after login" {
 	listen_keeper
 	SECONDS=0
-	for type in $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 12 0xffffffff; do
+	for type in $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 11 0xffffffff; do
 		ends_session "0 ask $("$packet" $LOGIN ann secret)" "$("$packet" "$type")"
 	done
 	has_reason 'it asks what is not known'
@@ -310,7 +304,7 @@ has_reason() {
 	listen_keeper
 	SECONDS=0
 	login=$("$packet" $LOGIN ann secret)
-	for message in "${login%??}" "${login}00" "${login:0:8}" 04 "$("$packet" $DONE ann secret)"; do
+	for message in "${login%??}" "${login}00" "${login:0:8}" 04 "$("$packet" $SLEEP ann secret)"; do
 		ends_session "$message"
 	done
 	has_reason 'it breaks the protocol'
@@ -327,7 +321,7 @@ has_reason() {
 	mv "$users" accounts/there
 	mv hanging "$users" # so a login waits
 	ends_session "$login" "$login"
-	ends_session "$login" "$("$packet" $DONE)"
+	ends_session "$login" "$("$packet" $RECHECK)"
 	has_reason 'it does not wait for an answer'
 	mv "$users" hanging
 	mv accounts/there "$users"
