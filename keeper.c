@@ -452,21 +452,16 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 
 /* ---- The control socket ---- */
 
-/* Of a listener with many sessions; the limit that is there may be lower. */
+/* For a listener with many sessions, as far as the system lets it. */
 static void raise_descriptors(const struct settings *settings)
 {
 	struct rlimit limit;
 	rlim_t wanted = (rlim_t)3 * settings->max_sessions + RESERVED_FDS;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
 		return;
-	limit.rlim_max = MAX(limit.rlim_max, wanted); /* which only root can */
-	limit.rlim_cur = MIN(MAX(limit.rlim_cur, wanted), limit.rlim_max);
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
-		(void)getrlimit(RLIMIT_NOFILE, &limit);
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	limit.rlim_cur = MIN(wanted, limit.rlim_max);
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int answer_settings(const struct keeper *keeper, int error)
