@@ -67,10 +67,11 @@ struct keeper {
 	struct failures *failures;
 	struct log_quota lines;
 	struct kept_list all, busy;
-	struct tls *tls;  /* NULL: never on. It has the private keys */
-	int public_fd;	  /* of what else it has; -1: it cannot be served */
-	bool has_renewed; /* which the listener does not know yet */
-	int64_t look_ms;  /* at certificates; with each connection a keeper of its own does */
+	struct tls *tls;    /* NULL: never on. It has the private keys */
+	struct tls *former; /* keys from before, for connections that have begun with them */
+	int public_fd;	    /* of what else `tls` has; -1: it cannot be served */
+	bool has_renewed;   /* which the listener does not know yet */
+	int64_t look_ms;    /* at certificates; with each connection a keeper of its own does */
 };
 
 /* For lines that talkers cause. */
@@ -354,36 +355,47 @@ static void sign_next(struct keeper *keeper)
 	}
 	if (!first)
 		return;
-	(void)keeper->tls->functions->sign(keeper->tls, &first->signing, &signature);
+	if (keeper->tls->functions->sign(keeper->tls, &first->signing, &signature) == -EPERM &&
+	    keeper->former)
+		(void)keeper->tls->functions->sign(keeper->former, &first->signing, &signature);
 	(void)channel_send(first->watched[OF_CHANNEL].fd, &signature, sizeof(signature), NULL);
 	set_state(keeper, first, IDLE);
 }
 
 /* Loads the module. Returns 0, or -EBADMSG after an error in the log. */
-static int load_tls_module(struct keeper *keeper, const struct settings *settings)
+static int load_tls_module(const struct settings *settings, struct tls **ret)
 {
 	static unsigned char no_key[TLS_TICKET_KEY_OCTETS]; /* that of tickets is in the listener */
-	int r = settings->tls == TLS_OFF || keeper->tls ? 0 :
-							  tls_new(settings, no_key, &keeper->tls);
 
-	return r < 0 ? -EBADMSG : 0;
+	return tls_new(settings, no_key, ret) < 0 ? -EBADMSG : 0;
 }
 
-/* Reads certificates and keys, if they have changed. On failure what was there goes on. */
+/* Reads certificates and keys. On failure what was there goes on, and so it does if nothing has
+ * changed. */
 static int read_certificates(struct keeper *keeper, const struct settings *settings)
 {
-	int fd = -1, r = 0;
+	struct tls *fresh;
+	bool is_same;
+	int r = load_tls_module(settings, &fresh);
 
-	if (keeper->tls)
-		keeper->tls->settings = settings;
-	if (settings->tls != TLS_OFF)
-		r = keeper->tls->functions->make_public(keeper->tls, &fd);
-	if (r < 0) {
-		keeper->tls->settings = keeper->settings;
+	if (!fresh)
 		return r;
+	fresh->is_keeper = true;
+	r = fresh->functions->load(fresh);
+	is_same = keeper->tls && keeper->tls->stamps == fresh->stamps;
+	if (keeper->tls)
+		keeper->tls->tried_stamps = fresh->stamps;
+	if (is_same && r >= 0)
+		keeper->tls->settings = settings;
+	if (is_same || r < 0) {
+		fresh->functions->free(fresh);
+		return MIN(r, 0);
 	}
-	util_drop(&keeper->public_fd);
-	keeper->public_fd = fd;
+	if (keeper->former)
+		keeper->former->functions->free(keeper->former);
+	keeper->former = keeper->tls;
+	keeper->tls = fresh;
+	keeper->public_fd = fresh->public_fd;
 	return 0;
 }
 
@@ -485,9 +497,7 @@ static void read_settings_again(struct keeper *keeper)
 
 	if (r == 0) {
 		fresh->has_keeper = true;
-		r = auth_prepare(fresh)			   ?:
-			    load_tls_module(keeper, fresh) ?:
-							     read_certificates(keeper, fresh);
+		r = auth_prepare(fresh) ?: read_certificates(keeper, fresh);
 	}
 	if (r < 0) {
 		settings_free(fresh);
@@ -704,13 +714,13 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 		r = -errno;
 	if (r < 0)
 		log_error("cannot start the keeper: %s", strerror(-r));
-	return r						 ?:
-		       auth_prepare(keeper->settings)		 ?:
-		       load_tls_module(keeper, keeper->settings) ?:
-		       sandbox_become_keeper(is_root)		 ?:
-		       open_failures(keeper, !listener)		 ?:
-		       is_root					 ? 0 :
-								   sandbox_confine_keeper();
+	return r						       ?:
+		       auth_prepare(keeper->settings)		       ?:
+		       load_tls_module(keeper->settings, &keeper->tls) ?:
+		       sandbox_become_keeper(is_root)		       ?:
+		       open_failures(keeper, !listener)		       ?:
+		       is_root					       ? 0 :
+									 sandbox_confine_keeper();
 }
 
 static int find_conflict(const struct settings *settings)

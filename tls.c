@@ -463,7 +463,6 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.free = free_service,
 	.load = certificates_load,
 	.forget = certificates_forget_keys,
-	.make_public = certificates_make_public,
 	.has_changed = certificates_have_changed,
 	.sign = signing_sign,
 	.find_ticket_key = find_ticket_key,

@@ -35,7 +35,11 @@ struct tls {
 	unsigned char *ticket_key;	 /* of a listener; NULL: it is in a file */
 	char *ticket_directory;		 /* of that file */
 	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
-	int public_fd; /* what the keeper has read, borrowed until `load`; -1: there is no keeper */
+	bool is_keeper;
+	/* What the keeper has read: borrowed until `load`, or (is_keeper) what that makes. */
+	int public_fd; /* -1: there is no keeper */
+	/* Checksums of the stamps of all files: when they were loaded, and when that was tried. */
+	uint64_t stamps, tried_stamps;
 	/* Asks the keeper for a signature. Returns 0 or a negative errno. */
 	int (*sign)(void *context, const struct tls_signing *signing, struct tls_signature *ret);
 	void *sign_context;
@@ -56,17 +60,12 @@ struct tls_functions {
 
 	/* Reads the files, unless it has done so. Each mistake is a line in the log, also
 	 * an expired certificate, a key that others can read, a useless OCSP response. Returns
-	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. */
+	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. In the
+	 * keeper it puts all but the keys into a sealed file for other processes, public_fd. */
 	int (*load)(struct tls *tls);
 
 	/* Wipes the private keys and a listener's ticket key: no handshake can begin after that. */
 	void (*forget)(struct tls *tls);
-
-	/* For the keeper: reads the files as `load` does, and puts all but the keys into a sealed
-	 * file for other processes, which the caller closes. If they have changed since, it
-	 * replaces what it had; keys from before still sign for connections that have begun. On
-	 * failure all stays. Returns as `load`, but 0. */
-	int (*make_public)(struct tls *tls, int *ret_fd);
 
 	/* Whether a file is another one than when they were read, or that was tried; once for each
 	 * change, and not before all are as they were when it was asked last. */

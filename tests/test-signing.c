@@ -72,6 +72,15 @@ static struct tls *make_tls(const struct settings *settings)
 
 /* ---- The keeper ---- */
 
+static struct tls *make_keeper(const struct settings *settings)
+{
+	struct tls *tls = make_tls(settings);
+
+	if (tls)
+		tls->is_keeper = true;
+	return tls;
+}
+
 /* Sends the public file, and then what it is asked for. */
 static void keep(struct tls *tls, int channel)
 {
@@ -86,13 +95,12 @@ static void keep(struct tls *tls, int channel)
 				  .msg_controllen = sizeof(control) };
 	struct tls_signing signing;
 	struct tls_signature signature;
-	int fd;
 
-	if (functions->make_public(tls, &fd) < 0) {
+	if (functions->load(tls) < 0) {
 		(void)fprintf(stderr, "%s\n", logged);
 		return;
 	}
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	memcpy(CMSG_DATA(&control.header), &tls->public_fd, sizeof(int));
 	if (sendmsg(channel, &message, 0) < 0)
 		return;
 	while (recv(channel, &signing, sizeof(signing), 0) == sizeof(signing)) {
@@ -122,7 +130,7 @@ static pid_t start_keeper(const struct settings *settings, int *ret_channel, int
 	pid = fork();
 	if (pid == 0) {
 		(void)close(channels[0]);
-		keep(make_tls(settings), channels[1]);
+		keep(make_keeper(settings), channels[1]);
 		_exit(0);
 	}
 	(void)close(channels[1]);
@@ -328,11 +336,11 @@ static int result_of(struct tls *tls, struct tls_signing signing)
 }
 
 /* The keeper and others know it by the file. */
-static uint32_t generation_of(int public_fd)
+static uint32_t generation_of(const struct tls *tls)
 {
 	struct stat status = { 0 };
 
-	return fstat(public_fd, &status) == 0 ? (uint32_t)status.st_ino : 0;
+	return fstat(tls->public_fd, &status) == 0 ? (uint32_t)status.st_ino : 0;
 }
 
 static void test_refusals(void)
@@ -340,14 +348,14 @@ static void test_refusals(void)
 	char first[] = "p256.pem", second[] = "rsa.pem", third[] = "ed25519.pem";
 	char *certs[] = { first, second, third, NULL };
 	struct settings settings = { .tls_cert = certs };
-	struct tls *tls = make_tls(&settings);
+	struct tls *tls = make_keeper(&settings);
 	uint32_t ec = GNUTLS_SIGN_ECDSA_SHA256, generation;
 	struct tls_signing good, bad;
-	int fd = -1, wrong = 0;
+	int wrong = 0;
 
-	if (!tap(functions->make_public(tls, &fd) == 0, "a keeper loads its keys"))
+	if (!tap(functions->load(tls) == 0, "a keeper loads its keys"))
 		return;
-	generation = generation_of(fd);
+	generation = generation_of(tls);
 	tap(result_of(tls, signing_13(generation, ec, 32)) == 0 &&
 		    result_of(tls, signing_13(generation, ec, 48)) == 0,
 	    "TLS 1.3 is signed with a hash of 32 or 48 octets");
@@ -422,7 +430,6 @@ static void test_refusals(void)
 	tap(result_of(tls, signing_13(generation + 1, ec, 32)) == -EPERM &&
 		    result_of(tls, signing_13(0, ec, 32)) == -EPERM,
 	    "another generation has no keys");
-	(void)close(fd);
 	functions->free(tls);
 }
 
@@ -433,13 +440,14 @@ static void test_public_file(void)
 	char cert[] = "p256.pem", other[] = "rsa.pem", ca[] = "p384.pem";
 	char *certs[] = { cert, other, NULL };
 	struct settings settings = { .tls_cert = certs, .tls_client_ca = ca };
-	struct tls *tls = make_tls(&settings);
+	struct tls *tls = make_keeper(&settings);
 	char text[65536] = "";
 	ssize_t n;
-	int fd = -1, begun = 0;
+	int fd, begun = 0;
 
-	if (!tap(functions->make_public(tls, &fd) == 0, "a keeper makes a public file"))
+	if (!tap(functions->load(tls) == 0, "a keeper makes a public file"))
 		return;
+	fd = tls->public_fd;
 	n = util_pread(fd, text, sizeof(text) - 1, 0);
 	for (const char *at = text; (at = memmem(at, (size_t)(text + n - at), "-----BEGIN ", 11));
 	     at++)
@@ -449,7 +457,6 @@ static void test_public_file(void)
 	tap(pwrite(fd, "x", 1, 0) < 0 && ftruncate(fd, 0) < 0 && pwrite(fd, "x", 1, n) < 0 &&
 		    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) < 0,
 	    "nobody can change it");
-	(void)close(fd);
 	functions->free(tls);
 }
 
@@ -465,9 +472,8 @@ static void test_renewal(void)
 	char cert[] = "live/cert.pem", key[] = "live/key.pem";
 	char *certs[] = { cert, NULL }, *keys[] = { key, NULL };
 	struct settings settings = { .tls_cert = certs, .tls_key = keys };
-	struct tls *tls = make_tls(&settings);
-	uint32_t ec = GNUTLS_SIGN_ECDSA_SHA256, first, second, third;
-	int fd = -1;
+	struct tls *tls = make_keeper(&settings), *fresh;
+	uint32_t ec = GNUTLS_SIGN_ECDSA_SHA256, first, second;
 
 	/* As certbot has it. */
 	if (!tap(shell("mkdir live archive && cp p256.crt archive/cert1.pem &&"
@@ -476,49 +482,40 @@ static void test_renewal(void)
 		       " ln -s ../archive/key1.pem live/key.pem"),
 		 "certificate and key are behind symbolic links"))
 		return;
-	tap(functions->make_public(tls, &fd) == 0 && !functions->has_changed(tls) &&
+	tap(functions->load(tls) == 0 && !functions->has_changed(tls) &&
 		    !functions->has_changed(tls),
 	    "what is loaded has not changed");
-	first = generation_of(fd);
-	(void)close(fd);
-	tap(functions->make_public(tls, &fd) == 0 && generation_of(fd) == first,
-	    "what has not changed is not read again");
+	first = generation_of(tls);
 	tap(make_certificate("again", "EC -pkeyopt ec_paramgen_curve:P-256") &&
 		    shell("cp again.crt archive/cert2.pem && cp again.key archive/key2.pem &&"
 			  " ln -sf ../archive/cert2.pem live/cert.pem"),
 	    "a link leads to a new certificate");
 	tap(is_renewed(tls), "that is seen");
 	*logged = '\0';
-	(void)close(fd);
-	fd = -1;
-	tap(functions->make_public(tls, &fd) == -EBADMSG && fd == -1 &&
+	fresh = make_keeper(&settings);
+	tap(functions->load(fresh) == -EBADMSG && fresh->public_fd == -1 &&
 		    strcmp(logged, "tls-key = 'live/key.pem' is not the key of tls-cert = "
 				   "'live/cert.pem'") == 0,
 	    "without its key it is not taken");
-	tap(!functions->has_changed(tls) && result_of(tls, signing_13(first, ec, 32)) == 0,
+	tap(!functions->has_changed(tls) && !functions->has_changed(tls) &&
+		    tls->tried_stamps == fresh->tried_stamps &&
+		    result_of(fresh, signing_13(first, ec, 32)) == -EPERM &&
+		    result_of(tls, signing_13(first, ec, 32)) == 0,
 	    "until the files change again, what was there signs");
+	functions->free(fresh);
+	fresh = make_keeper(&settings);
 	tap(shell("ln -sf ../archive/key2.pem live/key.pem") && is_renewed(tls) &&
-		    functions->make_public(tls, &fd) == 0,
+		    functions->load(fresh) == 0,
 	    "with its key it is taken");
-	second = generation_of(fd);
-	(void)close(fd);
+	second = generation_of(fresh);
 	tap(result_of(tls, signing_13(first, ec, 32)) == 0 &&
-		    result_of(tls, signing_13(second, ec, 32)) == 0 && first != second,
-	    "a connection that has begun with the old one gets its signature");
-	tap(shell("cp again.crt archive/cert2.pem") && is_renewed(tls),
+		    result_of(fresh, signing_13(first, ec, 32)) == -EPERM &&
+		    result_of(fresh, signing_13(second, ec, 32)) == 0 && first != second,
+	    "each has its own key");
+	tap(shell("cp again.crt archive/cert2.pem") && is_renewed(fresh),
 	    "a file that is written again is seen");
-	tap(functions->make_public(tls, &fd) == 0, "and it is loaded");
-	third = generation_of(fd);
-	(void)close(fd);
-	tap(result_of(tls, signing_13(first, ec, 32)) == -EPERM &&
-		    result_of(tls, signing_13(second, ec, 32)) == 0 &&
-		    result_of(tls, signing_13(third, ec, 32)) == 0,
-	    "the key before that is gone");
-	tap(shell("rm live/key.pem") && is_renewed(tls) &&
-		    functions->make_public(tls, &fd) == -EBADMSG && !functions->has_changed(tls) &&
-		    result_of(tls, signing_13(third, ec, 32)) == 0,
-	    "without a file all goes on");
 	functions->free(tls);
+	functions->free(fresh);
 }
 
 int main(int argc, char *argv[])

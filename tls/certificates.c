@@ -9,6 +9,7 @@
 
 #include <gnutls/ocsp.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
 #define FACTOR 31		  /* so that the order of files counts */
@@ -16,7 +17,7 @@
 /* Not of a public file: the keeper has said so. */
 #define report(service, ...)      \
 	((service)->complaints++, \
-	 (service)->tls.public_fd < 0 ? complain(&(service)->tls, __VA_ARGS__) : (void)0)
+	 asks_keeper(&(service)->tls) ? (void)0 : complain(&(service)->tls, __VA_ARGS__))
 
 /* The same, and its value is what `error` of GnuTLS means. */
 #define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_turn_error(error))
@@ -36,17 +37,11 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 #define auto_datum __attribute__((cleanup(wipe_datum)))
 
-/* Before each part of a public file, which has what was read from the files, in this order. */
-struct public_part {
-	char setting[16];
-	uint64_t octets;
-};
-
 /* Reduces PEM to what is not secret: a private key may be in the same file. */
 static void cut_to_public(gnutls_datum_t *pem)
 {
 	char *kept = (char *)pem->data, *at = kept;
-	const char *end;
+	const char *end, *pem_end = kept + pem->size;
 
 	while ((at = strstr(at, "-----BEGIN ")) && (end = strstr(at, "\n-----END "))) {
 		size_t octets = (size_t)(strchrnul(end + 1, '\n') - at);
@@ -59,42 +54,39 @@ static void cut_to_public(gnutls_datum_t *pem)
 		at += octets;
 	}
 	pem->size = (unsigned)(kept - (char *)pem->data);
+	explicit_bzero(kept, (size_t)(pem_end - kept));
 }
 
-/* Appends to the public file. A file that cannot be read is an empty part. */
-static int publish(struct tls_service *service, const char *setting, const gnutls_datum_t *datum)
+/* Appends a part to the public file: its octets and these. What cannot be read is empty. */
+static int publish(const struct tls *tls, const gnutls_datum_t *datum)
 {
-	struct public_part part = { .octets = datum->size };
-	uint64_t offset = service->public_octets + sizeof(part);
+	uint64_t octets = datum->size;
+	const struct iovec pieces[] = { { &octets, sizeof(octets) }, { datum->data, octets } };
+	ssize_t n = writev(tls->public_fd, pieces, ARRAY_SIZE(pieces));
 
-	(void)stpncpy(part.setting, setting, sizeof(part.setting) - 1);
-	service->public_octets = offset + datum->size;
-	return util_pwrite(service->memfd, &part, sizeof(part), offset - sizeof(part)) ?:
-		       util_pwrite(service->memfd, datum->data, datum->size, offset);
+	return n == (ssize_t)(sizeof(octets) + octets) ? 0 : -ENOMEM;
 }
 
 /* Reads from an open file, or the next part of the public file. */
-static int read_octets(struct tls_service *service, const char *setting, int fd,
-		       gnutls_datum_t *datum)
+static int read_octets(struct tls_service *service, int fd, gnutls_datum_t *datum)
 {
-	struct public_part part = { 0 };
 	struct stat status = { 0 };
-	uint64_t offset = 0;
+	uint64_t octets, offset = service->public_octets;
 	ssize_t n = fstat(fd, &status) < 0 ? -errno : 0;
 
-	part.octets = (uint64_t)status.st_size;
+	octets = (uint64_t)status.st_size;
 	if (fd == service->tls.public_fd) {
-		n = util_pread(fd, &part, sizeof(part), service->public_octets);
-		if (n != sizeof(part) || strncmp(part.setting, setting, sizeof(part.setting)) != 0)
+		n = util_pread(fd, &octets, sizeof(octets), offset);
+		if (n != sizeof(octets))
 			return -EBADMSG;
-		offset = service->public_octets + sizeof(part);
-		service->public_octets = offset + part.octets;
+		offset += sizeof(octets);
+		service->public_octets = offset + octets;
 	}
-	if (n >= 0 && part.octets > FILE_OCTETS_MAX)
+	if (n >= 0 && octets > FILE_OCTETS_MAX)
 		n = -EFBIG;
 	if (n >= 0) {
-		datum->data = calloc(1, part.octets + 2); /* as text it ends in a NUL */
-		n = datum->data ? util_pread(fd, datum->data, part.octets, offset) : -ENOMEM;
+		datum->data = calloc(1, octets + 2); /* as text it ends in a NUL */
+		n = datum->data ? util_pread(fd, datum->data, octets, offset) : -ENOMEM;
 	}
 	datum->size = (unsigned)MAX(n, 0);
 	return (int)MIN(n, 0);
@@ -104,17 +96,17 @@ static int read_octets(struct tls_service *service, const char *setting, int fd,
 static int read_pem_file(struct tls_service *service, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {
-	int public_fd = service->tls.public_fd;
+	const struct tls *tls = &service->tls;
 	auto_fd int own_fd =
-		public_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
-	int fd = public_fd < 0 ? own_fd : public_fd;
-	int r = fd < 0 ? -errno : read_octets(service, setting, fd, datum);
+		asks_keeper(tls) ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int fd = asks_keeper(tls) ? tls->public_fd : own_fd;
+	int r = fd < 0 ? -errno : read_octets(service, fd, datum);
 	int publish_error = 0;
 
-	if (service->is_keeper && strcmp(setting, "tls-key") != 0) {
+	if (tls->is_keeper && strcmp(setting, "tls-key") != 0) {
 		if (r == 0 && (*datum->data == '-' || strcmp(setting, "tls-ocsp") != 0))
 			cut_to_public(datum); /* else it is DER */
-		publish_error = publish(service, setting, datum);
+		publish_error = publish(tls, datum);
 	}
 	r = r ?: publish_error;
 	if (r < 0) {
@@ -127,13 +119,12 @@ static int read_pem_file(struct tls_service *service, const char *setting, const
 static int load_priority(struct tls_service *service)
 {
 	const char *own = service->tls.settings->tls_priority;
-	bool has_keeper = service->is_keeper || service->tls.public_fd >= 0;
 	auto_free char *text = NULL;
 	const char *bad = "";
 	int r;
 
 	if (asprintf(&text, "%s%s", own ? own : TLS_SYSTEM_PRIORITY,
-		     has_keeper ? TLS_KEEPER_PRIORITY : "") < 0)
+		     service->tls.public_fd >= 0 ? TLS_KEEPER_PRIORITY : "") < 0)
 		return -ENOMEM;
 	r = gnutls_priority_init(&service->priority, text, &bad);
 	if (r < 0 && !own)
@@ -238,7 +229,7 @@ static int add_certificate(struct tls_service *service,
 	gnutls_privkey_t key = NULL;
 	int r = chain ? gnutls_privkey_init(&key) : GNUTLS_E_MEMORY_ERROR;
 
-	if (r == 0 && service->tls.public_fd >= 0)
+	if (r == 0 && asks_keeper(&service->tls))
 		r = signing_import_key(key, service, certificate);
 	else if (r == 0)
 		r = gnutls_privkey_import_x509(key, certificate->key, GNUTLS_PRIVKEY_IMPORT_COPY);
@@ -312,7 +303,7 @@ static int make_credentials(struct tls_service *service, struct certificate *cer
 	gnutls_certificate_set_flags(
 		certificate->credentials,
 		GNUTLS_CERTIFICATE_API_V2 |
-			(service->tls.public_fd < 0 ? 0 : GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH));
+			(asks_keeper(&service->tls) ? GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH : 0));
 	r = add_certificates(service, certificate);
 	if (r < 0 || !client_ca->data)
 		return r;
@@ -370,7 +361,7 @@ static int load_certificates(struct tls_service *service)
 		certificate->cert_path = certs[i];
 		certificate->key_path = keys ? keys[i] : certs[i];
 		r = load_chain(service, certificate);
-		if (r == 0 && service->tls.public_fd < 0)
+		if (r == 0 && !asks_keeper(&service->tls))
 			r = load_key(service, certificate);
 	}
 	return r;
@@ -440,16 +431,17 @@ static int load_all(struct tls_service *service)
 	const char *ca_path = service->tls.settings->tls_client_ca;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(service);
 
-	if (service->tls.public_fd < 0) /* else it is of no use to know when files change */
-		service->stamps = service->tried_stamps = sum_up_stamps(service->tls.settings);
-	if (fstat(service->is_keeper ? service->memfd : service->tls.public_fd, &status) == 0)
+	if (!asks_keeper(&service->tls)) /* else it is of no use to know when files change */
+		service->tls.stamps = service->tls.tried_stamps =
+			sum_up_stamps(service->tls.settings);
+	if (fstat(service->tls.public_fd, &status) == 0)
 		service->generation = (uint32_t)status.st_ino;
 	if (r == 0 && ca_path)
 		r = read_pem_file(service, "tls-client-ca", ca_path, &client_ca);
 	r = r ?: load_certificates(service);
 	for (size_t i = 0; i < service->count && r == 0; i++)
 		r = make_credentials(service, &service->list[i], &client_ca);
-	for (size_t i = 0; i < service->count && !service->is_keeper; i++) {
+	for (size_t i = 0; i < service->count && !service->tls.is_keeper; i++) {
 		/* The credentials have copies. */
 		gnutls_x509_privkey_deinit(service->list[i].key);
 		service->list[i].key = NULL;
@@ -475,13 +467,20 @@ void certificates_unload(struct tls_service *service)
 	}
 	free(service->list);
 	gnutls_priority_deinit(service->priority);
-	if (service->former)
-		certificates_unload(service->former);
-	free(service->former);
-	if (service->is_keeper)
-		(void)close(service->memfd);
-	*service =
-		(struct tls_service){ .tls = service->tls, .tried_stamps = service->tried_stamps };
+	if (service->tls.is_keeper)
+		util_drop(&service->tls.public_fd);
+	*service = (struct tls_service){ .tls = service->tls };
+}
+
+/* With a new public file. */
+static int load_for_others(struct tls_service *service)
+{
+	static const int seals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+	int fd = service->tls.public_fd =
+		memfd_create("certificates", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r = fd < 0 ? -ENOMEM : load_all(service);
+
+	return r == 0 && fcntl(fd, F_ADD_SEALS, seals) < 0 ? -ENOMEM : r;
 }
 
 int certificates_load(struct tls *tls)
@@ -489,8 +488,8 @@ int certificates_load(struct tls *tls)
 	struct tls_service *service = (struct tls_service *)tls;
 
 	if (tls->load_error == 0 && !service->list) {
-		tls->load_error = load_all(service);
-		if (tls->load_error < 0 && tls->public_fd >= 0)
+		tls->load_error = tls->is_keeper ? load_for_others(service) : load_all(service);
+		if (tls->load_error < 0 && asks_keeper(tls))
 			complain(tls, "cannot use the certificates that the keeper has read");
 	}
 	if (tls->load_error == 0)
@@ -503,53 +502,12 @@ bool certificates_have_changed(struct tls *tls)
 {
 	struct tls_service *service = (struct tls_service *)tls;
 	uint64_t stamps = sum_up_stamps(tls->settings);
-	bool is_news = stamps == service->seen_stamps && stamps != service->tried_stamps;
+	bool is_news = stamps == service->seen_stamps && stamps != tls->tried_stamps;
 
 	service->seen_stamps = stamps;
 	if (is_news)
-		service->tried_stamps = stamps;
+		tls->tried_stamps = stamps;
 	return is_news;
-}
-
-/* Makes a new public file, and puts what the service had aside, for its keys. */
-static int replace_public(struct tls_service *service)
-{
-	static const int seals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
-	struct tls_service fresh = { .tls = service->tls, .is_keeper = true };
-	struct tls_service *former = malloc(sizeof(*former));
-	int r = -ENOMEM;
-
-	fresh.memfd = memfd_create("certificates", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (former && fresh.memfd >= 0)
-		r = load_all(&fresh);
-	if (r == 0 && fcntl(fresh.memfd, F_ADD_SEALS, seals) < 0)
-		r = -ENOMEM;
-	if (r < 0) {
-		service->tried_stamps = fresh.tried_stamps;
-		certificates_unload(&fresh);
-		free(former);
-		return r;
-	}
-	if (service->former)
-		certificates_unload(service->former);
-	free(take_ptr(service->former));
-	*former = *service;
-	*service = fresh;
-	service->former = former;
-	return 0;
-}
-
-int certificates_make_public(struct tls *tls, int *ret_fd)
-{
-	struct tls_service *service = (struct tls_service *)tls;
-	bool is_same = service->list && service->stamps == sum_up_stamps(tls->settings);
-	int r = is_same ? 0 : replace_public(service);
-	int fd = r < 0 ? -1 : fcntl(service->memfd, F_DUPFD_CLOEXEC, 0);
-
-	if (fd < 0)
-		return r < 0 ? r : -ENOMEM;
-	*ret_fd = fd;
-	return 0;
 }
 
 void certificates_forget_keys(struct tls *tls)

@@ -43,16 +43,16 @@ struct tls_service {
 	struct certificate *list;
 	size_t count;
 	uint32_t generation;	 /* of the public file that they are in */
-	uint64_t public_octets;	 /* of that: written or read */
+	uint64_t public_octets;	 /* of that, as far as it is read */
 	gnutls_session_t gnutls; /* the handshake that the keeper is asked to sign for */
-	/* Checksums of the stamps of all files: when they were loaded, when that was tried last,
-	 * and when they were looked at last. */
-	uint64_t stamps, tried_stamps, seen_stamps;
-	/* In the keeper: the public file, former keys. */
-	bool is_keeper;
-	int memfd;
-	struct tls_service *former;
+	uint64_t seen_stamps;	 /* when files were looked at last */
 };
+
+/* Whether another process has the keys. */
+static inline bool asks_keeper(const struct tls *tls)
+{
+	return tls->public_fd >= 0 && !tls->is_keeper;
+}
 
 /* log_error(). */
 #define complain(tls, ...) (tls)->log(NULL, LOG_EVENT_ERROR, NULL, __VA_ARGS__)
@@ -60,8 +60,7 @@ struct tls_service {
 /* `load` of tls.h. */
 int certificates_load(struct tls *tls);
 
-/* `make_public` and `has_changed` of tls.h. */
-int certificates_make_public(struct tls *tls, int *ret_fd);
+/* `has_changed` of tls.h. */
 bool certificates_have_changed(struct tls *tls);
 
 /* Frees everything but itself, wiping keys. */

@@ -80,9 +80,7 @@ int signing_sign(struct tls *tls, const struct tls_signing *signing, struct tls_
 	gnutls_x509_privkey_t key;
 
 	*ret = (struct tls_signature){ .error = -EPERM };
-	while (service && service->generation != signing->generation)
-		service = service->former;
-	if (!service || signing->key >= service->count ||
+	if (service->generation != signing->generation || signing->key >= service->count ||
 	    signing->count > sizeof(signing->octets) ||
 	    !is_of_handshake(signing->octets, signing->count))
 		return ret->error;
