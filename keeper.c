@@ -592,7 +592,8 @@ static int carry_on(struct keeper *keeper)
 			next = MIN(next, MAX(kept->due_ms - now, kept->state == WAITING ? 20 : 0));
 		}
 	}
-	if (log_report_omitted(&keeper->lines, "what sessions asked"))
+	/* One that has been killed may be gone later: nothing else would say so. */
+	if (log_report_omitted(&keeper->lines, "what sessions asked") || checker_count() > 0)
 		next = MIN(next, 1000);
 	return (int)next;
 }
