@@ -335,6 +335,7 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 static void note_crash(struct listener *listener, const struct child *child, int signal_number)
 {
 	int64_t now = util_now_ms();
+	size_t slot = (size_t)(child - listener->tables->children);
 	char number[12];
 	const struct log_field fields[] = { { "POP3_PEER", child->peer.text },
 					    { "POP3_SIGNAL", number },
@@ -345,6 +346,10 @@ static void note_crash(struct listener *listener, const struct child *child, int
 			"session from %s (process %d) was killed by signal %d (%s)",
 			child->peer.text, (int)child->pid, signal_number, strsignal(signal_number));
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
+	/* Its user, who owns the process, may have sent the signal: nobody else pays for that. */
+	if (listener->keeper > 0 &&
+	    scoreboard_state(listener->scoreboard, slot) >= SCOREBOARD_AWAKE)
+		return;
 	if (now - listener->crash_minute_ms >= 60000) {
 		listener->crash_minute_ms = now;
 		listener->crashes = 0;

@@ -243,6 +243,31 @@ esac'
 	logs_in_at_once ben
 }
 
+@test "a checker that has ended is reaped, also if it is the last" {
+	listen_keeper
+	connect one
+	login one ann secret
+	for _ in {1..100}; do
+		read -r child _ <"/proc/$keeper/task/$keeper/children" || [ -n "$child" ] || break
+		sleep 0.05
+	done
+	[ -z "$child" ]
+}
+
+@test "a user who kills sessions of its own keeps nobody else out" {
+	listen_keeper
+	with_client <<-'END'
+		def sessions(): # of the listener, which has a keeper, too
+		    return [pid for pid in children() if 'keeper' not in open(f'/proc/{pid}/cmdline').read()]
+		for i in range(12):
+		    Client(port, source=f'127.1.1.{i + 1}').login('ann', 'secret')
+		    os.kill(sessions()[0], signal.SIGABRT)
+		    wait_for(lambda: not sessions())
+		assert Client(port, source='127.1.1.1').greeting == '' # it waits, as after any crash
+		Client(port, source='127.0.0.2').login('ben', 'secret')
+	END
+}
+
 @test "a module of PAM that crashes, and NSS that hangs" {
 	pam=${HANDLER%/*}/pop3-handler-pam.so
 	[ -e "$pam" ] || skip 'PAM is not built in'
