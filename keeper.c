@@ -488,7 +488,19 @@ static int answer_settings(const struct keeper *keeper, int error)
 	return error;
 }
 
-/* The listener logs what is wrong. */
+static int find_conflict(const struct settings *settings)
+{
+	const char *conflict = settings->sandbox == SANDBOX_OFF ? "sandbox = off" :
+			       settings->tls_client_ca		? "tls-client-ca" :
+								  NULL;
+
+	if (conflict)
+		log_error("%s cannot be served with a keeper: set keeper = no and a user",
+			  conflict);
+	return conflict ? -EBADMSG : 0;
+}
+
+/* The listener logs that it has failed. */
 static void read_settings_again(struct keeper *keeper)
 {
 	struct settings *fresh;
@@ -497,7 +509,7 @@ static void read_settings_again(struct keeper *keeper)
 
 	if (r == 0) {
 		fresh->has_keeper = true;
-		r = auth_prepare(fresh) ?: read_certificates(keeper, fresh);
+		r = find_conflict(fresh) ?: auth_prepare(fresh) ?: read_certificates(keeper, fresh);
 	}
 	if (r < 0) {
 		settings_free(fresh);
@@ -722,18 +734,6 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 		       open_failures(keeper, !listener)		       ?:
 		       is_root					       ? 0 :
 									 sandbox_confine_keeper();
-}
-
-static int find_conflict(const struct settings *settings)
-{
-	const char *conflict = settings->sandbox == SANDBOX_OFF ? "sandbox = off" :
-			       settings->tls_client_ca		? "tls-client-ca" :
-								  NULL;
-
-	if (conflict)
-		log_error("%s cannot be served with a keeper: set keeper = no and a user",
-			  conflict);
-	return conflict ? -EBADMSG : 0;
 }
 
 int keeper_become(const struct settings *settings)

@@ -237,6 +237,7 @@ static void reload(struct service *service)
 	r = r ?: make_sandbox(&fresh);
 	if (r == 0 && fresh.settings->has_keeper) {
 		r = keeper_reload(fds);
+		problem = r < 0 ? "the keeper cannot use them" : problem;
 		fresh.sandbox.set_fd = fds[0];
 	}
 	r = r ?: load_tls(&fresh, fds[1]);

@@ -342,3 +342,17 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))'
 		cat all >passwd
 	done
 }
+
+@test "a reload refuses what a start refuses, and nobody takes it for TLS" {
+	: >settings
+	listen_keeper "--config=$PWD/settings"
+	for line in 'sandbox = off' 'tls-client-ca = settings' 'auth = checkpassword /nonexistent'; do
+		: >log
+		echo "$line" >settings
+		kill -s HUP "$listener"
+		logged 'reload failed, the settings are as before: the keeper cannot use them'
+		grep -F -e "${line% = settings} cannot be served with a keeper" -e "cannot run checkpassword '/nonexistent'" log
+	done
+	connect one
+	login one ann secret
+}
