@@ -110,7 +110,9 @@ struct login {
 	bool has_certificate;
 	bool is_trusted;     /* its source */
 	const char *counted; /* what its failures count for, in any case: the user with a domain */
-	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
+	/* Why it is refused, whatever the account is, or why its mailbox cannot be; NULL: it is
+	 * not. */
+	const char *problem;
 };
 
 static void log_wait(const struct session *session, const struct login *login, unsigned wait_s)
@@ -237,10 +239,11 @@ static int begin_transaction(struct session *session, const struct account *chec
 	if (r < 0) {
 		scoreboard_note(session->slot_ref, SCOREBOARD_BEFORE_LOGIN);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
-				    r == -EBUSY ? "the mailbox is in use" :
-						  "the mailbox cannot be opened");
+				    r == -EBUSY	   ? "the mailbox is in use" :
+				    login->problem ? login->problem :
+						     "the mailbox cannot be opened");
 		/* faccessat(2) knows nothing of Landlock. */
-		if (r == -EACCES &&
+		if (r == -EACCES && !login->problem &&
 		    faccessat(AT_FDCWD, account->mailbox, R_OK | X_OK, AT_EACCESS) == 0)
 			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
 				  "symbolic link: set mail-root to where it really is",
@@ -300,6 +303,8 @@ static int try_login(struct session *session, struct login *login)
 		return reply_account_failure(session, r, user, report);
 	}
 	session->is_shut_out = answer.is_shut_out;
+	if (session->channel_fd >= 0 && *report->refusal)
+		login->problem = report->refusal;
 	return begin_transaction(session, &answer.account, login);
 }
 

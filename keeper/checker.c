@@ -37,11 +37,16 @@ static void answer_check(const struct settings *settings, const struct channel_r
 		fds[0] = sandbox_make_ruleset(&answer.account,
 					      settings->read_only || answer.account.is_read_only,
 					      &is_there);
-		answer.error = MIN(fds[0], 0);
-		answer.is_shut_out = !is_there;
-		if (fds[0] == -EPERM)
+		*answer.report.refusal = '\0'; /* PAM also says why it succeeds */
+		/* By symbolic links users could learn which paths there are that are not for them,
+		 * so they get what they get if there is none. */
+		if (fds[0] == -EPERM) {
+			fds[0] = sandbox_make_ruleset(&(struct account){ 0 }, true, &is_there);
 			(void)util_copy(answer.report.refusal,
 					"the mailbox belongs to another user");
+		}
+		answer.error = MIN(fds[0], 0);
+		answer.is_shut_out = !is_there;
 	}
 	(void)channel_send(fd, &answer, sizeof(answer), fds);
 }

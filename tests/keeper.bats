@@ -57,6 +57,21 @@ as() {
 	[[ $output == *'-ERR [SYS/PERM]'*'the mailbox belongs to another user'* ]]
 }
 
+@test "a symbolic link in place of a mailbox does not tell its user what there is elsewhere" {
+	mv homes/61001/Maildir homes/61001/away
+	mkdir -m 700 hidden
+	mkdir hidden/folder
+	touch hidden/file
+	for target in "$homes/61002/Maildir" "$PWD"/hidden/{folder,file,nothing}; do
+		ln -sfn "$target" homes/61001/Maildir
+		as ann >/dev/null
+		cat log
+		grep -vF ready out >"replies.${target##*/}"
+		cmp replies.Maildir "replies.${target##*/}"
+	done
+	grep -F -- '-ERR [SYS/PERM] cannot open the mailbox' replies.Maildir
+}
+
 @test "what each process may do: no talker has a hash, and nobody has more than it needs" {
 	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
 	read -r -u "${session[0]}"
