@@ -37,7 +37,8 @@ enum kept_state { IDLE, SIGNING, WAITING, CHECKING, ANSWERING };
 enum { OF_CHANNEL, OF_NOTIFICATIONS, OF_CHECKER, WATCHED };
 
 struct kept {
-	LIST_ENTRY(kept) all, busy;
+	LIST_ENTRY(kept) all;
+	TAILQ_ENTRY(kept) busy;
 	struct watch {
 		struct kept *kept;
 		int fd; /* -1: none */
@@ -66,12 +67,13 @@ struct keeper {
 	int epoll_fd, control_fd; /* of the control socket; -1: it is closed */
 	struct failures *failures;
 	struct log_quota lines;
-	struct kept_list all, busy;
-	struct tls *tls;    /* NULL: never on. It has the private keys */
-	struct tls *former; /* keys from before, for connections that have begun with them */
-	int public_fd;	    /* of what else `tls` has; -1: it cannot be served */
-	bool has_renewed;   /* which the listener does not know yet */
-	int64_t look_ms;    /* at certificates; with each connection a keeper of its own does */
+	struct kept_list all;
+	TAILQ_HEAD(, kept) busy; /* the one that has waited longest is the first */
+	struct tls *tls;	 /* NULL: never on. It has the private keys */
+	struct tls *former;	 /* keys from before, for connections that have begun with them */
+	int public_fd;		 /* of what else `tls` has; -1: it cannot be served */
+	bool has_renewed;	 /* which the listener does not know yet */
+	int64_t look_ms; /* at certificates; with each connection a keeper of its own does */
 };
 
 /* For lines that talkers cause. */
@@ -116,9 +118,9 @@ static void forget_login(struct kept *kept)
 static void set_state(struct keeper *keeper, struct kept *kept, enum kept_state state)
 {
 	if (kept->state == IDLE && state != IDLE)
-		LIST_INSERT_HEAD(&keeper->busy, kept, busy);
+		TAILQ_INSERT_TAIL(&keeper->busy, kept, busy);
 	if (kept->state != IDLE && state == IDLE)
-		LIST_REMOVE(kept, busy);
+		TAILQ_REMOVE(&keeper->busy, kept, busy);
 	kept->state = state;
 }
 
@@ -337,7 +339,6 @@ static void handle_signing(struct keeper *keeper, struct kept *kept,
 	}
 	kept->has_signed = true;
 	kept->signing = *signing;
-	kept->arrival_ms = util_now_ms();
 	set_state(keeper, kept, SIGNING);
 }
 
@@ -346,13 +347,10 @@ static void handle_signing(struct keeper *keeper, struct kept *kept,
 static void sign_next(struct keeper *keeper)
 {
 	struct tls_signature signature;
-	struct kept *kept, *first = NULL;
+	struct kept *first = TAILQ_FIRST(&keeper->busy);
 
-	LIST_FOREACH (kept, &keeper->busy, busy) {
-		/* cppcheck-suppress uninitvar */
-		if (kept->state == SIGNING && (!first || kept->arrival_ms <= first->arrival_ms))
-			first = kept;
-	}
+	while (first && first->state != SIGNING)
+		first = TAILQ_NEXT(first, busy);
 	if (!first)
 		return;
 	if (keeper->tls->functions->sign(keeper->tls, &first->signing, &signature) == -EPERM &&
@@ -570,10 +568,10 @@ static int carry_on(struct keeper *keeper)
 	int64_t limit_ms = INT64_C(200) * keeper->settings->login_timeout_s; /* a fifth */
 	struct kept *kept, *after;
 
-	for (kept = LIST_FIRST(&keeper->busy); kept; kept = after) {
+	for (kept = TAILQ_FIRST(&keeper->busy); kept; kept = after) {
 		int64_t due_ms = kept->due_ms;
 
-		after = LIST_NEXT(kept, busy);
+		after = TAILQ_NEXT(kept, busy);
 		if (kept->state == SIGNING) {
 			next = 0;
 			continue;
@@ -721,7 +719,7 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 	proctitle_set("keeper");
 	raise_descriptors(keeper->settings);
 	LIST_INIT(&keeper->all);
-	LIST_INIT(&keeper->busy);
+	TAILQ_INIT(&keeper->busy);
 	keeper->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (r == 0 && keeper->epoll_fd < 0)
 		r = -errno;

@@ -662,9 +662,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	listener_fd = pair[0];
 	keeper.control_fd = pair[1];
 	FUZZ_CHECK(failures_new(-1, &keeper.failures) == 0);
+	TAILQ_INIT(&keeper.busy);
 
 	FUZZ_CHECK(serve_sessions(&keeper) == 0);
-	FUZZ_CHECK(LIST_EMPTY(&keeper.all) && LIST_EMPTY(&keeper.busy));
+	FUZZ_CHECK(LIST_EMPTY(&keeper.all) && TAILQ_EMPTY(&keeper.busy));
 
 	failures_confine(keeper.failures, false);
 	(void)failures_leave(keeper.failures, &in6addr_any, false, "");
