@@ -347,6 +347,10 @@ has_reason() {
 	ends_session "${rows[@]}" "$("$packet" $LOGIN ann secret)"
 	ends_session "0 ask $("$packet" $LOGIN ann secret)" "${rows[@]}" "$wrong"
 	has_reason 'it goes on to try passwords'
+	# Nor after login, where the keeper cannot know that nobody waits for a mailbox any more.
+	capture one
+	login one ann secret
+	attacks < <(printf '%s\n' "EPERM ask $("$packet" $LOGIN ben secret)" "${rows[@]}" "closed ask $wrong")
 	is_alive
 }
 
