@@ -672,6 +672,7 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 {
 	const struct passwd *user = geteuid() == 0 ? getpwnam(SANDBOX_KEEPER_USER) : NULL;
 	auto_fd int fd = -1;
+	int r;
 
 	if (is_shared) {
 		/* The file is its own, and a root of the units may not use what is another's. */
@@ -681,13 +682,12 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 			  S_IRUSR | S_IWUSR);
 		if (user && seteuid(0) < 0)
 			return -errno;
-		if (fd < 0) {
-			log_error("cannot count failed logins in %s: %s", FAILURES_FOLDER,
-				  strerror(errno));
-			return -EBADMSG;
-		}
 	}
-	return failures_new(fd, &keeper->failures);
+	r = is_shared && fd < 0 ? -errno : failures_new(fd, &keeper->failures);
+	if (r < 0)
+		log_error("cannot count failed logins in %s: %s",
+			  is_shared ? FAILURES_FOLDER : "memory", strerror(-r));
+	return r < 0 ? -EBADMSG : 0;
 }
 
 /* The title of the process takes the place of its arguments. */

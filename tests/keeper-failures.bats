@@ -356,3 +356,11 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))'
 	connect one
 	login one ann secret
 }
+
+@test "counts of failed logins that find no space are a line, and nobody is served without them" {
+	wrapper=("${wrapper[@]/tmpfs run/tmpfs -o size=1m run}")
+	local status=0
+	"${wrapper[@]}" "$HANDLER" "${options[@]}" </dev/null >out 2>log || status=$?
+	[ "$status" -eq 78 ]
+	[ "$(<log)" = 'pop3-handler: cannot count failed logins in /run/pop3-keeper: No space left on device' ]
+}
