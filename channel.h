@@ -66,16 +66,10 @@ int channel_send(int fd, void *packet, size_t octets, const int fds[2]);
  * -ETIMEDOUT; -EMSGSIZE: it is longer. */
 ssize_t channel_receive(int fd, void *space, size_t octets, int ret_fds[2], int64_t ms);
 
-/* For a talker: tells the keeper something that has no answer. Returns 0 or a negative errno. */
-int channel_tell(int fd, enum channel_type type);
+/* For a talker, which may neither send nor receive descriptors: tells the keeper something. Returns
+ * 0, or -EIO if there is none. */
+int channel_tell(int fd, const void *request, size_t octets);
 
-/* For a talker, which may neither send nor receive descriptors: asks the keeper, and waits for its
- * answer. Returns 0, -EIO if there is none, or -ECANCELED: the session must end. */
-int channel_ask(int fd, const void *request, size_t octets, struct channel_answer *ret_answer,
-		int64_t ms);
-
-/* Likewise: has the keeper sign. Returns as `sign` of tls.h, and as channel_ask(). */
-int channel_sign(int fd, const struct tls_signing *signing, struct tls_signature *ret, int64_t ms);
-
-/* Takes the next answer to what was asked. Returns as channel_ask(). */
-int channel_await(int fd, struct channel_answer *ret_answer, int64_t ms);
+/* Likewise: takes the next answer to that. Returns 0, -EIO if there is none, or -ECANCELED: the
+ * session must end. */
+int channel_await(int fd, void *ret_answer, size_t octets, int64_t ms);

@@ -182,12 +182,13 @@ static int ask_keeper(struct session *session, const struct login *login,
 		*request.user = '\0';
 	if (login->problem || !util_copy(request.password, login->password))
 		explicit_bzero(request.password, sizeof(request.password));
-	r = channel_ask(session->channel_fd, &request, sizeof(request), ret_answer, ms);
+	r = channel_tell(session->channel_fd, &request, sizeof(request)) ?:
+		    channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer), ms);
 	explicit_bzero(&request, sizeof(request));
 	if (r == 0 && ret_answer->error == -EAGAIN) {
 		log_wait(session, login, ret_answer->wait_s);
 		r = transport_flush(session->transport) ?:
-			    channel_await(session->channel_fd, ret_answer, ms);
+			    channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer), ms);
 	}
 	if (r == 0)
 		return ret_answer->error;

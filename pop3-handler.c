@@ -63,9 +63,11 @@ static int sign_by_keeper(void *context, const struct tls_signing *signing,
 			  struct tls_signature *ret)
 {
 	const struct session *session = context;
+	const struct channel_signing packet = { { .type = CHANNEL_SIGN }, *signing };
 
-	return channel_sign(session->channel_fd, signing, ret,
-			    INT64_C(500) * session->settings->login_timeout_s);
+	return channel_tell(session->channel_fd, &packet, sizeof(packet)) ?:
+		       channel_await(session->channel_fd, ret, sizeof(*ret),
+				     INT64_C(500) * session->settings->login_timeout_s);
 }
 
 /* Enters the sandbox, and tells the keeper of the client, if there is one. */

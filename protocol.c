@@ -287,9 +287,11 @@ static int cmd_quit(struct session *session, NO_ARGUMENT)
 
 static void note_wake(struct session *session)
 {
+	static const struct channel_request wake = { .type = CHANNEL_WAKE };
+
 	scoreboard_note(session->slot_ref, SCOREBOARD_AWAKE);
 	if (session->channel_fd >= 0) /* if that fails, a WAKE does, too */
-		(void)channel_tell(session->channel_fd, CHANNEL_WAKE);
+		(void)channel_tell(session->channel_fd, &wake, sizeof(wake));
 }
 
 static int cmd_slee(struct session *session, NO_ARGUMENT)

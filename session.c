@@ -55,8 +55,9 @@ int session_pay_refusal(struct session *session)
 int session_ask_keeper(struct session *session, unsigned type, struct channel_answer *ret_answer)
 {
 	const struct channel_request request = { .type = type };
-	int r = channel_ask(session->channel_fd, &request, sizeof(request), ret_answer,
-			    INT64_C(500) * session->settings->login_timeout_s);
+	int r = channel_tell(session->channel_fd, &request, sizeof(request)) ?:
+			channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer),
+				      INT64_C(500) * session->settings->login_timeout_s);
 
 	if (r == 0)
 		return ret_answer->error;
