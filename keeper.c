@@ -48,7 +48,7 @@ struct kept {
 	int64_t arrival_ms, due_ms;
 	char *counted; /* what failures count for, in any case: the user with a domain */
 	struct channel_login *login; /* NULL: the account is checked again */
-	struct checker checker;
+	pid_t checker;
 	struct channel_answer answer;
 	struct tls_signing signing;
 	bool has_signed; /* or tried to */
@@ -96,14 +96,10 @@ static int watch(struct keeper *keeper, struct watch *watch)
 
 /* A checker that was forked meanwhile has a copy of a descriptor: if that were only closed, its
  * events would go on, and be about memory that may be freed. */
-static void unwatch(const struct keeper *keeper, int fd)
-{
-	(void)epoll_ctl(keeper->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-}
-
 static void stop_watching(const struct keeper *keeper, int *fd)
 {
-	unwatch(keeper, *fd);
+	if (*fd >= 0)
+		(void)epoll_ctl(keeper->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
 	util_drop(fd);
 }
 
@@ -124,23 +120,24 @@ static void set_state(struct keeper *keeper, struct kept *kept, enum kept_state 
 	kept->state = state;
 }
 
-static void end_checker(struct keeper *keeper, struct kept *kept, struct channel_answer *ret_answer,
-			int *ret_fd)
+static void set_failure(struct kept *kept, int error, const char *refusal)
 {
-	int r;
+	kept->answer = (struct channel_answer){ .error = error };
+	(void)util_copy(kept->answer.report.refusal, refusal);
+}
 
-	unwatch(keeper, kept->watched[OF_CHECKER].fd);
-	r = checker_end(&kept->checker, ret_answer, ret_fd);
-	kept->watched[OF_CHECKER].fd = -1;
-	if (r < 0) {
-		*ret_answer = (struct channel_answer){
-			.error = r,
-			.report.refusal = "the check takes too long",
-		};
-		if (r == -EIO)
-			(void)util_copy(ret_answer->report.refusal,
-					"the checker ended without an answer");
-	}
+/* Takes its answer, and the ruleset of the account (-1: none), which the caller closes. */
+static int end_checker(struct keeper *keeper, struct kept *kept)
+{
+	int *fd = &kept->watched[OF_CHECKER].fd, ruleset_fd;
+	int r = checker_end(kept->checker, *fd, &kept->answer, &ruleset_fd);
+
+	stop_watching(keeper, fd);
+	if (r == -ETIMEDOUT)
+		set_failure(kept, r, "the check takes too long");
+	else if (r < 0)
+		set_failure(kept, r, "the checker ended without an answer");
+	return ruleset_fd;
 }
 
 static void end_consent(const struct keeper *keeper, struct kept *kept)
@@ -151,11 +148,8 @@ static void end_consent(const struct keeper *keeper, struct kept *kept)
 
 static void drop_kept(struct keeper *keeper, struct kept *kept)
 {
-	struct channel_answer unused = { 0 };
-	auto_fd int unused_fd = -1;
+	auto_fd int unused_fd = kept->state == CHECKING ? end_checker(keeper, kept) : -1;
 
-	if (kept->state == CHECKING)
-		end_checker(keeper, kept, &unused, &unused_fd);
 	set_state(keeper, kept, IDLE);
 	LIST_REMOVE(kept, all);
 	stop_watching(keeper, &kept->watched[OF_CHANNEL].fd);
@@ -207,12 +201,6 @@ static void send_answer(struct kept *kept)
 	forget_login(kept);
 }
 
-static void answer_at_once(struct kept *kept, int error)
-{
-	kept->answer = (struct channel_answer){ .error = error };
-	send_answer(kept);
-}
-
 /* A session may log in again, since its mailbox was locked, but as nobody else. */
 static int note_account(struct kept *kept, int *ruleset_fd)
 {
@@ -257,9 +245,8 @@ static void note_login(struct keeper *keeper, struct kept *kept, int *ruleset_fd
 
 static void handle_checker(struct keeper *keeper, struct kept *kept)
 {
-	auto_fd int ruleset_fd = -1;
+	auto_fd int ruleset_fd = end_checker(keeper, kept);
 
-	end_checker(keeper, kept, &kept->answer, &ruleset_fd);
 	kept->due_ms = 0;
 	if (kept->login)
 		note_login(keeper, kept, &ruleset_fd);
@@ -270,16 +257,15 @@ static void handle_checker(struct keeper *keeper, struct kept *kept)
 
 /* ---- Questions ---- */
 
-/* Begins a check, for which a source may have to wait. */
-static void begin_check(struct keeper *keeper, struct kept *kept, struct channel_login *login)
+/* Begins a check. For that of a password a source may have to wait. */
+static void begin_check(struct keeper *keeper, struct kept *kept)
 {
 	const struct settings *settings = keeper->settings;
 	const struct channel_request *from = &kept->begin;
 	unsigned wait_s = 0;
 
 	kept->arrival_ms = kept->due_ms = util_now_ms();
-	kept->login = login;
-	if (login)
+	if (kept->login)
 		wait_s = failures_wait_s(keeper->failures, &from->peer.address, from->is_trusted,
 					 kept->counted, settings->login_penalty_s,
 					 MIN(settings->login_timeout_s / 4, FAILURES_WAIT_MAX_S));
@@ -294,24 +280,21 @@ static void begin_check(struct keeper *keeper, struct kept *kept, struct channel
 
 static void handle_login(struct keeper *keeper, struct kept *kept, struct channel_login *login)
 {
-	struct channel_login *copy;
-
 	if (kept->failed_logins >= SESSION_FAILED_LOGINS_MAX) {
 		hang_up(keeper, kept, "it goes on to try passwords");
 		return;
 	}
 	login->user[sizeof(login->user) - 1] = '\0';
 	login->password[sizeof(login->password) - 1] = '\0';
-	copy = malloc(sizeof(*copy));
 	kept->counted = settings_add_domain(keeper->settings, login->user);
-	if (!copy || !kept->counted) {
-		free(copy);
-		free(take_ptr(kept->counted));
-		answer_at_once(kept, -ENOMEM);
+	kept->login = malloc(sizeof(*login));
+	if (!kept->login || !kept->counted) {
+		set_failure(kept, -ENOMEM, "");
+		send_answer(kept);
 		return;
 	}
-	*copy = *login;
-	begin_check(keeper, kept, copy);
+	*kept->login = *login;
+	begin_check(keeper, kept);
 }
 
 /* Counts itself. */
@@ -324,7 +307,8 @@ static void handle_sleep(const struct keeper *keeper, struct kept *kept)
 		asleep += other != kept && other->is_asleep &&
 			  strcmp(other->account->user, kept->account->user) == 0;
 	kept->is_asleep = asleep <= keeper->settings->max_sleeping_per_user;
-	answer_at_once(kept, kept->is_asleep ? 0 : -EDQUOT);
+	kept->answer = (struct channel_answer){ .error = kept->is_asleep ? 0 : -EDQUOT };
+	send_answer(kept);
 }
 
 /* ---- TLS ---- */
@@ -422,7 +406,7 @@ static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t ty
 	}
 	switch (type) {
 	case CHANNEL_RECHECK:
-		begin_check(keeper, kept, NULL);
+		begin_check(keeper, kept);
 		break;
 	case CHANNEL_SLEEP:
 		handle_sleep(keeper, kept);
@@ -578,19 +562,16 @@ static int carry_on(struct keeper *keeper)
 		}
 		if (kept->state == WAITING && now >= due_ms && checker_count() < CHECKERS_MAX) {
 			int r = checker_start(keeper->settings, &kept->begin, kept->login,
-					      kept->account, &kept->checker);
+					      kept->account, &kept->checker,
+					      &kept->watched[OF_CHECKER].fd);
 
-			kept->watched[OF_CHECKER].fd = kept->checker.fd;
 			r = r ?: watch(keeper, &kept->watched[OF_CHECKER]);
 			if (r < 0)
 				log_at_rate(keeper, "cannot start a checker: %s", strerror(-r));
 			kept->due_ms = due_ms = now + (r < 0 ? 0 : limit_ms);
 			set_state(keeper, kept, CHECKING);
 		} else if (kept->state == WAITING && now >= due_ms + limit_ms) {
-			kept->answer = (struct channel_answer){
-				.error = -ETIMEDOUT,
-				.report.refusal = "too many accounts are being checked",
-			};
+			set_failure(kept, -ETIMEDOUT, "too many accounts are being checked");
 			set_state(keeper, kept, ANSWERING);
 		}
 		if (kept->state == CHECKING && now >= due_ms)
@@ -705,15 +686,14 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 {
 	/* A program that checks passwords becomes the user. */
 	bool is_root = auth_has_backend(keeper->settings, "checkpassword");
-	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM };
 	sigset_t none;
 	int r = let_go_of_client(listener);
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	/* It ends after its sessions. */
-	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
-		(void)signal(ignored[i], SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN); /* it ends after its sessions */
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGTERM, SIG_IGN);
 	r = r ?: copy_arguments(keeper);
 	keeper->look_ms = listener ? 0 : INT64_MAX;
 	proctitle_set("keeper");

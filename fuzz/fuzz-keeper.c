@@ -15,7 +15,7 @@
 
 static int checker_start(const struct settings *settings, const struct channel_request *begin,
 			 const struct channel_login *login, const struct account *account,
-			 struct checker *ret);
+			 pid_t *ret_pid, int *ret_fd);
 static unsigned checker_count(void);
 static pid_t checker_fork(int fd, int other_fd);
 
@@ -176,14 +176,14 @@ static bool is_closed(int fd)
 
 static int checker_start(const struct settings *settings, const struct channel_request *begin,
 			 const struct channel_login *login, const struct account *account,
-			 struct checker *ret)
+			 pid_t *ret_pid, int *ret_fd)
 {
 	struct talker *talker = &talkers[begin->slot];
 	int pair[2];
 
 	FUZZ_CHECK(settings->has_keeper && !is_full && is_closed(talker->checker_fd));
 	FUZZ_CHECK(memchr(begin->peer.text, '\0', sizeof(begin->peer.text)));
-	*ret = (struct checker){ .fd = -1 };
+	*ret_pid = *ret_fd = -1;
 	if (talker->is_impatient) {
 		FUZZ_CHECK(login || talker->has_account);
 	} else if (login) {
@@ -199,7 +199,7 @@ static int checker_start(const struct settings *settings, const struct channel_r
 	util_drop(&talker->checker_fd);
 	talker->checker_fd = pair[1];
 	talker->has_checker_answered = false;
-	ret->fd = pair[0];
+	*ret_fd = pair[0];
 	return 0;
 }
 

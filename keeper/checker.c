@@ -57,9 +57,10 @@ pid_t checker_fork(int fd, int other_fd)
 	pid_t pid = fork();
 
 	running += pid > 0;
+	if (pid >= 0)
+		(void)setpgid(pid, pid); /* in both: whoever is first */
 	if (pid != 0)
 		return pid;
-	(void)setpgid(0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	(void)close_range(STDERR_FILENO + 1, (unsigned)first - 1, 0);
 	(void)close_range((unsigned)first + 1, (unsigned)last - 1, 0);
@@ -68,17 +69,17 @@ pid_t checker_fork(int fd, int other_fd)
 }
 
 int checker_start(const struct settings *settings, const struct channel_request *begin,
-		  const struct channel_login *login, const struct account *account,
-		  struct checker *ret)
+		  const struct channel_login *login, const struct account *account, pid_t *ret_pid,
+		  int *ret_fd)
 {
-	int pair[2];
-	pid_t pid;
+	int pair[2], error;
 
-	*ret = (struct checker){ .fd = -1 };
+	*ret_pid = *ret_fd = -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	pid = checker_fork(pair[1], -1);
-	if (pid == 0) {
+	*ret_pid = checker_fork(pair[1], -1);
+	error = *ret_pid < 0 ? errno : 0;
+	if (*ret_pid == 0) {
 		/* In a flood of passwords, trusted networks get the processor first. */
 		if (settings->trusted_networks && !begin->is_trusted)
 			(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
@@ -86,23 +87,17 @@ int checker_start(const struct settings *settings, const struct channel_request 
 		_exit(0);
 	}
 	(void)close(pair[1]);
-	if (pid < 0) {
-		(void)close(pair[0]);
-		return -errno;
-	}
-	(void)setpgid(pid, pid); /* whoever is first */
-	*ret = (struct checker){ pid, pair[0] };
-	return 0;
+	*ret_fd = pair[0];
+	return -error;
 }
 
-int checker_end(struct checker *checker, struct channel_answer *ret_answer, int *ret_ruleset_fd)
+int checker_end(pid_t pid, int fd, struct channel_answer *ret_answer, int *ret_ruleset_fd)
 {
 	int fds[2];
-	ssize_t n = channel_receive(checker->fd, ret_answer, sizeof(*ret_answer), fds, 0);
+	ssize_t n = channel_receive(fd, ret_answer, sizeof(*ret_answer), fds, 0);
 
-	if (checker->pid > 0) /* else it could not be started */
-		(void)kill(-checker->pid, SIGKILL);
-	util_drop(&checker->fd);
+	if (pid > 0) /* else it could not be started */
+		(void)kill(-pid, SIGKILL);
 	util_drop(&fds[1]);
 	*ret_ruleset_fd = fds[0];
 	/* Such as a module of PAM may have taken it over. */
