@@ -671,17 +671,6 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 	return r < 0 ? -EBADMSG : 0;
 }
 
-/* The title of the process takes the place of its arguments. */
-static int copy_arguments(const struct keeper *keeper)
-{
-	for (int i = 0; i < keeper->argc; i++) {
-		keeper->argv[i] = strdup(keeper->argv[i]);
-		if (!keeper->argv[i])
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 static int prepare(struct keeper *keeper, struct listener *listener)
 {
 	/* A program that checks passwords becomes the user. */
@@ -694,7 +683,6 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 	(void)signal(SIGHUP, SIG_IGN); /* it ends after its sessions */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGTERM, SIG_IGN);
-	r = r ?: copy_arguments(keeper);
 	keeper->look_ms = listener ? 0 : INT64_MAX;
 	proctitle_set("keeper");
 	raise_descriptors(keeper->settings);

@@ -342,7 +342,7 @@ static int serve(struct service *service)
 	int r;
 
 	start_clean(passed);
-	proctitle_open(service->argc, service->argv); /* after the last change of the environment */
+	proctitle_open(service->argv); /* after the last change of the environment */
 	service->settings->has_keeper = keeper_is_wanted(service->settings);
 	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
 	r = listener_open(service->settings, passed, &service->listener);

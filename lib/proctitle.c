@@ -12,20 +12,25 @@
 static char *area; /* set once, by proctitle_open() */
 static size_t area_octets;
 
-/* The area goes on as long as each text lies right behind the one before. */
-void proctitle_open(int argc, char *argv[])
+/* Adds a text to the area, if it lies right behind that, and makes a copy take its place. */
+static bool take(char **text)
+{
+	char *copy = *text == area + area_octets ? strdup(*text) : NULL;
+
+	if (!copy)
+		return false;
+	area_octets += strlen(copy) + 1;
+	*text = copy; /* it belongs to the arguments or the environment from now on */
+	return true;
+}
+
+void proctitle_open(char *argv[])
 {
 	area = argv[0];
-	for (int i = 0; i < argc && argv[i] == area + area_octets; i++)
-		area_octets += strlen(argv[i]) + 1;
-	for (char **variable = environ; variable && *variable == area + area_octets; variable++) {
-		char *copy = strdup(*variable);
-
-		if (!copy)
-			return;
-		*variable = copy; /* it belongs to the environment from now on */
-		area_octets += strlen(copy) + 1;
-	}
+	while (*argv && take(argv))
+		argv++;
+	for (char **variable = environ; variable && *variable && take(variable); variable++)
+		;
 }
 
 void proctitle_set(const char *format, ...)
