@@ -145,14 +145,11 @@ static bool give_ruleset(int notify_fd, const struct seccomp_notif *call,
 	return consent->is_confined;
 }
 
-/* Whether all three ids of a call are this one. */
 static bool is_threefold(const struct seccomp_notif *call, uint32_t id)
 {
-	for (int i = 0; i < 3; i++) {
-		if ((uint32_t)call->data.args[i] != id)
-			return false;
-	}
-	return true;
+	const __u64 *ids = call->data.args;
+
+	return (uint32_t)ids[0] == id && (uint32_t)ids[1] == id && (uint32_t)ids[2] == id;
 }
 
 bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
@@ -186,15 +183,11 @@ static bool is_account(const struct account *account)
 {
 	uid_t uids[3];
 	gid_t gids[3];
+	int r = getresuid(&uids[0], &uids[1], &uids[2]) ?: getresgid(&gids[0], &gids[1], &gids[2]);
 
-	if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 ||
-	    getresgid(&gids[0], &gids[1], &gids[2]) < 0)
-		return false;
-	for (int i = 0; i < 3; i++) {
-		if (uids[i] != account->uid || gids[i] != account->gid)
-			return false;
-	}
-	return true;
+	for (int i = 0; i < 3 && r == 0; i++)
+		r = uids[i] != account->uid || gids[i] != account->gid;
+	return r == 0;
 }
 
 int sandbox_become_account(const struct account *account)
