@@ -160,28 +160,27 @@ static void drop_kept(struct keeper *keeper, struct kept *kept)
 	free(kept);
 }
 
-static void begin(struct keeper *keeper, const struct channel_request *request, const int fds[2])
+static void begin(struct keeper *keeper, const struct channel_request *request, int fds[2])
 {
-	struct kept *kept = calloc(1, sizeof(*kept));
+	struct kept *kept = fds[0] >= 0 && fds[1] >= 0 ? calloc(1, sizeof(*kept)) : NULL;
 
-	if (kept && fds[0] >= 0 && fds[1] >= 0) {
-		kept->begin = *request;
-		kept->begin.peer.text[sizeof(kept->begin.peer.text) - 1] = '\0';
-		kept->consent.ruleset_fd = -1;
-		kept->watched[OF_CHANNEL] = (struct watch){ kept, fds[0] };
-		kept->watched[OF_NOTIFICATIONS] = (struct watch){ kept, fds[1] };
-		kept->watched[OF_CHECKER] = (struct watch){ kept, -1 };
-		LIST_INSERT_HEAD(&keeper->all, kept, all);
-		if (watch(keeper, &kept->watched[OF_CHANNEL]) < 0 ||
-		    watch(keeper, &kept->watched[OF_NOTIFICATIONS]) < 0)
-			drop_kept(keeper, kept);
+	if (!kept) {
+		log_at_rate(keeper, "cannot keep the session from %s: %s", request->peer.text,
+			    strerror(ENOMEM));
+		util_drop(&fds[0]);
+		util_drop(&fds[1]);
 		return;
 	}
-	log_at_rate(keeper, "cannot keep the session from %s: %s", request->peer.text,
-		    strerror(ENOMEM));
-	(void)close(fds[0]);
-	(void)close(fds[1]);
-	free(kept);
+	kept->begin = *request;
+	kept->begin.peer.text[sizeof(kept->begin.peer.text) - 1] = '\0';
+	kept->consent.ruleset_fd = -1;
+	kept->watched[OF_CHANNEL] = (struct watch){ kept, fds[0] };
+	kept->watched[OF_NOTIFICATIONS] = (struct watch){ kept, fds[1] };
+	kept->watched[OF_CHECKER] = (struct watch){ kept, -1 };
+	LIST_INSERT_HEAD(&keeper->all, kept, all);
+	if (watch(keeper, &kept->watched[OF_CHANNEL]) < 0 ||
+	    watch(keeper, &kept->watched[OF_NOTIFICATIONS]) < 0)
+		drop_kept(keeper, kept);
 }
 
 /* A talker that asks what it may not has been taken over. */
@@ -675,10 +674,9 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 {
 	/* A program that checks passwords becomes the user. */
 	bool is_root = auth_has_backend(keeper->settings, "checkpassword");
-	sigset_t none;
+	static const sigset_t none;
 	int r = let_go_of_client(listener);
 
-	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGHUP, SIG_IGN); /* it ends after its sessions */
 	(void)signal(SIGINT, SIG_IGN);
@@ -686,7 +684,6 @@ static int prepare(struct keeper *keeper, struct listener *listener)
 	keeper->look_ms = listener ? 0 : INT64_MAX;
 	proctitle_set("keeper");
 	raise_descriptors(keeper->settings);
-	LIST_INIT(&keeper->all);
 	TAILQ_INIT(&keeper->busy);
 	keeper->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (r == 0 && keeper->epoll_fd < 0)
@@ -717,16 +714,15 @@ int keeper_become(const struct settings *settings)
 static int await_files(int ret_fds[2])
 {
 	struct channel_answer answer = { .error = -EIO };
-	ssize_t n = sizeof(struct channel_request);
+	ssize_t n;
 
-	while (n ==
-	       sizeof(struct channel_request)) { /* what has been renewed is in the answer, too */
+	do {
 		n = channel_receive(SANDBOX_CONTROL_FD, &answer, sizeof(answer), ret_fds, START_MS);
 		if (n == sizeof(answer) && answer.error == 0 && ret_fds[0] >= 0)
 			return 0;
 		util_drop(&ret_fds[0]);
 		util_drop(&ret_fds[1]);
-	}
+	} while (n == sizeof(struct channel_request)); /* renewed: that is in the answer, too */
 	if (n == -ETIMEDOUT)
 		log_error("the keeper does not answer");
 	else if (n > 0 && answer.error != -EBADMSG) /* else it has said why */
