@@ -75,7 +75,8 @@ int pam_check_user(const char *service, const char *user, const char *password, 
 	int r = pam_start(service, user, &conversation, &pam) ?:
 								run_pam(pam, user, password, address);
 
-	(void)snprintf(ret_reason, AUTH_REASON_OCTETS, "PAM: %s", pam_strerror(pam, r));
+	if (r != PAM_SUCCESS)
+		(void)snprintf(ret_reason, AUTH_REASON_OCTETS, "PAM: %s", pam_strerror(pam, r));
 	if (pam)
 		(void)pam_end(pam, r);
 	return r == PAM_SUCCESS ? 0 : REFUSALS & BIT(r) ? -EKEYREJECTED : -EIO;

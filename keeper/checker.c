@@ -37,7 +37,6 @@ static void answer_check(const struct settings *settings, const struct channel_r
 		fds[0] = sandbox_make_ruleset(&answer.account,
 					      settings->read_only || answer.account.is_read_only,
 					      &is_there);
-		*answer.report.refusal = '\0'; /* PAM also says why it succeeds */
 		/* By symbolic links users could learn which paths there are that are not for them,
 		 * so they get what they get if there is none. */
 		if (fds[0] == -EPERM) {

@@ -331,7 +331,8 @@ pam() {
 @test "PAM: the users of the system log in with their passwords, without a wait after a wrong one" {
 	needs_root
 	printf '%s\n' 'login ann secret' again 'login ann wrong' 'login ann ' 'login root x' 'login zoe secret' \
-		'login ../ann secret' 'login Ann secret' >script
+		'login ../ann secret' 'login Ann secret' \
+		"!sleep 0.3; sed 's|/home/ann||' passwd >changed; cat changed >passwd" 'login ann secret' >script
 	SECONDS=0
 	pam 'auth required pam_unix.so' 'account required pam_unix.so'
 	[ "$SECONDS" -lt 2 ]
@@ -343,6 +344,7 @@ pam() {
 	is 5 'EKEYREJECTED - no such user'
 	is 6 'EKEYREJECTED - a bad user name'
 	is 7 'EKEYREJECTED - no such user'
+	is 8 'ENXIO ann ' # and not that PAM has succeeded
 }
 
 @test "PAM: a keeper in group shadow, or with CAP_DAC_READ_SEARCH, needs no more privilege" {
