@@ -209,6 +209,27 @@ checkers() {
 	logs_in_at_once vic
 }
 
+@test "of logins that wait for a checker, the one that came first is checked first" {
+	checks_by "head -c 3 <&3 >>$PWD/order
+echo >>$PWD/order
+sleep 2
+exit 1"
+	listen_keeper --max-sessions-per-source=100 --login-timeout=30
+	for i in {10..49}; do
+		connect "w$i"
+		ask "w$i" "USER n$i"
+	done
+	for i in {10..49}; do
+		say "w$i" 'PASS wrong'
+		sleep 0.03
+	done
+	until [ -e order ] && [ "$(wc -l <order)" -eq 40 ]; do
+		sleep 0.1
+	done
+	cat order
+	[ "$(sed -n '33,36p' order | sort)" = "$(printf 'n%s\n' {42..45})" ]
+}
+
 @test "a checker that stops or dies, and a program that hangs or lingers" {
 	# shellcheck disable=SC2016
 	checks_by 'user=$(head -c 3 <&3)
