@@ -72,8 +72,7 @@ struct keeper {
 	struct tls *tls;	 /* NULL: never on. It has the private keys */
 	struct tls *former;	 /* keys from before, for connections that have begun with them */
 	int public_fd;		 /* of what else `tls` has; -1: it cannot be served */
-	bool has_renewed;	 /* which the listener does not know yet */
-	int64_t look_ms; /* at certificates; with each connection a keeper of its own does */
+	int64_t look_ms;	 /* at certificates, with a listener */
 };
 
 /* For lines that talkers cause. */
@@ -388,11 +387,11 @@ static void look_at_certificates(struct keeper *keeper)
 	keeper->look_ms = util_now_ms() + LOOK_MS;
 	if (keeper->settings->tls == TLS_OFF)
 		return;
-	if (keeper->tls->functions->has_changed(keeper->tls))
-		keeper->has_renewed |= read_certificates(keeper, keeper->settings) == 0;
-	if (keeper->has_renewed && channel_send(keeper->control_fd, &renewed, sizeof(renewed),
-						(int[2]){ keeper->public_fd, -1 }) == 0)
-		keeper->has_renewed = false;
+	if (keeper->tls->functions->has_changed(keeper->tls) &&
+	    read_certificates(keeper, keeper->settings) == 0 &&
+	    channel_send(keeper->control_fd, &renewed, sizeof(renewed),
+			 (int[2]){ keeper->public_fd, -1 }) < 0)
+		keeper->tls->tried_stamps = 0; /* to be tried again */
 }
 
 /* ---- All messages ---- */
@@ -538,8 +537,10 @@ static void handle_control(struct keeper *keeper)
 		read_settings_again(keeper);
 	else if (n == sizeof(request) && request.type == CHANNEL_HANG_UP)
 		end_slot(keeper, request.slot);
-	else if (n == 0 || n == -ECONNRESET) /* others are for want of memory, and pass */
+	if (n == 0 || n == -ECONNRESET) { /* others are for want of memory, and pass */
 		stop_watching(keeper, &keeper->control_fd);
+		keeper->look_ms = INT64_MAX;
+	}
 }
 
 /* ---- The loop ---- */

@@ -67,27 +67,31 @@ static int publish(const struct tls *tls, const gnutls_datum_t *datum)
 	return n == (ssize_t)(sizeof(octets) + octets) ? 0 : -ENOMEM;
 }
 
-/* Reads from an open file, or the next part of the public file. */
-static int read_octets(struct tls_service *service, int fd, gnutls_datum_t *datum)
+/* Reads a file, or the next part of the public file. */
+static int read_octets(struct tls_service *service, const char *path, gnutls_datum_t *datum)
 {
-	struct stat status = { 0 };
-	uint64_t octets, offset = service->public_octets;
-	ssize_t n = fstat(fd, &status) < 0 ? -errno : 0;
+	bool is_part = asks_keeper(&service->tls);
+	auto_fd int own_fd =
+		is_part ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int fd = is_part ? service->tls.public_fd : own_fd;
+	uint64_t octets, offset = 0;
+	struct stat status;
+	ssize_t n;
 
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return -errno;
 	octets = (uint64_t)status.st_size;
-	if (fd == service->tls.public_fd) {
-		n = util_pread(fd, &octets, sizeof(octets), offset);
+	if (is_part) {
+		n = util_pread(fd, &octets, sizeof(octets), service->public_octets);
 		if (n != sizeof(octets))
 			return -EBADMSG;
-		offset += sizeof(octets);
+		offset = service->public_octets + sizeof(octets);
 		service->public_octets = offset + octets;
 	}
-	if (n >= 0 && octets > FILE_OCTETS_MAX)
-		n = -EFBIG;
-	if (n >= 0) {
-		datum->data = calloc(1, octets + 2); /* as text it ends in a NUL */
-		n = datum->data ? util_pread(fd, datum->data, octets, offset) : -ENOMEM;
-	}
+	if (octets > FILE_OCTETS_MAX)
+		return -EFBIG;
+	datum->data = calloc(1, octets + 2); /* as text it ends in a NUL */
+	n = datum->data ? util_pread(fd, datum->data, octets, offset) : -ENOMEM;
 	datum->size = (unsigned)MAX(n, 0);
 	return (int)MIN(n, 0);
 }
@@ -96,19 +100,13 @@ static int read_octets(struct tls_service *service, int fd, gnutls_datum_t *datu
 static int read_pem_file(struct tls_service *service, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {
-	const struct tls *tls = &service->tls;
-	auto_fd int own_fd =
-		asks_keeper(tls) ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	int fd = asks_keeper(tls) ? tls->public_fd : own_fd;
-	int r = fd < 0 ? -errno : read_octets(service, fd, datum);
-	int publish_error = 0;
+	int r = read_octets(service, path, datum);
 
-	if (tls->is_keeper && strcmp(setting, "tls-key") != 0) {
+	if (service->tls.is_keeper && strcmp(setting, "tls-key") != 0) {
 		if (r == 0 && (*datum->data == '-' || strcmp(setting, "tls-ocsp") != 0))
 			cut_to_public(datum); /* else it is DER */
-		publish_error = publish(tls, datum);
+		r = publish(&service->tls, datum) ?: r;
 	}
-	r = r ?: publish_error;
 	if (r < 0) {
 		report(service, "cannot read %s = '%s': %s", setting, path, strerror(-r));
 		return -EBADMSG;
@@ -400,8 +398,7 @@ static void check_chains(const struct tls_service *service)
 	gnutls_x509_trust_list_deinit(roots, 1);
 }
 
-/* Sums up the stamps of all files; of paths, since a symbolic link may lead elsewhere next time.
- * The priority is no file, but its mistakes show when they are read. */
+/* Sums up the stamps of all files; of paths, since a symbolic link may lead elsewhere next time. */
 static uint64_t sum_up_stamps(const struct settings *settings)
 {
 	char *const ca[] = { settings->tls_client_ca, NULL };
@@ -419,8 +416,6 @@ static uint64_t sum_up_stamps(const struct settings *settings)
 		}
 		sum++;
 	}
-	for (const char *at = settings->tls_priority; at && *at; at++)
-		sum = sum * FACTOR + (unsigned char)*at;
 	return sum;
 }
 
