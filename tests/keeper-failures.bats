@@ -281,7 +281,8 @@ esac'
 		def sessions(): # of the listener, which has a keeper, too
 		    return [pid for pid in children() if 'keeper' not in open(f'/proc/{pid}/cmdline').read()]
 		for i in range(12):
-		    Client(port, source=f'127.1.1.{i + 1}').login('ann', 'secret')
+		    client = Client(port, source=f'127.1.1.{i + 1}') # else it would be closed
+		    client.login('ann', 'secret')
 		    os.kill(sessions()[0], signal.SIGABRT)
 		    wait_for(lambda: not sessions())
 		assert Client(port, source='127.1.1.1').greeting == '' # it waits, as after any crash
