@@ -230,7 +230,7 @@ static int add_certificate(struct tls_service *service,
 	if (r == 0 && asks_keeper(&service->tls))
 		r = signing_import_key(key, service, certificate);
 	else if (r == 0)
-		r = gnutls_privkey_import_x509(key, certificate->key, GNUTLS_PRIVKEY_IMPORT_COPY);
+		r = gnutls_privkey_import_x509(key, certificate->key, 0);
 	r = r	  ?:
 		    gnutls_pcert_import_x509_list(chain, certificate->chain, &count,
 						  GNUTLS_X509_CRT_LIST_SORT);
@@ -436,11 +436,6 @@ static int load_all(struct tls_service *service)
 	r = r ?: load_certificates(service);
 	for (size_t i = 0; i < service->count && r == 0; i++)
 		r = make_credentials(service, &service->list[i], &client_ca);
-	for (size_t i = 0; i < service->count && !service->tls.is_keeper; i++) {
-		/* The credentials have copies. */
-		gnutls_x509_privkey_deinit(service->list[i].key);
-		service->list[i].key = NULL;
-	}
 	for (char *const *path = service->tls.settings->tls_ocsp; path && *path && r == 0; path++)
 		load_ocsp(service, *path);
 	if (r == 0 && service->tls.is_check)
@@ -509,8 +504,10 @@ void certificates_forget_keys(struct tls *tls)
 {
 	struct tls_service *service = (struct tls_service *)tls;
 
-	for (size_t i = 0; i < service->count; i++)
+	for (size_t i = 0; i < service->count; i++) {
 		gnutls_certificate_free_keys(service->list[i].credentials);
+		gnutls_x509_privkey_deinit(take_ptr(service->list[i].key));
+	}
 	if (tls->ticket_key)
 		explicit_bzero(tls->ticket_key, TLS_TICKET_KEY_OCTETS);
 }

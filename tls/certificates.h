@@ -27,8 +27,7 @@ struct certificate {
 	const char *cert_path, *key_path;
 	gnutls_x509_crt_t *chain; /* in order, its own certificate first */
 	unsigned length;
-	/* Kept in the keeper; else NULL after certificates_load(): the credentials have a copy. */
-	gnutls_x509_privkey_t key;
+	gnutls_x509_privkey_t key;	   /* which credentials refer to; NULL: the keeper has it */
 	const struct tls_service *service; /* that it belongs to */
 	/* It, and those that can stand in for it: RSA and ECDSA side by side. */
 	gnutls_certificate_credentials_t credentials;
