@@ -110,7 +110,7 @@ int checker_end(pid_t pid, int fd, struct channel_answer *ret_answer, int *ret_r
 
 unsigned checker_count(void)
 {
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		running -= running > 0;
+	while (running > 0 && waitpid(-1, NULL, WNOHANG) > 0)
+		running--;
 	return running;
 }
