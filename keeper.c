@@ -68,11 +68,11 @@ struct keeper {
 	struct failures *failures;
 	struct log_quota lines;
 	struct kept_list all;
-	TAILQ_HEAD(, kept) busy; /* the one that has waited longest is the first */
-	struct tls *tls;	 /* NULL: never on. It has the private keys */
-	struct tls *former;	 /* keys from before, for connections that have begun with them */
-	int public_fd;		 /* of what else `tls` has; -1: it cannot be served */
-	int64_t look_ms;	 /* at certificates, with a listener */
+	TAILQ_HEAD(kept_queue, kept) busy; /* the one that has waited longest is the first */
+	struct tls *tls;		   /* NULL: never on. It has the private keys */
+	struct tls *former; /* keys from before, for connections that have begun with them */
+	int public_fd;	    /* of what else `tls` has; -1: it cannot be served */
+	int64_t look_ms;    /* at certificates, with a listener */
 };
 
 /* For lines that talkers cause. */

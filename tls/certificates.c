@@ -100,13 +100,14 @@ static int read_octets(struct tls_service *service, const char *path, gnutls_dat
 static int read_pem_file(struct tls_service *service, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {
-	int r = read_octets(service, path, datum);
+	int r = read_octets(service, path, datum), published = 0;
 
 	if (service->tls.is_keeper && strcmp(setting, "tls-key") != 0) {
 		if (r == 0 && (*datum->data == '-' || strcmp(setting, "tls-ocsp") != 0))
 			cut_to_public(datum); /* else it is DER */
-		r = publish(&service->tls, datum) ?: r;
+		published = publish(&service->tls, datum);
 	}
+	r = r ?: published;
 	if (r < 0) {
 		report(service, "cannot read %s = '%s': %s", setting, path, strerror(-r));
 		return -EBADMSG;
