@@ -8,6 +8,7 @@ load keeper
 
 setup() {
 	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
+	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
 	setup_keeper
 	packet=${HANDLER%/*}/tests/channel-packet
 	[ -x "$packet" ] || skip 'tests/channel-packet is not built'

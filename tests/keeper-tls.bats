@@ -7,7 +7,7 @@ load helpers
 setup() {
 	setup_site
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # leaks are not found after a change of users
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
 	mkdir -p homes/61001/Maildir/{new,cur,tmp}
 	printf 'Subject: test\n\nHello\n' >homes/61001/Maildir/new/1.M1P1.h
@@ -108,6 +108,7 @@ renew() {
 }
 
 @test "only the keeper has the private key" {
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
 	open_port
 	with_client <<-END
 		tests = '$BATS_TEST_DIRNAME'

@@ -6,7 +6,7 @@
 setup_keeper() {
 	setup_site
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # leaks are not found after a change of users
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
 	mkdir homes
 	chmod 755 homes

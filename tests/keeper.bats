@@ -7,7 +7,7 @@ load helpers
 setup() {
 	setup_site
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # leaks are not found after a change of users
 	cd "$BATS_TEST_TMPDIR" || return 1
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
 	mkdir homes
