@@ -110,9 +110,7 @@ struct login {
 	bool has_certificate;
 	bool is_trusted;     /* its source */
 	const char *counted; /* what its failures count for, in any case: the user with a domain */
-	/* Why it is refused, whatever the account is, or why its mailbox cannot be; NULL: it is
-	 * not. */
-	const char *problem;
+	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
 };
 
 static void log_wait(const struct session *session, const struct login *login, unsigned wait_s)
@@ -214,9 +212,10 @@ static int become_account(struct session *session, const struct account *account
 	return r;
 }
 
-/* Begins TRANSACTION, and gives up access to other mailboxes: then the session owns the account. */
+/* Begins TRANSACTION, and gives up access to other mailboxes: then the session owns the account.
+ * `refusal`: why the keeper has given access to none; "": it has. */
 static int begin_transaction(struct session *session, const struct account *checked,
-			     const struct login *login)
+			     const struct login *login, const char *refusal)
 {
 	auto_free struct account *account = malloc(sizeof(*account));
 	bool has_new;
@@ -240,11 +239,11 @@ static int begin_transaction(struct session *session, const struct account *chec
 	if (r < 0) {
 		scoreboard_note(session->slot_ref, SCOREBOARD_BEFORE_LOGIN);
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
-				    r == -EBUSY	   ? "the mailbox is in use" :
-				    login->problem ? login->problem :
-						     "the mailbox cannot be opened");
+				    r == -EBUSY ? "the mailbox is in use" :
+				    *refusal	? refusal :
+						  "the mailbox cannot be opened");
 		/* faccessat(2) knows nothing of Landlock. */
-		if (r == -EACCES && !login->problem &&
+		if (r == -EACCES && !*refusal &&
 		    faccessat(AT_FDCWD, account->mailbox, R_OK | X_OK, AT_EACCESS) == 0)
 			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
 				  "symbolic link: set mail-root to where it really is",
@@ -304,9 +303,7 @@ static int try_login(struct session *session, struct login *login)
 		return reply_account_failure(session, r, user, report);
 	}
 	session->is_shut_out = answer.is_shut_out;
-	if (session->channel_fd >= 0 && *report->refusal)
-		login->problem = report->refusal;
-	return begin_transaction(session, &answer.account, login);
+	return begin_transaction(session, &answer.account, login, report->refusal);
 }
 
 int login_pass(struct session *session, const struct argument *argument)
