@@ -224,7 +224,10 @@ with_sessions() {
 		client = Client(source='127.0.0.13').login('ann')
 		keeper, login = pwd.getpwnam('pop3-keeper'), pwd.getpwnam('pop3-login')
 		unit = run('systemctl show -P ControlGroup pop3.service')
-		pids = run(f'cat /sys/fs/cgroup{unit}/cgroup.procs').split()
+		def pids(): # the kernel says 0 of one that is ending, as the checker may be
+		    return set(run(f'cat /sys/fs/cgroup{unit}/cgroup.procs').split())
+		wait_for(lambda: len(pids()) == 3 and '0' not in pids())
+		pids = pids()
 		uids = sorted(int(ids[0]) for pid in pids for ids in list(status(pid, 'Uid'))[:1])
 		assert uids == sorted([keeper.pw_uid, login.pw_uid, ANN.pw_uid]), uids
 		main = run('systemctl show -P MainPID pop3.service')
