@@ -278,8 +278,13 @@ esac'
 @test "a user who kills sessions of its own keeps nobody else out" {
 	listen_keeper
 	with_client <<-'END'
-		def sessions(): # of the listener, which has a keeper, too
-		    return [pid for pid in children() if 'keeper' not in open(f'/proc/{pid}/cmdline').read()]
+		def is_session(pid): # of the listener, which has a keeper, too
+		    try:
+		        return 'keeper' not in open(f'/proc/{pid}/cmdline').read()
+		    except OSError: # it has just ended
+		        return False
+		def sessions():
+		    return [pid for pid in children() if is_session(pid)]
 		for i in range(12):
 		    client = Client(port, source=f'127.1.1.{i + 1}') # else it would be closed
 		    client.login('ann', 'secret')
