@@ -146,7 +146,7 @@ checkers() {
 }
 
 @test "a burst of connections waits for a keeper that is busy" {
-	listen_keeper --max-sessions=1000 --max-sessions-per-source=1000
+	listen_keeper --max-sessions=1000 --max-sessions-per-source=1000 --max-logins=1000
 	kill -STOP "$keeper"
 	ends=()
 	for _ in {1..320}; do # a socket takes fewer messages
