@@ -10,6 +10,7 @@ setup() {
 	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
 	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
 	setup_keeper
+	options+=(--login-timeout=60) # a debugger is slow
 	packet=${HANDLER%/*}/tests/channel-packet
 	[ -x "$packet" ] || skip 'tests/channel-packet is not built'
 	request_octets=$(($("$packet" $SLEEP | wc -c) / 2)) login_octets=$(($("$packet" $LOGIN a b | wc -c) / 2))
