@@ -170,7 +170,7 @@ static int ask_keeper(struct session *session, const struct login *login,
 		      struct channel_answer *ret_answer)
 {
 	const struct settings *settings = session->settings;
-	int64_t ms = INT64_C(500) * settings->login_timeout_s +
+	int64_t ms = session_keeper_ms(session) +
 		     (INT64_C(1000) * settings->login_penalty_s << session->failed_logins);
 	struct channel_login request = { .request.type = CHANNEL_LOGIN };
 	int r;

@@ -67,7 +67,7 @@ static int sign_by_keeper(void *context, const struct tls_signing *signing,
 
 	return channel_tell(session->channel_fd, &packet, sizeof(packet)) ?:
 		       channel_await(session->channel_fd, ret, sizeof(*ret),
-				     INT64_C(500) * session->settings->login_timeout_s);
+				     session_keeper_ms(session));
 }
 
 /* Enters the sandbox, and tells the keeper of the client, if there is one. */

@@ -52,12 +52,17 @@ int session_pay_refusal(struct session *session)
 	return transport_pause(session->transport, ms);
 }
 
+int64_t session_keeper_ms(const struct session *session)
+{
+	return INT64_C(500) * session->settings->login_timeout_s;
+}
+
 int session_ask_keeper(struct session *session, unsigned type, struct channel_answer *ret_answer)
 {
 	const struct channel_request request = { .type = type };
 	int r = channel_tell(session->channel_fd, &request, sizeof(request)) ?:
 			channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer),
-				      INT64_C(500) * session->settings->login_timeout_s);
+				      session_keeper_ms(session));
 
 	if (r == 0)
 		return ret_answer->error;

@@ -75,6 +75,9 @@ int session_pay(struct session *session);
  * the session. Returns as transport_pause(). The caller replies. */
 int session_pay_refusal(struct session *session);
 
+/* The milliseconds that the keeper may take for an answer: half of login-timeout. */
+int64_t session_keeper_ms(const struct session *session);
+
 /* Asks the keeper something about the account. Returns what it answers, -EIO if it does not, or
  * -ECANCELED. */
 int session_ask_keeper(struct session *session, unsigned type, struct channel_answer *ret_answer);
