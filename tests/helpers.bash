@@ -277,17 +277,17 @@ talk_on_disk() {
 # --- Sockets ---
 
 # serve_port [OPTION...]: the handler behind a real TCP port on 127.0.0.1, which is in `port`. What
-# it logs is in the file `log`.
+# it logs is in the file `log`. `wrapper`, an array, is what it runs under.
 serve_port() {
 	mkfifo port.pipe
-	tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
+	"${wrapper[@]}" tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
 		>port.pipe 2>>log 3>&- &
 	background+=($!)
 	read -r port <port.pipe
 	rm port.pipe
 }
 
-# listen_port [OPTION...]: the same with a listener that forks. `wrapper`, an array, is what it runs under.
+# listen_port [OPTION...]: the same with a listener that forks.
 # Its process is the last one in `background`.
 listen_port() {
 	mkfifo port.pipe

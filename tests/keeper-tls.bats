@@ -31,16 +31,6 @@ setup() {
 	wrapper=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount -t tmpfs run /run && exec "$@"' bash)
 }
 
-# pipe_port [OPTION...]: a process for each connection at `port`.
-pipe_port() {
-	mkfifo port.pipe
-	"${wrapper[@]}" tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
-		>port.pipe 2>>log 3>&- &
-	background+=($!)
-	read -r port <port.pipe
-	rm port.pipe
-}
-
 # open_port [OPTION...]: a listener that does not end when it has no client.
 open_port() {
 	mkfifo port.pipe
@@ -77,7 +67,7 @@ renew() {
 		make_key $kind.key $kind
 		make_certificate $kind ca /CN=localhost subjectAltName=DNS:localhost,IP:127.0.0.1
 		options=("${common[@]//\/server./\/$kind.}")
-		for how in pipe_port listen_port; do
+		for how in serve_port listen_port; do
 			for version in -tls1_2 -tls1_3; do
 				[ $version = -tls1_2 ] && $how --tls=implicit
 				served $version
@@ -94,7 +84,7 @@ renew() {
 }
 
 @test "a session that began with another process is resumed" {
-	for how in pipe_port listen_port; do
+	for how in serve_port listen_port; do
 		$how --tls=implicit
 		for version in -tls1_2 -tls1_3; do
 			served $version -sess_out session
@@ -318,7 +308,7 @@ offers_stls() {
 @test "when the keeper dies, a handshake fails with an alert and a line" {
 	for version in -tls1_2 -tls1_3; do
 		rm -f log
-		pipe_port --tls=starttls
+		serve_port --tls=starttls
 		/usr/bin/python3 - "$port" ${version#-tls} <<-'END'
 			import os, signal, socket, ssl, subprocess, sys
 			plain = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
