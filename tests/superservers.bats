@@ -125,6 +125,23 @@ runs_as() {
 
 syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFIER=pop3-handler'
 
+# configure_xinetd USER SETTINGS: it starts the program for each connection, as this user.
+configure_xinetd() {
+	inside tee /srv/xinetd.conf <<-END
+		service pop3
+		{
+		        type        = UNLISTED
+		        port        = 110
+		        socket_type = stream
+		        protocol    = tcp
+		        wait        = no
+		        user        = $1
+		        server      = /usr/local/sbin/pop3-handler
+		        server_args = --config=$2
+		}
+	END
+}
+
 @test "inetd with nowait starts a process for each connection, which knows its peer" {
 	local number=10
 	for user in nobody root; do
@@ -187,19 +204,7 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 @test "xinetd starts a process for each connection, which knows its peer" {
 	local before
 	for user in nobody root; do
-		inside tee /srv/xinetd.conf <<-END
-			service pop3
-			{
-			        type        = UNLISTED
-			        port        = 110
-			        socket_type = stream
-			        protocol    = tcp
-			        wait        = no
-			        user        = $user
-			        server      = /usr/local/sbin/pop3-handler
-			        server_args = --config=/srv/$user.conf
-			}
-		END
+		configure_xinetd "$user" "/srv/$user.conf"
 		before=$(inside bash -c "$syslog | wc -l")
 		start /srv/xinetd -dontfork -f /srv/xinetd.conf
 		serves "$syslog | tail -n +$((before + 1))"
@@ -254,19 +259,7 @@ syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFI
 	} >scenario.py
 	echo '127.0.0.1:110 stream tcp nowait root /usr/local/sbin/pop3-handler pop3-handler --config=/srv/auth.conf' |
 		inside tee /srv/inetd.conf
-	inside tee /srv/xinetd.conf <<-'END'
-		service pop3
-		{
-		        type        = UNLISTED
-		        port        = 110
-		        socket_type = stream
-		        protocol    = tcp
-		        wait        = no
-		        user        = root
-		        server      = /usr/local/sbin/pop3-handler
-		        server_args = --config=/srv/auth.conf
-		}
-	END
+	configure_xinetd root /srv/auth.conf
 	for starter in 'inetd -i /srv/inetd.conf' '/srv/xinetd -dontfork -f /srv/xinetd.conf' \
 		'tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/srv/auth.conf'; do
 		# shellcheck disable=SC2086
