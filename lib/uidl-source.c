@@ -1,29 +1,40 @@
 /* SPDX-License-Identifier: ISC
  * A format is the administrator's; the names and GUIDs are from the mailbox, whoever wrote them.
- * Dovecot 2.3 has `%[0WIDTH][MODIFIERS]LETTER`, Dovecot 2.4 `%{NAME | FILTER ...}`, in which `%` is
- * otherwise an ordinary character. What differs between them in one format is refused. */
+ * Dovecot 2.3 has `%[0WIDTH][MODIFIERS]LETTER` and refuses `%{`. Dovecot 2.4 has `%{NAME |
+ * FILTER}`, and there another `%` is an ordinary character. So a format that has both is refused.
+ */
 #include "lib/uidl-source.h"
 
 #include "lib/util.h"
 #include "lib/wire.h"
 
-#include <limits.h>
 #include <nettle/base16.h>
 #include <nettle/md5.h>
 
 #define ANSWER_OCTETS_MAX 512 /* of a line (RFC 2449 section 4) */
 #define MODIFIERS_MAX 10      /* Dovecot takes the next one for a variable */
 #define WIDTH_MAX 32
-#define HEX_WIDTH_MIN 8 /* Dovecot 2.4 would cut a number of 32 bits */
+#define HEX_WIDTH_MIN 8 /* Dovecot 2.4 cuts a number that is wider */
 
-/* What a variable stands for: octets of the caller, or in `own` once they are changed. */
+/* What a variable stands for. */
 struct uidl_text {
-	const char *octets;
 	size_t count;
-	char own[ANSWER_OCTETS_MAX];
+	char octets[ANSWER_OCTETS_MAX + 1]; /* NUL */
+};
+
+/* A word of Dovecot 2.4, and what it is in Dovecot 2.3. */
+struct uidl_word {
+	const char *word;
+	char letter;
 };
 
 static const char blanks[] = " \t";
+static const struct uidl_word variables[] = {
+	{ "uid", 'u' }, { "uidvalidity", 'v' }, { "filename", 'f' }, { "guid", 'g' }, { 0 }
+};
+static const struct uidl_word filters[] = {
+	{ "hex", 'X' }, { "lower", 'L' }, { "upper", 'U' }, { 0 }
+};
 
 /* Skips a word that blanks or one of `ends` follow, with the blanks. Whether it is there. */
 static bool take_word(const char **text, const char *word, const char *ends)
@@ -36,7 +47,15 @@ static bool take_word(const char **text, const char *word, const char *ends)
 	return true;
 }
 
-/* Likewise a character. */
+/* Likewise one of these words. Returns its letter; 0: it is none of them. */
+static char take_letter(const char **text, const struct uidl_word *words)
+{
+	while (words->word && !take_word(text, words->word, " \t|(}"))
+		words++;
+	return words->letter;
+}
+
+/* Likewise a single character, whatever follows it. */
 static bool take_mark(const char **text, char mark)
 {
 	if (**text != mark)
@@ -45,162 +64,118 @@ static bool take_mark(const char **text, char mark)
 	return true;
 }
 
-/* Digits; without any, or if it is larger than WIDTH_MAX, the result is larger, too. */
+/* Skips a number. Returns it; 0: there is none. What is too large is more than WIDTH_MAX. */
 static size_t take_width(const char **text)
 {
 	size_t octets = strspn(*text, "0123456789");
-	unsigned long width = octets > 0 ? strtoul(*text, NULL, 10) : ULONG_MAX;
+	size_t width = octets > 0 ? strtoul(*text, NULL, 10) : 0;
 
 	*text += octets;
 	return width;
 }
 
-/* Gives a text the value of a variable. Whether there is one of that letter. */
-static bool set_variable(struct uidl_text *text, char letter, const struct uidl_values *values)
+/* Returns 0, -ENAMETOOLONG, or -EINVAL: there is no such variable. */
+static int set_variable(struct uidl_text *text, char letter, const struct uidl_values *values)
 {
+	const char *octets = letter == 'f' ? values->name : values->guid;
+
 	if (letter == 'u' || letter == 'v') {
-		text->octets = text->own;
-		text->count =
-			wire_put_number(letter == 'u' ? values->uid : values->validity, text->own);
-		return true;
+		text->count = wire_put_number(letter == 'u' ? values->uid : values->validity,
+					      text->octets);
+		return 0;
 	}
-	text->octets = letter == 'f' ? values->name : values->guid;
+	if (letter != 'f' && letter != 'g')
+		return -EINVAL;
 	text->count = letter == 'f' ? values->name_octets : values->guid_octets;
-	return letter == 'f' || letter == 'g';
+	if (text->count > ANSWER_OCTETS_MAX)
+		return -ENAMETOOLONG;
+	memcpy(text->octets, octets, text->count);
+	return 0;
 }
 
-/* A whole number becomes hexadecimal; text that is none, or needs more than 64 bits, becomes 0. */
-static void make_hex(struct uidl_text *text)
+static void modify(struct uidl_text *text, char modifier)
 {
-	size_t start = sizeof(text->own);
-	uint64_t number = 0;
-
-	for (size_t i = 0; i < text->count; i++) {
-		unsigned digit = (unsigned char)text->octets[i] - (unsigned)'0';
-
-		if (digit > 9 || __builtin_mul_overflow(number, 10, &number) ||
-		    __builtin_add_overflow(number, digit, &number)) {
-			number = 0;
-			break;
-		}
-	}
-	do {
-		text->own[--start] = "0123456789abcdef"[number % 16];
-		number /= 16;
-	} while (number > 0);
-	text->octets = text->own + start;
-	text->count = sizeof(text->own) - start;
-}
-
-static void make_md5(struct uidl_text *text)
-{
+	static const char digits[] = "0123456789abcdef";
+	char first = modifier == 'L' ? 'A' : 'a';
 	uint8_t digest[MD5_DIGEST_SIZE];
 	struct md5_ctx context;
+	uint64_t number = 0; /* also for text that is none, or is too large */
 
-	md5_init(&context);
-	md5_update(&context, text->count, (const uint8_t *)text->octets);
-	md5_digest(&context, sizeof(digest), digest);
-	base16_encode_update(text->own, sizeof(digest), digest);
-	text->octets = text->own;
-	text->count = BASE16_ENCODE_LENGTH(sizeof(digest));
-}
-
-/* Other letters than those of ASCII stay. Returns 0 or -ENAMETOOLONG. */
-static int change_case(struct uidl_text *text, char first)
-{
-	if (text->count > sizeof(text->own))
-		return -ENAMETOOLONG;
-	memmove(text->own, text->octets, text->count);
-	text->octets = text->own;
-	for (size_t i = 0; i < text->count; i++) {
-		if (text->own[i] >= first && text->own[i] < first + 26)
-			text->own[i] ^= 'a' ^ 'A';
+	switch (modifier) {
+	case 'X':
+		text->octets[text->count] = '\0';
+		(void)wire_parse_number(text->octets, UINT64_MAX, &number);
+		text->count = 0;
+		for (int shift = number ? (63 - __builtin_clzll(number)) / 4 * 4 : 0; shift >= 0;
+		     shift -= 4)
+			text->octets[text->count++] = digits[number >> shift & 15];
+		break;
+	case 'M':
+		md5_init(&context);
+		md5_update(&context, text->count, (const uint8_t *)text->octets);
+		md5_digest(&context, sizeof(digest), digest);
+		base16_encode_update(text->octets, sizeof(digest), digest);
+		text->count = BASE16_ENCODE_LENGTH(sizeof(digest));
+		break;
+	default: /* L or U: ASCII letters only */
+		for (size_t i = 0; i < text->count; i++) {
+			if (text->octets[i] >= first && text->octets[i] < first + 26)
+				text->octets[i] ^= 'a' ^ 'A';
+		}
 	}
-	return 0;
-}
-
-static int modify(struct uidl_text *text, char modifier)
-{
-	if (modifier == 'L' || modifier == 'U')
-		return change_case(text, modifier == 'L' ? 'A' : 'a');
-	if (modifier == 'X')
-		make_hex(text);
-	else
-		make_md5(text);
-	return 0;
 }
 
 static void pad(struct uidl_text *text, size_t width)
 {
-	if (text->count >= width)
-		return;
-	memmove(text->own + width - text->count, text->octets, text->count);
-	memset(text->own, '0', width - text->count);
-	text->octets = text->own;
-	text->count = width;
+	size_t zeros = width - MIN(width, text->count);
+
+	memmove(text->octets + zeros, text->octets, text->count);
+	memset(text->octets, '0', zeros);
+	text->count += zeros;
 }
 
-/* Reads what follows a `%`: Dovecot 2.3 pads at last. */
+/* Reads what follows a `%`. Dovecot 2.3 pads last. */
 static int expand_letter(const char **format, const struct uidl_values *values,
 			 struct uidl_text *text)
 {
 	size_t width = **format == '0' ? take_width(format) : 0;
 	size_t count = strspn(*format, "XLUM");
-	int r = 0;
+	int r = set_variable(text, (*format)[count], values);
 
-	if (width > WIDTH_MAX || count > MODIFIERS_MAX ||
-	    !set_variable(text, (*format)[count], values))
-		return -EINVAL;
-	for (size_t i = 0; i < count && r == 0; i++)
-		r = modify(text, (*format)[i]);
+	if (r < 0 || width > WIDTH_MAX || count > MODIFIERS_MAX)
+		return r < 0 ? r : -EINVAL;
+	for (size_t i = 0; i < count; i++)
+		modify(text, (*format)[i]);
 	pad(text, width);
 	*format += count + 1;
-	return r;
+	return 0;
 }
 
-/* Reads what follows a `%{`. The filter `hex` fails with anything but a number. */
+/* Reads what follows a `%{`. In Dovecot 2.4, `hex` fails for anything but a number. */
 static int expand_name(const char **format, const struct uidl_values *values,
 		       struct uidl_text *text)
 {
-	static const char ends[] = " \t|(}";
-	bool is_number = false;
-	int r = 0;
+	char variable = take_letter(format, variables);
+	bool may_be_hex = variable == 'u' || variable == 'v';
+	int r = set_variable(text, variable, values);
 
-	*format += strspn(*format, blanks);
-	if (take_word(format, "uid", ends))
-		is_number = set_variable(text, 'u', values);
-	else if (take_word(format, "uidvalidity", ends))
-		is_number = set_variable(text, 'v', values);
-	else if (take_word(format, "filename", ends))
-		(void)set_variable(text, 'f', values);
-	else if (take_word(format, "guid", ends))
-		(void)set_variable(text, 'g', values);
-	else
-		return -EINVAL;
-	while (take_mark(format, '|') && r == 0) {
-		if (take_word(format, "lower", ends)) {
-			r = modify(text, 'L');
-		} else if (take_word(format, "upper", ends)) {
-			r = modify(text, 'U');
-		} else if (is_number && take_word(format, "hex", ends)) {
-			is_number = false;
-			make_hex(text);
-			if (take_mark(format, '(')) {
-				size_t width = take_width(format);
+	while (r == 0 && take_mark(format, '|')) {
+		char filter = take_letter(format, filters);
 
-				*format += strspn(*format, blanks);
-				if (width < HEX_WIDTH_MIN || width > WIDTH_MAX ||
-				    !take_mark(format, ')'))
-					return -EINVAL;
-				pad(text, width);
-			}
-		} else {
+		if (!filter || (filter == 'X' && !may_be_hex))
 			return -EINVAL;
+		modify(text, filter);
+		if (filter == 'X' && take_mark(format, '(')) {
+			size_t width = take_width(format);
+
+			*format += strspn(*format, blanks);
+			if (width < HEX_WIDTH_MIN || width > WIDTH_MAX || !take_mark(format, ')'))
+				return -EINVAL;
+			pad(text, width);
 		}
+		may_be_hex &= filter != 'X';
 	}
-	if (r == 0 && *(*format)++ != '}')
-		r = -EINVAL;
-	return r;
+	return r < 0 || *(*format)++ == '}' ? r : -EINVAL;
 }
 
 ssize_t uidl_source_expand(const char *format, const struct uidl_values *values, char *ret,
@@ -211,18 +186,16 @@ ssize_t uidl_source_expand(const char *format, const struct uidl_values *values,
 	size_t count = 0;
 
 	while (*format) {
-		const char *start = format++;
 		int r = 0;
 
-		if (*start == '"') /* around the format */
-			continue;
-		text.octets = start;
 		text.count = 1;
-		if (*start != '%') {
-			r = *start < '!' || *start > '~' ? -EINVAL : 0;
-		} else if (*format == '{') {
+		text.octets[0] = *format++;
+		if (text.octets[0] == '"') /* around the format */
+			continue;
+		if (text.octets[0] != '%') {
+			r = text.octets[0] < '!' || text.octets[0] > '~' ? -EINVAL : 0;
+		} else if (take_mark(&format, '{')) {
 			has_names = true;
-			format++;
 			r = expand_name(&format, values, &text);
 		} else {
 			has_letters = true;
@@ -252,32 +225,28 @@ static int check_format(const char *format)
 
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		counts[i] = uidl_source_expand(format, &values[i], ids[i], sizeof(ids[i]));
-	if (strchr(format + (*format == '"'), '"') != last_quote || counts[0] < 0 ||
-	    (counts[0] == counts[1] && memcmp(ids[0], ids[1], (size_t)counts[0]) == 0))
+	if (strchr(format + (*format == '"'), '"') != last_quote || counts[0] < 0)
 		return -EINVAL;
-	return 0;
+	return counts[0] == counts[1] && memcmp(ids[0], ids[1], (size_t)counts[0]) == 0 ? -EINVAL :
+											  0;
 }
 
 int uidl_source_parse(const char *text, struct uidl_source *ret)
 {
 	struct uidl_source source = { .has_headers = take_word(&text, "x-uidl", blanks) };
 
-	if (take_word(&text, "dovecot", blanks)) {
+	if (take_word(&text, "dovecot", blanks))
 		source.format = text;
-		if (check_format(text) < 0)
-			return -EINVAL;
-	} else {
-		if (source.has_headers)
-			source.server = UIDL_HEADERS;
-		else if (take_word(&text, "courier", blanks))
-			source.server = UIDL_COURIER;
-		else if (take_word(&text, "qmail", blanks))
-			source.server = UIDL_QMAIL;
-		else
-			return -EINVAL;
-		if (*text)
-			return -EINVAL;
-	}
+	else if (source.has_headers)
+		source.server = UIDL_HEADERS;
+	else if (take_word(&text, "courier", blanks))
+		source.server = UIDL_COURIER;
+	else if (take_word(&text, "qmail", blanks))
+		source.server = UIDL_QMAIL;
+	else
+		return -EINVAL;
+	if (source.format ? check_format(text) < 0 : *text != '\0')
+		return -EINVAL;
 	*ret = source;
 	return 0;
 }
