@@ -3,6 +3,7 @@
 #include "settings.h"
 
 #include "lib/path-template.h"
+#include "lib/uidl-source.h"
 #include "lib/util.h"
 #include "lib/wire.h"
 #include "log.h"
@@ -150,6 +151,13 @@ static int check_endpoint(const char *value)
 	return settings_parse_endpoint(value, &endpoint);
 }
 
+static int check_uidl_source(const char *value)
+{
+	struct uidl_source source;
+
+	return uidl_source_parse(value, &source);
+}
+
 static int parse_number(const struct setting *setting, const char *value, void *field)
 {
 	uint64_t number;
@@ -251,6 +259,13 @@ static const struct setting table[] = {
 	  .help = "yes: nothing in a mailbox is created, changed or deleted" },
 	{ YES_NO("keep-new", keep_new, "no"),
 	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
+	{ TEXT("unique-ids-from", unique_ids_from,
+	       "dovecot FORMAT, courier, qmail, x-uidl or x-uidl dovecot FORMAT, where FORMAT is "
+	       "what 'doveconf -h -f protocol=pop3 pop3_uidl_format' prints, like %08Xu%08Xv, with "
+	       "what pop3-handler.conf(5) lists"),
+	  .check = check_uidl_source,
+	  .help = "the server that made the unique-ids of the mail that is there: dovecot FORMAT,\n"
+		  "\tcourier, qmail or x-uidl [dovecot FORMAT]; each mailbox is taken over once" },
 	{ YES_NO("log-deletions", log_deletions, "no"),
 	  .help = "yes: the log names every message that is deleted" },
 	{ SECONDS("login-timeout", login_timeout_s, "180", 1),

@@ -53,6 +53,7 @@ struct settings {
 	char *tls_priority;  /* NULL: see tls/certificates.h */
 	enum settings_plaintext_auth plaintext_auth;
 	unsigned read_only, keep_new, log_deletions; /* 0: no, 1: yes */
+	char *unique_ids_from;			     /* see lib/uidl-source.h; NULL: none */
 	unsigned login_timeout_s, idle_timeout_s, sleep_timeout_s, login_penalty_s;
 	char **listen; /* list that ends in NULL; NULL: inherited sockets */
 	/* Limits of the listener. */

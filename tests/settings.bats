@@ -122,6 +122,24 @@ fails() {
 	run -0 "$HANDLER" --auth=passwd-file --auth=passwd-file --keeper=no --check-config
 }
 
+@test "unique-ids-from names a server and the format of Dovecot, and what is none is refused" {
+	for good in 'dovecot %08Xu%08Xv' 'dovecot "%u-%v"' 'dovecot %{uid | hex(8)}%{uidvalidity | hex(8)}' 'dovecot %f' \
+		courier qmail x-uidl 'x-uidl dovecot %g'; do
+		run -0 "$HANDLER" --keeper=no "--unique-ids-from=$good" --check-config
+		printf 'unique-ids-from =\t%s  # moved in\n' "$good" >conf
+		run -0 "$HANDLER" --keeper=no --config=conf --check-config
+	done
+	for bad in '' yes Courier 'courier x' 'qmail %f' dovecot 'dovecot ' 'dovecot 2.3' 'dovecot %m' 'dovecot %v' \
+		'dovecot %8Xu' 'dovecot %u %v' 'dovecot "%u' 'dovecot %{uid | hex(4)}' 'dovecot %{uid}%v' 'dovecot %u%' \
+		'x-uidl %u' 'x-uidl dovecot'; do
+		what="unique-ids-from: '$bad' is not dovecot FORMAT, courier, qmail, x-uidl or x-uidl dovecot FORMAT, where FORMAT"
+		fails 64 "$what" --check-config --keeper=no "--unique-ids-from=$bad"
+		fails 64 "$what is what 'doveconf -h -f protocol=pop3 pop3_uidl_format' prints" "--unique-ids-from=$bad"
+	done
+	printf 'unique-ids-from = dovecot %%m\n' >conf
+	fails 78 "conf:1: unique-ids-from: 'dovecot %m' is not dovecot FORMAT" --check-config --config=conf
+}
+
 @test "--help lists every setting with its default" {
 	"$HANDLER" --help >out
 	for line in 'users=...  (default: the systemd credential users, else none)' 'mailbox=...  (default: %h/Maildir)' \
@@ -137,7 +155,7 @@ fails() {
 		'max-sessions=...  (default: 1000)' 'max-sessions-per-source=...  (default: 50)' \
 		'max-sleeping-per-user=...  (default: 10)' 'max-logins=...  (default: 200)' \
 		'trusted-networks=...  (default: none)' 'auth=...  (default: passwd-file)' \
-		'keeper=...  (default: auto)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
+		'unique-ids-from=...  (default: none)' 'keeper=...  (default: auto)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
 		grep -qxF -e "  --$line" out
 	done
 	run ! grep -E '.{101}' out
