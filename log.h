@@ -22,6 +22,7 @@ enum log_event {
 	/* these are the last one. */
 	LOG_EVENT_LOGIN,
 	LOG_EVENT_DELETED,
+	LOG_EVENT_TAKEN_OVER,
 	LOG_EVENT_SESSION_CRASHED,
 	LOG_EVENT_CRASHES, /* more than any fault explains */
 	LOG_EVENT_SESSION_KILLED,

@@ -231,7 +231,8 @@ static int begin_transaction(struct session *session, const struct account *chec
 	session->is_read_only = session->settings->read_only || account->is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
 	r = become_account(session, account)						    ?:
-		    mailbox_new(account->mailbox, session->is_read_only, &session->mailbox) ?:
+		    mailbox_new(account->mailbox, session->is_read_only,
+				&(struct mailbox_origin){ .from = session->settings->unique_ids_from }, &session->mailbox) ?:
 		    session_open_mailbox(session, &has_new);
 	if (r == 0 && session->channel_fd < 0)
 		r = sandbox_after_login(session->settings, account, session->is_read_only);

@@ -7,6 +7,7 @@
 #include "lib/wire.h"
 #include "mailbox/cache.h"
 #include "mailbox/deletion.h"
+#include "mailbox/import.h"
 #include "mailbox/listing.h"
 #include "mailbox/maildir-name.h"
 
@@ -18,13 +19,14 @@
 #define CACHED_MESSAGES_MIN 1000
 
 struct mailbox {
-	const char *path; /* borrowed */
+	const char *path;	      /* borrowed */
+	struct mailbox_origin origin; /* likewise */
 	struct lock lock;
 	struct listing listing;
-	char unique_id[WIRE_UNIQUE_ID_MAX + 1]; /* that was asked for last */
-	bool has_marked, has_retrieved;		/* messages */
-	bool has_unsaved;			/* something that the cache should have */
-	bool is_cached;				/* the listing is in the cache, or need not be */
+	char unique_id[WIRE_IMPORTED_ID_MAX + 1]; /* that was asked for last */
+	bool has_marked, has_retrieved;		  /* messages */
+	bool has_unsaved;			  /* something that the cache should have */
+	bool is_cached;				  /* the listing is in the cache, or need not be */
 };
 
 /* ---- A session's view of it ---- */
@@ -182,6 +184,7 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 {
 	message->octets = octets;
 	message->is_measured = true;
+	message->is_hint = false;
 	if (!mailbox->lock.is_maildir)
 		listing_set_version(&mailbox->listing, message, &file->version);
 }
@@ -222,6 +225,13 @@ static bool is_size_valid(struct mailbox *mailbox, struct message *message)
 
 	if (message->octets == LISTING_SIZE_UNKNOWN)
 		return false;
+	if (message->is_hint) {
+		if (look_at_file(&mailbox->listing, message, &status) < 0 ||
+		    !maildir_name_can_grow((uint64_t)status.st_size, message->octets))
+			return false;
+		message->is_hint = false;
+		mailbox->has_unsaved = true;
+	}
 	if (mailbox->lock.is_maildir || message->is_measured)
 		return true;
 	if (!message->version || look_at_file(&mailbox->listing, message, &status) < 0)
@@ -278,7 +288,7 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 	uint64_t stored = file->stored_octets, known = message->octets;
 	bool is_maildir = mailbox->lock.is_maildir;
 	bool is_hint = is_maildir && !message->is_measured &&
-		       known == maildir_name_size_octets(message->name);
+		       (message->is_imported || known == maildir_name_size_octets(message->name));
 	int r = 0;
 
 	if (!is_maildir && (!message->version ||
@@ -461,7 +471,10 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	int r = 0;
 
 	cache_load(lock, &cached);
-	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached);
+	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached) &&
+			     !import_is_due(&cached, &mailbox->origin) &&
+			     /* Then it is not sorted by name. */
+			     (older->count == 0 || cached.imported_count == 0);
 	if (!mailbox->is_cached) {
 		r = read_directories(mailbox, &cached, older);
 	} else {
@@ -476,6 +489,9 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 		mailbox->is_cached = false;
 		r = read_directories(mailbox, &cached, older);
 	}
+	if (r == 0 && !mailbox->is_cached)
+		r = import_apply(&mailbox->listing, &mailbox->origin);
+	mailbox->has_unsaved |= lock->report.is_takeover;
 	return r;
 }
 
@@ -504,14 +520,15 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 
 	listing_drop_expunged(&older); /* if one is there again, it is new */
 	r = read_listing(mailbox, &older);
+	if (r == 0)
+		*ret_has_new =
+			mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
+	r = r ?: listing_put_in_order(&mailbox->listing);
 	if (r < 0) {
 		listing_clear(&mailbox->listing);
 		mailbox->listing = take_ptr(older);
-		return r;
 	}
-	*ret_has_new = mailbox->listing.is_torn || listing_has_new(&mailbox->listing, &older);
-	listing_put_in_order(&mailbox->listing);
-	return 0;
+	return r;
 }
 
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
@@ -543,7 +560,8 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	return r;
 }
 
-int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
+int mailbox_new(const char *path, bool is_read_only, const struct mailbox_origin *origin,
+		struct mailbox **ret)
 {
 	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
 
@@ -551,6 +569,7 @@ int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret)
 		return -ENOMEM;
 	mailbox->lock = LOCK_NONE(is_read_only);
 	mailbox->path = path;
+	mailbox->origin = *origin;
 	*ret = mailbox;
 	return 0;
 }

@@ -29,20 +29,38 @@ struct mailbox_report {
 	char renamed_from[NAME_MAX + 1], renamed_to[NAME_MAX + 1];
 	int rename_error; /* why not all of these (negative errno), or 0 */
 	int quota_error;  /* why maildirsize could not be updated (negative errno), or 0 */
+	bool is_takeover; /* unique-ids have been taken over from another server: */
+	size_t imported;  /* messages with one of its unique-ids */
+	size_t excluded;  /* messages that it hid, and that are left out */
+	int ids_error; /* why they could not be kept (negative errno): no others are listed; or 0 */
+	size_t unusable; /* messages whose old unique-id cannot be served, or is another's */
+	size_t clashes;	 /* messages whose own unique-id would be an old one */
+	char import_text[NAME_MAX + 1]; /* for `problem`, or the first of these two kinds */
 	/* The messages that the last mailbox_delete() or mailbox_commit() removed, not others. */
 	size_t *removed, removed_count;
 };
 
-/* A mailbox at `path`, which is borrowed, for mailbox_wake() to open; the caller frees it. One that
- * is read-only is not changed or locked. One that does not exist is empty, and is not created. */
-int mailbox_new(const char *path, bool is_read_only, struct mailbox **ret);
+/* The server that a Maildir is taken over from, once. */
+struct mailbox_origin {
+	const char *from;    /* as in lib/uidl-source.h; NULL: none */
+	const char *control; /* the directory with Dovecot's list; NULL: the Maildir */
+	bool may_lack_list;  /* also a Maildir with mail: no client has seen it there */
+};
+
+/* A mailbox at `path` for mailbox_wake() to open; the caller frees it. The path, and what
+ * `origin` names, are borrowed. One that is read-only is not changed or locked. One that does not
+ * exist is empty, and is not created. */
+int mailbox_new(const char *path, bool is_read_only, const struct mailbox_origin *origin,
+		struct mailbox **ret);
 
 /* Opens, locks and lists it, again with new indices if its directories have changed. Returns 0, and
  * whether a message is new, or may be; or, and it is as before,
  *   -EBUSY        another session has the lock
  *   -ENOTDIR      the path is something else than a directory
  *   -EMEDIUMTYPE  it is another program's store, or new or cur is a symbolic link: see the report
- *   -ESTALE       another directory, or a link to one, is where it was */
+ *   -ESTALE       another directory, or a link to one, is where it was
+ *   -EUCLEAN      unique-ids of the other server, or the file that keeps them, cannot be read: see
+ *                 the report */
 int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new);
 
 /* Keeps what is known for the next session, drops the lock and closes every file; commits nothing.
@@ -65,7 +83,8 @@ bool mailbox_has(const struct mailbox *mailbox, size_t index);
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index);
 
 /* Its unique-id (RFC 1939 section 7, UIDL), 1 to 70 octets from '!' to '~': for a Maildir the
- * unique part of the name, for a folder the name, else a digest. Borrowed until the next call. */
+ * unique part of the name, for a folder the name, else a digest. One that is imported is as the
+ * other server had it, up to WIRE_IMPORTED_ID_MAX octets. Borrowed until the next call. */
 const char *mailbox_unique_id(struct mailbox *mailbox, size_t index);
 
 /* Looks a unique-id up in the listing, and nowhere else. Returns 0, -ENOENT or -ENOMEM. */

@@ -140,7 +140,7 @@ static int put_listed(struct session *session, size_t index, bool has_size, char
 /* LIST, with sizes, and UIDL. */
 static int list(struct session *session, const struct argument *argument, bool has_sizes)
 {
-	char line[WIRE_NUMBER_OCTETS_MAX + 1 + WIRE_UNIQUE_ID_MAX + 1];
+	char line[WIRE_NUMBER_OCTETS_MAX + 1 + WIRE_IMPORTED_ID_MAX + 1];
 	size_t count;
 	uint64_t octets;
 	int r;

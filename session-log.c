@@ -161,6 +161,19 @@ void session_log_records(const struct session *session)
 	else if (report->error < 0)
 		log_warning("cannot end the commit record of %s: %s", log_quote(path),
 			    strerror(-report->error));
+	if (report->is_takeover && report->ids_error == 0 && !session->is_read_only)
+		log_event(LOG_EVENT_TAKEN_OVER, NULL,
+			  "unique-ids of %s are taken over: %zu messages, and %zu that were hidden",
+			  log_quote(path), report->imported, report->excluded);
+	if (report->ids_error < 0)
+		log_error("cannot keep the unique-ids of %s, and lists no messages without an "
+			  "old one: %s",
+			  log_quote(path), strerror(-report->ids_error));
+	if (report->unusable + report->clashes > 0)
+		log_warning("%zu messages of %s cannot have their old unique-id, and %zu not that "
+			    "of their name, which is an old one: the first is %s",
+			    report->unusable, log_quote(path), report->clashes,
+			    log_quote(report->import_text));
 	if (report->renamed > 0)
 		log_warning("%zu messages of %s that had the unique part of another are renamed, "
 			    "the first from %s to %s",

@@ -62,13 +62,13 @@ static void check_listing(struct listing *listing)
 		const struct message *message = &listing->messages[i];
 		const char *text;
 		size_t octets, index;
-		char unique_id[WIRE_UNIQUE_ID_MAX + 1];
+		char unique_id[WIRE_IMPORTED_ID_MAX + 1];
 
 		FUZZ_CHECK(*message->name != '.' && !strchr(message->name, '/'));
 		FUZZ_CHECK(message->subdir < SUBDIRS);
 		FUZZ_CHECK(strlen(message->name) >= message->unique_octets);
 		text = listing_unique_id(message, &octets);
-		FUZZ_CHECK(wire_is_unique_id(text, octets));
+		FUZZ_CHECK(wire_is_printable(text, octets, WIRE_IMPORTED_ID_MAX));
 		memcpy(unique_id, text, octets);
 		unique_id[octets] = '\0';
 		(void)listing_find(listing, unique_id, &index);
@@ -90,7 +90,8 @@ static void check_saving(const struct listing *listing)
 
 		FUZZ_CHECK(strcmp(a->name, b->name) == 0 && a->octets == b->octets &&
 			   a->arrival_us == b->arrival_us && a->is_namesake == b->is_namesake &&
-			   !a->stand_in == !b->stand_in && !a->others == !b->others);
+			   a->is_imported == b->is_imported && a->is_hint == b->is_hint &&
+			   !a->unique_id == !b->unique_id && !a->others == !b->others);
 	}
 }
 

@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	check_seen(text);
 	check_size(text);
 	check_number(text);
-	if (wire_is_unique_id(text, octets))
+	if (wire_is_printable(text, octets, WIRE_UNIQUE_ID_MAX))
 		FUZZ_CHECK(octets > 0 && octets <= WIRE_UNIQUE_ID_MAX && strlen(text) == octets);
 	free(text);
 	return 0;

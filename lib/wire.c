@@ -34,11 +34,11 @@ size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX])
 	return sizeof(digits) - start;
 }
 
-bool wire_is_unique_id(const char *text, size_t octets)
+bool wire_is_printable(const char *text, size_t octets, size_t max)
 {
 	unsigned char bad = 0;
 
-	if (octets < 1 || octets > WIRE_UNIQUE_ID_MAX)
+	if (octets < 1 || octets > max)
 		return false;
 	for (size_t i = 0; i < octets; i++)
 		bad |= text[i] < '!' || text[i] > '~';

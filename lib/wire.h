@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define WIRE_UNIQUE_ID_MAX 70 /* octets (RFC 1939 section 7, UIDL) */
-#define WIRE_STEP_OCTETS 3    /* the most that wire_convert() needs at once */
+#define WIRE_UNIQUE_ID_MAX 70	 /* octets (RFC 1939 section 7, UIDL) */
+#define WIRE_IMPORTED_ID_MAX 480 /* of another server: fits into `TOP UID:... 4294967295` */
+#define WIRE_STEP_OCTETS 3	 /* the most that wire_convert() needs at once */
 #define WIRE_NUMBER_OCTETS_MAX 20
 
 /* Reads a decimal number of digits only: no sign, no blanks, nothing after it. Returns 0, or
@@ -16,8 +17,8 @@
  *   -ERANGE  the number is larger than `max` */
 int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number);
 
-/* Whether these are a unique-id: 1 to 70 octets from '!' to '~' (RFC 1939 section 7). */
-bool wire_is_unique_id(const char *text, size_t octets);
+/* Whether these are 1 to `max` octets from '!' to '~', as in a unique-id (RFC 1939 section 7). */
+bool wire_is_printable(const char *text, size_t octets, size_t max);
 
 /* Writes a number in decimal digits, without a NUL. Returns how many octets it has put there. */
 size_t wire_put_number(uint64_t number, char ret_digits[WIRE_NUMBER_OCTETS_MAX]);

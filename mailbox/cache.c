@@ -16,15 +16,17 @@
 /* Enough for some millions of messages; whatever is longer was not written here. */
 #define CACHE_OCTETS_MAX (256 << 20)
 
-#define MAGIC UINT64_C(0x3363616333706f70) /* "pop3cac3" */
+#define MAGIC UINT64_C(0x3463616333706f70) /* "pop3cac4" */
 
 enum cache_flag {
 	CACHE_OTHER_NAME = 1, /* one more name of the message before it */
-	CACHE_STAND_IN = 2,   /* a stand-in follows the name */
+	CACHE_UNIQUE_ID = 2,  /* the unique-id follows the name, which is not made from it */
 	CACHE_NAMESAKE = 4,
+	CACHE_IMPORTED = 8,
+	CACHE_HINT = 16,
 };
 
-/* One file name, in the listing's order; the name follows, and perhaps a stand-in, each ended by a
+/* One file name, in the listing's order; the name follows, and perhaps a unique-id, each ended by a
  * NUL. So an entry may begin anywhere. */
 struct cache_entry {
 	uint64_t arrival_us;
@@ -38,7 +40,7 @@ struct cache_entry {
 struct cache {
 	uint64_t magic;
 	uint64_t mailbox_inode; /* where it was written */
-	struct file_stamp stamps[SUBDIRS];
+	struct file_stamp stamps[STAMPS];
 	uint64_t is_whole; /* 0, 1: it has all messages that there were at these stamps */
 	uint64_t count;
 	uint64_t checksum; /* of all of it, with 0 here */
@@ -46,7 +48,7 @@ struct cache {
 
 static_assert(sizeof(struct file_stamp) == 4 * sizeof(uint64_t) &&
 		      sizeof(struct cache) ==
-			      5 * sizeof(uint64_t) + sizeof(struct file_stamp[SUBDIRS]) &&
+			      5 * sizeof(uint64_t) + sizeof(struct file_stamp[STAMPS]) &&
 		      sizeof(struct cache_entry) ==
 			      3 * sizeof(uint64_t) + sizeof(struct file_stamp),
 	      "they have no holes");
@@ -70,7 +72,7 @@ static uint64_t make_checksum(struct cache *cache, size_t octets)
 static const char *take_entry(const char *at, const char *end, struct listing *listing)
 {
 	struct message *message = &listing->messages[listing->count];
-	const char *name = at + entry_octets(listing), *stand_in = NULL;
+	const char *name = at + entry_octets(listing), *unique_id = NULL;
 	struct cache_entry entry = { 0 };
 	size_t octets;
 
@@ -91,28 +93,31 @@ static const char *take_entry(const char *at, const char *end, struct listing *l
 			       at :
 			       NULL;
 	}
-	if (entry.flags & CACHE_STAND_IN) {
-		stand_in = at;
-		if ((size_t)(end - at) <= WIRE_UNIQUE_ID_MAX || at[WIRE_UNIQUE_ID_MAX] != '\0')
+	if (entry.flags & CACHE_UNIQUE_ID) {
+		unique_id = at;
+		at = memchr(at, '\0', (size_t)(end - at));
+		if (!at++)
 			return NULL;
-		at += WIRE_UNIQUE_ID_MAX + 1;
 	}
 	*message = (struct message){
 		.name = name,
-		.stand_in = stand_in,
+		.unique_id = unique_id,
 		.arrival_us = entry.arrival_us,
 		.octets = entry.octets,
 		.unique_octets = entry.unique_octets,
 		.inode_tag = entry.inode_tag,
 		.subdir = (uint8_t)entry.subdir,
-		.is_namesake = stand_in && (entry.flags & CACHE_NAMESAKE),
+		.is_namesake = unique_id && (entry.flags & CACHE_NAMESAKE),
+		.is_imported = entry.flags & CACHE_IMPORTED,
+		.is_hint = entry.flags & CACHE_HINT,
 	};
 	if (entry.version.inode != 0)
 		listing_set_version(listing, message, &entry.version);
 	listing->namesakes += message->is_namesake;
+	listing->imported_count += message->is_imported;
 	listing->count++;
 	name = listing_unique_id(message, &octets);
-	return wire_is_unique_id(name, octets) ? at : NULL;
+	return wire_is_printable(name, octets, WIRE_IMPORTED_ID_MAX) ? at : NULL;
 }
 
 /* Whether what was read is undamaged, and this mailbox's. Takes all messages. */
@@ -179,7 +184,7 @@ static char *put_entry(char *at, const struct listing *listing, const struct mes
 		entry.version = *message->version;
 	at = mempcpy(at, &entry, entry_octets(listing));
 	at = stpcpy(at, message->name) + 1;
-	return flags & CACHE_STAND_IN ? stpcpy(at, message->stand_in) + 1 : at;
+	return flags & CACHE_UNIQUE_ID ? stpcpy(at, message->unique_id) + 1 : at;
 }
 
 /* Puts the entries behind the header. Returns how many octets there are then. */
@@ -189,8 +194,10 @@ static size_t put_messages(const struct listing *listing, struct cache *cache)
 
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message message = listing->messages[i];
-		unsigned flags = (message.stand_in ? CACHE_STAND_IN : 0) |
-				 (message.is_namesake ? CACHE_NAMESAKE : 0);
+		unsigned flags = (message.unique_id ? CACHE_UNIQUE_ID : 0) |
+				 (message.is_namesake ? CACHE_NAMESAKE : 0) |
+				 (message.is_imported ? CACHE_IMPORTED : 0) |
+				 (message.is_hint ? CACHE_HINT : 0);
 
 		if (message.is_gone || !(cache->is_whole || is_worth_keeping(listing, &message)))
 			continue;
@@ -213,7 +220,7 @@ void cache_save(const struct listing *listing, bool is_whole)
 	for (size_t i = 0; i < listing->count; i++) {
 		struct message message = listing->messages[i];
 
-		octets += message.stand_in ? WIRE_UNIQUE_ID_MAX + 1 : 0;
+		octets += message.unique_id ? strlen(message.unique_id) + 1 : 0;
 		do {
 			octets += entry_octets(listing) + strlen(message.name) + 1;
 		} while (listing_next_name(listing, &message));

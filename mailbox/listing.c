@@ -34,8 +34,9 @@ static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2UL * DIGEST_OCTETS == WIRE_UNIQUE_I
 
 /* ---- Change times ---- */
 
-static int take_stamps(const struct lock *lock, struct file_stamp ret_stamps[SUBDIRS])
+static int take_stamps(const struct lock *lock, struct file_stamp ret_stamps[STAMPS])
 {
+	struct stat ids;
 	int r = 0;
 
 	for (size_t i = 0; i < SUBDIRS && r == 0; i++) {
@@ -43,11 +44,15 @@ static int take_stamps(const struct lock *lock, struct file_stamp ret_stamps[SUB
 		if (lock->fds[i] >= 0)
 			r = file_stamp_take(lock->fds[i], &ret_stamps[i]);
 	}
+	ret_stamps[STAMP_IDS] = (struct file_stamp){ 0 };
+	if (lock->is_maildir &&
+	    fstatat(lock->root_fd, LISTING_IDS_NAME, &ids, AT_SYMLINK_NOFOLLOW) == 0)
+		ret_stamps[STAMP_IDS] = file_stamp_of(&ids);
 	return r;
 }
 
 /* Whether the next change of a directory will show, if it happens after `now_ns`. */
-static bool are_stable(const struct file_stamp stamps[SUBDIRS], int64_t now_ns)
+static bool are_stable(const struct file_stamp stamps[STAMPS], int64_t now_ns)
 {
 	for (size_t i = 0; i < SUBDIRS; i++) {
 		if (!file_stamp_is_stable(&stamps[i], now_ns) &&
@@ -104,7 +109,7 @@ bool listing_can_trust(const struct lock *lock, const struct file_stamp *stamp)
 
 bool listing_is_unchanged(const struct listing *listing)
 {
-	struct file_stamp stamps[SUBDIRS];
+	struct file_stamp stamps[STAMPS];
 
 	return listing->is_stable && take_stamps(listing->lock, stamps) == 0 &&
 	       memcmp(stamps, listing->stamps, sizeof(stamps)) == 0;
@@ -166,12 +171,13 @@ void listing_set_version(struct listing *listing, struct message *message,
 /* Copies what another listing's message points to; it stays as it is on failure. */
 static int copy_texts(struct listing *listing, struct message *message)
 {
-	const char *stand_in = message->stand_in ? copy_text(listing, message->stand_in) : NULL;
+	const char *unique_id = message->unique_id ? copy_text(listing, message->unique_id) : NULL;
 	const struct file_stamp *version = message->version;
 
-	if ((message->stand_in && !stand_in) || listing_rename(listing, message, message->name) < 0)
+	if ((message->unique_id && !unique_id) ||
+	    listing_rename(listing, message, message->name) < 0)
 		return -ENOMEM;
-	message->stand_in = stand_in;
+	message->unique_id = unique_id;
 	if (!listing->lock->is_maildir && take_ptr(message->version))
 		listing_set_version(listing, message, version);
 	return 0;
@@ -187,6 +193,7 @@ void listing_clear(struct listing *listing)
 	}
 	free(listing->messages);
 	free(listing->by_unique_id);
+	free(listing->imported);
 	*listing = (struct listing){ 0 };
 }
 
@@ -194,8 +201,8 @@ void listing_clear(struct listing *listing)
 
 const char *listing_unique_id(const struct message *message, size_t *ret_octets)
 {
-	*ret_octets = message->stand_in ? WIRE_UNIQUE_ID_MAX : message->unique_octets;
-	return message->stand_in ? message->stand_in : message->name;
+	*ret_octets = message->unique_id ? strlen(message->unique_id) : message->unique_octets;
+	return message->unique_id ? message->unique_id : message->name;
 }
 
 /* As memcmp(3), of two numbers. */
@@ -207,15 +214,19 @@ static int compare_octets(const char *a, size_t a_octets, const char *b, size_t 
 	return memcmp(a, b, MIN(a_octets, b_octets)) ?: COMPARE(a_octets, b_octets);
 }
 
-/* RFC 1939 would allow a lone "_". What looks like a stand-in gets one: none can be forged. */
-static bool is_good_unique_id(const char *text, size_t octets)
+bool listing_is_stand_in(const char *id, size_t octets)
 {
 	size_t prefix = sizeof(STAND_IN_PREFIX) - 1;
 
-	if (!wire_is_unique_id(text, octets) || (octets == 1 && *text == '_'))
-		return false;
-	return octets < WIRE_UNIQUE_ID_MAX || memcmp(text, STAND_IN_PREFIX, prefix) != 0 ||
-	       strspn(text + prefix, "0123456789abcdef") < octets - prefix;
+	return octets == WIRE_UNIQUE_ID_MAX && memcmp(id, STAND_IN_PREFIX, prefix) == 0 &&
+	       strspn(id + prefix, "0123456789abcdef") >= octets - prefix;
+}
+
+/* RFC 1939 would allow a lone "_". What looks like a stand-in gets one: none can be forged. */
+static bool is_good_unique_id(const char *text, size_t octets)
+{
+	return wire_is_printable(text, octets, WIRE_UNIQUE_ID_MAX) &&
+	       !(octets == 1 && *text == '_') && !listing_is_stand_in(text, octets);
 }
 
 /* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */
@@ -236,16 +247,31 @@ static void make_stand_in(const struct message *message, uint64_t inode,
 		(void)snprintf(ret_stand_in + 2 * i, 3, "%02x", digest[i]);
 }
 
-static int give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
+int listing_give_stand_in(struct listing *listing, struct message *message, uint64_t inode)
 {
 	char *stand_in = listing_allocate(listing, WIRE_UNIQUE_ID_MAX + 1);
 
 	if (!stand_in)
 		return -ENOMEM;
 	make_stand_in(message, inode, stand_in);
-	message->stand_in = stand_in;
+	message->unique_id = stand_in;
 	message->is_namesake = inode != 0;
 	listing->namesakes += message->is_namesake;
+	return 0;
+}
+
+int listing_import(struct listing *listing, struct message *message, const char *id, size_t octets)
+{
+	char *copy = NULL;
+
+	message->is_imported = true;
+	if (octets != message->unique_octets || memcmp(id, message->name, octets) != 0) {
+		copy = listing_allocate(listing, octets + 1);
+		if (!copy)
+			return -ENOMEM;
+		*(char *)mempcpy(copy, id, octets) = '\0';
+	}
+	message->unique_id = copy;
 	return 0;
 }
 
@@ -363,7 +389,7 @@ static int add_message(struct listing *listing, const struct message *like)
 		message->octets = maildir_name_size_octets(message->name);
 	}
 	if (!is_good_unique_id(message->name, message->unique_octets))
-		return give_stand_in(listing, message, 0);
+		return listing_give_stand_in(listing, message, 0);
 	return 0;
 }
 
@@ -437,20 +463,51 @@ static size_t find_namesakes(const struct listing *listing, const struct message
 	return (size_t)(end - first);
 }
 
+struct message *listing_find_name(const struct listing *listing, const char *name, size_t *next)
+{
+	const struct message like = {
+		.name = name,
+		.unique_octets = (uint16_t)maildir_name_unique_octets(name),
+		.arrival_us = maildir_name_arrival_us(name),
+	};
+	struct message *found = *next < listing->count ? &listing->messages[*next] : NULL;
+
+	if ((!found || found->is_namesake || compare_unique_parts(found, &like) != 0) &&
+	    (find_namesakes(listing, &like, &found) == 0 || found->is_namesake))
+		return NULL;
+	*next = (size_t)(found - listing->messages) + 1;
+	return found;
+}
+
+/* Whether two messages with one unique part have the same unique-id and file. */
+static bool are_alike(const struct message *a, const struct message *b)
+{
+	return a->is_namesake == b->is_namesake &&
+	       (!a->is_namesake || strcmp(a->unique_id, b->unique_id) == 0) &&
+	       (a->inode_tag == b->inode_tag || a->inode_tag == 0 || b->inode_tag == 0);
+}
+
 /* The message with the unique part, unique-id and file of `like`, of another listing; or NULL. */
 static struct message *find_like(const struct listing *listing, const struct message *like)
 {
 	struct message *found;
 
 	for (size_t left = find_namesakes(listing, like, &found); left > 0; left--, found++) {
-		bool is_like = found->is_namesake == like->is_namesake &&
-			       (!like->is_namesake || strcmp(found->stand_in, like->stand_in) == 0);
-
-		if (is_like && (found->inode_tag == like->inode_tag || found->inode_tag == 0 ||
-				like->inode_tag == 0))
+		if (are_alike(found, like))
 			return found;
 	}
 	return NULL;
+}
+
+/* The same in a listing that may not be sorted by name. */
+static bool has_like(const struct listing *listing, const struct message *like)
+{
+	for (size_t i = 0; i < listing->count; i++) {
+		if (compare_unique_parts(&listing->messages[i], like) == 0 &&
+		    are_alike(&listing->messages[i], like))
+			return true;
+	}
+	return false;
 }
 
 static bool have_same_names(const struct listing *a, const struct listing *b)
@@ -534,7 +591,7 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 		}
 		messages[left] = found[i].message;
 		if (left > 0)
-			r = give_stand_in(listing, &messages[left], found[i].file.stx_ino);
+			r = listing_give_stand_in(listing, &messages[left], found[i].file.stx_ino);
 		left++;
 	}
 	return r < 0 ? r : (ssize_t)left;
@@ -626,7 +683,7 @@ static int read_again(struct listing *listing, bool must_prove)
 	auto_listing struct listing earlier = *listing;
 	struct lock *lock = earlier.lock;
 	int64_t now_ns, tick_ns = lock->is_local ? 0 : REMOTE_TICK_NS;
-	struct file_stamp stamps[SUBDIRS];
+	struct file_stamp stamps[STAMPS];
 	int r;
 
 	*listing = (struct listing){ .lock = lock };
@@ -682,7 +739,7 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 			return true;
 		known += now != NULL;
 	}
-	return known < listing->count;
+	return known < listing->count - listing->excluded;
 }
 
 /* For qsort(3). */
@@ -695,11 +752,30 @@ static int compare_versions(const void *left, const void *right)
 	return COMPARE(a_ns, b_ns) ?: compare_messages(left, right);
 }
 
-void listing_put_in_order(struct listing *listing)
+int listing_put_in_order(struct listing *listing)
 {
+	struct message *messages = listing->messages, *sorted;
+	size_t count = 0;
+
 	if (listing->count > 0 && !listing->lock->is_maildir)
-		qsort(listing->messages, listing->count, sizeof(*listing->messages),
-		      compare_versions);
+		qsort(messages, listing->count, sizeof(*messages), compare_versions);
+	if (!listing->imported)
+		return 0;
+	sorted = calloc(listing->count + 1, sizeof(*sorted));
+	if (!sorted)
+		return -ENOMEM;
+	for (; count < listing->imported_count; count++)
+		sorted[count] = messages[listing->imported[count]];
+	for (size_t i = 0; i < listing->count; i++) {
+		if (!messages[i].is_imported && !messages[i].is_expunged)
+			sorted[count++] = messages[i];
+	}
+	free(messages);
+	free(take_ptr(listing->imported));
+	listing->messages = sorted;
+	listing->count = count;
+	listing->excluded = 0;
+	return 0;
 }
 
 /* Gives a message with namesakes its unique-id back: that must not pass to another when the first
@@ -713,7 +789,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	struct statx file;
 	int r = 0;
 
-	if (count == 0 || first->is_namesake || find_like(newer, first) ||
+	if (count == 0 || first->is_namesake || has_like(newer, first) ||
 	    listing_identify(listing, first, &file) < 0)
 		return 0;
 	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
@@ -721,20 +797,20 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 			owner = &first[i];
 	}
 	make_stand_in(first, file.stx_ino, stand_in);
-	if (!owner && (!known->is_namesake || strcmp(stand_in, known->stand_in) != 0))
+	if (!owner && (!known->is_namesake || strcmp(stand_in, known->unique_id) != 0))
 		return 0;
 	if (owner) {
 		struct message other = *first;
 
 		*first = *owner;
-		first->stand_in = NULL;
+		first->unique_id = NULL;
 		first->is_namesake = false;
 		listing->namesakes--;
-		r = known->stand_in ? give_stand_in(listing, first, 0) : 0;
+		r = known->unique_id ? listing_give_stand_in(listing, first, 0) : 0;
 		*owner = other;
 		first = owner;
 	}
-	return r ?: give_stand_in(listing, first, file.stx_ino);
+	return r ?: listing_give_stand_in(listing, first, file.stx_ino);
 }
 
 int listing_merge(struct listing *listing, const struct listing *older, const struct listing *newer)
@@ -757,8 +833,10 @@ int listing_merge(struct listing *listing, const struct listing *older, const st
 			continue;
 		if (is_maildir ||
 		    (message->version && known->version &&
-		     memcmp(message->version, known->version, sizeof(*known->version)) == 0))
+		     memcmp(message->version, known->version, sizeof(*known->version)) == 0)) {
 			message->octets = known->octets;
+			message->is_hint = known->is_hint;
+		}
 	}
 	return 0;
 }
@@ -828,11 +906,14 @@ int listing_look_again(struct listing *listing)
 		message->others = found ? found->others : NULL;
 		if (found) {
 			message->name = found->name;
-			message->stand_in = found->stand_in;
 			message->subdir = found->subdir;
 		} else {
 			message->is_gone |= !fresh.is_torn;
-			r = copy_texts(&fresh, message);
+			r = listing_rename(&fresh, message, message->name);
+		}
+		if (message->unique_id) {
+			message->unique_id = copy_text(&fresh, message->unique_id);
+			r = message->unique_id ? r : -ENOMEM;
 		}
 	}
 	if (r < 0)

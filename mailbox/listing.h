@@ -13,10 +13,10 @@
 #define LISTING_PATIENCE_MS 2000
 
 struct message {
-	const char *name;     /* of its file */
-	const char *stand_in; /* the unique-id, if it is not the unique part of the name */
-	uint64_t arrival_us;  /* 0 in a folder: there versions tell it */
-	uint64_t octets;      /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
+	const char *name;      /* of its file */
+	const char *unique_id; /* if it is not the unique part of the name */
+	uint64_t arrival_us;   /* 0 in a folder: there versions tell it */
+	uint64_t octets;       /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
 	union {
 		struct file_stamp *version; /* in a folder: as listed, or what has this size */
 		struct message *others;	    /* in a Maildir: its file under its other names */
@@ -33,7 +33,13 @@ struct message {
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size has been found right since login or WAKE */
 	bool is_retrieved : 1;	/* by RETR, in full */
+	bool is_imported : 1;	/* its unique-id is from another server */
+	bool is_hint : 1;	/* so is its size, which has not been compared with the file's */
 };
+
+/* The file with imported unique-ids, see mailbox/import.h. */
+#define LISTING_IDS_NAME ".pop3-handler.ids"
+enum { STAMP_IDS = SUBDIRS, STAMPS };
 
 struct listing {
 	struct lock *lock;	  /* borrowed */
@@ -42,10 +48,13 @@ struct listing {
 	size_t count;
 	size_t namesakes;		     /* messages with is_namesake */
 	const struct message **by_unique_id; /* sorted; NULL until somebody asks */
-	struct file_stamp stamps[SUBDIRS];   /* all 0: there is no such directory */
-	bool is_torn;			     /* it may lack messages, */
-	bool hides;			     /* and does: those that a record deletes */
-	bool is_stable; /* if the stamps are the same later, so is the listing */
+	struct file_stamp stamps[STAMPS];    /* all 0: there is no such directory or file */
+	uint32_t *imported;    /* which messages are the first, until it is put in order */
+	size_t imported_count; /* of these, and then of those in the listing */
+	size_t excluded;       /* messages that are not to be listed, until then */
+	bool is_torn;	       /* it may lack messages, */
+	bool hides;	       /* and does: those that a record deletes */
+	bool is_stable;	       /* if the stamps are the same later, so is the listing */
 };
 
 /* ---- Listings ---- */
@@ -60,7 +69,7 @@ void listing_clear(struct listing *listing);
 
 #define auto_listing __attribute__((cleanup(listing_clear)))
 
-/* Whether the directories' times show that nothing has changed. */
+/* Whether times of the directories, and of the imported unique-ids, show that nothing changed. */
 bool listing_is_unchanged(const struct listing *listing);
 
 /* Whether a file with this stamp, on such a file system, will have another if it changes again. */
@@ -70,9 +79,10 @@ bool listing_can_trust(const struct lock *lock, const struct file_stamp *stamp);
  * folder, also a file that has replaced another. */
 bool listing_has_new(const struct listing *listing, const struct listing *older);
 
-/* Puts a listing in the order of arrival, which a folder's is not until then: older listings, in
- * any order, are compared with it before. */
-void listing_put_in_order(struct listing *listing);
+/* Puts a listing, which is sorted by name until then, in its order: imported messages as they were,
+ * then by arrival. Older listings, in any order, are compared with it before. Returns 0 or -ENOMEM.
+ */
+int listing_put_in_order(struct listing *listing);
 
 /* Takes over what an older listing of the same mailbox knows: sizes, and the unique-ids of messages
  * that had a namesake, where one that is newer than that does not have them otherwise. */
@@ -90,6 +100,20 @@ void *listing_allocate(struct listing *listing, size_t octets);
 
 /* The unique-id of a message, borrowed from it; no NUL ends it. */
 const char *listing_unique_id(const struct message *message, size_t *ret_octets);
+
+/* Gives a message a unique-id of another server, which is copied. */
+int listing_import(struct listing *listing, struct message *message, const char *id, size_t octets);
+
+/* Gives a message a unique-id that is made from its name, and of a namesake also from its inode; 0:
+ * it is none. */
+int listing_give_stand_in(struct listing *listing, struct message *message, uint64_t inode);
+
+/* Whether a unique-id looks like one of these. */
+bool listing_is_stand_in(const char *id, size_t octets);
+
+/* Finds the message, no namesake, with the unique part of a name; NULL: there is none. The listing
+ * is sorted by name. `next`, 0 at first, makes it fast for names that are sorted likewise. */
+struct message *listing_find_name(const struct listing *listing, const char *name, size_t *next);
 
 /* Finds a message by its unique-id. -ENOENT: there is none. */
 int listing_find(struct listing *listing, const char *unique_id, size_t *ret_index);

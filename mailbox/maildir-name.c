@@ -64,12 +64,17 @@ uint64_t maildir_name_find_octets(const char *name, const char *field)
 		       UINT64_MAX;
 }
 
+bool maildir_name_can_grow(uint64_t stored, uint64_t octets)
+{
+	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
+	return octets >= stored && octets - stored <= stored + 1;
+}
+
 bool maildir_name_allows_octets(const char *name, uint64_t octets)
 {
 	uint64_t stored = maildir_name_find_octets(name, ",S=");
 
-	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
-	return stored == UINT64_MAX || (octets >= stored && octets - stored <= stored + 1);
+	return stored == UINT64_MAX || maildir_name_can_grow(stored, octets);
 }
 
 uint64_t maildir_name_size_octets(const char *name)
@@ -97,6 +102,14 @@ int maildir_name_add_seen(const char *name, const char *info_start, char **ret_n
 	if (asprintf(ret_name, "%.*s%s%s%s", (int)(rest - name), name, start, added, rest) < 0)
 		return -ENOMEM;
 	return 0;
+}
+
+bool maildir_name_has_flag(const char *name, char flag)
+{
+	const char *info = name + maildir_name_unique_octets(name);
+
+	return *info && strncmp(info + 1, "2,", 2) == 0 &&
+	       memchr(info + 3, flag, strcspn(info + 3, ","));
 }
 
 int maildir_name_make_unique(const char *name, uint64_t random, char **ret_name)

@@ -25,12 +25,18 @@ uint64_t maildir_name_find_octets(const char *name, const char *field);
  * UINT64_MAX: there is no such field, or maildir_name_allows_octets() does not allow it. */
 uint64_t maildir_name_size_octets(const char *name);
 
+/* Whether a file of `stored` octets can have this size with CRLF line ends. */
+bool maildir_name_can_grow(uint64_t stored, uint64_t octets);
+
 /* Whether `,S=`, the octets of the file, allows this size: what CRLF line ends can add, no more. */
 bool maildir_name_allows_octets(const char *name, uint64_t octets);
 
 /* The name with the flag S (seen) added, after `info_start` (":2,", ";2,") if it has no flags. It
  * stays as it is if they are of another form. The caller frees it. Returns 0 or -ENOMEM. */
 int maildir_name_add_seen(const char *name, const char *info_start, char **ret_name);
+
+/* Whether a name has this flag. */
+bool maildir_name_has_flag(const char *name, char flag);
 
 /* A name with the same time of arrival and flags, and a unique part that `random` makes differ from
  * all others. The caller frees it. Returns 0 or -ENOMEM. */

@@ -189,13 +189,13 @@ static void test_unique_ids(void)
 	char text[72];
 
 	memset(text, 'x', sizeof(text));
-	(void)tap(wire_is_unique_id(text, 70), "70 octets are a unique-id");
-	(void)tap(!wire_is_unique_id(text, 71), "71 octets are none");
-	(void)tap(!wire_is_unique_id(text, 0), "no octets are none");
-	(void)tap(wire_is_unique_id("!~", 2), "'!' and '~' may stand in it");
-	(void)tap(!wire_is_unique_id("a b", 3), "a blank may not");
-	(void)tap(!wire_is_unique_id("a\x7f", 2), "DEL may not");
-	(void)tap(!wire_is_unique_id("a\xc3\xa4", 3), "UTF-8 may not");
+	(void)tap(wire_is_printable(text, 70, WIRE_UNIQUE_ID_MAX), "70 octets are a unique-id");
+	(void)tap(!wire_is_printable(text, 71, WIRE_UNIQUE_ID_MAX), "71 octets are none");
+	(void)tap(!wire_is_printable(text, 0, WIRE_UNIQUE_ID_MAX), "no octets are none");
+	(void)tap(wire_is_printable("!~", 2, WIRE_UNIQUE_ID_MAX), "'!' and '~' may stand in it");
+	(void)tap(!wire_is_printable("a b", 3, WIRE_UNIQUE_ID_MAX), "a blank may not");
+	(void)tap(!wire_is_printable("a\x7f", 2, WIRE_UNIQUE_ID_MAX), "DEL may not");
+	(void)tap(!wire_is_printable("a\xc3\xa4", 3, WIRE_UNIQUE_ID_MAX), "UTF-8 may not");
 }
 
 /* Encodes as RFC 4648 section 4 says, three octets at a time. */

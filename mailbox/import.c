@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: ISC
+ * Imported unique-ids. Runs after login only. The mailbox's owner can write anything into the lists
+ * and into our file; senders choose what X-UIDL says. What is damaged is refused, never guessed:
+ * every client would fetch all mail once more. */
+#include "mailbox/import.h"
+
+#include "lib/util.h"
+#include "lib/wire.h"
+#include "mailbox/maildir-name.h"
+#include "mailbox/old-list.h"
+
+#include <stdarg.h>
+#include <xxhash.h>
+
+#define IDS_NEW_NAME LISTING_IDS_NAME ".new"
+
+/* The file has a header and a line for each message, in the order of the listing:
+ *   pop3-handler unique-ids 1 CHECKSUM   (XXH3 of what follows, 16 hex digits)
+ *   UNIQUE-ID NAME                       (the part that never changes; `-` if it is hidden) */
+#define HEADER "pop3-handler unique-ids 1 "
+#define HEADER_OCTETS (sizeof(HEADER) - 1 + 16 + 1)
+
+/* Enough for some millions of messages; whatever is longer was not written by a mail server. */
+#define FILE_OCTETS_MAX (256 << 20)
+
+/* Of a message's headers, in which X-UIDL is looked for. */
+#define HEADERS_OCTETS_MAX (256 << 10)
+
+/* A line of the file. */
+struct id_line {
+	uint32_t at; /* where it begins in the text */
+	uint16_t id_octets, name_octets;
+	bool is_needed; /* the message is there, or its unique-id must not become another's */
+};
+
+/* Imported unique-ids, as they are in the file. */
+struct ids {
+	char *text; /* the whole file */
+	size_t octets;
+	struct id_line *lines;
+	size_t count, needed;
+	uint32_t *table; /* numbers of lines, 1 the first, by a hash of the id; 0: free */
+	size_t mask;	 /* its length, which is a power of 2, less 1 */
+};
+
+static void ids_clear(struct ids *ids)
+{
+	free(ids->text);
+	free(ids->lines);
+	free(ids->table);
+	*ids = (struct ids){ 0 };
+}
+
+#define auto_ids __attribute__((cleanup(ids_clear)))
+
+/* Notes the problem for the log. */
+__attribute__((format(printf, 2, 3))) static int refuse(struct lock *lock, const char *format, ...)
+{
+	va_list values;
+
+	va_start(values, format);
+	(void)vsnprintf(lock->report.import_text, sizeof(lock->report.import_text), format, values);
+	va_end(values);
+	lock->report.problem = lock->report.import_text;
+	return -EUCLEAN;
+}
+
+/* Counts a message that does not get the unique-id that it should have, and notes the first. */
+static void note_loss(struct mailbox_report *report, size_t *count, const char *name)
+{
+	++*count;
+	if (!*report->import_text)
+		(void)util_copy(report->import_text, name);
+}
+
+/* ---- The lines of the file ---- */
+
+static int ids_new(size_t lines_max, struct ids *ret)
+{
+	size_t length = 16;
+
+	while (length < 2 * lines_max)
+		length *= 2;
+	ret->mask = length - 1;
+	ret->table = calloc(length, sizeof(*ret->table));
+	ret->lines = calloc(lines_max + 1, sizeof(*ret->lines));
+	return ret->table && ret->lines ? 0 : -ENOMEM;
+}
+
+/* The place in the table of an id, or where it goes. */
+static uint32_t *find_id_slot(const struct ids *ids, const char *id, size_t octets)
+{
+	for (size_t at = XXH3_64bits(id, octets);; at++) {
+		uint32_t *slot = &ids->table[at & ids->mask];
+		const struct id_line *line = &ids->lines[*slot - (*slot > 0)];
+
+		if (*slot == 0 ||
+		    (line->id_octets == octets && memcmp(ids->text + line->at, id, octets) == 0))
+			return slot;
+	}
+}
+
+static bool is_hidden(const char *id, size_t octets)
+{
+	return octets == 1 && *id == '-';
+}
+
+/* Takes the line at `at` of the text. Returns false: it is none, or another line has the id. */
+static bool add_line(struct ids *ids, size_t at, size_t octets)
+{
+	const char *id = ids->text + at, *blank = memchr(id, ' ', octets);
+	size_t id_octets = blank ? (size_t)(blank - id) : 0;
+	size_t name_octets = blank ? octets - id_octets - 1 : 0;
+	uint32_t *slot = is_hidden(id, id_octets) ? NULL : find_id_slot(ids, id, id_octets);
+
+	if (!wire_is_printable(id, id_octets, WIRE_IMPORTED_ID_MAX) || name_octets < 1 ||
+	    name_octets > UINT16_MAX || memchr(blank, '/', name_octets + 1) || (slot && *slot > 0))
+		return false;
+	ids->lines[ids->count++] = (struct id_line){ .at = (uint32_t)at,
+						     .id_octets = (uint16_t)id_octets,
+						     .name_octets = (uint16_t)name_octets };
+	if (slot)
+		*slot = (uint32_t)ids->count;
+	return true;
+}
+
+static void put_header(struct ids *ids)
+{
+	uint64_t checksum = XXH3_64bits(ids->text + HEADER_OCTETS, ids->octets - HEADER_OCTETS);
+	char header[HEADER_OCTETS + 1];
+
+	(void)snprintf(header, sizeof(header), HEADER "%016" PRIx64 "\n", checksum);
+	memcpy(ids->text, header, HEADER_OCTETS);
+}
+
+/* Reads a file that the mailbox's owner has there, whole. Returns its octets, or negative errno;
+ * -ELOOP, -ENXIO: it is no regular file; -EPERM: another user's; -EFBIG. */
+static ssize_t read_owned_file(const struct lock *lock, int dir_fd, const char *name,
+			       char **ret_text, struct file_stamp *ret_stamp)
+{
+	struct stat status, owner;
+	auto_fd int fd = util_open_regular_file(dir_fd, name, O_RDONLY, &status);
+	auto_free char *text = NULL;
+	ssize_t octets;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(lock->root_fd, &owner) < 0)
+		return -errno;
+	if (status.st_uid != geteuid() && status.st_uid != owner.st_uid)
+		return -EPERM;
+	if (status.st_size > FILE_OCTETS_MAX)
+		return -EFBIG;
+	text = malloc((size_t)status.st_size + 1);
+	if (!text)
+		return -ENOMEM;
+	octets = util_pread(fd, text, (size_t)status.st_size, 0);
+	if (octets < 0)
+		return octets;
+	*ret_stamp = file_stamp_of(&status);
+	*ret_text = take_ptr(text);
+	return octets;
+}
+
+/* -EUCLEAN: it is damaged; -ENOENT: there is none. */
+static int read_ids(struct listing *listing, struct ids *ret)
+{
+	struct lock *lock = listing->lock;
+	auto_free char *text = NULL;
+	size_t lines = 0;
+	ssize_t octets = read_owned_file(lock, lock->root_fd, LISTING_IDS_NAME, &text,
+					 &listing->stamps[STAMP_IDS]);
+	char *end = text + MAX(octets, 0), header[HEADER_OCTETS];
+
+	if (octets == -ENOENT || octets == -ENOMEM)
+		return (int)octets;
+	if (octets < 0)
+		return refuse(lock, "cannot use " LISTING_IDS_NAME ": %s",
+			      octets == -ELOOP || octets == -ENXIO ? "it is no regular file" :
+			      octets == -EPERM			   ? "it is another user's" :
+								     strerror((int)-octets));
+	ret->text = take_ptr(text);
+	ret->octets = (size_t)octets;
+	if (ret->octets >= HEADER_OCTETS) {
+		memcpy(header, ret->text, HEADER_OCTETS);
+		put_header(ret);
+	}
+	if (ret->octets < HEADER_OCTETS || memcmp(header, ret->text, HEADER_OCTETS) != 0)
+		return refuse(lock, LISTING_IDS_NAME " is damaged");
+	for (const char *at = ret->text; (at = memchr(at, '\n', (size_t)(end - at))); at++)
+		lines++;
+	if (ids_new(lines, ret) < 0)
+		return -ENOMEM;
+	for (char *at = ret->text + HEADER_OCTETS, *line_end; at < end; at = line_end + 1) {
+		line_end = memchr(at, '\n', (size_t)(end - at));
+		if (!line_end || !add_line(ret, (size_t)(at - ret->text), (size_t)(line_end - at)))
+			return refuse(lock, LISTING_IDS_NAME " is damaged at line %zu",
+				      ret->count + 2);
+	}
+	return 0;
+}
+
+/* A crash leaves the old file, or the new one; when it returns 0, the new one stays. */
+static int write_ids(struct listing *listing, struct ids *ids)
+{
+	struct lock *lock = listing->lock;
+	int r = lock->state_error == 0 ? lock_check(lock) : 0;
+	auto_fd int fd = -1;
+
+	put_header(ids);
+	fd = r < 0 ? r : util_create(lock->root_fd, IDS_NEW_NAME);
+	r = fd < 0 ? fd : util_pwrite(fd, ids->text, ids->octets, 0);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	r = util_replace(lock->root_fd, LISTING_IDS_NAME, IDS_NEW_NAME, r);
+	if (r == 0 && fsync(lock->root_fd) < 0 && errno != EINVAL)
+		r = -errno;
+	return r ?: file_stamp_take(fd, &listing->stamps[STAMP_IDS]);
+}
+
+/* Writes the file anew with the lines that are needed, if most are not. A failure costs space. */
+static void drop_lines(struct listing *listing, const struct ids *ids)
+{
+	const struct lock *lock = listing->lock;
+	auto_ids struct ids fresh = { .octets = HEADER_OCTETS };
+	char *end;
+
+	/* Only a listing that is proved tells what is gone. */
+	if (2 * ids->needed >= ids->count || lock->is_read_only || !listing->is_stable)
+		return;
+	fresh.text = malloc(ids->octets);
+	if (!fresh.text)
+		return;
+	end = fresh.text + HEADER_OCTETS;
+	for (size_t i = 0; i < ids->count; i++) {
+		const struct id_line *line = &ids->lines[i];
+
+		if (!line->is_needed)
+			continue;
+		end = mempcpy(end, ids->text + line->at,
+			      (size_t)line->id_octets + 1 + line->name_octets);
+		*end++ = '\n';
+	}
+	fresh.octets = (size_t)(end - fresh.text);
+	(void)write_ids(listing, &fresh);
+}
+
+/* ---- The messages of a listing ---- */
+
+/* Gives those that have a line their id and place. Others may have an id that is imported: they get
+ * a stand-in. `has_others`: they are listed at all. */
+static int apply_lines(struct listing *listing, struct ids *ids, bool has_others)
+{
+	struct mailbox_report *report = &listing->lock->report;
+	size_t next = 0;
+
+	listing->imported = calloc(listing->count + 1, sizeof(*listing->imported));
+	if (!listing->imported)
+		return -ENOMEM;
+	for (size_t i = 0; i < ids->count; i++) {
+		struct id_line *line = &ids->lines[i];
+		const char *id = ids->text + line->at;
+		char *name = ids->text + line->at + line->id_octets + 1;
+		struct message *message;
+
+		name[line->name_octets] = '\0';
+		message = listing_find_name(listing, name, &next);
+		if (!message || message->is_imported || message->is_expunged)
+			continue;
+		line->is_needed = true;
+		ids->needed++;
+		message->is_expunged = is_hidden(id, line->id_octets);
+		listing->excluded += message->is_expunged;
+		if (message->is_expunged)
+			continue;
+		listing->imported[listing->imported_count++] =
+			(uint32_t)(message - listing->messages);
+		if (listing_import(listing, message, id, line->id_octets) < 0)
+			return -ENOMEM;
+	}
+	report->imported = listing->imported_count;
+	report->excluded = listing->excluded;
+	for (size_t i = 0; i < listing->count; i++) {
+		struct message *message = &listing->messages[i];
+		struct id_line *line;
+		size_t octets;
+		const char *id = listing_unique_id(message, &octets);
+
+		if (message->is_imported || message->is_expunged)
+			continue;
+		message->is_expunged = !has_others;
+		listing->excluded += message->is_expunged;
+		line = &ids->lines[*find_id_slot(ids, id, octets)];
+		if (message->is_expunged || line == ids->lines)
+			continue;
+		line--;
+		ids->needed += !line->is_needed;
+		line->is_needed = true;
+		note_loss(report, &report->clashes, message->name);
+		if (listing_give_stand_in(listing, message, 0) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* ---- Taking over ---- */
+
+/* What is found out about messages for a takeover. */
+struct takeover {
+	struct listing *listing;
+	const struct mailbox_origin *origin;
+	struct uidl_source source;
+	struct old_entry *entries;
+	size_t count;
+	char **headers;	 /* X-UIDL of each message, or NULL */
+	int hidden_flag; /* in names, of messages that the other server hid; 0: none */
+};
+
+static void takeover_clear(struct takeover *takeover)
+{
+	for (size_t i = 0; takeover->headers && i < takeover->listing->count; i++)
+		free(takeover->headers[i]);
+	free(takeover->headers);
+	free(takeover->entries);
+}
+
+#define auto_takeover __attribute__((cleanup(takeover_clear)))
+
+/* The X-UIDL header of a message, of which this is the beginning, in place; "": it has none. */
+static const char *find_header(char *text)
+{
+	char *value, *end;
+
+	for (char *line = text; *line != '\n' && *line != '\r'; line = end + 1) {
+		end = strchr(line, '\n');
+		if (!end)
+			break;
+		if (strncasecmp(line, "X-UIDL:", 7) != 0)
+			continue;
+		value = line + 7;
+		while (end[1] == ' ' || end[1] == '\t') /* it is folded */
+			end += 1 + strcspn(end + 1, "\n");
+		*end = '\0';
+		return util_trim(value, " \t\r\n");
+	}
+	return "";
+}
+
+/* For listing_with_files(): finds out what no list tells, the time or the header of a message. */
+static int look_into_file(struct listing *listing, struct message *message, void *context)
+{
+	struct takeover *takeover = context;
+	size_t index = (size_t)(message - listing->messages);
+	int dir_fd = listing->lock->fds[message->subdir], r;
+	const char *header = " "; /* of one that cannot be read: it is no unique-id */
+	auto_free char *text = NULL;
+	auto_fd int fd = -1;
+	struct stat status;
+
+	if (takeover->source.server == UIDL_QMAIL) {
+		if (fstatat(dir_fd, message->name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+		takeover->entries[index].order = (uint64_t)status.st_mtim.tv_sec;
+		return 0;
+	}
+	fd = util_open_regular_file(dir_fd, message->name, O_RDONLY, &status);
+	if (fd < 0 && fd != -EACCES)
+		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
+	if (fd >= 0) {
+		text = calloc(1, HEADERS_OCTETS_MAX + 1);
+		if (!text)
+			return -ENOMEM;
+		r = (int)util_pread(fd, text, HEADERS_OCTETS_MAX, 0);
+		if (r < 0)
+			return r;
+		header = find_header(text);
+	}
+	takeover->headers[index] = strdup(header);
+	return takeover->headers[index] ? 0 : -ENOMEM;
+}
+
+/* Has the files of messages looked into that are marked as wanted. */
+static int look_into_files(struct takeover *takeover)
+{
+	struct listing *listing = takeover->listing;
+	int r;
+
+	takeover->headers = calloc(listing->count + 1, sizeof(*takeover->headers));
+	r = !takeover->headers ?
+		    -ENOMEM :
+		    listing_with_files(listing, 0, listing->count, look_into_file, takeover);
+	return r < 0 && r != -ENOMEM ?
+		       refuse(listing->lock, "cannot read messages for their unique-ids: %s",
+			      strerror(-r)) :
+		       r;
+}
+
+/* The other server kept no list: it went by the files alone. */
+static int list_files(struct takeover *takeover)
+{
+	struct listing *listing = takeover->listing;
+
+	takeover->entries = calloc(listing->count + 1, sizeof(*takeover->entries));
+	if (!takeover->entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < listing->count; i++) {
+		struct message *message = &listing->messages[i];
+
+		takeover->entries[i] = (struct old_entry){
+			.name = message->name,
+			.order = maildir_name_find_octets(message->name, ",u="),
+			.octets = UINT64_MAX,
+			.index = i,
+		};
+		message->is_wanted = true;
+	}
+	takeover->count = listing->count;
+	return look_into_files(takeover);
+}
+
+/* Whether a message is there that a client of the other server may have seen. */
+static bool has_seen_mail(const struct listing *listing)
+{
+	for (size_t i = 0; i < listing->count; i++) {
+		if (listing->messages[i].subdir == SUBDIR_CUR)
+			return true;
+	}
+	return false;
+}
+
+/* Finds the entries' messages, and leaves out entries without one, where it is certain that there
+ * is none. Of several for one message, the last one counts. */
+static int find_messages(struct takeover *takeover)
+{
+	struct listing *listing = takeover->listing;
+	auto_free size_t *last = calloc(listing->count + 1, sizeof(*last));
+	size_t next = 0, left = 0;
+
+	if (!last)
+		return -ENOMEM;
+	for (size_t i = 0; i < takeover->count; i++) {
+		struct old_entry *entry = &takeover->entries[i];
+		const struct message *message = listing_find_name(listing, entry->name, &next);
+
+		entry->index = message ? (size_t)(message - listing->messages) : listing->count;
+		last[entry->index] = i;
+	}
+	for (size_t i = 0; i < takeover->count; i++) {
+		struct old_entry *entry = &takeover->entries[i];
+		bool is_there = entry->index < listing->count;
+
+		if (is_there ? last[entry->index] != i : listing->is_stable)
+			continue;
+		if (is_there && takeover->source.has_headers && !entry->id)
+			listing->messages[entry->index].is_wanted = true;
+		takeover->entries[left++] = *entry;
+	}
+	takeover->count = left;
+	return takeover->source.has_headers ? look_into_files(takeover) : 0;
+}
+
+/* Reads a file beside the other server's list. Returns as read_owned_file(), but -EUCLEAN for what
+ * is neither -ENOENT nor -ENOMEM. */
+static ssize_t read_old_file(const struct takeover *takeover, const char *name, char **ret_text)
+{
+	struct lock *lock = takeover->listing->lock;
+	const char *control = takeover->origin->control;
+	struct file_stamp unused;
+	auto_fd int fd = openat(lock->root_fd, control ?: ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ssize_t octets = fd < 0 ? -errno : read_owned_file(lock, fd, name, ret_text, &unused);
+
+	if (octets >= 0 || octets == -ENOENT || octets == -ENOMEM)
+		return octets;
+	return refuse(lock, "cannot use %s: %s", name, strerror((int)-octets));
+}
+
+/* Reads the other server's list, in whose text the entries stay. */
+static int read_list(struct takeover *takeover, char **ret_text)
+{
+	struct listing *listing = takeover->listing;
+	struct lock *lock = listing->lock;
+	bool is_dovecot = takeover->source.server == UIDL_DOVECOT;
+	const char *name = is_dovecot ? "dovecot-uidlist" : "courierpop3dsizelist";
+	auto_free char *keywords = NULL;
+	ssize_t octets, count;
+	unsigned line;
+
+	octets = read_old_file(takeover, name, ret_text);
+	if (octets == -ENOENT && has_seen_mail(listing) && !takeover->origin->may_lack_list)
+		return refuse(lock, "%s is missing, and there is mail in cur", name);
+	if (octets < 0)
+		return octets == -ENOENT ? 0 : (int)octets;
+	count = old_list_parse(takeover->source.server, *ret_text, (size_t)octets,
+			       &takeover->entries, &line);
+	if (count < 0)
+		return count == -ENOMEM ? -ENOMEM :
+					  refuse(lock, "%s is damaged at line %u", name, line);
+	takeover->count = (size_t)count;
+	if (!is_dovecot)
+		return find_messages(takeover);
+	octets = read_old_file(takeover, "dovecot-keywords", &keywords);
+	if (octets >= 0)
+		takeover->hidden_flag =
+			old_list_find_keyword(keywords, (size_t)octets, "$POP3Deleted");
+	if (takeover->hidden_flag < 0)
+		return refuse(lock, "dovecot-keywords is damaged");
+	return octets < 0 && octets != -ENOENT ? (int)octets : find_messages(takeover);
+}
+
+/* Makes the line of an entry. Returns false: its unique-id cannot be served, or is another's. */
+static bool put_id_line(const struct takeover *takeover, const struct old_entry *entry,
+			struct ids *ids)
+{
+	const struct listing *listing = takeover->listing;
+	bool is_there = entry->index < listing->count;
+	const struct message *message = is_there ? &listing->messages[entry->index] : NULL;
+	const char *name = is_there ? message->name : entry->name;
+	size_t name_octets = maildir_name_unique_octets(name);
+	char *id = ids->text + ids->octets;
+	ssize_t octets;
+
+	octets = old_list_make_id(&takeover->source, entry,
+				  is_there && takeover->headers ? takeover->headers[entry->index] :
+								  NULL,
+				  id, WIRE_IMPORTED_ID_MAX);
+	if (octets == -ENOENT)
+		return true;
+	if (octets < 0 || !wire_is_printable(id, (size_t)octets, WIRE_IMPORTED_ID_MAX) ||
+	    is_hidden(id, (size_t)octets) || listing_is_stand_in(id, (size_t)octets))
+		return false;
+	if (takeover->hidden_flag && maildir_name_has_flag(name, (char)takeover->hidden_flag))
+		octets = stpcpy(id, "-") - id;
+	id[octets] = ' ';
+	memcpy(id + octets + 1, name, name_octets);
+	octets += 1 + (ssize_t)name_octets;
+	if (memchr(id, '\n', (size_t)octets) || !add_line(ids, ids->octets, (size_t)octets))
+		return false;
+	id[octets] = '\n';
+	ids->octets += (size_t)octets + 1;
+	return true;
+}
+
+/* The size that the other server knew is a hint, until it has been compared with the file's. */
+static void take_size(struct listing *listing, const struct old_entry *entry)
+{
+	struct message *message = &listing->messages[entry->index];
+
+	if (entry->index == listing->count || message->octets != LISTING_SIZE_UNKNOWN ||
+	    entry->octets == UINT64_MAX ||
+	    !maildir_name_allows_octets(message->name, entry->octets))
+		return;
+	message->octets = entry->octets;
+	message->is_hint = true;
+}
+
+static int put_id_lines(struct takeover *takeover, struct ids *ids)
+{
+	struct mailbox_report *report = &takeover->listing->lock->report;
+	size_t capacity = 0;
+
+	if (ids_new(takeover->count, ids) < 0)
+		return -ENOMEM;
+	qsort(takeover->entries, takeover->count, sizeof(*takeover->entries), old_list_compare);
+	ids->octets = HEADER_OCTETS;
+	for (size_t i = 0; i <= takeover->count; i++) {
+		const struct old_entry *entry = &takeover->entries[i];
+		size_t needed = ids->octets + WIRE_IMPORTED_ID_MAX + 2;
+
+		needed += i < takeover->count ? strlen(entry->name) + NAME_MAX : 0;
+		if (needed > capacity) {
+			char *text;
+
+			capacity = 2 * needed;
+			text = realloc(ids->text, capacity);
+			if (!text)
+				return -ENOMEM;
+			ids->text = text;
+		}
+		if (i == takeover->count)
+			break;
+		take_size(takeover->listing, entry);
+		if (!put_id_line(takeover, entry, ids))
+			note_loss(report, &report->unusable, entry->name);
+	}
+	return 0;
+}
+
+static int take_over(struct listing *listing, const struct mailbox_origin *origin, struct ids *ids)
+{
+	auto_free char *text = NULL;
+	auto_takeover struct takeover takeover = { .listing = listing, .origin = origin };
+	struct mailbox_report *report = &listing->lock->report;
+	bool has_list;
+	int r = uidl_source_parse(origin->from, &takeover.source);
+
+	if (r < 0)
+		return r;
+	has_list = takeover.source.server == UIDL_DOVECOT || takeover.source.server == UIDL_COURIER;
+	r = (has_list ? read_list(&takeover, &text) : list_files(&takeover)) ?:
+		    put_id_lines(&takeover, ids);
+	if (r < 0)
+		return r;
+	report->is_takeover = true;
+	if (!listing->lock->is_read_only)
+		report->ids_error = write_ids(listing, ids);
+	/* What is listed without a line could get another unique-id later. */
+	r = apply_lines(listing, ids, report->ids_error == 0);
+	listing->is_stable &= report->ids_error == 0; /* tried again at WAKE */
+	return r;
+}
+
+bool import_is_due(const struct listing *listing, const struct mailbox_origin *origin)
+{
+	return origin->from && listing->lock->is_maildir && listing->stamps[STAMP_IDS].inode == 0;
+}
+
+int import_apply(struct listing *listing, const struct mailbox_origin *origin)
+{
+	auto_ids struct ids ids = { 0 };
+	bool is_maildir = listing->lock->is_maildir && listing->lock->root_fd >= 0;
+	int r = is_maildir ? read_ids(listing, &ids) : 0;
+
+	if (!is_maildir)
+		return 0;
+	if (r == -ENOENT)
+		return import_is_due(listing, origin) ? take_over(listing, origin, &ids) : 0;
+	r = r ?: apply_lines(listing, &ids, true);
+	if (r == 0)
+		drop_lines(listing, &ids);
+	return r;
+}
