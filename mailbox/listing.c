@@ -499,15 +499,15 @@ static struct message *find_like(const struct listing *listing, const struct mes
 	return NULL;
 }
 
-/* The same in a listing that may not be sorted by name. */
+/* Whether a listing that may be in its order has it. */
 static bool has_like(const struct listing *listing, const struct message *like)
 {
-	for (size_t i = 0; i < listing->count; i++) {
-		if (compare_unique_parts(&listing->messages[i], like) == 0 &&
-		    are_alike(&listing->messages[i], like))
-			return true;
-	}
-	return false;
+	bool has = listing->imported_count == 0 && find_like(listing, like);
+
+	for (size_t i = 0; i < listing->count && listing->imported_count > 0 && !has; i++)
+		has = compare_unique_parts(&listing->messages[i], like) == 0 &&
+		      are_alike(&listing->messages[i], like);
+	return has;
 }
 
 static bool have_same_names(const struct listing *a, const struct listing *b)
