@@ -24,6 +24,12 @@ setup() {
 	run -1 grep -E ' -o (bench|fuzz|tests)/' steps
 }
 
+@test "the tools of an administrator are installed beside the program" {
+	for tool in pop3-check pop3-compare; do
+		meson introspect --installed "$build" | grep -F "\"/usr/sbin/$tool\""
+	done
+}
+
 @test "the manuals name files where they are installed, whatever the prefix and the library directory" {
 	ninja -C "$build" pop3-handler.8 >log
 	meson introspect --installed "$build" | /usr/bin/python3 -c 'import json, sys; print(*json.load(sys.stdin).values(), sep="\n")' >files
