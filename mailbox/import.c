@@ -560,7 +560,9 @@ static int put_id_lines(struct takeover *takeover, struct ids *ids)
 
 	if (ids_new(takeover->count, ids) < 0)
 		return -ENOMEM;
-	qsort(takeover->entries, takeover->count, sizeof(*takeover->entries), old_list_compare);
+	if (takeover->count > 0)
+		qsort(takeover->entries, takeover->count, sizeof(*takeover->entries),
+		      old_list_compare);
 	ids->octets = HEADER_OCTETS;
 	for (size_t i = 0; i <= takeover->count; i++) {
 		const struct old_entry *entry = &takeover->entries[i];
