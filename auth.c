@@ -86,32 +86,63 @@ static int ask_backend(struct auth_attempt *attempt)
 	return backend->check(attempt);
 }
 
-int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
-	       const char *password, struct account *ret, struct auth_report *ret_report)
+/* The first that knows the user decides. Returns as auth_login(). */
+static int ask_backends(struct auth_attempt *attempt)
 {
-	struct auth_attempt attempt = {
-		settings, peer, "", user, password, false, ret, ret_report
-	};
+	char *const *items = attempt->settings->auth;
 	unsigned i = 0;
 	int r;
 
-	*ret_report = (struct auth_report){ 0 };
+	*attempt->report = (struct auth_report){ 0 };
 	do {
-		*ret = (struct account){ .backend = i };
-		r = ask_backend(&attempt);
-	} while (r == -ENOKEY && settings->auth && settings->auth[++i]);
+		*attempt->account = (struct account){ .backend = i };
+		r = ask_backend(attempt);
+	} while (r == -ENOKEY && items && items[++i]);
 	return r == -ENOKEY ? -EKEYREJECTED : r;
+}
+
+int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
+	       const char *password, struct account *ret, struct auth_report *ret_report)
+{
+	struct auth_attempt attempt = { .settings = settings,
+					.peer = peer,
+					.user = user,
+					.password = password,
+					.account = ret,
+					.report = ret_report };
+
+	return ask_backends(&attempt);
+}
+
+int auth_look_up(const struct settings *settings, const char *user, const char *control_template,
+		 struct account *ret, char **ret_control, struct auth_report *ret_report)
+{
+	struct auth_attempt attempt = { .settings = settings,
+					.user = user,
+					.is_again = true,
+					.is_lookup = true,
+					.account = ret,
+					.report = ret_report,
+					.control_template = control_template };
+	int r = ask_backends(&attempt);
+
+	*ret_control = attempt.control;
+	return r;
 }
 
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report)
 {
 	struct account now = { .backend = account->backend, .users = account->users };
-	struct auth_attempt attempt = { settings, peer, "", account->user, NULL, true, &now, NULL };
+	struct auth_attempt attempt = { .settings = settings,
+					.peer = peer,
+					.user = account->user,
+					.is_again = true,
+					.account = &now,
+					.report = ret_report };
 	int r;
 
 	*ret_report = (struct auth_report){ 0 };
-	attempt.report = ret_report;
 	r = ask_backend(&attempt);
 	if (r == 1)
 		return 0;

@@ -63,6 +63,18 @@ int auth_login(const struct settings *settings, const struct peer *peer, const c
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report);
 
+/* Finds an account for the administrator, whether it may log in or not, and the path of another
+ * directory that it has by a template (NULL: none), which the caller frees. No checkpassword
+ * program can be asked. Returns as auth_login(). */
+int auth_look_up(const struct settings *settings, const char *user, const char *control_template,
+		 struct account *ret, char **ret_control, struct auth_report *ret_report);
+
+/* Handles the name of each account of the passwd-files. Returns 0, the handler's failure, or one of
+ * auth_login(). */
+typedef int auth_name_handler(void *context, const char *name);
+int auth_for_each_name(const struct settings *settings, auth_name_handler *handle, void *context,
+		       struct auth_report *ret_report);
+
 /* What the program that a checkpassword program starts is for: tells the checker who it has become.
  * Returns 0 or a negative errno. */
 int auth_report_account(void);

@@ -16,6 +16,9 @@ struct auth_attempt {
 	bool is_again;
 	struct account *account; /* to be made; `users` is that of the account before */
 	struct auth_report *report;
+	bool is_lookup; /* also is_again: whether the account may log in does not matter */
+	const char *control_template; /* for that: of another directory of the account, or NULL */
+	char *control;		      /* its path, which the caller frees; NULL: none */
 };
 
 /* Makes the account of an attempt. Returns 0, 1 if it cannot have changed, or with `refusal` set

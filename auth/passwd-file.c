@@ -12,6 +12,7 @@
 #include "settings.h"
 
 #include <ctype.h>
+#include <glob.h>
 #include <pwd.h>
 #include <search.h>
 
@@ -448,6 +449,8 @@ static int find_mailbox(struct auth_attempt *attempt, const struct passwd_line *
 	return r < 0 ? r : backend_set_mailbox(attempt, r == 1 ? own_template : NULL, entry->home);
 }
 
+static const struct peer nobody;
+
 /* Finds what an account may do, and where. */
 static int find_account(struct auth_attempt *attempt, const struct passwd_search *search)
 {
@@ -466,8 +469,9 @@ static int find_account(struct auth_attempt *attempt, const struct passwd_search
 	account->users = search->stamp;
 	(void)util_copy(account->user, report->user);
 	while (passwd_next_field(&extra, &field)) {
-		r = check_field(&field, attempt->peer, report->refusal);
-		if (r != 1 && r != -ENOENT)
+		r = check_field(&field, attempt->is_lookup ? &nobody : attempt->peer,
+				report->refusal);
+		if (r != 1 && r != -ENOENT && !(r == 0 && attempt->is_lookup))
 			return -EKEYREJECTED;
 		/* Whatever is not a clear "no" protects the mailbox. */
 		account->is_read_only |= passwd_field_is(&field, "read-only") &&
@@ -492,6 +496,75 @@ int passwd_file_check(struct auth_attempt *attempt)
 		return r;
 	return r < 0 && (search.entry.user || r != -EKEYREJECTED) ? r :
 								    find_account(attempt, &search);
+}
+
+/* ---- Which accounts there are ---- */
+
+struct name_search {
+	auth_name_handler *handle;
+	void *context;
+	const char *domain; /* of a domain's file, with its "@"; "": of no domain */
+};
+
+static int handle_name(void *context, char *line, size_t octets)
+{
+	const struct name_search *search = context;
+	char *name_end = line ? memchr(line, ':', octets) : NULL;
+	auto_free char *name = NULL;
+
+	if (!name_end || name_end == line)
+		return -EINVAL;
+	*name_end = '\0';
+	if (asprintf(&name, "%s%s", line, strchr(line, '@') ? "" : search->domain) < 0)
+		return -ENOMEM;
+	return search->handle(search->context, name);
+}
+
+/* Reads the files of all domains that are there. */
+static int read_domains(struct name_search *search, const char *template,
+			struct auth_report *report)
+{
+	auto_free char *pattern = strdup(template);
+	size_t begin = strcspn(template, "%"), fixed = strlen(template), places = 0;
+	glob_t files = { 0 };
+	int r = 0;
+
+	if (!pattern)
+		return -ENOMEM;
+	for (char *place; (place = strstr(pattern, "%d")); places++, fixed -= 2)
+		memset(place, '*', 2);
+	if (glob(pattern, 0, NULL, &files) == GLOB_NOSPACE)
+		r = -ENOMEM;
+	for (size_t i = 0; i < files.gl_pathc && r == 0; i++) {
+		const char *file = files.gl_pathv[i];
+		auto_free char *domain = NULL, *path = NULL;
+
+		if (asprintf(&domain, "@%.*s", (int)((strlen(file) - fixed) / MAX(places, 1)),
+			     file + begin) < 0)
+			r = -ENOMEM;
+		else if (path_template_expand(template, domain, NULL, &path) < 0 ||
+			 strcmp(path, file) != 0)
+			continue; /* it is no domain's */
+		search->domain = domain;
+		r = r ?: read_file(file, handle_name, search, report, &(struct file_stamp){ 0 });
+	}
+	globfree(&files);
+	return r;
+}
+
+int auth_for_each_name(const struct settings *settings, auth_name_handler *handle, void *context,
+		       struct auth_report *ret_report)
+{
+	struct name_search search = { handle, context, "" };
+	int r;
+
+	*ret_report = (struct auth_report){ 0 };
+	r = passwd_file_read_all(settings, handle_name, &search, ret_report);
+	for (char *const *users = settings->users; users && *users && r == 0; users++) {
+		if (IS_OF_DOMAIN(*users))
+			r = read_domains(&search, *users, ret_report);
+	}
+	return r;
 }
 
 /* ---- Where mailboxes are ---- */
@@ -653,7 +726,6 @@ static int check_name(struct file_check *check, const char *user)
 
 static int check_line(void *context, char *line, size_t octets)
 {
-	static const struct peer nobody;
 	struct file_check *check = context;
 	struct account account = { 0 };
 	struct auth_report report = { 0 };

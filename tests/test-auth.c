@@ -463,6 +463,52 @@ static void test_shorter_auth(void)
 		  "checked again by a backend that is gone");
 }
 
+static int append_name(void *context, const char *name)
+{
+	(void)strcat(strcat(context, name), " ");
+	return 0;
+}
+
+static void test_look_up(void)
+{
+	static const struct {
+		const char *user, *control; /* NULL: it fails */
+		const char *title;
+	} cases[] = {
+		{ "a", "/home/a/b", "without a password" },
+		{ "locked", "/h/b", "a locked password" },
+		{ "empty", "/h/b", "an empty one" },
+		{ "nologin", "/h/b", "nologin" },
+		{ "nets", "/h/b", "allow_nets" },
+		{ "proxy", NULL, "mail that is elsewhere" },
+		{ "homeless", NULL, "no home directory for the template" },
+		{ "nobody", NULL, "no such user" },
+		{ "A/b", NULL, "a bad name" },
+	};
+	char names[200] = "";
+	struct account account;
+	struct auth_report report;
+	int r;
+
+	(void)write_users("a:{PLAIN}x::::/home/a\nlocked:!::::/h\nempty:::::/h\n"
+			  "nologin:{PLAIN}x::::/h::nologin\nmalformed\n"
+			  "nets:{PLAIN}x::::/h::allow_nets=192.0.2.0/24\n"
+			  "proxy:{PLAIN}x::::/h::proxy=y\nhomeless:{PLAIN}x\n");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		auto_free char *control = NULL;
+
+		r = auth_look_up(&named, cases[i].user, "%h/b", &account, &control, &report);
+		tap(cases[i].control ? r == 0 && strcmp(account.user, cases[i].user) == 0 &&
+					       strcmp(control, cases[i].control) == 0 :
+				       r < 0,
+		    "an administrator looks up: %s", cases[i].title);
+	}
+	r = auth_for_each_name(&named, append_name, names, &report);
+	tap(r == 0 && report.malformed_lines == 1 &&
+		    strcmp(names, "a locked empty nologin nets proxy homeless ") == 0,
+	    "the names of all accounts");
+}
+
 int main(void)
 {
 	static const struct settings without = { .mailbox = everywhere };
@@ -490,6 +536,7 @@ int main(void)
 	test_changed_just_now();
 	test_nul();
 	test_shorter_auth();
+	test_look_up();
 	test_again(); /* removes the file */
 	(void)tap(auth_login(&settings, &local, "a", "x", &account, &report) == -ENOENT,
 		  "no such file");
