@@ -16,6 +16,7 @@
 #include "sandbox.h"
 #include "session.h"
 #include "settings.h"
+#include "takeover.h"
 #include "tls.h"
 
 #include <glob.h>
@@ -436,6 +437,25 @@ static int check(struct service *service)
 	return files ?: tls ?: users;
 }
 
+/* As a service does: with the privilege, each mailbox is its user's; else all are one user's. */
+static int take_over_all(struct settings *settings)
+{
+	start_clean(0);
+	settings->has_keeper = keeper_is_wanted(settings);
+	if (!settings->unique_ids_from) {
+		log_error("--take-over: unique-ids-from is not set");
+		return EX_CONFIG;
+	}
+	if (settings->control && !strstr(settings->unique_ids_from, "dovecot")) {
+		log_error("--control is for unique-ids-from = dovecot");
+		return EX_USAGE;
+	}
+	if (auth_prepare(settings) < 0 ||
+	    (!settings->has_keeper && sandbox_become_user(settings->user) < 0))
+		return EX_CONFIG;
+	return takeover_run(settings);
+}
+
 static int run_action(struct service *service)
 {
 	enum settings_action action = service->settings->action;
@@ -444,6 +464,8 @@ static int run_action(struct service *service)
 		return exit_status(serve(service));
 	if (action == SETTINGS_CHECK)
 		return check(service);
+	if (action == SETTINGS_TAKE_OVER)
+		return take_over_all(service->settings);
 	if (action == SETTINGS_REPORT)
 		return exit_status(auth_report_account());
 	if (action == SETTINGS_HELP)

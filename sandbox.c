@@ -443,6 +443,32 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	return set.error ?: landlock_enter(set_fd) ?: !is_there;
 }
 
+int sandbox_enter_account(const struct account *account, const char *control, bool is_read_only)
+{
+	uid_t uid = account->uid;
+	gid_t gid = account->gid;
+	bool is_there;
+	auto_fd int set_fd = -1;
+	struct file_set set = { 0 };
+	int r;
+
+	if (uid != 0 && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+			 setresuid(uid, uid, uid) < 0))
+		return -errno;
+	r = process_keep_capabilities(0) ?: process_harden() ?: limit_process();
+	if (r < 0)
+		return r;
+	if (uid != 0 && (is_root() || getuid() != uid || geteuid() != uid || getegid() != gid))
+		return -EACCES;
+	/* Only now, as the user: the way to the mailbox may not be for others. */
+	set_fd = sandbox_make_ruleset(account, is_read_only, &is_there);
+	if (set_fd < 0)
+		return set_fd == -EOPNOTSUPP ? 0 : set_fd;
+	set.fd = set_fd;
+	allow_if_there(&set, control, ACCESS_READ);
+	return set.error ?: landlock_enter(set_fd);
+}
+
 /* Such as PAM's modules need to read much. */
 int sandbox_confine_keeper(void)
 {

@@ -377,10 +377,38 @@ const char *settings_config_path(const char *argument)
 	return strncmp(argument, option, octets) == 0 ? argument + octets : NULL;
 }
 
+/* What --take-over alone has. Returns 0, -ENOENT: it is something else, -EINVAL or -ENOMEM. */
+static int read_take_over_option(struct settings *settings, const char *argument)
+{
+	static const char control[] = "--control=";
+	static const struct setting name = { .name = "NAME" }; /* given several times */
+	const char *template = argument + sizeof(control) - 1;
+
+	if (strcmp(argument, "--dry-run") == 0)
+		settings->is_dry_run = true;
+	else if (strcmp(argument, "--no-list") == 0)
+		settings->may_lack_list = true;
+	else if (strcmp(argument, "-") == 0 || (*argument && *argument != '-'))
+		return parse_item(&name, argument, &settings->names);
+	else if (strncmp(argument, control, sizeof(control) - 1) != 0)
+		return strcmp(argument, "--take-over") == 0 ? 0 : -ENOENT;
+	else if ((*template != '/' && !path_template_is_in_home(template)) ||
+		 path_template_check(template) < 0)
+		return problem(settings, "command line: control: %s is not a path from / or %%h",
+			       log_quote(template));
+	else
+		settings->control = template;
+	return 0;
+}
+
 static int read_option(struct settings *settings, const char *argument)
 {
 	const char *equals = strchr(argument, '=');
+	int r = settings->action == SETTINGS_TAKE_OVER ? read_take_over_option(settings, argument) :
+							 -ENOENT;
 
+	if (r != -ENOENT)
+		return r;
 	if (strcmp(argument, "--help") == 0)
 		settings->action = SETTINGS_HELP;
 	else if (strcmp(argument, "--version") == 0)
@@ -451,6 +479,8 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 	for (int i = 1; i < argc && r == 0; i++) { /* known before the first mistake */
 		if (strcmp(argv[i], "--check-config") == 0)
 			settings->action = SETTINGS_CHECK;
+		else if (strcmp(argv[i], "--take-over") == 0 && settings->action == SETTINGS_SERVE)
+			settings->action = SETTINGS_TAKE_OVER;
 	}
 	for (int i = 1; i < argc && r == 0; i++) {
 		const char *path = settings_config_path(argv[i]);
@@ -499,6 +529,8 @@ void settings_free(struct settings *settings)
 		if (table[i].release)
 			table[i].release((char *)settings + table[i].field);
 	}
+	if (settings)
+		free_list(&settings->names);
 	free(settings);
 }
 
@@ -506,10 +538,18 @@ void settings_print_help(FILE *stream)
 {
 	(void)fputs(
 		"Usage: pop3-handler [--config=FILE] [--NAME=VALUE ...]\n"
+		"       pop3-handler [--config=FILE] [--NAME=VALUE ...] --take-over [--dry-run]\n"
+		"                    [--control=TEMPLATE] [--no-list] [NAME ...]\n"
 		"Serves one POP3 session on standard input and output, or, with --listen or if\n"
 		"handed a socket that listens, a process for each connection.\n\n"
 		"  --config=FILE\n\tread settings from FILE first, one 'name = value' a line\n"
 		"  --check-config\n\tcheck the settings and the files that they name, and exit\n"
+		"  --take-over\n\ttake over the mailboxes of the accounts NAME from the server that\n"
+		"\tunique-ids-from names, once: all of the passwd-files, or with -, or if\n"
+		"\tthere are none, those that standard input names, one a line\n"
+		"  --dry-run\n\twrite nothing, and tell what would be\n"
+		"  --control=TEMPLATE\n\twhere Dovecot has its list (CONTROL=), as in the setting mailbox\n"
+		"  --no-list\n\tmail without a list was never seen by a POP3 client\n"
 		"  --help, --version\n\tprint this, or the version, and exit\n\n"
 		"Settings, here and in FILE:\n",
 		stream);

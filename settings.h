@@ -27,6 +27,7 @@ enum settings_action {
 	SETTINGS_CHECK,
 	SETTINGS_HELP,
 	SETTINGS_VERSION,
+	SETTINGS_TAKE_OVER,
 	SETTINGS_REPORT, /* see auth_report_account() */
 };
 
@@ -59,6 +60,10 @@ struct settings {
 	/* Limits of the listener. */
 	char **trusted_networks; /* list that ends in NULL, see lib/peer.h; NULL: none */
 	unsigned max_sessions, max_logins, max_sessions_per_source, max_sleeping_per_user;
+	/* Of SETTINGS_TAKE_OVER. */
+	bool is_dry_run, may_lack_list;
+	char **names;	     /* list that ends in NULL; NULL: see takeover.c */
+	const char *control; /* template of a path, borrowed; NULL: none */
 };
 
 /* Reads the command line and the file that it names; users, certificates and keys that neither

@@ -10,7 +10,7 @@ setup() {
 }
 
 # The front modules. Each may include those after it.
-order='pop3-handler protocol login session-log keeper session listener sandbox mailbox transport channel auth tls failures scoreboard settings log'
+order='pop3-handler takeover protocol login session-log keeper session listener sandbox mailbox transport channel auth tls failures scoreboard settings log'
 
 # sources: the files of the program, as paths without `./`. What other tests make and remove meanwhile
 # begins with a dot: messages may be named like headers.
@@ -93,8 +93,8 @@ only() {
 @test "who owns something is the only one to touch it" {
 	only '\bgnutls_' tls.c tls/certificates.c tls/signing.c
 	only '"[^"]*(\+OK|-ERR)' protocol.c login.c session.c
-	only '\b_?exit\(' pop3-handler.c keeper.c keeper/checker.c sandbox/consent.c
-	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c keeper.c keeper/checker.c sandbox/consent.c auth/checkpassword.c lib/libsystemd.c
+	only '\b_?exit\(' pop3-handler.c keeper.c keeper/checker.c sandbox/consent.c takeover.c
+	only '\b(fork|accept4|waitpid|sd_(listen|notify|watchdog)[a-z_]*)\(' listener.c keeper.c keeper/checker.c sandbox/consent.c auth/checkpassword.c lib/libsystemd.c takeover.c
 	only '\b(v?syslog|openlog|sd_journal_[a-z]+)\([^3]|fprintf\(stderr' sandbox/make-filter.c
 	only '\bgetpeername\(' lib/peer.c
 	only '\b(prctl|syscall|setres[ug]id|initgroups|setrlimit)\(' sandbox.c sandbox/consent.c keeper.c keeper/checker.c

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: ISC
+ * Each mailbox is opened in a child, after that has become its user. Whoever owns a mailbox may
+ * have taken the child over: all that comes from it is a result and a text. */
+#include "takeover.h"
+
+#include "auth.h"
+#include "lib/util.h"
+#include "log.h"
+#include "mailbox.h"
+#include "sandbox.h"
+#include "session-log.h"
+#include "settings.h"
+
+#include <ctype.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+
+#define CHILD_MS 600000	  /* for a mailbox: a file server may be gone */
+#define LOCK_WAIT_MS 5000 /* for a session to end, as a session waits */
+#define LOCK_PAUSE_MS 100
+
+enum takeover_result { TAKEN_OVER, OVER_BEFORE, NOT_THERE, FAILED, TAKEOVER_RESULTS };
+
+/* Of one account. */
+struct takeover_answer {
+	enum takeover_result result;
+	char text[1024];
+};
+
+struct bulk {
+	const struct settings *settings;
+	bool is_dry_run, has_bar;
+	char **names;
+	size_t count, done, results[TAKEOVER_RESULTS];
+};
+
+/* Sets an answer. */
+#define answer(ret, value, ...)                                         \
+	((void)snprintf((ret)->text, sizeof((ret)->text), __VA_ARGS__), \
+	 (void)((ret)->result = (value)))
+
+/* ---- In the child ---- */
+
+/* The terminal is that of root: whoever has taken a process over could read or type there. */
+static int leave_terminal(void)
+{
+	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || setsid() < 0)
+		return -errno;
+	for (int fd = STDIN_FILENO; fd <= (UTIL_HAS_ASAN ? STDOUT_FILENO : STDERR_FILENO); fd++) {
+		if (dup2(null, fd) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static void take_over_mailbox(const struct bulk *bulk, const struct account *account,
+			      const char *control, struct takeover_answer *ret)
+{
+	const struct settings *settings = bulk->settings;
+	const struct mailbox_origin origin = { settings->unique_ids_from, control,
+					       settings->may_lack_list };
+	int64_t end_ms = util_now_ms() + LOCK_WAIT_MS;
+	const struct mailbox_report *report;
+	struct mailbox *mailbox = NULL;
+	auto_free char *ids = NULL;
+	size_t octets;
+	bool unused;
+	int r = settings->has_keeper && account->uid == 0 ? -EACCES : 0;
+
+	r = r ?: leave_terminal() ?: sandbox_enter_account(account, control, bulk->is_dry_run);
+	r = r ?: mailbox_new(account->mailbox, bulk->is_dry_run, &origin, &mailbox);
+	if (r < 0) {
+		answer(ret, FAILED, "%s",
+		       r == -EPERM ? "the mailbox belongs to another user" : strerror(-r));
+		return;
+	}
+	while ((r = mailbox_wake(mailbox, &unused)) == -EBUSY && util_now_ms() < end_ms)
+		(void)poll(NULL, 0, LOCK_PAUSE_MS);
+	report = mailbox_report(mailbox);
+	if (r < 0)
+		answer(ret, FAILED, "%s",
+		       r == -EBUSY     ? "a session has it locked" :
+		       report->problem ? report->problem :
+					 strerror(-r));
+	else if (report->ids_error < 0)
+		answer(ret, FAILED, "cannot write .pop3-handler.ids: %s",
+		       strerror(-report->ids_error));
+	else if (report->is_takeover)
+		answer(ret, TAKEN_OVER, "%zu messages, %zu unique-ids %simported, %zu hidden",
+		       mailbox_count(mailbox), report->imported,
+		       bulk->is_dry_run ? "would be " : "", report->excluded);
+	else if (asprintf(&ids, "%s/.pop3-handler.ids", account->mailbox) >= 0 &&
+		 access(ids, F_OK) == 0)
+		answer(ret, OVER_BEFORE, "was taken over before");
+	else
+		answer(ret, NOT_THERE, "there is no Maildir");
+	octets = strlen(ret->text);
+	if (report->unusable + report->clashes > 0)
+		(void)snprintf(ret->text + octets, sizeof(ret->text) - octets,
+			       "; warning: %zu messages cannot have their old unique-id, and %zu "
+			       "not that of their name, which is an old one: the first is %s",
+			       report->unusable, report->clashes, report->import_text);
+	(void)mailbox_free(mailbox);
+}
+
+/* ---- Outside ---- */
+
+/* Takes the answer of a child, and ends it. */
+static void await_answer(pid_t pid, int fd, struct takeover_answer *ret)
+{
+	struct pollfd answered = { .fd = fd, .events = POLLIN };
+	bool is_late = TEMP_FAILURE_RETRY(poll(&answered, 1, CHILD_MS)) <= 0;
+	ssize_t n = is_late ? 0 : util_read(fd, ret, sizeof(*ret));
+	int status = 0;
+
+	(void)kill(pid, SIGKILL);
+	/* One that waits for a file server may never end. */
+	(void)waitpid(pid, &status, is_late ? WNOHANG : 0);
+	ret->text[sizeof(ret->text) - 1] = '\0';
+	if (n != sizeof(*ret) || (unsigned)ret->result >= TAKEOVER_RESULTS)
+		answer(ret, FAILED, "no answer from its process: %s",
+		       is_late		   ? "it takes too long" :
+		       WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) :
+					     "it has ended");
+}
+
+static void handle_account(const struct bulk *bulk, const char *name, struct takeover_answer *ret)
+{
+	auto_free char *control = NULL;
+	struct account account;
+	struct auth_report report;
+	int r = auth_look_up(bulk->settings, name, bulk->settings->control, &account, &control,
+			     &report);
+	int fds[2] = { -1, -1 };
+	pid_t pid;
+
+	if (r < 0) {
+		answer(ret, FAILED, "%s",
+		       *report.refusal ? report.refusal :
+		       r == -ENXIO     ? "it has no usable mailbox path" :
+					 strerror(-r));
+		return;
+	}
+	pid = pipe2(fds, O_CLOEXEC) < 0 ? -1 : fork();
+	if (pid < 0)
+		answer(ret, FAILED, "%s", strerror(errno));
+	if (pid == 0) {
+		take_over_mailbox(bulk, &account, control, ret);
+		_exit(write(fds[1], ret, sizeof(*ret)) < 0);
+	}
+	util_drop(&fds[1]);
+	if (pid > 0)
+		await_answer(pid, fds[0], ret);
+	util_drop(&fds[0]);
+}
+
+/* ---- What is shown ---- */
+
+static void draw_bar(const struct bulk *bulk)
+{
+	static const char full[] = "########################################";
+	int columns = (int)(bulk->done * (sizeof(full) - 1) / bulk->count);
+
+	if (bulk->has_bar)
+		(void)dprintf(STDERR_FILENO, "\r[%-*.*s] %zu/%zu", (int)sizeof(full) - 1, columns,
+			      full, bulk->done, bulk->count);
+}
+
+/* Terminals obey control characters: none comes from a mailbox. */
+static void print_answer(const struct bulk *bulk, const char *name,
+			 const struct takeover_answer *answer)
+{
+	auto_free char *line = NULL;
+
+	if (bulk->has_bar) /* which goes */
+		(void)dprintf(STDERR_FILENO, "\r\33[K");
+	if (asprintf(&line, "%s: %s%s", name, answer->result == FAILED ? "failed: " : "",
+		     answer->text) < 0)
+		return;
+	for (char *c = line; *c; c++)
+		*c = iscntrl((unsigned char)*c) ? '?' : *c;
+	(void)puts(line);
+	(void)fflush(stdout);
+}
+
+static void print_summary(const struct bulk *bulk)
+{
+	const size_t *results = bulk->results;
+
+	if (bulk->done < bulk->count)
+		(void)printf("interrupted: %zu of ", bulk->done);
+	(void)printf("%zu accounts: %zu %staken over, %zu before, ", bulk->count,
+		     results[TAKEN_OVER], bulk->is_dry_run ? "would be " : "",
+		     results[OVER_BEFORE]);
+	if (results[NOT_THERE] > 0)
+		(void)printf("%zu without a Maildir, ", results[NOT_THERE]);
+	(void)printf("%zu failed\n", results[FAILED]);
+}
+
+/* ---- The accounts ---- */
+
+static int add_name(void *context, const char *name)
+{
+	struct bulk *bulk = context;
+	char **longer;
+
+	if (!*name)
+		return 0;
+	longer = reallocarray(bulk->names, bulk->count + 1, sizeof(*longer));
+	if (!longer)
+		return -ENOMEM;
+	bulk->names = longer;
+	longer[bulk->count] = strdup(name);
+	return longer[bulk->count++] ? 0 : -ENOMEM;
+}
+
+/* Returns 0, or an exit status after an error in the log. */
+static int collect_names(struct bulk *bulk)
+{
+	char *const *given = bulk->settings->names;
+	bool has_files = auth_has_backend(bulk->settings, "passwd-file");
+	struct auth_report report = { 0 };
+	auto_free char *line = NULL;
+	size_t capacity = 0;
+	int r = 0;
+
+	if (given ? strcmp(*given, "-") == 0 && !given[1] : !has_files) {
+		while (r == 0 && getline(&line, &capacity, stdin) > 0)
+			r = add_name(bulk, util_trim(line, "\r\n"));
+		r = r ?: ferror(stdin) ? -EIO : 0;
+	} else if (given) {
+		for (; *given && r == 0; given++)
+			r = add_name(bulk, *given);
+	} else {
+		r = auth_for_each_name(bulk->settings, add_name, bulk, &report);
+	}
+	session_log_users(&report);
+	if (r < 0)
+		log_error("cannot read the names of accounts%s%s: %s", *report.file ? " in " : "",
+			  *report.file ? log_quote(report.file) : "", strerror(-r));
+	return r == 0 ? 0 : *report.file ? EX_CONFIG : EX_IOERR;
+}
+
+/* Whether a signal, which is blocked, asks it to end. */
+static bool is_stopped(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1);
+}
+
+int takeover_run(const struct settings *settings)
+{
+	struct bulk bulk = { .settings = settings,
+			     .is_dry_run = settings->is_dry_run || settings->read_only };
+	int status = collect_names(&bulk);
+	sigset_t stops;
+
+	if (status != 0)
+		return status;
+	bulk.has_bar = bulk.count > 0 && isatty(STDERR_FILENO);
+	(void)sigemptyset(&stops);
+	(void)sigaddset(&stops, SIGINT);
+	(void)sigaddset(&stops, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &stops, NULL); /* each account is handled to its end */
+	while (bulk.done < bulk.count && !is_stopped() && !ferror(stdout)) {
+		const char *name = bulk.names[bulk.done];
+		struct takeover_answer answer = { FAILED, "" };
+
+		draw_bar(&bulk);
+		handle_account(&bulk, name, &answer);
+		print_answer(&bulk, name, &answer);
+		bulk.results[answer.result]++;
+		bulk.done++;
+	}
+	print_summary(&bulk);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		status = EX_IOERR;
+	else if (bulk.results[FAILED] > 0 || bulk.done < bulk.count)
+		status = EX_TEMPFAIL;
+	(void)sigprocmask(SIG_UNBLOCK, &stops, NULL); /* a signal that came ends it here */
+	return status;
+}
