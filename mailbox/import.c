@@ -109,10 +109,14 @@ static bool is_hidden(const char *id, size_t octets)
 static bool add_line(struct ids *ids, size_t at, size_t octets)
 {
 	const char *id = ids->text + at, *blank = memchr(id, ' ', octets);
-	size_t id_octets = blank ? (size_t)(blank - id) : 0;
-	size_t name_octets = blank ? octets - id_octets - 1 : 0;
-	uint32_t *slot = is_hidden(id, id_octets) ? NULL : find_id_slot(ids, id, id_octets);
+	size_t id_octets, name_octets;
+	uint32_t *slot;
 
+	if (!blank)
+		return false;
+	id_octets = (size_t)(blank - id);
+	name_octets = octets - id_octets - 1;
+	slot = is_hidden(id, id_octets) ? NULL : find_id_slot(ids, id, id_octets);
 	if (!wire_is_printable(id, id_octets, WIRE_IMPORTED_ID_MAX) || name_octets < 1 ||
 	    name_octets > UINT16_MAX || memchr(blank, '/', name_octets + 1) || (slot && *slot > 0))
 		return false;
@@ -166,11 +170,10 @@ static ssize_t read_owned_file(const struct lock *lock, int dir_fd, const char *
 static int read_ids(struct listing *listing, struct ids *ret)
 {
 	struct lock *lock = listing->lock;
-	auto_free char *text = NULL;
 	size_t lines = 0;
-	ssize_t octets = read_owned_file(lock, lock->root_fd, LISTING_IDS_NAME, &text,
+	ssize_t octets = read_owned_file(lock, lock->root_fd, LISTING_IDS_NAME, &ret->text,
 					 &listing->stamps[STAMP_IDS]);
-	char *end = text + MAX(octets, 0), header[HEADER_OCTETS];
+	char header[HEADER_OCTETS], *end;
 
 	if (octets == -ENOENT || octets == -ENOMEM)
 		return (int)octets;
@@ -179,8 +182,8 @@ static int read_ids(struct listing *listing, struct ids *ret)
 			      octets == -ELOOP || octets == -ENXIO ? "it is no regular file" :
 			      octets == -EPERM			   ? "it is another user's" :
 								     strerror((int)-octets));
-	ret->text = take_ptr(text);
 	ret->octets = (size_t)octets;
+	end = ret->text + octets;
 	if (ret->octets >= HEADER_OCTETS) {
 		memcpy(header, ret->text, HEADER_OCTETS);
 		put_header(ret);
