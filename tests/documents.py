@@ -13,8 +13,8 @@ import re, sys
 # The words that a command begins with, after variables if there are any. Another word makes a line of a
 # code block unknown until it is added here. Between backticks it makes no command, nor does a word of
 # these alone, unless it is a path.
-WORDS = ['apt-get', 'bats', 'certbot', 'chgrp', 'cp', 'curl', 'echo', 'git', 'journalctl', 'ln', 'meson', 'pop3-check',
-         'pop3-handler', 'postconf', 'printf', 'sed', 'sudo', 'systemctl', 'systemd-analyze', 'tcpserver',
+WORDS = ['apt-get', 'bats', 'certbot', 'chgrp', 'cp', 'curl', 'doveconf', 'echo', 'git', 'journalctl', 'ln', 'meson',
+         'pop3-check', 'pop3-compare', 'pop3-handler', 'postconf', 'printf', 'sed', 'sudo', 'systemctl', 'systemd-analyze', 'tcpserver',
          r'(\.ci|bench|build-demo|tests|tools)/[\w-]+(\.py)?']
 COMMAND = re.compile(rf'([A-Z_]+=\S+ )*({"|".join(WORDS)})( |$)')
 # Paragraphs of one kind, by their first lines; below, single lines.

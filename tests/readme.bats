@@ -73,6 +73,16 @@ table() {
 		cp /usr/local/share/pop3-handler/fail2ban/filter.conf /etc/fail2ban/filter.d/pop3-handler.conf
 		cp /usr/local/share/pop3-handler/fail2ban/jail.conf /etc/fail2ban/jail.d/pop3-handler.conf
 
+		# MOVING
+		doveconf -h -f protocol=pop3 pop3_uidl_format
+		doveconf -n -f protocol=pop3
+		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --take-over --dry-run
+		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --read-only=yes --listen=127.0.0.1:1110
+		    systemd-run --quiet --collect --unit=starter pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --read-only=yes --listen=127.0.0.1:1110
+		pop3-compare 127.0.0.1:110 127.0.0.1:1110 accounts
+		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --take-over
+		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --take-over --no-list bob@example.org
+
 		# Measure it
 		bench/run --quick
 		    bench/run --quick --smoke --only='RETR 2 x 50 KiB, TLS; listener; '
@@ -499,14 +509,79 @@ lists_mail() {
 	inside fail2ban-client -d | grep -F "['start', 'pop3-handler']"
 }
 
-# start LINE: runs a line as a service of its own, and waits until it listens on port 110.
-start() {
+# await_port NUMBER: waits until starter.service listens there.
+await_port() {
 	local end=$((SECONDS + 20))
-	inside systemd-run --quiet --collect --unit=starter bash -c "$1"
-	until [ -n "$(inside ss -Hltn 'sport = :110')" ]; do
+	until [ -n "$(inside ss -Hltn "sport = :$1")" ]; do
 		inside systemctl is-active --quiet starter.service
 		[ "$SECONDS" -lt "$end" ]
 	done
+}
+
+# start LINE: runs a line as a service of its own, and waits until it listens on port 110.
+start() {
+	inside systemd-run --quiet --collect --unit=starter bash -c "$1"
+	await_port 110
+}
+
+# unique_ids: what a client is told of alice's mail.
+unique_ids() {
+	inside curl -sS --user alice@example.org:secret --request UIDL pop3://127.0.0.1/
+}
+
+@test "moving: from Dovecot, with a rehearsal" {
+	needs_clone
+	config='pop3-handler --config=/etc/pop3-handler/pop3-handler.conf'
+	inside systemctl disable --now pop3.socket pop3s.socket
+	inside bash -e <<-'END'
+		cat >/etc/dovecot/dovecot.conf <<-'CONF'
+			protocols = pop3
+			listen = 127.0.0.1
+			ssl = no
+			mail_location = maildir:/var/vmail/%d/%n
+			first_valid_uid = 1
+			passdb {
+			  driver = passwd-file
+			  args = /etc/pop3-handler/users
+			}
+			userdb {
+			  driver = static
+			  args = uid=vmail gid=vmail home=/var/vmail/%d/%n
+			}
+		CONF
+		chmod o+r /etc/pop3-handler/users
+		chmod o+x /etc/pop3-handler
+		mkdir -p /var/vmail/example.org/alice/new /var/vmail/example.org/bob/cur
+		cd /var/vmail/example.org
+		rm -f alice/.pop3-handler.*
+		for i in 5 6 7; do printf 'Subject: %s\n\nHello\n' $i >alice/new/$i.M1P1.h; done
+		printf 'Subject: seen\n\nHello\n' >bob/cur/1.M1P1.h:2,S
+		chown -R vmail: .
+		systemctl restart dovecot
+		echo 'alice@example.org secret' >/root/pop3-handler/accounts
+		chmod 600 /root/pop3-handler/accounts
+	END
+	unique_ids >old
+	count=$(wc -l <old)
+	grep -qE '^3 0{6}[0-9a-f]{9}' old
+	try machine 'doveconf -h -f protocol=pop3 pop3_uidl_format' '^%08Xu%08Xv$'
+	try machine 'doveconf -n -f protocol=pop3' '^mail_location = maildir:'
+	documents setting | grep '^unique-ids-from' | inside tee -a /etc/pop3-handler/pop3-handler.conf
+	echo 'bob@example.org:{PLAIN}x' | inside tee -a /etc/pop3-handler/users
+	perform machine "$config --take-over --dry-run"
+	try machine "$config --read-only=yes --listen=127.0.0.1:1110"
+	await_port 1110
+	try machine 'pop3-compare 127.0.0.1:110 127.0.0.1:1110 accounts' '^same +alice@example.org'
+	inside systemctl stop starter.service dovecot
+	[ -z "$(inside find /var/vmail -name .pop3-handler.ids)" ]
+	try machine "$config --take-over --no-list bob@example.org" '^bob@example.org: 1 messages, 0 unique-ids'
+	try machine "$config --take-over --dry-run" '^alice@example.org: .* would be' '^bob@example.org: .*before'
+	try machine "$config --take-over" "^alice@example.org: $count messages, $count unique-ids imported" '1 taken over, 1 before, 0 failed'
+	inside systemctl enable --now pop3.socket pop3s.socket
+	unique_ids >new
+	diff old new
+	inside sh -ec 'sed -i "/^unique-ids-from/d" /etc/pop3-handler/pop3-handler.conf; sed -i "/^bob/d" /etc/pop3-handler/users
+		rm -r /var/vmail/example.org/bob; chmod o= /etc/pop3-handler/users'
 }
 
 @test "start it: a pipe, inetd, xinetd and tcpserver" {
