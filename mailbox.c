@@ -430,15 +430,16 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 	return r ?: listing_merge(listing, older, &(struct listing){ 0 });
 }
 
-/* Keeps what is known for the next session; a failure costs it only time. */
-static void save_cache(struct mailbox *mailbox)
+/* Keeps what is known for the next session; a failure costs it only time. `is_ready`: the listing
+ * is in its order, with the unique-ids that are imported, which the next session need not read. */
+static void save_cache(struct mailbox *mailbox, bool is_ready)
 {
 	const struct lock *lock = &mailbox->lock;
 	bool is_whole;
 
 	if (lock->root_fd < 0 || lock->state_error != 0)
 		return;
-	is_whole = mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->is_maildir &&
+	is_whole = is_ready && mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->is_maildir &&
 		   !mailbox->listing.hides && /* the record may go */
 		   listing_is_unchanged(&mailbox->listing);
 	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached)) {
@@ -446,7 +447,7 @@ static void save_cache(struct mailbox *mailbox)
 			return;
 		cache_save(&mailbox->listing, is_whole);
 	}
-	mailbox->is_cached = true;
+	mailbox->is_cached = is_ready;
 	mailbox->has_unsaved = false;
 }
 
@@ -457,7 +458,7 @@ static bool rename_namesakes(struct mailbox *mailbox)
 		return false;
 	/* Their unique-ids must be known when one of them goes, whatever happens then. */
 	mailbox->has_unsaved = true;
-	save_cache(mailbox);
+	save_cache(mailbox, mailbox->is_cached);
 	if (!mailbox->listing.is_torn && !mailbox->lock.left && mailbox->lock.state_error == 0)
 		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.report);
 	return mailbox->lock.report.renamed > 0;
@@ -497,7 +498,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 
 void mailbox_close(struct mailbox *mailbox)
 {
-	save_cache(mailbox);
+	save_cache(mailbox, true);
 	lock_close(&mailbox->lock);
 }
 

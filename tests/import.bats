@@ -1,0 +1,67 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Unique-ids of another server, which the first session takes over from its list.
+
+load helpers
+
+setup() {
+	setup_site
+	make_maildir alice
+	box=$mail/alice
+	list=$box/dovecot-uidlist
+	ids=$box/.pop3-handler.ids
+	options+=('--unique-ids-from=dovecot %u')
+}
+
+# from SERVER: what the mailbox is taken over from instead.
+from() {
+	options[-1]=--unique-ids-from=$1
+}
+
+# lists LINE...: what Dovecot has written into its list.
+lists() {
+	printf '%s\n' '3 V5 N99 Gbeef' "$@" >"$list"
+}
+
+# uids: the unique-ids of a session of alice, with blanks between them, are in `found`.
+uids() {
+	as_alice UIDL QUIT
+	lines=("${lines[@]:1:${#lines[@]}-3}")
+	found=${lines[*]#* }
+}
+
+# keeps LINE...: these are the lines of the file of unique-ids, below its header.
+keeps() {
+	[[ $(head -n 1 "$ids") =~ ^'pop3-handler unique-ids 1 '[0-9a-f]{16}$ ]]
+	tail -n +2 "$ids" | diff - <([ $# -eq 0 ] || printf '%s\n' "$@")
+}
+
+# make_many COUNT: messages that Dovecot listed, and then as many that it did not know.
+make_many() {
+	/usr/bin/python3 - "$box" "$1" <<-'END'
+		import sys
+		path, count = sys.argv[1], int(sys.argv[2])
+		with open(path + '/dovecot-uidlist', 'w') as file:
+		    file.write('3 V5 N9999\n')
+		    for i in range(count):
+		        file.write(f'{i + 1} :{i + 1000}.M1P1.h\n')
+		        open(f'{path}/cur/{i + 1000}.M1P1.h:2,S', 'w').write('message\n' * (i % 9))
+	END
+}
+
+@test "a message with the unique part of another does not make the others lose their unique-ids" {
+	make_many 1100
+	uids
+	keeps_all=$found
+	[[ $found == '1 2 3 '*' 1100' ]]
+	echo second >"$box/new/1000.M1P1.h"
+	for name in 9000 9001; do
+		uids
+		[ "${found% sha256*}" = "$keeps_all" ] # too young to be renamed
+		make_message "alice/new/$name.M1P1.h"
+		uids
+		[[ $found == "$keeps_all "*sha256*" $name.M1P1.h"* ]]
+	done
+	uids
+	[[ $found == "$keeps_all "*sha256*' 9000.M1P1.h 9001.M1P1.h' ]]
+}
