@@ -402,6 +402,7 @@ static int look_into_files(struct takeover *takeover)
 static int list_files(struct takeover *takeover)
 {
 	struct listing *listing = takeover->listing;
+	int r;
 
 	takeover->entries = calloc(listing->count + 1, sizeof(*takeover->entries));
 	if (!takeover->entries)
@@ -410,7 +411,6 @@ static int list_files(struct takeover *takeover)
 		struct message *message = &listing->messages[i];
 
 		takeover->entries[i] = (struct old_entry){
-			.name = message->name,
 			.order = maildir_name_find_octets(message->name, ",u="),
 			.octets = UINT64_MAX,
 			.index = i,
@@ -418,7 +418,11 @@ static int list_files(struct takeover *takeover)
 		message->is_wanted = true;
 	}
 	takeover->count = listing->count;
-	return look_into_files(takeover);
+	r = look_into_files(takeover);
+	/* Only now: the names of files that were renamed meanwhile are others. */
+	for (size_t i = 0; i < listing->count; i++)
+		takeover->entries[i].name = listing->messages[i].name;
+	return r;
 }
 
 /* Whether a message is there that a client of the other server may have seen. */

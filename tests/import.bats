@@ -65,3 +65,22 @@ make_many() {
 	uids
 	[[ $found == "$keeps_all "*sha256*' 9000.M1P1.h 9001.M1P1.h' ]]
 }
+
+@test "a file that is renamed while it is looked into is taken over all the same" {
+	for server in qmail x-uidl; do
+		from "$server"
+		for i in 1 2 3; do
+			make_message "alice/cur/$i.M1P1.h:2,S" "X-UIDL: id$i\n\nHello\n"
+		done
+		printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >script
+		trace_calls trace trace=newfstatat,openat "$HANDLER" "${options[@]}" <script >wanted 2>log
+		rm "$ids"
+		call=$(grep '"2\.M1P1' trace | sed 's/(.*//')
+		when=$(grep "^$call" trace | grep -n '"2\.M1P1' | cut -d : -f 1)
+		trace_calls trace "trace=$call" -e "inject=$call:error=ENOENT:when=$when" "$HANDLER" "${options[@]}" <script >out 2>log
+		grep '"2\.M1P1.*INJECTED' trace
+		cmp out wanted
+		[ "$(grep -c ' taken over: 3 messages' log)" -eq 1 ]
+		rm "$ids"
+	done
+}
