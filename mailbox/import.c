@@ -341,7 +341,7 @@ static const char *find_header(char *text)
 		if (strncasecmp(line, "X-UIDL:", 7) != 0)
 			continue;
 		value = line + 7;
-		while (end[1] == ' ' || end[1] == '\t') /* it is folded */
+		while (*end && (end[1] == ' ' || end[1] == '\t')) /* it is folded */
 			end += 1 + strcspn(end + 1, "\n");
 		*end = '\0';
 		return util_trim(value, " \t\r\n");

@@ -84,3 +84,14 @@ make_many() {
 		rm "$ids"
 	done
 }
+
+@test "the first X-UIDL header is taken, trimmed, however long its lines are" {
+	from x-uidl
+	/usr/bin/python3 -c "print('X-UIDL: a\n' + ' ' * 2**18 + '\n\nHello')" >"$box/cur/1.M1P1.h:2,S"
+	make_message alice/cur/2.M1P1.h:2,S 'Subject: a\nx-uidl:\tb \n\nX-UIDL: no header\n'
+	make_message alice/cur/3.M1P1.h:2,S 'X-UIDL: two words\n\n'
+	make_message alice/cur/4.M1P1.h:2,S 'X-UIDL:\n folded\nX-UIDL: second\n\n'
+	make_message alice/cur/5.M1P1.h:2,S 'X-UIDL: last line'
+	uids
+	[ "$found" = 'a b folded 3.M1P1.h 5.M1P1.h' ]
+}
