@@ -532,11 +532,11 @@ static bool put_id_line(const struct takeover *takeover, const struct old_entry 
 				  id, WIRE_IMPORTED_ID_MAX);
 	if (octets == -ENOENT)
 		return true;
-	if (octets < 0 || !wire_is_printable(id, (size_t)octets, WIRE_IMPORTED_ID_MAX) ||
-	    is_hidden(id, (size_t)octets) || listing_is_stand_in(id, (size_t)octets))
-		return false;
 	if (takeover->hidden_flag && maildir_name_has_flag(name, (char)takeover->hidden_flag))
 		octets = stpcpy(id, "-") - id;
+	else if (octets < 0 || !wire_is_printable(id, (size_t)octets, WIRE_IMPORTED_ID_MAX) ||
+		 is_hidden(id, (size_t)octets) || listing_is_stand_in(id, (size_t)octets))
+		return false;
 	id[octets] = ' ';
 	memcpy(id + octets + 1, name, name_octets);
 	octets += 1 + (ssize_t)name_octets;

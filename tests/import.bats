@@ -95,3 +95,24 @@ make_many() {
 	uids
 	[ "$found" = 'a b folded 3.M1P1.h 5.M1P1.h' ]
 }
+
+@test "mail that Dovecot hid stays hidden, also if its unique-id could not be served" {
+	lists '1 Pone :1.M1P1.h' '2 Ptwo :2.M1P1.h' '3 P :3.M1P1.with a blank' '4 Pone :4.M1P1.h' '5 Psix :5.M1P1.h'
+	printf '0 $Label1\n3 $pop3deleted\n' >"$box/dovecot-keywords"
+	make_message alice/cur/1.M1P1.h:2,Sd
+	make_message alice/cur/2.M1P1.h:2,FSacef
+	make_message 'alice/cur/3.M1P1.with a blank:2,d'
+	make_message alice/cur/4.M1P1.h:2,S
+	make_message alice/cur/5.M1P1.h:2,D
+	for _ in 1 2 3; do
+		uids
+		[ "$found" = 'two one six' ]
+		[ "$(cat "$box"/cur/*.h:2,* | wc -l)" -eq 12 ]
+		mv "$box/cur/1.M1P1.h:2,Sd" "$box/cur/1.M1P1.h:2,S" || [ -e "$box/cur/1.M1P1.h:2,S" ]
+		mv "$box/cur/5.M1P1.h:2,D" "$box/cur/5.M1P1.h:2,d" || [ -e "$box/cur/5.M1P1.h:2,d" ]
+	done
+	keeps '- 1.M1P1.h' 'two 2.M1P1.h' '- 3.M1P1.with a blank' 'one 4.M1P1.h' 'six 5.M1P1.h'
+	# Its files stay when all that is listed is deleted.
+	as_alice 'DELE 1' 'DELE 2' 'DELE 3' QUIT
+	[ "$(files alice | grep -c /cur/)" -eq 2 ]
+}
