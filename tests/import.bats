@@ -116,3 +116,32 @@ make_many() {
 	as_alice 'DELE 1' 'DELE 2' 'DELE 3' QUIT
 	[ "$(files alice | grep -c /cur/)" -eq 2 ]
 }
+
+@test "a list that is missing is that of a new account, if no mail is in cur" {
+	for server in 'dovecot %u' courier qmail x-uidl; do
+		from "$server"
+		rm -f "$ids"
+		uids
+		[ -z "$found" ]
+		keeps
+		make_message "alice/new/1.M1P1.h"
+		uids
+		[ "$found" = 1.M1P1.h ]
+		keeps
+		rm "$ids"
+		uids
+		[ "$found" = 1.M1P1.h ]
+		rm "$box/new/1.M1P1.h"
+	done
+	for server in 'dovecot %u' courier; do
+		from "$server"
+		rm -f "$ids"
+		make_message alice/cur/2.M1P1.h:2,
+		talk 'USER alice' 'PASS apple' STAT QUIT
+		[ "${lines[2]}" = '-ERR [SYS/TEMP] cannot open the mailbox' ]
+		[ "${lines[3]:0:4}" = -ERR ]
+		[[ $(<log) == *"cannot open the mailbox '$box': "*' is missing, and there is mail in cur'* ]]
+		[ ! -e "$ids" ]
+		rm "$box"/cur/*
+	done
+}
