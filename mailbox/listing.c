@@ -737,7 +737,7 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 		if (now && !listing->lock->is_maildir &&
 		    (before->is_replaced || differ(now->version, before->version)))
 			return true;
-		known += now != NULL;
+		known += now && !now->is_expunged;
 	}
 	return known < listing->count - listing->excluded;
 }

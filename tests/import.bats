@@ -145,3 +145,53 @@ make_many() {
 		rm "$box"/cur/*
 	done
 }
+
+@test "a session that sleeps while another takes over wakes to the imported unique-ids" {
+	for i in 1 2 3 4; do
+		make_message "alice/cur/$i.M1P1.h:2,S"
+	done
+	mv "$box/cur/2.M1P1.h:2,S" "$box/cur/2.M1P1.h:2,Sa"
+	mv "$box/cur/3.M1P1.h:2,S" "$box/cur/3.M1P1.h:2,Sa"
+	lists '7 :4.M1P1.h' '8 :2.M1P1.h' '9 :3.M1P1.h'
+	printf '0 $POP3Deleted\n' >"$box/dovecot-keywords"
+	# Before the settings are changed.
+	start_session one "$HANDLER" "${options[@]:0:${#options[@]}-1}"
+	login one
+	ask one SLEE
+	uids
+	[ "$found" = '7 1.M1P1.h' ]
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 2 messages' ]
+	ask one 'UIDL 1'
+	[ "$reply" = '+OK 1 7' ]
+	ask one SLEE
+	make_message alice/new/5.M1P1.h
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
+	ask one 'DELE UID:7'
+	ask one SLEE
+	[ "$reply" = '+OK asleep, 1 messages deleted' ]
+	mv "$box/cur/1.M1P1.h:2,S" "$box/cur/1.M1P1.h:2,FS"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 2 messages' ]
+	ask one QUIT
+	uids
+	[ "$found" = '1.M1P1.h 5.M1P1.h' ]
+}
+
+@test "mail that arrives beside hidden mail is new for a session that knew both" {
+	for i in 1 2 3; do
+		make_message "alice/cur/$i.M1P1.h:2,a"
+	done
+	lists '1 :1.M1P1.h' '2 :2.M1P1.h' '3 :3.M1P1.h'
+	printf '0 $POP3Deleted\n' >"$box/dovecot-keywords"
+	start_session one "$HANDLER" "${options[@]:0:${#options[@]}-1}"
+	login one
+	ask one SLEE
+	uids
+	[ -z "$found" ]
+	make_message alice/new/4.M1P1.h
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
+	ask one QUIT
+}
