@@ -604,6 +604,10 @@ static int take_over(struct listing *listing, const struct mailbox_origin *origi
 
 	if (r < 0)
 		return r;
+	/* A message that was not seen would get another unique-id later. */
+	if (listing->is_torn)
+		return refuse(listing->lock, "unique-ids cannot be taken over while other "
+					     "programs rename messages all the time");
 	has_list = takeover.source.server == UIDL_DOVECOT || takeover.source.server == UIDL_COURIER;
 	r = (has_list ? read_list(&takeover, &text) : list_files(&takeover)) ?:
 		    put_id_lines(&takeover, ids);

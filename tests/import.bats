@@ -195,3 +195,24 @@ make_many() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
 	ask one QUIT
 }
+
+@test "nothing is taken over from directories that change while they are read" {
+	from 'x-uidl dovecot %u'
+	lists '1 :1.M1P1.h' '2 :2.M1P1.h'
+	make_message alice/cur/1.M1P1.h:2,S 'X-UIDL: first\n\n'
+	make_message alice/cur/2.M1P1.h:2,S 'X-UIDL: second\n\n'
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	while :; do
+		: >"$box/cur/.busy"
+		rm "$box/cur/.busy"
+	done &
+	background+=($!)
+	trace_calls trace trace=getdents64 -e inject=getdents64:delay_exit=20000 "$HANDLER" "${options[@]}" <script >out 2>log
+	kill "${background[-1]}"
+	wait "${background[-1]}" || true
+	grep -xFe $'-ERR [SYS/TEMP] cannot open the mailbox\r' out
+	grep -F "cannot open the mailbox '$box': unique-ids cannot be taken over while" log
+	[ ! -e "$ids" ]
+	uids
+	[ "$found" = 'first second' ]
+}
