@@ -587,8 +587,9 @@ static int put_id_lines(struct takeover *takeover, struct ids *ids)
 		}
 		if (i == takeover->count)
 			break;
-		take_size(takeover->listing, entry);
-		if (!put_id_line(takeover, entry, ids))
+		if (put_id_line(takeover, entry, ids))
+			take_size(takeover->listing, entry);
+		else
 			note_loss(report, &report->unusable, entry->name);
 	}
 	return 0;
