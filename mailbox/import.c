@@ -117,8 +117,9 @@ static bool add_line(struct ids *ids, size_t at, size_t octets)
 	id_octets = (size_t)(blank - id);
 	name_octets = octets - id_octets - 1;
 	slot = is_hidden(id, id_octets) ? NULL : find_id_slot(ids, id, id_octets);
-	if (!wire_is_printable(id, id_octets, WIRE_IMPORTED_ID_MAX) || name_octets < 1 ||
-	    name_octets > UINT16_MAX || memchr(blank, '/', name_octets + 1) || (slot && *slot > 0))
+	if (!wire_is_printable(id, id_octets, WIRE_IMPORTED_ID_MAX) ||
+	    listing_is_stand_in(id, id_octets) || name_octets < 1 || name_octets > UINT16_MAX ||
+	    memchr(blank, '/', name_octets + 1) || (slot && *slot > 0))
 		return false;
 	ids->lines[ids->count++] = (struct id_line){ .at = (uint32_t)at,
 						     .id_octets = (uint16_t)id_octets,
@@ -535,7 +536,7 @@ static bool put_id_line(const struct takeover *takeover, const struct old_entry 
 	if (takeover->hidden_flag && maildir_name_has_flag(name, (char)takeover->hidden_flag))
 		octets = stpcpy(id, "-") - id;
 	else if (octets < 0 || !wire_is_printable(id, (size_t)octets, WIRE_IMPORTED_ID_MAX) ||
-		 is_hidden(id, (size_t)octets) || listing_is_stand_in(id, (size_t)octets))
+		 is_hidden(id, (size_t)octets))
 		return false;
 	id[octets] = ' ';
 	memcpy(id + octets + 1, name, name_octets);
