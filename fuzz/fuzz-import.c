@@ -33,8 +33,11 @@ static const char *const names[] = {
 	"6.M6P6.h",
 	"8.M8P8.a-very-long-host-name-such-as-only-large-sites-have.mail.example.org",
 };
+#define NAMESAKE 5
 #define NEW_FIRST 10
 #define NAME_RENAMED "1.M1P1.h:2,RS"
+
+#define INPUT_OCTETS_MAX (64 << 10)
 
 static struct lock lock = { .root_fd = -1,
 			    .fds = { -1, -1 },
@@ -73,7 +76,7 @@ static void make_mailbox(void)
 		char text[64];
 		int octets = snprintf(text, sizeof(text), "x-uidl: %zu\n\n", 2 * i / 3);
 
-		write_mail(i, text, (size_t)octets);
+		write_mail(i, text, i == NAMESAKE ? 0 : (size_t)octets);
 	}
 }
 
@@ -164,6 +167,21 @@ static void check_listing(const struct listing *listing)
 		FUZZ_CHECK(strcmp(ids[i - 1], ids[i]) != 0);
 }
 
+/* Whether the unique-ids are in the messages' own headers. */
+static void check_headers(const struct listing *listing)
+{
+	for (size_t i = 0; i < listing->imported_count; i++) {
+		const struct message *message = &listing->messages[i];
+		int fd = openat(lock.fds[message->subdir], message->name, O_RDONLY | O_CLOEXEC);
+		char text[INPUT_OCTETS_MAX + 1] = { 0 };
+		size_t octets;
+		const char *id = listing_unique_id(message, &octets);
+
+		FUZZ_CHECK(util_pread(fd, text, INPUT_OCTETS_MAX, 0) >= 0 && close(fd) == 0);
+		FUZZ_CHECK(strncmp(id, find_header(text), octets) == 0);
+	}
+}
+
 /* Whether the messages that both should have are the same in both. */
 static void check_same(const struct listing *a, const struct listing *b, size_t count)
 {
@@ -202,6 +220,8 @@ static void check_import(unsigned flags, const struct mailbox_origin *origin)
 	check_listing(&again);
 	FUZZ_CHECK(lock.report.is_takeover == (is_takeover && !is_written));
 	check_same(&listing, &again, MIN(listing.count, again.count));
+	if (is_takeover && strcmp(origin->from, "x-uidl") == 0)
+		check_headers(&again);
 }
 
 static void check_header(const uint8_t *data, size_t octets)
@@ -221,7 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 		return 0;
 	if (lock.root_fd < 0)
 		make_mailbox();
-	octets -= 2;
+	octets = MIN(octets - 2, INPUT_OCTETS_MAX);
 	if (*data == 'h') {
 		check_header(data + 2, octets);
 		return 0;

@@ -527,6 +527,8 @@ static bool put_id_line(const struct takeover *takeover, const struct old_entry 
 	char *id = ids->text + ids->octets;
 	ssize_t octets;
 
+	if (is_there && message->is_namesake) /* the line would be that of the first */
+		return false;
 	octets = old_list_make_id(&takeover->source, entry,
 				  is_there && takeover->headers ? takeover->headers[entry->index] :
 								  NULL,
