@@ -47,7 +47,8 @@ static bool take_dovecot_header(char *line, struct old_header *ret)
 	while (ret->has_keys && (word = strsep(&line, " "))) {
 		uint64_t *field = *word == 'V' ? &ret->validity : *word == 'N' ? &next : NULL;
 
-		if (field && (*field != 0 || !take_number(word + 1, UINT32_MAX, field)))
+		if (*word < 'A' || *word > 'Z' ||
+		    (field && (*field != 0 || !take_number(word + 1, UINT32_MAX, field))))
 			return false;
 	}
 	return ret->validity > 0 && next > 0;
