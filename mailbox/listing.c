@@ -27,6 +27,9 @@
 /* A namesake that has not changed for this long is renamed: nobody is at work on it any more. */
 #define NAMESAKE_QUIET_NS (30 * UTIL_NS_PER_S)
 
+/* Of lists that are sorted alike, how far the next message is from the last one, mostly. */
+#define NEARBY 8UL
+
 /* What a unique-id that stands in for a name begins with, before the digest. */
 #define STAND_IN_PREFIX "sha256"
 static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2UL * DIGEST_OCTETS == WIRE_UNIQUE_ID_MAX,
@@ -470,12 +473,17 @@ struct message *listing_find_name(const struct listing *listing, const char *nam
 		.unique_octets = (uint16_t)maildir_name_unique_octets(name),
 		.arrival_us = maildir_name_arrival_us(name),
 	};
-	struct message *found = *next < listing->count ? &listing->messages[*next] : NULL;
+	struct message *found = NULL;
 
-	if ((!found || found->is_namesake || compare_unique_parts(found, &like) != 0) &&
+	for (size_t i = *next; i < MIN(*next + NEARBY, listing->count) && !found; i++) {
+		if (compare_unique_parts(&listing->messages[i], &like) == 0)
+			found = &listing->messages[i];
+	}
+	if ((!found || found->is_namesake) &&
 	    (find_namesakes(listing, &like, &found) == 0 || found->is_namesake))
 		return NULL;
-	*next = (size_t)(found - listing->messages) + 1;
+	*next = (size_t)(found - listing->messages);
+	*next -= MIN(*next, NEARBY / 2);
 	return found;
 }
 
