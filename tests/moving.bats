@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # Moving in: a real Dovecot or Courier serves a Maildir, then this server does, and no client fetches
-# anything twice. Needs root.
+# anything twice. Needs root. BESIDE_IMAP_SECONDS is how long IMAP goes on beside us (2).
 
 load helpers
 
@@ -458,4 +458,16 @@ restart_dovecot() {
 	make_network
 	was courier -- true
 	we_go_on courier
+}
+
+@test "beside the IMAP of that Dovecot, and when it makes its list again, no unique-id changes" {
+	local i
+	for i in {1..300}; do
+		make_message "alice/new/$((1700000000 + i)).M1P1.mx" "Subject: $i\n\nHello\n"
+	done
+	printf '%s\n' "base_dir = $mail/run" "state_dir = $mail/run" 'log_path = /dev/stderr' 'ssl = no' \
+		"mail_location = maildir:$mail/alice" >"$mail/dovecot.conf"
+	cp "$BATS_TEST_DIRNAME/beside-imap.py" . # nobody may not see where it is
+	as_nobody /usr/bin/python3 beside-imap.py "${BESIDE_IMAP_SECONDS-2}" "$PWD/handler" "$mail" "${options[@]}" \
+		'--unique-ids-from=dovecot %08Xu%08Xv'
 }
