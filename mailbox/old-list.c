@@ -145,7 +145,8 @@ ssize_t old_list_parse(enum uidl_server server, char *text, size_t octets, struc
 		if (strlen(line) + 1 != (size_t)(text - line) ||
 		    !(is_dovecot ? take_dovecot_entry : take_courier_entry)(line, &header,
 									    &entry) ||
-		    !entry.name || !*entry.name || strchr(entry.name, '/'))
+		    !entry.name || !*entry.name || strlen(entry.name) > NAME_MAX ||
+		    strchr(entry.name, '/'))
 			return -EBADMSG;
 		if ((count & (count - 1)) == 0) { /* there is space up to a power of 2 */
 			struct old_entry *more =

@@ -243,6 +243,29 @@ static void test_cuts(void)
 	(void)tap(lines == 4 && good == sizeof(list), "a list that is cut anywhere");
 }
 
+/* No file has a longer name, of which a part could be another's. */
+static void test_longest_name(void)
+{
+	static const struct {
+		enum uidl_server server;
+		const char *start, *end;
+	} cases[] = { { UIDL_DOVECOT, DOVECOT "1 :", "" }, { UIDL_COURIER, COURIER, " 1 1:1" } };
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		auto_free struct old_entry *entries = NULL;
+		auto_free char *text = NULL;
+		char list[512];
+		unsigned line;
+		int octets = NAME_MAX + (int)i % 2;
+
+		(void)snprintf(list, sizeof(list), "%s%0*d%s\n", cases[i / 2].start, octets, 0,
+			       cases[i / 2].end);
+		(void)tap(parse(cases[i / 2].server, list, strlen(list), &text, &entries, &line) ==
+				  (i % 2 ? -EBADMSG : 1),
+			  "list %zu: a name of %d octets", i / 2 + 1, octets);
+	}
+}
+
 static void test_many(void)
 {
 	auto_free struct old_entry *entries = NULL;
@@ -410,6 +433,7 @@ int main(void)
 	test_courier();
 	test_damages();
 	test_cuts();
+	test_longest_name();
 	test_many();
 	test_orders();
 	test_ids();
