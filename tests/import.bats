@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # Unique-ids of another server, which the first session takes over from its list.
+# shellcheck disable=SC2016 # $POP3Deleted is a keyword
 
 load helpers
 
@@ -36,7 +37,7 @@ keeps() {
 	tail -n +2 "$ids" | diff - <([ $# -eq 0 ] || printf '%s\n' "$@")
 }
 
-# make_many COUNT: messages that Dovecot listed, and then as many that it did not know.
+# make_many COUNT: messages that Dovecot has listed.
 make_many() {
 	/usr/bin/python3 - "$box" "$1" <<-'END'
 		import sys
@@ -256,4 +257,289 @@ size_of() {
 		rm -r "$box"
 		mv saved "$box"
 	done
+}
+
+# mail NAME...: messages with these file names in cur, each in its own words.
+mail() {
+	local name
+	for name in "$@"; do
+		printf 'Subject: %s\n\nHello\n' "$name" >"$box/cur/$name"
+	done
+}
+
+@test "Dovecot: unique-ids, order and new mail" {
+	from 'dovecot %08Xu%08Xv'
+	mail 1.M1P1.h:2, 2.M1P1.h,S=30:2,S 3.M1P1.h:2,FS '4.M1P1.with a blank:2,S' 5.M1P1.h:2, 6.M1P1.h 7.M1P1.h:2, 8.M1P1.h:2,
+	# An entry that is stale, one that is followed by another of its name, and one that is being written.
+	lists '3 :7.M1P1.h:2,S' '4 W99 Pkept O7 P2 :2.M1P1.h,S=30' '10 O8 :4.M1P1.with a blank' '11 :99.M1P1.h' '12 P :5.M1P1.h:2,T' \
+		'13 O7 :8.M1P1.h' '14 Oa Gguid :3.M1P1.h' '4294967294 :7.M1P1.h'
+	printf '4294967295 Px :1.M1P1.h' >>"$list"
+	for _ in 1 2; do
+		uids
+		[ "$found" = 'kept 0000000d00000005 0000000a00000005 5.M1P1.h 0000000e00000005 fffffffe00000005 1.M1P1.h 6.M1P1.h' ]
+	done
+	keeps 'kept 2.M1P1.h,S=30' '0000000d00000005 8.M1P1.h' '0000000a00000005 4.M1P1.with a blank' '5.M1P1.h 5.M1P1.h' \
+		'0000000e00000005 3.M1P1.h' 'fffffffe00000005 7.M1P1.h'
+	[ "$(stat -c %a "$ids")" = 600 ]
+	make_message alice/new/0.M1P1.h
+	make_message alice/new/9.M1P1.h
+	uids
+	[ "$found" = 'kept 0000000d00000005 0000000a00000005 5.M1P1.h 0000000e00000005 fffffffe00000005 0.M1P1.h 1.M1P1.h 6.M1P1.h 9.M1P1.h' ]
+	as_alice 'RETR UID:0000000A00000005' 'RETR UID:0000000a00000005' 'TOP UID:fffffffe00000005 0' 'DELE UID:kept' QUIT
+	[[ ${lines[0]} == '-ERR [UID]'* ]]
+	[ "${lines[2]}" = 'Subject: 4.M1P1.with a blank:2,S' ]
+	[ "${lines[7]}" = 'Subject: 7.M1P1.h:2,' ]
+	[ ! -e "$box/cur/2.M1P1.h,S=30:2,S" ]
+	uids
+	[ "${found%% 5.*}" = '0000000d00000005 0000000a00000005' ]
+}
+
+@test "Dovecot: the list of version 1, and GUIDs" {
+	mail 1.M1P1.h:2, 2.M1P1.h:2,S
+	printf '%s\n' '1 7 3' '1 2.M1P1.h:2,S' '2 1.M1P1.h' >"$list"
+	from 'dovecot %v.%u'
+	uids
+	[ "$found" = '7.1 7.2' ]
+	rm "$ids"
+	lists '1 Gguid :1.M1P1.h' '2 G :2.M1P1.h'
+	from 'dovecot %g'
+	uids
+	[ "$found" = 'guid 2.M1P1.h' ]
+}
+
+@test "Courier: unique-ids, order and sizes" {
+	from courier
+	mail 9.M1P1.h:2, 10.M1P1.h:2,S 'x a+b:2,S' 8.M1P1.h:2, 7.M1P1.h:2,
+	printf '%s\n' '/2 9 77' '10.M1P1.h:2,S 28 5:77' '9.M1P1.h:2, 99 6:0' 'x a+b 26 0:77' '8.M1P1.h 28 7:66:1' '99 1 8:77' >"$box/courierpop3dsizelist"
+	make_message alice/new/1.M1P1.h
+	for _ in 1 2; do
+		uids
+		[ "$found" = 'x+20a+2Bb UID7-66 UID6 UID5-77 1.M1P1.h 7.M1P1.h' ]
+	done
+	as_alice 'RETR UID:x+20a+2Bb' QUIT
+	[ "${lines[1]}" = 'Subject: x a+b:2,S' ]
+	keeps 'x+20a+2Bb x a+b' 'UID7-66 8.M1P1.h' 'UID6 9.M1P1.h' 'UID5-77 10.M1P1.h'
+}
+
+@test "qmail: the order is that of the times of files" {
+	from qmail
+	mail 1.h:2, 2.h:2, 3.h:2, 4.h:2,S
+	make_message alice/new/5.h
+	touch -d @1000 "$box/cur/3.h:2,"
+	touch -d @1001.2 "$box/cur/2.h:2,"
+	touch -d @1001.1 "$box/cur/4.h:2,S"
+	touch -d @999.9 "$box/new/5.h"
+	touch -d @1002 "$box/cur/1.h:2,"
+	uids
+	[ "$found" = '5.h 3.h 2.h 4.h 1.h' ]
+	# New mail is behind, and times do not count any more.
+	touch -d @1 "$box"/cur/*
+	make_message alice/new/0.h
+	uids
+	[ "$found" = '5.h 3.h 2.h 4.h 1.h 0.h' ]
+	# A name that can be no unique-id of ours could be one of qmail's; one with a blank could not.
+	long=$(printf '%0100d' 7)
+	make_message "alice/new/$long"
+	make_message 'alice/new/6 a'
+	rm "$ids"
+	uids
+	[[ $found == "1.h 2.h 3.h 4.h 5.h 0.h $long sha256"* ]]
+}
+
+@test "x-uidl dovecot: the header goes before the format, P before the header" {
+	from 'x-uidl dovecot %u'
+	lists '1 :1.M1P1.h' '2 :2.M1P1.h' '3 Pkept :3.M1P1.h' '4 :4.M1P1.h'
+	make_message alice/cur/1.M1P1.h:2, 'x-uidl:  head \n\n'
+	make_message alice/cur/2.M1P1.h:2, 'X-UIDL: \n\n'
+	make_message alice/cur/3.M1P1.h:2, 'X-UIDL: other\n\n'
+	make_message alice/cur/4.M1P1.h:2, 'X-UIDL2: a\n\nX-UIDL: body\n'
+	make_message alice/cur/5.M1P1.h:2, 'X-UIDL: unlisted\n\n'
+	uids
+	[ "$found" = 'head 2 kept 4 5.M1P1.h' ]
+}
+
+@test "unique-ids of more than 70 octets are served, and work as arguments" {
+	long=$(printf '%0480d' 9)
+	lists "1 P$long :1.M1P1.h" "2 P${long:0:71} :2.M1P1.h"
+	mail 1.M1P1.h:2,S 2.M1P1.h:2,S 3.M1P1.h:2,S
+	for _ in 1 2; do
+		uids
+		[ "$found" = "$long ${long:0:71} 3.M1P1.h" ]
+	done
+	as_alice "RETR UID:$long" "TOP UID:$long 4294967295" "UIDL uid:$long" "LIST UID:$long" "DELE UID:${long:0:71}" "DELI UID:$long" \
+		"RETR UID:$long" "RETR UID:${long}9" QUIT
+	[ "${lines[1]}" = 'Subject: 1.M1P1.h:2,S' ]
+	[ "${lines[6]}" = 'Subject: 1.M1P1.h:2,S' ]
+	[ "${lines[10]}" = "+OK 1 $long" ]
+	[[ ${lines[11]} == '+OK 1 '* && ${lines[12]} == +OK* && ${lines[13]} == +OK* ]]
+	[[ ${lines[14]} == '-ERR [UID]'* && ${lines[15]} == '-ERR [UID]'* && ${lines[16]} == '+OK goodbye' ]]
+	[ "$(files alice | grep cur/)" = './cur/3.M1P1.h:2,S' ]
+}
+
+@test "unique-ids that cannot be served are reported, and get one of ours, for good" {
+	from 'dovecot %f'
+	long=$(printf '%0481d' 9)
+	stand_in=sha256$(printf '%064d' 7)
+	lists "1 P$long :1.M1P1.h" '2 :2.M1P1.a blank' "3 P$stand_in :3.M1P1.h" '4 P- :4.M1P1.h' $'5 P\xc3\xa4 :5.M1P1.h' '6 P_ :6.M1P1.h' \
+		'7 Ptwice :7.M1P1.h' '8 Ptwice :8.M1P1.h' "9 P${stand_in}1 :9.M1P1.h"
+	mail 1.M1P1.h:2, '2.M1P1.a blank:2,' {3..9}.M1P1.h:2,
+	uids
+	wanted=$found
+	[[ $found == "_ twice ${stand_in}1 1.M1P1.h sha256"*' 3.M1P1.h 4.M1P1.h 5.M1P1.h 8.M1P1.h' ]]
+	[ "$(wc -w <<<"$found")" -eq 9 ]
+	grep -F "6 messages of '$box' cannot have their old unique-id, and 0 not that of their name, which is an old one: the first is '1.M1P1.h'" log
+	lists
+	for _ in 1 2; do
+		uids
+		[ "$found" = "$wanted" ]
+		[ -z "$(troubles)" ]
+		rm -f "$box/.pop3-handler.cache"
+	done
+}
+
+@test "a message whose name is an imported unique-id gets a stand-in, and keeps it" {
+	lists '1 P3.M1P1.h :1.M1P1.h' '2 P1.M1P1.h :2.M1P1.h' '3 P9.M1P1.h :4.M1P1.h' '4 Pa :5.M1P1.h' '5 Pb :6.M1P1.h'
+	mail {1..6}.M1P1.h:2,S
+	uids
+	[[ $found == '3.M1P1.h 1.M1P1.h 9.M1P1.h a b sha256'* ]]
+	grep -F "0 messages of '$box' cannot have their old unique-id, and 1 not that of their name, which is an old one: the first is '3.M1P1.h:2,S'" log
+	stand_in=${found##* }
+	[ "$stand_in" = "sha256$(printf 3.M1P1.h | sha256sum | cut -c -64)" ]
+	mail 9.M1P1.h:2,
+	uids
+	other=sha256$(printf 9.M1P1.h | sha256sum | cut -c -64)
+	[ "$found" = "3.M1P1.h 1.M1P1.h 9.M1P1.h a b $stand_in $other" ]
+	# The owners go. What was a unique-id stays one, also when the file is written anew.
+	as_alice 'DELE 1' 'DELE 2' 'DELE 3' 'DELE 4' QUIT
+	for _ in 1 2; do
+		uids
+		[ "$found" = "b $stand_in $other" ]
+		keeps '3.M1P1.h 1.M1P1.h' '9.M1P1.h 4.M1P1.h' 'b 6.M1P1.h' || keeps '3.M1P1.h 1.M1P1.h' '1.M1P1.h 2.M1P1.h' '9.M1P1.h 4.M1P1.h' 'a 5.M1P1.h' 'b 6.M1P1.h'
+	done
+	as_alice 'DELE UID:b' QUIT
+	uids
+	uids
+	[ "$found" = "$stand_in $other" ]
+	as_alice 'RETR UID:3.M1P1.h' "RETR UID:$other" QUIT
+	[[ ${lines[0]} == '-ERR [UID]'* ]]
+	[ "${lines[2]}" = 'Subject: 9.M1P1.h:2,' ]
+}
+
+@test "what is taken over once stays: no list, setting or other server changes a unique-id" {
+	mail 1.M1P1.h:2, 2.M1P1.h:2, 3.M1P1.h:2,
+	lists '4 :2.M1P1.h' '5 :1.M1P1.h'
+	uids
+	[ "$found" = '4 5 3.M1P1.h' ]
+	cp -p "$ids" saved
+	lists '6 :1.M1P1.h' '7 :2.M1P1.h' '8 :3.M1P1.h'
+	for server in 'dovecot %u' 'dovecot %v-%u' courier qmail none; do
+		from "$server"
+		[ "$server" != none ] || unset 'options[-1]'
+		make_message "alice/new/9.M1P1.${server// /}"
+		uids
+		[[ $found == '4 5 3.M1P1.h 9.'* ]]
+		rm -f "$list"
+	done
+	[ "$(stat -c %i%Z "$ids")" = "$(stat -c %i%Z saved)" ] || cmp "$ids" saved
+	# Who removes it starts again; here with our own.
+	rm "$ids"
+	uids
+	[[ $found == '1.M1P1.h 2.M1P1.h 3.M1P1.h 9.'* ]]
+	options+=('--unique-ids-from=dovecot %u')
+	lists '6 :1.M1P1.h' '7 :2.M1P1.h' '8 :3.M1P1.h'
+	uids
+	[[ $found == '6 7 8 9.'* ]]
+}
+
+@test "imported messages are renamed, retrieved, marked as seen and deleted as others are" {
+	mail 1.M1P1.h:2, 3.M1P1.h:2,
+	make_message alice/new/2.M1P1.h
+	lists '4 :2.M1P1.h' '5 :1.M1P1.h' '6 :3.M1P1.h'
+	start_session one
+	login one
+	mv "$box/cur/1.M1P1.h:2," "$box/cur/1.M1P1.h:2,F"
+	mv "$box/new/2.M1P1.h" "$box/cur/2.M1P1.h:2,R"
+	ask one 'UIDL 1'
+	[ "$reply" = '+OK 1 4' ]
+	ask one 'RETR UID:5'
+	hear_all one
+	[ "${lines[0]}" = 'Subject: 1.M1P1.h:2,' ]
+	ask one 'RETR UID:4'
+	hear_all one
+	mv "$box/cur/1.M1P1.h:2,F" "$box/cur/1.M1P1.h:2,FR"
+	ask one 'DELI UID:5'
+	[ "$reply" = '+OK message 2 is deleted' ]
+	ask one SLEE
+	[ -e "$box/cur/2.M1P1.h:2,RS" ]
+	make_message alice/new/0.M1P1.h
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
+	for wanted in '1 4' '2 6' '3 0.M1P1.h'; do
+		ask one "UIDL ${wanted% *}"
+		[ "$reply" = "+OK $wanted" ]
+	done
+	ask one SLEE
+	mv "$box/new/0.M1P1.h" "$box/cur/0.M1P1.h:2,"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 3 messages' ]
+	ask one 'UIDL 3'
+	[ "$reply" = '+OK 3 0.M1P1.h' ]
+	ask one QUIT
+}
+
+@test "what an unfinished deletion has left is not imported, and not listed" {
+	mail 1.M1P1.h:2, 2.M1P1.h:2, 3.M1P1.h:2,
+	lists '4 :3.M1P1.h' '5 :2.M1P1.h' '6 :1.M1P1.h'
+	cp -a "$box" saved
+	for had_ids in no yes; do
+		[ $had_ids = no ] || as_alice QUIT
+		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
+		trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 "$HANDLER" "${options[@]}" <script >out 2>log || true
+		[ "$(files alice | grep -c cur/)" -ge 2 ]
+		[ $had_ids = yes ] || rm "$ids"
+		uids
+		[ "$found" = 6 ]
+		[ "$(files alice | grep cur/)" = './cur/1.M1P1.h:2,' ]
+		rm -r "$box"
+		cp -a saved "$box"
+	done
+}
+
+@test "a large mailbox has imported unique-ids, in their order, from the cache" {
+	make_many 1100
+	printf '%s\n' '3 V5 N9999' '1098 O1 :2000.M1P1.h' '1099 :1500.M1P1.h' '2000 :1001.M1P1.h' >"$list"
+	long=$(printf '%0400d' 9)
+	printf '3000 P%s :1002.M1P1.h\n' "$long" >>"$list"
+	wanted="1098 1099 2000 $long 1000.M1P1.h 1003.M1P1.h"
+	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL LIST QUIT >script
+	# There is a cache from before, without imported ones.
+	"$HANDLER" "${options[@]:0:${#options[@]}-1}" <script >out 2>log
+	grep -x $'2 1001.M1P1.h\r' out
+	for session in takeover second third; do
+		trace_calls trace trace=getdents64 "$HANDLER" "${options[@]}" <script >out 2>log
+		[ "$(tr -d '\r' <out | sed -n '5,10p' | cut -d ' ' -f 2 | tr '\n' ' ')" = "$wanted " ]
+		[ $session = takeover ] || { cmp out first && run ! grep getdents64 trace; }
+		cp out first
+	done
+	# Not for one that reads only, either; nor is it of use once the file has gone.
+	trace_calls trace trace=getdents64 "$HANDLER" "${options[@]}" --read-only=yes <script >out 2>log
+	cmp out first
+	run ! grep getdents64 trace
+	rm "$ids"
+	trace_calls trace trace=getdents64 "$HANDLER" "${options[@]}" --read-only=yes <script >out 2>log
+	cmp out first
+	grep getdents64 trace
+	printf '%s\n' '3 V5 N9999' '7 :1003.M1P1.h' >"$list"
+	uids
+	[[ $found == '7 1000.M1P1.h 1001.M1P1.h '* ]]
+	# A session that sleeps reads anew; a record of a deletion goes before the cache.
+	start_session one
+	login one
+	ask one SLEE
+	as_alice 'DELE UID:1001.M1P1.h' 'DELE UID:7' QUIT
+	as_alice QUIT # this one saves the whole listing
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 1098 messages' ]
+	ask one 'UIDL 2'
+	[ "$reply" = '+OK 2 1002.M1P1.h' ]
 }
