@@ -176,9 +176,9 @@ static int read_ids(struct listing *listing, struct ids *ret)
 					 &listing->stamps[STAMP_IDS]);
 	char header[HEADER_OCTETS], *end;
 
-	if (octets == -ENOENT || octets == -ENOMEM)
+	if ((octets == -ENOENT && listing->stamps[STAMP_IDS].inode == 0) || octets == -ENOMEM)
 		return (int)octets;
-	if (octets < 0)
+	if (octets < 0) /* or it was there a moment ago */
 		return refuse(lock, "cannot use " LISTING_IDS_NAME ": %s",
 			      octets == -ELOOP || octets == -ENXIO ? "it is no regular file" :
 			      octets == -EPERM			   ? "it is another user's" :

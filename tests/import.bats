@@ -451,6 +451,22 @@ mail() {
 	[[ $found == '6 7 8 9.'* ]]
 }
 
+@test "a file that was there a moment ago is not taken for one that never was" {
+	mail 1.M1P1.h:2,
+	lists '4 :1.M1P1.h'
+	uids
+	make_message alice/new/2.M1P1.h
+	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
+	trace_calls trace trace=openat "$HANDLER" "${options[@]}" <script >out 2>log
+	when=$(grep -n -m 1 '"\.pop3-handler\.ids"' trace | cut -d : -f 1)
+	make_message alice/new/3.M1P1.h
+	trace_calls trace trace=openat -e "inject=openat:error=ENOENT:when=$when" "$HANDLER" "${options[@]}" <script >out 2>log
+	grep '"\.pop3-handler\.ids".*INJECTED' trace
+	grep -xFe $'-ERR [SYS/TEMP] cannot open the mailbox\r' out
+	uids
+	[ "$found" = '4 2.M1P1.h 3.M1P1.h' ]
+}
+
 @test "imported messages are renamed, retrieved, marked as seen and deleted as others are" {
 	mail 1.M1P1.h:2, 3.M1P1.h:2,
 	make_message alice/new/2.M1P1.h
