@@ -79,3 +79,19 @@ sweep() {
 	plain_build
 	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 folder
 }
+
+@test "whatever breaks a takeover, there is no file of unique-ids or a whole one, and all stay the same" {
+	for command in takeover rewrite; do
+		break_sessions EIO maildir $command
+		[ "$SANITIZED" = none ] || continue
+		break_sessions kill maildir $command
+		break_sessions ENOSPC maildir $command
+		break_sessions short maildir $command 10
+	done
+}
+
+@test "a loss of power at any write leaves imported unique-ids and their order" {
+	needs_root
+	plain_build
+	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 imported 3
+}

@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
 """crash.py kill|EIO|ENOSPC|EACCES|EROFS|short maildir|folder QUIT|SLEE|DELI|recovery [N]
+crash.py kill|EIO|ENOSPC|EACCES|EROFS|short maildir takeover|rewrite [N]
 
 Breaks a session that deletes messages at each of its system calls after login, one by one: kills
 it there, or lets the call fail; or (short) limits the size of files, so that
 the call which goes beyond is a short write, and those after it fail. (recovery: the same to a
-session that finds the deletion of one that was killed.) After each the messages must be there all
+session that finds the deletion of one that was killed. takeover, rewrite: to one that makes the file
+of imported unique-ids, or writes it anew; after each that is not there, or whole, and sessions have the
+same unique-ids.) After each the messages must be there all
 or none, as the reply said if there was one, to every session that follows; and the mailbox must be
 in order, and its quota was told of no more than has gone. Prints how many points there were; with N
 it takes only every Nth of them. The folder is made in the working directory."""
@@ -35,9 +38,17 @@ if command == 'DELI':
     script, doomed = login + ['RETR 1', 'DELI UID:2.M1P1.h'], {'2.M1P1.h'}
 elif command == 'recovery':
     script = login + ['LIST', 'RETR 1', 'QUIT']
+elif command in ('takeover', 'rewrite'):
+    script = login + ['UIDL', 'QUIT']
+    options += ['--unique-ids-from=dovecot %u']
+# What Dovecot had: all but one, and what is removed later.
+imported = {'10': '4.M1P1.h', '11': '2.M1P1.h', '12': '3.M1P1.h', '13': '1.M1P1.h'}
+stale = {str(uid): f'{uid}.M1P1.h' for uid in range(20, 30)}
+ids_path = mailbox + '/.pop3-handler.ids'
 
 
-has_quota = layout == 'maildir' and how != 'short'  # which would break its lines off
+# Short writes would break its lines off.
+has_quota = layout == 'maildir' and how != 'short' and command not in ('takeover', 'rewrite')
 
 
 def make_mailbox():
@@ -57,6 +68,16 @@ def make_victim():
     if command == 'recovery':
         talk(deletion + ['QUIT'], strace('-e', 'inject=unlinkat:signal=KILL:when=2'))
         assert len(files()) == len(messages) - 1
+    elif command in ('takeover', 'rewrite'):
+        listed = imported | (stale if command == 'rewrite' else {})
+        with open(mailbox + '/dovecot-uidlist', 'w') as uidlist:
+            uidlist.write('3 V5 N99\n' + ''.join(f'{uid} :{name}\n' for uid, name in listed.items()))
+    if command == 'rewrite':
+        for name in stale.values():
+            open(f'{mailbox}/cur/{name}', 'w').close()
+        talk(login)
+        for name in stale.values():
+            os.remove(f'{mailbox}/cur/{name}')
 
 
 def files():
@@ -76,7 +97,7 @@ def quota():
 
 
 DELI_DONE = re.compile(r'\+OK message [1-5] is deleted')
-ours = ['.pop3-handler.state', '.pop3-handler.cache', 'maildirsize']
+ours = ['.pop3-handler.state', '.pop3-handler.cache', '.pop3-handler.ids', 'maildirsize', 'dovecot-uidlist']
 
 
 def talk(lines, prefix=(), **more):
@@ -135,6 +156,40 @@ def check(point, lines, log):
         raise
 
 
+def uids_of(lines):
+    """What a session says to UIDL; None: it did not."""
+    if '+OK unique-ids follow' not in lines or '.' not in lines:
+        return None
+    return [line.split()[1] for line in lines[lines.index('+OK unique-ids follow') + 1:lines.index('.')]]
+
+
+def ids_lines():
+    """The file of unique-ids without its header; None: there is none."""
+    return open(ids_path).read().splitlines()[1:] if os.path.exists(ids_path) else None
+
+
+def check_ids(point, lines, log):
+    """Returns whether the file was made, or made anew."""
+    whole = [f'{uid} {name}' for uid, name in imported.items()]
+    before = None if command == 'takeover' else whole + [f'{uid} {name}' for uid, name in stale.items()]
+    left, uids = ids_lines(), uids_of(lines)
+    try:
+        assert left in (before, whole), left
+        # What is not imported is listed only if the file is there, and stays.
+        everything = [*imported, '5.M1P1.h']
+        assert uids in (None, everything) or (uids == list(imported) and command == 'takeover'), uids
+        assert uids != everything or left, uids
+        for _ in range(2):
+            lines, log = talk(script)
+            assert uids_of(lines) == everything, lines
+            assert ids_lines() == whole, ids_lines()
+        assert files() == sorted(messages), files()
+        return left == whole
+    except AssertionError:
+        print(f'{how} {layout} {command}, point {point}:', '\n'.join(lines), log, files(), sep='\n')
+        raise
+
+
 def strace(*more):
     return ['strace', '-qq', '-o', here + '/trace', *more]
 
@@ -160,7 +215,7 @@ def break_at(point):
     make_victim()
     if how == 'short':
         limit, has_space = divmod(point, 2)
-        if has_space:  # that the session before this one has kept ready
+        if has_space and command not in ('takeover', 'rewrite'):  # that the session before this one has kept ready
             talk(login)
         return talk(script, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
                                                                   (limit, limit)))
@@ -178,7 +233,7 @@ for point in points[::stride]:
     if how in ('kill', 'short') or point[0] not in ('brk', 'mmap', 'munmap', 'exit_group'):
         result = next(filter(None, (break_at(point) for _ in range(20))), None)
         if result:
-            was_deleted.append(check(point, *result))
+            was_deleted.append((check_ids if command in ('takeover', 'rewrite') else check)(point, *result))
         else:
             not_reached += 1
 # The points must have been the right ones: before and after the one of no return, and all but what

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""power.py ext4|xfs|btrfs maildir|folder [N]
+"""power.py ext4|xfs|btrfs maildir|folder|imported [N]
 
 Cuts the power of a session that deletes messages. The session works on a real file system, on a
 disk that takes down every write and every flush of its cache, while another process has the file
@@ -8,7 +8,8 @@ system written out as often as it can. After that, for each write: the disk is m
 if the power had failed there, once with all writes up to it, and once with any of those that had
 not been flushed (not at all, whole, or the beginning). Each such disk is mounted, and the next
 session must find every set of messages that was deleted whole or gone, and gone if the deletion had
-been acknowledged. Prints how many disks there were; with N it takes only every Nth write or flush. In a mount
+been acknowledged. (imported: a Maildir whose unique-ids and order are taken over from a list, which
+goes right after that.) Prints how many disks there were; with N it takes only every Nth write or flush. In a mount
 namespace of its own, as root."""
 import ctypes, os, random, shutil, struct, subprocess, sys, tempfile, threading
 from multiprocessing import Process
@@ -82,14 +83,21 @@ def unmount():
 
 
 messages = [f'{i:02}.M1P1.h' for i in range(1, 41)]
+uidlist = here + '/mail/alice/dovecot-uidlist'
+if layout == 'imported':
+    options.append('--unique-ids-from=dovecot %f')
+    messages.reverse()
 
 
 def make_mailbox():
-    for place in ['new', 'cur', 'tmp'] if layout == 'maildir' else ['.']:
+    for place in ['.'] if layout == 'folder' else ['new', 'cur', 'tmp']:
         os.makedirs(f'{here}/mail/alice/{place}', exist_ok=True)
     for i, name in enumerate(messages):
         place = '.' if layout == 'folder' else 'new' if i % 2 else 'cur'
         open(f'{here}/mail/alice/{place}/{name}', 'w').write(f'Subject: {name}\n\nHello\n')
+    if layout == 'imported':
+        with open(uidlist, 'w') as file:
+            file.write('3 V5 N99\n' + ''.join(f'{i + 1} :{name}\n' for i, name in enumerate(messages)))
 
 
 class Session:
@@ -147,6 +155,8 @@ def record():
             writer.start()
         session = Session()
         uids = session.uids()
+        if os.path.exists(uidlist):
+            os.remove(uidlist)
         session.ask('DELI 1')
         acknowledged(uids[0])
         session.ask(*(f'DELE {i}' for i in range(2, 9)), 'SLEE')
