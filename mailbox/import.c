@@ -339,9 +339,11 @@ static const char *find_header(char *text)
 		end = strchr(line, '\n');
 		if (!end)
 			break;
-		if (strncasecmp(line, "X-UIDL:", 7) != 0)
+		if (strncasecmp(line, "X-UIDL", 6) != 0)
 			continue;
-		value = line + 7;
+		value = line + 6 + strspn(line + 6, " \t");
+		if (*value++ != ':')
+			continue;
 		while (*end && (end[1] == ' ' || end[1] == '\t')) /* it is folded */
 			end += 1 + strcspn(end + 1, "\n");
 		*end = '\0';
@@ -377,6 +379,11 @@ static int look_into_file(struct listing *listing, struct message *message, void
 		r = (int)util_pread(fd, text, HEADERS_OCTETS_MAX, 0);
 		if (r < 0)
 			return r;
+		if (r < HEADERS_OCTETS_MAX)
+			text[r] = '\n'; /* which the last line may lack */
+		/* Other lines may have NULs. In a unique-id neither octet can be served. */
+		for (char *nul = text; (nul = memchr(nul, '\0', (size_t)(text + r - nul)));)
+			*nul = '\x7f';
 		header = find_header(text);
 	}
 	takeover->headers[index] = strdup(header);

@@ -97,6 +97,20 @@ make_many() {
 	[ "$found" = 'a b folded 3.M1P1.h 5.M1P1.h' ]
 }
 
+@test "an X-UIDL header is found as Dovecot finds it" {
+	from 'x-uidl dovecot UID%u'
+	lists '1 :1.M1P1.h' '2 :2.M1P1.h' '3 :3.M1P1.h' '4 :4.M1P1.h' '5 :5.M1P1.h' '6 :6.M1P1.h' '7 :7.M1P1.h'
+	make_message alice/cur/1.M1P1.h:2,S 'Subject: \0\nX-UIDL: behind-a-nul\n\n'
+	make_message alice/cur/2.M1P1.h:2,S 'X-UIDL \t: behind-blanks\n\n'
+	make_message alice/cur/3.M1P1.h:2,S 'X-UIDL: last-line'
+	make_message alice/cur/4.M1P1.h:2,S 'no header\nX-UIDL: behind-it\r\n\r\n'
+	make_message alice/cur/5.M1P1.h:2,S 'X-UIDL: a\0nul\n\n'
+	make_message alice/cur/6.M1P1.h:2,S 'X-UIDLs: another\nX-UIDL\n : none\n\n'
+	make_message alice/cur/7.M1P1.h:2,S ''
+	uids
+	[ "$found" = 'behind-a-nul behind-blanks last-line behind-it UID6 UID7 5.M1P1.h' ]
+}
+
 @test "mail that Dovecot hid stays hidden, also if its unique-id could not be served" {
 	lists '1 Pone :1.M1P1.h' '2 Ptwo :2.M1P1.h' '3 P :3.M1P1.with a blank' '4 Pone :4.M1P1.h' '5 Psix :5.M1P1.h'
 	printf '0 $Label1\n3 $pop3deleted\n' >"$box/dovecot-keywords"
