@@ -32,7 +32,7 @@ uids() {
 all_is_well() {
 	uids
 	[ "$found" = "$all" ]
-	[ -z "$(troubles | grep -v 'are taken over: 3 messages, and 0 that were hidden$')" ]
+	run ! grep -v 'are taken over: 3 messages, and 0 that were hidden$' <(troubles)
 }
 
 # serve_as_nobody: sessions, and the mailbox, are those of an ordinary user from now on.
@@ -207,4 +207,270 @@ is_refused() {
 	chmod 000 "$list"
 	is_refused 'cannot use dovecot-uidlist: Permission denied'
 	[ ! -e "$ids" ]
+}
+
+# --- Where nothing can be written ---
+
+# tree: what there is in the mailbox, with its times.
+tree() {
+	find "$box" -printf '%P %T@ %C@ %s %i\n' | sort
+}
+
+@test "on a full disk only imported messages are listed, and can be deleted; then there is space" {
+	needs_root
+	mv "$box" saved
+	for session in first second; do
+		printf '%s\r\n' 'USER alice' 'PASS apple' UIDL STAT 'RETR 1' QUIT >"$session.script"
+	done
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 3' QUIT >third.script
+	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >fourth.script
+	mail=$mail box=$box unshare --mount sh -c 'mount -t tmpfs -o size=128k tmpfs "$mail" && cp -a saved "$box" &&
+		{ cat /dev/zero >"$box/filler" 2>/dev/null || true; } &&
+		for session in first second third fourth; do
+			"$@" <$session.script >$session 2>$session.log && ls -A "$box" >$session.files || exit
+		done' sh "$HANDLER" "${options[@]}"
+	for session in first second; do
+		cp $session out
+		read_lines
+		[ "${lines[*]:2:7}" = '+OK 3 messages +OK unique-ids follow 1 7 2 8 3 9 . +OK 3 72' ]
+		grep -xF "pop3-handler: cannot keep the unique-ids of '$box', and lists no messages without an old one: No space left on device" $session.log
+		run ! grep -E 'ids|cache' $session.files
+	done
+	tail -n 1 third | grep -F '+OK goodbye'
+	cp fourth out
+	read_lines
+	[ "${lines[*]:2}" = '+OK 2 messages +OK unique-ids follow 1 8 2 4.M1P1.h . +OK goodbye' ]
+	grep -F 'are taken over: 1 messages' fourth.log
+}
+
+@test "a session that could not keep unique-ids tries again at WAKE" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL SLEE WAKE UIDL SLEE WAKE QUIT >script
+	trace_calls trace trace=renameat -e inject=renameat:error=EDQUOT:when=1 "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[*]:2:6}" = '+OK 3 messages +OK unique-ids follow 1 7 2 8 3 9 .' ]
+	[ "${lines[*]:9:7}" = '+OK [ACTIVITY/NEW] 4 messages +OK unique-ids follow 1 7 2 8 3 9 4 4.M1P1.h .' ]
+	[ "${lines[17]}" = '+OK [ACTIVITY/NONE] 4 messages' ]
+	grep -F 'lists no messages without an old one: Disk quota exceeded' log
+	all_is_well
+}
+
+@test "in a directory without write permission only imported messages are listed, and can be deleted" {
+	needs_root
+	serve_as_nobody
+	chmod 555 "$box"
+	uids
+	[ "$found" = '7 8 9' ]
+	grep -xF "pop3-handler: cannot keep the unique-ids of '$box', and lists no messages without an old one: Permission denied" log
+	as_alice 'DELE 2' QUIT
+	[ "${lines[1]}" = '+OK goodbye' ]
+	[ ! -e "$box/cur/1.M1P1.h:2,S" ]
+	uids
+	[ "$found" = '7 9' ]
+	chmod 755 "$box"
+	uids
+	[ "$found" = '7 9 4.M1P1.h' ]
+}
+
+@test "on a file system that is read-only only imported messages are listed" {
+	needs_root
+	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL 'DELE 1' QUIT >script
+	tree >before
+	for session in first second; do
+		unshare --mount sh -c 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"' "$mail" \
+			"$HANDLER" "${options[@]}" <script >out 2>log
+		read_lines
+		[[ "${lines[*]:2}" == '+OK 3 messages +OK unique-ids follow 1 7 2 8 3 9 . '*'-ERR'* ]]
+		grep -F 'lists no messages without an old one: Read-only file system' log
+		tree | cmp before -
+	done
+	all_is_well
+	tree >before
+	# The file is read.
+	unshare --mount sh -c 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"' "$mail" \
+		"$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[[ "${lines[*]:2}" == '+OK 4 messages +OK unique-ids follow 1 7 2 8 3 9 4 4.M1P1.h . '* ]]
+	tree | cmp before -
+}
+
+@test "a read-only session shows all as it would be, and changes nothing" {
+	options+=(--read-only=yes)
+	tree >before
+	for _ in 1 2; do
+		uids
+		[ "$found" = "$all" ]
+		as_alice SLEE WAKE 'UIDL 4' 'DELE 1' QUIT
+		[ "${lines[1]} ${lines[2]}" = '+OK [ACTIVITY/NONE] 4 messages +OK 4 4.M1P1.h' ]
+		tree | cmp before -
+	done
+	# What is new is new, and another session's takeover changes nothing.
+	start_session one
+	login one
+	ask one SLEE
+	make_message alice/new/5.M1P1.h
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 5 messages' ]
+	ask one SLEE
+	unset 'options[-1]'
+	all='7 8 9 4.M1P1.h 5.M1P1.h'
+	all_is_well
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 5 messages' ]
+	ask one 'UIDL 1'
+	[ "$reply" = '+OK 1 7' ]
+	ask one QUIT
+}
+
+# --- Fewer lines ---
+
+# lines_of: how many lines the file of unique-ids has below its header.
+lines_of() {
+	tail -n +2 "$ids" | wc -l
+}
+
+@test "the file is written anew when more than half of its lines are of mail that has gone" {
+	printf '0 $POP3Deleted\n' >"$box/dovecot-keywords"
+	printf '3 V5 N99\n' >"$list"
+	for i in {1..9}; do
+		make_message "alice/cur/$i.M2P1.h:2,$([ "$i" -gt 1 ] || echo a)"
+		printf '%s\n' "$i P$([ "$i" -ne 9 ] && echo "u$i" || echo 5.M1P1.h) :$i.M2P1.h" >>"$list"
+	done
+	rm "$box"/cur/*.M1P1.h* "$box"/new/*
+	make_message alice/new/5.M1P1.h # its name is an imported unique-id
+	uids
+	[ "${found%sha256*}" = 'u2 u3 u4 u5 u6 u7 u8 5.M1P1.h ' ]
+	stand_in=${found##* }
+	[ "$(lines_of)" -eq 9 ]
+	# Half of them: 5 are left.
+	as_alice 'DELE UID:u2' 'DELE UID:u3' 'DELE UID:u4' 'DELE UID:5.M1P1.h' QUIT
+	inode=$(stat -c %i "$ids")
+	uids
+	[ "$found" = "u5 u6 u7 u8 $stand_in" ]
+	[ "$(lines_of)" -eq 9 ]
+	# Others may remove mail, too.
+	rm "$box"/cur/[56].M2*
+	as_alice UIDL QUIT
+	[ "$(lines_of)" -eq 4 ]
+	diff <(tail -n +2 "$ids") - <<-END
+		- 1.M2P1.h
+		u7 7.M2P1.h
+		u8 8.M2P1.h
+		5.M1P1.h 9.M2P1.h
+	END
+	[ "$(stat -c %i "$ids")" != "$inode" ]
+	uids
+	[ "$found" = "u7 u8 $stand_in" ]
+	as_alice 'DELE 1' 'DELE 2' 'DELE 3' QUIT
+	rm "$box"/cur/*
+	uids
+	[ -z "$found" ]
+	[ "$(lines_of)" -eq 0 ]
+	# It stays one that was taken over.
+	make_message alice/cur/1.M2P1.h:2,
+	uids
+	[ "$found" = 1.M2P1.h ]
+}
+
+@test "a session that only reads does not write the file anew, nor does a read of a directory that changes" {
+	all_is_well
+	rm "$box"/cur/*
+	# Without a lock, a change must be two seconds old to be certain.
+	until [ "$(date +%s)" -gt $(($(stat -c %Z "$box/cur") + 2)) ]; do
+		sleep 0.1
+	done
+	tree >before
+	uids_of_others() {
+		printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >script
+		"$@" "$HANDLER" "${options[@]}" <script >out 2>log
+		read_lines
+		[ "${lines[*]:2}" = '+OK 1 messages +OK unique-ids follow 1 4.M1P1.h . +OK goodbye' ]
+		[ "$(lines_of)" -eq 3 ]
+	}
+	options+=(--read-only=yes --sandbox=off) # which would stop it
+	uids_of_others
+	tree | cmp before -
+	unset 'options[-1]' 'options[-1]'
+	while :; do
+		: >"$box/cur/.busy"
+		rm "$box/cur/.busy"
+	done &
+	background+=($!)
+	uids_of_others trace_calls trace trace=getdents64 -e inject=getdents64:delay_exit=20000
+	kill "${background[-1]}"
+	wait "${background[-1]}" || true
+	uids
+	[ "$found" = 4.M1P1.h ]
+	[ "$(lines_of)" -eq 0 ]
+}
+
+# --- Others at the same time ---
+
+@test "logins at once, deliveries and renames: each session has the imported unique-ids in their order" {
+	/usr/bin/python3 - "$box" "$HANDLER" "${options[@]}" <<-'END'
+		import os, random, subprocess, sys, threading, time
+		box, *command = sys.argv[1:]
+		names = [f'{i}.M3P1.h' for i in range(100, 400)]
+		for name in names:
+		    open(f'{box}/cur/{name}:2,', 'w').write('Subject: a\n\nHello\n')
+		order = random.sample(names, len(names))
+		delivered, sessions, stop = ['4.M1P1.h'], {'listed': 0, 'refused': 0}, threading.Event()
+
+		def rename():
+		    while not stop.is_set():
+		        for name in random.sample(os.listdir(box + '/cur'), 5):
+		            os.rename(f'{box}/cur/{name}', f'{box}/cur/{name.split(":")[0]}:2,' + random.choice(['', 'F', 'S', 'RS']))
+
+		def deliver():
+		    while not stop.wait(0.01):
+		        name = f'{1000 + len(delivered)}.M4P1.h'
+		        open(f'{box}/tmp/{name}', 'w').write('Subject: b\n\n')
+		        os.rename(f'{box}/tmp/{name}', f'{box}/new/{name}')
+		        delivered.append(name)
+
+		def check(is_last=False):
+		    before = list(delivered)
+		    said = subprocess.run(command, input='USER alice\nPASS apple\nUIDL\nQUIT\n', capture_output=True, text=True)
+		    lines = said.stdout.splitlines()
+		    if lines[2].startswith('-ERR') and not is_last:
+		        assert '[IN-USE]' in lines[2] or 'rename messages all the time' in said.stderr, said
+		        sessions['refused'] += 1
+		        return
+		    ids = [line.split()[1] for line in lines[4:-2]]
+		    assert ids[:len(wanted)] == wanted, said
+		    after = ids[len(wanted):]
+		    assert after == delivered[:len(after)] and after[:len(before)] == before, (said, before)
+		    sessions['listed'] += 1
+
+		def collect():
+		    try:
+		        while not stop.is_set():
+		            check()
+		    except BaseException:
+		        stop.set()
+		        failures.append(sys.exc_info())
+		        raise
+
+		failures = []
+		wanted = [f'u{i}' for i in range(300)] + ['7', '8', '9']
+		for round in range(3):
+		    for name in ('.pop3-handler.ids', '.pop3-handler.cache', '.pop3-handler.state'):
+		        if os.path.exists(f'{box}/{name}'):
+		            os.remove(f'{box}/{name}')
+		    with open(box + '/dovecot-uidlist', 'w') as file:
+		        file.write('3 V5 N999\n')
+		        for i, name in enumerate(order + ['2.M1P1.h', '1.M1P1.h', '3.M1P1.h']):
+		            file.write(f'{i + 1} P{wanted[i]} :{name}\n')
+		    stop.clear()
+		    threads = [threading.Thread(target=work) for work in (rename, deliver, collect, collect)]
+		    for thread in threads:
+		        thread.start()
+		    stop.wait(1)
+		    stop.set()
+		    for thread in threads:
+		        thread.join()
+		    assert not failures
+		    check(True)
+		print(sessions)
+		assert sessions['listed'] > 6
+	END
 }
