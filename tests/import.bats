@@ -573,3 +573,36 @@ mail() {
 	ask one 'UIDL 2'
 	[ "$reply" = '+OK 2 1002.M1P1.h' ]
 }
+
+@test "sizes come from the list without a look into messages" {
+	mail {100..199}.M1P1.h:2,S
+	# Each has three lines, and 31 octets: 34 on the wire.
+	{
+		echo '3 V5 N999'
+		seq 100 199 | sed 's/.*/& W34 :&.M1P1.h/'
+	} >"$list"
+	{
+		echo '/3 999 5'
+		seq 100 199 | sed 's/.*/&.M1P1.h:2,S 34 &:5/'
+	} >"$box/courierpop3dsizelist"
+	printf '%s\r\n' 'USER alice' 'PASS apple' LIST STAT QUIT >sizes
+	for server in 'dovecot %u' courier; do
+		from "$server"
+		rm -f "$ids" "$box/.pop3-handler.cache"
+		for _ in 1 2; do
+			trace_calls trace trace=openat "$HANDLER" "${options[@]}" <sizes >out 2>log
+			run ! grep -F P1.h trace
+			grep -xF $'+OK 100 3400\r' out
+		done
+		# LIST says what RETR sends.
+		size_of 42
+		[ "$listed $announced $sent" = '34 34 34' ]
+	done
+	# Of two messages it cannot be right: these are read.
+	sed -i 's/^150 W34/150 W999/; s/^151 W34/151 W1/' "$list"
+	from 'dovecot %u'
+	rm -f "$ids" "$box/.pop3-handler.cache"
+	trace_calls trace trace=openat "$HANDLER" "${options[@]}" <sizes >out 2>log
+	[ "$(grep -o '"15.\.M1P1.h' trace | tr '\n' ' ')" = '"150.M1P1.h "151.M1P1.h ' ]
+	grep -xF $'+OK 100 3400\r' out
+}
