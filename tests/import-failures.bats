@@ -209,6 +209,21 @@ is_refused() {
 	[ ! -e "$ids" ]
 }
 
+@test "X-UIDL headers that are longer than any unique-id take no memory" {
+	[ "$SANITIZED" = none ] || skip 'they need memory of their own'
+	options[-1]=--unique-ids-from=x-uidl
+	rm "$box"/*/*.h*
+	for i in {100..299}; do
+		printf 'X-UIDL: ' >"$box/cur/$i.M1P1.h:2,"
+	done
+	truncate -s 200K "$box"/cur/* # NULs, of which each is an octet of the header
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'UIDL 1' QUIT >script
+	prlimit --data=$((24 << 20)) "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[3]}" = '+OK 1 100.M1P1.h' ]
+	grep -F "200 messages of '$box' cannot have their old unique-id" log
+}
+
 # --- Where nothing can be written ---
 
 # tree: what there is in the mailbox, with its times.
