@@ -1,20 +1,36 @@
 /* SPDX-License-Identifier: ISC
- * A format is the administrator's; the names and GUIDs are from the mailbox, whoever wrote them.
- * Dovecot 2.3 has `%[0WIDTH][MODIFIERS]LETTER` and refuses `%{`. Dovecot 2.4 has `%{NAME |
- * FILTER}`, and there another `%` is an ordinary character. So a format that has both is refused.
- */
+ * A format is the administrator's; the names and GUIDs are from the mailbox, whoever wrote them. */
 #include "lib/uidl-source.h"
 
 #include "lib/util.h"
 #include "lib/wire.h"
 
+#include <assert.h>
+#include <ctype.h>
 #include <nettle/base16.h>
 #include <nettle/md5.h>
+#include <regex.h>
 
 #define ANSWER_OCTETS_MAX 512 /* of a line (RFC 2449 section 4) */
-#define MODIFIERS_MAX 10      /* Dovecot takes the next one for a variable */
 #define WIDTH_MAX 32
-#define HEX_WIDTH_MIN 8 /* Dovecot 2.4 cuts a number that is wider */
+
+/* The formats, as regular expressions. Dovecot 2.3 has `%[0WIDTH][MODIFIERS]LETTER`, takes an
+ * eleventh modifier for a variable, and refuses `%{`. Dovecot 2.4 has `%{NAME | FILTER}`, where
+ * `hex` is for numbers only, and cuts those that are wider; there another `%` is an ordinary
+ * character. So a format that has both is refused. */
+#define CHARACTER "[!#$&-~]"
+#define LETTER "%(%|(0+([12]?[0-9]|3[0-2])?)?[XLUM]{0,10}[uvfg])"
+#define BLANKS "[ \t]*"
+#define BAR BLANKS "\\|" BLANKS
+#define CASES "(" BAR "(lower|upper))*"
+#define HEX BAR "hex(" BLANKS "\\(" BLANKS "0*([89]|[12][0-9]|3[0-2])" BLANKS "\\))?"
+#define NAME                                                                                      \
+	"%\\{" BLANKS "((filename|guid)" CASES "|uid(validity)?" CASES "(" HEX CASES ")?)" BLANKS \
+	"\\}"
+#define FORMAT "((" CHARACTER "|" LETTER ")+|(" CHARACTER "|" NAME ")+)"
+#define QUOTED_OR_NOT "^(" FORMAT "|\"" FORMAT "\")$"
+
+static const char blanks[] = " \t";
 
 /* What a variable stands for. */
 struct uidl_text {
@@ -22,80 +38,24 @@ struct uidl_text {
 	char octets[ANSWER_OCTETS_MAX + 1]; /* NUL */
 };
 
-/* A word of Dovecot 2.4, and what it is in Dovecot 2.3. */
-struct uidl_word {
-	const char *word;
-	char letter;
-};
-
-static const char blanks[] = " \t";
-static const struct uidl_word variables[] = {
-	{ "uid", 'u' }, { "uidvalidity", 'v' }, { "filename", 'f' }, { "guid", 'g' }, { 0 }
-};
-static const struct uidl_word filters[] = {
-	{ "hex", 'X' }, { "lower", 'L' }, { "upper", 'U' }, { 0 }
-};
-
-/* Skips a word that blanks or one of `ends` follow, with the blanks. Whether it is there. */
-static bool take_word(const char **text, const char *word, const char *ends)
-{
-	const char *end = *text + strlen(word);
-
-	if (strncmp(*text, word, strlen(word)) != 0 || (*end && !strchr(ends, *end)))
-		return false;
-	*text = end + strspn(end, blanks);
-	return true;
-}
-
-/* Likewise one of these words. Returns its letter; 0: it is none of them. */
-static char take_letter(const char **text, const struct uidl_word *words)
-{
-	while (words->word && !take_word(text, words->word, " \t|(}"))
-		words++;
-	return words->letter;
-}
-
-/* Likewise a single character, whatever follows it. */
-static bool take_mark(const char **text, char mark)
-{
-	if (**text != mark)
-		return false;
-	*text += 1 + strspn(*text + 1, blanks);
-	return true;
-}
-
-/* Skips a number. Returns it; 0: there is none. What is too large is more than WIDTH_MAX. */
-static size_t take_width(const char **text)
-{
-	size_t octets = strspn(*text, "0123456789");
-	size_t width = octets > 0 ? strtoul(*text, NULL, 10) : 0;
-
-	*text += octets;
-	return width;
-}
-
-/* Returns 0, -ENAMETOOLONG, or -EINVAL: there is no such variable. */
 static int set_variable(struct uidl_text *text, char letter, const struct uidl_values *values)
 {
-	const char *octets = letter == 'f' ? values->name : values->guid;
+	bool is_name = letter == 'f';
 
 	if (letter == 'u' || letter == 'v') {
 		text->count = wire_put_number(letter == 'u' ? values->uid : values->validity,
 					      text->octets);
 		return 0;
 	}
-	if (letter != 'f' && letter != 'g')
-		return -EINVAL;
-	text->count = letter == 'f' ? values->name_octets : values->guid_octets;
+	text->count = is_name ? values->name_octets : values->guid_octets;
 	if (text->count > ANSWER_OCTETS_MAX)
 		return -ENAMETOOLONG;
-	memcpy(text->octets, octets, text->count);
+	memcpy(text->octets, is_name ? values->name : values->guid, text->count);
 	return 0;
 }
 
 static void modify(struct uidl_text *text, char modifier)
 {
-	static const char digits[] = "0123456789abcdef";
 	char first = modifier == 'L' ? 'A' : 'a';
 	uint8_t digest[MD5_DIGEST_SIZE];
 	struct md5_ctx context;
@@ -108,7 +68,7 @@ static void modify(struct uidl_text *text, char modifier)
 		text->count = 0;
 		for (int shift = number ? (63 - __builtin_clzll(number)) / 4 * 4 : 0; shift >= 0;
 		     shift -= 4)
-			text->octets[text->count++] = digits[number >> shift & 15];
+			text->octets[text->count++] = "0123456789abcdef"[number >> shift & 15];
 		break;
 	case 'M':
 		md5_init(&context);
@@ -129,84 +89,71 @@ static void pad(struct uidl_text *text, size_t width)
 {
 	size_t zeros = width - MIN(width, text->count);
 
+	assert(width <= WIDTH_MAX);
 	memmove(text->octets + zeros, text->octets, text->count);
 	memset(text->octets, '0', zeros);
 	text->count += zeros;
 }
 
-/* Reads what follows a `%`. Dovecot 2.3 pads last. */
+/* Reads what follows a `%`, and pads last, as Dovecot 2.3 does. */
 static int expand_letter(const char **format, const struct uidl_values *values,
 			 struct uidl_text *text)
 {
-	size_t width = **format == '0' ? take_width(format) : 0;
-	size_t count = strspn(*format, "XLUM");
-	int r = set_variable(text, (*format)[count], values);
+	const char *modifier = *format + strspn(*format, "0123456789");
+	const char *letter = modifier + strspn(modifier, "XLUM");
+	size_t width = strtoul(*format, NULL, 10);
 
-	if (r < 0 || width > WIDTH_MAX || count > MODIFIERS_MAX)
-		return r < 0 ? r : -EINVAL;
-	for (size_t i = 0; i < count; i++)
-		modify(text, (*format)[i]);
+	*format = letter + 1;
+	if (set_variable(text, *letter, values) < 0)
+		return -ENAMETOOLONG;
+	for (; modifier < letter; modifier++)
+		modify(text, *modifier);
 	pad(text, width);
-	*format += count + 1;
 	return 0;
 }
 
-/* Reads what follows a `%{`. In Dovecot 2.4, `hex` fails for anything but a number. */
+/* Reads what follows a `%{`. Dovecot 2.4 pads in `hex`; only changes of case may follow that, so to
+ * pad last is the same. */
 static int expand_name(const char **format, const struct uidl_values *values,
 		       struct uidl_text *text)
 {
-	char variable = take_letter(format, variables);
-	bool may_be_hex = variable == 'u' || variable == 'v';
-	int r = set_variable(text, variable, values);
+	const char *word = *format + strspn(*format, blanks), *end = strchr(word, '}');
+	size_t width = strtoul(word + strcspn(word, "0123456789}"), NULL, 10);
 
-	while (r == 0 && take_mark(format, '|')) {
-		char filter = take_letter(format, filters);
-
-		if (!filter || (filter == 'X' && !may_be_hex))
-			return -EINVAL;
-		modify(text, filter);
-		if (filter == 'X' && take_mark(format, '(')) {
-			size_t width = take_width(format);
-
-			*format += strspn(*format, blanks);
-			if (width < HEX_WIDTH_MIN || width > WIDTH_MAX || !take_mark(format, ')'))
-				return -EINVAL;
-			pad(text, width);
-		}
-		may_be_hex &= filter != 'X';
+	*format = end + 1;
+	if (set_variable(text, word[3] == 'v' ? 'v' : *word, values) < 0) /* uidvalidity */
+		return -ENAMETOOLONG;
+	while ((word = memchr(word, '|', (size_t)(end - word)))) {
+		word += 1 + strspn(word + 1, blanks);
+		modify(text, *word == 'h' ? 'X' : (char)toupper(*word));
 	}
-	return r < 0 || *(*format)++ == '}' ? r : -EINVAL;
+	pad(text, width);
+	return 0;
 }
 
 ssize_t uidl_source_expand(const char *format, const struct uidl_values *values, char *ret,
 			   size_t capacity)
 {
-	bool has_letters = false, has_names = false;
 	struct uidl_text text;
 	size_t count = 0;
 
 	while (*format) {
+		char c = *format++;
 		int r = 0;
 
-		text.count = 1;
-		text.octets[0] = *format++;
-		if (text.octets[0] == '"') /* around the format */
+		if (c == '"') /* around the format */
 			continue;
-		if (text.octets[0] != '%') {
-			r = text.octets[0] < '!' || text.octets[0] > '~' ? -EINVAL : 0;
-		} else if (take_mark(&format, '{')) {
-			has_names = true;
+		text.octets[0] = c;
+		text.count = 1;
+		if (c == '%' && *format == '{') {
+			format++;
 			r = expand_name(&format, values, &text);
-		} else {
-			has_letters = true;
-			if (*format == '%')
-				format++;
-			else
-				r = expand_letter(&format, values, &text);
+		} else if (c == '%' && *format == '%') {
+			format++;
+		} else if (c == '%') {
+			r = expand_letter(&format, values, &text);
 		}
-		if (r < 0 || (has_letters && has_names))
-			return r < 0 ? r : -EINVAL;
-		if (text.count > capacity - count)
+		if (r < 0 || text.count > capacity - count)
 			return -ENAMETOOLONG;
 		memcpy(ret + count, text.octets, text.count);
 		count += text.count;
@@ -214,39 +161,58 @@ ssize_t uidl_source_expand(const char *format, const struct uidl_values *values,
 	return (ssize_t)count;
 }
 
-/* Whether two messages have two unique-ids by it. Returns 0 or -EINVAL. */
+/* Whether it is a format, and two messages have two unique-ids by it. */
 static int check_format(const char *format)
 {
 	static const struct uidl_values values[] = { { 1, 1, "1.a", "1.a", 3, 3 },
 						     { 2, 1, "2.b", "2.b", 3, 3 } };
-	const char *last_quote = *format == '"' ? format + strlen(format) - 1 : NULL;
 	char ids[2][ANSWER_OCTETS_MAX];
 	ssize_t counts[2];
+	regex_t formats;
+	int r;
 
+	if (regcomp(&formats, QUOTED_OR_NOT, REG_EXTENDED | REG_NOSUB) != 0)
+		return -ENOMEM;
+	r = regexec(&formats, format, 0, NULL, 0);
+	regfree(&formats);
+	if (r != 0)
+		return r == REG_ESPACE ? -ENOMEM : -EINVAL;
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		counts[i] = uidl_source_expand(format, &values[i], ids[i], sizeof(ids[i]));
-	if (strchr(format + (*format == '"'), '"') != last_quote || counts[0] < 0)
-		return -EINVAL;
-	return counts[0] == counts[1] && memcmp(ids[0], ids[1], (size_t)counts[0]) == 0 ? -EINVAL :
-											  0;
+	return counts[0] < 0 || (counts[0] == counts[1] &&
+				 memcmp(ids[0], ids[1], (size_t)counts[0]) == 0) ?
+		       -EINVAL :
+		       0;
+}
+
+/* Skips a word and the blanks behind it. Whether it is there. */
+static bool take_word(const char **text, const char *word)
+{
+	const char *end = *text + strlen(word);
+
+	if (strncmp(*text, word, strlen(word)) != 0 || (*end && !strchr(blanks, *end)))
+		return false;
+	*text = end + strspn(end, blanks);
+	return true;
 }
 
 int uidl_source_parse(const char *text, struct uidl_source *ret)
 {
-	struct uidl_source source = { .has_headers = take_word(&text, "x-uidl", blanks) };
+	struct uidl_source source = { .has_headers = take_word(&text, "x-uidl") };
+	int r;
 
-	if (take_word(&text, "dovecot", blanks))
+	if (take_word(&text, "dovecot"))
 		source.format = text;
 	else if (source.has_headers)
 		source.server = UIDL_HEADERS;
-	else if (take_word(&text, "courier", blanks))
+	else if (take_word(&text, "courier"))
 		source.server = UIDL_COURIER;
-	else if (take_word(&text, "qmail", blanks))
+	else if (take_word(&text, "qmail"))
 		source.server = UIDL_QMAIL;
 	else
 		return -EINVAL;
-	if (source.format ? check_format(text) < 0 : *text != '\0')
-		return -EINVAL;
-	*ret = source;
-	return 0;
+	r = source.format ? check_format(text) : *text ? -EINVAL : 0;
+	if (r == 0)
+		*ret = source;
+	return r;
 }

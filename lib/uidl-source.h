@@ -21,8 +21,8 @@ struct uidl_source {
 	const char *format; /* Dovecot's pop3_uidl_format, borrowed from the text; else NULL */
 };
 
-/* Reads `dovecot FORMAT`, `courier`, `qmail`, `x-uidl` or `x-uidl dovecot FORMAT`. Returns 0 or
- * -EINVAL: it is none of these, or two messages could have the same unique-id. */
+/* Reads `dovecot FORMAT`, `courier`, `qmail`, `x-uidl` or `x-uidl dovecot FORMAT`. Returns 0,
+ * -ENOMEM, or -EINVAL: it is none of these, or two messages could have the same unique-id. */
 int uidl_source_parse(const char *text, struct uidl_source *ret);
 
 /* What a format is about. The file name is that before its flags; without a GUID it counts as one.
@@ -33,8 +33,7 @@ struct uidl_values {
 	size_t name_octets, guid_octets;
 };
 
-/* Expands a format. Returns how many octets it has put, without a NUL, or
- *   -ENAMETOOLONG  there are more than `capacity`
- *   -EINVAL        uidl_source_parse() would refuse it */
+/* Expands a format of uidl_source_parse(). Returns how many octets it has put, without a NUL, or
+ * -ENAMETOOLONG: there are more than `capacity`. */
 ssize_t uidl_source_expand(const char *format, const struct uidl_values *values, char *ret,
 			   size_t capacity);
