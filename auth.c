@@ -81,7 +81,8 @@ static int ask_backend(struct auth_attempt *attempt)
 	*attempt->report->refusal = '\0';
 	if (!backend || (backend->prepare && backend_is_bad_name(attempt->user)))
 		return auth_fail(attempt->report, -ENOKEY, "a bad user name");
-	if (backend->prepare && !attempt->is_again && !(attempt->password && *attempt->password))
+	if (backend->prepare && attempt->purpose == AUTH_LOGIN &&
+	    !(attempt->password && *attempt->password))
 		return auth_fail(attempt->report, -ENOKEY, "an empty password, or none");
 	return backend->check(attempt);
 }
@@ -104,42 +105,27 @@ static int ask_backends(struct auth_attempt *attempt)
 int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
 	       const char *password, struct account *ret, struct auth_report *ret_report)
 {
-	struct auth_attempt attempt = { .settings = settings,
-					.peer = peer,
-					.user = user,
-					.password = password,
-					.account = ret,
-					.report = ret_report };
+	struct auth_attempt attempt = { settings,   peer, "",	      user, password,
+					AUTH_LOGIN, ret,  ret_report, NULL };
 
 	return ask_backends(&attempt);
 }
 
-int auth_look_up(const struct settings *settings, const char *user, const char *control_template,
-		 struct account *ret, char **ret_control, struct auth_report *ret_report)
+int auth_look_up(const struct settings *settings, const char *user, const char *template,
+		 struct account *ret, struct auth_report *ret_report)
 {
-	struct auth_attempt attempt = { .settings = settings,
-					.user = user,
-					.is_again = true,
-					.is_lookup = true,
-					.account = ret,
-					.report = ret_report,
-					.control_template = control_template };
-	int r = ask_backends(&attempt);
+	struct auth_attempt attempt = { settings,     NULL, "",		user,	 NULL,
+					AUTH_LOOK_UP, ret,  ret_report, template };
 
-	*ret_control = attempt.control;
-	return r;
+	return ask_backends(&attempt);
 }
 
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report)
 {
 	struct account now = { .backend = account->backend, .users = account->users };
-	struct auth_attempt attempt = { .settings = settings,
-					.peer = peer,
-					.user = account->user,
-					.is_again = true,
-					.account = &now,
-					.report = ret_report };
+	struct auth_attempt attempt = { settings,   peer, "",	      account->user, NULL,
+					AUTH_AGAIN, &now, ret_report, NULL };
 	int r;
 
 	*ret_report = (struct auth_report){ 0 };

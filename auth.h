@@ -63,11 +63,11 @@ int auth_login(const struct settings *settings, const struct peer *peer, const c
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report);
 
-/* Finds an account for the administrator, whether it may log in or not, and the path of another
- * directory that it has by a template (NULL: none), which the caller frees. No checkpassword
- * program can be asked. Returns as auth_login(). */
-int auth_look_up(const struct settings *settings, const char *user, const char *control_template,
-		 struct account *ret, char **ret_control, struct auth_report *ret_report);
+/* Finds an account for the administrator, whether it may log in or not. Its mailbox is another
+ * directory of it, if `template` is not NULL. No checkpassword program can be asked. Returns as
+ * auth_login(). */
+int auth_look_up(const struct settings *settings, const char *user, const char *template,
+		 struct account *ret, struct auth_report *ret_report);
 
 /* Handles the name of each account of the passwd-files. Returns 0, the handler's failure, or one of
  * auth_login(). */

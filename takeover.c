@@ -130,14 +130,15 @@ static void await_answer(pid_t pid, int fd, struct takeover_answer *ret)
 
 static void handle_account(const struct bulk *bulk, const char *name, struct takeover_answer *ret)
 {
-	auto_free char *control = NULL;
-	struct account account;
+	const char *control = bulk->settings->control;
+	struct account account, other; /* `other` has the directory of Dovecot's list */
 	struct auth_report report;
-	int r = auth_look_up(bulk->settings, name, bulk->settings->control, &account, &control,
-			     &report);
+	int r = auth_look_up(bulk->settings, name, NULL, &account, &report);
 	int fds[2] = { -1, -1 };
 	pid_t pid;
 
+	if (r == 0 && control)
+		r = auth_look_up(bulk->settings, name, control, &other, &report);
 	if (r < 0) {
 		answer(ret, FAILED, "%s",
 		       *report.refusal ? report.refusal :
@@ -149,7 +150,7 @@ static void handle_account(const struct bulk *bulk, const char *name, struct tak
 	if (pid < 0)
 		answer(ret, FAILED, "%s", strerror(errno));
 	if (pid == 0) {
-		take_over_mailbox(bulk, &account, control, ret);
+		take_over_mailbox(bulk, &account, control ? other.mailbox : NULL, ret);
 		_exit(write(fds[1], ret, sizeof(*ret)) < 0);
 	}
 	util_drop(&fds[1]);

@@ -71,12 +71,11 @@ int backend_set_mailbox(struct auth_attempt *attempt, const char *template, cons
 {
 	struct account *account = attempt->account;
 	auto_free char *path = NULL;
-	int r = path_template_expand(template ?: attempt->settings->mailbox, account->user, home,
-				     &path);
+	int r = path_template_expand(attempt->template ?:
+					     template  ?:
+							 attempt->settings->mailbox,
+				     account->user, home, &path);
 
-	if (r == 0 && attempt->control_template)
-		r = path_template_expand(attempt->control_template, account->user, home,
-					 &attempt->control);
 	if (r == -EKEYREJECTED)
 		return auth_fail(attempt->report, r, "a bad user name");
 	if (r < 0 || !util_copy(account->mailbox, path) ||
@@ -151,7 +150,7 @@ int nss_check(struct auth_attempt *attempt)
 	 */
 	shadow = getspnam(account->user);
 	backend_make_digest(account, secret, shadow ? shadow->sp_pwdp : "");
-	if (r == 0 && !attempt->is_lookup)
+	if (r == 0 && attempt->purpose != AUTH_LOOK_UP)
 		r = check_user(*attempt->argument ? attempt->argument : "pop3", account->user,
 			       attempt->password, attempt->peer->text, report->refusal);
 	return r ?: mailbox_error;

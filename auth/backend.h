@@ -6,19 +6,18 @@
 
 #include <stdio.h>
 
-/* A login, or the check of an account again. */
+/* A login, the check of an account again, or an administrator's look-up. */
 struct auth_attempt {
 	const struct settings *settings;
 	const struct peer *peer;
 	const char *argument; /* what the setting has behind the backend's name; "": nothing */
 	const char *user;     /* no bad name, unless the backend needs no keeper */
 	const char *password; /* NULL: none is checked; likewise not empty */
-	bool is_again;
+	/* For a look-up it does not matter whether the account may log in. */
+	enum { AUTH_LOGIN, AUTH_AGAIN, AUTH_LOOK_UP } purpose;
 	struct account *account; /* to be made; `users` is that of the account before */
 	struct auth_report *report;
-	bool is_lookup; /* also is_again: whether the account may log in does not matter */
-	const char *control_template; /* for that: of another directory of the account, or NULL */
-	char *control;		      /* its path, which the caller frees; NULL: none */
+	const char *template; /* of a directory that is taken for the mailbox; NULL: none */
 };
 
 /* Makes the account of an attempt. Returns 0, 1 if it cannot have changed, or with `refusal` set

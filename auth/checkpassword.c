@@ -157,10 +157,10 @@ int checkpassword_check(struct auth_attempt *attempt)
 	struct ucred sender = { 0 };
 	int r;
 
-	if (attempt->is_lookup)
+	if (attempt->purpose == AUTH_LOOK_UP)
 		return auth_fail(attempt->report, -ENOKEY,
 				 "checkpassword knows nobody without a password");
-	if (attempt->is_again)
+	if (attempt->purpose == AUTH_AGAIN)
 		return 1; /* which is all that can be known without the password */
 	r = run_program(attempt, &message, &sender);
 	if (r < 0)

@@ -459,6 +459,7 @@ static int find_account(struct auth_attempt *attempt, const struct passwd_search
 	struct auth_report *report = attempt->report;
 	const char *extra = entry->extra;
 	struct passwd_field field;
+	bool is_lookup = attempt->purpose == AUTH_LOOK_UP;
 	int r;
 
 	if (!entry->user)
@@ -469,9 +470,8 @@ static int find_account(struct auth_attempt *attempt, const struct passwd_search
 	account->users = search->stamp;
 	(void)util_copy(account->user, report->user);
 	while (passwd_next_field(&extra, &field)) {
-		r = check_field(&field, attempt->is_lookup ? &nobody : attempt->peer,
-				report->refusal);
-		if (r != 1 && r != -ENOENT && !(r == 0 && attempt->is_lookup))
+		r = check_field(&field, is_lookup ? &nobody : attempt->peer, report->refusal);
+		if (r != 1 && r != -ENOENT && !(r == 0 && is_lookup))
 			return -EKEYREJECTED;
 		/* Whatever is not a clear "no" protects the mailbox. */
 		account->is_read_only |= passwd_field_is(&field, "read-only") &&
@@ -490,7 +490,7 @@ int passwd_file_check(struct auth_attempt *attempt)
 	auto_search struct passwd_search search = { .stamp = attempt->account->users };
 	int r = passwd_file_search(&search, attempt->settings, attempt->user, attempt->report);
 
-	if (r == 0 && !attempt->is_again)
+	if (r == 0 && attempt->purpose == AUTH_LOGIN)
 		r = check_password(&search, attempt->password, attempt->report);
 	else if (r != 0)
 		return r;
