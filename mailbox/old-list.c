@@ -16,7 +16,7 @@ struct old_header {
 	bool has_keys; /* of Dovecot: version 3 */
 };
 
-/* Cuts the next line off. NULL: there is none that an LF ends; a part of one is being written. */
+/* Cuts the next line off. NULL: there is none that an LF ends. */
 static char *next_line(char **rest, const char *end)
 {
 	char *line = *rest, *line_end = memchr(line, '\n', (size_t)(end - line));
@@ -26,6 +26,14 @@ static char *next_line(char **rest, const char *end)
 	*line_end = '\0';
 	*rest = line_end + 1;
 	return line;
+}
+
+/* Whether a line, behind which `end` is, is text as these servers write it: no NUL, no CRLF. */
+static bool is_text(const char *line, const char *end)
+{
+	size_t octets = (size_t)(end - line) - 1;
+
+	return !memchr(line, '\0', octets) && (octets == 0 || line[octets - 1] != '\r');
 }
 
 static bool take_number(const char *text, uint64_t max, uint64_t *ret)
@@ -135,14 +143,14 @@ ssize_t old_list_parse(enum uidl_server server, char *text, size_t octets, struc
 	size_t count = 0;
 
 	*ret_line = 1;
-	if (!line || strlen(line) + 1 != (size_t)(text - line) ||
+	if (!line || !is_text(line, text) ||
 	    !(is_dovecot ? take_dovecot_header : take_courier_header)(line, &header))
 		return -EBADMSG;
 	while ((line = next_line(&text, end))) {
 		struct old_entry entry = { .octets = UINT64_MAX };
 
 		++*ret_line;
-		if (strlen(line) + 1 != (size_t)(text - line) ||
+		if (!is_text(line, text) ||
 		    !(is_dovecot ? take_dovecot_entry : take_courier_entry)(line, &header,
 									    &entry) ||
 		    !entry.name || !*entry.name || strlen(entry.name) > NAME_MAX ||
@@ -158,6 +166,9 @@ ssize_t old_list_parse(enum uidl_server server, char *text, size_t octets, struc
 		}
 		entries[count++] = entry;
 	}
+	++*ret_line;
+	if (text < end && !is_dovecot) /* Dovecot appends: a part of a line is being written */
+		return -EBADMSG;
 	*ret = take_ptr(entries);
 	return (ssize_t)count;
 }
@@ -250,10 +261,11 @@ int old_list_find_keyword(char *text, size_t octets, const char *keyword)
 	char *line;
 
 	while ((line = next_line(&text, end))) {
-		if (!take_number(strsep(&line, " "), UINT32_MAX, &number) || !line)
+		if (!is_text(line, text) || !take_number(strsep(&line, " "), UINT32_MAX, &number) ||
+		    !line)
 			return -EBADMSG;
 		if (strcasecmp(line, keyword) == 0 && number <= 'z' - 'a')
 			flag = (int)('a' + number);
 	}
-	return flag;
+	return text < end ? -EBADMSG : flag;
 }

@@ -137,7 +137,7 @@ is_refused() {
 	}
 	for line in '' ' ' '8' '8 ' '8 1.M1P1.h' '8 :' '7 :1.M1P1.h' '6 :1.M1P1.h' '0 :1.M1P1.h' '-8 :1.M1P1.h' '+8 :1.M1P1.h' \
 		'8a :1.M1P1.h' '4294967295 :1.M1P1.h' '18446744073709551624 :1.M1P1.h' '8  :1.M1P1.h' '8 w1 :1.M1P1.h' \
-		'8 :cur/1.M1P1.h' '8 P' '8 Px' $'8\t:1.M1P1.h' ' 8 :1.M1P1.h'; do
+		'8 :cur/1.M1P1.h' '8 P' '8 Px' $'8\t:1.M1P1.h' ' 8 :1.M1P1.h' $'8 :1.M1P1.h\r'; do
 		bad "$line"
 	done
 	for header in '' '2 V5 N99' '4 V5 N99' '3' '3 V5' '3 N99' '3 V0 N99' '3 V5 N0' '3 V5 V6 N99' '3 Vx N99' '3V5 N99' 'V5 N99' '1 5' \
@@ -158,6 +158,8 @@ is_refused() {
 	printf 'x\n' >"$box/dovecot-keywords"
 	is_refused 'dovecot-keywords is damaged'
 	printf '0 a\n1 $POP3' >"$box/dovecot-keywords"
+	is_refused 'dovecot-keywords is damaged'
+	printf '0 a\n1 $POP3\n' >"$box/dovecot-keywords"
 	all_is_well
 }
 
@@ -173,6 +175,8 @@ is_refused() {
 		printf '%s\n' "$header" '2.M1P1.h 7 1:5' >"$courier"
 		is_refused 'courierpop3dsizelist is damaged at line 1'
 	done
+	printf '/3 9 5\n2.M1P1.h 7 1:5:0\n1.M1P1.h 7 ' >"$courier" # it is never written in place
+	is_refused 'courierpop3dsizelist is damaged at line 3'
 	[ ! -e "$ids" ]
 }
 

@@ -89,8 +89,7 @@ static void test_courier(void)
 {
 	static const char list[] = COURIER "12.a:2,S 70 5:1700000123:0\n"
 					   "b with blanks 0 0:0:1\n"
-					   "18446744073709551616.c 1 18446744073709551615:2\n"
-					   "d 1 2:3";
+					   "18446744073709551616.c 1 18446744073709551615:2\n";
 	static const struct old_entry wanted[] = {
 		{ "12.a:2,S", NULL, NULL, 5, 1700000123, 12, 0, 70, 0 },
 		{ "b with blanks", NULL, NULL, 0, 0, 0, 0, 0, 0 },
@@ -150,6 +149,7 @@ static void test_damages(void)
 		DAMAGED(DOVECOT, "3 V1 N1 g0\n", 1),
 		DAMAGED(DOVECOT, "3 V1 N1\r\n", 1),
 		DAMAGED(DOVECOT, "3 V1 N1\0\n", 1),
+		DAMAGED(DOVECOT, "3 V1 N1 G0\r\n", 1),
 		DAMAGED(DOVECOT, "1\n", 1),
 		DAMAGED(DOVECOT, "1 1\n", 1),
 		DAMAGED(DOVECOT, "1 0 1\n", 1),
@@ -180,6 +180,7 @@ static void test_damages(void)
 		DAMAGED(DOVECOT, DOVECOT "1 :..\n2 :a:2,/\n", 3),
 		DAMAGED(DOVECOT, DOVECOT "1 :a\0b\n", 2),
 		DAMAGED(DOVECOT, DOVECOT "1 :a\n2 P\0 :b\n", 3),
+		DAMAGED(DOVECOT, DOVECOT "1 :a\n2 :b\r\n", 3),
 		DAMAGED(DOVECOT, "1 1 9\n1\n", 2),
 		DAMAGED(DOVECOT, "1 1 9\n1 \n", 2),
 		DAMAGED(DOVECOT, "1 1 9\n2 a\n1 b\n", 3),
@@ -208,6 +209,8 @@ static void test_damages(void)
 		DAMAGED(COURIER, COURIER "a 1 1:x\n", 2),
 		DAMAGED(COURIER, COURIER "a 1 1:1 \n", 2),
 		DAMAGED(COURIER, COURIER "a 1 18446744073709551616:1\n", 2),
+		DAMAGED(COURIER, COURIER "a 1 1:1:0\r\n", 2),
+		DAMAGED(COURIER, COURIER "a 1 1:1\nb 1 2:1", 3), /* cut */
 		DAMAGED(COURIER, COURIER "a 1 1:1\nb/c 1 2:1\n", 3),
 		DAMAGED(COURIER, COURIER "a 1 1:1\nb\0 1 2:1\n", 3),
 	};
@@ -408,9 +411,10 @@ static void test_keywords(void)
 		{ "0 $Junk\n3 $pop3deleted\n", 'd' },
 		{ "25 $POP3Deleted\n", 'z' },
 		{ "26 $POP3Deleted\n", 0 }, /* no letter stands for it */
-		{ "0 $POP3Deleted", 0 },    /* is being written */
 		{ "0 $POP3Deleted \n", 0 },
 		{ "0 x $POP3Deleted\n", 0 },
+		{ "0 $POP3Deleted", -EBADMSG }, /* cut */
+		{ "0 $POP3Deleted\r\n", -EBADMSG },
 		{ "\n", -EBADMSG },
 		{ "0\n", -EBADMSG },
 		{ "$POP3Deleted\n", -EBADMSG },
