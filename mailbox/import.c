@@ -167,6 +167,15 @@ static ssize_t read_owned_file(const struct lock *lock, int dir_fd, const char *
 	return octets;
 }
 
+/* For an error of read_owned_file(). */
+static int refuse_file(struct lock *lock, const char *name, int error)
+{
+	return refuse(lock, "cannot use %s: %s", name,
+		      error == -ELOOP || error == -ENXIO ? "it is no regular file" :
+		      error == -EPERM			 ? "it is another user's" :
+							   strerror(-error));
+}
+
 /* -EUCLEAN: it is damaged; -ENOENT: there is none. */
 static int read_ids(struct listing *listing, struct ids *ret)
 {
@@ -179,10 +188,7 @@ static int read_ids(struct listing *listing, struct ids *ret)
 	if ((octets == -ENOENT && listing->stamps[STAMP_IDS].inode == 0) || octets == -ENOMEM)
 		return (int)octets;
 	if (octets < 0) /* or it was there a moment ago */
-		return refuse(lock, "cannot use " LISTING_IDS_NAME ": %s",
-			      octets == -ELOOP || octets == -ENXIO ? "it is no regular file" :
-			      octets == -EPERM			   ? "it is another user's" :
-								     strerror((int)-octets));
+		return refuse_file(lock, LISTING_IDS_NAME, (int)octets);
 	ret->octets = (size_t)octets;
 	end = ret->text + octets;
 	if (ret->octets >= HEADER_OCTETS) {
@@ -486,7 +492,7 @@ static ssize_t read_old_file(const struct takeover *takeover, const char *name, 
 
 	if (octets >= 0 || octets == -ENOENT || octets == -ENOMEM)
 		return octets;
-	return refuse(lock, "cannot use %s: %s", name, strerror((int)-octets));
+	return refuse_file(lock, name, (int)octets);
 }
 
 /* Reads the other server's list, in whose text the entries stay. */

@@ -198,9 +198,8 @@ is_refused() {
 			large) truncate -s 300M "$box/$name" ;;
 			esac
 			case $kind in
-			link | dangling) is_refused "cannot use $name: Too many levels of symbolic links" ;;
-			fifo | directory) is_refused "cannot use $name: No such device or address" ;;
-			foreign) is_refused "cannot use $name: Operation not permitted" ;;
+			link | dangling | fifo | directory) is_refused "cannot use $name: it is no regular file" ;;
+			foreign) is_refused "cannot use $name: it is another user's" ;;
 			large) is_refused "cannot use $name: File too large" ;;
 			esac
 			rm -r "${box:?}/$name"
