@@ -31,6 +31,7 @@ struct id_line {
 	uint32_t at; /* where it begins in the text */
 	uint16_t id_octets, name_octets;
 	bool is_needed; /* the message is there, or its unique-id must not become another's */
+	struct message *message; /* NULL: is not known yet, or not there */
 };
 
 /* Imported unique-ids, as they are in the file. */
@@ -271,10 +272,10 @@ static int apply_lines(struct listing *listing, struct ids *ids, bool has_others
 		struct id_line *line = &ids->lines[i];
 		const char *id = ids->text + line->at;
 		char *name = ids->text + line->at + line->id_octets + 1;
-		struct message *message;
+		struct message *message = line->message;
 
 		name[line->name_octets] = '\0';
-		message = listing_find_name(listing, name, &next);
+		message = message ?: listing_find_name(listing, name, &next);
 		if (!message || message->is_imported || message->is_expunged)
 			continue;
 		line->is_needed = true;
@@ -534,7 +535,7 @@ static bool put_id_line(const struct takeover *takeover, const struct old_entry 
 {
 	const struct listing *listing = takeover->listing;
 	bool is_there = entry->index < listing->count;
-	const struct message *message = is_there ? &listing->messages[entry->index] : NULL;
+	struct message *message = is_there ? &listing->messages[entry->index] : NULL;
 	const char *name = is_there ? message->name : entry->name;
 	size_t name_octets = maildir_name_unique_octets(name);
 	char *id = ids->text + ids->octets;
@@ -558,6 +559,7 @@ static bool put_id_line(const struct takeover *takeover, const struct old_entry 
 	octets += 1 + (ssize_t)name_octets;
 	if (memchr(id, '\n', (size_t)octets) || !add_line(ids, ids->octets, (size_t)octets))
 		return false;
+	ids->lines[ids->count - 1].message = message;
 	id[octets] = '\n';
 	ids->octets += (size_t)octets + 1;
 	return true;
