@@ -393,7 +393,7 @@ static int look_into_file(struct listing *listing, struct message *message, void
 			*nul = '\x7f';
 		header = find_header(text);
 	}
-	takeover->headers[index] = strndup(header, WIRE_IMPORTED_ID_MAX + 1);
+	takeover->headers[index] = strndup(header, MIN(strlen(header), WIRE_IMPORTED_ID_MAX + 1));
 	return takeover->headers[index] ? 0 : -ENOMEM;
 }
 
