@@ -161,7 +161,8 @@ void cache_load(struct lock *lock, struct listing *ret)
 /* Whether something is known of a message that its name does not tell. */
 static bool is_worth_keeping(const struct listing *listing, const struct message *message)
 {
-	return message->is_namesake ||
+	/* Which of them is no namesake must be known, too. */
+	return listing->namesakes > 0 ||
 	       message->octets != (listing->lock->is_maildir ?
 					   maildir_name_size_octets(message->name) :
 					   LISTING_SIZE_UNKNOWN);

@@ -606,3 +606,25 @@ mail() {
 	[ "$(grep -o '"15.\.M1P1.h' trace | tr '\n' ' ')" = '"150.M1P1.h "151.M1P1.h ' ]
 	grep -xF $'+OK 100 3400\r' out
 }
+
+@test "a message keeps its imported unique-id when an older file gets its name" {
+	echo first >"$box/new/1.M1P1.h"
+	until echo second >"$box/cur/2.M1P1.h:2,S" &&
+		[[ $(stat -c %.9W "$box/new/1.M1P1.h") != "$(stat -c %.9W "$box/cur/2.M1P1.h:2,S")" ]]; do
+		rm "$box/cur/2.M1P1.h:2,S"
+	done
+	lists '7 :2.M1P1.h'
+	start_session one
+	login one
+	ask one SLEE
+	mv "$box/new/1.M1P1.h" "$box/new/2.M1P1.h"
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NEW] 2 messages' ]
+	ask one QUIT
+	for _ in 1 2; do
+		as_alice 'RETR UID:7' UIDL QUIT
+		[ "${lines[1]}" = second ]
+		[[ ${lines[5]} == '2 sha256'* ]]
+	done
+	keeps '7 2.M1P1.h'
+}
