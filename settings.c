@@ -377,39 +377,33 @@ const char *settings_config_path(const char *argument)
 	return strncmp(argument, option, octets) == 0 ? argument + octets : NULL;
 }
 
-/* What --take-over alone has. Returns 0, -ENOENT: it is something else, -EINVAL or -ENOMEM. */
-static int read_take_over_option(struct settings *settings, const char *argument)
+static int set_control(struct settings *settings, const char *template)
 {
-	static const char control[] = "--control=";
-	static const struct setting name = { .name = "NAME" }; /* given several times */
-	const char *template = argument + sizeof(control) - 1;
-
-	if (strcmp(argument, "--dry-run") == 0)
-		settings->is_dry_run = true;
-	else if (strcmp(argument, "--no-list") == 0)
-		settings->may_lack_list = true;
-	else if (strcmp(argument, "-") == 0 || (*argument && *argument != '-'))
-		return parse_item(&name, argument, &settings->names);
-	else if (strncmp(argument, control, sizeof(control) - 1) != 0)
-		return strcmp(argument, "--take-over") == 0 ? 0 : -ENOENT;
-	else if ((*template != '/' && !path_template_is_in_home(template)) ||
-		 path_template_check(template) < 0)
+	if ((*template != '/' && !path_template_is_in_home(template)) ||
+	    path_template_check(template) < 0)
 		return problem(settings, "command line: control: %s is not a path from / or %%h",
 			       log_quote(template));
-	else
-		settings->control = template;
+	settings->control = template;
 	return 0;
 }
 
 static int read_option(struct settings *settings, const char *argument)
 {
+	static const struct setting name = { .max = 0 }; /* of an account; given several times */
 	const char *equals = strchr(argument, '=');
-	int r = settings->action == SETTINGS_TAKE_OVER ? read_take_over_option(settings, argument) :
-							 -ENOENT;
+	bool is_takeover = settings->action == SETTINGS_TAKE_OVER;
 
-	if (r != -ENOENT)
-		return r;
-	if (strcmp(argument, "--help") == 0)
+	if (is_takeover && (strcmp(argument, "-") == 0 || (*argument && *argument != '-')))
+		return parse_item(&name, argument, &settings->names);
+	if (is_takeover && strncmp(argument, "--control=", 10) == 0)
+		return set_control(settings, equals + 1);
+	if (is_takeover && strcmp(argument, "--dry-run") == 0)
+		settings->is_dry_run = true;
+	else if (is_takeover && strcmp(argument, "--no-list") == 0)
+		settings->may_lack_list = true;
+	else if (is_takeover && strcmp(argument, "--take-over") == 0)
+		; /* known already */
+	else if (strcmp(argument, "--help") == 0)
 		settings->action = SETTINGS_HELP;
 	else if (strcmp(argument, "--version") == 0)
 		settings->action = SETTINGS_VERSION;
