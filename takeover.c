@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Each mailbox is opened in a child, after that has become its user. Whoever owns a mailbox may
- * have taken the child over: all that comes from it is a result and a text. */
+ * Each mailbox is opened in a child that has become its user. Whoever owns a mailbox may take the
+ * child over: so its answer is only a result and a text. */
 #include "takeover.h"
 
 #include "auth.h"
@@ -18,8 +18,8 @@
 #include <sysexits.h>
 
 #define CHILD_MS 600000	  /* for a mailbox: a file server may be gone */
-#define LOCK_WAIT_MS 5000 /* for a session to end, as a session waits */
-#define LOCK_PAUSE_MS 100
+#define LOCK_PAUSE_MS 100 /* for a session to end: in all as long as a session waits */
+#define LOCK_PAUSES 50
 
 enum takeover_result { TAKEN_OVER, OVER_BEFORE, NOT_THERE, FAILED, TAKEOVER_RESULTS };
 
@@ -43,17 +43,14 @@ struct bulk {
 
 /* ---- In the child ---- */
 
-/* The terminal is that of root: whoever has taken a process over could read or type there. */
+/* The terminal is root's: a process that is taken over could read or type there. */
 static int leave_terminal(void)
 {
 	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (null < 0 || setsid() < 0)
+	if (null < 0 || setsid() < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	    dup2(null, STDOUT_FILENO) < 0 || (!UTIL_HAS_ASAN && dup2(null, STDERR_FILENO) < 0))
 		return -errno;
-	for (int fd = STDIN_FILENO; fd <= (UTIL_HAS_ASAN ? STDOUT_FILENO : STDERR_FILENO); fd++) {
-		if (dup2(null, fd) < 0)
-			return -errno;
-	}
 	return 0;
 }
 
@@ -63,7 +60,6 @@ static void take_over_mailbox(const struct bulk *bulk, const struct account *acc
 	const struct settings *settings = bulk->settings;
 	const struct mailbox_origin origin = { settings->unique_ids_from, control,
 					       settings->may_lack_list };
-	int64_t end_ms = util_now_ms() + LOCK_WAIT_MS;
 	const struct mailbox_report *report;
 	struct mailbox *mailbox = NULL;
 	auto_free char *ids = NULL;
@@ -78,7 +74,7 @@ static void take_over_mailbox(const struct bulk *bulk, const struct account *acc
 		       r == -EPERM ? "the mailbox belongs to another user" : strerror(-r));
 		return;
 	}
-	while ((r = mailbox_wake(mailbox, &unused)) == -EBUSY && util_now_ms() < end_ms)
+	for (int i = 0; (r = mailbox_wake(mailbox, &unused)) == -EBUSY && i < LOCK_PAUSES; i++)
 		(void)poll(NULL, 0, LOCK_PAUSE_MS);
 	report = mailbox_report(mailbox);
 	if (r < 0)
@@ -109,7 +105,7 @@ static void take_over_mailbox(const struct bulk *bulk, const struct account *acc
 
 /* ---- Outside ---- */
 
-/* Takes the answer of a child, and ends it. */
+/* Takes the answer of a child, and kills it. */
 static void await_answer(pid_t pid, int fd, struct takeover_answer *ret)
 {
 	struct pollfd answered = { .fd = fd, .events = POLLIN };
@@ -177,7 +173,7 @@ static void print_answer(const struct bulk *bulk, const char *name,
 {
 	auto_free char *line = NULL;
 
-	if (bulk->has_bar) /* which goes */
+	if (bulk->has_bar) /* erases it */
 		(void)dprintf(STDERR_FILENO, "\r\33[K");
 	if (asprintf(&line, "%s: %s%s", name, answer->result == FAILED ? "failed: " : "",
 		     answer->text) < 0)
