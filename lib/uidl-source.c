@@ -56,13 +56,14 @@ static int set_variable(struct uidl_text *text, char letter, const struct uidl_v
 
 static void modify(struct uidl_text *text, char modifier)
 {
-	char first = modifier == 'L' ? 'A' : 'a';
+	char first = toupper(modifier) == 'L' ? 'A' : 'a';
 	uint8_t digest[MD5_DIGEST_SIZE];
 	struct md5_ctx context;
 	uint64_t number = 0; /* also for text that is none, or is too large */
 
 	switch (modifier) {
 	case 'X':
+	case 'h':
 		text->octets[text->count] = '\0';
 		(void)wire_parse_number(text->octets, UINT64_MAX, &number);
 		text->count = 0;
@@ -77,7 +78,7 @@ static void modify(struct uidl_text *text, char modifier)
 		base16_encode_update(text->octets, sizeof(digest), digest);
 		text->count = BASE16_ENCODE_LENGTH(sizeof(digest));
 		break;
-	default: /* L or U: ASCII letters only */
+	default: /* L, l, U or u: ASCII letters only */
 		for (size_t i = 0; i < text->count; i++) {
 			if (text->octets[i] >= first && text->octets[i] < first + 26)
 				text->octets[i] ^= 'a' ^ 'A';
@@ -95,39 +96,28 @@ static void pad(struct uidl_text *text, size_t width)
 	text->count += zeros;
 }
 
-/* Reads what follows a `%`, and pads last, as Dovecot 2.3 does. */
-static int expand_letter(const char **format, const struct uidl_values *values,
-			 struct uidl_text *text)
+/* Reads what follows a `%`: modifiers and a letter, or words of Dovecot 2.4, which differ in their
+ * first letters. Padding comes last, as in Dovecot 2.3. Dovecot 2.4 pads in `hex`, which only
+ * changes of case may follow. */
+static int expand_variable(const char **format, const struct uidl_values *values,
+			   struct uidl_text *text)
 {
-	const char *modifier = *format + strspn(*format, "0123456789");
-	const char *letter = modifier + strspn(modifier, "XLUM");
-	size_t width = strtoul(*format, NULL, 10);
-
-	*format = letter + 1;
-	if (set_variable(text, *letter, values) < 0)
-		return -ENAMETOOLONG;
-	for (; modifier < letter; modifier++)
-		modify(text, *modifier);
-	pad(text, width);
-	return 0;
-}
-
-/* Reads what follows a `%{`. Dovecot 2.4 pads in `hex`; only changes of case may follow that, so to
- * pad last is the same. */
-static int expand_name(const char **format, const struct uidl_values *values,
-		       struct uidl_text *text)
-{
-	const char *word = *format + strspn(*format, blanks), *end = strchr(word, '}');
-	size_t width = strtoul(word + strcspn(word, "0123456789}"), NULL, 10);
+	bool has_words = **format == '{';
+	const char *at = *format + strspn(*format, has_words ? "{ \t" : "0123456789");
+	const char *end = at + (has_words ? strcspn(at, "}") : strspn(at, "XLUM"));
+	const char *width = has_words ? at + strcspn(at, "0123456789}") : *format;
+	char letter = !has_words ? *end : strncmp(at, "uidv", 4) == 0 ? 'v' : *at;
 
 	*format = end + 1;
-	if (set_variable(text, word[3] == 'v' ? 'v' : *word, values) < 0) /* uidvalidity */
+	if (set_variable(text, letter, values) < 0)
 		return -ENAMETOOLONG;
-	while ((word = memchr(word, '|', (size_t)(end - word)))) {
-		word += 1 + strspn(word + 1, blanks);
-		modify(text, *word == 'h' ? 'X' : (char)toupper(*word));
+	for (; at < end; at++) {
+		if (!has_words)
+			modify(text, *at);
+		else if (*at == '|')
+			modify(text, at[1 + strspn(at + 1, blanks)]);
 	}
-	pad(text, width);
+	pad(text, strtoul(width, NULL, 10));
 	return 0;
 }
 
@@ -145,14 +135,10 @@ ssize_t uidl_source_expand(const char *format, const struct uidl_values *values,
 			continue;
 		text.octets[0] = c;
 		text.count = 1;
-		if (c == '%' && *format == '{') {
+		if (c == '%' && *format == '%')
 			format++;
-			r = expand_name(&format, values, &text);
-		} else if (c == '%' && *format == '%') {
-			format++;
-		} else if (c == '%') {
-			r = expand_letter(&format, values, &text);
-		}
+		else if (c == '%')
+			r = expand_variable(&format, values, &text);
 		if (r < 0 || text.count > capacity - count)
 			return -ENAMETOOLONG;
 		memcpy(ret + count, text.octets, text.count);
