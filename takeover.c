@@ -36,6 +36,15 @@ struct bulk {
 	size_t count, done, results[TAKEOVER_RESULTS];
 };
 
+static void bulk_clear(struct bulk *bulk)
+{
+	for (size_t i = 0; i < bulk->count; i++)
+		free(bulk->names[i]);
+	free(bulk->names);
+}
+
+#define auto_bulk __attribute__((cleanup(bulk_clear)))
+
 /* Sets an answer. */
 #define answer(ret, value, ...)                                         \
 	((void)snprintf((ret)->text, sizeof((ret)->text), __VA_ARGS__), \
@@ -253,8 +262,8 @@ static bool is_stopped(void)
 
 int takeover_run(const struct settings *settings)
 {
-	struct bulk bulk = { .settings = settings,
-			     .is_dry_run = settings->is_dry_run || settings->read_only };
+	auto_bulk struct bulk bulk = { .settings = settings,
+				       .is_dry_run = settings->is_dry_run || settings->read_only };
 	int status = collect_names(&bulk);
 	sigset_t stops;
 
