@@ -10,6 +10,7 @@
 #include "mailbox/old-list.h"
 
 #include <stdarg.h>
+#include <sys/random.h>
 #include <xxhash.h>
 
 #define IDS_NEW_NAME LISTING_IDS_NAME ".new"
@@ -42,6 +43,7 @@ struct ids {
 	size_t count, needed;
 	uint32_t *table; /* numbers of lines, 1 the first, by a hash of the id; 0: free */
 	size_t mask;	 /* its length, which is a power of 2, less 1 */
+	uint64_t seed;	 /* of the hash, for nobody must know which ids collide */
 };
 
 static void ids_clear(struct ids *ids)
@@ -85,13 +87,15 @@ static int ids_new(size_t lines_max, struct ids *ret)
 	ret->mask = length - 1;
 	ret->table = calloc(length, sizeof(*ret->table));
 	ret->lines = calloc(lines_max + 1, sizeof(*ret->lines));
-	return ret->table && ret->lines ? 0 : -ENOMEM;
+	if (!ret->table || !ret->lines)
+		return -ENOMEM;
+	return getrandom(&ret->seed, sizeof(ret->seed), 0) < 0 ? -errno : 0;
 }
 
 /* The place in the table of an id, or where it goes. */
 static uint32_t *find_id_slot(const struct ids *ids, const char *id, size_t octets)
 {
-	for (size_t at = XXH3_64bits(id, octets);; at++) {
+	for (size_t at = XXH3_64bits_withSeed(id, octets, ids->seed);; at++) {
 		uint32_t *slot = &ids->table[at & ids->mask];
 		const struct id_line *line = &ids->lines[*slot - (*slot > 0)];
 
@@ -185,6 +189,7 @@ static int read_ids(struct listing *listing, struct ids *ret)
 	ssize_t octets = read_owned_file(lock, lock->root_fd, LISTING_IDS_NAME, &ret->text,
 					 &listing->stamps[STAMP_IDS]);
 	char header[HEADER_OCTETS], *end;
+	int r;
 
 	if ((octets == -ENOENT && listing->stamps[STAMP_IDS].inode == 0) || octets == -ENOMEM)
 		return (int)octets;
@@ -200,8 +205,9 @@ static int read_ids(struct listing *listing, struct ids *ret)
 		return refuse(lock, LISTING_IDS_NAME " is damaged");
 	for (const char *at = ret->text; (at = memchr(at, '\n', (size_t)(end - at))); at++)
 		lines++;
-	if (ids_new(lines, ret) < 0)
-		return -ENOMEM;
+	r = ids_new(lines, ret);
+	if (r < 0)
+		return r;
 	for (char *at = ret->text + HEADER_OCTETS, *line_end; at < end; at = line_end + 1) {
 		line_end = memchr(at, '\n', (size_t)(end - at));
 		if (!line_end || !add_line(ret, (size_t)(at - ret->text), (size_t)(line_end - at)))
@@ -582,9 +588,10 @@ static int put_id_lines(struct takeover *takeover, struct ids *ids)
 {
 	struct mailbox_report *report = &takeover->listing->lock->report;
 	size_t capacity = 0;
+	int r = ids_new(takeover->count, ids);
 
-	if (ids_new(takeover->count, ids) < 0)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
 	if (takeover->count > 0)
 		qsort(takeover->entries, takeover->count, sizeof(*takeover->entries),
 		      old_list_compare);
