@@ -797,15 +797,17 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	struct statx file;
 	int r = 0;
 
-	if (count == 0 || first->is_namesake || has_like(newer, first) ||
-	    listing_identify(listing, first, &file) < 0)
+	if (count == 0 || first->is_namesake)
 		return 0;
 	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
 		if (first[i].inode_tag == known->inode_tag)
 			owner = &first[i];
 	}
+	/* To look into `newer` takes longest: most are not concerned. */
+	if ((!owner && !known->is_namesake) || listing_identify(listing, first, &file) < 0)
+		return 0;
 	make_stand_in(first, file.stx_ino, stand_in);
-	if (!owner && (!known->is_namesake || strcmp(stand_in, known->unique_id) != 0))
+	if ((!owner && strcmp(stand_in, known->unique_id) != 0) || has_like(newer, first))
 		return 0;
 	if (owner) {
 		struct message other = *first;
