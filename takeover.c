@@ -176,7 +176,7 @@ static void draw_bar(const struct bulk *bulk)
 			      full, bulk->done, bulk->count);
 }
 
-/* Terminals obey control characters: none comes from a mailbox. */
+/* Terminals obey control characters, some also those beyond ASCII: none comes from a mailbox. */
 static void print_answer(const struct bulk *bulk, const char *name,
 			 const struct takeover_answer *answer)
 {
@@ -187,8 +187,8 @@ static void print_answer(const struct bulk *bulk, const char *name,
 	if (asprintf(&line, "%s: %s%s", name, answer->result == FAILED ? "failed: " : "",
 		     answer->text) < 0)
 		return;
-	for (char *c = line; *c; c++)
-		*c = iscntrl((unsigned char)*c) ? '?' : *c;
+	for (char *c = line, *text = line + strlen(name); *c; c++)
+		*c = iscntrl((unsigned char)*c) || (c > text && !isascii(*c)) ? '?' : *c;
 	(void)puts(line);
 	(void)fflush(stdout);
 }

@@ -98,6 +98,15 @@ dora: failed: the field proxy is not supported
 bob: there is no Maildir'* ]]
 }
 
+@test "no control character of a mailbox gets to the terminal, not even one that is no ASCII" {
+	file=$'1.M1\e[2J\302\2332J\233h' # CSI in ASCII, in UTF-8 and in ISO 8859
+	mv "$mail/alice/cur/"{1.M1P1.h,"$file"}:2,S
+	printf '3 V5 N9\n5 Pa\001 :%s\n' "$file" >"$mail/alice/dovecot-uidlist"
+	echo 'jÃ¼rgen:{PLAIN}x' >>"$users"
+	take_over alice $'j\303\274rgen'
+	[[ $output == *' the first is 1.M1?[2J??2J?h'$'\n'$'j\303\274rgen: '* ]]
+}
+
 @test "names come from standard input with -, or where no passwd-file has them" {
 	printf 'carol\r\n\nalice\ncarol' >names
 	take_over - <names
