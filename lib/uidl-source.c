@@ -157,6 +157,8 @@ static int check_format(const char *format)
 	regex_t formats;
 	int r;
 
+	if (*format == '\'') /* as in dovecot.conf, where it is no part of the format */
+		return -EINVAL;
 	if (regcomp(&formats, QUOTED_OR_NOT, REG_EXTENDED | REG_NOSUB) != 0)
 		return -ENOMEM;
 	r = regexec(&formats, format, 0, NULL, 0);

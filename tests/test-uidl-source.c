@@ -183,6 +183,7 @@ static void test_mistakes(void)
 		"dovecot \"",
 		"dovecot \"\"",
 		"dovecot %u \"%v\"",
+		"dovecot '%u'",
 		/* Names */
 		"dovecot %{",
 		"dovecot %{uid",
