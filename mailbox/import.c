@@ -225,6 +225,8 @@ static int write_ids(struct listing *listing, struct ids *ids)
 	auto_fd int fd = -1;
 
 	put_header(ids);
+	if (ids->octets > FILE_OCTETS_MAX) /* nobody could read it */
+		r = -EFBIG;
 	fd = r < 0 ? r : util_create(lock->root_fd, IDS_NEW_NAME);
 	r = fd < 0 ? fd : util_pwrite(fd, ids->text, ids->octets, 0);
 	if (r == 0 && fsync(fd) < 0)
