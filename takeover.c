@@ -136,8 +136,8 @@ static void await_answer(pid_t pid, int fd, struct takeover_answer *ret)
 static void handle_account(const struct bulk *bulk, const char *name, struct takeover_answer *ret)
 {
 	const char *control = bulk->settings->control;
-	struct account account, other; /* `other` has the directory of Dovecot's list */
-	struct auth_report report;
+	struct account account = { 0 }, other = { 0 }; /* which has the directory of the list */
+	struct auth_report report = { 0 };
 	int r = auth_look_up(bulk->settings, name, NULL, &account, &report);
 	int fds[2] = { -1, -1 };
 	pid_t pid;

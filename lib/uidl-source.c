@@ -106,8 +106,11 @@ static int expand_variable(const char **format, const struct uidl_values *values
 	const char *at = *format + strspn(*format, has_words ? "{ \t" : "0123456789");
 	const char *end = at + (has_words ? strcspn(at, "}") : strspn(at, "XLUM"));
 	const char *width = has_words ? at + strcspn(at, "0123456789}") : *format;
-	char letter = !has_words ? *end : strncmp(at, "uidv", 4) == 0 ? 'v' : *at;
+	const char *name = has_words ? at : end;
+	char letter = *name;
 
+	if (has_words && strncmp(at, "uidv", 4) == 0)
+		letter = 'v';
 	*format = end + 1;
 	if (set_variable(text, letter, values) < 0)
 		return -ENAMETOOLONG;

@@ -188,7 +188,7 @@ static int read_ids(struct listing *listing, struct ids *ret)
 	size_t lines = 0;
 	ssize_t octets = read_owned_file(lock, lock->root_fd, LISTING_IDS_NAME, &ret->text,
 					 &listing->stamps[STAMP_IDS]);
-	char header[HEADER_OCTETS], *end;
+	char header[HEADER_OCTETS] = "", *end;
 	int r;
 
 	if ((octets == -ENOENT && listing->stamps[STAMP_IDS].inode == 0) || octets == -ENOMEM)
