@@ -388,14 +388,15 @@ static int look_into_file(struct listing *listing, struct message *message, void
 	if (fd < 0 && fd != -EACCES)
 		return fd == -ELOOP || fd == -ENXIO ? -ENOENT : fd;
 	if (fd >= 0) {
-		text = calloc(1, HEADERS_OCTETS_MAX + 1);
+		text = malloc(HEADERS_OCTETS_MAX + 1);
 		if (!text)
 			return -ENOMEM;
 		r = (int)util_pread(fd, text, HEADERS_OCTETS_MAX, 0);
 		if (r < 0)
 			return r;
 		if (r < HEADERS_OCTETS_MAX)
-			text[r] = '\n'; /* which the last line may lack */
+			text[r++] = '\n'; /* which the last line may lack */
+		text[r] = '\0';
 		/* Other lines may have NULs. In a unique-id neither octet can be served. */
 		for (char *nul = text; (nul = memchr(nul, '\0', (size_t)(text + r - nul)));)
 			*nul = '\x7f';
