@@ -244,8 +244,9 @@ static void drop_lines(struct listing *listing, const struct ids *ids)
 	auto_ids struct ids fresh = { .octets = HEADER_OCTETS };
 	char *end;
 
-	/* Only a listing that is proved tells what is gone. */
-	if (2 * ids->needed >= ids->count || lock->is_read_only || !listing->is_stable)
+	/* Only a listing that is proved tells what is gone; not if cur was taken away. */
+	if (2 * ids->needed >= ids->count || lock->is_read_only || !listing->is_stable ||
+	    lock->fds[SUBDIR_CUR] < 0)
 		return;
 	fresh.text = malloc(ids->octets);
 	if (!fresh.text)

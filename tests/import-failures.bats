@@ -389,6 +389,15 @@ lines_of() {
 	[ "$found" = 1.M2P1.h ]
 }
 
+@test "no line is dropped while cur is not there" {
+	all_is_well
+	mv "$box/cur" "$BATS_TEST_TMPDIR/cur"
+	uids
+	mv "$BATS_TEST_TMPDIR/cur" "$box/cur"
+	uids
+	[ "$found" = "$all" ]
+}
+
 @test "a session that only reads does not write the file anew, nor does a read of a directory that changes" {
 	all_is_well
 	rm "$box"/cur/*
