@@ -443,7 +443,8 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	return set.error ?: landlock_enter(set_fd) ?: !is_there;
 }
 
-int sandbox_enter_account(const struct account *account, const char *control, bool is_read_only)
+int sandbox_enter_account(const struct settings *settings, const struct account *account,
+			  const char *control, bool is_read_only)
 {
 	uid_t uid = account->uid;
 	gid_t gid = account->gid;
@@ -463,7 +464,9 @@ int sandbox_enter_account(const struct account *account, const char *control, bo
 	/* Only now, as the user: the way to the mailbox may not be for others. */
 	set_fd = sandbox_make_ruleset(account, is_read_only, &is_there);
 	if (set_fd < 0)
-		return set_fd == -EOPNOTSUPP ? 0 : set_fd;
+		return set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED ? 0 : set_fd;
+	if (settings->sandbox == SANDBOX_OFF)
+		return 0;
 	set.fd = set_fd;
 	allow_if_there(&set, control, ACCESS_READ);
 	return set.error ?: landlock_enter(set_fd);

@@ -40,8 +40,9 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 
 /* For --take-over, in a child for one account: becomes its user, if it has one, for good, and gives
  * up everything but its mailbox, and reading `control` (NULL: nothing). -EPERM: the mailbox belongs
- * to another user. */
-int sandbox_enter_account(const struct account *account, const char *control, bool is_read_only);
+ * to another user; -EOPNOTSUPP: the sandbox is required, and this kernel has no Landlock. */
+int sandbox_enter_account(const struct settings *settings, const struct account *account,
+			  const char *control, bool is_read_only);
 
 /* ---- With a keeper (keeper.h): a session takes on the ids of its account ---- */
 

@@ -76,7 +76,9 @@ static void take_over_mailbox(const struct bulk *bulk, const struct account *acc
 	bool unused;
 	int r = settings->has_keeper && account->uid == 0 ? -EACCES : 0;
 
-	r = r ?: leave_terminal() ?: sandbox_enter_account(account, control, bulk->is_dry_run);
+	r = r			     ?:
+		    leave_terminal() ?:
+		    sandbox_enter_account(settings, account, control, bulk->is_dry_run);
 	r = r ?: mailbox_new(account->mailbox, bulk->is_dry_run, &origin, &mailbox);
 	if (r < 0) {
 		answer(ret, FAILED, "%s",

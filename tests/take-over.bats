@@ -282,6 +282,16 @@ ben: $line"* ]]
 	done
 }
 
+@test "without Landlock, sandbox = required takes nothing over" {
+	inject=inject=landlock_create_ruleset:error=ENOSYS
+	run -75 trace_calls trace "$inject" -f -- "$HANDLER" "${options[@]}" "$from" --sandbox=required --take-over alice
+	[[ $output == 'alice: failed: '* ]]
+	[ ! -e "$mail/alice/.pop3-handler.ids" ]
+	run -0 trace_calls trace "$inject" -f -- "$HANDLER" "${options[@]}" "$from" --take-over alice
+	run -0 trace_calls trace trace=landlock_restrict_self -f -- "$HANDLER" "${options[@]}" "$from" --sandbox=off --take-over bob
+	run ! grep landlock trace
+}
+
 @test "a mailbox may be elsewhere by a link only if it is the same user's, and so may a list" {
 	setup_uids
 	mv homes/61001/Maildir homes/61001/away
