@@ -446,24 +446,39 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 	return add_message(listing, &message);
 }
 
+/* The index of the first message with the unique part of `like`, or where it would be. */
+static size_t find_first(const struct listing *listing, const struct message *like)
+{
+	size_t low = 0, high = listing->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (compare_unique_parts(&listing->messages[middle], like) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Whether the message at an index, which may be the end, has this unique part. */
+static bool is_at(const struct listing *listing, size_t index, const struct message *like)
+{
+	return index < listing->count && compare_unique_parts(&listing->messages[index], like) == 0;
+}
+
 /* Finds the messages with the unique part of `like`, of another listing. Returns how many. The one
  * that is no namesake, if it is there, is the first. */
 static size_t find_namesakes(const struct listing *listing, const struct message *like,
 			     struct message **ret_first)
 {
-	struct message *first = NULL, *end;
+	size_t first = find_first(listing, like), end = first;
 
-	if (listing->count > 0)
-		first = bsearch(like, listing->messages, listing->count, sizeof(*like),
-				compare_unique_parts);
-	end = first;
-	while (first && first > listing->messages && compare_unique_parts(first - 1, like) == 0)
-		first--;
-	while (end && end < listing->messages + listing->count &&
-	       compare_unique_parts(end, like) == 0)
+	while (is_at(listing, end, like))
 		end++;
-	*ret_first = first;
-	return (size_t)(end - first);
+	*ret_first = end > first ? &listing->messages[first] : NULL;
+	return end - first;
 }
 
 struct message *listing_find_name(const struct listing *listing, const char *name, size_t *next)
@@ -473,18 +488,17 @@ struct message *listing_find_name(const struct listing *listing, const char *nam
 		.unique_octets = (uint16_t)maildir_name_unique_octets(name),
 		.arrival_us = maildir_name_arrival_us(name),
 	};
-	struct message *found = NULL;
+	size_t index = *next;
 
-	for (size_t i = *next; i < MIN(*next + NEARBY, listing->count) && !found; i++) {
-		if (compare_unique_parts(&listing->messages[i], &like) == 0)
-			found = &listing->messages[i];
-	}
-	if ((!found || found->is_namesake) &&
-	    (find_namesakes(listing, &like, &found) == 0 || found->is_namesake))
+	while (index < *next + NEARBY && !is_at(listing, index, &like))
+		index++;
+	/* Not find_namesakes(): a forged list may ask for one of many again and again. */
+	if (index == *next + NEARBY || listing->messages[index].is_namesake)
+		index = find_first(listing, &like);
+	if (!is_at(listing, index, &like) || listing->messages[index].is_namesake)
 		return NULL;
-	*next = (size_t)(found - listing->messages);
-	*next -= MIN(*next, NEARBY / 2);
-	return found;
+	*next = index - MIN(index, NEARBY / 2);
+	return &listing->messages[index];
 }
 
 /* Whether two messages with one unique part have the same unique-id and file. */
