@@ -446,6 +446,10 @@ static int take_over_all(struct settings *settings)
 		log_error("--take-over: unique-ids-from is not set");
 		return EX_CONFIG;
 	}
+	if (settings->may_lack_list && !settings->names) {
+		log_error("--no-list is for accounts that are named");
+		return EX_USAGE;
+	}
 	if (settings->control && !strstr(settings->unique_ids_from, "dovecot")) {
 		log_error("--control is for unique-ids-from = dovecot");
 		return EX_USAGE;

@@ -21,8 +21,8 @@
 #define HEADER "pop3-handler unique-ids 1 "
 #define HEADER_OCTETS (sizeof(HEADER) - 1 + 16 + 1)
 
-/* Enough for some millions of messages; whatever is longer was not written by a mail server. */
-#define FILE_OCTETS_MAX (256 << 20)
+/* Enough for two million messages; the owner of a longer list could use up memory with it. */
+#define FILE_OCTETS_MAX (128 << 20)
 
 /* Of a message's headers, in which X-UIDL is looked for. */
 #define HEADERS_OCTETS_MAX (256 << 10)

@@ -628,35 +628,3 @@ mail() {
 	done
 	keeps '7 2.M1P1.h'
 }
-
-# forges COUNT CODE: a file of COUNT lines, which a generator in Python makes, with its checksum.
-forges() {
-	/usr/bin/python3 - "$ids" "$@" <<-'END'
-		import ctypes, itertools, sys
-		path, count, code = sys.argv[1:]
-		xxh3 = ctypes.CDLL('libxxhash.so.0').XXH3_64bits
-		xxh3.restype, xxh3.argtypes = ctypes.c_uint64, (ctypes.c_char_p, ctypes.c_size_t)
-		text = b''.join(itertools.islice(eval(code), int(count)))
-		with open(path, 'wb') as file:
-		    file.write(b'pop3-handler unique-ids 1 %016x\n' % xxh3(text, len(text)) + text)
-	END
-}
-
-@test "a forged file of unique-ids takes no time: some that would collide in a table, and namesakes" {
-	make_message alice/cur/1.M1P1.h:2,S
-	forges $((1 << 16)) "(b'%08x h\n' % i for i in itertools.count() if xxh3(b'%08x' % i, 8) % 2**17 < 2**13)"
-	(
-		ulimit -t 1 # second of the processor, for each process; it was 2
-		uids
-		[ "$found" = 1.M1P1.h ]
-	)
-	for i in {1..3000}; do
-		echo "$mail/alice/cur/1.M1P1.h:2,$i" "$mail/alice/cur/2.M1P1.h:2,$i"
-	done | xargs touch
-	forges 500000 "(b'%x %d.M1P1.h\n' % (i, i % 2 + 1) for i in itertools.count())"
-	(
-		ulimit -t 1 # likewise
-		as_alice STAT
-		[[ ${lines[0]} == '+OK 6001 '* ]]
-	)
-}

@@ -217,6 +217,7 @@ hold_alice() {
 		run -64 "$HANDLER" "${options[@]}" "$from" --take-over "$wrong"
 		run -64 "$HANDLER" "${options[@]}" "$from" "$wrong" --take-over
 	done
+	run -64 "$HANDLER" "${options[@]}" "$from" --take-over --no-list
 	from=--keep-new=no
 	take_over
 	[ "$status" -eq 78 ]
