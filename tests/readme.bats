@@ -99,7 +99,9 @@ table() {
 		bench/sleepers --seconds=600
 		    see bench/sleepers
 		bench/large PROGRAM...
-		    bench/large --messages=100 build/pop3-handler
+		    bench/large --messages=100 --moved build/pop3-handler
+		bench/large --messages=100000 --moved PROGRAM
+		    see bench/large PROGRAM...
 		bench/large OLD NEW
 		    see bench/large PROGRAM...
 		bench/keeper
