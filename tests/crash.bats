@@ -82,16 +82,16 @@ sweep() {
 
 @test "whatever breaks a takeover, there is no file of unique-ids or a whole one, and all stay the same" {
 	for command in takeover rewrite; do
-		break_sessions EIO maildir $command
+		break_sessions EIO maildir $command 3
 		[ "$SANITIZED" = none ] || continue
 		break_sessions kill maildir $command
-		break_sessions ENOSPC maildir $command
-		break_sessions short maildir $command 10
+		break_sessions ENOSPC maildir $command 3
+		break_sessions short maildir $command 30
 	done
 }
 
 @test "a loss of power at any write leaves imported unique-ids and their order" {
 	needs_root
 	plain_build
-	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 imported 3
+	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 imported 6
 }
