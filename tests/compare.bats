@@ -104,6 +104,8 @@ fails() {
 	serve_both
 	LC_ALL=C compare 0
 	[ "${lines[0]}" = 'same j\udcfcrgen*boss (0 messages)' ]
+	printf '%s\n' $'j\xfcrgen*boss:'"$password" >list
+	LC_ALL=C compare 0
 }
 
 @test "unique-ids of one server only are DIFFERENT, in at most ten lines" {
