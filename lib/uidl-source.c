@@ -190,9 +190,10 @@ static bool take_word(const char **text, const char *word)
 int uidl_source_parse(const char *text, struct uidl_source *ret)
 {
 	struct uidl_source source = { .has_headers = take_word(&text, "x-uidl") };
+	bool is_dovecot = take_word(&text, "dovecot");
 	int r;
 
-	if (take_word(&text, "dovecot"))
+	if (is_dovecot)
 		source.format = text;
 	else if (source.has_headers)
 		source.server = UIDL_HEADERS;
@@ -202,7 +203,7 @@ int uidl_source_parse(const char *text, struct uidl_source *ret)
 		source.server = UIDL_QMAIL;
 	else
 		return -EINVAL;
-	r = source.format ? check_format(text) : *text ? -EINVAL : 0;
+	r = is_dovecot ? check_format(text) : *text ? -EINVAL : 0;
 	if (r == 0)
 		*ret = source;
 	return r;

@@ -811,7 +811,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 	struct statx file;
 	int r = 0;
 
-	if (count == 0 || first->is_namesake)
+	if (!first || first->is_namesake)
 		return 0;
 	for (size_t i = 1; i < count && !known->is_namesake && known->inode_tag != 0; i++) {
 		if (first[i].inode_tag == known->inode_tag)
