@@ -217,6 +217,7 @@ static int become_account(struct session *session, const struct account *account
 static int begin_transaction(struct session *session, const struct account *checked,
 			     const struct login *login, const char *refusal)
 {
+	const struct mailbox_origin origin = { .from = session->settings->unique_ids_from };
 	auto_free struct account *account = malloc(sizeof(*account));
 	bool has_new;
 	int r = scoreboard_note_password(session->slot_ref);
@@ -230,10 +231,9 @@ static int begin_transaction(struct session *session, const struct account *chec
 	transport_set_deadline(session->transport, session->settings->login_timeout_s);
 	session->is_read_only = session->settings->read_only || account->is_read_only;
 	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
-	r = become_account(session, account)						    ?:
-		    mailbox_new(account->mailbox, session->is_read_only,
-				&(struct mailbox_origin){ .from = session->settings->unique_ids_from }, &session->mailbox) ?:
-		    session_open_mailbox(session, &has_new);
+	r = become_account(session, account);
+	r = r ?: mailbox_new(account->mailbox, session->is_read_only, &origin, &session->mailbox);
+	r = r ?: session_open_mailbox(session, &has_new);
 	if (r == 0 && session->channel_fd < 0)
 		r = sandbox_after_login(session->settings, account, session->is_read_only);
 	session->is_shut_out |= r > 0;
