@@ -492,6 +492,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	}
 	if (r == 0 && !mailbox->is_cached)
 		r = import_apply(&mailbox->listing, &mailbox->origin);
+	lock->report.has_ids = mailbox->listing.stamps[STAMP_IDS].inode != 0;
 	mailbox->has_unsaved |= lock->report.is_takeover;
 	return r;
 }

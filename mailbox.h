@@ -29,6 +29,7 @@ struct mailbox_report {
 	char renamed_from[NAME_MAX + 1], renamed_to[NAME_MAX + 1];
 	int rename_error; /* why not all of these (negative errno), or 0 */
 	int quota_error;  /* why maildirsize could not be updated (negative errno), or 0 */
+	bool has_ids;	  /* unique-ids of another server are kept for it */
 	bool is_takeover; /* unique-ids have been taken over from another server: */
 	size_t imported;  /* messages with one of its unique-ids */
 	size_t excluded;  /* messages that it hid, and that are left out */

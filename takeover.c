@@ -71,7 +71,6 @@ static void take_over_mailbox(const struct bulk *bulk, const struct account *acc
 					       settings->may_lack_list };
 	const struct mailbox_report *report;
 	struct mailbox *mailbox = NULL;
-	auto_free char *ids = NULL;
 	size_t octets;
 	bool unused;
 	int r = settings->has_keeper && account->uid == 0 ? -EACCES : 0;
@@ -100,8 +99,7 @@ static void take_over_mailbox(const struct bulk *bulk, const struct account *acc
 		answer(ret, TAKEN_OVER, "%zu messages, %zu unique-ids %simported, %zu hidden",
 		       mailbox_count(mailbox), report->imported,
 		       bulk->is_dry_run ? "would be " : "", report->excluded);
-	else if (asprintf(&ids, "%s/.pop3-handler.ids", account->mailbox) >= 0 &&
-		 access(ids, F_OK) == 0)
+	else if (report->has_ids)
 		answer(ret, OVER_BEFORE, "was taken over before");
 	else
 		answer(ret, NOT_THERE, "there is no Maildir");
