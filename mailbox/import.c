@@ -38,7 +38,7 @@ struct id_line {
 /* Imported unique-ids, as they are in the file. */
 struct ids {
 	char *text; /* the whole file */
-	size_t octets;
+	size_t octets, capacity;
 	struct id_line *lines;
 	size_t count, needed;
 	uint32_t *table; /* numbers of lines, 1 the first, by a hash of the id; 0: free */
@@ -588,11 +588,26 @@ static void take_size(struct listing *listing, const struct old_entry *entry)
 	message->is_hint = true;
 }
 
+/* Makes space behind the text. */
+static int reserve_text(struct ids *ids, size_t octets)
+{
+	size_t needed = ids->octets + octets;
+	char *text;
+
+	if (needed <= ids->capacity)
+		return 0;
+	text = realloc(ids->text, 2 * needed);
+	if (!text)
+		return -ENOMEM;
+	ids->text = text;
+	ids->capacity = 2 * needed;
+	return 0;
+}
+
 static int put_id_lines(struct takeover *takeover, struct ids *ids)
 {
 	struct mailbox_report *report = &takeover->listing->lock->report;
-	size_t capacity = 0;
-	int r = ids_new(takeover->count, ids);
+	int r = ids_new(takeover->count, ids) ?: reserve_text(ids, HEADER_OCTETS);
 
 	if (r < 0)
 		return r;
@@ -600,22 +615,12 @@ static int put_id_lines(struct takeover *takeover, struct ids *ids)
 		qsort(takeover->entries, takeover->count, sizeof(*takeover->entries),
 		      old_list_compare);
 	ids->octets = HEADER_OCTETS;
-	for (size_t i = 0; i <= takeover->count; i++) {
+	for (size_t i = 0; i < takeover->count; i++) {
 		const struct old_entry *entry = &takeover->entries[i];
-		size_t needed = ids->octets + WIRE_IMPORTED_ID_MAX + 2;
 
-		needed += i < takeover->count ? strlen(entry->name) + NAME_MAX : 0;
-		if (needed > capacity) {
-			char *text;
-
-			capacity = 2 * needed;
-			text = realloc(ids->text, capacity);
-			if (!text)
-				return -ENOMEM;
-			ids->text = text;
-		}
-		if (i == takeover->count)
-			break;
+		r = reserve_text(ids, WIRE_IMPORTED_ID_MAX + 2 + strlen(entry->name) + NAME_MAX);
+		if (r < 0)
+			return r;
 		if (put_id_line(takeover, entry, ids))
 			take_size(takeover->listing, entry);
 		else
