@@ -5,27 +5,16 @@
 # shellcheck disable=SC2016 # $POP3Deleted is a keyword
 
 load helpers
+load import
 
 setup() {
-	setup_site
-	make_maildir alice
-	box=$mail/alice
-	list=$box/dovecot-uidlist
-	ids=$box/.pop3-handler.ids
-	options+=('--unique-ids-from=dovecot %u')
+	setup_import
 	for i in 1 2 3; do
 		make_message "alice/cur/$i.M1P1.h:2,S"
 	done
 	make_message alice/new/4.M1P1.h
 	printf '%s\n' '3 V5 N99' '7 :2.M1P1.h' '8 :1.M1P1.h' '9 :3.M1P1.h' >"$list"
 	all='7 8 9 4.M1P1.h'
-}
-
-# uids: the unique-ids of a session of alice, with blanks between them, are in `found`.
-uids() {
-	as_alice UIDL QUIT
-	lines=("${lines[@]:1:${#lines[@]}-3}")
-	found=${lines[*]#* }
 }
 
 # all_is_well: a session finds all messages with their imported unique-ids.
@@ -53,6 +42,28 @@ is_refused() {
 	[[ "${lines[*]:3}" != *'+OK '[0-9]* ]]
 	[ "$(grep -c '^+OK' out)" -eq 3 ] # the greeting, USER and QUIT
 	grep -qxF "pop3-handler: cannot open the mailbox '$box': $1" log || { cat log && return 1; }
+}
+
+# put_odd KIND PATH: what cannot be used in the place of the file `saved`; `reason` is why.
+put_odd() {
+	reason='it is no regular file'
+	case $1 in
+	link) ln -s "$PWD/saved" "$2" ;;
+	dangling) ln -s nothing "$2" ;;
+	fifo) mkfifo "$2" ;;
+	directory) mkdir "$2" ;;
+	foreign)
+		cp saved "$2"
+		chmod 644 "$2"
+		chown 12345 "$2"
+		reason="it is another user's"
+		;;
+	large)
+		cp saved "$2"
+		truncate -s 300M "$2"
+		reason='File too large'
+		;;
+	esac
 }
 
 # --- The file of unique-ids ---
@@ -88,24 +99,7 @@ is_refused() {
 	all_is_well
 	for kind in link dangling fifo directory foreign large; do
 		mv "$ids" saved
-		reason='it is no regular file'
-		case $kind in
-		link) ln -s "$PWD/saved" "$ids" ;;
-		dangling) ln -s nothing "$ids" ;;
-		fifo) mkfifo "$ids" ;;
-		directory) mkdir "$ids" ;;
-		foreign)
-			cp saved "$ids"
-			chmod 644 "$ids"
-			chown 12345 "$ids"
-			reason="it is another user's"
-			;;
-		large)
-			cp saved "$ids"
-			truncate -s 300M "$ids"
-			reason='File too large'
-			;;
-		esac
+		put_odd $kind "$ids"
 		is_refused "cannot use .pop3-handler.ids: $reason"
 		is_refused "cannot use .pop3-handler.ids: $reason" --read-only=yes
 		is_refused "cannot use .pop3-handler.ids: $reason" --unique-ids-from=courier
@@ -186,22 +180,8 @@ is_refused() {
 	for name in dovecot-uidlist dovecot-keywords; do
 		[ $name = dovecot-uidlist ] || cp saved "$list"
 		for kind in link dangling fifo directory foreign large; do
-			case $kind in
-			link) ln -s "$PWD/saved" "$box/$name" ;;
-			dangling) ln -s nothing "$box/$name" ;;
-			fifo) mkfifo "$box/$name" ;;
-			directory) mkdir "$box/$name" ;;
-			foreign)
-				cp saved "$box/$name"
-				chown 12345 "$box/$name"
-				;;
-			large) truncate -s 300M "$box/$name" ;;
-			esac
-			case $kind in
-			link | dangling | fifo | directory) is_refused "cannot use $name: it is no regular file" ;;
-			foreign) is_refused "cannot use $name: it is another user's" ;;
-			large) is_refused "cannot use $name: File too large" ;;
-			esac
+			put_odd $kind "$box/$name"
+			is_refused "cannot use $name: $reason"
 			rm -r "${box:?}/$name"
 		done
 	done

@@ -4,14 +4,10 @@
 # shellcheck disable=SC2016 # $POP3Deleted is a keyword
 
 load helpers
+load import
 
 setup() {
-	setup_site
-	make_maildir alice
-	box=$mail/alice
-	list=$box/dovecot-uidlist
-	ids=$box/.pop3-handler.ids
-	options+=('--unique-ids-from=dovecot %u')
+	setup_import
 }
 
 # from SERVER: what the mailbox is taken over from instead.
@@ -22,13 +18,6 @@ from() {
 # lists LINE...: what Dovecot has written into its list.
 lists() {
 	printf '%s\n' '3 V5 N99 Gbeef' "$@" >"$list"
-}
-
-# uids: the unique-ids of a session of alice, with blanks between them, are in `found`.
-uids() {
-	as_alice UIDL QUIT
-	lines=("${lines[@]:1:${#lines[@]}-3}")
-	found=${lines[*]#* }
 }
 
 # keeps LINE...: these are the lines of the file of unique-ids, below its header.
