@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The pictures in doc/ show what their sources say. tests/readme.bats tries the commands.
+# The pictures of the documents show what their sources say. tests/readme.bats tries the commands.
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/../doc" || return 1
@@ -30,4 +30,9 @@ texts() {
 			diff <(texts "$picture") <(texts "${picture##*/}")
 		done
 	fi
+}
+
+@test "the picture of the benchmarks shows bench/results.json" {
+	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 ../bench/report.py ../bench/results.json "$BATS_TEST_TMPDIR/results.svg"
+	cmp "$BATS_TEST_TMPDIR/results.svg" ../bench/results.svg
 }
