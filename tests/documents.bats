@@ -36,3 +36,22 @@ texts() {
 	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 ../bench/report.py ../bench/results.json "$BATS_TEST_TMPDIR/results.svg"
 	cmp "$BATS_TEST_TMPDIR/results.svg" ../bench/results.svg
 }
+
+# anchors FILE.md: those that its headings have on GitHub.
+anchors() {
+	sed -nE 's/^#+ //p' "$1" | tr '[:upper:] ' '[:lower:]-' | tr -cd 'a-z0-9_\n-'
+}
+
+@test "each link between the documents leads somewhere" {
+	cd ..
+	for document in *.md doc/*.md; do
+		grep -oE '\]\([^)]+\)' "$document" | sed 's/^](//; s/)$//' | while IFS='#' read -r path anchor; do
+			[[ $path != *://* ]] || continue
+			echo "$document: $path#$anchor"
+			target=$document
+			[ -z "$path" ] || target=$(dirname "$document")/$path
+			[ -e "$target" ]
+			[ -z "$anchor" ] || anchors "$target" | grep -qxF -e "$anchor"
+		done
+	done
+}
