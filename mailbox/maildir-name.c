@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * What the name of a message's file says. Whoever may write to the mailbox chooses it. */
+ * Maildir names. They are untrusted: any program that can write to the mailbox chooses them. */
 #include "mailbox/maildir-name.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ size_t maildir_name_unique_octets(const char *name)
 	return (size_t)(end - name);
 }
 
-/* The number that `text` begins with, up to *ret_end: 0 for none, UINT64_MAX if it is too large. */
+/* Parses digits at the start of `text`, up to *ret_end. No digits: 0; overflow: UINT64_MAX. */
 static uint64_t leading_number(const char *text, const char **ret_end)
 {
 	uint64_t number = 0;
@@ -47,7 +47,7 @@ uint64_t maildir_name_arrival_us(const char *name)
 		if (end > rest + 1)
 			break;
 	}
-	if (fraction_us >= US_PER_S) /* not microseconds, whatever it is */
+	if (fraction_us >= US_PER_S) /* some other number, not microseconds */
 		fraction_us = 0;
 	return __builtin_add_overflow(us, fraction_us, &us) ? UINT64_MAX : us;
 }
@@ -66,7 +66,7 @@ uint64_t maildir_name_find_octets(const char *name, const char *field)
 
 bool maildir_name_can_grow(uint64_t stored, uint64_t octets)
 {
-	/* At most each is an LF that gets a CR; or all but the last, which lacks its line end. */
+	/* At most, each octet is an LF that gets a CR, and a last octet that is none gets CRLF. */
 	return octets >= stored && octets - stored <= stored + 1;
 }
 
@@ -96,7 +96,7 @@ int maildir_name_add_seen(const char *name, const char *info_start, char **ret_n
 		added = "";
 	} else {
 		rest += 3;
-		while (*rest && *rest < 'S') /* flags stand in ASCII order */
+		while (*rest && *rest < 'S') /* flags are in ASCII order */
 			rest++;
 	}
 	if (asprintf(ret_name, "%.*s%s%s%s", (int)(rest - name), name, start, added, rest) < 0)
