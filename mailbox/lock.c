@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC
- * The directories of a mailbox, its lock and its record. Runs after login only. The path is the
- * administrator's and the account's; what is below it is whatever its owner put there. A record
- * counts only if it is whole (a crash may leave a part) and this mailbox's: a backup may have
- * brought it here. Its keys, which have inodes, match no restored file. None must be found that its
- * writer reported as failed. */
+ * Opens a mailbox, locks it, and reads and writes its record. Runs after login only. Trusts the
+ * path, which administrators set, and nothing below it, which the owner of the mailbox can change.
+ * - A record is valid only if it is whole (a crash may leave a part of it) and was written for this
+ *   mailbox (a backup may have copied it). Its keys contain inodes, so it matches no restored file.
+ * - A record whose writing was reported as failed must never be found. */
 #include "mailbox/lock.h"
 
 #include "lib/util.h"
@@ -15,18 +15,17 @@
 #include <sys/file.h>
 #include <sys/vfs.h>
 
-/* Has the lock and the record of a commit. The dot keeps it from being a folder's message. It may
- * be replaced by one that is locked before: lock_check() notices. */
+/* The dot keeps the state file from being a message of a folder. */
 #define STATE_NAME ".pop3-handler.state"
 
 #define STATE_NEW_NAME ".pop3-handler.state.new"
 
-#define ENTRIES_OCTETS 6144 /* of directory entries at once; little, for each session has it */
+#define ENTRIES_OCTETS 6144 /* of directory entries at once; small, because each session has it */
 
-/* The state file grows by this: what file systems allocate. */
+/* The state file grows in steps of the usual block size. */
 #define BLOCK_OCTETS 4096
 
-#define MAGIC UINT64_C(0x316d6d6f63336f70) /* ends in the version: "po3comm1" */
+#define MAGIC UINT64_C(0x316d6d6f63336f70) /* "po3comm1": the last digit is the version */
 
 static const struct record no_record;
 
@@ -38,7 +37,7 @@ static_assert(sizeof(no_record) == 4 * sizeof(uint64_t) + DIGEST_OCTETS, "it has
 
 void lock_close(struct lock *lock)
 {
-	util_drop(&lock->state_fd); /* the lock goes with it, or with the directory */
+	util_drop(&lock->state_fd); /* the lock is on this, or on root_fd */
 	for (size_t i = 0; i < SUBDIRS; i++)
 		util_drop(&lock->fds[i]);
 	util_drop(&lock->root_fd);
@@ -76,7 +75,7 @@ int lock_for_entries(int dir_fd, lock_entry_handler *handle, void *context)
 	return octets < 0 ? -errno : 0;
 }
 
-/* For lock_for_entries(): finds out whose store a directory is that is no Maildir. */
+/* For lock_for_entries(): recognises another program's store. */
 static int look_for_store(void *context, int dir_fd, const struct dirent64 *entry)
 {
 	static const char *const stores[][2] = {
@@ -100,8 +99,8 @@ static int look_for_store(void *context, int dir_fd, const struct dirent64 *entr
 	return *problem ? -EMEDIUMTYPE : 0;
 }
 
-/* A folder, unless it has something of another program's store, which no client may delete. It is
- * looked at once, and again when it has changed. */
+/* Opens a folder. Refuses another program's store, because a client could delete its files. Checks
+ * the names only if the directory has changed since the last check. */
 static int open_folder(struct lock *lock)
 {
 	struct file_stamp stamp;
@@ -183,7 +182,7 @@ struct record *record_new(const struct record *other, size_t more)
 	return record;
 }
 
-/* Whether a file is one for records: empty, or with a record, void or of another mailbox. */
+/* Whether a file looks like a state file: it is empty, or has a record or a void one. */
 static bool has_record_space(int state_fd)
 {
 	uint64_t magic = 0;
@@ -197,16 +196,15 @@ int lock_clear_record(const struct lock *lock)
 	return util_pwrite(lock->state_fd, &no_record, sizeof(no_record), 0);
 }
 
-/* Puts in the digest of all of it, which it has with 0 in its place. */
 static void seal(struct record *record, size_t octets)
 {
 	memset(record->seal, 0, sizeof(record->seal));
 	digest_make(record, octets, record->seal); /* reads all before it writes */
 }
 
-/* Reads the record, if there is one, for the caller to free; else *ret stays. Returns 0, or
- *   -EBADMSG  it is damaged, or was written elsewhere and came here
- *   -EMLINK   it is another mailbox's that has the same state file: it must not be changed */
+/* Reads the record, which the caller frees. If there is none, returns 0 and leaves *ret. Errors:
+ *   -EBADMSG  the record is damaged, or was copied here with a state file
+ *   -EMLINK   another mailbox with the same state file needs it: it must not be changed */
 static int record_read(const struct lock *lock, int state_fd, struct record **ret)
 {
 	auto_free struct record *record = NULL;
@@ -231,12 +229,12 @@ static int record_read(const struct lock *lock, int state_fd, struct record **re
 	n = util_pread(state_fd, record->keys, octets - sizeof(header), sizeof(header));
 	if (n < 0)
 		return (int)n;
-	/* Another process may write it while one that has no lock reads: the seal shows that. */
+	/* A read without the lock may see a record half written: the seal shows that. */
 	*record = header;
 	seal(record, octets);
 	if ((size_t)n < octets - sizeof(header) || memcmp(record, &header, sizeof(header)) != 0)
 		return -EBADMSG;
-	/* A copy made of hard links has the very state file of the other mailbox. */
+	/* A copy of a mailbox that is made of hard links shares its state file. */
 	if (header.mailbox_inode != lock->inode)
 		return -EMLINK;
 	*ret = take_ptr(record);
@@ -258,18 +256,17 @@ static int record_write(const struct lock *lock, int state_fd, struct record *re
 	qsort(record->keys, record->count, sizeof(*record->keys), compare_record_keys);
 	seal(record, octets);
 	r = util_pwrite(state_fd, record, octets, 0);
-	/* The commit point: it outlasts a loss of power now (lock_reserve_record() synced the
-	 * name). */
+	/* The commit point. The name of the file is durable: see lock_reserve_record(). */
 	if (r == 0 && fdatasync(state_fd) < 0)
 		r = -errno;
 	if (r == 0)
 		return 0;
-	/* Some of it may be there, or all. */
+	/* Part of the record may be on the disk, or all of it. */
 	if (util_pwrite(state_fd, &no_record, sizeof(no_record), 0) == 0) {
 		(void)fdatasync(state_fd);
 		return r;
 	}
-	/* What every later session will go by, we must too. */
+	/* It cannot be voided. If it is whole, the commit holds: later sessions will find it. */
 	return record_read(lock, state_fd, &found) == 0 && found ? 0 : r;
 }
 
@@ -284,16 +281,16 @@ int lock_reserve_record(const struct lock *lock, size_t count)
 	nothing = calloc(1, octets - state_octets);
 	if (!nothing)
 		return -ENOMEM;
-	/* Syncs the name of a new file, so that a commit needs only to be written. */
+	/* Syncs the name of a new state file, so that a commit syncs only the file. */
 	if (state_octets == 0 && fsync(lock->root_fd) < 0)
 		return -errno;
-	/* Octets, and not a hole: they have blocks on the disk. */
+	/* Writes zeros, because a hole would have no blocks on the disk. */
 	return util_pwrite(lock->state_fd, nothing, octets - state_octets, state_octets);
 }
 
 /* ---- The lock ---- */
 
-/* An OFD lock: any death of the process frees it, and shared file systems honour it. */
+/* An OFD lock: the kernel releases it if the process dies, and shared file systems honour it. */
 static int lock_state(int state_fd)
 {
 	struct flock whole_file = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -310,7 +307,7 @@ static int open_state(struct lock *lock, int flags)
 
 	if (fd < 0)
 		return fd == -ENXIO ? -EINVAL : fd;
-	/* A file with another name may be another owner's, or be in a backup made of links. */
+	/* A hard link may be a file of another owner, or belong to a backup made of links. */
 	if (status.st_nlink > 1 && !has_record_space(fd))
 		return -EINVAL;
 	lock->state_inode = status.st_ino;
@@ -329,8 +326,8 @@ int lock_check(const struct lock *lock)
 	return status.st_ino == lock->state_inode ? 0 : -ENOLCK;
 }
 
-/* Opens the state file for its record only, where none can be written (a full disk, for example).
- * Sessions with that trouble lock the directory. Some shared file systems have no such lock. */
+/* Where the state file cannot be written (a full disk, for example), opens it to read its record,
+ * and locks the directory instead. Some shared file systems cannot lock directories. */
 static int read_state(struct lock *lock)
 {
 	int r;
@@ -341,7 +338,7 @@ static int read_state(struct lock *lock)
 	r = open_state(lock, O_RDONLY);
 	if (r == -EIO || r == -ENFILE || r == -EMFILE || r == -ENOMEM)
 		return r;
-	/* If it is another owner's, others can be made beside it. */
+	/* A state file of another owner is reported; with EROFS nothing can be changed anyway. */
 	lock->report.has_bad_state = r == 0 ? lock->state_error != -EROFS : r != -ENOENT;
 	return 0;
 }
@@ -357,29 +354,27 @@ static int take_lock(struct lock *lock)
 	r = r ?: lock_state(lock->state_fd);
 	if (r < 0)
 		return r;
-	/* Ends what this host knows of a file that another may have written: the kernel's pages,
-	 * and GlusterFS's quick-read, which only a change ends. This one changes nothing. */
+	/* Drops what this host caches of the file, because another host may have written it: the
+	 * page cache, and GlusterFS's quick-read, which needs a (void) change of the file. */
 	if (!lock->is_local) {
 		(void)fallocate(lock->state_fd, FALLOC_FL_KEEP_SIZE, 0, 1);
 		(void)posix_fadvise(lock->state_fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
-	/* Else its session has just replaced it. */
+	/* Another session may just have replaced the file, with one that it has locked. */
 	return lock_check(lock) == 0 ? 0 : -EBUSY;
 }
 
-/* Reads the record that an earlier session has left. */
 static int read_record(struct lock *lock)
 {
 	int r = lock->state_fd >= 0 ? record_read(lock, lock->state_fd, &lock->left) : 0;
 
 	lock->is_record_kept = lock->left || r == -EMLINK;
 	lock->report.has_bad_record = r == -EBADMSG || r == -EMLINK;
-	if (r == -EBADMSG && lock->state_error == 0) /* reported once is enough */
+	if (r == -EBADMSG && lock->state_error == 0) /* reported only once */
 		(void)lock_clear_record(lock);
 	return lock->report.has_bad_record ? 0 : r;
 }
 
-/* Finds out if only this host changes the file system, and if inodes keep their numbers. */
 static void identify_file_system(struct lock *lock)
 {
 	static const uint32_t keeping[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,	BTRFS_SUPER_MAGIC,
@@ -396,7 +391,7 @@ static void identify_file_system(struct lock *lock)
 			 type == MSDOS_SUPER_MAGIC || type == EXFAT_SUPER_MAGIC;
 }
 
-/* Opens the directory at `path`, if it is the one that it was before. */
+/* Opens the directory at `path`. -ESTALE: it is not the one that was there before. */
 static int open_root(const char *path, struct lock *lock)
 {
 	struct stat status;
@@ -404,7 +399,7 @@ static int open_root(const char *path, struct lock *lock)
 
 	lock->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = lock->root_fd < 0 ? -errno : 0;
-	/* What it was replaced by, the sandbox may deny. */
+	/* The sandbox may deny access to a new directory: stat(2) still shows that it is one. */
 	if ((r == 0 ? fstat(lock->root_fd, &status) : stat(path, &status)) < 0)
 		return -errno;
 	if (r == 0 && lock->inode == 0) {
@@ -430,7 +425,7 @@ static int open_once(const char *path, struct lock *lock)
 	if (r == 0)
 		r = open_folder(lock);
 	r = MIN(r, 0) ?: take_lock(lock);
-	if (r == 0 && !lock->is_maildir) /* the state file may be new */
+	if (r == 0 && !lock->is_maildir) /* a new state file has changed the directory */
 		r = file_stamp_take(lock->fds[SUBDIR_CUR], &lock->looked_at);
 	r = r ?: read_record(lock);
 	if (r < 0)
@@ -442,7 +437,7 @@ int lock_open(const char *path, struct lock *lock)
 {
 	int r = open_once(path, lock);
 
-	/* When another host has replaced something, a shared file system knows only then. */
+	/* A shared file system may notice only now that another host has replaced something. */
 	return r == -ESTALE ? open_once(path, lock) : r;
 }
 
@@ -453,7 +448,7 @@ int lock_write_record(struct lock *lock, struct record *record)
 
 	if (!lock->is_record_kept)
 		return record_write(lock, lock->state_fd, record);
-	/* A new file, which is locked before anybody can see it. */
+	/* The new file is locked before it gets its name: no other session can lock it first. */
 	fd = util_create(lock->root_fd, STATE_NEW_NAME);
 	r = fd < 0 ? fd : lock_state(fd) ?: record_write(lock, fd, record);
 	r = util_replace(lock->root_fd, STATE_NAME, STATE_NEW_NAME, r);
@@ -462,7 +457,7 @@ int lock_write_record(struct lock *lock, struct record *record)
 	util_drop(&lock->state_fd);
 	lock->state_fd = take_fd(&fd);
 	lock->state_inode = record->state_inode;
-	/* If this fails, it is there all the same, and what every later session will go by. */
+	/* If this fails, later sessions will find the record all the same. */
 	(void)fsync(lock->root_fd);
 	return 0;
 }
