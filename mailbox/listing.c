@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: ISC
- * What is in the directories of a mailbox. Runs after login only. Others add, rename and delete
- * files there at any moment, and file names are whatever they chose. */
+ * Reads the directories of a mailbox. Runs after login only. Trusts nothing in the directories:
+ * other programs add, rename and delete files at any moment, and choose the names.
+ * - Stamps prove that a read is stable if they are equal before and after it, and older than the
+ *   clock's present tick: a second change within a tick would not change them.
+ * - Until a read is stable, the listing is the union of all reads.
+ * - A unique-id that a client may have seen never passes to another file. */
 #include "mailbox/listing.h"
 
 #include "lib/digest.h"
@@ -13,24 +17,24 @@
 #include <fnmatch.h>
 #include <sys/random.h>
 
-/* How many ticks of the clock a listing waits for, at most, until a change of just now is past. */
+/* How many ticks of the clock a read waits, at most, after the directories have changed. */
 #define TICKS_MAX 5
 
-/* A server of files may stamp changes with a clock that ticks this slowly. Where its time cannot be
- * known, or hosts stamp with clocks of their own, a stamp is trusted when it is this old. */
+/* The clock of a file server may tick this slowly. Where its time is unknown, or each host stamps
+ * with its own clock, a stamp is trusted later if it is older than the margin. */
 #define REMOTE_TICK_NS (20 * INT64_C(1000000))
 #define REMOTE_MARGIN_NS (2 * UTIL_NS_PER_S)
 
-/* A stamp that is so far ahead was made before the clock was set back. */
+/* A stamp this far in the future was made before the clock was set back. */
 #define FUTURE_NS (10 * UTIL_NS_PER_S)
 
-/* A namesake that has not changed for this long is renamed: nobody is at work on it any more. */
+/* A namesake that has not changed for this long is renamed: its writer has finished. */
 #define NAMESAKE_QUIET_NS (30 * UTIL_NS_PER_S)
 
-/* Of lists that are sorted alike, how far the next message is from the last one, mostly. */
+/* In two lists that are sorted alike, the next match is mostly within this many messages. */
 #define NEARBY 8UL
 
-/* What a unique-id that stands in for a name begins with, before the digest. */
+/* A stand-in begins with this; the digest in hexadecimal follows. */
 #define STAND_IN_PREFIX "sha256"
 static_assert(sizeof(STAND_IN_PREFIX) - 1 + 2UL * DIGEST_OCTETS == WIRE_UNIQUE_ID_MAX,
 	      "a stand-in is as long as a unique-id may be");
@@ -54,7 +58,7 @@ static int take_stamps(const struct lock *lock, struct file_stamp ret_stamps[STA
 	return r;
 }
 
-/* Whether the next change of a directory will show, if it happens after `now_ns`. */
+/* Whether a change of a directory after `now_ns` will change its stamp. */
 static bool are_stable(const struct file_stamp stamps[STAMPS], int64_t now_ns)
 {
 	for (size_t i = 0; i < SUBDIRS; i++) {
@@ -65,7 +69,7 @@ static bool are_stable(const struct file_stamp stamps[STAMPS], int64_t now_ns)
 	return true;
 }
 
-/* The time of a change that is made now. A file server's clock shows when a file is touched. */
+/* The time that a change would get now. Touches the state file, to see a file server's clock. */
 static int64_t now_on_disk_ns(const struct lock *lock)
 {
 	struct stat status;
@@ -76,8 +80,8 @@ static int64_t now_on_disk_ns(const struct lock *lock)
 	return file_stamp_now_ns();
 }
 
-/* Begins a read: takes the stamps, and the time before. If a directory has changed just now, it
- * waits some milliseconds for the clock's next tick, which saves reading everything again. */
+/* Begins a read: takes the time, and then the stamps. If a directory has just changed, waits for
+ * the clock's next tick (milliseconds): else the read could not be stable. */
 static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 {
 	struct lock *lock = listing->lock;
@@ -88,7 +92,8 @@ static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 
 		*ret_now_ns = now_on_disk_ns(lock);
 		r = take_stamps(lock, listing->stamps);
-		/* Others may have made one that was missing: after the stamp of the other one. */
+		/* A missing directory may exist now. Opened after the other's stamp is taken: that
+		 * stamp shows if files move between them. */
 		if (r == 0 && lock->is_maildir && lock_open_subdirs(lock) != 0)
 			r = take_stamps(lock, listing->stamps);
 		if (r < 0 || !lock->is_local || i == TICKS_MAX ||
@@ -99,7 +104,7 @@ static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 	}
 }
 
-/* How much older than now a time must be to be trusted later. */
+/* How much older than now a stamp must be if it is to be trusted later. */
 static int64_t margin_ns(const struct lock *lock)
 {
 	return lock->is_local && lock->state_error == 0 ? 0 : REMOTE_MARGIN_NS;
@@ -120,7 +125,7 @@ bool listing_is_unchanged(const struct listing *listing)
 
 /* ---- Memory ---- */
 
-/* At least; what is not used yet has no memory. */
+/* The least size; the kernel gives no memory to pages that are not used yet. */
 #define BLOCK_OCTETS (1 << 15)
 
 struct block {
@@ -133,7 +138,7 @@ void *listing_allocate(struct listing *listing, size_t octets)
 {
 	struct block *block = listing->blocks;
 
-	octets = roundup(octets, sizeof(uint64_t)); /* what is next is aligned */
+	octets = roundup(octets, sizeof(uint64_t)); /* aligns the next allocation */
 	if (!block || octets > block->capacity - block->used) {
 		size_t capacity = MAX(octets, BLOCK_OCTETS);
 
@@ -155,7 +160,7 @@ static char *copy_text(struct listing *listing, const char *text)
 	return copy ? memcpy(copy, text, octets) : NULL;
 }
 
-/* Whether a folder's file is another one, or was written to. */
+/* Whether two versions are known to be of different files, or of a file that was written to. */
 static bool differ(const struct file_stamp *a, const struct file_stamp *b)
 {
 	return a && b && (a->inode != b->inode || a->modified_ns != b->modified_ns);
@@ -171,7 +176,7 @@ void listing_set_version(struct listing *listing, struct message *message,
 		*message->version = *version;
 }
 
-/* Copies what another listing's message points to; it stays as it is on failure. */
+/* Copies what a message points to in another listing. On failure the message is unchanged. */
 static int copy_texts(struct listing *listing, struct message *message)
 {
 	const char *unique_id = message->unique_id ? copy_text(listing, message->unique_id) : NULL;
@@ -211,7 +216,7 @@ const char *listing_unique_id(const struct message *message, size_t *ret_octets)
 /* As memcmp(3), of two numbers. */
 #define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
 
-/* Compares octets; what is the beginning of the other comes first. */
+/* Compares octets; a prefix comes before a longer string. */
 static int compare_octets(const char *a, size_t a_octets, const char *b, size_t b_octets)
 {
 	return memcmp(a, b, MIN(a_octets, b_octets)) ?: COMPARE(a_octets, b_octets);
@@ -225,14 +230,14 @@ bool listing_is_stand_in(const char *id, size_t octets)
 	       strspn(id + prefix, "0123456789abcdef") >= octets - prefix;
 }
 
-/* RFC 1939 would allow a lone "_". What looks like a stand-in gets one: none can be forged. */
+/* Rejects a lone "_", which RFC 1939 allows, and names that could be forged stand-ins. */
 static bool is_good_unique_id(const char *text, size_t octets)
 {
 	return wire_is_printable(text, octets, WIRE_UNIQUE_ID_MAX) &&
 	       !(octets == 1 && *text == '_') && !listing_is_stand_in(text, octets);
 }
 
-/* Makes a stand-in from the unique part of a name, and of a namesake (inode > 0) from its inode. */
+/* Makes the stand-in of a message, with NUL. `inode`: of a namesake, else 0. */
 static void make_stand_in(const struct message *message, uint64_t inode,
 			  char ret_stand_in[WIRE_UNIQUE_ID_MAX + 1])
 {
@@ -304,12 +309,12 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 	return 0;
 }
 
-/* For bsearch(3). */
+/* For bsearch(3): the order of arrival; 0: the same unique part. */
 static int compare_unique_parts(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
 
-	if (a->arrival_us != b->arrival_us) /* as in most calls */
+	if (a->arrival_us != b->arrival_us) /* decides most calls */
 		return a->arrival_us < b->arrival_us ? -1 : 1;
 	return compare_octets(a->name, a->unique_octets, b->name, b->unique_octets);
 }
@@ -322,8 +327,8 @@ static int compare_messages(const void *left, const void *right)
 	return compare_unique_parts(a, b) ?: strcmp(a->name, b->name) ?: a->subdir - b->subdir;
 }
 
-/* Sorts the names that have been read, and what they point to: later passes read memory in order.
- * Of a name that was read several times, one is kept. After a failure the listing is of no use. */
+/* Sorts the messages that were read, and drops duplicates. Copies what they point to in the same
+ * order, so that later passes read memory sequentially. After a failure the listing is unusable. */
 static int sort_names(struct listing *listing)
 {
 	auto_listing struct listing unsorted = { 0 };
@@ -338,7 +343,7 @@ static int sort_names(struct listing *listing)
 	for (size_t i = 0; i < count; i++) {
 		struct message *message = &messages[listing->count];
 
-		/* Texts lie where the directory had them: asked for ahead, they come in time. */
+		/* Names are in the order of the directory: each access would miss the CPU cache. */
 		if (i + 8 < count)
 			__builtin_prefetch(messages[i + 8].name);
 		if (i > 0 && compare_messages(&messages[i], message - 1) == 0)
@@ -365,12 +370,12 @@ void listing_drop_expunged(struct listing *listing)
 
 /* ---- Reading the directories ---- */
 
-/* Adds a message with the name, file and place of another, and what its name tells. */
+/* Adds a message with the name and file of `like`. Derives everything else from the name. */
 static int add_message(struct listing *listing, const struct message *like)
 {
 	struct message *message = listing->messages;
 
-	if ((listing->count & (listing->count - 1)) == 0) { /* there is space up to a power of 2 */
+	if ((listing->count & (listing->count - 1)) == 0) { /* it may be full */
 		message = reallocarray(message, MAX(16, 2 * listing->count), sizeof(*message));
 		if (!message)
 			return -ENOMEM;
@@ -396,7 +401,7 @@ static int add_message(struct listing *listing, const struct message *like)
 	return 0;
 }
 
-/* In a folder the name says all. Some file systems number an inode anew at times. */
+/* 0 in a folder, where the name identifies a message, and where inodes may get new numbers. */
 static uint16_t make_tag(const struct listing *listing, uint64_t inode)
 {
 	if (!listing->lock->keeps_inodes || !listing->lock->is_maildir)
@@ -404,7 +409,7 @@ static uint16_t make_tag(const struct listing *listing, uint64_t inode)
 	return (uint16_t)(inode % UINT16_MAX + 1);
 }
 
-/* Whether a folder's file of this name is litter or still being written. */
+/* Whether the name of a folder's file is that of litter, or of a file that is being written. */
 static bool is_litter(const char *name)
 {
 	static const char pattern[] = "@(*.@(tmp|part|partial|filepart|crdownload|swp)|*~|#*#|"
@@ -413,8 +418,8 @@ static bool is_litter(const char *name)
 	return fnmatch(pattern, name, FNM_CASEFOLD | FNM_EXTMATCH) == 0;
 }
 
-/* Only regular files are messages. Most file systems tell without being asked for each; a folder's
- * order has to be asked for. What cannot be known must not count as gone. */
+/* Adds a directory entry if it is a regular file. If its type is unknown and stat fails, the read
+ * fails: the message must not count as gone. */
 static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 {
 	struct listing *listing = context;
@@ -446,7 +451,7 @@ static int add_entry(void *context, int dir_fd, const struct dirent64 *entry)
 	return add_message(listing, &message);
 }
 
-/* The index of the first message with the unique part of `like`, or where it would be. */
+/* The index of the first message with the unique part of `like`, or where it would be inserted. */
 static size_t find_first(const struct listing *listing, const struct message *like)
 {
 	size_t low = 0, high = listing->count;
@@ -462,14 +467,14 @@ static size_t find_first(const struct listing *listing, const struct message *li
 	return low;
 }
 
-/* Whether the message at an index, which may be the end, has this unique part. */
+/* Whether there is a message at the index, and has the unique part of `like`. */
 static bool is_at(const struct listing *listing, size_t index, const struct message *like)
 {
 	return index < listing->count && compare_unique_parts(&listing->messages[index], like) == 0;
 }
 
-/* Finds the messages with the unique part of `like`, of another listing. Returns how many. The one
- * that is no namesake, if it is there, is the first. */
+/* Finds the messages with the unique part of `like`, and returns how many there are. The first is
+ * the one without `is_namesake`, if there is one. */
 static size_t find_namesakes(const struct listing *listing, const struct message *like,
 			     struct message **ret_first)
 {
@@ -492,7 +497,7 @@ struct message *listing_find_name(const struct listing *listing, const char *nam
 
 	while (index < *next + NEARBY && !is_at(listing, index, &like))
 		index++;
-	/* Not find_namesakes(): a forged list may ask for one of many again and again. */
+	/* Not find_namesakes(): a forged list may name one of many namesakes again and again. */
 	if (index == *next + NEARBY || listing->messages[index].is_namesake)
 		index = find_first(listing, &like);
 	if (!is_at(listing, index, &like) || listing->messages[index].is_namesake)
@@ -509,7 +514,7 @@ static bool are_alike(const struct message *a, const struct message *b)
 	       (a->inode_tag == b->inode_tag || a->inode_tag == 0 || b->inode_tag == 0);
 }
 
-/* The message with the unique part, unique-id and file of `like`, of another listing; or NULL. */
+/* Finds the message with the unique part, unique-id and file of `like`, or NULL. */
 static struct message *find_like(const struct listing *listing, const struct message *like)
 {
 	struct message *found;
@@ -521,7 +526,7 @@ static struct message *find_like(const struct listing *listing, const struct mes
 	return NULL;
 }
 
-/* Whether a listing that may be in its order has it. */
+/* As find_like(), also after listing_put_in_order(). */
 static bool has_like(const struct listing *listing, const struct message *like)
 {
 	bool has = listing->imported_count == 0 && find_like(listing, like);
@@ -541,10 +546,10 @@ static bool have_same_names(const struct listing *a, const struct listing *b)
 	return are_same;
 }
 
-/* Adds what only an earlier read has shown. */
+/* Adds the messages that only an earlier read has found. */
 static int add_earlier(struct listing *listing, const struct listing *earlier)
 {
-	struct listing fresh = *listing; /* in its order, while more are added behind it */
+	struct listing fresh = *listing; /* the sorted part: more are added behind it */
 
 	for (size_t i = 0; i < earlier->count; i++) {
 		const struct message *message = &earlier->messages[i];
@@ -556,15 +561,14 @@ static int add_earlier(struct listing *listing, const struct listing *earlier)
 	return listing->count > fresh.count ? sort_names(listing) : 0;
 }
 
-/* ---- Namesakes: messages with one unique part ---- */
+/* ---- Namesakes ---- */
 
-/* A file name with a unique part that others have, too. */
 struct namesake {
 	struct message message;
 	struct statx file;
 };
 
-/* For qsort(3): the message that was here first comes first. */
+/* For qsort(3): the oldest file comes first. */
 static int compare_namesakes(const void *left, const void *right)
 {
 	const struct statx *a = &((const struct namesake *)left)->file;
@@ -584,8 +588,8 @@ int listing_identify(const struct listing *listing, const struct message *messag
 		       0;
 }
 
-/* Tells the files behind names with one unique part apart: each becomes one message, and all but
- * the first get stand-ins. Returns how many messages are left. */
+/* Makes one message of each inode among `count` names with one unique part. All but the oldest get
+ * stand-ins. Returns how many messages there are. */
 static ssize_t tell_apart(struct listing *listing, struct message *messages, size_t count)
 {
 	auto_free struct namesake *found = calloc(count, sizeof(*found));
@@ -603,7 +607,7 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 		r = r == -ENOENT ? 0 : r;
 	}
 	if (r < 0 || found_count == 0)
-		return r < 0 ? r : 1; /* none is known to be gone: one stands for the file */
+		return r < 0 ? r : 1; /* none is known to be gone: keeps one */
 	qsort(found, found_count, sizeof(*found), compare_namesakes);
 	for (size_t i = 0; i < found_count && r == 0; i++) {
 		if (i > 0 && found[i].file.stx_ino == found[i - 1].file.stx_ino) {
@@ -619,7 +623,7 @@ static ssize_t tell_apart(struct listing *listing, struct message *messages, siz
 	return r < 0 ? r : (ssize_t)left;
 }
 
-/* Makes the unique-ids of a sorted listing differ. */
+/* Makes the unique-ids of a sorted listing unique. */
 static int resolve_namesakes(struct listing *listing)
 {
 	struct message *messages = listing->messages;
@@ -651,7 +655,7 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 		return 0;
 	if (errno != EINVAL)
 		return -errno;
-	/* Shared file systems do not know it; link(2) could leave the message there twice. */
+	/* Shared file systems lack RENAME_NOREPLACE. Not link(2): a crash would leave two names. */
 	if (fstatat(to_fd, to, &status, AT_SYMLINK_NOFOLLOW) == 0)
 		return -EEXIST;
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
@@ -696,10 +700,10 @@ void listing_rename_namesakes(const struct listing *listing, struct mailbox_repo
 
 /* ---- Listings ---- */
 
-/* Reads the directories once more, in the order in which a file moves, from new to cur. A file that
- * is renamed meanwhile may be read under both of its names, or under none. Adds what earlier reads
- * have shown unless stamps prove this read undisturbed. Where they are too coarse, two equal reads
- * in a row will do, but not for a proof. */
+/* Reads the directories once: new before cur, because files move that way. Unless stamps prove that
+ * the read is stable, adds the messages of earlier reads: a file that is renamed meanwhile may be
+ * read under both names or under none. Where stamps are too coarse to prove anything, two equal
+ * reads in a row count as stable, unless `must_prove`. */
 static int read_again(struct listing *listing, bool must_prove)
 {
 	auto_listing struct listing earlier = *listing;
@@ -734,7 +738,7 @@ int listing_read(struct lock *lock, int64_t deadline_ms, bool must_prove, struct
 
 	*ret = (struct listing){ .lock = lock };
 	do {
-		/* At least two; the last begins when stamps of whole seconds are old enough. */
+		/* At least two reads. After 2 s, stamps in whole seconds are old enough. */
 		is_last = is_late;
 		is_late = util_now_ms() >= deadline_ms;
 		r = read_again(ret, must_prove);
@@ -755,7 +759,7 @@ bool listing_has_new(const struct listing *listing, const struct listing *older)
 		const struct message *before = &older->messages[i];
 		const struct message *now = find_like(listing, before);
 
-		/* A unique-id is a name there, which another file may have got. */
+		/* In a folder, another file may have taken the name. */
 		if (now && !listing->lock->is_maildir &&
 		    (before->is_replaced || differ(now->version, before->version)))
 			return true;
@@ -800,8 +804,9 @@ int listing_put_in_order(struct listing *listing)
 	return 0;
 }
 
-/* Gives a message with namesakes its unique-id back: that must not pass to another when the first
- * of them goes, or an older one comes. A newer listing that has the first knows better. */
+/* Gives a unique-id back that an older listing shows (`known`): to `first`, which would lose its
+ * stand-in because an older namesake is gone; or to `owner`, whose unique part went to `first`
+ * because that is older and has just come. Does nothing if `newer` has the first as it is. */
 static int keep_unique_id(struct listing *listing, const struct message *known,
 			  const struct listing *newer)
 {
@@ -817,7 +822,7 @@ static int keep_unique_id(struct listing *listing, const struct message *known,
 		if (first[i].inode_tag == known->inode_tag)
 			owner = &first[i];
 	}
-	/* To look into `newer` takes longest: most are not concerned. */
+	/* has_like() is the slowest test, and comes last. */
 	if ((!owner && !known->is_namesake) || listing_identify(listing, first, &file) < 0)
 		return 0;
 	make_stand_in(first, file.stx_ino, stand_in);
@@ -883,7 +888,7 @@ int listing_find(struct listing *listing, const char *unique_id, size_t *ret_ind
 	size_t count = listing->count;
 
 	if (!listing->by_unique_id) {
-		listing->by_unique_id = calloc(count, sizeof(void *)); /* not NULL if it is empty */
+		listing->by_unique_id = calloc(count, sizeof(void *)); /* not NULL if count is 0 */
 		if (!listing->by_unique_id)
 			return -ENOMEM;
 		for (size_t i = 0; i < count; i++)
@@ -911,7 +916,7 @@ bool listing_next_name(const struct listing *listing, struct message *message)
 	return true;
 }
 
-/* However often it is called, the listing holds no memory of names that are no more. */
+/* Replaces all memory of the listing, so that repeated calls do not accumulate old names. */
 int listing_look_again(struct listing *listing)
 {
 	auto_listing struct listing fresh = { 0 };
@@ -948,7 +953,7 @@ int listing_look_again(struct listing *listing)
 	return 0;
 }
 
-/* Whether a name is another message's now: those that share a unique part may swap names. */
+/* Whether the name of a message leads to another file now: namesakes may swap names. */
 static bool has_other_file(const struct listing *listing, const struct message *message)
 {
 	struct statx file;
@@ -958,8 +963,7 @@ static bool has_other_file(const struct listing *listing, const struct message *
 	       make_tag(listing, file.stx_ino) != message->inode_tag;
 }
 
-/* Calls `handle` for files of the wanted messages. Returns how many stay so: it did not find them.
- */
+/* Calls `handle` for the files of wanted messages. Returns how many files were not found. */
 static ssize_t handle_files(struct listing *listing, size_t first, size_t count,
 			    listing_file_handler *handle, void *context)
 {
@@ -977,7 +981,7 @@ static ssize_t handle_files(struct listing *listing, size_t first, size_t count,
 		}
 		if (r < 0 && r != -ENOENT)
 			return r;
-		/* In a folder the name is all there is to find a message by. */
+		/* In a folder, a message without its name cannot be found again. */
 		message->is_wanted = r == -ENOENT && listing->lock->is_maildir;
 		message->is_gone |= r == -ENOENT && !message->is_wanted;
 		left += message->is_wanted;
