@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: ISC
- * Deleting messages. Runs after login only. The commit point is the record: before it, any trouble
- * leaves every message; after it, files that cannot be removed are hidden until they can. */
+ * Deletes messages in four steps: finds (chooses) the files, writes the record, unlinks the files,
+ * voids the record. Runs after login only. Does not trust the record of an earlier session: its
+ * keys are only compared with those of listed messages.
+ * - The commit point is the moment when the record is on the disk. Before it, an error leaves every
+ *   message, except where there is no space for a record (see delete_found()).
+ * - After it, all messages count as deleted. A message whose file cannot be unlinked is hidden: no
+ *   listing shows it until a session has unlinked the file.
+ * - A record is withdrawn while no file is gone, and else voided only when all its files are. */
 #include "mailbox/deletion.h"
 
 #include "lib/util.h"
@@ -8,22 +14,21 @@
 
 #define QUOTA_NAME "maildirsize"
 
-/* A deletion that is under way. */
 struct deletion {
 	struct listing *listing;
-	struct lock *lock;   /* the listing's */
-	bool has_record;     /* they are deleted, whatever happens: a record says so */
-	bool can_withdraw;   /* while nothing has gone */
-	bool has_more_links; /* a file may have unknown names: a neighbour may rename by link(2) */
-	bool may_reuse_inodes;	 /* the file system does not tell a new file from an old one */
-	bool is_blind;		 /* a file that a record may name could not be looked at */
-	bool uses[SUBDIRS];	 /* where the messages are */
-	size_t first, end;	 /* the messages that it is about, */
-	uint64_t *octets;	 /* what a quota counts for each, */
-	size_t chosen;		 /* how many are there, to be deleted, */
-	struct record *record;	 /* and their keys */
-	uint64_t removed_octets; /* for the quota: of the files that are removed, */
-	size_t removed;		 /* and how many these are */
+	struct lock *lock;	 /* the listing's */
+	bool has_record;	 /* the commit point has passed */
+	bool can_withdraw;	 /* no file is gone yet, and the record is this session's */
+	bool has_more_links;	 /* a file has unknown names: some programs rename by link(2) */
+	bool may_reuse_inodes;	 /* without times of birth, a new file may look like an old one */
+	bool is_blind;		 /* a file that the record may name could not be examined */
+	bool uses[SUBDIRS];	 /* directories with chosen messages */
+	size_t first, end;	 /* the range of messages to choose from */
+	uint64_t *octets;	 /* by index: what a quota counts for the message */
+	size_t chosen;		 /* messages with is_chosen */
+	struct record *record;	 /* their keys, and those of the earlier record */
+	uint64_t removed_octets; /* what a quota counts for the files that are unlinked */
+	size_t removed;		 /* number of these files */
 };
 
 static void clear_deletion(struct deletion *deletion)
@@ -36,7 +41,7 @@ static void clear_deletion(struct deletion *deletion)
 
 /* ---- Before the commit point ---- */
 
-/* Whether a folder's file is not as the client knows it. Inodes may have been numbered anew. */
+/* Whether a folder's file is not the one that the client saw. Inode numbers may have changed. */
 static bool is_replaced(const struct listing *listing, const struct message *message,
 			const struct statx *file)
 {
@@ -46,7 +51,7 @@ static bool is_replaced(const struct listing *listing, const struct message *mes
 			   version->octets != file->stx_size);
 }
 
-/* Takes a message that is there into the deletion; where a record was left, only if that has it. */
+/* Chooses a message if its file exists, and, to recover, if the record has its key. */
 static int choose(struct listing *listing, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
@@ -81,9 +86,8 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	return 0;
 }
 
-/* Chooses from the messages: those that are marked; or, if a record was left, that it has. After
- * that, nothing fails for lack of memory. The keys of a record that must be kept are carried along
- * in a new one. */
+/* Chooses the marked messages, or, to recover, those in the record. A new record includes the keys
+ * of an earlier one. Allocates the report, so that this cannot fail after the commit point. */
 static int choose_messages(struct deletion *deletion)
 {
 	size_t count = deletion->end - deletion->first;
@@ -102,7 +106,7 @@ static int choose_messages(struct deletion *deletion)
 	}
 	r = listing_with_files(deletion->listing, deletion->first, count, choose, deletion);
 	for (size_t i = deletion->first; i < deletion->end; i++) {
-		/* One whose file could not be looked at may be deleted: nobody must see it. */
+		/* A message whose file was not found may be one in the record: hides it. */
 		if (messages[i].is_wanted && deletion->has_record)
 			deletion->is_blind = messages[i].is_gone = true;
 		messages[i].is_wanted = messages[i].is_chosen;
@@ -112,7 +116,7 @@ static int choose_messages(struct deletion *deletion)
 	return r == 0 && deletion->has_more_links ? listing_look_again(deletion->listing) : r;
 }
 
-/* Writes the record, if permissions and the file system let the messages be removed. */
+/* Writes the record, unless the directories are known not to be writable. */
 static int write_record(struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
@@ -127,7 +131,7 @@ static int write_record(struct deletion *deletion)
 	return r;
 }
 
-/* Takes the record back while nothing has gone. */
+/* Writes the earlier record again, or voids the record if there was none. */
 static int withdraw_record(const struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
@@ -140,13 +144,13 @@ static int withdraw_record(const struct deletion *deletion)
 
 /* ---- Removing files ---- */
 
-/* Whether nothing has gone, and trying again is in vain: no disk or neighbour is to blame. */
+/* Whether no file is gone, and the error is permanent: not of a disk or of another program. */
 static bool may_withdraw(const struct deletion *deletion, int error)
 {
 	return deletion->can_withdraw && (error == -EPERM || error == -EACCES || error == -EROFS);
 }
 
-/* Notes that a message is deleted, even if its file is still there because of an error. */
+/* Notes that a message is deleted; with an error, that its file is still there, and hidden. */
 static void note_removed(struct deletion *deletion, struct message *message, int error)
 {
 	struct mailbox_report *report = &deletion->lock->report;
@@ -162,7 +166,7 @@ static void note_removed(struct deletion *deletion, struct message *message, int
 	report->error = report->error ?: error;
 }
 
-/* Removes all names of a file. One that stays ends it if it still may; else, it is hidden. */
+/* Unlinks all names of a file. An error ends the deletion if it can, or else hides the message. */
 static int unlink_file(struct listing *listing, struct message *message, void *context)
 {
 	const int *fds = listing->lock->fds;
@@ -184,7 +188,7 @@ static int unlink_chosen(struct deletion *deletion)
 				  deletion->end - deletion->first, unlink_file, deletion);
 }
 
-/* Takes the files that this session has removed off the quota of a Maildir++, if it has one. */
+/* Subtracts the files that this session has unlinked from the quota of a Maildir++, if any. */
 static void update_quota(const struct deletion *deletion)
 {
 	struct stat status;
@@ -200,13 +204,13 @@ static void update_quota(const struct deletion *deletion)
 		return;
 	(void)snprintf(line, sizeof(line), "-%" PRIu64 " -%zu\n", deletion->removed_octets,
 		       deletion->removed);
-	errno = ENOSPC; /* if it takes less than all */
+	errno = ENOSPC; /* for a short write */
 	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
 		deletion->lock->report.quota_error = fd < 0 ? fd : -errno;
 }
 
-/* Makes removals outlast a loss of power. Both directories must be on the disk: a file may have
- * been moved just before, and a session that was killed may have removed files from either. */
+/* Makes unlinks durable. Syncs both directories: another program may have just moved a file, and
+ * an earlier session may have unlinked files in either. */
 static int sync_subdirs(const struct deletion *deletion)
 {
 	int r = 0;
@@ -214,15 +218,15 @@ static int sync_subdirs(const struct deletion *deletion)
 	for (size_t i = 0; i < SUBDIRS; i++) {
 		int fd = deletion->lock->fds[i];
 
-		/* EINVAL: this file system knows no such thing, and we none better. */
+		/* EINVAL: this file system cannot sync directories. */
 		if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL)
 			r = -errno;
 	}
 	return r;
 }
 
-/* Removes the files of messages that a record has. Returns 0, or why nothing is gone: then the
- * record could be withdrawn. Else, what cannot be removed is hidden. */
+/* Unlinks the files of chosen messages, which a record has, and hides those that remain. Returns 0,
+ * or an error if no file is gone and the record is withdrawn. */
 static int unlink_recorded(struct deletion *deletion)
 {
 	struct mailbox_report *report = &deletion->lock->report;
@@ -242,19 +246,18 @@ static int unlink_recorded(struct deletion *deletion)
 	return 0;
 }
 
-/* Makes the record void when nothing needs it any more. */
 static int end_record(const struct deletion *deletion)
 {
 	int r = lock_clear_record(deletion->lock);
 
-	/* A record that comes back could name a new file. */
+	/* If a crash brought the record back, it could match a new file. */
 	if (r == 0 && deletion->may_reuse_inodes && fdatasync(deletion->lock->state_fd) < 0)
 		r = -errno;
 	return r;
 }
 
-/* Deletes what was found, all or none. One message needs no record: unlink(2) is atomic. If the
- * disk has no space for a record they go one by one: else nobody could ever free space. */
+/* Deletes the chosen messages, all or none. One message needs no record: unlink(2) is atomic. If
+ * the disk has no space for a record, deletes them one by one: else a full disk would stay full. */
 static int delete_found(struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
@@ -270,7 +273,7 @@ static int delete_found(struct deletion *deletion)
 		return r;
 	r = unlink_chosen(deletion);
 	error = sync_subdirs(deletion);
-	/* What cannot be made to last may be by a record. */
+	/* If the directories cannot be synced, a record can make the deletion durable. */
 	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
 }
 
@@ -293,7 +296,7 @@ int deletion_run(struct listing *listing, size_t first, size_t count)
 	r = lock->state_error == 0 ? lock_check(lock) : 0;
 	r = r ?: choose_messages(&deletion);
 	if (r == 0 && deletion.chosen == 0)
-		r = sync_subdirs(&deletion); /* others removed them, but for good? */
+		r = sync_subdirs(&deletion); /* makes others' unlinks durable */
 	else if (r == 0)
 		r = delete_found(&deletion);
 	update_quota(&deletion);
@@ -306,7 +309,7 @@ int deletion_run(struct listing *listing, size_t first, size_t count)
 	return r;
 }
 
-/* ---- What an earlier session has left ---- */
+/* ---- Completing an earlier session's deletion ---- */
 
 int deletion_recover(struct listing *listing)
 {
@@ -316,11 +319,11 @@ int deletion_recover(struct listing *listing)
 		.listing = listing,
 		.lock = listing->lock,
 		.has_record = true,
-		.may_reuse_inodes = true, /* for all that is known of files that are gone */
+		.may_reuse_inodes = true, /* files that are gone may have had no times of birth */
 		.end = listing->count,
 	};
 	int r = choose_messages(&deletion);
-	/* No message in the record was missed. */
+	/* Whether no message in the record was missed. */
 	bool is_complete = !listing->is_torn && !deletion.is_blind;
 
 	if (r < 0)
@@ -331,7 +334,7 @@ int deletion_recover(struct listing *listing)
 		report->error = -EAGAIN;
 	if (report->error == 0 && lock->state_error == 0)
 		report->error = end_record(&deletion);
-	if (is_complete) { /* the others' files are known to be gone */
+	if (is_complete) { /* the files of all other keys are gone */
 		free(take_ptr(lock->left));
 		if (report->error < 0 && deletion.record->count > 0)
 			lock->left = take_ptr(deletion.record);
@@ -341,6 +344,6 @@ int deletion_recover(struct listing *listing)
 	listing->hides |= deletion.is_blind;
 	listing_drop_expunged(listing);
 	report->completed = report->removed_count - report->hidden;
-	report->removed_count = 0; /* those were the earlier session's */
+	report->removed_count = 0; /* they are not this session's */
 	return 0;
 }

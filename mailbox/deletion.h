@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: ISC
- * Deleting messages, all or none: the order of a commit (RFC 1939 section 6).
+ * Deletes messages, all or none (RFC 1939 section 6).
  *
- * Functions return 0 or a negative errno, and in the lock's report what has become of the messages.
- */
+ * Functions return 0 or a negative errno. The lock's report says what happened to the messages. */
 #pragma once
 
 #include "mailbox/listing.h"
 
-/* Deletes the marked messages among `count`. Returns what mailbox_commit() does. */
+/* Deletes the marked messages among `count`. Errors are those of mailbox_commit(). */
 int deletion_run(struct listing *listing, size_t first, size_t count);
 
-/* Completes the deletion of the messages in a record that an earlier session has left, or leaves
- * them out of the listing at least. On success, `lock->left` has the keys that are still needed. */
+/* Completes the deletion of an earlier session that left a record (`lock->left`). The listing loses
+ * its messages, even if files remain. Then `lock->left` has the keys that are still needed. */
 int deletion_recover(struct listing *listing);
