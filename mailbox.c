@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * A session's view of a mailbox. Runs after login only. Names are used only below directories that
- * we hold open, never through symbolic links. Messages that others rename are looked for again. */
+ * A session's mailbox, on top of mailbox/listing, /deletion, /lock, /cache and /import. Runs after
+ * login only. Does not trust the directories: opens files only below directory descriptors, never
+ * through symbolic links, and looks for files that were renamed. */
 #include "mailbox.h"
 
 #include "lib/util.h"
@@ -13,23 +14,23 @@
 
 #include <assert.h>
 
-#define READ_OCTETS 65536 /* of a message, at once */
+#define READ_OCTETS 65536 /* read from a message at once */
 
-/* The whole listing of fewer messages is not worth a cache: it is read in no time. */
+/* Listing fewer messages is so fast that a whole cache would not pay. */
 #define CACHED_MESSAGES_MIN 1000
 
 struct mailbox {
 	const char *path;	      /* borrowed */
-	struct mailbox_origin origin; /* likewise */
+	struct mailbox_origin origin; /* its strings are borrowed */
 	struct lock lock;
 	struct listing listing;
-	char unique_id[WIRE_IMPORTED_ID_MAX + 1]; /* that was asked for last */
-	bool has_marked, has_retrieved;		  /* messages */
-	bool has_unsaved;			  /* something that the cache should have */
-	bool is_cached;				  /* the listing is in the cache, or need not be */
+	char unique_id[WIRE_IMPORTED_ID_MAX + 1]; /* returned last */
+	bool has_marked, has_retrieved;		  /* messages with is_marked, is_retrieved */
+	bool has_unsaved;			  /* the cache lacks something */
+	bool is_cached; /* the whole listing is in the cache, or need not be */
 };
 
-/* ---- A session's view of it ---- */
+/* ---- Messages ---- */
 
 size_t mailbox_count(const struct mailbox *mailbox)
 {
@@ -75,7 +76,7 @@ int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_ind
 
 /* ---- Message files ---- */
 
-/* Acts on a message's file, however often it is renamed. -ENOENT: it is gone. */
+/* Calls `handle` for the file of one message. -ENOENT: the message is gone. */
 static int with_file(struct mailbox *mailbox, size_t index, listing_file_handler *handle,
 		     void *context)
 {
@@ -96,7 +97,6 @@ static int look_at_file(struct listing *listing, struct message *message, void *
 	return S_ISREG(status->st_mode) ? 0 : -ENOENT;
 }
 
-/* Opens a message's file, only if it is a regular one; never waits. */
 static int open_file(struct listing *listing, struct message *message, void *context)
 {
 	struct mailbox_message *ret = context;
@@ -114,13 +114,13 @@ static int open_file(struct listing *listing, struct message *message, void *con
 	return 0;
 }
 
-/* What a file is that is no plain mail; or NULL. Of six octets or more where the format has them:
- * no mail begins so. */
+/* Names the format of a file that is not plain mail, or returns NULL. Each magic has six octets or
+ * more if the format has them, so that no mail matches. */
 static const char *find_format(const char *octets, size_t count)
 {
 	static const struct {
 		size_t octets;
-		const char *magic; /* in which '?' is any octet */
+		const char *magic; /* '?' matches any octet */
 		const char *text;
 	} formats[] = {
 		{ 3, "\x1f\x8b\x08", "it is compressed (gzip)" },
@@ -159,7 +159,7 @@ int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_m
 
 int mailbox_message_read(struct mailbox_message *message)
 {
-	/* What is added to the file from now on is not part of the message. */
+	/* Does not read what was appended to the file since it was opened. */
 	size_t count = (size_t)MIN(READ_OCTETS, message->stored_octets - message->read_octets);
 	ssize_t n = count > 0 ? util_read(message->fd, message->octets, count) : 0;
 
@@ -178,7 +178,7 @@ void mailbox_message_close(struct mailbox_message *message)
 
 /* ---- Sizes ---- */
 
-/* Takes down what reading a message has shown to be its size. */
+/* Notes the size of a message that was read. */
 static void note_size(struct mailbox *mailbox, struct message *message,
 		      const struct mailbox_message *file, uint64_t octets)
 {
@@ -189,7 +189,7 @@ static void note_size(struct mailbox *mailbox, struct message *message,
 		listing_set_version(&mailbox->listing, message, &file->version);
 }
 
-/* Reads a message to its end, and counts what RETR sends of it. */
+/* Reads a message to its end, and counts the octets that RETR will send. */
 static int count_octets(struct mailbox_message *file, uint64_t *ret_octets)
 {
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
@@ -217,7 +217,7 @@ static int measure(struct mailbox *mailbox, size_t index)
 	return 0;
 }
 
-/* Whether the known size of a message holds. A Maildir's message never changes; a folder's may. */
+/* Whether the size in the listing is right. Messages in a folder may change. */
 static bool is_size_valid(struct mailbox *mailbox, struct message *message)
 {
 	struct file_stamp version;
@@ -241,7 +241,7 @@ static bool is_size_valid(struct mailbox *mailbox, struct message *message)
 	return message->is_measured;
 }
 
-/* Whether trying again may help, soon. Else an error is that of one message, or of a disk. */
+/* Whether a retry may soon succeed. Any other error is that of one message, or of a disk. */
 static bool is_temporary(int error)
 {
 	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
@@ -273,7 +273,7 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets)
 	return r == -ENOENT || is_temporary(r) ? r : -error;
 }
 
-/* Whether an open message, which is not empty, ends in a line end: RETR adds none. */
+/* Whether an open message, which is not empty, ends in a line end. If not, RETR adds one. */
 static bool ends_in_lf(const struct mailbox_message *file)
 {
 	char last;
@@ -298,13 +298,13 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 	if (known == LISTING_SIZE_UNKNOWN || known < stored || known - stored > stored + 2 ||
 	    (is_hint && (file->count == stored || !ends_in_lf(file))))
 		r = count_octets(file, ret_octets);
-	if (r == 0 && file->read_octets > file->count) { /* it was read to its end */
+	if (r == 0 && file->read_octets > file->count) { /* reads the beginning again */
 		file->read_octets = 0;
 		r = lseek(file->fd, 0, SEEK_SET) < 0 ? -errno : mailbox_message_read(file);
 	}
 	if (r < 0)
 		return r;
-	/* Dovecot does not count the line end that is added. */
+	/* Dovecot does not count the line end that RETR adds. */
 	if (is_hint && stored > 0 && *ret_octets == known + 2 && !ends_in_lf(file)) {
 		mailbox->has_unsaved = true;
 		known = *ret_octets;
@@ -363,10 +363,10 @@ int mailbox_commit(struct mailbox *mailbox)
 
 /* ---- Flags ---- */
 
-/* `context`: the error of the first that could not be changed. */
+/* For listing_with_files(): `context` gets the first error, and the other messages are handled. */
 static int mark_file_seen(struct listing *listing, struct message *message, void *context)
 {
-	static const char *const info_starts[] = { ":2,", ";2," }; /* some have no ':' in names */
+	static const char *const info_starts[] = { ":2,", ";2," }; /* for FAT, NTFS and SMB: ';' */
 	const int *fds = listing->lock->fds;
 	int *error = context, r = -EINVAL;
 
@@ -384,7 +384,7 @@ static int mark_file_seen(struct listing *listing, struct message *message, void
 			r = listing_rename(listing, message, name);
 		}
 	}
-	/* -EEXIST: it may be another name of this very file. */
+	/* -EEXIST may be due to another name of the same file. */
 	if (*error == 0 && r != -ENOENT && !(r == -EEXIST && message->others))
 		*error = r;
 	return r == -ENOENT ? r : 0;
@@ -413,14 +413,14 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 	return error ? error : r;
 }
 
-/* ---- Beginning and end ---- */
+/* ---- Opening and closing ---- */
 
-/* Lists what is there and no earlier session has deleted, with what older listings know of it. */
+/* Reads the directories, completes an earlier deletion, and merges what older listings know. */
 static int read_directories(struct mailbox *mailbox, const struct listing *cached,
 			    const struct listing *older)
 {
 	struct listing *listing = &mailbox->listing;
-	bool has_record = mailbox->lock.left; /* then what is gone must be proved */
+	bool has_record = mailbox->lock.left; /* to complete it, a read must prove what is gone */
 	int r = listing_read(&mailbox->lock, util_now_ms() + LISTING_PATIENCE_MS, has_record,
 			     listing);
 
@@ -430,8 +430,8 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 	return r ?: listing_merge(listing, older, &(struct listing){ 0 });
 }
 
-/* Keeps what is known for the next session; a failure costs it only time. `is_ready`: the listing
- * is in its order, with the unique-ids that are imported, which the next session need not read. */
+/* Saves the cache, if the next session needs it; a failure costs only time. `is_ready`: unique-ids
+ * are imported and the listing is in its final order, so a whole cache can replace both. */
 static void save_cache(struct mailbox *mailbox, bool is_ready)
 {
 	const struct lock *lock = &mailbox->lock;
@@ -440,7 +440,7 @@ static void save_cache(struct mailbox *mailbox, bool is_ready)
 	if (lock->root_fd < 0 || lock->state_error != 0)
 		return;
 	is_whole = is_ready && mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->is_maildir &&
-		   !mailbox->listing.hides && /* the record may go */
+		   !mailbox->listing.hides && /* they would come back without the record */
 		   listing_is_unchanged(&mailbox->listing);
 	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached)) {
 		if (lock_check(lock) < 0) /* another session may have saved since */
@@ -451,12 +451,12 @@ static void save_cache(struct mailbox *mailbox, bool is_ready)
 	mailbox->has_unsaved = false;
 }
 
-/* Gives messages that share a unique part one of their own. Returns whether there were any. */
+/* Renames namesakes. Returns whether any was renamed. */
 static bool rename_namesakes(struct mailbox *mailbox)
 {
 	if (mailbox->listing.namesakes == 0)
 		return false;
-	/* Their unique-ids must be known when one of them goes, whatever happens then. */
+	/* Sessions must know their unique-ids later, even if this one is killed after a rename. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox, mailbox->is_cached);
 	if (!mailbox->listing.is_torn && !mailbox->lock.left && mailbox->lock.state_error == 0)
@@ -464,7 +464,8 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	return mailbox->lock.report.renamed > 0;
 }
 
-/* Lists what is there, without what an earlier session has deleted. `older`: the listing before. */
+/* Lists the mailbox from the cache if that is up to date, else from the directories. `older` is the
+ * session's last listing. */
 static int read_listing(struct mailbox *mailbox, const struct listing *older)
 {
 	struct lock *lock = &mailbox->lock;
@@ -474,13 +475,13 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	cache_load(lock, &cached);
 	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached) &&
 			     !import_is_due(&cached, &mailbox->origin) &&
-			     /* Then it is not sorted by name. */
+			     /* An older listing is compared with one that is sorted by name. */
 			     (older->count == 0 || cached.imported_count == 0);
 	if (!mailbox->is_cached) {
 		r = read_directories(mailbox, &cached, older);
 	} else {
 		mailbox->listing = take_ptr(cached);
-		/* The session that saved it may not know all that this one has shown. */
+		/* The session that saved the cache may lack unique-ids that this one showed. */
 		if (older->namesakes > 0)
 			r = listing_merge(&mailbox->listing, older, &(struct listing){ 0 });
 	}
@@ -514,13 +515,13 @@ struct mailbox *mailbox_free(struct mailbox *mailbox)
 	return NULL;
 }
 
-/* Replaces the listing by what is there now; on failure it stays. */
+/* Lists the mailbox again. On failure the old listing stays. */
 static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 {
 	auto_listing struct listing older = take_ptr(mailbox->listing);
 	int r;
 
-	listing_drop_expunged(&older); /* if one is there again, it is new */
+	listing_drop_expunged(&older); /* if such a file appears again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r == 0)
 		*ret_has_new =
@@ -544,15 +545,15 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	mailbox->lock.report = (struct mailbox_report){ 0 };
 	*ret_has_new = false;
 	r = lock_open(mailbox->path, lock);
-	if (r == 0 && was_maildir != lock->is_maildir) /* it knows of another layout */
+	if (r == 0 && was_maildir != lock->is_maildir) /* the listing is of another layout */
 		listing_clear(listing);
-	/* Namesakes may be old enough now to be renamed. */
+	/* With namesakes, lists again in any case: they may be old enough to be renamed. */
 	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
-	/* A folder's files may change without a trace in its directory. */
+	/* A folder's files may be written to without a change of the directory. */
 	for (size_t i = 0; i < listing->count && !lock->is_maildir; i++)
 		listing->messages[i].is_measured = false;
-	/* For a record of all messages. If there is no space, the next session tries again. */
+	/* Space for a record of all messages. If there is none, the next session retries. */
 	if (r == 0 && lock->state_error == 0 && !lock->is_record_kept)
 		(void)lock_reserve_record(lock, listing->count);
 	if (r < 0) {
