@@ -420,7 +420,7 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 			    const struct listing *older)
 {
 	struct listing *listing = &mailbox->listing;
-	bool has_record = mailbox->lock.left; /* to complete it, a read must prove what is gone */
+	bool has_record = mailbox->lock.old_record; /* then a read must prove what is gone */
 	int r = listing_read(&mailbox->lock, util_now_ms() + LISTING_PATIENCE_MS, has_record,
 			     listing);
 
@@ -459,7 +459,8 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	/* Sessions must know their unique-ids later, even if this one is killed after a rename. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox, mailbox->is_cached);
-	if (!mailbox->listing.is_torn && !mailbox->lock.left && mailbox->lock.state_error == 0)
+	if (!mailbox->listing.is_torn && !mailbox->lock.old_record &&
+	    mailbox->lock.state_error == 0)
 		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.report);
 	return mailbox->lock.report.renamed > 0;
 }
@@ -473,7 +474,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	int r = 0;
 
 	cache_load(lock, &cached);
-	mailbox->is_cached = !lock->left && listing_is_unchanged(&cached) &&
+	mailbox->is_cached = !lock->old_record && listing_is_unchanged(&cached) &&
 			     !import_is_due(&cached, &mailbox->origin) &&
 			     /* An older listing is compared with one that is sorted by name. */
 			     (older->count == 0 || cached.imported_count == 0);
@@ -548,7 +549,8 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	if (r == 0 && was_maildir != lock->is_maildir) /* the listing is of another layout */
 		listing_clear(listing);
 	/* With namesakes, lists again in any case: they may be old enough to be renamed. */
-	if (r == 0 && (lock->left || listing->namesakes > 0 || !listing_is_unchanged(listing)))
+	if (r == 0 &&
+	    (lock->old_record || listing->namesakes > 0 || !listing_is_unchanged(listing)))
 		r = list_anew(mailbox, ret_has_new);
 	/* A folder's files may be written to without a change of the directory. */
 	for (size_t i = 0; i < listing->count && !lock->is_maildir; i++)

@@ -21,7 +21,7 @@ struct deletion {
 	bool can_withdraw;	 /* no file is gone yet, and the record is this session's */
 	bool has_more_links;	 /* a file has unknown names: some programs rename by link(2) */
 	bool may_reuse_inodes;	 /* without times of birth, a new file may look like an old one */
-	bool is_blind;		 /* a file that the record may name could not be examined */
+	bool has_unexamined;	 /* a file that the record may name could not be examined */
 	bool uses[SUBDIRS];	 /* directories with chosen messages */
 	size_t first, end;	 /* the range of messages to choose from */
 	uint64_t *octets;	 /* by index: what a quota counts for the message */
@@ -62,7 +62,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	int r = listing_identify(listing, message, &file);
 
 	if (r < 0 && r != -ENOENT && r != -ENOMEM && deletion->has_record) {
-		deletion->is_blind = message->is_gone = true;
+		deletion->has_unexamined = message->is_gone = true;
 		return 0;
 	}
 	if (r == 0 && !deletion->has_record && is_replaced(listing, message, &file))
@@ -76,7 +76,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	deletion->uses[message->subdir] = true;
 	*key = record_make_key(message->name, message->unique_octets, file.stx_ino,
 			       listing_ns(file.stx_btime));
-	if (deletion->has_record && !record_has_key(deletion->lock->left, key))
+	if (deletion->has_record && !record_has_key(deletion->lock->old_record, key))
 		return 0;
 	deletion->record->count++;
 	deletion->chosen++;
@@ -92,12 +92,13 @@ static int choose_messages(struct deletion *deletion)
 {
 	size_t count = deletion->end - deletion->first;
 	struct message *messages = deletion->listing->messages;
+	struct lock *lock = deletion->lock;
 	int r;
 
-	deletion->record = record_new(deletion->has_record ? NULL : deletion->lock->left, count);
+	deletion->record = record_new(deletion->has_record ? NULL : lock->old_record, count);
 	deletion->octets = calloc(deletion->end, sizeof(uint64_t));
-	deletion->lock->report.removed = calloc(count, sizeof(size_t));
-	if (!deletion->record || !deletion->octets || !deletion->lock->report.removed)
+	lock->report.removed = calloc(count, sizeof(size_t));
+	if (!deletion->record || !deletion->octets || !lock->report.removed)
 		return -ENOMEM;
 	for (size_t i = deletion->first; i < deletion->end; i++) {
 		messages[i].is_wanted =
@@ -108,7 +109,7 @@ static int choose_messages(struct deletion *deletion)
 	for (size_t i = deletion->first; i < deletion->end; i++) {
 		/* A message whose file was not found may be one in the record: hides it. */
 		if (messages[i].is_wanted && deletion->has_record)
-			deletion->is_blind = messages[i].is_gone = true;
+			deletion->has_unexamined = messages[i].is_gone = true;
 		messages[i].is_wanted = messages[i].is_chosen;
 	}
 	if (r == -EAGAIN && deletion->has_record)
@@ -135,7 +136,8 @@ static int write_record(struct deletion *deletion)
 static int withdraw_record(const struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = lock->left ? lock_write_record(lock, lock->left) : lock_clear_record(lock);
+	int r = lock->old_record ? lock_write_record(lock, lock->old_record) :
+				   lock_clear_record(lock);
 
 	if (r == 0)
 		(void)fdatasync(lock->state_fd);
@@ -265,7 +267,7 @@ static int delete_found(struct deletion *deletion)
 
 	if (deletion->has_record) {
 		r = unlink_recorded(deletion);
-		if (r == 0 && lock->report.error == 0 && !lock->left)
+		if (r == 0 && lock->report.error == 0 && !lock->old_record)
 			lock->report.error = end_record(deletion);
 		return r;
 	}
@@ -324,7 +326,7 @@ int deletion_recover(struct listing *listing)
 	};
 	int r = choose_messages(&deletion);
 	/* Whether no message in the record was missed. */
-	bool is_complete = !listing->is_torn && !deletion.is_blind;
+	bool is_complete = !listing->is_torn && !deletion.has_unexamined;
 
 	if (r < 0)
 		return r;
@@ -335,13 +337,13 @@ int deletion_recover(struct listing *listing)
 	if (report->error == 0 && lock->state_error == 0)
 		report->error = end_record(&deletion);
 	if (is_complete) { /* the files of all other keys are gone */
-		free(take_ptr(lock->left));
+		free(take_ptr(lock->old_record));
 		if (report->error < 0 && deletion.record->count > 0)
-			lock->left = take_ptr(deletion.record);
+			lock->old_record = take_ptr(deletion.record);
 	}
 	for (size_t i = 0; i < listing->count; i++)
 		listing->messages[i].is_expunged = listing->messages[i].is_gone;
-	listing->hides |= deletion.is_blind;
+	listing->hides |= deletion.has_unexamined;
 	listing_drop_expunged(listing);
 	report->completed = report->removed_count - report->hidden;
 	report->removed_count = 0; /* they are not this session's */

@@ -9,6 +9,6 @@
 /* Deletes the marked messages among `count`. Errors are those of mailbox_commit(). */
 int deletion_run(struct listing *listing, size_t first, size_t count);
 
-/* Completes the deletion of an earlier session that left a record (`lock->left`). The listing loses
- * its messages, even if files remain. Then `lock->left` has the keys that are still needed. */
+/* Completes the deletion in `lock->old_record`. Drops its messages from the listing, even if files
+ * remain. On success, `lock->old_record` has the keys that are still needed. */
 int deletion_recover(struct listing *listing);

@@ -41,7 +41,7 @@ void lock_close(struct lock *lock)
 	for (size_t i = 0; i < SUBDIRS; i++)
 		util_drop(&lock->fds[i]);
 	util_drop(&lock->root_fd);
-	free(take_ptr(lock->left));
+	free(take_ptr(lock->old_record));
 	lock->is_record_kept = false;
 }
 
@@ -366,9 +366,9 @@ static int take_lock(struct lock *lock)
 
 static int read_record(struct lock *lock)
 {
-	int r = lock->state_fd >= 0 ? record_read(lock, lock->state_fd, &lock->left) : 0;
+	int r = lock->state_fd >= 0 ? record_read(lock, lock->state_fd, &lock->old_record) : 0;
 
-	lock->is_record_kept = lock->left || r == -EMLINK;
+	lock->is_record_kept = lock->old_record || r == -EMLINK;
 	lock->report.has_bad_record = r == -EBADMSG || r == -EMLINK;
 	if (r == -EBADMSG && lock->state_error == 0) /* reported only once */
 		(void)lock_clear_record(lock);

@@ -41,10 +41,10 @@ struct lock {
 	int fds[SUBDIRS]; /* the directories with messages */
 	int state_fd;	  /* the state file, for reading at least */
 	ino_t state_inode;
-	int state_error;       /* why the state file cannot be written (negative errno), or 0 */
-	bool is_record_kept;   /* a record in the state file must not be overwritten */
-	uint64_t state_octets; /* size of the state file when opened; 0 if it has holes */
-	struct record *left;   /* an earlier record whose files may still exist; NULL: none */
+	int state_error;	   /* why the state file cannot be written (negative errno), or 0 */
+	bool is_record_kept;	   /* a record in the state file must not be overwritten */
+	uint64_t state_octets;	   /* size of the state file when opened; 0 if it has holes */
+	struct record *old_record; /* an earlier record whose files may still exist; NULL: none */
 	bool is_maildir;
 	bool is_local;		      /* no other host changes the file system */
 	bool keeps_inodes;	      /* the file system never renumbers the inode of a file */
