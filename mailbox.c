@@ -461,7 +461,7 @@ static bool rename_namesakes(struct mailbox *mailbox)
 	save_cache(mailbox, mailbox->is_cached);
 	if (!mailbox->listing.is_torn && !mailbox->lock.old_record &&
 	    mailbox->lock.state_error == 0)
-		listing_rename_namesakes(&mailbox->listing, &mailbox->lock.report);
+		listing_rename_namesakes(&mailbox->listing);
 	return mailbox->lock.report.renamed > 0;
 }
 

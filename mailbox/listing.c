@@ -661,9 +661,9 @@ int listing_rename_file(int from_fd, const char *from, int to_fd, const char *to
 	return errno == ENOENT && renameat(from_fd, from, to_fd, to) == 0 ? 0 : -errno;
 }
 
-static int rename_namesake(const struct listing *listing, const struct message *namesake,
-			   struct mailbox_report *report)
+static int rename_namesake(const struct listing *listing, const struct message *namesake)
 {
+	struct mailbox_report *report = &listing->lock->report;
 	struct message message = *namesake;
 	struct statx file;
 	uint64_t random;
@@ -689,12 +689,13 @@ static int rename_namesake(const struct listing *listing, const struct message *
 	return r;
 }
 
-void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report)
+void listing_rename_namesakes(const struct listing *listing)
 {
-	for (size_t i = 0; i < listing->count && report->rename_error == 0; i++) {
+	int *error = &listing->lock->report.rename_error;
+
+	for (size_t i = 0; i < listing->count && *error == 0; i++) {
 		if (listing->messages[i].is_namesake)
-			report->rename_error =
-				rename_namesake(listing, &listing->messages[i], report);
+			*error = rename_namesake(listing, &listing->messages[i]);
 	}
 }
 

@@ -96,7 +96,7 @@ int listing_merge(struct listing *listing, const struct listing *older,
 
 /* Renames and reports namesakes that have not changed for a while: each gets a unique part of its
  * own. The caller holds the lock, and must list again. */
-void listing_rename_namesakes(const struct listing *listing, struct mailbox_report *report);
+void listing_rename_namesakes(const struct listing *listing);
 
 /* Allocates memory, aligned to 8 octets, that listing_clear() frees. NULL: there is none. */
 void *listing_allocate(struct listing *listing, size_t octets);
