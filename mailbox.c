@@ -396,7 +396,7 @@ int mailbox_mark_seen(struct mailbox *mailbox)
 	struct listing *listing = &mailbox->listing;
 	int error = 0, r = 0;
 
-	if (!lock->is_maildir || mailbox->lock.is_read_only || !mailbox->has_retrieved)
+	if (!lock->is_maildir || lock->is_read_only || !mailbox->has_retrieved)
 		return 0;
 	if (lock->fds[SUBDIR_CUR] < 0) {
 		if (mkdirat(lock->root_fd, "cur", S_IRWXU) < 0 && errno != EEXIST)

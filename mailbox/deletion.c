@@ -345,7 +345,7 @@ int deletion_recover(struct listing *listing)
 		listing->messages[i].is_expunged = listing->messages[i].is_gone;
 	listing->hides |= deletion.has_unexamined;
 	listing_drop_expunged(listing);
-	report->completed = report->removed_count - report->hidden;
+	report->completed = deletion.removed;
 	report->removed_count = 0; /* they are not this session's */
 	return 0;
 }

@@ -23,7 +23,7 @@
 #define ENTRIES_OCTETS 6144 /* of directory entries at once; small, because each session has it */
 
 /* The state file grows in steps of the usual block size. */
-#define BLOCK_OCTETS 4096
+#define BLOCK_OCTETS 4096UL
 
 #define MAGIC UINT64_C(0x316d6d6f63336f70) /* "po3comm1": the last digit is the version */
 
@@ -273,7 +273,7 @@ static int record_write(const struct lock *lock, int state_fd, struct record *re
 int lock_reserve_record(const struct lock *lock, size_t count)
 {
 	uint64_t state_octets = lock->state_octets;
-	size_t octets = (record_octets(count) + BLOCK_OCTETS - 1) / BLOCK_OCTETS * BLOCK_OCTETS;
+	size_t octets = roundup(record_octets(count), BLOCK_OCTETS);
 	auto_free char *nothing = NULL;
 
 	if (state_octets >= octets)
