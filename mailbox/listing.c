@@ -529,12 +529,13 @@ static struct message *find_like(const struct listing *listing, const struct mes
 /* As find_like(), also after listing_put_in_order(). */
 static bool has_like(const struct listing *listing, const struct message *like)
 {
-	bool has = listing->imported_count == 0 && find_like(listing, like);
-
-	for (size_t i = 0; i < listing->count && listing->imported_count > 0 && !has; i++)
-		has = compare_unique_parts(&listing->messages[i], like) == 0 &&
-		      are_alike(&listing->messages[i], like);
-	return has;
+	if (listing->imported_count == 0) /* it is still sorted by name */
+		return find_like(listing, like);
+	for (size_t i = 0; i < listing->count; i++) {
+		if (is_at(listing, i, like) && are_alike(&listing->messages[i], like))
+			return true;
+	}
+	return false;
 }
 
 static bool have_same_names(const struct listing *a, const struct listing *b)
