@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: ISC
- * Lists of other POP3 servers. The mailbox's owner can write anything into them: what is not as the
- * server would write it is refused, never guessed. */
+ * The mailbox's owner can write anything into these lists. A line that the other server would not
+ * write makes the list damaged: nothing is guessed. */
 #include "mailbox/old-list.h"
 
 #include "lib/util.h"
 #include "lib/wire.h"
 
 #define DOVECOT_UID_MAX (UINT32_MAX - 1)
-#define DOVECOT_NO_ORDER UINT32_MAX /* behind those that have one */
+#define DOVECOT_NO_ORDER UINT32_MAX /* sorts after every order */
 
-/* What is said once for a whole list. */
+/* The values of the header line, and the uid of the last entry. */
 struct old_header {
 	uint64_t validity;
 	uint64_t last_uid;
-	bool has_keys; /* of Dovecot: version 3 */
+	bool has_keys; /* version 3 of Dovecot's list */
 };
 
-/* Cuts the next line off. NULL: there is none that an LF ends. */
+/* Cuts off the next line. NULL: no LF is left. */
 static char *next_line(char **rest, const char *end)
 {
 	char *line = *rest, *line_end = memchr(line, '\n', (size_t)(end - line));
@@ -28,7 +28,7 @@ static char *next_line(char **rest, const char *end)
 	return line;
 }
 
-/* Whether a line, behind which `end` is, is text as these servers write it: no NUL, no CRLF. */
+/* Whether a line is text: these servers write neither NUL nor CRLF. `end` is after the line end. */
 static bool is_text(const char *line, const char *end)
 {
 	size_t octets = (size_t)(end - line) - 1;
@@ -62,7 +62,7 @@ static bool take_dovecot_header(char *line, struct old_header *ret)
 	return ret->validity > 0 && next > 0;
 }
 
-/* The first of a key counts. */
+/* Of two values for one key, the first counts. */
 static bool take_dovecot_keys(char **line, struct old_entry *entry)
 {
 	const char *word, *order = NULL, *octets = NULL;
@@ -110,7 +110,7 @@ static bool take_courier_header(char *line, struct old_header *ret)
 	       take_number(line, UINT64_MAX, &ret->validity);
 }
 
-/* `NAME OCTETS UID:VALIDITY[:UTF8]`; the name may have blanks. */
+/* `NAME OCTETS UID:VALIDITY[:UTF8]`; the name may contain blanks. */
 static bool take_courier_entry(char *line, struct old_header *header, struct old_entry *ret)
 {
 	char *numbers = strrchr(line, ' '), *octets;
@@ -156,7 +156,7 @@ ssize_t old_list_parse(enum uidl_server server, char *text, size_t octets, struc
 		    !entry.name || !*entry.name || strlen(entry.name) > NAME_MAX ||
 		    strchr(entry.name, '/'))
 			return -EBADMSG;
-		if ((count & (count - 1)) == 0) { /* there is space up to a power of 2 */
+		if ((count & (count - 1)) == 0) { /* grow at each power of 2 */
 			struct old_entry *more =
 				reallocarray(entries, MAX(16, 2 * count), sizeof(*more));
 
@@ -167,7 +167,7 @@ ssize_t old_list_parse(enum uidl_server server, char *text, size_t octets, struc
 		entries[count++] = entry;
 	}
 	++*ret_line;
-	if (text < end && !is_dovecot) /* Dovecot appends: a part of a line is being written */
+	if (text < end && !is_dovecot) /* Dovecot appends: its last line may be incomplete */
 		return -EBADMSG;
 	*ret = take_ptr(entries);
 	return (ssize_t)count;
@@ -198,7 +198,7 @@ static ssize_t copy_id(const char *id, size_t octets, char *ret, size_t capacity
 	return (ssize_t)octets;
 }
 
-/* `UIDn-v`, `UIDn`, or, without a uid, the name as Courier 0.x has shown it. */
+/* `UIDn-v` or `UIDn`; without a uid, the encoded name, as Courier 0.x showed it. */
 static ssize_t make_courier_id(const struct old_entry *entry, size_t name_octets, char *ret,
 			       size_t capacity)
 {
