@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * Imported unique-ids. Runs after login only. The mailbox's owner can write anything into the lists
- * and into our file; senders choose what X-UIDL says. What is damaged is refused, never guessed:
- * every client would fetch all mail once more. */
+ * Runs after login only. The mailbox's owner can write anything into the lists and into our file;
+ * the sender of a message chooses its X-UIDL. A damaged file is refused, never guessed at: after a
+ * wrong guess, every client would download all mail again. */
 #include "mailbox/import.h"
 
 #include "lib/util.h"
@@ -15,35 +15,36 @@
 
 #define IDS_NEW_NAME LISTING_IDS_NAME ".new"
 
-/* The file has a header and a line for each message, in the order of the listing:
- *   pop3-handler unique-ids 1 CHECKSUM   (XXH3 of what follows, 16 hex digits)
- *   UNIQUE-ID NAME                       (the part that never changes; `-` if it is hidden) */
+/* Our file has a header line, then one line for each message, in the order of the listing:
+ *   pop3-handler unique-ids 1 CHECKSUM   (XXH3 of the lines below, 16 hex digits)
+ *   UNIQUE-ID NAME                       (the unique part of the file name)
+ * The UNIQUE-ID `-` hides the message. */
 #define HEADER "pop3-handler unique-ids 1 "
 #define HEADER_OCTETS (sizeof(HEADER) - 1 + 16 + 1)
 
-/* Enough for two million messages; the owner of a longer list could use up memory with it. */
+/* Enough for two million messages. It bounds the memory that a mailbox's owner can make us use. */
 #define FILE_OCTETS_MAX (128 << 20)
 
-/* Of a message's headers, in which X-UIDL is looked for. */
+/* X-UIDL is looked for in this many octets of a message. */
 #define HEADERS_OCTETS_MAX (256 << 10)
 
 /* A line of the file. */
 struct id_line {
-	uint32_t at; /* where it begins in the text */
+	uint32_t at; /* offset in the text */
 	uint16_t id_octets, name_octets;
-	bool is_needed; /* the message is there, or its unique-id must not become another's */
-	struct message *message; /* NULL: is not known yet, or not there */
+	bool is_needed;		 /* its message exists, or another message must not get its id */
+	struct message *message; /* NULL: not looked up, or it does not exist */
 };
 
-/* Imported unique-ids, as they are in the file. */
+/* The contents of our file. */
 struct ids {
 	char *text; /* the whole file */
 	size_t octets, capacity;
 	struct id_line *lines;
 	size_t count, needed;
-	uint32_t *table; /* numbers of lines, 1 the first, by a hash of the id; 0: free */
-	size_t mask;	 /* its length, which is a power of 2, less 1 */
-	uint64_t seed;	 /* of the hash, for nobody must know which ids collide */
+	uint32_t *table; /* hash table of ids: line numbers from 1; 0: free */
+	size_t mask;	 /* the table's length, a power of 2, minus 1 */
+	uint64_t seed;	 /* of the hash; secret, so that nobody can provoke collisions */
 };
 
 static void ids_clear(struct ids *ids)
@@ -56,7 +57,7 @@ static void ids_clear(struct ids *ids)
 
 #define auto_ids __attribute__((cleanup(ids_clear)))
 
-/* Notes the problem for the log. */
+/* Puts the reason why unique-ids cannot be read into the report. Returns -EUCLEAN. */
 __attribute__((format(printf, 2, 3))) static int refuse(struct lock *lock, const char *format, ...)
 {
 	va_list values;
@@ -68,7 +69,7 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct lock *lock, const
 	return -EUCLEAN;
 }
 
-/* Counts a message that does not get the unique-id that it should have, and notes the first. */
+/* Counts a message that cannot get its proper unique-id. The report keeps the first name. */
 static void note_loss(struct mailbox_report *report, size_t *count, const char *name)
 {
 	++*count;
@@ -92,7 +93,7 @@ static int ids_new(size_t lines_max, struct ids *ret)
 	return getrandom(&ret->seed, sizeof(ret->seed), 0) < 0 ? -errno : 0;
 }
 
-/* The place in the table of an id, or where it goes. */
+/* The slot of an id, or the free slot where it belongs. */
 static uint32_t *find_id_slot(const struct ids *ids, const char *id, size_t octets)
 {
 	for (size_t at = XXH3_64bits_withSeed(id, octets, ids->seed);; at++) {
@@ -110,7 +111,7 @@ static bool is_hidden(const char *id, size_t octets)
 	return octets == 1 && *id == '-';
 }
 
-/* Takes the line at `at` of the text. Returns false: it is none, or another line has the id. */
+/* Adds the line at offset `at`. Returns false if it is malformed or its id is not unique. */
 static bool add_line(struct ids *ids, size_t at, size_t octets)
 {
 	const char *id = ids->text + at, *blank = memchr(id, ' ', octets);
@@ -143,8 +144,8 @@ static void put_header(struct ids *ids)
 	memcpy(ids->text, header, HEADER_OCTETS);
 }
 
-/* Reads a file that the mailbox's owner has there, whole. Returns its octets, or negative errno;
- * -ELOOP, -ENXIO: it is no regular file; -EPERM: another user's; -EFBIG. */
+/* Reads a whole file. Returns the number of octets, or a negative errno: -ELOOP, -ENXIO (it is not
+ * a regular file), -EPERM (neither we nor the mailbox's owner own it), -EFBIG, or the system's. */
 static ssize_t read_owned_file(const struct lock *lock, int dir_fd, const char *name,
 			       char **ret_text, struct file_stamp *ret_stamp)
 {
@@ -172,7 +173,7 @@ static ssize_t read_owned_file(const struct lock *lock, int dir_fd, const char *
 	return octets;
 }
 
-/* For an error of read_owned_file(). */
+/* Reports an error of read_owned_file(). */
 static int refuse_file(struct lock *lock, const char *name, int error)
 {
 	return refuse(lock, "cannot use %s: %s", name,
@@ -181,7 +182,7 @@ static int refuse_file(struct lock *lock, const char *name, int error)
 							   strerror(-error));
 }
 
-/* -EUCLEAN: it is damaged; -ENOENT: there is none. */
+/* Reads our file. Returns 0, -ENOENT, -ENOMEM, or -EUCLEAN (damaged or unreadable). */
 static int read_ids(struct listing *listing, struct ids *ret)
 {
 	struct lock *lock = listing->lock;
@@ -193,7 +194,7 @@ static int read_ids(struct listing *listing, struct ids *ret)
 
 	if ((octets == -ENOENT && listing->stamps[STAMP_IDS].inode == 0) || octets == -ENOMEM)
 		return (int)octets;
-	if (octets < 0) /* or it was there a moment ago */
+	if (octets < 0) /* also if the file was there when it was listed */
 		return refuse_file(lock, LISTING_IDS_NAME, (int)octets);
 	ret->octets = (size_t)octets;
 	end = ret->text + octets;
@@ -217,7 +218,7 @@ static int read_ids(struct listing *listing, struct ids *ret)
 	return 0;
 }
 
-/* A crash leaves the old file, or the new one; when it returns 0, the new one stays. */
+/* Replaces our file atomically. When this returns 0, the new file is durable. */
 static int write_ids(struct listing *listing, struct ids *ids)
 {
 	struct lock *lock = listing->lock;
@@ -225,7 +226,7 @@ static int write_ids(struct listing *listing, struct ids *ids)
 	auto_fd int fd = -1;
 
 	put_header(ids);
-	if (ids->octets > FILE_OCTETS_MAX) /* nobody could read it */
+	if (ids->octets > FILE_OCTETS_MAX) /* read_owned_file() would refuse it */
 		r = -EFBIG;
 	fd = r < 0 ? r : util_create(lock->root_fd, IDS_NEW_NAME);
 	r = fd < 0 ? fd : util_pwrite(fd, ids->text, ids->octets, 0);
@@ -237,14 +238,15 @@ static int write_ids(struct listing *listing, struct ids *ids)
 	return r ?: file_stamp_take(fd, &listing->stamps[STAMP_IDS]);
 }
 
-/* Writes the file anew with the lines that are needed, if most are not. A failure costs space. */
+/* Rewrites our file without the lines that are not needed, if these are the majority. A failure
+ * only costs space. */
 static void drop_lines(struct listing *listing, const struct ids *ids)
 {
 	const struct lock *lock = listing->lock;
 	auto_ids struct ids fresh = { .octets = HEADER_OCTETS };
 	char *end;
 
-	/* Only a listing that is proved tells what is gone; not if cur was taken away. */
+	/* Only a stable listing proves that a message is gone. A missing cur may come back. */
 	if (2 * ids->needed >= ids->count || lock->is_read_only || !listing->is_stable ||
 	    lock->fds[SUBDIR_CUR] < 0)
 		return;
@@ -267,8 +269,9 @@ static void drop_lines(struct listing *listing, const struct ids *ids)
 
 /* ---- The messages of a listing ---- */
 
-/* Gives those that have a line their id and place. Others may have an id that is imported: they get
- * a stand-in. `has_others`: they are listed at all. */
+/* Gives messages with a line their imported id and their place in the order. A message without a
+ * line whose own id equals an imported one gets a stand-in. Messages without a line are listed only
+ * if `has_others` is set. */
 static int apply_lines(struct listing *listing, struct ids *ids, bool has_others)
 {
 	struct mailbox_report *report = &listing->lock->report;
@@ -323,9 +326,9 @@ static int apply_lines(struct listing *listing, struct ids *ids, bool has_others
 	return 0;
 }
 
-/* ---- Taking over ---- */
+/* ---- Import ---- */
 
-/* What is found out about messages for a takeover. */
+/* The state of an import. */
 struct takeover {
 	struct listing *listing;
 	const struct mailbox_origin *origin;
@@ -333,7 +336,7 @@ struct takeover {
 	struct old_entry *entries;
 	size_t count;
 	char **headers;	 /* X-UIDL of each message, or NULL */
-	int hidden_flag; /* in names, of messages that the other server hid; 0: none */
+	int hidden_flag; /* letter in the names of messages that the other server hid; 0: none */
 };
 
 static void takeover_clear(struct takeover *takeover)
@@ -346,7 +349,7 @@ static void takeover_clear(struct takeover *takeover)
 
 #define auto_takeover __attribute__((cleanup(takeover_clear)))
 
-/* The X-UIDL header of a message, of which this is the beginning, in place; "": it has none. */
+/* The value of X-UIDL, cut out of the beginning of a message in place; "": there is none. */
 static const char *find_header(char *text)
 {
 	char *value, *end;
@@ -360,7 +363,7 @@ static const char *find_header(char *text)
 		value = line + 6 + strspn(line + 6, " \t");
 		if (*value++ != ':')
 			continue;
-		while (*end && (end[1] == ' ' || end[1] == '\t')) /* it is folded */
+		while (*end && (end[1] == ' ' || end[1] == '\t')) /* a folded header */
 			end += 1 + strcspn(end + 1, "\n");
 		*end = '\0';
 		return util_trim(value, " \t\r\n");
@@ -368,13 +371,13 @@ static const char *find_header(char *text)
 	return "";
 }
 
-/* For listing_with_files(): finds out what no list tells, the time or the header of a message. */
+/* For listing_with_files(): gets the time (qmail) or the X-UIDL of a message from its file. */
 static int look_into_file(struct listing *listing, struct message *message, void *context)
 {
 	struct takeover *takeover = context;
 	size_t index = (size_t)(message - listing->messages);
 	int dir_fd = listing->lock->fds[message->subdir], r;
-	const char *header = " "; /* of one that cannot be read: it is no unique-id */
+	const char *header = " "; /* if the file cannot be read: not a valid unique-id */
 	auto_free char *text = NULL;
 	auto_fd int fd = -1;
 	struct stat status;
@@ -396,9 +399,9 @@ static int look_into_file(struct listing *listing, struct message *message, void
 		if (r < 0)
 			return r;
 		if (r < HEADERS_OCTETS_MAX)
-			text[r++] = '\n'; /* which the last line may lack */
+			text[r++] = '\n'; /* the last line may lack it */
 		text[r] = '\0';
-		/* Other lines may have NULs. In a unique-id neither octet can be served. */
+		/* A NUL in another header must not end the text. X-UIDL may have neither octet. */
 		for (char *nul = text; (nul = memchr(nul, '\0', (size_t)(text + r - nul)));)
 			*nul = '\x7f';
 		header = find_header(text);
@@ -407,7 +410,7 @@ static int look_into_file(struct listing *listing, struct message *message, void
 	return takeover->headers[index] ? 0 : -ENOMEM;
 }
 
-/* Has the files of messages looked into that are marked as wanted. */
+/* Looks into the files of all messages that are marked as wanted. */
 static int look_into_files(struct takeover *takeover)
 {
 	struct listing *listing = takeover->listing;
@@ -423,7 +426,7 @@ static int look_into_files(struct takeover *takeover)
 		       r;
 }
 
-/* The other server kept no list: it went by the files alone. */
+/* Makes the entries from the files alone: qmail and mailutils keep no list. */
 static int list_files(struct takeover *takeover)
 {
 	struct listing *listing = takeover->listing;
@@ -444,13 +447,13 @@ static int list_files(struct takeover *takeover)
 	}
 	takeover->count = listing->count;
 	r = look_into_files(takeover);
-	/* Only now: the names of files that were renamed meanwhile are others. */
+	/* Last, because look_into_files() updates the names of files that were renamed. */
 	for (size_t i = 0; i < listing->count; i++)
 		takeover->entries[i].name = listing->messages[i].name;
 	return r;
 }
 
-/* Whether a message is there that a client of the other server may have seen. */
+/* Whether there is a message that a client of the other server may have seen. */
 static bool has_seen_mail(const struct listing *listing)
 {
 	for (size_t i = 0; i < listing->count; i++) {
@@ -460,8 +463,8 @@ static bool has_seen_mail(const struct listing *listing)
 	return false;
 }
 
-/* Finds the entries' messages, and leaves out entries without one, where it is certain that there
- * is none. Of several for one message, the last one counts. */
+/* Finds the message of each entry. Drops entries without a message, if the listing proves that it
+ * is gone. Of several entries for one message, the last counts. */
 static int find_messages(struct takeover *takeover)
 {
 	struct listing *listing = takeover->listing;
@@ -491,8 +494,8 @@ static int find_messages(struct takeover *takeover)
 	return takeover->source.has_headers ? look_into_files(takeover) : 0;
 }
 
-/* Reads a file beside the other server's list. Returns as read_owned_file(), but -EUCLEAN for what
- * is neither -ENOENT nor -ENOMEM. */
+/* Reads one of the other server's files. Returns the number of octets, -ENOENT, -ENOMEM, or
+ * -EUCLEAN for any other error of read_owned_file(). */
 static ssize_t read_old_file(const struct takeover *takeover, const char *name, char **ret_text)
 {
 	struct lock *lock = takeover->listing->lock;
@@ -506,7 +509,7 @@ static ssize_t read_old_file(const struct takeover *takeover, const char *name, 
 	return refuse_file(lock, name, (int)octets);
 }
 
-/* Reads the other server's list, in whose text the entries stay. */
+/* Reads the other server's list into *ret_text, which the entries point into. */
 static int read_list(struct takeover *takeover, char **ret_text)
 {
 	struct listing *listing = takeover->listing;
@@ -539,7 +542,8 @@ static int read_list(struct takeover *takeover, char **ret_text)
 	return octets < 0 && octets != -ENOENT ? (int)octets : find_messages(takeover);
 }
 
-/* Makes the line of an entry. Returns false: its unique-id cannot be served, or is another's. */
+/* Writes the line of an entry, unless the message had no unique-id. Returns false if the unique-id
+ * cannot be served or belongs to another line. */
 static bool put_id_line(const struct takeover *takeover, const struct old_entry *entry,
 			struct ids *ids)
 {
@@ -551,7 +555,7 @@ static bool put_id_line(const struct takeover *takeover, const struct old_entry 
 	char *id = ids->text + ids->octets;
 	ssize_t octets;
 
-	if (is_there && message->is_namesake) /* the line would be that of the first */
+	if (is_there && message->is_namesake) /* the line would match an older message */
 		return false;
 	octets = old_list_make_id(&takeover->source, entry,
 				  is_there && takeover->headers ? takeover->headers[entry->index] :
@@ -575,7 +579,7 @@ static bool put_id_line(const struct takeover *takeover, const struct old_entry 
 	return true;
 }
 
-/* The size that the other server knew is a hint, until it has been compared with the file's. */
+/* Takes the size from the other server's list, as a hint: it must be checked against the file. */
 static void take_size(struct listing *listing, const struct old_entry *entry)
 {
 	struct message *message = &listing->messages[entry->index];
@@ -588,7 +592,7 @@ static void take_size(struct listing *listing, const struct old_entry *entry)
 	message->is_hint = true;
 }
 
-/* Makes space behind the text. */
+/* Makes space after the text. */
 static int reserve_text(struct ids *ids, size_t octets)
 {
 	size_t needed = ids->octets + octets;
@@ -639,7 +643,7 @@ static int take_over(struct listing *listing, const struct mailbox_origin *origi
 
 	if (r < 0)
 		return r;
-	/* A message that was not seen would get another unique-id later. */
+	/* A message that a torn listing lacks would get another unique-id later. */
 	if (listing->is_torn)
 		return refuse(listing->lock, "unique-ids cannot be taken over while other "
 					     "programs rename messages all the time");
@@ -651,9 +655,9 @@ static int take_over(struct listing *listing, const struct mailbox_origin *origi
 	report->is_takeover = true;
 	if (!listing->lock->is_read_only)
 		report->ids_error = write_ids(listing, ids);
-	/* What is listed without a line could get another unique-id later. */
+	/* Without a file, a message that has no line could get another unique-id later. */
 	r = apply_lines(listing, ids, report->ids_error == 0);
-	listing->is_stable &= report->ids_error == 0; /* tried again at WAKE */
+	listing->is_stable &= report->ids_error == 0; /* WAKE retries */
 	return r;
 }
 
