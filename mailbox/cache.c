@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The cache. Runs after login only. The mailbox's owner can write anything into the file; so what
- * could not be in a listing of real files is refused. */
+ * Runs after login only. The mailbox's owner can write anything into the file, so a cache with an
+ * entry that no listing of real files could have is refused. */
 #include "mailbox/cache.h"
 
 #include "lib/util.h"
@@ -13,37 +13,37 @@
 #define CACHE_NAME ".pop3-handler.cache"
 #define CACHE_NEW_NAME ".pop3-handler.cache.new"
 
-/* Enough for some millions of messages; whatever is longer was not written here. */
+/* Enough for some millions of messages. No longer file is written, so none is read. */
 #define CACHE_OCTETS_MAX (256 << 20)
 
 #define MAGIC UINT64_C(0x3463616333706f70) /* "pop3cac4" */
 
 enum cache_flag {
-	CACHE_OTHER_NAME = 1, /* one more name of the message before it */
-	CACHE_UNIQUE_ID = 2,  /* the unique-id follows the name, which is not made from it */
+	CACHE_OTHER_NAME = 1, /* another name of the previous message */
+	CACHE_UNIQUE_ID = 2,  /* a unique-id that the name does not tell follows it */
 	CACHE_NAMESAKE = 4,
 	CACHE_IMPORTED = 8,
 	CACHE_HINT = 16,
 };
 
-/* One file name, in the listing's order; the name follows, and perhaps a unique-id, each ended by a
- * NUL. So an entry may begin anywhere. */
+/* One file name, in the listing's order. The name follows, then the unique-id, if any, each with a
+ * NUL. So entries are not aligned. */
 struct cache_entry {
 	uint64_t arrival_us;
 	uint64_t octets;
 	uint16_t unique_octets, inode_tag;
 	uint16_t subdir, flags;	   /* of enum cache_flag */
-	struct file_stamp version; /* only in a folder: what has this size; all 0: unknown */
+	struct file_stamp version; /* only in a folder: of the file of this size; all 0: unknown */
 };
 
-/* In the byte order of this machine. The entries follow. */
+/* The header, in this machine's byte order. The entries follow. */
 struct cache {
 	uint64_t magic;
-	uint64_t mailbox_inode; /* where it was written */
+	uint64_t mailbox_inode; /* of the mailbox that it was written for */
 	struct file_stamp stamps[STAMPS];
-	uint64_t is_whole; /* 0, 1: it has all messages that there were at these stamps */
+	uint64_t is_whole; /* 0 or 1: it has all messages as of these stamps */
 	uint64_t count;
-	uint64_t checksum; /* of all of it, with 0 here */
+	uint64_t checksum; /* of the whole file, with 0 here */
 };
 
 static_assert(sizeof(struct file_stamp) == 4 * sizeof(uint64_t) &&
@@ -51,7 +51,7 @@ static_assert(sizeof(struct file_stamp) == 4 * sizeof(uint64_t) &&
 			      5 * sizeof(uint64_t) + sizeof(struct file_stamp[STAMPS]) &&
 		      sizeof(struct cache_entry) ==
 			      3 * sizeof(uint64_t) + sizeof(struct file_stamp),
-	      "they have no holes");
+	      "the structures have no padding");
 
 static size_t entry_octets(const struct listing *listing)
 {
@@ -59,7 +59,7 @@ static size_t entry_octets(const struct listing *listing)
 					   sizeof(struct cache_entry);
 }
 
-/* XXH3: SHA-256 would take longer than all the rest, and would not stop the file's owner. */
+/* XXH3: SHA-256 would take longer than all the rest, and would not stop the file's owner either. */
 static uint64_t make_checksum(struct cache *cache, size_t octets)
 {
 	cache->checksum = 0;
@@ -68,7 +68,8 @@ static uint64_t make_checksum(struct cache *cache, size_t octets)
 
 /* ---- Loading ---- */
 
-/* Takes a message, or one more name of the last. Returns what follows; NULL: it is no good one. */
+/* Takes a message, or another name of the previous one. Returns the next entry; NULL: this entry is
+ * invalid. */
 static const char *take_entry(const char *at, const char *end, struct listing *listing)
 {
 	struct message *message = &listing->messages[listing->count];
@@ -120,7 +121,7 @@ static const char *take_entry(const char *at, const char *end, struct listing *l
 	return wire_is_printable(name, octets, WIRE_IMPORTED_ID_MAX) ? at : NULL;
 }
 
-/* Whether what was read is undamaged, and this mailbox's. Takes all messages. */
+/* Takes all messages. Returns whether the cache is undamaged and this mailbox's. */
 static bool take_cache(struct cache *cache, size_t octets, struct listing *listing)
 {
 	const char *at = (const char *)(cache + 1), *end = (const char *)cache + octets;
@@ -158,17 +159,17 @@ void cache_load(struct lock *lock, struct listing *ret)
 
 /* ---- Saving ---- */
 
-/* Whether something is known of a message that its name does not tell. */
+/* Whether a message has a size or unique-id that its name does not tell. */
 static bool is_worth_keeping(const struct listing *listing, const struct message *message)
 {
-	/* Which of them is no namesake must be known, too. */
+	/* With namesakes, the cache must also tell which message had the unique part first. */
 	return listing->namesakes > 0 ||
 	       message->octets != (listing->lock->is_maildir ?
 					   maildir_name_size_octets(message->name) :
 					   LISTING_SIZE_UNKNOWN);
 }
 
-/* Puts in one file name and what belongs to it. Returns where the next entry goes. */
+/* Writes the entry of one file name. Returns where the next entry goes. */
 static char *put_entry(char *at, const struct listing *listing, const struct message *message,
 		       unsigned flags)
 {
@@ -188,7 +189,7 @@ static char *put_entry(char *at, const struct listing *listing, const struct mes
 	return flags & CACHE_UNIQUE_ID ? stpcpy(at, message->unique_id) + 1 : at;
 }
 
-/* Puts the entries behind the header. Returns how many octets there are then. */
+/* Writes the entries after the header. Returns the octets of the whole file. */
 static size_t put_messages(const struct listing *listing, struct cache *cache)
 {
 	char *at = (char *)(cache + 1);
@@ -238,7 +239,7 @@ void cache_save(const struct listing *listing, bool is_whole)
 		cache->checksum = make_checksum(cache, octets);
 		fd = util_create(mailbox_fd, CACHE_NEW_NAME);
 		r = fd < 0 ? fd : util_pwrite(fd, cache, octets, 0);
-		/* After a loss of power it may be damaged. */
+		/* No fsync: after a loss of power, a damaged cache is ignored. */
 		r = util_replace(mailbox_fd, CACHE_NAME, CACHE_NEW_NAME, r);
 	}
 	if (r < 0)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC
- * The cache: a file in the mailbox with an older listing. While the directories have not changed
- * since, it is the listing; else it tells what is known of the messages that are still there. A
- * cache that is damaged, or another mailbox's, is as none, and a failure costs only time. */
+ * The cache: a file in the mailbox with an older listing. While the directories are unchanged, it
+ * replaces reading them; else it gives the sizes and unique-ids of messages that still exist. A
+ * cache that is damaged or another mailbox's is ignored, and a failure only costs time. */
 #pragma once
 
 #include "mailbox/listing.h"
 
-/* Reads the cache: an older listing, which the caller clears. It has all messages if it is stable,
- * else some, and none if there is no cache. */
+/* Loads the cache: an older listing, which the caller clears. The listing has all messages if it is
+ * stable, else some of them, and none without a usable cache. */
 void cache_load(struct lock *lock, struct listing *ret);
 
-/* Replaces the cache: by the whole listing, or by what would be lost. The caller has the lock. */
+/* Replaces the cache. Without `is_whole`, it gets only the messages whose size or unique-id the
+ * name does not tell. The caller holds the lock. */
 void cache_save(const struct listing *listing, bool is_whole);
