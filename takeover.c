@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Each mailbox is opened in a child that has become its user. Whoever owns a mailbox may take the
- * child over: so its answer is only a result and a text. */
+ * A child that has become the mailbox's user opens each mailbox. The owner of the mailbox could
+ * compromise the child, so the child only answers with a result and a text. */
 #include "takeover.h"
 
 #include "auth.h"
@@ -17,13 +17,13 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 
-#define CHILD_MS 600000	  /* for a mailbox: a file server may be gone */
-#define LOCK_PAUSE_MS 100 /* for a session to end: in all as long as a session waits */
-#define LOCK_PAUSES 50
+#define CHILD_MS 600000	  /* for each mailbox: its file server may not answer */
+#define LOCK_PAUSE_MS 100 /* between attempts to lock a mailbox */
+#define LOCK_PAUSES 50	  /* 5 s, as in a session */
 
 enum takeover_result { TAKEN_OVER, OVER_BEFORE, NOT_THERE, FAILED, TAKEOVER_RESULTS };
 
-/* Of one account. */
+/* The result for one account, which the child sends. */
 struct takeover_answer {
 	enum takeover_result result;
 	char text[1024];
@@ -45,14 +45,13 @@ static void bulk_clear(struct bulk *bulk)
 
 #define auto_bulk __attribute__((cleanup(bulk_clear)))
 
-/* Sets an answer. */
 #define answer(ret, value, ...)                                         \
 	((void)snprintf((ret)->text, sizeof((ret)->text), __VA_ARGS__), \
 	 (void)((ret)->result = (value)))
 
 /* ---- In the child ---- */
 
-/* The terminal is root's: a process that is taken over could read or type there. */
+/* Leaves root's terminal: a compromised child could read it, or type into it. */
 static int leave_terminal(void)
 {
 	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -112,9 +111,9 @@ static void take_over_mailbox(const struct bulk *bulk, const struct account *acc
 	(void)mailbox_free(mailbox);
 }
 
-/* ---- Outside ---- */
+/* ---- In the parent ---- */
 
-/* Takes the answer of a child, and kills it. */
+/* Reads a child's answer, then kills the child. */
 static void await_answer(pid_t pid, int fd, struct takeover_answer *ret)
 {
 	struct pollfd answered = { .fd = fd, .events = POLLIN };
@@ -123,7 +122,7 @@ static void await_answer(pid_t pid, int fd, struct takeover_answer *ret)
 	int status = 0;
 
 	(void)kill(pid, SIGKILL);
-	/* One that waits for a file server may never end. */
+	/* While a child waits for a file server, SIGKILL may not end it. */
 	(void)waitpid(pid, &status, is_late ? WNOHANG : 0);
 	ret->text[sizeof(ret->text) - 1] = '\0';
 	if (n != sizeof(*ret) || (unsigned)ret->result >= TAKEOVER_RESULTS)
@@ -136,7 +135,7 @@ static void await_answer(pid_t pid, int fd, struct takeover_answer *ret)
 static void handle_account(const struct bulk *bulk, const char *name, struct takeover_answer *ret)
 {
 	const char *control = bulk->settings->control;
-	struct account account = { 0 }, other = { 0 }; /* which has the directory of the list */
+	struct account account = { 0 }, other = { 0 }; /* `other` has the directory of the list */
 	struct auth_report report = { 0 };
 	int r = auth_look_up(bulk->settings, name, NULL, &account, &report);
 	int fds[2] = { -1, -1 };
@@ -164,7 +163,7 @@ static void handle_account(const struct bulk *bulk, const char *name, struct tak
 	util_drop(&fds[0]);
 }
 
-/* ---- What is shown ---- */
+/* ---- Output ---- */
 
 static void draw_bar(const struct bulk *bulk)
 {
@@ -176,13 +175,14 @@ static void draw_bar(const struct bulk *bulk)
 			      full, bulk->done, bulk->count);
 }
 
-/* Terminals obey control characters, some also those beyond ASCII: none comes from a mailbox. */
+/* Replaces control characters, because a text from a mailbox must not control the terminal. Some
+ * terminals obey characters beyond ASCII, too. */
 static void print_answer(const struct bulk *bulk, const char *name,
 			 const struct takeover_answer *answer)
 {
 	auto_free char *line = NULL;
 
-	if (bulk->has_bar) /* erases it */
+	if (bulk->has_bar) /* erase the bar */
 		(void)dprintf(STDERR_FILENO, "\r\33[K");
 	if (asprintf(&line, "%s: %s%s", name, answer->result == FAILED ? "failed: " : "",
 		     answer->text) < 0)
@@ -224,7 +224,7 @@ static int add_name(void *context, const char *name)
 	return longer[bulk->count++] ? 0 : -ENOMEM;
 }
 
-/* Returns 0, or an exit status after an error in the log. */
+/* Returns 0, or an exit status after logging an error. */
 static int collect_names(struct bulk *bulk)
 {
 	char *const *given = bulk->settings->names;
@@ -251,7 +251,7 @@ static int collect_names(struct bulk *bulk)
 	return r == 0 ? 0 : *report.file ? EX_CONFIG : EX_IOERR;
 }
 
-/* Whether a signal, which is blocked, asks it to end. */
+/* Whether one of the blocked signals is pending. */
 static bool is_stopped(void)
 {
 	sigset_t pending;
@@ -273,7 +273,7 @@ int takeover_run(const struct settings *settings)
 	(void)sigemptyset(&stops);
 	(void)sigaddset(&stops, SIGINT);
 	(void)sigaddset(&stops, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &stops, NULL); /* each account is handled to its end */
+	(void)sigprocmask(SIG_BLOCK, &stops, NULL); /* finish an account before ending */
 	while (bulk.done < bulk.count && !is_stopped() && !ferror(stdout)) {
 		const char *name = bulk.names[bulk.done];
 		struct takeover_answer answer = { FAILED, "" };
@@ -289,6 +289,6 @@ int takeover_run(const struct settings *settings)
 		status = EX_IOERR;
 	else if (bulk.results[FAILED] > 0 || bulk.done < bulk.count)
 		status = EX_TEMPFAIL;
-	(void)sigprocmask(SIG_UNBLOCK, &stops, NULL); /* a signal that came ends it here */
+	(void)sigprocmask(SIG_UNBLOCK, &stops, NULL); /* a pending signal ends the process */
 	return status;
 }
