@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * SHA-256, as Nettle computes it. */
+ * SHA-256, by Nettle. */
 #pragma once
 
 #include <nettle/sha2.h>
@@ -14,5 +14,5 @@ static inline void digest_make(const void *octets, size_t count, unsigned char *
 	sha256_init(&context);
 	sha256_update(&context, count, octets);
 	sha256_digest(&context, DIGEST_OCTETS, ret_digest);
-	explicit_bzero(&context, sizeof(context)); /* it has the last octets, perhaps a key */
+	explicit_bzero(&context, sizeof(context)); /* it holds the last octets, perhaps a key */
 }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: ISC
- * Which file, and which version: equal stamps, by memcmp(3), mean unchanged content. */
+ * Identity and times of a file: equal stamps, by memcmp(3), mean unchanged content. */
 #pragma once
 
 #include "lib/util.h"
 
-/* All 0: no file. Times are in nanoseconds since the epoch. There is no device number: each host
- * has another for a shared file system. */
+/* All 0: no file. Times are in nanoseconds since the epoch. There is no device number, because
+ * hosts number a shared file system differently. */
 struct file_stamp {
 	uint64_t inode;
 	uint64_t octets; /* 0 for a directory */
 	int64_t modified_ns, changed_ns;
 };
 
-/* A time of the system. Anybody can set one of modification that is out of range: it wraps. */
+/* Converts a time of the system. It wraps if an owner has set a modification time too large. */
 static inline int64_t file_stamp_ns(int64_t seconds, int64_t ns)
 {
 	return (int64_t)((uint64_t)seconds * UTIL_NS_PER_S + (uint64_t)ns);
@@ -28,7 +28,7 @@ static inline struct file_stamp file_stamp_of(const struct stat *status)
 	};
 }
 
-/* Takes the stamp of an open file or directory. Returns 0; or what fstat(2) says: it is no file. */
+/* Takes the stamp of an open file or directory: all 0 on failure. Returns 0 or a negative errno. */
 static inline int file_stamp_take(int fd, struct file_stamp *ret)
 {
 	struct stat status = { 0 };
@@ -38,7 +38,7 @@ static inline int file_stamp_take(int fd, struct file_stamp *ret)
 	return r;
 }
 
-/* The time to compare with. */
+/* The current time, by the clock that the kernel stamps files with. */
 static inline int64_t file_stamp_now_ns(void)
 {
 	struct timespec now;
@@ -47,10 +47,10 @@ static inline int64_t file_stamp_now_ns(void)
 	return file_stamp_ns(now.tv_sec, now.tv_nsec);
 }
 
-/* Whether a file with this stamp that changes after `now_ns` will have another one. The clock of
- * both stands still for some milliseconds: only a stamp from before differs from all that are to
- * come. File systems that keep whole seconds (or two, FAT) make stamps older than they are. Nobody
- * can set the change time, unlike that of modification. */
+/* Whether every change of the file after `now_ns` will change this stamp. The clock
+ * advances in steps of some milliseconds, so the current time may be given again. File systems with
+ * whole seconds (FAT: two) round times down. Only the change time counts, because an owner can set
+ * the modification time. */
 static inline bool file_stamp_is_stable(const struct file_stamp *stamp, int64_t now_ns)
 {
 	bool has_seconds_only = stamp->changed_ns % UTIL_NS_PER_S == 0;

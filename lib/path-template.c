@@ -4,7 +4,7 @@
 
 #include "lib/util.h"
 
-/* Whether a part of the user name, which begins at `name`, made a component empty, "." or "..". */
+/* Whether text from the user name, which begins at `name`, made a component empty, "." or "..". */
 static bool is_stray(const char *component, const char *end, const char *name)
 {
 	return name && name >= component &&

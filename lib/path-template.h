@@ -5,16 +5,16 @@
 
 #include <string.h>
 
-/* The path for one user; the caller frees it. `home` may be NULL. No user name can lead out of its
- * place in the template. Returns 0, or
+/* Makes the path for one user; the caller frees it. `home` may be NULL. A user name cannot leave
+ * its component of the template. Returns 0, or
  *   -EKEYREJECTED  the user name would put "/" or an empty, "." or ".." component into the path
- *   -ENXIO         the template asks for a home directory, and there is none
+ *   -ENXIO         the template needs a home directory, and there is none
  *   -EINVAL        the template is empty or has an unknown '%'
  *   -ENOMEM */
 int path_template_expand(const char *template, const char *user, const char *home, char **ret_path);
 
-/* Whether it begins with the home directory, which differs for each user. */
+/* Whether paths begin with the home directory, which differs for each user. */
 #define path_template_is_in_home(template) (strncmp((template), "%h", 2) == 0)
 
-/* Whether it is a template. Returns 0, -EINVAL or -ENOMEM. */
+/* Checks a template. Returns 0, -EINVAL or -ENOMEM. */
 int path_template_check(const char *template);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Ownership by cleanup attributes, files read and written whole, the clock, instruments. The
- * headers that it includes need not be included beside it. */
+ * Ownership by cleanup attributes, complete reads and writes, the clock, sanitizers. Files that
+ * include it need not include its headers again. */
 #pragma once
 
 #include <errno.h>
@@ -22,20 +22,20 @@
 
 #define UTIL_NS_PER_S INT64_C(1000000000)
 
-/* Instruments that some builds have, with work at exit. Tested at run time, so that all builds
- * leave by the same code; a library could feign them, so no restriction may depend on them. */
+/* Sanitizers and coverage, in some builds, run code at exit. Tested at run time, so that all builds
+ * exit by the same code. A library could define these names: no restriction may depend on them. */
 extern void __lsan_do_leak_check(void) __attribute__((weak)); /* NOLINT */
 extern void __gcov_exit(void) __attribute__((weak));	      /* NOLINT */
 #define UTIL_REPORTS_AT_EXIT (__lsan_do_leak_check || __gcov_exit)
 
-/* AddressSanitizer needs an address space of its own making, and more system calls. */
+/* AddressSanitizer needs a large address space and more system calls. */
 #ifdef __SANITIZE_ADDRESS__
 #define UTIL_HAS_ASAN true
 #else
 #define UTIL_HAS_ASAN false
 #endif
 
-/* Monotonic. */
+/* Monotonic clock. */
 static inline int64_t util_now_ms(void)
 {
 	struct timespec now;
@@ -61,7 +61,7 @@ static inline void util_drop(int *fd)
 	*fd = -1;
 }
 
-/* Whether a name, in any case, is among these, between which are blanks. */
+/* Whether a name, in any case, is in a list of names with blanks between them. */
 static inline bool util_is_listed(const char *names, const char *name, size_t octets)
 {
 	for (; *names; names += strspn(names, " ")) {
@@ -74,7 +74,7 @@ static inline bool util_is_listed(const char *names, const char *name, size_t oc
 	return false;
 }
 
-/* Cuts blanks off both ends of a text, in place. */
+/* Trims `blanks` off both ends of a text, in place. */
 static inline char *util_trim(char *text, const char *blanks)
 {
 	size_t octets = strlen(text);
@@ -84,7 +84,7 @@ static inline char *util_trim(char *text, const char *blanks)
 	return text + strspn(text, blanks);
 }
 
-/* Copies a text into an array, and cuts it to that size. Whether it fits. */
+/* Copies a text into an array, truncated to its size. Returns whether the text fits. */
 #define util_copy(array, text) \
 	((size_t)snprintf((array), sizeof(array), "%s", (text)) < sizeof(array))
 
@@ -96,12 +96,12 @@ static inline void util_wipe(char *const *secret)
 	free(*secret);
 }
 
-/* The scope of such a variable owns its value. */
+/* A variable with such an attribute owns its value. */
 #define auto_free __attribute__((cleanup(util_free)))
 #define auto_fd __attribute__((cleanup(util_drop)))
 #define auto_wipe __attribute__((cleanup(util_wipe)))
 
-/* Take the value (a pointer or a struct of them) out of such a variable: the caller owns it. */
+/* Move the value (a pointer or a struct of pointers) out of such a variable: the caller owns it. */
 #define take_ptr(pointer)                               \
 	({                                              \
 		__typeof__(pointer) taken_ = (pointer); \
@@ -117,7 +117,7 @@ static inline int take_fd(int *fd)
 	return taken;
 }
 
-/* Cuts the last component off a path that is not empty: what is left is its directory. */
+/* Cuts the last component off a path that is not empty, so that its directory remains. */
 static inline void util_cut_path(char *path)
 {
 	const char *directory = dirname(path);
@@ -125,7 +125,7 @@ static inline void util_cut_path(char *path)
 	memmove(path, directory, strlen(directory) + 1);
 }
 
-/* Makes a folder that only this user can open, if none is there. Only root can. */
+/* Makes a directory that only this user can open, unless the path exists. Works only for root. */
 static inline void util_make_folder(const char *path, const char *user)
 {
 	const struct passwd *entry = access(path, F_OK) < 0 && user ? getpwnam(user) : NULL;
@@ -148,7 +148,7 @@ static inline int util_pwrite(int fd, const void *octets, size_t count, uint64_t
 	return 0;
 }
 
-/* As read(2), but a signal does not end it, and a failure is a negative errno. */
+/* As read(2), but retries after a signal, and returns a negative errno on failure. */
 static inline ssize_t util_read(int fd, void *ret_octets, size_t count)
 {
 	ssize_t n = TEMP_FAILURE_RETRY(read(fd, ret_octets, count));
@@ -156,7 +156,7 @@ static inline ssize_t util_read(int fd, void *ret_octets, size_t count)
 	return n < 0 ? -errno : n;
 }
 
-/* Reads octets at an offset of a file, fewer only if it ends. Returns how many, or errno < 0. */
+/* Reads octets at an offset of a file, fewer only at its end. Returns a count or negative errno. */
 static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_t offset)
 {
 	size_t done = 0;
@@ -172,8 +172,8 @@ static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_
 	return (ssize_t)done;
 }
 
-/* Opens a regular file in a directory; never waits. Returns a descriptor, or as openat(2): -ELOOP
- * for a symbolic link, -ENXIO for anything else. */
+/* Opens a regular file in a directory; never blocks. Returns a descriptor, or a negative errno of
+ * openat(2): -ELOOP for a symbolic link, -ENXIO for any other kind of file. */
 static inline int util_open_regular_file(int directory_fd, const char *name, int flags,
 					 struct stat *ret_status)
 {
@@ -187,7 +187,8 @@ static inline int util_open_regular_file(int directory_fd, const char *name, int
 	return S_ISREG(ret_status->st_mode) ? take_fd(&fd) : -ENXIO;
 }
 
-/* Makes and opens a new file in place of one that a killed process may have left. */
+/* Creates a file in place of one that a killed process may have left. Returns a descriptor or a
+ * negative errno. */
 static inline int util_create(int directory_fd, const char *name)
 {
 	int fd;
@@ -197,8 +198,8 @@ static inline int util_create(int directory_fd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Gives a new file, if `r` is 0, the name of the one that it replaces, else removes it. Readers
- * have no lock: they see the old file or the new one. Returns 0, `r` or as renameat(2). */
+/* Renames `fresh` to `name` if `r` is 0, else removes `fresh`. Readers, which hold no lock, see the
+ * old file or the new one. Returns `r`, or a negative errno of renameat(2). */
 static inline int util_replace(int directory_fd, const char *name, const char *fresh, int r)
 {
 	if (r == 0 && renameat(directory_fd, fresh, directory_fd, name) < 0)

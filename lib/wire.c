@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Nothing that these functions are given is trusted: arguments come from the client (some before
- * login), message octets from whoever sent the mail. */
+ * No input is trusted: arguments come from the client (some before login), message octets from the
+ * sender of the mail. */
 #include "lib/wire.h"
 
 #include "lib/util.h"
@@ -51,7 +51,7 @@ ssize_t wire_decode_base64(char *text)
 	size_t octets;
 
 	base64_decode_init(&context);
-	/* Nettle would skip blanks, and take three "=". */
+	/* Nettle would skip blanks, and accept three "=". */
 	if (strpbrk(text, " \t\n\v\f\r") || strstr(text, "===") ||
 	    !base64_decode_update(&context, &octets, (uint8_t *)text, strlen(text), text) ||
 	    !base64_decode_final(&context))
@@ -71,7 +71,7 @@ int wire_parse_plain(const char *message, size_t octets, struct wire_plain *ret_
 	return 0;
 }
 
-/* Adds octets to what has been put into `out`; NULL: there is nothing to put. */
+/* Appends octets to `out`, unless that is NULL. */
 static void append(char *out, size_t *put, const char *octets, size_t count)
 {
 	if (out) {
@@ -89,7 +89,7 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
 	while (used < in_octets && !converter->is_done &&
 	       (!out || out_octets - *ret_put >= WIRE_STEP_OCTETS)) {
 		const char *text = in + used;
-		size_t space = out ? out_octets - *ret_put - 2 : SIZE_MAX; /* beside a "." and CR */
+		size_t space = out ? out_octets - *ret_put - 2 : SIZE_MAX; /* less "." and CR */
 		size_t octets = MIN(in_octets - used, space);
 		const char *lf = memchr(text, '\n', octets);
 		bool needs_cr;
@@ -107,7 +107,7 @@ size_t wire_convert(struct wire_converter *converter, const char *in, size_t in_
 		converter->line_octets += octets;
 		if (lf) {
 			converter->lines_left -= converter->is_in_body;
-			/* It begins after a line without text, which may have had a CR. */
+			/* The body begins after an empty line, which may hold a CR. */
 			converter->is_in_body |= converter->line_octets == !needs_cr;
 			converter->is_done = converter->is_in_body && converter->lines_left == 0;
 			converter->line_octets = 0;
