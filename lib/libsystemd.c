@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Loads libsystemd for each call and unloads it: each page of a listener costs its sessions time.
- * The environment is trusted: it is our starter's. */
+ * Loads libsystemd for each call, then unloads it, because each page of a listener makes its
+ * fork(2) slower. Trusts the environment, because the process was started with it. */
 #include "lib/libsystemd.h"
 
 #include "lib/util.h"
@@ -10,8 +10,8 @@
 
 #include <systemd/sd-daemon.h>
 
-/* The result of a function of the library, if the environment has a variable; else 0. -ELIBACC: the
- * library cannot be loaded. */
+/* Calls a function of the library if an environment variable is set. Returns its result, 0 without
+ * the variable, or -ELIBACC if the library or the function cannot be loaded. */
 #define call(variable, function, ...)                                                        \
 	({                                                                                   \
 		bool is_wanted = getenv(variable) != NULL;                                   \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * An IPv4 address is kept as its IPv6 address, since it may come as either. */
+ * IPv4 addresses are stored mapped into IPv6, because clients may come as either. */
 #include "lib/peer.h"
 
 #include "lib/util.h"
@@ -8,7 +8,7 @@
 #include <arpa/inet.h>
 #include <sys/socket.h>
 
-#define MAPPED_BITS 96 /* before an IPv4 address that is mapped */
+#define MAPPED_BITS 96 /* of the prefix of a mapped IPv4 address */
 #define MAPPED(address4) ((struct in6_addr){ .s6_addr32 = { 0, 0, htonl(0xffff), (address4) } })
 
 void peer_of_address(const struct in6_addr *address, struct peer *ret)
@@ -23,7 +23,7 @@ void peer_of_address(const struct in6_addr *address, struct peer *ret)
 
 static bool parse_address(const char *text, size_t octets, struct in6_addr *ret)
 {
-	char copy[INET6_ADDRSTRLEN + 1]; /* one more: a cut must show */
+	char copy[INET6_ADDRSTRLEN + 1]; /* + 1: a truncated text must not parse */
 
 	(void)snprintf(copy, sizeof(copy), "%.*s", (int)octets, text);
 	*ret = MAPPED(0);
@@ -36,7 +36,7 @@ static void ask_environment(struct peer *peer)
 	static const char *const names[] = { "TCPREMOTEIP", "REMOTE_ADDR", "REMOTE_HOST",
 					     "SOCAT_PEERADDR", "NCAT_REMOTE_ADDR" };
 
-	/* One that is not local decides; of several, one that is an address. */
+	/* A remote peer wins over a local one, and a remote address over an unknown peer. */
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		const char *text = getenv(names[i]);
 		struct peer named = { .text = "unknown" };
@@ -44,7 +44,7 @@ static void ask_environment(struct peer *peer)
 
 		if (!text || !*text)
 			continue;
-		text += *text == '['; /* socat writes "[ADDRESS]", others a zone after a "%" */
+		text += *text == '['; /* socat writes "[ADDRESS]", others "ADDRESS%ZONE" */
 		if (parse_address(text, strcspn(text, "]%"), &address))
 			peer_of_address(&address, &named);
 		if (peer->is_local || (IN6_IS_ADDR_UNSPECIFIED(&peer->address) && !named.is_local))
@@ -96,7 +96,7 @@ int peer_is_in_network(const struct in6_addr *address, const char *network)
 
 	if (!parse_address(network, octets, &wanted))
 		return -EINVAL;
-	bits = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128; /* the most */
+	bits = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128; /* all: default and maximum */
 	if (network[octets] && wire_parse_number(network + octets + 1, bits, &bits) < 0)
 		return -EINVAL;
 	peer_cut_address(&wanted, (unsigned)bits, (unsigned)bits);

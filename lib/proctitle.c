@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The title overwrites the command line and the environment, which lie one after the other: Linux
- * shows both, up to a NUL, if the command line no longer ends in one. */
+ * The title overwrites the command line and the environment, which are contiguous. If the command
+ * line no longer ends in a NUL, Linux shows both, up to the first NUL. */
 #include "lib/proctitle.h"
 
 #include "lib/util.h"
@@ -12,7 +12,7 @@
 static char *area; /* set once, by proctitle_open() */
 static size_t area_octets;
 
-/* Adds a text to the area, if it lies right behind that, and makes a copy take its place. */
+/* Adds a string to the area if it directly follows that, and replaces the string with a copy. */
 static bool take(char **text)
 {
 	char *copy = *text == area + area_octets ? strdup(*text) : NULL;
@@ -20,7 +20,7 @@ static bool take(char **text)
 	if (!copy)
 		return false;
 	area_octets += strlen(copy) + 1;
-	*text = copy; /* it belongs to the arguments or the environment from now on */
+	*text = copy; /* now owned by the arguments or the environment */
 	return true;
 }
 

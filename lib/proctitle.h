@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC
- * What ps(1) shows of the process. */
+ * The process title, as ps(1) shows it. */
 #pragma once
 
-/* Takes the space of the arguments, and copies them: they may be read again. */
+/* Takes the space of the arguments and the environment: copies replace both. */
 void proctitle_open(char *argv[]);
 
-/* Shows a text after the program's name, cut to the space; without proctitle_open() nothing. */
+/* Shows the program's name and a text, truncated to the space; no-op before proctitle_open(). */
 void proctitle_set(const char *format, ...) __attribute__((format(printf, 1, 2)));

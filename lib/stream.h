@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * A stream of octets in both directions: plain descriptors, or TLS over them. Its user does not ask
- * which: each kind has a table of functions. */
+ * A stream of octets in both directions: plain descriptors, or TLS over them. Each kind has a table
+ * of functions, so that callers need not know the kind. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,10 +9,10 @@
 
 struct stream;
 
-/* No function waits. One that returns -EAGAIN is called again, with the same arguments, when the
- * descriptor can be read, or written if wants_write is set. Other errors end the stream. */
+/* No function blocks. After -EAGAIN, a function is called again with the same arguments when the
+ * descriptor is readable, or writable if wants_write is set. Other errors end the stream. */
 struct stream_functions {
-	/* These return how many octets; 0 read: the peer has ended the stream properly. */
+	/* Return a number of octets; 0 from read: the peer closed the stream properly. */
 	ssize_t (*read)(struct stream *stream, void *space, size_t octets);
 	ssize_t (*write)(struct stream *stream, const void *octets, size_t count);
 	/* Begin and end the stream. Return 0 or a negative errno. NULL: nothing to do. */
@@ -21,14 +21,14 @@ struct stream_functions {
 	void (*free)(struct stream *stream);
 };
 
-/* The common part of all kinds. The texts are borrowed from the stream. */
+/* The common part of all kinds. The strings belong to the stream. */
 struct stream {
 	const struct stream_functions *functions;
-	bool has_pending;    /* octets wait to be read that the descriptor does not show any more */
+	bool has_pending;    /* the stream holds octets to read, which poll(2) does not show */
 	bool wants_write;    /* after -EAGAIN of handshake or close */
-	size_t piece_octets; /* a write of at most this many octets leaves in one piece */
+	size_t piece_octets; /* writes up to this size are sent in one piece */
 	/* Of TLS, after the handshake: */
 	const char *tls_version; /* "TLS1.3" for instance; NULL: this is not TLS, or not yet */
 	const char *tls_problem; /* of the handshake or a client certificate; NULL: none */
-	const char *const *client_names; /* that a client certificate vouches for; ends in NULL */
+	const char *const *client_names; /* from a verified client certificate; ends in NULL */
 };

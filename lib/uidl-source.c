@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * A format is the administrator's; the names and GUIDs are from the mailbox, whoever wrote them. */
+ * Formats come from the administrator. Names and GUIDs from the mailbox are not trusted. */
 #include "lib/uidl-source.h"
 
 #include "lib/util.h"
@@ -11,13 +11,13 @@
 #include <nettle/md5.h>
 #include <regex.h>
 
-#define ANSWER_OCTETS_MAX 512 /* of a line (RFC 2449 section 4) */
+#define ANSWER_OCTETS_MAX 512 /* of a response line (RFC 2449 section 4) */
 #define WIDTH_MAX 32
 
 /* The formats, as regular expressions. Dovecot 2.3 has `%[0WIDTH][MODIFIERS]LETTER`, takes an
  * eleventh modifier for a variable, and refuses `%{`. Dovecot 2.4 has `%{NAME | FILTER}`, where
- * `hex` is for numbers only, and cuts those that are wider; there another `%` is an ordinary
- * character. So a format that has both is refused. */
+ * `hex` applies only to numbers, and truncates wide ones. Dovecot 2.4 takes any other `%` as a
+ * plain character, so a format that mixes both forms is refused. */
 #define CHARACTER "[!#$&-~]"
 #define LETTER "%(%|(0+([12]?[0-9]|3[0-2])?)?[XLUM]{0,10}[uvfg])"
 #define BLANKS "[ \t]*"
@@ -32,10 +32,10 @@
 
 static const char blanks[] = " \t";
 
-/* What a variable stands for. */
+/* The value of a variable. */
 struct uidl_text {
 	size_t count;
-	char octets[ANSWER_OCTETS_MAX + 1]; /* NUL */
+	char octets[ANSWER_OCTETS_MAX + 1]; /* + 1: a NUL */
 };
 
 static int set_variable(struct uidl_text *text, char letter, const struct uidl_values *values)
@@ -59,7 +59,7 @@ static void modify(struct uidl_text *text, char modifier)
 	char first = toupper(modifier) == 'L' ? 'A' : 'a';
 	uint8_t digest[MD5_DIGEST_SIZE];
 	struct md5_ctx context;
-	uint64_t number = 0; /* also for text that is none, or is too large */
+	uint64_t number = 0; /* also if the text is not a number, or too large */
 
 	switch (modifier) {
 	case 'X':
@@ -96,9 +96,9 @@ static void pad(struct uidl_text *text, size_t width)
 	text->count += zeros;
 }
 
-/* Reads what follows a `%`: modifiers and a letter, or words of Dovecot 2.4, which differ in their
- * first letters. Padding comes last, as in Dovecot 2.3. Dovecot 2.4 pads in `hex`, which only
- * changes of case may follow. */
+/* Expands what follows a `%`: modifiers and a letter, or words of Dovecot 2.4, which differ in
+ * their first letters. Pads last, as Dovecot 2.3 does. Dovecot 2.4 pads in `hex`, but after that
+ * only changes of case may follow. */
 static int expand_variable(const char **format, const struct uidl_values *values,
 			   struct uidl_text *text)
 {
@@ -134,7 +134,7 @@ ssize_t uidl_source_expand(const char *format, const struct uidl_values *values,
 		char c = *format++;
 		int r = 0;
 
-		if (c == '"') /* around the format */
+		if (c == '"') /* quotes around the format */
 			continue;
 		text.octets[0] = c;
 		text.count = 1;
@@ -150,7 +150,7 @@ ssize_t uidl_source_expand(const char *format, const struct uidl_values *values,
 	return (ssize_t)count;
 }
 
-/* Whether it is a format, and two messages have two unique-ids by it. */
+/* Checks a format, and that two messages get different unique-ids. Returns 0, -EINVAL, -ENOMEM. */
 static int check_format(const char *format)
 {
 	static const struct uidl_values values[] = { { 1, 1, "1.a", "1.a", 3, 3 },
@@ -160,7 +160,7 @@ static int check_format(const char *format)
 	regex_t formats;
 	int r;
 
-	if (*format == '\'') /* as in dovecot.conf, where it is no part of the format */
+	if (*format == '\'') /* quotes of dovecot.conf, which are no part of the format */
 		return -EINVAL;
 	if (regcomp(&formats, QUOTED_OR_NOT, REG_EXTENDED | REG_NOSUB) != 0)
 		return -ENOMEM;
@@ -176,7 +176,7 @@ static int check_format(const char *format)
 		       0;
 }
 
-/* Skips a word and the blanks behind it. Whether it is there. */
+/* Skips a word and the blanks after it. Returns whether the word is there. */
 static bool take_word(const char **text, const char *word)
 {
 	const char *end = *text + strlen(word);
