@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * A POP3 server: for one connection on standard input and output, or for each connection to a
- * socket that it was handed or that it opens. */
+ * The main program. Serves one connection on standard input and output, or listens on sockets that
+ * it inherits or opens; or runs --check-config or --take-over. */
 #include "auth.h"
 #include "channel.h"
 #include "failures.h"
@@ -25,20 +25,20 @@
 #include <sys/socket.h>
 #include <sysexits.h>
 
-/* More than a session needs: pages that are not written to take no memory. */
+/* More than a session needs, because untouched pages take no memory. */
 #define HEAP_OCTETS (512 << 10)
 
-/* What clients are served with. */
+/* Everything that a process serves clients with. */
 struct service {
 	int argc;
 	char **argv;
 	struct settings *settings;
-	struct listener *listener; /* NULL: there is one client, on 0 and 1 */
-	struct tls *tls;	   /* NULL: off */
+	struct listener *listener; /* NULL: serves one client on 0 and 1 */
+	struct tls *tls;	   /* NULL: TLS is off */
 	struct sandbox sandbox;
 };
 
-/* What a client does is no failure of ours. */
+/* An error that the client causes is not a failure of this program. */
 static int exit_status(int error)
 {
 	switch (error) {
@@ -49,8 +49,8 @@ static int exit_status(int error)
 	case -ETIMEDOUT:
 	case -ECANCELED:
 		return EX_OK;
-	case -EBADMSG:	  /* of tls.h, sandbox_become_user() */
-	case -EOPNOTSUPP: /* of sandbox_prepare() */
+	case -EBADMSG:	  /* from `load` of tls.h, sandbox_become_user() */
+	case -EOPNOTSUPP: /* from sandbox_prepare() */
 		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;
@@ -59,7 +59,7 @@ static int exit_status(int error)
 	}
 }
 
-/* `sign` of tls.h. */
+/* `sign` of struct tls: asks the keeper. */
 static int sign_by_keeper(void *context, const struct tls_signing *signing,
 			  struct tls_signature *ret)
 {
@@ -71,7 +71,7 @@ static int sign_by_keeper(void *context, const struct tls_signing *signing,
 				     session_keeper_ms(session));
 }
 
-/* Enters the sandbox, and tells the keeper of the client, if there is one. */
+/* Enters the sandbox. If there is a keeper, announces the client to it. */
 static int enter_sandbox(struct service *service, const struct session *session,
 			 const struct listener_session *client, int keeper_fd)
 {
@@ -103,7 +103,7 @@ static int serve_client(struct service *service, const struct listener_session *
 	int pair[2] = { -1, -1 };
 	int r = 0;
 
-	/* The sandbox has no new sockets. */
+	/* The sandbox forbids new sockets. */
 	if (service->settings->has_keeper &&
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
@@ -113,7 +113,7 @@ static int serve_client(struct service *service, const struct listener_session *
 		service->tls->sign_context = &session;
 	}
 	session.channel_fd = pair[0];
-	/* It reads nothing yet. */
+	/* This reads nothing before the sandbox. */
 	r = r ?: transport_new(STDIN_FILENO, STDOUT_FILENO, pair[0], &session.transport);
 	if (r < 0)
 		log_error("cannot use standard input and output: %s", strerror(-r));
@@ -121,7 +121,7 @@ static int serve_client(struct service *service, const struct listener_session *
 		r = enter_sandbox(service, &session, client, pair[1]);
 	log_limit(scoreboard_enter(session.slot_ref));
 	failures_confine(client->failures, client->slot_ref.is_trusted);
-	/* STLS can be refused, implicit TLS cannot. */
+	/* Implicit TLS must work now; STLS can be refused later. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)
 		r = service->tls->functions->load(service->tls);
 	if (r >= 0)
@@ -151,7 +151,7 @@ static int check_writers(const char *what, const char *path)
 	return EX_CONFIG;
 }
 
-/* Also those of domains, as far as they are there. */
+/* A path with %d stands for the files of all domains that exist. */
 static int check_passwd_files(const char *path, bool is_check)
 {
 	auto_free char *pattern = strdup(path);
@@ -203,8 +203,8 @@ static void service_done(struct service *service)
 	settings_free(service->settings);
 }
 
-/* Reads certificates: with a keeper in its public file, which is closed. Without one it has said
- * what is wrong. */
+/* Loads certificates: with a keeper, from its public file, which this closes. Without that file,
+ * the keeper has logged the reason. */
 static int load_tls(const struct service *service, int public_fd)
 {
 	auto_fd int fd = public_fd;
@@ -219,7 +219,7 @@ static int load_tls(const struct service *service, int public_fd)
 	return tls->functions->load(tls);
 }
 
-/* Reads the settings and what they name again. After a mistake the old ones stay. */
+/* Reads the settings, and the files that they name, again. After a failure the old ones stay. */
 static void reload(struct service *service)
 {
 	struct service fresh = { .argc = service->argc,
@@ -244,7 +244,7 @@ static void reload(struct service *service)
 		fresh.sandbox.set_fd = fds[0];
 	}
 	r = r ?: load_tls(&fresh, fds[1]);
-	if (r < 0) { /* STLS that was offered still is */
+	if (r < 0) { /* also for STLS: if it was offered, it still is */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
 			  *problem	? problem :
@@ -258,7 +258,7 @@ static void reload(struct service *service)
 	}
 }
 
-/* Connections from now on get the renewed certificates. After a mistake the old ones stay. */
+/* Serves renewed certificates to new connections. After a failure the old ones stay. */
 static void renew(struct service *service)
 {
 	struct service fresh = { .settings = service->settings };
@@ -279,7 +279,7 @@ static void renew(struct service *service)
 		fresh.tls->functions->free(fresh.tls);
 }
 
-/* Serves a socket that listens, in one process for each connection. */
+/* Listens, with one process for each connection. Returns in the listener and in each session. */
 static int listen_for_clients(struct service *service)
 {
 	struct listener_session session = { 0 };
@@ -287,7 +287,7 @@ static int listen_for_clients(struct service *service)
 
 	(void)mallopt(M_TOP_PAD, HEAP_OCTETS); /* once for all sessions */
 	r = load_tls(service, -1);
-	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* else it is not offered */
+	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* STLS is just not offered */
 		return r;
 	while ((r = listener_next(service->listener, service->settings, service->tls, &session)) ==
 		       LISTENER_RELOAD ||
@@ -298,21 +298,21 @@ static int listen_for_clients(struct service *service)
 	return r == LISTENER_SESSION ? serve_client(service, &session) : MIN(r, 0);
 }
 
-/* Puts right what the process was started with, but for `passed` descriptors after the first 3. */
+/* Resets inherited signals and umask, and closes descriptors after 2 and the `passed` sockets. */
 static void start_clean(int passed)
 {
 	static const sigset_t none;
 
 	closefrom(STDERR_FILENO + 1 + (passed > 0 ? passed : 0));
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	(void)signal(SIGCHLD, SIG_DFL); /* ignored, it would keep the ends of sessions from us */
+	(void)signal(SIGCHLD, SIG_DFL); /* if ignored, wait(2) would fail */
 	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN); /* what a file must not hold is an error like others */
+	(void)signal(SIGXFSZ, SIG_IGN); /* a file that is too large is an error */
 	(void)umask(S_IRWXG | S_IRWXO);
 }
 
-/* With a keeper, this process becomes a user of its own after its start. Returns 0, 1 in the keeper
- * when that has ended, or a failure. */
+/* Drops privileges; with a keeper, after starting it. Returns 0, 1 in the keeper when that ends, or
+ * a negative errno. */
 static int become_service_user(struct service *service)
 {
 	struct settings *settings = service->settings;
@@ -327,7 +327,7 @@ static int become_service_user(struct service *service)
 		r = auth_prepare(settings);
 	r = r ?: tls_new(settings, listener_ticket_key(service->listener), &service->tls);
 	if (r == 0 && settings->has_keeper) {
-		(void)load_tls(service, fds[1]); /* whoever needs it hears of failures */
+		(void)load_tls(service, fds[1]); /* tls->load_error keeps a failure */
 		r = sandbox_become_login() ?: make_sandbox(service);
 		service->sandbox.set_fd = fds[0];
 		if (service->listener)
@@ -345,7 +345,7 @@ static int serve(struct service *service)
 	start_clean(passed);
 	proctitle_open(service->argv); /* after the last change of the environment */
 	service->settings->has_keeper = keeper_is_wanted(service->settings);
-	/* The user may not bind port 110, nor enter the folder that the module of TLS is in. */
+	/* Before the drop of privileges: the user may not bind port 110 or read the TLS module. */
 	r = listener_open(service->settings, passed, &service->listener);
 	r = r ?: become_service_user(service);
 	if (r != 0)
@@ -356,12 +356,12 @@ static int serve(struct service *service)
 
 static void check_timeout(const char *name, unsigned seconds)
 {
-	if (seconds < 600) /* section 3 */
+	if (seconds < 600) /* RFC 1939 section 3 */
 		log_warning("%s = %u is shorter than the 600 seconds that RFC 1939 asks for", name,
 			    seconds);
 }
 
-/* The keeper may write to no mailbox: whose it is tells whether its user may. */
+/* The keeper cannot write to mailboxes, so the owner of a mailbox tells whether its user can. */
 static const char *test_mailbox(const struct account *account, bool is_read_only)
 {
 	bool has_keeper = account->uid != 0, is_there;
@@ -371,7 +371,7 @@ static const char *test_mailbox(const struct account *account, bool is_read_only
 				  mailbox_test(account->mailbox, is_read_only || has_keeper);
 }
 
-/* For auth_find_roots(): the context has the mode for faccessat(2). */
+/* For auth_find_roots(). The context is the mode for faccessat(2). */
 static int check_root(void *context, const char *path)
 {
 	if (faccessat(AT_FDCWD, path, *(int *)context, AT_EACCESS) < 0)
@@ -379,7 +379,7 @@ static int check_root(void *context, const char *path)
 	return 0;
 }
 
-/* Mail is delivered into the roots by the service user; homes are made by others. */
+/* The service user delivers mail: it makes mailboxes in the roots, but no home directories. */
 static void check_roots(const struct settings *settings)
 {
 	bool is_in_homes = !settings->mail_root && path_template_is_in_home(settings->mailbox);
@@ -389,11 +389,10 @@ static void check_roots(const struct settings *settings)
 	(void)auth_find_roots(settings, check_root, &mode, &report);
 }
 
-/* Runs the checks as the service user, or as the keeper, and looks at accounts from within the
- * sandbox. */
+/* Runs the checks as the service user, or as the keeper. Checks accounts inside the sandbox. */
 static int check(struct service *service)
 {
-	/* A key as a listener has it: so no directory is made for one. */
+	/* Like the key of a listener: without one, tls_new() would make a directory. */
 	static unsigned char unused[TLS_TICKET_KEY_OCTETS];
 	struct settings *settings = service->settings;
 	int r = tls_new(settings, unused, &service->tls);
@@ -422,7 +421,7 @@ static int check(struct service *service)
 	if (!settings->users && !settings->auth)
 		log_warning("users is not set: nobody can log in");
 	files = check_all_writers(service);
-	/* A mistake counts here, even one that a session could live with. */
+	/* Any mistake counts here, even one that does not keep TLS from working. */
 	if (service->tls)
 		service->tls->is_check = true;
 	r = service->tls ? service->tls->functions->load(service->tls) : 0;
@@ -437,7 +436,7 @@ static int check(struct service *service)
 	return files ?: tls ?: users;
 }
 
-/* As a service does: with the privilege, each mailbox is its user's; else all are one user's. */
+/* As in a service: with privileges, each mailbox has its own user, else all have the same. */
 static int take_over_all(struct settings *settings)
 {
 	start_clean(0);
@@ -481,11 +480,11 @@ static int run_action(struct service *service)
 
 int main(int argc, char *argv[])
 {
-	static struct service service; /* what it refers to at the end is no leak */
+	static struct service service; /* static, so that LeakSanitizer sees no leak at exit */
 	int r, status;
 
 	service = (struct service){ .argc = argc, .argv = argv, .sandbox = SANDBOX_NONE };
-	/* No file that is opened later may get a descriptor of the client or of the log. */
+	/* No file that is opened later may get the descriptor of the client or of the log. */
 	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 ||
 	    (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) < 0)) {
 		log_error("standard input or output is closed");
@@ -500,8 +499,8 @@ int main(int argc, char *argv[])
 	} else {
 		status = run_action(&service);
 	}
-	/* Frees nothing and skips atexit handlers: they would copy pages that are shared with the
-	 * listener, which is a twentieth of a login. Instruments need the handlers. */
+	/* Skips frees and atexit handlers: they would copy pages that are shared with the listener
+	 * (5 % of a login). Sanitizer and coverage builds exit normally. */
 	if (!UTIL_REPORTS_AT_EXIT)
 		_exit(status);
 	return status;
