@@ -669,13 +669,13 @@ bool import_is_due(const struct listing *listing, const struct mailbox_origin *o
 int import_apply(struct listing *listing, const struct mailbox_origin *origin)
 {
 	auto_ids struct ids ids = { 0 };
-	bool is_maildir = listing->lock->is_maildir && listing->lock->root_fd >= 0;
-	int r = is_maildir ? read_ids(listing, &ids) : 0;
+	int r;
 
-	if (!is_maildir)
+	if (!listing->lock->is_maildir || listing->lock->root_fd < 0)
 		return 0;
+	r = read_ids(listing, &ids);
 	if (r == -ENOENT)
-		return import_is_due(listing, origin) ? take_over(listing, origin, &ids) : 0;
+		return origin->from ? take_over(listing, origin, &ids) : 0;
 	r = r ?: apply_lines(listing, &ids, true);
 	if (r == 0)
 		drop_lines(listing, &ids);
