@@ -269,7 +269,7 @@ int takeover_run(const struct settings *settings)
 
 	if (status != 0)
 		return status;
-	bulk.has_bar = bulk.count > 0 && isatty(STDERR_FILENO);
+	bulk.has_bar = isatty(STDERR_FILENO);
 	(void)sigemptyset(&stops);
 	(void)sigaddset(&stops, SIGINT);
 	(void)sigaddset(&stops, SIGTERM);
