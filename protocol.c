@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * What a client says is not trusted, and never becomes a path: only the listing has unique-ids. */
+ * The command loop and the commands after login; login.c has those before. Arguments of a client
+ * are not trusted and never become a path: a unique-id is only looked up in the listing. */
 #include "protocol.h"
 
 #include "auth.h"
@@ -20,24 +21,27 @@
 #define COMMAND_OCTETS_MAX 512 /* without the line end; RFC 2449 section 4 allows 255 with it */
 #define BLANKS " \t"
 
-/* What a command's argument looks like. */
+/* The argument that a command takes, and the members of struct argument that its handler gets. Any
+ * other argument is refused before the handler is called, and so is a message that does not exist
+ * or is deleted. */
 enum argument_shape {
-	ARG_NONE,
-	ARG_NAME,      /* the rest of the line without blanks round it */
-	ARG_SECRET,    /* the rest of the line as it is; it must not stay in memory */
-	ARG_MECHANISM, /* a word and the rest after it, or nothing */
-	ARG_MSG,       /* a message: its number or UID:unique-id */
-	ARG_OPT_MSG,   /* a message, or nothing */
-	ARG_MSG_COUNT, /* a message and a number of lines */
+	ARG_NONE,      /* no argument; the handler's parameter is NO_ARGUMENT */
+	ARG_NAME,      /* text: the rest of the line, not empty, without blanks around it */
+	ARG_SECRET,    /* text: the rest of the line unchanged, not empty; wiped afterwards */
+	ARG_MECHANISM, /* text: the first word; rest: what follows it; both may be empty */
+	ARG_MSG,       /* has_message, index: a message, given by its number or UID:unique-id */
+	ARG_OPT_MSG,   /* as ARG_MSG; or no argument, and has_message is false */
+	ARG_MSG_COUNT, /* as ARG_MSG, then has_count, count: a number of lines */
 };
 
+/* One row of `commands`. */
 struct command {
-	const char *name;
-	unsigned states;
-	enum argument_shape shape;
-	command_handler *handler;
-	const char *capability; /* that CAPA always lists for it; NULL: none */
-	bool is_change;		/* of the mailbox: refused if that is read-only */
+	const char *name;	   /* upper case; clients may use any case */
+	unsigned states;	   /* where it is valid: IN_... of session.h, joined by | */
+	enum argument_shape shape; /* checked by the loop before the handler is called */
+	command_handler *handler;  /* sends exactly one reply; see session.h */
+	const char *capability;	   /* the line that CAPA lists for it; NULL: none */
+	bool is_change;		   /* it changes the mailbox: refused if that is read-only */
 };
 
 static int cmd_noop(struct session *session, NO_ARGUMENT)
@@ -45,15 +49,16 @@ static int cmd_noop(struct session *session, NO_ARGUMENT)
 	return reply_ok(session, "nothing done");
 }
 
-/* The unique-id of a message, for the log. */
+/* A message's unique-id, quoted for the log. */
 static const char *quote_id(struct session *session, size_t index)
 {
 	return log_quote(mailbox_unique_id(session->mailbox, index));
 }
 
-/* ---- TRANSACTION: what is there ---- */
+/* ---- TRANSACTION: STAT, LIST, UIDL ---- */
 
-/* Logs why (errno < 0) a message cannot be read: once in a session, and once that it is foreign. */
+/* Logs why (negative errno) a message cannot be read: once per session for a message that is not
+ * plain mail (-EMEDIUMTYPE), and once for any other reason. */
 static void note_unreadable(struct session *session, size_t index, int error)
 {
 	bool *has_logged = &session->has_logged_unreadable[error == -EMEDIUMTYPE];
@@ -67,7 +72,7 @@ static void note_unreadable(struct session *session, size_t index, int error)
 					  strerror(-error));
 }
 
-/* Answers that a message, which an argument names, cannot be read. */
+/* Replies that the message of `argument` cannot be read. */
 static int reply_unreadable(struct session *session, int error, const struct argument *argument)
 {
 	bool is_foreign = error == -EMEDIUMTYPE;
@@ -81,7 +86,7 @@ static int reply_unreadable(struct session *session, int error, const struct arg
 			      is_foreign ? mailbox_report(session->mailbox)->problem : "");
 }
 
-/* Learns a size. One message that cannot be read must not keep the client from the others. */
+/* Gets a size. An unreadable message has its file's size: the client must still get the others. */
 static int find_size(struct session *session, size_t index, uint64_t *ret_octets)
 {
 	int r = mailbox_size(session->mailbox, index, ret_octets);
@@ -91,7 +96,8 @@ static int find_size(struct session *session, size_t index, uint64_t *ret_octets
 	return MIN(r, 0);
 }
 
-/* Learns all sizes, so that telling them cannot fail. Returns 1, or a failure's reply (<= 0). */
+/* Gets all sizes before the reply begins, because an -ERR cannot follow +OK. Returns 1, or after a
+ * failure the result of its reply (<= 0). */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -119,8 +125,8 @@ static int cmd_stat(struct session *session, NO_ARGUMENT)
 	return r > 0 ? reply_ok(session, "%zu %" PRIu64, count, octets) : r;
 }
 
-/* Writes a message's number, and its size or unique-id: for many messages printf(3) is slow.
- * Returns how many octets, or as mailbox_size(). */
+/* Writes a line of LIST or UIDL; without printf(3), which is slow for many messages. Returns its
+ * octets, or a negative errno as mailbox_size(). */
 static int put_listed(struct session *session, size_t index, bool has_size, char *ret_line)
 {
 	char *end = ret_line + wire_put_number(index + 1, ret_line);
@@ -137,7 +143,7 @@ static int put_listed(struct session *session, size_t index, bool has_size, char
 	return (int)(end - ret_line);
 }
 
-/* LIST, with sizes, and UIDL. */
+/* LIST (has_sizes) and UIDL. */
 static int list(struct session *session, const struct argument *argument, bool has_sizes)
 {
 	char line[WIRE_NUMBER_OCTETS_MAX + 1 + WIRE_IMPORTED_ID_MAX + 1];
@@ -174,9 +180,9 @@ static int cmd_uidl(struct session *session, const struct argument *argument)
 	return list(session, argument, false);
 }
 
-/* ---- TRANSACTION: messages ---- */
+/* ---- TRANSACTION: RETR, TOP, DELE, DELI, RSET ---- */
 
-/* RETR; and TOP, whose argument has a count of lines. */
+/* RETR, and TOP, which has a count of lines. */
 static int cmd_retr(struct session *session, const struct argument *argument)
 {
 	auto_message struct mailbox_message message = { .fd = -1 };
@@ -188,7 +194,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	session->is_lean = false;
 	if (r == 0 && !argument->has_count)
 		r = mailbox_message_size(session->mailbox, index, &message, &octets);
-	if (r != 0) /* before anything is promised */
+	if (r != 0)
 		return reply_unreadable(session, r, argument);
 	if (argument->has_count)
 		converter.lines_left = argument->count;
@@ -201,11 +207,11 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 			read_error = mailbox_message_read(&message);
 	}
 	if (r == 0 && read_error < 0) {
-		/* After +OK only the connection's end can tell the client. */
+		/* After +OK, only closing the connection tells the client of the failure. */
 		log_error("cannot read the message %s to its end: %s", quote_id(session, index),
 			  strerror(-read_error));
-		(void)transport_flush(session->transport); /* what came before is the client's */
-		return -EIO; /* of a connection, the file system's error could mean another thing */
+		(void)transport_flush(session->transport); /* has replies to earlier commands */
+		return -EIO; /* read_error could be taken for an error of the connection */
 	}
 	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
 	if (r < 0 || argument->has_count)
@@ -245,10 +251,10 @@ static int cmd_rset(struct session *session, NO_ARGUMENT)
 	return reply_ok(session, "no message is marked as deleted");
 }
 
-/* ---- The commit, sleep and waking up ---- */
+/* ---- QUIT, SLEE, WAKE ---- */
 
-/* Deletes what is marked, then marks retrieved messages as seen: if that fails, it is logged, but
- * no -ERR. Returns 1; or, after a failure, what its reply returned: 0 or less. */
+/* Deletes the marked messages, then flags the retrieved ones as seen; a failure to flag them is
+ * only logged. Returns 1, or after a failed deletion the result of its reply (<= 0). */
 static int commit(struct session *session)
 {
 	const char *mailbox = session->account->mailbox;
@@ -274,7 +280,8 @@ static int commit(struct session *session)
 	return 1;
 }
 
-/* In TRANSACTION this is the UPDATE state. The lock is free before the reply. */
+/* From TRANSACTION, this is the UPDATE state. The lock is released before the reply, so that the
+ * client may log in again at once. */
 static int cmd_quit(struct session *session, NO_ARGUMENT)
 {
 	int r = session->state == IN_TRANSACTION ? commit(session) : 1;
@@ -290,7 +297,7 @@ static void note_wake(struct session *session)
 	static const struct channel_request wake = { .type = CHANNEL_WAKE };
 
 	scoreboard_note(session->slot_ref, SCOREBOARD_AWAKE);
-	if (session->channel_fd >= 0) /* if that fails, a WAKE does, too */
+	if (session->channel_fd >= 0) /* if the keeper is gone, the next WAKE reports it */
 		(void)channel_tell(session->channel_fd, &wake, sizeof(wake));
 }
 
@@ -301,7 +308,7 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 	struct channel_answer answer;
 	int r = session->channel_fd < 0 ? 0 : session_ask_keeper(session, CHANNEL_SLEEP, &answer);
 
-	r = r ?: scoreboard_note_sleep(session->slot_ref, max); /* -EDQUOT: it may not */
+	r = r ?: scoreboard_note_sleep(session->slot_ref, max); /* -EDQUOT: over the limit */
 	if (r < 0 && r != -EDQUOT)
 		return reply_account_failure(session, r, session->account->user, NULL);
 	if (r < 0) {
@@ -363,6 +370,8 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 
 static command_handler cmd_capa;
 
+/* Struct command explains the columns. To add a command, add a row here and its handler above, or
+ * in login.c if the command is valid only before login. Each name has one row. */
 /* clang-format off */
 static const struct command commands[] = {
 	/* name   valid in                   argument       handler     capability  is_change */
@@ -386,7 +395,7 @@ static const struct command commands[] = {
 };
 /* clang-format on */
 
-/* CAPA (RFC 2449 section 5), the same in all states. */
+/* CAPA (RFC 2449 section 5): the same list in every state. */
 static int cmd_capa(struct session *session, NO_ARGUMENT)
 {
 	(void)reply_ok(session, "capabilities follow");
@@ -403,7 +412,7 @@ static int cmd_capa(struct session *session, NO_ARGUMENT)
 	return transport_put_end(session->transport, "");
 }
 
-/* Cuts a word off a text, in place. Returns what follows the blank after it. */
+/* Ends `text` after its first word. Returns the text after the blank that followed the word. */
 static char *cut_word(char *text)
 {
 	char *rest = text + strcspn(text, BLANKS);
@@ -413,7 +422,8 @@ static char *cut_word(char *text)
 	return rest;
 }
 
-/* Reads which message is meant: only here numbers and indices meet. Returns NULL, or an answer. */
+/* Finds the message that an argument names. Only this function turns numbers (from 1) into indices
+ * (from 0). Returns NULL, or the text of an -ERR. */
 static const char *read_message(struct session *session, struct argument *argument)
 {
 	size_t count = mailbox_count(session->mailbox);
@@ -436,8 +446,8 @@ static const char *read_message(struct session *session, struct argument *argume
 	return NULL;
 }
 
-/* Reads an argument of a shape, but for the index of a message: what is refused here is a bad
- * command, whatever the mailbox has. Returns NULL, or an answer. */
+/* Parses the argument of a command, without looking at the mailbox: an error here counts as a bad
+ * command. Returns NULL, or the text of an -ERR. */
 static const char *read_argument(enum argument_shape shape, char *text, struct argument *ret)
 {
 	if (shape != ARG_SECRET)
@@ -477,7 +487,7 @@ static int serve_line(struct session *session, char *line)
 	if (command == end || !(command->states & session->state)) {
 		problem = command < end ? "this command is not valid in this state" :
 					  "unknown command";
-		explicit_bzero(line, octets); /* it may be a PASS, too */
+		explicit_bzero(line, octets); /* it may have a password: PASS in the wrong state */
 		return reply_paid_err(session, "%s", problem);
 	}
 	if (command->is_change && session->is_read_only)

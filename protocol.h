@@ -5,8 +5,9 @@
 
 struct session;
 
-/* Serves a session from the greeting, or the handshake before it, to its end; or only tells it a
- * `refusal`, unless that is NULL. Everything in `session` is 0 but its beginning. Returns 0 after
- * QUIT or too many mistakes, and otherwise why it could not go on, which has been logged: as
- * transport.h says, or -EIO if a message could not be read to its end. */
+/* Serves a session from the TLS handshake (tls = implicit) or the greeting to its end. If `refusal`
+ * is not NULL, the client gets only an -ERR with that text. The caller has set the borrowed members
+ * of `session`; the others are 0. Returns 0 after QUIT or too many mistakes; otherwise the error
+ * that ended the session, already logged: one of transport.h, or -EIO if a message could not be
+ * read to its end. */
 int protocol_serve(struct session *session, const char *refusal);
