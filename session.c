@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * What every command has to do with. A client learns what concerns it, the log everything. */
+ * What all commands share. The log gets the full reason of a failure, a client only its kind. */
 #include "session.h"
 
 #include "auth.h"
@@ -24,7 +24,7 @@ const char *session_response_code(int error)
 	return error == -EBUSY ? "[IN-USE]" : "[SYS/TEMP]";
 }
 
-#define BAD_COMMANDS_FREE 10 /* of waits: a client may try what we do not know */
+#define BAD_COMMANDS_FREE 10 /* these do not wait: clients probe for unknown commands */
 
 int session_pay(struct session *session)
 {
@@ -35,13 +35,13 @@ int session_pay(struct session *session)
 		session_enter(session, IN_END);
 	if (paid <= BAD_COMMANDS_FREE)
 		return 0;
-	/* A twentieth of what a failed login waits, twice, three times ... */
+	/* Multiples of a twentieth of the first wait after a failed login. */
 	return transport_pause(session->transport, unit_ms * (paid - BAD_COMMANDS_FREE));
 }
 
 int session_pay_refusal(struct session *session)
 {
-	/* A keeper has waited before it answered. */
+	/* The keeper has delayed its answer by the penalty already. */
 	bool has_waited = session->channel_fd >= 0 && session->state == IN_AUTH;
 	int64_t ms = has_waited ? 0 :
 				  INT64_C(1000) * session->settings->login_penalty_s
@@ -70,7 +70,7 @@ int session_ask_keeper(struct session *session, unsigned type, struct channel_an
 	return r;
 }
 
-/* Some clients show [IN-USE] as a wrong password; a whole download takes less than a second. */
+/* Some clients show [IN-USE] as a wrong password. Most downloads take less than a second. */
 #define LOCK_WAIT_MS 5000
 #define LOCK_PAUSE_MS_MIN 5
 #define LOCK_PAUSE_MS_MAX 160

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * What every command has to do with: the session, its states, and how failures are answered. */
+ * The session that every command works on, its states, and the replies to failures. */
 #pragma once
 
 #include "lib/peer.h"
@@ -11,86 +11,92 @@ struct failures;
 struct scoreboard_slot_ref;
 struct tls;
 
-/* That many in a row end the session. */
+/* This many in a row end the session. */
 #define SESSION_FAILED_LOGINS_MAX 3
 #define SESSION_BAD_COMMANDS_MAX 20
 
-/* The states of RFC 1939 section 3, as bits: a command may be valid in several. UPDATE is what
- * cmd_quit() does on its way from TRANSACTION to the end. */
+/* The states of RFC 1939 section 3, and SLEEP, as bits: a command may be valid in several. UPDATE
+ * has no bit: cmd_quit() does its work between TRANSACTION and IN_END. */
 enum session_state { IN_AUTH = 1, IN_TRANSACTION = 2, IN_SLEEP = 4, IN_ANY = 7, IN_END = 8 };
 
 struct session {
-	/* What it begins with, all of it borrowed. */
+	/* Set by the caller of protocol_serve(), and borrowed. The other members begin as 0. */
 	const struct settings *settings;
 	struct transport *transport;
 	const struct peer *peer;
 	struct tls *tls;			    /* NULL: settings->tls is TLS_OFF */
 	const struct scoreboard_slot_ref *slot_ref; /* NULL: there is no listener */
-	struct failures *failures;		    /* NULL: it counts none */
-	int channel_fd;				    /* to the keeper; -1: none */
+	struct failures *failures; /* NULL: this process does not count failed logins */
+	int channel_fd;		   /* to the keeper; -1: none */
 
 	int64_t start_ms;				       /* monotonic */
 	uint64_t retrieved, retrieved_octets, deleted, sleeps; /* for the log */
 	enum session_state state;			     /* session_enter() alone assigns it */
-	char *user;					     /* that USER named; NULL: none */
-	unsigned failed_logins;				     /* in a row, or WAKEs */
-	uint64_t failed_attempts[SESSION_FAILED_LOGINS_MAX]; /* digests of them */
-	unsigned bad_commands;				     /* in a row; before login, in all */
-	struct account *account;			     /* from login on */
-	struct mailbox *mailbox;			     /* likewise */
-	bool is_read_only;				     /* likewise */
-	bool has_ids;		       /* of the account: it can be no other any more */
-	bool has_logged_unreadable[2]; /* a message; and one that is no plain mail */
-	bool is_shut_out; /* the sandbox keeps the mailbox out of reach, should it come to be */
-	bool is_lean;	  /* SLEE has given back memory for hours; no message was sent since */
+	char *user;					     /* from USER; NULL: none */
+	unsigned failed_logins;				     /* in a row; failed WAKEs count, too */
+	uint64_t failed_attempts[SESSION_FAILED_LOGINS_MAX]; /* their digests */
+	unsigned bad_commands;				     /* in a row; before login, in total */
+	struct account *account;			     /* NULL: before login */
+	struct mailbox *mailbox;			     /* NULL: before login */
+	bool is_read_only;				     /* the mailbox; set at login */
+	bool has_ids; /* has taken on the account's ids, and cannot take on others */
+	bool has_logged_unreadable[2]; /* a message; [1]: one that is not plain mail */
+	bool is_shut_out; /* the mailbox was missing at login: the sandbox denies it from then on */
+	bool is_lean;	  /* SLEE has released memory, and no message was sent since */
 };
 
-/* An argument that has been checked. */
+/* An argument that has been checked. The shape of the command (protocol.c) says what is set. */
 struct argument {
-	char *text; /* of ARG_NAME and ARG_SECRET, ARG_MECHANISM's first word */
-	char *rest; /* of ARG_MECHANISM, what follows that */
-	bool has_message, has_count;
-	bool has_unique_id; /* names the message */
-	size_t index;	    /* of a message that is not deleted */
-	uint64_t count;
+	char *text;		     /* borrowed, and wiped if it is a secret */
+	char *rest;		     /* borrowed */
+	bool has_message, has_count; /* whether `index`, `count` are set */
+	bool has_unique_id;	     /* the client named the message by UID:unique-id */
+	size_t index;		     /* from 0; of a message that this session has not deleted */
+	uint64_t count;		     /* of lines */
 };
 
-/* Carries out a command, with one reply. Returns 0; negative errno: the connection cannot go on. */
+/* Carries out a command and sends exactly one reply. Returns 0, also after an -ERR; a negative
+ * errno of transport.h, or -EIO, ends the connection. */
 typedef int command_handler(struct session *session, const struct argument *argument);
-#define NO_ARGUMENT const struct argument *argument __attribute__((unused)) /* of ARG_NONE */
+#define NO_ARGUMENT const struct argument *argument __attribute__((unused)) /* for ARG_NONE */
 
-/* After a failure, everything that is put fails likewise: only the last result counts. */
+/* Put the line +OK or -ERR; return as transport_put_line(). A text that begins with `[` is a
+ * response code (RFC 2449 section 8). reply_paid_err() first calls session_pay(). Once putting has
+ * failed, it always fails, so of several calls only the last result need be checked. */
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
 #define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
 #define reply_paid_err(session, ...) (session_pay(session) ?: reply_err((session), __VA_ARGS__))
 
-/* The response code of a failure (RFC 3206): whether trying again later may help. */
+/* The response code for a negative errno (RFC 3206): [SYS/TEMP] if a retry may help, [SYS/PERM] if
+ * not, [IN-USE] for -EBUSY. */
 const char *session_response_code(int error);
 
-/* Lets the client pay for a bad command, or one that the log hears of: after several in a row each
- * waits for longer, and the last ends the session without a commit. The caller replies. */
+/* Rate-limits commands that are bad or cause a log line: after several in a row each waits longer,
+ * and the last allowed one ends the session without a commit. Returns as transport_pause(); the
+ * caller replies. */
 int session_pay(struct session *session);
 
-/* Lets the client pay for a failed login, or WAKE: each in a row takes longer, and the last ends
- * the session. Returns as transport_pause(). The caller replies. */
+/* Rate-limits failed logins and WAKEs: each in a row waits longer, and the last allowed one ends
+ * the session. Returns as transport_pause(); the caller replies. */
 int session_pay_refusal(struct session *session);
 
-/* The milliseconds that the keeper may take for an answer: half of login-timeout. */
+/* How long a session waits for an answer of the keeper: half of login-timeout, in milliseconds. */
 int64_t session_keeper_ms(const struct session *session);
 
-/* Asks the keeper something about the account. Returns what it answers, -EIO if it does not, or
- * -ECANCELED. */
+/* Sends the keeper a request about the account (enum channel_type). Returns the error in its
+ * answer, -EIO if no answer comes, or -ECANCELED if the session must end. */
 int session_ask_keeper(struct session *session, unsigned type, struct channel_answer *ret_answer);
 
-/* Opens the mailbox, or wakes it up, and waits for its lock. Returns as mailbox_wake(). */
+/* Calls mailbox_wake(), and retries for some seconds while another session has the lock. */
 int session_open_mailbox(struct session *session, bool *ret_has_new);
 
-/* These log a failure to open the mailbox, or to look up an account, in full, let the client pay,
- * and reply with what concerns the client. */
+/* Log in full why the mailbox cannot be opened or the account cannot be looked up, rate-limit as
+ * session_pay(), and reply with the kind of failure only. -ECANCELED is passed on. */
 int reply_mailbox_failure(struct session *session, int error, const char *path);
 struct auth_report;
 int reply_account_failure(struct session *session, int error, const char *user,
 			  const struct auth_report *report);
 
-/* Enters a state, after what it promises has happened. */
+/* Enters a state and sets its deadline or timeout. Call it after the work that the state promises
+ * is done, such as the commit or taking the lock. Nothing else assigns session->state. */
 void session_enter(struct session *session, enum session_state state);
