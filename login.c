@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Everything that the client says here is a stranger's. */
+ * The client is not authenticated yet: no octet of it is trusted. */
 #include "login.h"
 
 #include "auth.h"
@@ -19,20 +19,20 @@
 #include <poll.h>
 #include <strings.h>
 
-#define AUTH_OCTETS_MAX 12288 /* of a line, without its line end (RFC 5034 section 4) */
-#define JOURNAL_MS 1000	      /* for a line to be read, if the client does not wait */
+#define AUTH_OCTETS_MAX 12288 /* of a response line, without its line end (RFC 5034 section 4) */
+#define JOURNAL_MS 1000	      /* for journald to read a line after the client has gone */
 #define WRONG_PASSWORD "[AUTH] wrong user name or password"
 
-/* AUTH LOGIN's, which clients know by heart: "Username:" and "Password:" */
+/* "Username:" and "Password:" in base64; clients of AUTH LOGIN compare with these texts. */
 #define CHALLENGE_USER "VXNlcm5hbWU6"
 #define CHALLENGE_PASSWORD "UGFzc3dvcmQ6"
 
-/* Handles a decoded response of SASL, which a NUL ends, with one reply. Returns as a command, or
- * ASK_PASSWORD without a reply. */
+/* Handles a decoded SASL response (a NUL follows its last octet) and sends one reply. Returns as a
+ * command_handler; or ASK_PASSWORD, and then it has sent none. */
 #define ASK_PASSWORD 1
 typedef int response_handler(struct session *session, const char *response, size_t octets);
 
-/* ---- What is offered ---- */
+/* ---- What the session allows ---- */
 
 static bool is_encrypted(const struct session *session)
 {
@@ -45,7 +45,7 @@ static bool is_tls_offered(const struct session *session)
 	       tls_is_available(session->tls);
 }
 
-/* These tell why a client must not log in so; NULL: it may. */
+/* Return why the client may not log in by this method, for the -ERR; NULL: it may. */
 
 static const char *refuse_plaintext(const struct session *session)
 {
@@ -68,7 +68,8 @@ static const char *refuse_external(const struct session *session)
 
 /* ---- TLS ---- */
 
-/* RFC 2595 section 4. Forgets the user name: an attacker on the way could have sent it. */
+/* RFC 2595 section 4. Forgets the user name, because an attacker on the network could have sent it
+ * in plain text. */
 int login_stls(struct session *session, NO_ARGUMENT)
 {
 	int r;
@@ -100,17 +101,17 @@ int login_user(struct session *session, const struct argument *argument)
 	session->user = strdup(argument->text);
 	if (!session->user)
 		return reply_account_failure(session, -ENOMEM, argument->text, NULL);
-	return reply_ok(session, "send PASS"); /* for names that do not exist, too */
+	return reply_ok(session, "send PASS"); /* does not tell whether the user exists */
 }
 
-/* What a client logs in with. */
+/* One attempt to log in. All texts are borrowed. */
 struct login {
 	const char *mechanism, *user;
-	const char *password; /* empty if its certificate is enough */
-	bool has_certificate;
-	bool is_trusted;     /* its source */
-	const char *counted; /* what its failures count for, in any case: the user with a domain */
-	const char *problem; /* why it is refused, whatever the account is; NULL: it is not */
+	const char *password; /* "" with has_certificate */
+	bool has_certificate; /* that names the user: no password is checked */
+	bool is_trusted;      /* the client is in trusted-networks */
+	const char *counted;  /* the user with a domain: failures are counted by this name */
+	const char *problem;  /* why it fails whatever the account is; NULL: it may succeed */
 };
 
 static void log_wait(const struct session *session, const struct login *login, unsigned wait_s)
@@ -119,8 +120,8 @@ static void log_wait(const struct session *session, const struct login *login, u
 		    log_quote(login->user), session->peer->text, wait_s);
 }
 
-/* Delays a login if several from its source have failed; before the check, because a client that
- * guesses would not wait for a late answer. */
+/* Delays a login after several failures from its source. The delay comes before the password check,
+ * because a client that guesses passwords would not wait for a late answer. */
 static int wait_for_source(struct session *session, const struct login *login)
 {
 	const struct settings *settings = session->settings;
@@ -134,7 +135,8 @@ static int wait_for_source(struct session *session, const struct login *login)
 	return transport_pause(session->transport, (int64_t)wait_s * 1000);
 }
 
-/* Some clients try the same password by each mechanism. Notes the attempt, if it fails for good. */
+/* Returns whether the session has failed with the same attempt before: some clients try a wrong
+ * password again with each mechanism. Records the attempt's digest, in case that it fails. */
 static bool is_repeated(struct session *session, const struct login *login)
 {
 	unsigned char digest[DIGEST_OCTETS] = { 0 };
@@ -150,7 +152,8 @@ static bool is_repeated(struct session *session, const struct login *login)
 	return attempts < last;
 }
 
-/* Each refusal in a row takes longer, and the last one ends the session. */
+/* Counts, logs and answers a failed login; each in a row waits longer, and the last ends the
+ * session. */
 static int refuse_login(struct session *session, const struct login *login, const char *user,
 			const char *reason)
 {
@@ -161,11 +164,11 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, user, reason);
 	r = session_pay_refusal(session);
 	if (r < 0 && session->settings->login_penalty_s > 0)
-		(void)poll(NULL, 0, JOURNAL_MS); /* it finds a line's unit by its process */
+		(void)poll(NULL, 0, JOURNAL_MS); /* journald finds the unit by the live process */
 	return r ?: reply_err(session, WRONG_PASSWORD);
 }
 
-/* Has the keeper check a password. Returns as auth_login(), and -ECANCELED. */
+/* Has the keeper check the login. Returns as auth_login(); -ECANCELED: the session must end. */
 static int ask_keeper(struct session *session, const struct login *login,
 		      struct channel_answer *ret_answer)
 {
@@ -175,7 +178,7 @@ static int ask_keeper(struct session *session, const struct login *login,
 	struct channel_login request = { .request.type = CHANNEL_LOGIN };
 	int r;
 
-	/* What is too long can be nobody's, and is refused as the empty one is. */
+	/* No account has a name or password that is too long: it becomes "", which is refused. */
 	if (!util_copy(request.user, login->user))
 		*request.user = '\0';
 	if (login->problem || !util_copy(request.password, login->password))
@@ -191,11 +194,11 @@ static int ask_keeper(struct session *session, const struct login *login,
 	if (r == 0)
 		return ret_answer->error;
 	ret_answer->report = (struct auth_report){ .refusal = "the keeper does not answer" };
-	session_enter(session, IN_END); /* a late answer would be taken for another one */
+	session_enter(session, IN_END); /* the next login would take a late answer for its own */
 	return r;
 }
 
-/* Takes on the ids of the account, with the keeper's consent. */
+/* Takes on the account's uid and gid, which the keeper must permit; does nothing without one. */
 static int become_account(struct session *session, const struct account *account)
 {
 	int r;
@@ -212,8 +215,8 @@ static int become_account(struct session *session, const struct account *account
 	return r;
 }
 
-/* Begins TRANSACTION, and gives up access to other mailboxes: then the session owns the account.
- * `refusal`: why the keeper has given access to none; "": it has. */
+/* Opens the mailbox, gives up access to all others, and enters TRANSACTION. `refusal` is why the
+ * keeper denies access to the mailbox; "": it does not. */
 static int begin_transaction(struct session *session, const struct account *checked,
 			     const struct login *login, const char *refusal)
 {
@@ -227,10 +230,10 @@ static int begin_transaction(struct session *session, const struct account *chec
 	if (!account)
 		return reply_account_failure(session, -ENOMEM, checked->user, NULL);
 	*account = *checked;
-	/* Whoever waits for a mailbox gets an answer. */
+	/* Waiting for the mailbox must not run into the deadline without a reply. */
 	transport_set_deadline(session->transport, session->settings->login_timeout_s);
 	session->is_read_only = session->settings->read_only || account->is_read_only;
-	session->failed_attempts[session->failed_logins] = 0; /* no failure: wiped */
+	session->failed_attempts[session->failed_logins] = 0; /* the password was right */
 	r = become_account(session, account);
 	r = r ?: mailbox_new(account->mailbox, session->is_read_only, &origin, &session->mailbox);
 	r = r ?: session_open_mailbox(session, &has_new);
@@ -243,7 +246,7 @@ static int begin_transaction(struct session *session, const struct account *chec
 				    r == -EBUSY ? "the mailbox is in use" :
 				    *refusal	? refusal :
 						  "the mailbox cannot be opened");
-		/* faccessat(2) knows nothing of Landlock. */
+		/* faccessat(2) ignores Landlock: if it allows access, Landlock has denied it. */
 		if (r == -EACCES && !*refusal &&
 		    faccessat(AT_FDCWD, account->mailbox, R_OK | X_OK, AT_EACCESS) == 0)
 			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
@@ -264,7 +267,7 @@ static int begin_transaction(struct session *session, const struct account *chec
 	explicit_bzero(session->failed_attempts, sizeof(session->failed_attempts));
 	session_log_login(session, login->mechanism);
 	session_enter(session, IN_TRANSACTION);
-	account = NULL; /* it is the session's */
+	account = NULL; /* owned by the session now */
 	return reply_ok(session, "%zu messages", mailbox_count(session->mailbox));
 }
 
@@ -294,7 +297,7 @@ static int try_login(struct session *session, struct login *login)
 			       login->has_certificate ? NULL : login->password, &answer.account,
 			       &answer.report);
 	session_log_users(report);
-	user = *report->user ? report->user : login->user; /* as the account has it */
+	user = *report->user ? report->user : login->user; /* the account's spelling, if known */
 	if (r == -EKEYREJECTED)
 		return refuse_login(session, login, user, login->problem ?: report->refusal);
 	if (r < 0) {
@@ -309,7 +312,7 @@ static int try_login(struct session *session, struct login *login)
 
 int login_pass(struct session *session, const struct argument *argument)
 {
-	auto_free char *user = take_ptr(session->user); /* for this PASS only */
+	auto_free char *user = take_ptr(session->user); /* a USER is good for one PASS */
 	struct login login = { .mechanism = "PASS", .user = user, .password = argument->text };
 	const char *refusal = refuse_plaintext(session);
 
@@ -322,7 +325,8 @@ int login_pass(struct session *session, const struct argument *argument)
 
 /* ---- SASL (RFC 5034) ---- */
 
-/* Has a response in base64 handled, and wipes it. If `text` is NULL, asks for it first. */
+/* Decodes a base64 response, calls `handle`, and wipes the response. If `text` is NULL, first sends
+ * the challenge and reads the response. */
 static int exchange(struct session *session, const char *challenge, char *text,
 		    response_handler *handle)
 {
@@ -364,7 +368,8 @@ static int login_plain(struct session *session, const char *response, size_t oct
 	return try_login(session, &login);
 }
 
-/* The user is the name in the certificate that the client asks for, or the first one. */
+/* Logs in the name of the client's certificate that equals the response, or for an empty response
+ * the certificate's first name. */
 static int login_external(struct session *session, const char *response, size_t octets)
 {
 	const char *const *name = transport_tls_stream(session->transport)->client_names;
@@ -390,7 +395,7 @@ static int login_with_password(struct session *session, const char *response, si
 	return try_login(session, &login);
 }
 
-/* draft-murchison-sasl-login: obsolete, but some clients have nothing else. */
+/* draft-murchison-sasl-login: obsolete, but some clients support no other mechanism. */
 static int login_login(struct session *session, const char *response, size_t octets)
 {
 	if (octets == 0 || memchr(response, '\0', octets))
@@ -403,13 +408,13 @@ static int login_login(struct session *session, const char *response, size_t oct
 
 static const struct mechanism {
 	const char *name;
-	const char *challenge; /* in base64 */
+	const char *challenge; /* in base64, for a client that sends no initial response */
 	const char *(*refuse)(const struct session *session);
-	response_handler *handle; /* the response to that, or the initial one */
+	response_handler *handle;
 } mechanisms[] = {
 	{ "PLAIN", "", refuse_plaintext, login_plain }, /* RFC 4616 */
 	{ "LOGIN", CHALLENGE_USER, refuse_plaintext, login_login },
-	{ "EXTERNAL", "", refuse_external, login_external }, /* RFC 4422, A */
+	{ "EXTERNAL", "", refuse_external, login_external }, /* RFC 4422 appendix A */
 };
 
 void login_put_capabilities(struct session *session)
@@ -444,7 +449,7 @@ int login_auth(struct session *session, const struct argument *argument)
 	const char *refusal;
 	int r;
 
-	if (*argument->text == '\0') /* Outlook asks so */
+	if (*argument->text == '\0') /* Outlook sends AUTH to get the list */
 		return list_mechanisms(session);
 	while (mechanism < end && strcasecmp(mechanism->name, argument->text) != 0)
 		mechanism++;
@@ -453,14 +458,14 @@ int login_auth(struct session *session, const struct argument *argument)
 	refusal = mechanism->refuse(session);
 	if (refusal)
 		return reply_err(session, "%s", refusal);
-	if (strcmp(argument->rest, "=") == 0) /* an empty one */
+	if (strcmp(argument->rest, "=") == 0) /* an empty initial response (RFC 5034 section 4) */
 		r = mechanism->handle(session, "", 0);
 	else
 		r = exchange(session, mechanism->challenge, *argument->rest ? argument->rest : NULL,
 			     mechanism->handle);
 	if (r == ASK_PASSWORD) {
 		r = exchange(session, CHALLENGE_PASSWORD, NULL, login_with_password);
-		free(take_ptr(session->user)); /* it is not for a PASS that may follow */
+		free(take_ptr(session->user)); /* a later PASS must not use it */
 	}
 	return r;
 }
