@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Arguments come from the client, before login too; log.c makes them harmless. */
+ * Some arguments come from a client, even before login: log.c escapes them. */
 #include "session-log.h"
 
 #include "auth.h"
@@ -17,7 +17,7 @@ void session_log_begin(struct session *session)
 
 	session->start_ms = util_now_ms();
 	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
-		id = (uint64_t)session->start_ms; /* it is for the log only */
+		id = (uint64_t)session->start_ms; /* only the log uses it: it need not be random */
 	log_about("POP3_SESSION", "%016" PRIx64, id);
 	log_about("POP3_PEER", "%s", session->peer->text);
 }

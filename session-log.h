@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * The log lines of a session that pop3-handler(8) documents, of the passwd-file and the mailbox. */
+ * The log lines of a session, its passwd-file and its mailbox; pop3-handler(8) documents them. */
 #pragma once
 
 #include "log.h"
@@ -7,25 +7,27 @@
 struct auth_report;
 struct session;
 
-/* Begins to count what the session does, and gives it an id in the log. */
+/* Starts the session's clock, and adds its id and address to the journal's fields. */
 void session_log_begin(struct session *session);
 
-/* A handshake. Returns `error`: what transport_start_tls() returned. */
+/* Logs a failed handshake, or a client certificate that is not accepted. `error` is the result of
+ * transport_start_tls(), and is returned. */
 int session_log_tls(const struct session *session, int error);
 
-/* A login; one that was refused (LOG_EVENT_LOGIN_REFUSED or _FAILED), of `user` as given. */
+/* Log an accepted login, and a refused one (LOG_EVENT_LOGIN_REFUSED or _FAILED) of `user`. */
 void session_log_login(const struct session *session, const char *mechanism);
 void session_log_refusal(const struct session *session, enum log_event event, const char *user,
 			 const char *reason);
 
-/* The messages that the last deletion removed, if log-deletions is set. Returns their number. */
+/* Logs the messages that the last commit or DELI removed, if log-deletions is set. Returns their
+ * number in any case. */
 size_t session_log_deletions(const struct session *session);
 
-/* How the session ended: `error` is as protocol_serve() says. */
+/* Logs the end of a session; `error` is the result of protocol_serve(). */
 void session_log_end(const struct session *session, int error);
 
-/* The lines of the passwd-file that were skipped. */
+/* Logs that malformed lines of the passwd-file were skipped, if any were. */
 void session_log_users(const struct auth_report *report);
 
-/* What became of commit records that were found or left in the mailbox. */
+/* Logs the problems in the mailbox's report: commit records, unique-ids, names and maildirsize. */
 void session_log_records(const struct session *session);
