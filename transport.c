@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * The client's two descriptors. Nothing that comes in is trusted. O_NONBLOCK is never set: the file
- * description is shared with whoever started us. Instead every read and write waits for its
- * descriptor first, to a deadline, and then asks for no more than can be had without waiting. */
+ * The client's two descriptors. No input is trusted. O_NONBLOCK is never set, because the open file
+ * description is shared with the process that started this one. Instead, I/O waits for its
+ * descriptor with ppoll(2), up to a deadline, and then reads or writes only what cannot block. */
 #include "transport.h"
 
 #include "channel.h"
@@ -17,14 +17,14 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#define IN_OCTETS 16384 /* for many pipelined commands, and the longest line of a caller */
+#define IN_OCTETS 16384 /* many pipelined commands, and more than the longest line (of AUTH) */
 #define OUT_OCTETS 262144
 #define LINE_OCTETS_MAX 510 /* of a response, without its CRLF (RFC 2449 section 4) */
-#define SPARE_OCTETS 64 /* kept free after a line: what follows must not part it from its CRLF */
-#define KEPT_OCTETS 2	/* when a full buffer is sent: the CRLF that ".\r\n" must follow */
-#define FINISH_MS 2000	/* for a client to close its end */
-/* When a silent peer is probed, how often, and when it is given up: RFC 1939 lets a client be
- * silent for ten minutes, and a short failure of the network must not end a session. */
+#define SPARE_OCTETS 64	    /* kept free after a line, so that a final ".\r\n" fits behind it */
+#define KEPT_OCTETS 2	    /* stay in a buffer that is sent: the CRLF before a final ".\r\n" */
+#define FINISH_MS 2000	    /* for a client to close its end */
+/* TCP probes a silent client from KEEPALIVE_IDLE_S on, and drops it after PEER_TIMEOUT_MS: RFC 1939
+ * lets it be silent for ten minutes, and a short network failure must not end a session. */
 #define KEEPALIVE_IDLE_S 300
 #define KEEPALIVE_INTERVAL_S 60
 #define PEER_TIMEOUT_MS 600000
@@ -32,23 +32,23 @@
 struct plain_stream {
 	struct stream stream;
 	int in_fd, out_fd;
-	mode_t in_mode, out_mode; /* what kind of file each is on */
+	mode_t in_mode, out_mode; /* st_mode of each, for the type of file */
 };
 
-/* So large that calloc(3) maps it: no page of the buffers is touched before it is needed. */
+/* Large enough for calloc(3) to map it: pages of the buffers cost memory only once used. */
 struct transport {
 	struct plain_stream plain;
-	struct stream *tls;	 /* over it; until transport_prepare_tls() it is the plain one */
-	struct stream *current;	 /* one of these */
-	int64_t deadline_ms;	 /* monotonic; INT64_MAX: there is none */
-	int64_t timeout_ms;	 /* of each wait; after the deadline, if there is one */
-	int error;		 /* the first failure, which every later call gets too */
-	size_t in_start, in_end; /* what has been read and not used yet */
-	size_t out_end;
-	size_t out_limit; /* what goes out in one piece */
-	int channel_fd;	  /* to the keeper; -1: none */
+	struct stream *tls;	 /* over `plain`; `plain` itself until transport_prepare_tls() */
+	struct stream *current;	 /* that carries octets now: `plain` or `tls` */
+	int64_t deadline_ms;	 /* monotonic; INT64_MAX: none */
+	int64_t timeout_ms;	 /* of one wait; the deadline is a limit, too */
+	int error;		 /* the first failure, which every later call returns */
+	size_t in_start, in_end; /* the unused input in `in` */
+	size_t out_end;		 /* of the unsent octets in `out` */
+	size_t out_limit;	 /* of `out`: how full it gets before it is sent */
+	int channel_fd;		 /* to the keeper; -1: none */
 	char in[IN_OCTETS];
-	char out[OUT_OCTETS]; /* behind it at once */
+	char out[OUT_OCTETS]; /* adjacent to `in`: transport_shrink() releases both */
 };
 
 /* ---- Plain streams ---- */
@@ -93,7 +93,7 @@ static const struct stream_functions plain_functions = { .read = read_plain, .wr
 
 /* ---- The transport ---- */
 
-static volatile sig_atomic_t is_told_to_end; /* by SIGTERM */
+static volatile sig_atomic_t is_told_to_end; /* by SIGTERM or the keeper */
 
 static int fail(struct transport *transport, int error)
 {
@@ -107,7 +107,7 @@ static void note_sigterm(int signal_number)
 	is_told_to_end = signal_number;
 }
 
-/* SIGTERM comes through only while we wait for the client: so it interrupts nothing else. */
+/* Blocks SIGTERM except in wait_ready(), so that it interrupts no other system call. */
 static void catch_sigterm(void)
 {
 	const struct sigaction action = { .sa_handler = note_sigterm };
@@ -119,8 +119,8 @@ static void catch_sigterm(void)
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
-/* Other sockets ignore this. A write is complete, so the kernel need not wait for more. A peer that
- * has vanished is found in ten minutes, also while the session sleeps for a day. */
+/* Sets options of TCP; other descriptors reject them. TCP_NODELAY: a write has all that is ready.
+ * Keepalive finds a client that has vanished within ten minutes, even if the session sleeps. */
 static void tune_tcp(int fd)
 {
 	static const int options[][3] = {
@@ -135,7 +135,7 @@ static void tune_tcp(int fd)
 		(void)setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
 }
 
-/* Switches to a stream. A line is not split, unless the client wants shorter pieces than it. */
+/* Switches to a stream. The buffer holds a whole line, even if the stream's pieces are shorter. */
 static void use_stream(struct transport *transport, struct stream *stream)
 {
 	size_t octets = MAX(stream->piece_octets, LINE_OCTETS_MAX + 2 + SPARE_OCTETS);
@@ -173,7 +173,7 @@ int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret)
 	return 0;
 }
 
-/* Moves unused input to the beginning of the buffer, and wipes the rest: it may be a password. */
+/* Moves unused input to the start of the buffer, and wipes the rest, which may have a password. */
 static void compact_input(struct transport *transport)
 {
 	transport->in_end -= transport->in_start;
@@ -210,14 +210,14 @@ void transport_set_deadline(struct transport *transport, unsigned seconds)
 	transport->deadline_ms = util_now_ms() + transport->timeout_ms;
 }
 
-/* When a wait that begins now must be over. */
+/* The time at which a wait that begins now must end. */
 static int64_t wait_end_ms(const struct transport *transport)
 {
 	return MIN(transport->deadline_ms, util_now_ms() + transport->timeout_ms);
 }
 
-/* The keeper says nothing by itself but that the session must end. If it is gone itself, that
- * concerns only what it is asked. */
+/* Reads a request of the keeper, which can only be CHANNEL_END. If the keeper is gone, the session
+ * goes on: its next request to the keeper fails. */
 static void read_channel(struct transport *transport)
 {
 	struct channel_request request = { 0 };
@@ -228,11 +228,11 @@ static void read_channel(struct transport *transport)
 		is_told_to_end = 1;
 }
 
-/* Waits until the client has sent something (POLLIN), can take something (POLLOUT) or (0) hangs up.
- * The time is up at `end_ms` even if the descriptor is ready. */
+/* Waits until the client's descriptor is readable (POLLIN), writable (POLLOUT) or (0) hung up. From
+ * `end_ms` on returns -ETIMEDOUT even if it is ready, so that a busy client meets its deadline. */
 static int wait_ready(struct transport *transport, short events, int64_t end_ms)
 {
-	static const sigset_t none; /* that is blocked */
+	static const sigset_t none; /* blocks no signal */
 	int fd = events == POLLIN ? transport->plain.in_fd : transport->plain.out_fd;
 
 	for (;;) {
@@ -256,7 +256,7 @@ static int wait_ready(struct transport *transport, short events, int64_t end_ms)
 	}
 }
 
-/* Sends all but the last `kept` octets of the buffer. */
+/* Sends the buffer except its last `kept` octets. */
 static int send_buffer(struct transport *transport, size_t kept)
 {
 	while (transport->error == 0 && transport->out_end > kept) {
@@ -281,7 +281,7 @@ int transport_flush(struct transport *transport)
 	return send_buffer(transport, 0);
 }
 
-/* Reads what there is, waiting for something at most until `end_ms`. */
+/* Reads what has arrived; if nothing has, waits until `end_ms` for input. */
 static int read_some(struct transport *transport, int64_t end_ms)
 {
 	struct stream *stream = transport->current;
@@ -313,7 +313,7 @@ void transport_shrink(struct transport *transport)
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line)
 {
 	bool is_skipped = false;
-	int64_t end_ms = 0; /* not known before the first wait */
+	int64_t end_ms = 0; /* set at the first wait, after the flush */
 	char *line, *lf;
 	size_t octets;
 
@@ -346,8 +346,8 @@ int transport_read_line(struct transport *transport, size_t max_octets, char **r
 	return 0;
 }
 
-/* Returns where the buffer has space for `octets`: if need be it is sent, but for its last `kept`
- * octets. NULL: transport->error. */
+/* Returns where the buffer has space for `octets`. Sends a full buffer first, except its last
+ * `kept` octets. NULL: a failure, see transport->error. */
 static char *make_space(struct transport *transport, size_t octets, size_t kept)
 {
 	if (transport->out_limit - transport->out_end < octets)
@@ -425,7 +425,7 @@ int transport_pause(struct transport *transport, int64_t ms)
 	return fail(transport, r == 0 ? -EPIPE : r);
 }
 
-/* Begins or ends a stream, with all the waiting in between. */
+/* Repeats a step of a stream, its handshake or close, until it does not return -EAGAIN. */
 static int complete(struct transport *transport, struct stream *stream,
 		    int (*step)(struct stream *stream))
 {
@@ -447,7 +447,7 @@ int transport_finish(struct transport *transport)
 	char unread;
 	int r = transport_flush(transport) ?: complete(transport, stream, stream->functions->close);
 
-	transport->current = &transport->plain.stream; /* what still comes is for nobody */
+	transport->current = &transport->plain.stream; /* further input is only discarded */
 	if (r < 0 || !S_ISSOCK(transport->plain.in_mode))
 		return r;
 	if ((transport->in_start == transport->in_end &&

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ISC
- * The two descriptors that the client is on: bounded lines in, buffered octets out, deadlines,
- * plain or TLS.
+ * The connection to the client: reads bounded lines, writes through a buffer, keeps deadlines; on
+ * plain descriptors or through TLS.
  *
- * Functions that return an int or ssize_t return a negative errno on failure, and from the first
- * failure on the connection is of no use:
- *   -EPIPE, -ECONNRESET  the client is gone (end of file is -EPIPE too)
- *   -ETIMEDOUT           the client took too long, to send a command or to take our octets
- *   -EPROTO              the client broke the protocol of TLS, or refused something
- *   -ECANCELED           SIGTERM came, or the keeper said so, while we waited for the client
- *   others               from the system, as they are */
+ * Functions that return an int return a negative errno on failure. The first failure ends the
+ * connection: every later call fails with the same error.
+ *   -EPIPE, -ECONNRESET  the client has closed or reset the connection (end of file: -EPIPE)
+ *   -ETIMEDOUT           the client took too long to send a command or to read our octets
+ *   -EPROTO              TLS failed: a protocol error, or an alert of the client
+ *   -ECANCELED           SIGTERM or CHANNEL_END arrived while the session waited for the client
+ *   others               errors of system calls, unchanged */
 #pragma once
 
 #include "lib/stream.h"
@@ -19,67 +19,67 @@ struct tls;
 struct transport;
 struct wire_converter;
 
-/* Borrows the descriptors, and leaves their flags alone: others share them. Catches SIGTERM from
- * now on. A keeper ends the session, too (-ECANCELED), by saying so on its channel (-1: there is
- * none), which the other side may close. Returns 0, -ENOMEM, or what fstat(2) says. */
+/* Borrows the descriptors. Does not change their file status flags, because other processes share
+ * the open file descriptions. Catches SIGTERM from now on. `channel_fd` is the channel to the
+ * keeper (-1: none), which may send CHANNEL_END. Returns 0, -ENOMEM, or an error of fstat(2). */
 int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret);
 
-/* Frees it, without sending what is still in the buffer. Takes NULL. */
+/* Frees the transport and wipes unread input; unsent octets are discarded. Accepts NULL. */
 void transport_free(struct transport *transport);
 
-/* The connection must be over `seconds` from now. */
+/* From now on, reading and writing fail with -ETIMEDOUT once `seconds` have passed. */
 void transport_set_deadline(struct transport *transport, unsigned seconds);
 
-/* The client has `seconds` for each command, counted from the answer to the one before it, and for
- * each time that it takes some of our octets. */
+/* Replaces the deadline by a timeout of `seconds` for each command, counted from the reply to the
+ * one before it, and for each write that makes progress. */
 void transport_set_timeout(struct transport *transport, unsigned seconds);
 
-/* Makes a stream for transport_start_tls(), until which `tls` is borrowed. Returns 0, -EBADMSG
- * or -ENOMEM; the connection remains usable. */
+/* Makes the stream for transport_start_tls(). `tls` is borrowed until that has returned. Returns 0,
+ * -EBADMSG (no certificate can be used) or -ENOMEM; after a failure the connection is usable. */
 int transport_prepare_tls(struct transport *transport, struct tls *tls);
 
-/* Sends the buffer, forgets what has been received (RFC 2595 section 4), and does the handshake. */
+/* Flushes, discards the input read so far (RFC 2595 section 4), and does the TLS handshake. */
 int transport_start_tls(struct transport *transport);
 
-/* The stream that TLS is known from, borrowed: it has a tls_version once octets are encrypted.
- * Before transport_prepare_tls() it is the plain one. */
+/* The stream with the properties of TLS, borrowed; its tls_version is NULL before the handshake. */
 const struct stream *transport_tls_stream(const struct transport *transport);
 
-/* Reads a line to its LF or CRLF, which is not counted; sends what is in the buffer before it waits
- * for one. The line ends in a NUL, is writable, and is borrowed until the next call. Returns 0, a
- * failure as above, or, if the line was skipped and the connection remains usable:
- *   -EMSGSIZE  it was longer than max_octets
- *   -EBADMSG   it had a NUL in it */
+/* Reads a line that ends in LF or CRLF, and replaces the line end by a NUL. Flushes before it waits
+ * for input. The line is writable and borrowed until the next call. Returns 0, a failure as above,
+ * or, if the line was skipped and the connection is still usable:
+ *   -EMSGSIZE  it was longer than max_octets, without its line end
+ *   -EBADMSG   it contained a NUL */
 int transport_read_line(struct transport *transport, size_t max_octets, char **ret_line);
 
-/* Gives back the memory of the buffers, if they hold nothing. */
+/* Returns the memory of the buffers to the system if they are empty. */
 void transport_shrink(struct transport *transport);
 
-/* Puts a line into the buffer (without its CRLF; cut to 510 octets). It, and a final ".\r\n" after
- * it, are never split over two writes. */
+/* Appends a line and its CRLF to the buffer. The line is truncated to 510 octets. The line, and
+ * a final ".\r\n" after it, leave in one write. */
 int transport_put_line(struct transport *transport, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* The same for text that needs no formatting, and is no longer than that. */
+/* The same for a text of at most 510 octets, without formatting. */
 int transport_put_text(struct transport *transport, const char *text, size_t octets);
 
-/* The ".\r\n" that ends a multi-line answer, in one write with `before` and the line end before. */
+/* Appends `before` and the ".\r\n" that ends a multi-line reply. Both leave in one write, together
+ * with the line end before them: some clients look for "\r\n.\r\n" in each piece that they read. */
 int transport_put_end(struct transport *transport, const char *before);
 
-/* Puts octets of a message, as wire_convert() converts them. */
+/* Appends octets of a message, converted by wire_convert(). */
 int transport_put_message(struct transport *transport, struct wire_converter *converter,
 			  const char *octets, size_t count);
 
-/* Sends what is in the buffer. */
+/* Sends the buffer. */
 int transport_flush(struct transport *transport);
 
-/* Sends a line, with its CRLF, without waiting, if the client can understand it now: not in a
- * handshake, nor in the middle of something. For a connection that has ended otherwise. */
+/* Sends a last line, which includes its CRLF, after a failure. Does not wait. Does nothing during a
+ * TLS handshake or while unsent octets are left, because the client would misread the line. */
 void transport_put_last(struct transport *transport, const char *line);
 
-/* Sends the buffer; waits for `ms` milliseconds unless the client is gone or the deadline comes. */
+/* Flushes, then waits for `ms` milliseconds; fails if the client hangs up or the deadline comes. */
 int transport_pause(struct transport *transport, int64_t ms);
 
-/* Sends what is in the buffer, ends TLS, and reads what the client still sends: if a socket is
- * closed with octets unread, those in flight to the client may be lost. */
+/* Flushes, closes TLS, and reads what the client still sends: close(2) of a socket with unread
+ * octets resets the connection, and the client may lose the last reply. */
 int transport_finish(struct transport *transport);
