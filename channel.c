@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Packets over SOCK_SEQPACKET. Nobody waits for the keeper for longer than it is told. */
+ * Packets over SOCK_SEQPACKET. Each wait has a limit, so a stalled keeper stops no process. */
 #include "channel.h"
 
 #include "lib/util.h"
