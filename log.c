@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * The arguments of log lines may come from the client, before login too. */
+ * Arguments of log lines may come from a client, even before login. */
 #include "log.h"
 
 #include "lib/util.h"
@@ -14,20 +14,20 @@
 #define LINE_OCTETS_MAX 1000
 #define ESCAPE_OCTETS 4 /* \xNN */
 #define QUOTED_OCTETS_MAX 255
-#define QUOTES 4 /* in use at once */
+#define QUOTES 4 /* results of log_quote() that are valid at once */
 #define ENTRY_OCTETS_MAX 8192
-#define PATIENCE_MS 200 /* for a log that is busy */
-#define QUIET_S 2	/* before a line that says less: failed logins have precedence */
-#define PRESSING_S 25	/* until a report need not wait for quiet either */
-#define REPORT_S 5	/* after the first line that is omitted */
-#define REASONS_MAX 32	/* of one client; accepted logins and deletions do not count */
+#define PATIENCE_MS 200 /* how long a line waits for a busy log */
+#define QUIET_S 2	/* without a line, before a QUIET one: failed logins have precedence */
+#define PRESSING_S 25	/* after which a report is no longer treated as QUIET */
+#define REPORT_S 5	/* from the first omitted line to the report */
+#define REASONS_MAX 32	/* per session */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
-/* How lines are limited that a client causes: not, to one a second, likewise when nothing more
- * important was logged for QUIET_S, or to one a second and one a reason. */
+/* Limits of lines that a client causes. NOT: none. RATE: with a quota, one a second. QUIET: as
+ * RATE, and none within QUIET_S after another line. ONCE: as RATE, and one for each reason. */
 enum limits { NOT, RATE, QUIET, ONCE };
 
-/* pop3-handler.catalog explains the message ids. */
+/* systemd/pop3-handler.catalog explains the message ids. */
 static const struct event {
 	const char *message_id; /* NULL: none */
 	int priority;
@@ -59,10 +59,10 @@ static const char *const kind_names[LOG_KINDS] = { "login failed",	 "login refus
 
 static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
 static int log_fd = STDERR_FILENO;			 /* -1: there is no daemon */
-static bool is_stream;					 /* a NUL ends each entry */
-static bool must_poll;					 /* a write could wait */
-static char entry[ENTRY_OCTETS_MAX];			 /* what is written next */
-static size_t subject_octets; /* at its beginning, the same in each: fields of the journal */
+static bool is_stream;					 /* each entry needs a NUL at its end */
+static bool must_poll;					 /* a write to log_fd may block */
+static char entry[ENTRY_OCTETS_MAX];			 /* the next entry */
+static size_t subject_octets; /* at its start: the fields of log_about(), the same in each entry */
 
 static _Atomic uint32_t own_losses, *losses = &own_losses;
 
@@ -70,8 +70,8 @@ static _Atomic uint32_t own_losses, *losses = &own_losses;
 static struct {
 	bool is_on;
 	struct log_quota *quota;       /* NULL: none */
-	struct log_quota own;	       /* counts if there is none */
-	uint32_t reasons[REASONS_MAX]; /* of lines that were logged, as hashes */
+	struct log_quota own;	       /* counts omitted lines if there is no quota */
+	uint32_t reasons[REASONS_MAX]; /* hashes of the reasons that were logged */
 	size_t reason_count;
 } limit;
 
@@ -83,7 +83,7 @@ static bool is_same(const struct stat *ours, int fd)
 	       ours->st_ino == theirs.st_ino;
 }
 
-/* Whether systemd has connected standard error with the journal (systemd.exec(5)). */
+/* Whether standard error is the journal: systemd.exec(5), $JOURNAL_STREAM. */
 static bool is_journal(const struct stat *ours)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -94,7 +94,8 @@ static bool is_journal(const struct stat *ours)
 	return stream && strcmp(stream, wanted) == 0;
 }
 
-/* Pipes and terminals are opened anew, because others share the open file description. */
+/* Reopens a pipe or terminal without blocking: O_NONBLOCK on the inherited open file description
+ * would affect the processes that share it. */
 static void prepare_stderr(mode_t mode)
 {
 	auto_fd int fd = -1;
@@ -106,7 +107,7 @@ static void prepare_stderr(mode_t mode)
 	must_poll = fd < 0 || dup2(fd, STDERR_FILENO) < 0;
 }
 
-/* Connects with the log's daemon. syslog(3) and libsystemd would wait for it when it stalls. */
+/* Connects to the log daemon without syslog(3) and libsystemd, which block when it stalls. */
 static void connect_daemon(void)
 {
 	static const int types[] = { SOCK_DGRAM, SOCK_STREAM };
@@ -137,23 +138,24 @@ void log_open(bool has_client)
 		     ((has_client || S_ISSOCK(ours.st_mode)) && is_same(&ours, STDIN_FILENO));
 	if (is_journal(&ours))
 		target = TO_JOURNAL;
-	else if (!isatty(STDERR_FILENO) && /* there the client may be the administrator */
+	else if (!isatty(STDERR_FILENO) && /* on a terminal, an administrator is the client */
 		 (S_ISCHR(ours.st_mode) || is_clients))
-		target = TO_SYSLOG; /* a device is /dev/null */
+		target = TO_SYSLOG; /* the character device is /dev/null */
 	if (target == TO_STDERR) {
 		prepare_stderr(ours.st_mode);
 		return;
 	}
-	tzset(); /* reads the time zone before the sandbox closes */
+	tzset(); /* reads the time zone now: the sandbox denies it later */
 	log_fd = -1;
 	connect_daemon();
 }
 
-/* Copies a text as printable ASCII, without `bad`. A cut shows. Returns where the copy ends. */
+/* Copies a text with \xNN for `bad` and for all but printable ASCII. A truncated copy ends in
+ * "...". Returns the end of the copy. */
 static char *escape(const char *text, char bad, char *ret, size_t octets_max)
 {
 	static const char cut[] = "...";
-	size_t octets = 0, kept = 0; /* what of it stays if it is cut */
+	size_t octets = 0, kept = 0; /* how much stays before `cut` */
 
 	for (; *text; text++) {
 		bool is_good = *text >= ' ' && *text <= '~' && *text != bad;
@@ -184,7 +186,8 @@ const char *log_quote(const char *text)
 
 /* ---- Entries ---- */
 
-/* Adds a field, which a line end would end, if it has a value and there is space. */
+/* Adds a field if it has a value and there is space. A line end in the value becomes a blank,
+ * because it would end the field. Returns the octets of the entry. */
 static size_t add_field(size_t octets, const char *name, const char *value)
 {
 	char *field = entry + octets, *end = field;
@@ -211,7 +214,7 @@ void log_about(const char *name, const char *format, ...)
 	subject_octets = add_field(subject_octets, name, value);
 }
 
-/* systemd's native journal protocol. */
+/* The native journal protocol of systemd. */
 static size_t make_journal_entry(const struct event *event, const struct log_field *fields,
 				 const char *line)
 {
@@ -227,7 +230,7 @@ static size_t make_journal_entry(const struct event *event, const struct log_fie
 	return octets;
 }
 
-/* As syslog(3) makes them (RFC 3164). */
+/* The format of syslog(3) (RFC 3164). */
 static size_t make_syslog_entry(const struct event *event, const char *line)
 {
 	char date[sizeof("Mmm dd hh:mm:ss")] = "";
@@ -240,8 +243,8 @@ static size_t make_syslog_entry(const struct event *event, const char *line)
 				LOG_MAIL | event->priority, date, (int)getpid(), line);
 }
 
-/* Hands the entry over in one piece. A busy log is waited for, one that stalls only once. Returns
- * whether the log has taken it. */
+/* Writes the entry in one piece. Waits up to PATIENCE_MS for a busy log; not at all if the entry
+ * before was lost. Returns whether the log has accepted the entry. */
 static bool hand_over(size_t octets)
 {
 	static int64_t patience_ms = PATIENCE_MS;
@@ -272,7 +275,7 @@ static bool put_line(const struct event *event, const struct log_field *fields, 
 	if (hand_over(octets))
 		return true;
 	if (target == TO_STDERR || limit.is_on || errno == EAGAIN)
-		return false; /* a session is not allowed to connect */
+		return false; /* the sandbox denies a session connect(2) */
 	connect_daemon();
 	return hand_over(octets);
 }
@@ -290,7 +293,7 @@ void log_limit(struct log_quota *quota)
 	limit.quota = quota;
 }
 
-/* Hashes a line without what is between quotes and without digits (FNV-1a). */
+/* Hashes a line without its quoted parts and digits (FNV-1a). */
 static uint32_t hash_reason(const char *line)
 {
 	uint32_t hash = 2166136261;
@@ -304,7 +307,8 @@ static uint32_t hash_reason(const char *line)
 	return hash;
 }
 
-/* Takes this second's line, if none was logged for `quiet_s` more seconds; false: it is taken. */
+/* Uses the quota of this second. Returns false if a line has used it, or one in the `quiet_s`
+ * seconds before. */
 static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 {
 	uint32_t next_s = quota->next_s;
@@ -313,7 +317,7 @@ static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 	       atomic_compare_exchange_strong(&quota->next_s, &next_s, util_now_s() + 1);
 }
 
-/* Whether a line is to be logged. One that is not is counted. */
+/* Whether to log a line; an omitted line is counted. */
 static bool is_due(enum log_event id, struct log_quota *quota, const char *line)
 {
 	enum limits limits = events[id].limits;
@@ -349,7 +353,7 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 	if (quota && (now_s < quota->report_s ||
 		      !use_quota(quota, now_s < quota->report_s + PRESSING_S ? QUIET_S : 0)))
 		return true;
-	counts->report_s = 0; /* first: what is counted from now on sets it again */
+	counts->report_s = 0; /* before the counts: a line omitted meanwhile sets it again */
 	for (size_t i = 0; i < LOG_KINDS; i++) {
 		uint32_t count = atomic_exchange(&counts->omitted[i], 0);
 
@@ -371,7 +375,7 @@ void log_event_about(struct log_quota *quota, enum log_event id, const struct lo
 		     const char *format, ...)
 {
 	const struct event *event = &events[id];
-	char text[LINE_OCTETS_MAX + 2]; /* with an octet too many, which makes the cut show */
+	char text[LINE_OCTETS_MAX + 2]; /* an octet more than fits: escape() marks the cut */
 	char line[LINE_OCTETS_MAX + 1] = "";
 	int saved_errno = errno;
 	va_list arguments;
@@ -389,7 +393,7 @@ void log_event_about(struct log_quota *quota, enum log_event id, const struct lo
 			lost = 0;
 		if (lost > 0 || !put_line(event, fields, line))
 			(void)atomic_fetch_add(losses, lost + 1);
-		/* No session inherits it from the listener. */
+		/* A session must not inherit the listener's last line. */
 		explicit_bzero(entry + subject_octets, strlen(entry + subject_octets));
 	}
 	errno = saved_errno;
