@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * One table has all settings. They are the administrator's: trusted, not free of mistakes. */
+ * One table has all settings. The administrator who writes them is trusted, but makes mistakes:
+ * each is reported with the file, the line and the setting. */
 #include "settings.h"
 
 #include "lib/path-template.h"
@@ -15,19 +16,20 @@
 #define SECONDS_MAX 31536000 /* a year */
 #define WORDS_MAX 4
 
+/* One row of `table`. Macros above the table fill in columns for the common kinds of settings. */
 struct setting {
-	const char *name;
-	const char *initial;		 /* the default; NULL: none */
-	const char *shown;		 /* what --help calls a default that depends */
-	int (*check)(const char *value); /* returns 0 or -EINVAL; NULL: it need not be */
-	/* Reads `value` into the field. Returns 0, -EINVAL or -ENOMEM. */
+	const char *name;		 /* in the file, and after -- on the command line */
+	const char *initial;		 /* the default, as text for `parse`; NULL: none */
+	const char *shown;		 /* what --help says for a default that is NULL */
+	int (*check)(const char *value); /* called first: 0 or -EINVAL; NULL: no check */
+	/* Parses `value`, never "", and stores it in the field. Returns 0, -EINVAL or -ENOMEM. */
 	int (*parse)(const struct setting *setting, const char *value, void *field);
-	void (*release)(void *field); /* NULL: there is nothing to free */
-	size_t field;
-	unsigned min, max;	      /* of a number */
-	const char *words[WORDS_MAX]; /* for parse_word(), in the order of the enumeration */
-	const char *expects;
-	const char *help;
+	void (*release)(void *field); /* frees the field; NULL: it owns no memory */
+	size_t field;		      /* the offset of the member of struct settings */
+	unsigned min, max; /* of parse_number(); parse_item(): at most `max` items, 0: any */
+	const char *words[WORDS_MAX]; /* of parse_word(), which stores the index of the word */
+	const char *expects;	      /* the end of the error "NAME: 'VALUE' is not ..." */
+	const char *help;	      /* for --help; "\n\t" begins a further line */
 };
 
 static int parse_text(const struct setting *setting, const char *value, void *field)
@@ -42,7 +44,7 @@ static int parse_text(const struct setting *setting, const char *value, void *fi
 	return 0;
 }
 
-/* It may be a part of a path, and ends a name. */
+/* A domain may become part of a path. */
 static int check_domain(const char *value)
 {
 	static const char good[] =
@@ -69,7 +71,7 @@ static void free_list(void *field)
 	free(take_ptr(*list));
 }
 
-/* Adds an item to a setting that may be given several times; at most `max`, if that is not 0. */
+/* Appends an item to a setting that may be given several times. */
 static int parse_item(const struct setting *setting, const char *value, void *field)
 {
 	char ***list = field;
@@ -87,7 +89,7 @@ static int parse_item(const struct setting *setting, const char *value, void *fi
 	return longer[count] ? 0 : -ENOMEM;
 }
 
-/* Each is the name of a backend of auth.c; a program is named by its whole path. */
+/* Checks the name of a backend of auth.c and its arguments; a program needs an absolute path. */
 static int check_auth(const char *value)
 {
 	static const char blanks[] = " \t";
@@ -101,7 +103,7 @@ static int check_auth(const char *value)
 	return util_is_listed("passwd-file", value, octets) && !*rest ? 0 : -EINVAL;
 }
 
-/* It is a template only if it asks for the domain. */
+/* The path is a template only if it contains %d. */
 static int check_path_of_users(const char *value)
 {
 	auto_free char *path = NULL;
@@ -111,7 +113,7 @@ static int check_path_of_users(const char *value)
 		       0;
 }
 
-/* Adds the networks of a list. */
+/* Appends the networks of a list, which blanks or commas separate. */
 static int parse_networks(const struct setting *setting, const char *value, void *field)
 {
 	static const char separators[] = ", \t";
@@ -179,6 +181,9 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 	return -EINVAL;
 }
 
+/* The kinds of settings. `title` is the name, `member` the member of struct settings, `what` is
+ * `expects`, `value` the default, and `least` the minimum. A row adds .help, and if it needs them
+ * .initial, .shown, .check and .words. */
 #define FIELD(title, member) .name = (title), .field = offsetof(struct settings, member)
 #define PATH_OF_FILE "the path of a file"
 /* clang-format off */
@@ -199,6 +204,8 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 	.max = SETTINGS_SESSIONS_MAX, .expects = "a number of sessions from 1 to 65536"
 /* clang-format on */
 
+/* Struct setting explains the columns. To add a setting, add a member to struct settings and a row
+ * here: parsing, --help and settings_free() follow from it. */
 static const struct setting table[] = {
 	{ LIST("auth", auth, "passwd-file, pam [SERVICE] or checkpassword /PROGRAM [ARGUMENT ...]"),
 	  .shown = "passwd-file", .check = check_auth,
@@ -289,7 +296,7 @@ static const struct setting table[] = {
 	  .help = "sessions of one user that may be asleep at once at a listener" },
 };
 
-/* The text may go on with "=". */
+/* `name` ends at a NUL or "=". Returns NULL if there is no such setting. */
 static const struct setting *find_setting(const char *name)
 {
 	size_t octets = strcspn(name, "=");
@@ -301,11 +308,11 @@ static const struct setting *find_setting(const char *name)
 	return NULL;
 }
 
-/* Notes what is wrong. */
+/* Records a mistake. Evaluates to -EINVAL. */
 #define problem(settings, ...) \
 	((void)snprintf((settings)->problem, sizeof((settings)->problem), __VA_ARGS__), -EINVAL)
 
-/* A problem's text begins with `where`. */
+/* Sets one setting. `where` is the source of the value, with which the text of a mistake begins. */
 static int set(struct settings *settings, const char *name, const char *value, const char *where)
 {
 	const struct setting *setting = find_setting(name);
@@ -328,7 +335,7 @@ static int parse_line_of_file(struct settings *settings, char *line, const char 
 	static const char blanks[] = " \t\r\n\v\f";
 	char *equals, *hash = line;
 
-	/* A '#' inside a word is no comment: a path may have one. */
+	/* A '#' inside a word does not begin a comment, because a path may contain one. */
 	while ((hash = strchr(hash, '#')) && hash > line && !strchr(blanks, hash[-1]))
 		hash++;
 	if (hash)
@@ -389,7 +396,7 @@ static int set_control(struct settings *settings, const char *template)
 
 static int read_option(struct settings *settings, const char *argument)
 {
-	static const struct setting name = { .max = 0 }; /* of an account; given several times */
+	static const struct setting name = { .max = 0 }; /* names of accounts: any number */
 	const char *equals = strchr(argument, '=');
 	bool is_takeover = settings->action == SETTINGS_TAKE_OVER;
 
@@ -402,12 +409,12 @@ static int read_option(struct settings *settings, const char *argument)
 	else if (is_takeover && strcmp(argument, "--no-list") == 0)
 		settings->may_lack_list = true;
 	else if (is_takeover && strcmp(argument, "--take-over") == 0)
-		; /* known already */
+		; /* settings_load() has set the action */
 	else if (strcmp(argument, "--help") == 0)
 		settings->action = SETTINGS_HELP;
 	else if (strcmp(argument, "--version") == 0)
 		settings->action = SETTINGS_VERSION;
-	else if (strcmp(argument, "--report-account") == 0) /* a checkpassword program says that */
+	else if (strcmp(argument, "--report-account") == 0) /* started by a checkpassword program */
 		settings->action = SETTINGS_REPORT;
 	else if (strncmp(argument, "--", 2) == 0 && equals)
 		return set(settings, argument + 2, equals + 1, "command line");
@@ -417,8 +424,9 @@ static int read_option(struct settings *settings, const char *argument)
 	return 0;
 }
 
-/* Takes a systemd credential for a setting that has no value. One that is only a line end, the
- * default in our units, is none. Returns whether there is one, or -ENOMEM. */
+/* Sets a setting that has no value to the path of a systemd credential of its name. A credential of
+ * one octet counts as none: the units set "\n" by default. Returns whether there is one, or a
+ * negative errno. */
 static int default_to_credential(struct settings *settings, const char *name)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
@@ -438,7 +446,7 @@ static int default_to_credential(struct settings *settings, const char *name)
 	return set(settings, name, path, "credentials") ?: 1;
 }
 
-/* Completes the settings of TLS. */
+/* Checks the settings of TLS together, and replaces TLS_UNSET by its default. */
 static int resolve_tls(struct settings *settings)
 {
 	size_t certs = list_length(settings->tls_cert), keys = list_length(settings->tls_key);
@@ -458,7 +466,7 @@ static int resolve_tls(struct settings *settings)
 	return 0;
 }
 
-/* After the defaults comes the file, whatever the order: the command line wins. */
+/* Applies the defaults, then the file, then the command line, whatever the order of arguments. */
 int settings_load(int argc, char *argv[], struct settings **ret)
 {
 	struct settings *settings = *ret = calloc(1, sizeof(*settings));
@@ -470,7 +478,7 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 			r = table[i].parse(&table[i], table[i].initial,
 					   (char *)settings + table[i].field);
 	}
-	for (int i = 1; i < argc && r == 0; i++) { /* known before the first mistake */
+	for (int i = 1; i < argc && r == 0; i++) { /* the action decides where a mistake is shown */
 		if (strcmp(argv[i], "--check-config") == 0)
 			settings->action = SETTINGS_CHECK;
 		else if (strcmp(argv[i], "--take-over") == 0 && settings->action == SETTINGS_SERVE)
@@ -486,7 +494,7 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 	for (int i = 1; i < argc && r == 0; i++) {
 		const struct setting *setting = find_setting(argv[i] + strspn(argv[i], "-"));
 
-		if (setting && setting->release == free_list) /* it replaces the file's */
+		if (setting && setting->release == free_list) /* replaces the list of the file */
 			free_list((char *)settings + setting->field);
 	}
 	for (int i = 1; i < argc && r == 0; i++) {
@@ -495,7 +503,7 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 	}
 	if (r == 0 && !settings->users)
 		r = default_to_credential(settings, "users");
-	/* The credential tls-key belongs to the credential tls-cert. */
+	/* The credential tls-key is used only with the credential tls-cert. */
 	if (r >= 0 && settings->tls != TLS_OFF && !settings->tls_cert) {
 		r = default_to_credential(settings, "tls-cert");
 		if (r >= 0 && !settings->tls_key)
@@ -504,7 +512,7 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 	}
 	if (r < 0)
 		return r;
-	/* A mistake is blamed on a file (also a credential), if there is one. */
+	/* With a settings file or a credential, a mistake counts as one in a file. */
 	r = resolve_tls(settings);
 	return r < 0 && has_file ? -EBADMSG : r;
 }

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: ISC
- * The settings: their names, defaults and meaning, from the command line and from a file. */
+ * The settings, read from the command line, a settings file and systemd's credentials. */
 #pragma once
 
 #include "lib/peer.h"
 
 #include <stdio.h>
 
-/* Of a listener. */
+/* Limits of one listener. */
 #define SETTINGS_SESSIONS_MAX 65536
 #define SETTINGS_SOCKETS_MAX 16
 
-/* LOCAL: not over a network. */
+/* LOCAL: from a client on this machine (struct peer). */
 enum settings_plaintext_auth { PLAINTEXT_NEVER, PLAINTEXT_LOCAL, PLAINTEXT_ALWAYS };
 
 enum settings_tls {
-	TLS_UNSET, /* only inside settings_load() */
+	TLS_UNSET, /* only while settings_load() runs */
 	TLS_OFF,
-	TLS_STARTTLS, /* offered with STLS */
+	TLS_STARTTLS, /* from STLS on */
 	TLS_IMPLICIT, /* from the first octet */
 };
 
@@ -28,27 +28,28 @@ enum settings_action {
 	SETTINGS_HELP,
 	SETTINGS_VERSION,
 	SETTINGS_TAKE_OVER,
-	SETTINGS_REPORT, /* see auth_report_account() */
+	SETTINGS_REPORT, /* auth_report_account(), run by a checkpassword program */
 };
 
 struct settings {
+	/* A member that is a list (char **) ends in NULL. */
 	enum settings_action action;
-	char problem[2048]; /* a mistake, as a line for the log; empty: there is none */
-	char *user;	    /* to become if started as root; NULL: that is refused */
-	unsigned keeper;    /* 0: use none, 1: use one if that is possible */
-	bool has_keeper;    /* a keeper looks up accounts; set by main, not from here */
-	char **auth;	    /* list that ends in NULL, see auth.c; NULL: passwd-file */
-	char **users;	    /* passwd-files, a list that ends in NULL; NULL: there is none */
-	char *mail_user;    /* whom accounts without a user of their own belong to */
+	char problem[2048]; /* the first mistake, as a line for the log; "": none */
+	char *user;	    /* that root becomes; NULL: without a keeper, root is refused */
+	unsigned keeper;    /* 0: no, 1: auto */
+	bool has_keeper;    /* a keeper checks accounts; set by main, not by settings_load() */
+	char **auth;	    /* backends, see auth.c; NULL: passwd-file */
+	char **users;	    /* paths of passwd-files; NULL: none */
+	char *mail_user;    /* the system user of accounts that name none */
 	unsigned first_valid_uid;
 	char *default_domain; /* NULL: none */
-	char *mailbox;	      /* template, see lib/path-template.h */
-	char **mail_root;     /* list of paths that ends in NULL; NULL: see auth_find_roots() */
+	char *mailbox;	      /* a template, see lib/path-template.h */
+	char **mail_root;     /* paths; NULL: see auth_find_roots() */
 	enum settings_sandbox sandbox;
 	enum settings_tls tls;
-	/* Credentials that would count, but systemd has given none. */
+	/* Names of credentials that would be used if CREDENTIALS_DIRECTORY were set. */
 	char unseen[sizeof("users, tls-cert, tls-key")];
-	/* Lists that NULL ends. The nth key is the nth certificate's; no keys: those have them. */
+	/* Key n belongs to certificate n. No keys: the files of the certificates have them. */
 	char **tls_cert, **tls_key, **tls_ocsp;
 	char *tls_client_ca; /* NULL: none */
 	char *tls_priority;  /* NULL: see tls/certificates.h */
@@ -56,34 +57,35 @@ struct settings {
 	unsigned read_only, keep_new, log_deletions; /* 0: no, 1: yes */
 	char *unique_ids_from;			     /* see lib/uidl-source.h; NULL: none */
 	unsigned login_timeout_s, idle_timeout_s, sleep_timeout_s, login_penalty_s;
-	char **listen; /* list that ends in NULL; NULL: inherited sockets */
+	char **listen; /* see settings_parse_endpoint(); NULL: inherited sockets */
 	/* Limits of the listener. */
-	char **trusted_networks; /* list that ends in NULL, see lib/peer.h; NULL: none */
+	char **trusted_networks; /* see lib/peer.h; NULL: none */
 	unsigned max_sessions, max_logins, max_sessions_per_source, max_sleeping_per_user;
-	/* Of SETTINGS_TAKE_OVER. */
+	/* Options of SETTINGS_TAKE_OVER. */
 	bool is_dry_run, may_lack_list;
-	char **names;	     /* list that ends in NULL; NULL: see takeover.c */
-	const char *control; /* template of a path, borrowed; NULL: none */
+	char **names;	     /* of accounts; NULL: see takeover.c */
+	const char *control; /* a path template, borrowed; NULL: none */
 };
 
-/* Reads the command line and the file that it names; users, certificates and keys that neither
- * names may be systemd's credentials. The caller frees *ret in any case. Returns 0, or:
+/* Reads the command line, and the settings file that it names. `users`, `tls-cert` and `tls-key`
+ * default to systemd's credentials. The caller frees *ret in any case. Returns 0, or:
  *   -EINVAL   a mistake on the command line, see `problem`
- *   -EBADMSG  likewise in the file, or it cannot be read
+ *   -EBADMSG  a mistake in the file or among credentials, or a file that cannot be read
  *   -ENOMEM   *ret may be NULL */
 int settings_load(int argc, char *argv[], struct settings **ret);
 
-/* Reads one of `listen`: "127.0.0.1:110" or "[::1]:110". Returns 0 or -EINVAL. */
+/* Parses one item of `listen`, "127.0.0.1:110" or "[::1]:110". Returns 0 or -EINVAL. */
 int settings_parse_endpoint(const char *text, union peer_endpoint *ret);
 
-/* The path in an argument `--config=PATH`; NULL if it is something else. */
+/* Returns the path in an argument `--config=PATH`, or NULL for any other argument. */
 const char *settings_config_path(const char *argument);
 
-/* A user name with the default domain, if it has none. The caller frees it. NULL: no memory. */
+/* Returns a copy of the user name, with the default domain added if it has no "@". The caller frees
+ * it. NULL: out of memory. */
 char *settings_add_domain(const struct settings *settings, const char *user);
 
-/* Takes NULL. */
+/* Frees the settings. Accepts NULL. */
 void settings_free(struct settings *settings);
 
-/* Prints how the program is called, with every setting and its default. */
+/* Prints the options and every setting with its default. */
 void settings_print_help(FILE *stream);
