@@ -209,91 +209,102 @@ static int parse_word(const struct setting *setting, const char *value, void *fi
 static const struct setting table[] = {
 	{ LIST("auth", auth, "passwd-file, pam [SERVICE] or checkpassword /PROGRAM [ARGUMENT ...]"),
 	  .shown = "passwd-file", .check = check_auth,
-	  .help = "what checks passwords; may be given several times: the first that knows a\n"
-		  "\tname decides" },
+	  .help = "how passwords are checked; may be given several times: the first that\n"
+		  "\tknows the user decides" },
 	{ LIST("users", users, PATH_OF_FILE), .shown = "the systemd credential users, else none",
 	  .check = check_path_of_users,
 	  .help = "passwd-file with accounts; may be given several times; with a keeper, %d\n"
-		  "\tstands for the domain" },
+		  "\tin the path stands for the domain of the user name" },
 	{ TEXT("default-domain", default_domain,
 	       "a domain of ASCII letters, digits, '-', '_' and '.'"),
 	  .check = check_domain,
-	  .help = "added to a user name without @ that is not found as it is" },
+	  .help = "domain that is added to a user name without @ if that user is not found" },
 	{ TEXT("mailbox", mailbox, "a path, in which '%' is followed by u, n, d, h or %"),
 	  .initial = "%h/Maildir", .check = path_template_check,
-	  .help = "where a mailbox is: %u user name, %n its part before the @, %d the\n"
-		  "\tdomain after it, %h home directory, %% a percent sign" },
+	  .help = "path of a user's mailbox: %u is the user name, %n its part before the @,\n"
+		  "\t%d the domain after it, %h the home directory, %% a percent sign" },
 	{ LIST("mail-root", mail_root, "the path of a directory"),
-	  .shown = "found out from mailbox and users",
-	  .help = "directory that the sandbox lets nobody leave; may be given several times" },
+	  .shown = "derived from mailbox and the accounts",
+	  .help = "directory with mailboxes, to which the sandbox confines sessions; may be\n"
+		  "\tgiven several times" },
 	{ LIST("listen", listen,
 	       "an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)"),
 	  .shown = "inherited sockets", .check = check_endpoint, .max = SETTINGS_SOCKETS_MAX,
-	  .help = "ADDRESS:PORT or [ADDRESS]:PORT to listen on; may be given several times" },
+	  .help = "address to listen on, ADDRESS:PORT or [ADDRESS]:PORT; may be given\n"
+		  "\tseveral times" },
 	{ TEXT("user", user, "the name of a user"),
-	  .help = "one user that owns all mailboxes: root becomes it, and there is no keeper" },
+	  .help = "user that owns all mailboxes: if started as root, the program becomes\n"
+		  "\tthis user, and uses no keeper" },
 	{ WORD("keeper", keeper, "auto or no"), .initial = "auto", .words = { "no", "auto" },
-	  .help = "auto: a process of its own looks up accounts, if started with the privilege" },
+	  .help = "auto: if started with the privilege to become other users, a separate\n"
+		  "\tprocess checks passwords, and each session runs as its user" },
 	{ TEXT("mail-user", mail_user, "the name of a user"), .initial = "vmail",
-	  .help = "with a keeper, the user of accounts that have none of their own" },
+	  .help = "with a keeper, the system user for accounts without a uid" },
 	{ FIELD("first-valid-uid", first_valid_uid), .initial = "1000", .parse = parse_number,
 	  .min = 1, .max = INT32_MAX, .expects = "a number from 1 to 2147483647",
-	  .help = "with a keeper, the lowest uid that may log in, but for mail-user's" },
+	  .help = "with a keeper, the lowest uid that may log in; mail-user's may be lower" },
 	{ WORD("sandbox", sandbox, "on, off or required"), .initial = "on",
 	  .words = { "off", "on", "required" },
-	  .help = "on: give up what no session needs; required: serve nobody if that fails" },
+	  .help = "on: deny sessions the files and system calls that they do not need;\n"
+		  "\trequired: the same, or serve nobody; off: for debugging" },
 	{ WORD("tls", tls, "off, starttls or implicit"),
 	  .words = { [TLS_OFF] = "off", "starttls", "implicit" },
 	  .shown = "starttls with a certificate, else off",
-	  .help = "off, starttls (offered with STLS) or implicit (from the first octet)" },
+	  .help = "off, starttls (after the STLS command) or implicit (from the first octet)" },
 	{ LIST("tls-cert", tls_cert, PATH_OF_FILE),
 	  .shown = "the systemd credential tls-cert, else none",
 	  .help = "PEM file with a certificate and its chain; may be given several times" },
 	{ LIST("tls-key", tls_key, PATH_OF_FILE),
-	  .shown = "for the credential tls-cert its tls-key, else tls-cert",
-	  .help = "PEM file with its private key; one for each tls-cert" },
+	  .shown = "the credential tls-key with the credential tls-cert, else tls-cert",
+	  .help = "PEM file with the private key of a certificate; one for each tls-cert" },
 	{ LIST("tls-ocsp", tls_ocsp, PATH_OF_FILE),
-	  .help = "file with an OCSP response to be stapled; may be given several times" },
+	  .help = "file with an OCSP response to staple; may be given several times" },
 	{ TEXT("tls-client-ca", tls_client_ca, PATH_OF_FILE),
-	  .help = "PEM file with the authorities of client certificates (AUTH EXTERNAL)" },
+	  .help = "PEM file with the authorities (CAs) of client certificates, for AUTH\n"
+		  "\tEXTERNAL" },
 	{ TEXT("tls-priority", tls_priority, "a GnuTLS priority string"),
 	  .shown = "@SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers",
-	  .help = "versions and ciphers as a GnuTLS priority string" },
+	  .help = "TLS versions and ciphers, as a GnuTLS priority string" },
 	{ WORD("plaintext-auth", plaintext_auth, "never, local or always"), .initial = "local",
 	  .words = { "never", "local", "always" },
-	  .help = "passwords without TLS: never, local (not over a network) or always" },
+	  .help = "who may send a password without TLS: nobody (never), clients on this\n"
+		  "\tmachine (local) or everybody (always)" },
 	{ YES_NO("read-only", read_only, "no"),
 	  .help = "yes: nothing in a mailbox is created, changed or deleted" },
 	{ YES_NO("keep-new", keep_new, "no"),
-	  .help = "yes: retrieved messages of a Maildir keep their place and flags" },
+	  .help = "yes: retrieved messages of a Maildir are not moved to cur or marked seen" },
 	{ TEXT("unique-ids-from", unique_ids_from,
 	       "dovecot FORMAT, courier, qmail, x-uidl or x-uidl dovecot FORMAT, where FORMAT is "
-	       "what 'doveconf -h -f protocol=pop3 pop3_uidl_format' prints, like %08Xu%08Xv, with "
-	       "what pop3-handler.conf(5) lists"),
+	       "what 'doveconf -h -f protocol=pop3 pop3_uidl_format' prints, like %08Xu%08Xv, and "
+	       "has only variables that pop3-handler.conf(5) lists"),
 	  .check = check_uidl_source,
-	  .help = "the server that made the unique-ids of the mail that is there: dovecot FORMAT,\n"
-		  "\tcourier, qmail or x-uidl [dovecot FORMAT]; each mailbox is taken over once" },
+	  .help = "server that served these Maildirs before, whose unique-ids are kept:\n"
+		  "\tdovecot FORMAT, courier, qmail or x-uidl [dovecot FORMAT]; each mailbox\n"
+		  "\tis taken over once" },
 	{ YES_NO("log-deletions", log_deletions, "no"),
-	  .help = "yes: the log names every message that is deleted" },
+	  .help = "yes: log the unique-id of each deleted message" },
 	{ SECONDS("login-timeout", login_timeout_s, "180", 1),
-	  .help = "seconds from the start of a connection to a login, in all" },
+	  .help = "seconds that a client has from the start of the connection to log in" },
 	{ SECONDS("idle-timeout", idle_timeout_s, "600", 1),
 	  .help = "seconds without a complete command after which a session ends" },
 	{ SECONDS("sleep-timeout", sleep_timeout_s, "86400", 1),
-	  .help = "the same while the session is asleep" },
+	  .help = "seconds without a complete command after which a sleeping session ends" },
 	{ SECONDS("login-penalty", login_penalty_s, "2", 0),
-	  .help = "seconds that a failed login waits, doubling with each in a row" },
+	  .help = "seconds of delay for a failed login, doubled by each in a row; 0: none" },
 	{ SESSIONS("max-sessions", max_sessions, "1000"),
-	  .help = "sessions that a listener serves at once" },
+	  .help = "most sessions that a listener serves at once" },
 	{ SESSIONS("max-logins", max_logins, "200"),
-	  .help = "sessions of a listener before login; then one makes way for the next" },
+	  .help = "most sessions of a listener that have not logged in; at the limit, a new\n"
+		  "\tclient evicts one of them" },
 	{ SESSIONS("max-sessions-per-source", max_sessions_per_source, "50"),
-	  .help = "the same for one client address; IPv6: for one /64 network" },
+	  .help = "most sessions that a listener serves for one IPv4 address, or one IPv6\n"
+		  "\t/64 network" },
 	{ FIELD("trusted-networks", trusted_networks), .parse = parse_networks,
 	  .release = free_list, .expects = "a list of networks like 192.0.2.0/24 and 2001:db8::/32",
-	  .help = "networks without limits by source; may be given several times" },
+	  .help = "networks that are exempt from limits and delays by source; may be given\n"
+		  "\tseveral times" },
 	{ SESSIONS("max-sleeping-per-user", max_sleeping_per_user, "10"),
-	  .help = "sessions of one user that may be asleep at once at a listener" },
+	  .help = "most sessions of one user that may be asleep at once at a listener" },
 };
 
 /* `name` ends at a NUL or "=". Returns NULL if there is no such setting. */
@@ -388,7 +399,8 @@ static int set_control(struct settings *settings, const char *template)
 {
 	if ((*template != '/' && !path_template_is_in_home(template)) ||
 	    path_template_check(template) < 0)
-		return problem(settings, "command line: control: %s is not a path from / or %%h",
+		return problem(settings,
+			       "command line: control: %s is not a path that begins with / or %%h",
 			       log_quote(template));
 	settings->control = template;
 	return 0;
@@ -542,18 +554,20 @@ void settings_print_help(FILE *stream)
 		"Usage: pop3-handler [--config=FILE] [--NAME=VALUE ...]\n"
 		"       pop3-handler [--config=FILE] [--NAME=VALUE ...] --take-over [--dry-run]\n"
 		"                    [--control=TEMPLATE] [--no-list] [NAME ...]\n"
-		"Serves one POP3 session on standard input and output, or, with --listen or if\n"
-		"handed a socket that listens, a process for each connection.\n\n"
-		"  --config=FILE\n\tread settings from FILE first, one 'name = value' a line\n"
+		"Serves one POP3 session on standard input and output. With --listen, or if\n"
+		"started with a listening socket, serves each connection in its own process.\n\n"
+		"  --config=FILE\n\tread settings from FILE, one 'name = value' per line; options win\n"
 		"  --check-config\n\tcheck the settings and the files that they name, and exit\n"
 		"  --take-over\n\ttake over the mailboxes of the accounts NAME from the server that\n"
-		"\tunique-ids-from names, once: all of the passwd-files, or with -, or if\n"
-		"\tthere are none, those that standard input names, one a line\n"
-		"  --dry-run\n\twrite nothing, and tell what would be\n"
-		"  --control=TEMPLATE\n\twhere Dovecot has its list (CONTROL=), as in the setting mailbox\n"
-		"  --no-list\n\tmail without a list was never seen by a POP3 client\n"
-		"  --help, --version\n\tprint this, or the version, and exit\n\n"
-		"Settings, here and in FILE:\n",
+		"\tunique-ids-from names, and exit; without NAME, all accounts of the\n"
+		"\tpasswd-files; with -, or without passwd-files, the accounts that\n"
+		"\tstandard input names, one per line\n"
+		"  --dry-run\n\twrite nothing, and report what --take-over would do\n"
+		"  --control=TEMPLATE\n\tthe directory of Dovecot's list (its CONTROL=), with the letters\n"
+		"\tof the setting mailbox\n"
+		"  --no-list\n\ttake over mail without a list, too: no POP3 client has seen it\n"
+		"  --help, --version\n\tprint this text, or the version, and exit\n\n"
+		"Settings, as options and in FILE:\n",
 		stream);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		const char *initial = table[i].initial ? table[i].initial : table[i].shown;

@@ -145,7 +145,7 @@ fails() {
 	for line in 'users=...  (default: the systemd credential users, else none)' 'mailbox=...  (default: %h/Maildir)' \
 		'tls=...  (default: starttls with a certificate, else off)' \
 		'tls-cert=...  (default: the systemd credential tls-cert, else none)' \
-		'tls-key=...  (default: for the credential tls-cert its tls-key, else tls-cert)' \
+		'tls-key=...  (default: the credential tls-key with the credential tls-cert, else tls-cert)' \
 		'tls-ocsp=...  (default: none)' 'tls-client-ca=...  (default: none)' \
 		'tls-priority=...  (default: @SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers)' \
 		'plaintext-auth=...  (default: local)' 'read-only=...  (default: no)' \
