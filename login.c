@@ -54,16 +54,15 @@ static const char *refuse_plaintext(const struct session *session)
 	if (is_encrypted(session) || allowed == PLAINTEXT_ALWAYS ||
 	    (allowed == PLAINTEXT_LOCAL && session->peer->is_local))
 		return NULL;
-	return is_tls_offered(session) ?
-		       "a password must not travel unencrypted here: use TLS (STLS)" :
-		       "a password must not travel unencrypted here: use TLS";
+	return is_tls_offered(session) ? "passwords are refused without TLS: use TLS (STLS)" :
+					 "passwords are refused without TLS: use TLS";
 }
 
 static const char *refuse_external(const struct session *session)
 {
 	return *transport_tls_stream(session->transport)->client_names ?
 		       NULL :
-		       "AUTH EXTERNAL needs a client certificate that is accepted here";
+		       "AUTH EXTERNAL needs a client certificate that this server accepts";
 }
 
 /* ---- TLS ---- */
@@ -360,7 +359,7 @@ static int login_plain(struct session *session, const char *response, size_t oct
 	struct wire_plain plain;
 
 	if (wire_parse_plain(response, octets, &plain) < 0)
-		return reply_err(session, "the response is no PLAIN message");
+		return reply_err(session, "the response is not a valid PLAIN message");
 	if (*plain.authorization && strcasecmp(plain.authorization, plain.user) != 0)
 		login.problem = "the mailbox of somebody else";
 	login.user = plain.user;
@@ -376,7 +375,7 @@ static int login_external(struct session *session, const char *response, size_t 
 	struct login login = { .mechanism = "EXTERNAL", .password = "", .has_certificate = true };
 
 	if (memchr(response, '\0', octets))
-		return reply_err(session, "the response is no user name");
+		return reply_err(session, "the response is not a valid user name");
 	while (octets > 0 && *name && strcmp(*name, response) != 0)
 		name++;
 	login.user = *name ? *name : response;
@@ -391,7 +390,7 @@ static int login_with_password(struct session *session, const char *response, si
 	struct login login = { .mechanism = "LOGIN", .user = user, .password = response };
 
 	if (memchr(response, '\0', octets))
-		return reply_err(session, "the response is no password");
+		return reply_err(session, "the response is not a valid password");
 	return try_login(session, &login);
 }
 
@@ -399,7 +398,7 @@ static int login_with_password(struct session *session, const char *response, si
 static int login_login(struct session *session, const char *response, size_t octets)
 {
 	if (octets == 0 || memchr(response, '\0', octets))
-		return reply_err(session, "the response is no user name");
+		return reply_err(session, "the response is not a valid user name");
 	free(session->user);
 	session->user = strdup(response);
 	return session->user ? ASK_PASSWORD :
@@ -454,7 +453,7 @@ int login_auth(struct session *session, const struct argument *argument)
 	while (mechanism < end && strcasecmp(mechanism->name, argument->text) != 0)
 		mechanism++;
 	if (mechanism == end)
-		return reply_err(session, "this mechanism is unknown here");
+		return reply_err(session, "unknown authentication mechanism");
 	refusal = mechanism->refuse(session);
 	if (refusal)
 		return reply_err(session, "%s", refusal);

@@ -267,9 +267,10 @@ static int commit(struct session *session)
 			  log_quote(mailbox), deleted, strerror(-r));
 		if (deleted > 0)
 			return reply_paid_err(session,
-					      "%s cannot delete all marked messages: %zu are gone",
+					      "%s cannot delete all marked messages: %zu deleted",
 					      session_response_code(r), deleted);
-		return reply_paid_err(session, "%s cannot delete the marked messages: none is gone",
+		return reply_paid_err(session,
+				      "%s cannot delete the marked messages: none was deleted",
 				      session_response_code(r));
 	}
 	session_log_records(session);
@@ -349,7 +350,7 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, session->account->user,
 				    answer.report.refusal);
 		return session_pay_refusal(session) ?:
-			       reply_err(session, "[AUTH] the account is not as it was at login");
+			       reply_err(session, "[AUTH] the account has changed since login");
 	}
 	if (r < 0)
 		return reply_account_failure(session, r, session->account->user, &answer.report);
@@ -536,8 +537,9 @@ int protocol_serve(struct session *session, const char *refusal)
 	}
 	session->mailbox = mailbox_free(session->mailbox);
 	if (scoreboard_is_evicted(session->slot_ref))
-		transport_put_last(session->transport,
-				   "-ERR [SYS/TEMP] too many clients log in, try again later\r\n");
+		transport_put_last(
+			session->transport,
+			"-ERR [SYS/TEMP] too many clients are logging in, try again later\r\n");
 	if (r == 0)
 		r = transport_finish(session->transport);
 	if (!refusal)

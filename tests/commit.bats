@@ -105,7 +105,7 @@ broken() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' SLEE STAT RSET STAT 'DELI 1' >script
 	as_nobody ./handler "${options[@]}" <script >out 2>log
 	read_lines
-	[ "${lines[5]}" = '-ERR [SYS/PERM] cannot delete the marked messages: none is gone' ]
+	[ "${lines[5]}" = '-ERR [SYS/PERM] cannot delete the marked messages: none was deleted' ]
 	[ "${lines[6]}" = '+OK 2 22' ]
 	[ "${lines[8]}" = '+OK 4 44' ]
 	[ "${lines[9]}" = '-ERR [SYS/PERM] cannot delete the message' ]
@@ -241,7 +241,7 @@ broken() {
 			"$HANDLER" "${options[@]}" <script >out 2>log
 		read_lines
 		if [ $taken_back = yes ]; then
-			[ "${lines[-1]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none is gone' ]
+			[ "${lines[-1]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none was deleted' ]
 			[ "$(files alice | wc -l)" -eq 4 ]
 			cmp -n 64 "$state" /dev/zero
 		else
@@ -316,7 +316,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 	trace_calls trace trace=pwrite64,unlinkat -e inject=pwrite64:error=EDQUOT \
 		-e inject=unlinkat:error=EIO:when=2 "$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
-	[ "${lines[6]}" = '-ERR [SYS/TEMP] cannot delete all marked messages: 1 are gone' ]
+	[ "${lines[6]}" = '-ERR [SYS/TEMP] cannot delete all marked messages: 1 deleted' ]
 	[ "${lines[7]}" = '+OK 1 11' ]
 	[ "${lines[8]}" = '+OK asleep, 2 messages deleted' ]
 	grep -xF "pop3-handler: cannot delete the marked messages of '$mail/alice', 1 are gone: Input/output error" log

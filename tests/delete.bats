@@ -82,7 +82,7 @@ setup() {
 	trace_calls trace trace=faccessat2 -e inject=faccessat2:error=EACCES \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
-	[ "${lines[6]}" = '-ERR [SYS/PERM] cannot delete the marked messages: none is gone' ]
+	[ "${lines[6]}" = '-ERR [SYS/PERM] cannot delete the marked messages: none was deleted' ]
 	[ "${#lines[@]}" -eq 7 ]
 	grep -xF "pop3-handler: cannot delete the marked messages of '$mail/alice', 0 are gone: Permission denied" log
 	[ "$(files alice | wc -l)" -eq 4 ]
@@ -93,7 +93,7 @@ setup() {
 	trace_calls trace trace=fdatasync -e inject=fdatasync:error=EIO \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
-	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none is gone' ]
+	[ "${lines[5]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none was deleted' ]
 	[ "${lines[6]}" = '+OK 2 22' ]
 	[ "${lines[8]}" = '+OK 4 44' ]
 	[ "${lines[9]}" = '+OK message 1 is deleted' ]
@@ -128,7 +128,7 @@ mounted() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'DELE 1' SLEE 'DELI 2' STAT QUIT >script
 	mounted "$read_only"
 	[ "${lines[4]}" = 'message 1' ]
-	failure='-ERR [SYS/PERM] cannot delete the marked messages: none is gone'
+	failure='-ERR [SYS/PERM] cannot delete the marked messages: none was deleted'
 	[ "${lines[7]}" = "$failure" ]
 	[ "${lines[8]}" = '-ERR [SYS/PERM] cannot delete the message' ]
 	[ "${lines[9]}" = '+OK 3 33' ]

@@ -471,7 +471,7 @@ bounds() {
 	repeats 2000 'USER x#' CAPA >script
 	handle script
 	[ "$(wc -l <log)" -eq 3 ]
-	[ "$(grep -c '^-ERR a password must' out)" -eq 20 ]
+	[ "$(grep -c '^-ERR passwords are refused' out)" -eq 20 ]
 }
 
 @test "after login, no command fills the log, though no message can be read or removed" {

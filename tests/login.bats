@@ -138,8 +138,8 @@ refused() {
 	done
 	"$HANDLER" "${options[@]}" --plaintext-auth=never <script >out
 	read_lines
-	[[ ${lines[-3]} == '-ERR a password must not travel unencrypted here: use TLS' ]]
-	[[ ${lines[-2]} == '-ERR a password must not travel unencrypted here: use TLS' ]]
+	[[ ${lines[-3]} == '-ERR passwords are refused without TLS: use TLS' ]]
+	[[ ${lines[-2]} == '-ERR passwords are refused without TLS: use TLS' ]]
 	run ! grep -x $'USER\r' out
 }
 
@@ -160,8 +160,8 @@ refused() {
 				[ "${lines[-2]}" = '+OK 0 messages' ]
 				grep -qx $'USER\r' out
 			else
-				[ "${lines[-3]}" = '-ERR a password must not travel unencrypted here: use TLS' ]
-				[ "${lines[-2]}" = '-ERR a password must not travel unencrypted here: use TLS' ]
+				[ "${lines[-3]}" = '-ERR passwords are refused without TLS: use TLS' ]
+				[ "${lines[-2]}" = '-ERR passwords are refused without TLS: use TLS' ]
 				run ! grep -x $'USER\r' out
 			fi
 		done
@@ -204,7 +204,7 @@ refused() {
 		for address in 192.0.2.7 2001:db8::7 ::ffff:192.0.2.7 mail.example.org localhost /run/socket; do
 			export "$name=$address"
 			talk 'USER alice' QUIT
-			[[ ${lines[1]} == '-ERR a password must not travel unencrypted here'* ]]
+			[[ ${lines[1]} == '-ERR passwords are refused without TLS'* ]]
 			address=${address#::ffff:}
 			[[ $address == *[.:]*[0-9] ]] || address=unknown
 			grep -qF "login of 'alice' from $address refused: a password without TLS" log

@@ -263,7 +263,7 @@ has_argon2() {
 	for extra in allow_nets=192.0.2.0/24 allow_nets=x proxy nologin; do
 		accounts "alice:{PLAIN}apple::::::$extra"
 		ask one WAKE
-		[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+		[ "$reply" = '-ERR [AUTH] the account has changed since login' ]
 		accounts 'alice:{PLAIN}apple::::::allow_nets=local,192.0.2.0/24'
 		ask one WAKE
 		[ "$reply" = '+OK [ACTIVITY/NONE] 0 messages' ]
@@ -280,7 +280,7 @@ has_argon2() {
 	for name in Alice alice@example.org; do
 		accounts "$name:{PLAIN}apple"
 		ask one WAKE
-		[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+		[ "$reply" = '-ERR [AUTH] the account has changed since login' ]
 	done
 }
 

@@ -47,7 +47,7 @@ not_base64='-ERR the response is not base64'
 	done
 	for message in 'alice' 'alice\0apple' '\0\0apple' '\0alice\0apple\0' '\0a\0l\0i\0ce'; do
 		talk "AUTH PLAIN $(encode "$message")" "AUTH PLAIN $plain"
-		[ "${lines[1]}" = '-ERR the response is no PLAIN message' ]
+		[ "${lines[1]}" = '-ERR the response is not a valid PLAIN message' ]
 		[ "${lines[2]}" = '+OK 0 messages' ]
 	done
 }
@@ -61,15 +61,15 @@ not_base64='-ERR the response is not base64'
 }
 
 @test "AUTH LOGIN refuses what PASS refuses, and what is no name or password" {
-	local message='-ERR the response is no user name'
+	local message='-ERR the response is not a valid user name'
 	talk 'AUTH LOGIN' "$(encode alice)" "$(encode orange)" "AUTH LOGIN $(encode nobody)" "$(encode apple)"
 	[ "${lines[3]}" = "$refused" ]
 	[ "${lines[5]}" = "$refused" ]
 	talk 'AUTH LOGIN =' 'AUTH LOGIN' '' "AUTH LOGIN $(encode 'al\0ice')" "AUTH LOGIN $(encode alice)" "$(encode 'ap\0ple')"
-	[ "${lines[*]:1}" = "$message + $(encode Username:) $message $message + $(encode Password:) -ERR the response is no password" ]
+	[ "${lines[*]:1}" = "$message + $(encode Username:) $message $message + $(encode Password:) -ERR the response is not a valid password" ]
 	options+=(--plaintext-auth=never)
 	talk 'AUTH LOGIN' CAPA
-	[[ ${lines[1]} == '-ERR a password must not travel unencrypted here'* ]]
+	[[ ${lines[1]} == '-ERR passwords are refused without TLS'* ]]
 	run ! grep LOGIN out
 }
 
@@ -114,13 +114,13 @@ not_base64='-ERR the response is not base64'
 	[ "${lines[5]}" = '+OK 0 messages' ]
 	for response in '' '**' 'AGFsaWNl=' 'AGFsaWNlAGFwcGx' 'AGFs aWNl' "${plain}x" '=' '====' 'é'; do
 		talk 'AUTH PLAIN' "$response" "AUTH PLAIN ${response:-x}" "AUTH PLAIN $plain"
-		[[ ${lines[2]} == "$not_base64" || ${lines[2]} == '-ERR the response is no PLAIN message' ]]
-		[[ ${lines[3]} == "$not_base64" || ${lines[3]} == '-ERR the response is no PLAIN message' ]]
+		[[ ${lines[2]} == "$not_base64" || ${lines[2]} == '-ERR the response is not a valid PLAIN message' ]]
+		[[ ${lines[3]} == "$not_base64" || ${lines[3]} == '-ERR the response is not a valid PLAIN message' ]]
 		[ "${lines[4]}" = '+OK 0 messages' ]
 	done
 	talk 'AUTH PLAIN' '=' 'AUTH PLAIN =' 'AUTH PLAIN x' "AUTH PLAIN $plain x"
 	[ "${lines[2]}" = "$not_base64" ]
-	[ "${lines[3]}" = '-ERR the response is no PLAIN message' ] # "=" is an empty response
+	[ "${lines[3]}" = '-ERR the response is not a valid PLAIN message' ] # "=" is an empty response
 	[ "${lines[4]}" = "$not_base64" ]
 	[ "${lines[5]}" = "$not_base64" ]
 	printf 'AUTH PLAIN\r\nAG\0s\r\nAUTH PLAIN %s\r\n' "$plain" >script
@@ -154,9 +154,9 @@ not_base64='-ERR the response is not base64'
 @test "an unknown mechanism is refused, and EXTERNAL without a certificate" {
 	talk 'AUTH LOGINX' 'AUTH CRAM-MD5' 'AUTH PLAINX' 'AUTH EXTERNAL =' "AUTH PLAIN $plain"
 	for line in 1 2 3; do
-		[ "${lines[line]}" = '-ERR this mechanism is unknown here' ]
+		[ "${lines[line]}" = '-ERR unknown authentication mechanism' ]
 	done
-	[ "${lines[4]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+	[ "${lines[4]}" = '-ERR AUTH EXTERNAL needs a client certificate that this server accepts' ]
 	[ "${lines[5]}" = '+OK 0 messages' ]
 }
 
@@ -256,7 +256,7 @@ as() {
 	[ "${lines[0]}" = "$refused" ]
 	[ "${lines[1]}" = '+OK 0 messages' ]
 	as mail "AUTH EXTERNAL $(encode 'carol@example.org\0x')"
-	[ "${lines[0]}" = '-ERR the response is no user name' ]
+	[ "${lines[0]}" = '-ERR the response is not a valid user name' ]
 	as name 'AUTH EXTERNAL =' STAT
 	[ "${lines[0]}" = '+OK 0 messages' ]
 	as name CAPA
@@ -279,7 +279,7 @@ as() {
 	done
 	make_certificate one people /O=nobody $usage
 	as one 'AUTH EXTERNAL ='
-	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that this server accepts' ]
 }
 
 @test "a NUL in a name is no way to be somebody else" {
@@ -313,7 +313,7 @@ as() {
 		for version in -tls1_2 -tls1_3; do
 			tls_talk "-cert $name.pem -key $name.key $version" CAPA 'AUTH EXTERNAL =' 'USER alice' 'PASS apple' QUIT
 			printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN LOGIN'
-			[ "${lines[-4]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+			[ "${lines[-4]}" = '-ERR AUTH EXTERNAL needs a client certificate that this server accepts' ]
 			[ "${lines[-2]}" = '+OK 0 messages' ]
 		done
 	done
@@ -332,7 +332,7 @@ as() {
 	make_certificate name people /CN=alice $usage
 	serve_port --tls=implicit
 	as name 'AUTH EXTERNAL ='
-	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that is accepted here' ]
+	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that this server accepts' ]
 	[ -z "$(troubles)" ]
 }
 
@@ -377,5 +377,5 @@ as() {
 	ask one SLEE
 	printf 'alice:!\n' >"$users"
 	ask one WAKE
-	[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+	[ "$reply" = '-ERR [AUTH] the account has changed since login' ]
 }

@@ -166,7 +166,7 @@ setup() {
 		mv "$users.new" "$users"
 		for _ in 1 2; do
 			ask one WAKE
-			[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+			[ "$reply" = '-ERR [AUTH] the account has changed since login' ]
 			ask one STAT
 			[ "$reply" = '-ERR this command is not valid in this state' ]
 		done
@@ -194,7 +194,7 @@ setup() {
 	start=$(date +%s%N)
 	for _ in 1 2 3; do
 		ask one WAKE
-		[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+		[ "$reply" = '-ERR [AUTH] the account has changed since login' ]
 	done
 	[ $((($(date +%s%N) - start) / 1000000)) -ge 7000 ]
 	hang_up one

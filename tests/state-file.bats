@@ -44,7 +44,7 @@ serve_nobody() {
 	done
 	# A set needs a record; one message does not.
 	as_alice 'DELE 1' 'DELE 2' QUIT
-	[[ ${lines[2]} == *': none is gone' ]]
+	[[ ${lines[2]} == *': none was deleted' ]]
 	as_alice 'DELE 1' QUIT
 	[ "${lines[1]}" = '+OK goodbye' ]
 	[ "$(files alice | wc -l)" -eq 3 ]
@@ -129,7 +129,7 @@ replace() {
 		ask $how 'DELE 2'
 		replace $how
 		ask $how QUIT
-		[[ $reply == '-ERR '*': none is gone' ]]
+		[[ $reply == '-ERR '*': none was deleted' ]]
 		hang_up $how
 		[ "$(files alice | wc -l)" -eq 4 ]
 		[ -n "$(troubles $how.log)" ]
@@ -153,7 +153,7 @@ replace() {
 	start_session two
 	login two
 	ask one SLEE
-	[[ $reply == '-ERR '*': none is gone' ]]
+	[[ $reply == '-ERR '*': none was deleted' ]]
 	[ "$(files alice | wc -l)" -eq 4 ]
 	ask two 'DELE 3'
 	ask two 'DELE 4'
@@ -203,7 +203,7 @@ replace() {
 		if [ "${lines[5]}" = '+OK goodbye' ]; then
 			[ "$(files carol | wc -l)" -eq $((left - 4)) ]
 		else
-			[[ ${lines[5]} == '-ERR '*': none is gone' ]]
+			[[ ${lines[5]} == '-ERR '*': none was deleted' ]]
 			[ "$(files carol | wc -l)" -eq $((left - 2)) ]
 		fi
 		# In the mailbox itself it is carried out.

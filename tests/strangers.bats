@@ -47,7 +47,7 @@ setup() {
 		first, second, third = (Client(port, source=f'127.0.{i}.1') for i in (1, 2, 2))
 		other = Client(port, source='127.0.3.1')
 		# Of the network that has most of them, the oldest.
-		assert second.hear() == '-ERR [SYS/TEMP] too many clients log in, try again later'
+		assert second.hear() == '-ERR [SYS/TEMP] too many clients are logging in, try again later'
 		assert second.hear() == ''
 		# All networks have one now: the oldest of all.
 		for client in first, third, other:
@@ -84,7 +84,7 @@ setup() {
 		users = []
 		for i in 0, 1:
 		    users.append(Client(port, source='127.0.7.1').login(f'user{i + 1}', 'p'))
-		    assert strangers[i].hear() == '-ERR [SYS/TEMP] too many clients log in, try again later'
+		    assert strangers[i].hear() == '-ERR [SYS/TEMP] too many clients are logging in, try again later'
 		for source in '127.0.7.1', '127.0.4.1':
 		    assert Client(port, source=source).greeting == refusal
 		for user in users:

@@ -127,7 +127,7 @@ served_is() {
 	serve_port
 	talk CAPA 'USER alice' 'PASS apple' 'AUTH PLAIN' 'AUTH PLAIN AGFsaWNlAGFwcGxl' AUTH
 	for line in 3 4 5 6; do
-		[ "${lines[-line]}" = '-ERR a password must not travel unencrypted here: use TLS (STLS)' ]
+		[ "${lines[-line]}" = '-ERR passwords are refused without TLS: use TLS (STLS)' ]
 	done
 	[ "${lines[*]: -2}" = '+OK mechanisms follow .' ]
 	run ! grep -E '^(USER|SASL)' out

@@ -252,7 +252,7 @@ def commit(mode):
     with Neighbour(mode) as neighbour:
         answer = session.end('QUIT')
     is_done = answer.startswith('+OK')
-    if not is_done and not re.match(r'-ERR .*: none is gone$', answer):
+    if not is_done and not re.match(r'-ERR .*: none was deleted$', answer):
         raise Failure('QUIT: ' + answer)
     faults = compare_disk(ids, neighbour, chosen if is_done else frozenset())
     faults[f'{answer[:3]}: deleted, but there'] = len(chosen & set(read_disk())) if is_done else 0

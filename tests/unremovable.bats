@@ -7,7 +7,7 @@ load helpers
 
 setup() {
 	setup_site
-	none_is_gone='-ERR [SYS/PERM] cannot delete the marked messages: none is gone'
+	none_is_gone='-ERR [SYS/PERM] cannot delete the marked messages: none was deleted'
 }
 
 # make_disk: a disk on which alice has 9 messages.
