@@ -79,7 +79,7 @@ int login_stls(struct session *session, NO_ARGUMENT)
 		return reply_err(session, "TLS is not offered here");
 	r = transport_prepare_tls(session->transport, session->tls);
 	if (r < 0)
-		return reply_paid_err(session, "%s TLS is not available", session_response_code(r));
+		return reply_slow_err(session, "%s TLS is not available", session_response_code(r));
 	free(take_ptr(session->user));
 	return reply_ok(session, "begin TLS") ?:
 		       session_log_tls(session, transport_start_tls(session->transport));
@@ -94,7 +94,7 @@ int login_user(struct session *session, const struct argument *argument)
 	if (refusal) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, argument->text,
 				    "a password without TLS");
-		return reply_paid_err(session, "%s", refusal);
+		return reply_slow_err(session, "%s", refusal);
 	}
 	free(session->user);
 	session->user = strdup(argument->text);
@@ -161,7 +161,7 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	failures_note(session->failures, &session->peer->address, login->is_trusted, login->counted,
 		      login->password);
 	session_log_refusal(session, LOG_EVENT_LOGIN_FAILED, user, reason);
-	r = session_pay_refusal(session);
+	r = session_throttle_login(session);
 	if (r < 0 && session->settings->login_penalty_s > 0)
 		(void)poll(NULL, 0, JOURNAL_MS); /* journald finds the unit by the live process */
 	return r ?: reply_err(session, WRONG_PASSWORD);
@@ -279,7 +279,7 @@ static int try_login(struct session *session, struct login *login)
 	int r;
 
 	if (is_repeated(session, login))
-		return reply_paid_err(session, WRONG_PASSWORD);
+		return reply_slow_err(session, WRONG_PASSWORD);
 	if (!counted)
 		return reply_account_failure(session, -ENOMEM, login->user, NULL);
 	login->counted = counted;

@@ -81,7 +81,7 @@ static int reply_unreadable(struct session *session, int error, const struct arg
 		return reply_err(session, "%smessage %zu is gone",
 				 argument->has_unique_id ? "[UID] " : "", argument->index + 1);
 	note_unreadable(session, argument->index, error);
-	return reply_paid_err(session, "%s cannot read the message%s%s",
+	return reply_slow_err(session, "%s cannot read the message%s%s",
 			      session_response_code(error), is_foreign ? ": " : "",
 			      is_foreign ? mailbox_report(session->mailbox)->problem : "");
 }
@@ -191,7 +191,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 	uint64_t octets;
 	int r = mailbox_message_open(session->mailbox, index, &message), read_error = 0;
 
-	session->is_lean = false;
+	session->is_shrunk = false;
 	if (r == 0 && !argument->has_count)
 		r = mailbox_message_size(session->mailbox, index, &message, &octets);
 	if (r != 0)
@@ -237,7 +237,7 @@ static int cmd_deli(struct session *session, const struct argument *argument)
 	if (r < 0) {
 		log_error("cannot delete the message %s: %s", quote_id(session, argument->index),
 			  strerror(-r));
-		return reply_paid_err(session, "%s cannot delete the message",
+		return reply_slow_err(session, "%s cannot delete the message",
 				      session_response_code(r));
 	}
 	session->deleted += session_log_deletions(session);
@@ -266,10 +266,10 @@ static int commit(struct session *session)
 		log_error("cannot delete the marked messages of %s, %zu are gone: %s",
 			  log_quote(mailbox), deleted, strerror(-r));
 		if (deleted > 0)
-			return reply_paid_err(session,
+			return reply_slow_err(session,
 					      "%s cannot delete all marked messages: %zu deleted",
 					      session_response_code(r), deleted);
-		return reply_paid_err(session,
+		return reply_slow_err(session,
 				      "%s cannot delete the marked messages: none was deleted",
 				      session_response_code(r));
 	}
@@ -315,7 +315,7 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 	if (r < 0) {
 		log_warning("%s from %s may not sleep: max-sleeping-per-user = %u",
 			    log_quote(session->account->user), session->peer->text, max);
-		return reply_paid_err(session, "[SYS/TEMP] too many of your sessions are asleep");
+		return reply_slow_err(session, "[SYS/TEMP] too many of your sessions are asleep");
 	}
 	r = commit(session);
 	if (r <= 0) {
@@ -323,10 +323,10 @@ static int cmd_slee(struct session *session, NO_ARGUMENT)
 		return r;
 	}
 	mailbox_close(session->mailbox);
-	if (!session->is_lean) {
+	if (!session->is_shrunk) {
 		transport_shrink(session->transport);
 		(void)malloc_trim(0);
-		session->is_lean = true;
+		session->is_shrunk = true;
 	}
 	session->sleeps++;
 	session_enter(session, IN_SLEEP);
@@ -349,14 +349,14 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 	if (r == -EKEYREJECTED) {
 		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, session->account->user,
 				    answer.report.refusal);
-		return session_pay_refusal(session) ?:
+		return session_throttle_login(session) ?:
 			       reply_err(session, "[AUTH] the account has changed since login");
 	}
 	if (r < 0)
 		return reply_account_failure(session, r, session->account->user, &answer.report);
 	r = session_open_mailbox(session, &has_new);
 	if (r == -EACCES && session->is_shut_out)
-		return reply_paid_err(session, "[SYS/TEMP] the mailbox is new: log in again");
+		return reply_slow_err(session, "[SYS/TEMP] the mailbox is new: log in again");
 	if (r < 0)
 		return reply_mailbox_failure(session, r, session->account->mailbox);
 	session->failed_logins = 0;
@@ -489,13 +489,13 @@ static int serve_line(struct session *session, char *line)
 		problem = command < end ? "this command is not valid in this state" :
 					  "unknown command";
 		explicit_bzero(line, octets); /* it may have a password: PASS in the wrong state */
-		return reply_paid_err(session, "%s", problem);
+		return reply_slow_err(session, "%s", problem);
 	}
 	if (command->is_change && session->is_read_only)
 		return reply_err(session, "[READ-ONLY] the mailbox is read-only");
 	problem = read_argument(command->shape, text, &argument);
 	if (problem)
-		return reply_paid_err(session, "%s", problem);
+		return reply_slow_err(session, "%s", problem);
 	if (argument.has_message)
 		problem = read_message(session, &argument);
 	r = problem ? reply_err(session, "%s", problem) : command->handler(session, &argument);
@@ -512,9 +512,9 @@ static int serve_command(struct session *session)
 	int r = transport_read_line(session->transport, COMMAND_OCTETS_MAX, &line);
 
 	if (r == -EMSGSIZE)
-		return reply_paid_err(session, "the line is too long");
+		return reply_slow_err(session, "the line is too long");
 	if (r == -EBADMSG)
-		return reply_paid_err(session, "the line has a NUL in it");
+		return reply_slow_err(session, "the line has a NUL in it");
 	return r < 0 ? r : serve_line(session, line);
 }
 

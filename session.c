@@ -26,20 +26,20 @@ const char *session_response_code(int error)
 
 #define BAD_COMMANDS_FREE 10 /* these do not wait: clients probe for unknown commands */
 
-int session_pay(struct session *session)
+int session_throttle(struct session *session)
 {
-	unsigned paid = ++session->bad_commands;
+	unsigned count = ++session->bad_commands;
 	int64_t unit_ms = INT64_C(50) * session->settings->login_penalty_s;
 
-	if (paid >= SESSION_BAD_COMMANDS_MAX)
+	if (count >= SESSION_BAD_COMMANDS_MAX)
 		session_enter(session, IN_END);
-	if (paid <= BAD_COMMANDS_FREE)
+	if (count <= BAD_COMMANDS_FREE)
 		return 0;
 	/* Multiples of a twentieth of the first wait after a failed login. */
-	return transport_pause(session->transport, unit_ms * (paid - BAD_COMMANDS_FREE));
+	return transport_pause(session->transport, unit_ms * (count - BAD_COMMANDS_FREE));
 }
 
-int session_pay_refusal(struct session *session)
+int session_throttle_login(struct session *session)
 {
 	/* The keeper has delayed its answer by the penalty already. */
 	bool has_waited = session->channel_fd >= 0 && session->state == IN_AUTH;
@@ -91,12 +91,12 @@ int reply_mailbox_failure(struct session *session, int error, const char *path)
 	const char *problem = session->mailbox ? mailbox_report(session->mailbox)->problem : NULL;
 
 	if (error == -EBUSY) { /* Claws and fetchmail look for "lock" */
-		int r = session->state == IN_AUTH ? session_pay(session) : 0;
+		int r = session->state == IN_AUTH ? session_throttle(session) : 0;
 
 		return r ?: reply_err(session, "[IN-USE] the mailbox is locked by another session");
 	}
 	log_error("cannot open the mailbox %s: %s", log_quote(path), problem ?: strerror(-error));
-	return reply_paid_err(session, "%s cannot open the mailbox%s", session_response_code(error),
+	return reply_slow_err(session, "%s cannot open the mailbox%s", session_response_code(error),
 			      error == -ESTALE ? ": it has been replaced, log in again" : "");
 }
 
@@ -114,7 +114,7 @@ int reply_account_failure(struct session *session, int error, const char *user,
 		log_error("cannot look up %s%s%s: %s", log_quote(user),
 			  *file ? " in the passwd-file " : "", *file ? log_quote(file) : "",
 			  *reason ? reason : strerror(-error));
-	return reply_paid_err(session, "%s cannot look up the account",
+	return reply_slow_err(session, "%s cannot look up the account",
 			      session_response_code(error));
 }
 

@@ -42,7 +42,7 @@ struct session {
 	bool has_ids; /* has taken on the account's ids, and cannot take on others */
 	bool has_logged_unreadable[2]; /* a message; [1]: one that is not plain mail */
 	bool is_shut_out; /* the mailbox was missing at login: the sandbox denies it from then on */
-	bool is_lean;	  /* SLEE has released memory, and no message was sent since */
+	bool is_shrunk;	  /* SLEE has released memory, and no message was sent since */
 };
 
 /* An argument that has been checked. The shape of the command (protocol.c) says what is set. */
@@ -61,11 +61,13 @@ typedef int command_handler(struct session *session, const struct argument *argu
 #define NO_ARGUMENT const struct argument *argument __attribute__((unused)) /* for ARG_NONE */
 
 /* Put the line +OK or -ERR; return as transport_put_line(). A text that begins with `[` is a
- * response code (RFC 2449 section 8). reply_paid_err() first calls session_pay(). Once putting has
- * failed, it always fails, so of several calls only the last result need be checked. */
+ * response code (RFC 2449 section 8). reply_slow_err() first calls session_throttle(): use it for a
+ * bad command, and for a failure that is logged. Once a put has failed, every later one fails, so
+ * only the result of the last need be checked. */
 #define reply_ok(session, ...) transport_put_line((session)->transport, "+OK " __VA_ARGS__)
 #define reply_err(session, ...) transport_put_line((session)->transport, "-ERR " __VA_ARGS__)
-#define reply_paid_err(session, ...) (session_pay(session) ?: reply_err((session), __VA_ARGS__))
+#define reply_slow_err(session, ...) \
+	(session_throttle(session) ?: reply_err((session), __VA_ARGS__))
 
 /* The response code for a negative errno (RFC 3206): [SYS/TEMP] if a retry may help, [SYS/PERM] if
  * not, [IN-USE] for -EBUSY. */
@@ -74,11 +76,11 @@ const char *session_response_code(int error);
 /* Rate-limits commands that are bad or cause a log line: after several in a row each waits longer,
  * and the last allowed one ends the session without a commit. Returns as transport_pause(); the
  * caller replies. */
-int session_pay(struct session *session);
+int session_throttle(struct session *session);
 
 /* Rate-limits failed logins and WAKEs: each in a row waits longer, and the last allowed one ends
  * the session. Returns as transport_pause(); the caller replies. */
-int session_pay_refusal(struct session *session);
+int session_throttle_login(struct session *session);
 
 /* How long a session waits for an answer of the keeper: half of login-timeout, in milliseconds. */
 int64_t session_keeper_ms(const struct session *session);
@@ -91,7 +93,7 @@ int session_ask_keeper(struct session *session, unsigned type, struct channel_an
 int session_open_mailbox(struct session *session, bool *ret_has_new);
 
 /* Log in full why the mailbox cannot be opened or the account cannot be looked up, rate-limit as
- * session_pay(), and reply with the kind of failure only. -ECANCELED is passed on. */
+ * session_throttle(), and reply with the kind of failure only. -ECANCELED is passed on. */
 int reply_mailbox_failure(struct session *session, int error, const char *path);
 struct auth_report;
 int reply_account_failure(struct session *session, int error, const char *user,
