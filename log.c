@@ -23,9 +23,9 @@
 #define REASONS_MAX 32	/* per session */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
-/* Limits of lines that a client causes. NOT: none. RATE: with a quota, one a second. QUIET: as
- * RATE, and none within QUIET_S after another line. ONCE: as RATE, and one for each reason. */
-enum limits { NOT, RATE, QUIET, ONCE };
+/* Limits of lines that a client causes. UNLIMITED: none. RATE: with a quota, one a second. QUIET:
+ * as RATE, and none within QUIET_S after another line. ONCE: as RATE, and one for each reason. */
+enum limits { UNLIMITED, RATE, QUIET, ONCE };
 
 /* systemd/pop3-handler.catalog explains the message ids. */
 static const struct event {
@@ -38,17 +38,17 @@ static const struct event {
 	[LOG_EVENT_SESSION_ENDED] = { "0ea468af3a424efaabecc5bb9fd0d27e", LOG_INFO, QUIET },
 	[LOG_EVENT_TLS_FAILED] = { "ec5875f97b344974a25fc754ed86e25b", LOG_WARNING, ONCE },
 	[LOG_EVENT_CONNECTION_REFUSED] = { "7bb126bfe2ee4d5097c2294ae375e37d", LOG_WARNING, QUIET },
-	[LOG_EVENT_LOGIN] = { "3394ab96a3b9472f9d39ebdbe52831f2", LOG_INFO, NOT },
-	[LOG_EVENT_DELETED] = { "2074c6677a2c45b680a8825a7bcc8dec", LOG_INFO, NOT },
-	[LOG_EVENT_TAKEN_OVER] = { "bc7c1ac0d4f341329262ab047157e72f", LOG_INFO, NOT },
+	[LOG_EVENT_LOGIN] = { "3394ab96a3b9472f9d39ebdbe52831f2", LOG_INFO, UNLIMITED },
+	[LOG_EVENT_DELETED] = { "2074c6677a2c45b680a8825a7bcc8dec", LOG_INFO, UNLIMITED },
+	[LOG_EVENT_TAKEN_OVER] = { "bc7c1ac0d4f341329262ab047157e72f", LOG_INFO, UNLIMITED },
 	[LOG_EVENT_SESSION_CRASHED] = { "5ec53af90744467eba9a0d37ea42d28b", LOG_ERR, RATE },
-	[LOG_EVENT_CRASHES] = { "bf5bd6274a3e4c1ea2105ce3ac2f8032", LOG_CRIT, NOT },
+	[LOG_EVENT_CRASHES] = { "bf5bd6274a3e4c1ea2105ce3ac2f8032", LOG_CRIT, UNLIMITED },
 	[LOG_EVENT_SESSION_KILLED] = { "e0c37beb4f8849ebb23a991ef3cb4185", LOG_WARNING, RATE },
-	[LOG_EVENT_RELOADED] = { "6afd5498471c45359a0b48753f766282", LOG_INFO, NOT },
-	[LOG_EVENT_RELOAD_FAILED] = { "0dd740d95ac1425abef6e2520884bd8a", LOG_ERR, NOT },
+	[LOG_EVENT_RELOADED] = { "6afd5498471c45359a0b48753f766282", LOG_INFO, UNLIMITED },
+	[LOG_EVENT_RELOAD_FAILED] = { "0dd740d95ac1425abef6e2520884bd8a", LOG_ERR, UNLIMITED },
 	[LOG_EVENT_CALL_REFUSED] = { "4d318d5193a04a2bbd84aabb4b18734e", LOG_ERR, ONCE },
-	[LOG_EVENT_LOST] = { "5a39904834884c909729dc80e52c663c", LOG_WARNING, NOT },
-	[LOG_EVENT_OMITTED] = { "253366c0f21744a59fb9db472e86e66f", LOG_WARNING, NOT },
+	[LOG_EVENT_LOST] = { "5a39904834884c909729dc80e52c663c", LOG_WARNING, UNLIMITED },
+	[LOG_EVENT_OMITTED] = { "253366c0f21744a59fb9db472e86e66f", LOG_WARNING, UNLIMITED },
 	[LOG_EVENT_WARNING] = { NULL, LOG_WARNING, ONCE },
 	[LOG_EVENT_ERROR] = { NULL, LOG_ERR, ONCE },
 };
@@ -329,7 +329,7 @@ static bool is_due(enum log_event id, struct log_quota *quota, const char *line)
 	while (i < limit.reason_count && limit.reasons[i] != reason)
 		i++;
 	if ((is_once && (i < limit.reason_count || i == REASONS_MAX)) ||
-	    (limits != NOT && quota && !use_quota(quota, limits == QUIET ? QUIET_S : 0))) {
+	    (limits != UNLIMITED && quota && !use_quota(quota, limits == QUIET ? QUIET_S : 0))) {
 		counts->omitted[MIN(id, LOG_KINDS - 1)]++;
 		atomic_compare_exchange_strong(&counts->report_s, &none, util_now_s() + REPORT_S);
 		return false;
