@@ -17,7 +17,6 @@
 #include "tls.h"
 
 #include <poll.h>
-#include <strings.h>
 
 #define AUTH_OCTETS_MAX 12288 /* of a response line, without its line end (RFC 5034 section 4) */
 #define JOURNAL_MS 1000	      /* for journald to read a line after the client has gone */
