@@ -146,7 +146,7 @@ static void use_stream(struct transport *transport, struct stream *stream)
 
 int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret)
 {
-	static const char *const nobody[] = { NULL };
+	static const char *const no_names[] = { NULL };
 	struct stat in, out;
 	struct transport *transport;
 
@@ -158,7 +158,7 @@ int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret)
 	transport->plain = (struct plain_stream){
 		.stream.functions = &plain_functions,
 		.stream.piece_octets = S_ISSOCK(out.st_mode) ? OUT_OCTETS : PIPE_BUF,
-		.stream.client_names = nobody,
+		.stream.client_names = no_names,
 		.in_fd = in_fd,
 		.out_fd = out_fd,
 		.in_mode = in.st_mode,
