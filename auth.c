@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Which backend knows an account. Name and password come from a stranger: this runs before login.
+ * Selects the backend that knows a user. Names and passwords are untrusted: this runs before login.
  */
 #include "auth.h"
 
@@ -11,15 +11,14 @@
 static const struct backend {
 	const char *name;
 	auth_backend *check;
-	int (*prepare)(const char *argument); /* NULL: it needs no keeper either */
+	int (*prepare)(const char *argument); /* NULL: the backend works without a keeper */
 } backends[] = {
 	{ "passwd-file", passwd_file_check, NULL },
 	{ "pam", nss_check, nss_prepare },
 	{ "checkpassword", checkpassword_check, checkpassword_prepare },
 };
 
-/* One of `auth`, and what follows its name; NULL: it is not set. settings.c knows the names, too.
- */
+/* Finds entry `i` of `auth` and its argument; NULL: there is none. settings.c has checked names. */
 static const struct backend *find_backend(const struct settings *settings, unsigned i,
 					  const char **ret_argument)
 {
@@ -28,7 +27,7 @@ static const struct backend *find_backend(const struct settings *settings, unsig
 	const struct backend *backend = backends;
 	size_t octets;
 
-	for (; *items && i > 0; i--) /* the list may have been longer at login */
+	for (; *items && i > 0; i--) /* a reload may have shortened the list since login */
 		items++;
 	if (!*items)
 		return NULL;
@@ -87,7 +86,7 @@ static int ask_backend(struct auth_attempt *attempt)
 	return backend->check(attempt);
 }
 
-/* The first that knows the user decides. Returns as auth_login(). */
+/* Asks backends until one knows the user. Returns as auth_login(). */
 static int ask_backends(struct auth_attempt *attempt)
 {
 	char *const *items = attempt->settings->auth;

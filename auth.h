@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Accounts, and the check of a password: by a passwd-file, PAM or a program. With a keeper these
- * calls are made in a process that it can kill: they may wait, fork and leak. */
+ * Accounts and the password check: by a passwd-file, PAM or a checkpassword program. With a keeper,
+ * these functions run in a child that it can kill: they may block, fork and leak. */
 #pragma once
 
 #include "lib/digest.h"
@@ -12,83 +12,81 @@
 struct peer;
 struct settings;
 
-#define AUTH_USER_OCTETS 256   /* of a name, with its NUL */
-#define AUTH_REASON_OCTETS 128 /* of a text for the log, with its NUL */
+#define AUTH_USER_OCTETS 256   /* of a user name, including its NUL */
+#define AUTH_REASON_OCTETS 128 /* of a text for the log, including its NUL */
 
-/* It has no pointers: processes send it to each other. */
+/* Has no pointers, because processes send it to each other. */
 struct account {
-	char user[AUTH_USER_OCTETS]; /* as the backend has it, which may not be as it was typed */
+	char user[AUTH_USER_OCTETS]; /* as the backend spells it; a client may spell it otherwise */
 	char mailbox[PATH_MAX];
 	bool is_read_only;
-	uid_t uid; /* with a keeper: whom the session becomes */
+	uid_t uid; /* with a keeper: the ids that the session takes on */
 	gid_t gid;
-	unsigned backend;		     /* which of `auth` knows it */
+	unsigned backend;		     /* index of the `auth` entry that knows the user */
 	unsigned char digest[DIGEST_OCTETS]; /* keyed, of what the login was checked against */
-	struct file_stamp users; /* of the passwd-file; all 0: a change might not show */
+	struct file_stamp users; /* of the only passwd-file; all 0: read it at each check */
 };
 
-/* What an administrator should hear about, whatever the outcome. */
+/* What the log says about a call, whether it succeeds or fails. */
 struct auth_report {
-	unsigned line_number;		  /* that is being read */
-	unsigned malformed_lines;	  /* skipped */
-	unsigned malformed_line;	  /* the number of the first of them */
-	char file[2 * AUTH_USER_OCTETS];  /* with that line, or the last one read, cut */
-	bool has_wide_template;		  /* of auth_find_roots(): its root is `/` */
-	char user[AUTH_USER_OCTETS];	  /* that was found, as the backend has it; "": none was */
-	char refusal[AUTH_REASON_OCTETS]; /* why it failed, for the log only; "": the error says */
+	unsigned line_number;		  /* of the line being read */
+	unsigned malformed_lines;	  /* the number of lines skipped */
+	unsigned malformed_line;	  /* line number of the first of these */
+	char file[2 * AUTH_USER_OCTETS];  /* of that line, else read last; truncated */
+	bool has_wide_template;		  /* auth_find_roots(): the root of `mailbox` is `/` */
+	char user[AUTH_USER_OCTETS];	  /* found, as the backend spells it; "": none */
+	char refusal[AUTH_REASON_OCTETS]; /* why the call failed; "": the errno says it */
 };
 
-/* Loads what `auth` needs, and makes the key of digests, which processes that are forked later
- * have. Returns 0, or -EBADMSG after an error in the log: also if that needs a keeper, and there is
- * none. */
+/* Loads the backends of `auth`, and makes the digest key, which processes forked later inherit.
+ * Returns 0, or -EBADMSG after logging an error: also if a setting needs a keeper, without one. */
 int auth_prepare(const struct settings *settings);
 
-/* Whether one of `auth` is of this kind. */
+/* Whether `auth` names this backend. */
 bool auth_has_backend(const struct settings *settings, const char *name);
 
-/* Checks a password and makes the account of a peer: the first of `auth` that knows the user
- * decides. A failure takes as long for a user whom no passwd-file has as for another. NULL: a
- * certificate stands for the password; an account whose password is empty still lets nobody in.
- * Returns 0, or
- *   -EKEYREJECTED  no such user, wrong or empty password, no login allowed, a bad name
- *   -ENXIO         the password is right, but the account has no usable mailbox path, or no user
- *   -EIO           PAM, NSS or a program failed
- *   -ENOMEM        or what open(2) and read(2) say of a passwd-file */
+/* Checks a password and fills in the account: the first backend of `auth` that knows the user
+ * decides. A passwd-file refuses an unknown user as slowly as a known one. Password NULL: a client
+ * certificate has replaced it; an account with an empty password is still refused. Returns 0, or
+ *   -EKEYREJECTED  unknown user, bad name, wrong or empty password, or login not allowed
+ *   -ENXIO         the password is right, but there is no usable mailbox path, or no mail-user
+ *   -EIO           PAM, NSS or a checkpassword program failed
+ *   -ENOMEM        or an error of open(2) or read(2) on a passwd-file */
 int auth_login(const struct settings *settings, const struct peer *peer, const char *user,
 	       const char *password, struct account *ret, struct auth_report *ret_report);
 
-/* Checks that an account has the password, mailbox and rights of its login, as far as its backend
- * can know; reads a passwd-file only if that has changed. Returns 0, -EKEYREJECTED if it has not,
- * or as auth_login(). */
+/* Checks that the password, mailbox and rights of an account are still those of its login, as far
+ * as the backend can tell. Reads a passwd-file only if it has changed. Returns 0, -EKEYREJECTED if
+ * one of them differs, or as auth_login(). */
 int auth_check_again(const struct settings *settings, const struct peer *peer,
 		     struct account *account, struct auth_report *ret_report);
 
-/* Finds an account for the administrator, whether it may log in or not. Its mailbox is another
- * directory of it, if `template` is not NULL. No checkpassword program can be asked. Returns as
- * auth_login(). */
+/* Finds an account for the administrator, even one that may not log in. `template` (NULL: none)
+ * replaces the path template of its mailbox. Asks no checkpassword program, because that needs a
+ * password. Returns as auth_login(). */
 int auth_look_up(const struct settings *settings, const char *user, const char *template,
 		 struct account *ret, struct auth_report *ret_report);
 
-/* Handles the name of each account of the passwd-files. Returns 0, the handler's failure, or one of
- * auth_login(). */
+/* Calls `handle` with the name of each account in the passwd-files, until it fails. Returns 0, the
+ * handler's error, or an error of auth_login(). */
 typedef int auth_name_handler(void *context, const char *name);
 int auth_for_each_name(const struct settings *settings, auth_name_handler *handle, void *context,
 		       struct auth_report *ret_report);
 
-/* What the program that a checkpassword program starts is for: tells the checker who it has become.
- * Returns 0 or a negative errno. */
+/* For --report-account, which a checkpassword program runs after it has become the user: reports
+ * the user and the home directory to the checker. Returns 0 or a negative errno. */
 int auth_report_account(void);
 
-/* Says what is wrong with a mailbox. NULL: nothing. */
+/* Returns what is wrong with a mailbox; NULL: nothing. */
 typedef const char *auth_mailbox_test(const struct account *account, bool is_read_only);
 
-/* For --check-config: logs what is wrong with passwd-files, and with their mailboxes. Returns
- * whether there is no mistake. */
+/* For --check-config: logs mistakes in the passwd-files, and warnings about them and their
+ * mailboxes. Returns whether there is no mistake. */
 bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox);
 
-/* Finds the directories that all mailboxes are in: those of `mail-root`, else of `mailbox` and the
- * passwd-files. `/` is left out, and so is what is relative in a passwd-file: such lines count as
- * malformed. Returns 0, the handler's failure, or one of auth_login(). */
+/* Finds the directories that contain all mailboxes: those of `mail-root`; else those of `mailbox`
+ * (%h: of the homes in NSS) and the passwd-files. Leaves out `/`. A line of a passwd-file with the
+ * root `/` or a relative path counts as malformed. Returns as auth_for_each_name(). */
 typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report);

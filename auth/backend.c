@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * What an account becomes: its ids, its mailbox, and the digest that shows a change. And
- * `auth = pam`: NSS knows the accounts of the system, PAM checks them. Names and passwords come
- * from a stranger: this runs before login. */
+ * Fills in an account: its ids, its mailbox, and the digest that shows a change. Also `auth = pam`:
+ * NSS finds the accounts of the system, PAM checks them. User names and passwords are untrusted:
+ * this runs before login. */
 #include "auth/backend.h"
 
 #include "lib/module.h"
@@ -18,7 +18,7 @@
 #include <sys/random.h>
 
 #define UID_NOBODY 65534
-#define UID_DYNAMIC_MIN 61184 /* systemd gives these to services with DynamicUser= */
+#define UID_DYNAMIC_MIN 61184 /* systemd's range for DynamicUser= */
 #define UID_DYNAMIC_MAX 65519
 
 bool backend_is_bad_name(const char *user)
@@ -30,7 +30,7 @@ bool backend_is_bad_name(const char *user)
 	return *user == '\0' || strlen(user) >= AUTH_USER_OCTETS;
 }
 
-/* Asks NSS for a user. Returns 0, -ENOKEY: there is none, or -EIO. */
+/* Looks up a user in NSS. Returns 0, -ENOKEY if there is none, or -EIO. */
 static int find_user(const char *name, const struct passwd **ret)
 {
 	errno = 0;
@@ -84,7 +84,7 @@ int backend_set_mailbox(struct auth_attempt *attempt, const char *template, cons
 	return 0;
 }
 
-/* All processes that this one forks have it. */
+/* Forked processes inherit the digest key. */
 static uint8_t key[SHA256_DIGEST_SIZE];
 
 int backend_make_key(void)
@@ -121,7 +121,7 @@ int nss_prepare(const char *argument)
 	(void)snprintf(path, sizeof(path), "/etc/pam.d/%s", service);
 	if (access(path, F_OK) < 0)
 		log_warning("auth: there is no %s: for PAM, what is in other counts", path);
-	/* Loaded once: at a reload there may be a module of another version. */
+	/* Loaded once, because an upgrade may have replaced the file before a reload. */
 	if (!check_user)
 		check_user = (pam_checker *)module_symbol("pop3-handler-pam.so", PAM_CHECKER);
 	if (!check_user)
@@ -144,10 +144,10 @@ int nss_check(struct auth_attempt *attempt)
 	if (!util_copy(account->user, user->pw_name) || !util_copy(report->user, user->pw_name))
 		return auth_fail(report, -EKEYREJECTED, "a bad user name");
 	mailbox_error = backend_set_mailbox(attempt, NULL, user->pw_dir);
-	secret = strdupa(user->pw_passwd); /* a look at mail-user overwrites it */
+	secret = strdupa(user->pw_passwd); /* the next getpwnam(3) overwrites it */
 	r = backend_set_ids(attempt, user->pw_uid, user->pw_gid);
-	/* Before the password is checked: one that changes meanwhile shows. It may be unreadable.
-	 */
+	/* Before the check, so that a password change during it is noticed later. Without the right
+	 * to read shadow(5), there is no entry. */
 	shadow = getspnam(account->user);
 	backend_make_digest(account, secret, shadow ? shadow->sp_pwdp : "");
 	if (r == 0 && attempt->purpose != AUTH_LOOK_UP)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * `auth = checkpassword`: a program checks the password, becomes the user, and starts this program
- * again, which tells who that is (https://cr.yp.to/checkpwd/interface.html). The program is the
- * administrator's; name and password come from a stranger: this runs before login. */
+ * `auth = checkpassword`: a program checks the password, becomes the user, and runs pop3-handler
+ * --report-account (https://cr.yp.to/checkpwd/interface.html). The program is the administrator's;
+ * user name and password are untrusted: this runs before login. */
 #include "auth/backend.h"
 
 #include "lib/peer.h"
@@ -14,13 +14,13 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-/* Descriptors of the program: what it checks, and where it is told who it has become. */
+/* Descriptors of the program: for the password to check, and for auth_report_account(). */
 #define PASSWORD_FD 3
 #define REPORT_FD 4
 
-/* The kernel adds the ids of its sender. */
+/* The kernel attaches the sender's credentials (unix(7)). */
 struct account_message {
-	char user[AUTH_USER_OCTETS]; /* "": as it was typed */
+	char user[AUTH_USER_OCTETS]; /* "": as given at login */
 	char home[PATH_MAX];	     /* "": none */
 };
 
@@ -35,7 +35,7 @@ int auth_report_account(void)
 	return send(REPORT_FD, &message, sizeof(message), MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static char this_program[PATH_MAX]; /* which may be replaced before it is run again */
+static char this_program[PATH_MAX]; /* read once: an upgrade may replace the file */
 
 int checkpassword_prepare(const char *argument)
 {
@@ -48,7 +48,7 @@ int checkpassword_prepare(const char *argument)
 	return -EBADMSG;
 }
 
-/* Starts the program. Returns as posix_spawn(3). */
+/* Starts the program. Returns 0 or a positive errno, as posix_spawn(3). */
 static int start_program(const struct auth_attempt *attempt, int password_fd, int report_fd,
 			 pid_t *ret)
 {
@@ -89,8 +89,8 @@ static int start_program(const struct auth_attempt *attempt, int password_fd, in
 	return r;
 }
 
-/* Waits for the end of the program, which may take too long, or leave others behind: the keeper
- * ends the whole process group of its checker. */
+/* Waits until the program exits. checker_end() kills the process group, because the program may
+ * hang or leave processes behind. */
 static int end_program(const struct auth_attempt *attempt, pid_t pid)
 {
 	siginfo_t info = { 0 };
@@ -104,7 +104,7 @@ static int end_program(const struct auth_attempt *attempt, pid_t pid)
 			 info.si_code == CLD_EXITED ? "exit status" : "signal", info.si_status);
 }
 
-/* Receives who the program has become: the kernel says its ids and its process. */
+/* Receives the user that the program has become; its pid, uid and gid come from the kernel. */
 static bool receive_account(int fd, pid_t pid, struct account_message *ret,
 			    struct ucred *ret_sender)
 {
@@ -125,12 +125,12 @@ static bool receive_account(int fd, pid_t pid, struct account_message *ret,
 	       memchr(ret->home, '\0', sizeof(ret->home));
 }
 
-/* Runs the program, and learns who it has become. What is open after a failure this process, which
- * ends soon, does not close. */
+/* Runs the program and receives the user. After a failure, leaves descriptors open, because this
+ * process exits soon. */
 static int run_program(const struct auth_attempt *attempt, struct account_message *ret,
 		       struct ucred *ret_sender)
 {
-	/* The lowest numbers that are free, in this order: so the last is not PASSWORD_FD. */
+	/* In ascending order, so that dup2(2) to PASSWORD_FD does not close the last one. */
 	int fds[4], is_on = 1, r;
 	pid_t pid;
 
@@ -161,7 +161,7 @@ int checkpassword_check(struct auth_attempt *attempt)
 		return auth_fail(attempt->report, -ENOKEY,
 				 "checkpassword knows nobody without a password");
 	if (attempt->purpose == AUTH_AGAIN)
-		return 1; /* which is all that can be known without the password */
+		return 1; /* without a password, the program cannot be asked */
 	r = run_program(attempt, &message, &sender);
 	if (r < 0)
 		return r;

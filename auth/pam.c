@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC
- * PAM, a module of its own. The password comes from a stranger: this runs before login. */
+ * PAM, built as a module. The password is untrusted: this runs before login. */
 #include "auth/backend.h"
 
 #include "lib/util.h"
 
 #include <security/pam_appl.h>
 
-/* Answers one question that nobody may read over a shoulder: the password. Whatever else is asked,
- * a second password or a code, nobody is there to tell. */
+/* Answers the first prompt without echo: with the password. Fails at any other prompt, such as for
+ * a second password or a code, because POP3 cannot show it to the user. */
 static int answer(int count, const struct pam_message **messages, struct pam_response **ret,
 		  void *context)
 {
@@ -33,7 +33,7 @@ static int answer(int count, const struct pam_message **messages, struct pam_res
 	return is_good ? PAM_SUCCESS : PAM_CONV_ERR;
 }
 
-/* The keeper delays answers, and nothing else may: there are others to be checked. */
+/* Replaces the sleep of pam_fail_delay(3): only the keeper delays answers, and checkers are few. */
 static void no_delay(int result, unsigned us, void *context)
 {
 	(void)result;
@@ -41,7 +41,7 @@ static void no_delay(int result, unsigned us, void *context)
 	(void)context;
 }
 
-/* Returns what PAM says, or PAM_PERM_DENIED if it would let in somebody else. */
+/* Returns the result of PAM, or PAM_PERM_DENIED if a module has changed the user name. */
 static int run_pam(pam_handle_t *pam, const char *user, const char *password, const char *address)
 {
 	const int flags = PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK;
@@ -56,7 +56,7 @@ static int run_pam(pam_handle_t *pam, const char *user, const char *password, co
 	return r == PAM_SUCCESS && (!name || strcmp(name, user) != 0) ? PAM_PERM_DENIED : r;
 }
 
-/* Results that are about the user; others are about PAM. */
+/* Results that refuse the user. Any other is a failure of PAM. */
 #define BIT(result) (UINT64_C(1) << (result))
 #define REFUSALS                                                                        \
 	(BIT(PAM_ACCT_EXPIRED) | BIT(PAM_AUTH_ERR) | BIT(PAM_AUTHTOK_ERR) |             \
@@ -69,7 +69,7 @@ __attribute__((visibility("default"))) pam_checker pam_check_user;
 int pam_check_user(const char *service, const char *user, const char *password, const char *address,
 		   char *ret_reason)
 {
-	const char *unused = password; /* so far */
+	const char *unused = password; /* NULL after answer() has used it */
 	const struct pam_conv conversation = { answer, &unused };
 	pam_handle_t *pam = NULL;
 	int r = pam_start(service, user, &conversation, &pam) ?:
