@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Fields may have mistakes, passwords come from a stranger. Nothing of either stays in memory. */
+ * Fields may be malformed, and passwords are untrusted. Copies of both are wiped from memory. */
 #include "auth/password.h"
 
 #include "auth.h"
@@ -15,10 +15,10 @@
 #include <nettle/memops.h>
 #include <nettle/pbkdf2.h>
 
-/* What a hash may demand: seconds of a processor, half of the memory of sandbox.c. */
+/* Limits on the cost of a hash: seconds of CPU time, half the memory that sandbox.c allows. */
 #define NUMBER_MAX 10000000
 #define BCRYPT_COST_MIN 4
-#define BCRYPT_COST_MAX 16UL /* doublings */
+#define BCRYPT_COST_MAX 16UL /* as a power of two */
 #define ARGON2_KIB_MAX (1 << 20)
 #define ARGON2_PASSES_MAX 100
 
@@ -27,33 +27,33 @@ struct octets {
 	size_t count;
 };
 
-/* A field taken apart, and what it is compared with. */
+/* A parsed password field, and the value that is compared with its hash. */
 struct secret {
 	const struct scheme *scheme;
 	const char *user, *typed;
 	size_t typed_octets;
-	struct octets kind, salt, hash; /* the first is of ARGON2 */
+	struct octets kind, salt, hash; /* `kind` is used by ARGON2 only */
 	unsigned numbers[4];
-	const void *made; /* to be compared with the hash; by default it is in the buffer */
+	const void *made; /* from the typed password, to compare with `hash`; often in `buffer` */
 	size_t made_octets;
 	uint8_t buffer[CRYPT_OUTPUT_SIZE];
 	union {
-		struct sha512_ctx any; /* no other digest needs more */
+		struct sha512_ctx any; /* the largest of the digests */
 		struct hmac_md5_ctx md5;
-		struct hmac_sha256_ctx hmac; /* SHA-1 needs less */
+		struct hmac_sha256_ctx hmac; /* also holds SHA-1's, which is smaller */
 	} context;
 };
 
 struct scheme {
 	const char *names;
-	const char *format;		    /* for parse() */
+	const char *format;		    /* see parse() */
 	size_t octets;			    /* of the hash; 0: any */
-	int (*make)(struct secret *secret); /* returns 0, or as password_check() */
+	int (*make)(struct secret *secret); /* returns 0 or an error */
 	const struct nettle_hash *algorithm;
 	bool is_costly;
 };
 
-/* Decodes in place what a letter of a format stands for. Returns the octets; 0: it is bad. */
+/* Decodes a text in place, as a letter of a format says. Returns its octets; 0: malformed. */
 static size_t decode(char *text, char letter)
 {
 	struct base16_decode_ctx hex;
@@ -73,8 +73,8 @@ static size_t decode(char *text, char letter)
 	return decoded;
 }
 
-/* Takes a text apart, in place. In a format `N` is a number, `K` a kind, `S` a salt, `s` one in
- * base64; the hash is `T` (text), `H` (hex), `B` (base64) or `G`: hex, or base64 with "=". */
+/* Parses a text in place. In a format, `N` is a number, `K` the kind, `S` the salt, `s` the salt in
+ * base64; the hash is `T` (text), `H` (hex), `B` (base64) or `G`: base64 with "=", else hex. */
 static int parse(struct secret *secret, const char *format, char *text)
 {
 	for (unsigned numbers = 0; *format;) {
@@ -106,9 +106,9 @@ static int parse(struct secret *secret, const char *format, char *text)
 	return 0;
 }
 
-/* ---- Each is a scheme's `make` ---- */
+/* ---- The `make` functions of the schemes ---- */
 
-/* The number is of PLAIN-TRUNC: a password that is that long may have been cut. */
+/* The number is PLAIN-TRUNC's limit: a stored password of that length may be truncated. */
 static int make_text(struct secret *secret)
 {
 	secret->made = secret->typed;
@@ -118,7 +118,7 @@ static int make_text(struct secret *secret)
 	return 0;
 }
 
-/* crypt(3) looks only at what is before the hash. */
+/* Checks cost and hash length, because crypt(3) validates only what precedes the hash. */
 static bool is_crypt_string(const char *text)
 {
 	static const char kinds[] = "1256y7g", hash_octets[] = { 22, 53, 43, 86, 43, 43, 43 };
@@ -132,7 +132,7 @@ static bool is_crypt_string(const char *text)
 
 	if (crypt_checksalt(text) == CRYPT_SALT_INVALID)
 		return false;
-	if (*text != '$') /* DES, which may have several blocks */
+	if (*text != '$') /* crypt(5): bsdicrypt; descrypt or bigcrypt */
 		return *text == '_' ? octets == 20 : octets % 11 == 2 && octets > 2;
 	if (cost < BCRYPT_COST_MIN || cost > (text[1] == '2' ? BCRYPT_COST_MAX : NUMBER_MAX))
 		return false;
@@ -152,11 +152,11 @@ static int make_crypt(struct secret *secret)
 		return 0;
 	errno = 0;
 	made = crypt(secret->typed, hash);
-	if (!made || (*made == '*' && errno != ERANGE)) /* of a password that is too long */
+	if (!made || (*made == '*' && errno != ERANGE)) /* ERANGE: the password is too long */
 		return -EINVAL;
 	secret->made_octets = strlen(made);
 	memcpy(secret->buffer, made, secret->made_octets);
-	explicit_bzero(made, secret->made_octets); /* nothing else is left in memory */
+	explicit_bzero(made, secret->made_octets); /* crypt(3) leaves no other copy */
 	return 0;
 }
 
@@ -171,7 +171,7 @@ static int make_digest(struct secret *secret)
 	return 0;
 }
 
-/* USER:REALM:PASSWORD (RFC 2831 section 2.1.2.1); the realm is what follows the last "@". */
+/* Hashes USER:REALM:PASSWORD (RFC 2831 section 2.1.2.1). The realm follows the last "@". */
 static int make_digest_md5(struct secret *secret)
 {
 	const char *at = strrchr(secret->user, '@');
@@ -187,7 +187,7 @@ static int make_digest_md5(struct secret *secret)
 	return make_digest(secret);
 }
 
-/* What HMAC-MD5 keeps of its key: the states of both hashes, after the pads. */
+/* The states of both hashes of HMAC-MD5 after their padded keys (RFC 2104 section 4). */
 static int make_cram_md5(struct secret *secret)
 {
 	struct hmac_md5_ctx *context = &secret->context.md5;
@@ -209,7 +209,7 @@ static int make_pbkdf2(struct secret *secret)
 	return 0;
 }
 
-/* The ServerKey of RFC 5802 section 3, the last of the two in the field. */
+/* Computes the ServerKey (RFC 5802 section 3), the second of the two keys in the field. */
 static int make_scram(struct secret *secret)
 {
 	const struct nettle_hash *algorithm = secret->scheme->algorithm;
@@ -226,7 +226,7 @@ static int make_scram(struct secret *secret)
 #if HAVE_ARGON2
 #include <argon2.h>
 
-/* A session cannot make threads: the lanes take turns. */
+/* Computes all lanes in one thread, because a session cannot create threads. */
 static int make_argon2(struct secret *secret)
 {
 	const unsigned *numbers = secret->numbers;
@@ -258,7 +258,7 @@ static int make_argon2(struct secret *secret)
 #define CRYPT_NAMES "CRYPT DES-CRYPT MD5-CRYPT BLF-CRYPT SHA256-CRYPT SHA512-CRYPT"
 
 static const struct scheme schemes[] = {
-	{ CRYPT_NAMES, "T", 0, make_crypt, NULL, true }, /* the first: that of a field without */
+	{ CRYPT_NAMES, "T", 0, make_crypt, NULL, true }, /* first: the default */
 	{ "PLAIN CLEAR CLEARTEXT", "T", 0, make_text, NULL, false },
 	{ "PLAIN-TRUNC", "N-T", 0, make_text, NULL, false },
 	{ "PLAIN-MD4", "G", 16, make_digest, &nettle_md4, false },
@@ -280,8 +280,8 @@ static const struct scheme schemes[] = {
 
 /* ---- Fields ---- */
 
-/* Finds the scheme of a field; NULL: unknown. In ret_text, where its text begins, and in ret_letter
- * how that is encoded (NUL: as its format says). */
+/* Finds the scheme of a field; NULL: unknown. Sets ret_text to the text after the scheme's name,
+ * and ret_letter to the encoding that the name has as a suffix (NUL: none). */
 static const struct scheme *find_scheme(const char *field, const char **ret_text, char *ret_letter)
 {
 	const char *end = *field == '{' ? strchr(field, '}') : NULL;
@@ -304,7 +304,7 @@ static const struct scheme *find_scheme(const char *field, const char **ret_text
 	return NULL;
 }
 
-/* Takes the text apart, in place, and compares it. */
+/* Parses the text in place and checks it. Returns as password_check(). */
 static int check_text(struct secret *secret, char *text, char letter)
 {
 	const struct scheme *scheme = secret->scheme;
