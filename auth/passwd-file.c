@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The passwd-file: its lines, the search for a user, accounts, where their mailboxes are, and
- * mistakes. The files are the administrator's, but may have some; name and password come from a
- * stranger: this runs before login. */
+ * The passwd-file: lines, the search for a user, accounts, roots of mailboxes, --check-config.
+ * Files may contain mistakes; user names and passwords are untrusted: this runs before login. */
 #include "auth/backend.h"
 #include "auth/password.h"
 #include "lib/path-template.h"
@@ -16,14 +15,14 @@
 #include <pwd.h>
 #include <search.h>
 
-#define LINE_OCTETS_MAX 4096		      /* of the passwd-file */
-#define TEMPLATE_OCTETS (LINE_OCTETS_MAX + 2) /* of a line, with a letter more and the NUL */
-#define READ_OCTETS 6144		      /* at once; more than a line that is too long */
+#define LINE_OCTETS_MAX 4096		      /* without its LF */
+#define TEMPLATE_OCTETS (LINE_OCTETS_MAX + 2) /* when "~" becomes "%h"; a NUL */
+#define READ_OCTETS 6144		      /* of the buffer; more than LINE_OCTETS_MAX + 1 */
 
 #define BLANKS " \t" /* between the fields of `extra` */
 
-/* With these another server redirects or proxies a client, takes another password, user or place of
- * mail, or restricts a login: none of that is done here. */
+/* Dovecot's fields that redirect or proxy a client, replace its password, user or mailbox, or
+ * restrict a login. They are not supported, so an account that has one of them is refused. */
 #define REFUSING_FIELDS                                                                       \
 	"allow_real_nets chroot delay_until destuser domain fail home host login_user "       \
 	"mail_home mail_inbox_path master_user noauthenticate nopassword original_user pass " \
@@ -31,31 +30,31 @@
 
 /* ---- Lines ---- */
 
-/* The fields of a line of the passwd-file, which they point into; "": left out. */
+/* The fields of a line, as in passwd(5): they point into the line. "": omitted. */
 struct passwd_line {
-	char *user, *password; /* the line begins with the user */
+	char *user, *password; /* `user` is the start of the line */
 	const char *uid, *gid, *home, *extra;
 };
 
-/* A word NAME[=VALUE] of `extra`, in it. */
+/* A word NAME[=VALUE] of `extra`: points into it. */
 struct passwd_field {
-	const char *name; /* without "userdb_", and without what may follow after ":" */
+	const char *name; /* without the prefix "userdb_" and a suffix after ":" */
 	size_t name_octets;
-	const char *value; /* "": none */
-	size_t value_octets;
+	const char *value;
+	size_t value_octets; /* 0: there is no value */
 };
 
-/* Whether its name is in a list for util_is_listed(). */
+/* Whether the name of a field is in a list for util_is_listed(). */
 #define passwd_field_is(field, names) util_is_listed((names), (field)->name, (field)->name_octets)
 
-/* Takes a line apart, in place, and writes a NUL behind it. */
+/* Splits a line in place, and writes a NUL after it. */
 static struct passwd_line passwd_line_parse(char *line, size_t octets)
 {
 	enum { USER, PASSWORD, UID, GID, GECOS, HOME, SHELL, EXTRA };
 	char *fields[EXTRA];
 
 	line[octets] = '\0';
-	/* strsep(3) would be four times slower, and a large file is read at each login. */
+	/* Four times faster than strsep(3): auth_find_roots() splits every line. */
 	for (size_t i = 0; i < EXTRA; i++) {
 		fields[i] = line;
 		line = strchrnul(line, ':');
@@ -66,7 +65,7 @@ static struct passwd_line passwd_line_parse(char *line, size_t octets)
 				     fields[GID],  fields[HOME],     line };
 }
 
-/* Takes the next field off `extra`. */
+/* Gets the next field of `extra`, and moves `extra` behind it. False: there is none. */
 static bool passwd_next_field(const char **extra, struct passwd_field *ret)
 {
 	const char *name = *extra + strspn(*extra, BLANKS), *value;
@@ -81,11 +80,12 @@ static bool passwd_next_field(const char **extra, struct passwd_field *ret)
 	return *name != '\0';
 }
 
-/* Handles a line (NULL: too long, or with a NUL), and may write a NUL behind it (behind each, it is
- * a tenth of a login among 100,000 accounts). Returns 0, -EINVAL: no account, or what ends it. */
+/* Handles a line; NULL: it is too long or contains a NUL. May write a NUL after the line: if the
+ * caller did, a login among 100,000 accounts would take a tenth longer. Returns 0, -EINVAL if the
+ * line is malformed, or an error that ends the reading. */
 typedef int passwd_line_handler(void *context, char *line, size_t octets);
 
-/* Handles a line, and counts those that are too long, have a NUL or are no account. */
+/* Handles a line that is not a comment or empty, and counts malformed lines. */
 static int handle_line(char *line, size_t octets, bool has_nul, passwd_line_handler *handle,
 		       void *context, struct auth_report *report)
 {
@@ -102,12 +102,12 @@ static int handle_line(char *line, size_t octets, bool has_nul, passwd_line_hand
 	return r == -EINVAL ? 0 : r;
 }
 
-/* Leaves no password in memory. */
+/* Reads all lines, and wipes the buffer, because they contain passwords. */
 static int read_each_line(int fd, passwd_line_handler *handle, void *context,
 			  struct auth_report *report)
 {
 	char octets[READ_OCTETS + 1], *line, *lf;
-	size_t kept = 0; /* the beginning of a line */
+	size_t kept = 0; /* octets in the buffer that no handler has seen */
 	bool has_nul;
 	ssize_t n;
 	int r;
@@ -125,20 +125,20 @@ static int read_each_line(int fd, passwd_line_handler *handle, void *context,
 			r = handle_line(line, (size_t)(lf - line), has_nul, handle, context,
 					report);
 		}
-		kept = MIN(kept, LINE_OCTETS_MAX + 1); /* a line too long stays so */
+		kept = MIN(kept, LINE_OCTETS_MAX + 1); /* enough to see that a line is too long */
 		memmove(octets, line, kept);
 	} while (n > 0 && r == 0);
 	explicit_bzero(octets, sizeof(octets));
 	return r;
 }
 
-/* Returns 1, and reads nothing, if the file has not changed since the stamp was taken. */
+/* Reads a file, and updates its stamp. Returns 1 without reading if the stamp is still the same. */
 static int read_file(const char *path, passwd_line_handler *handle, void *context,
 		     struct auth_report *report, struct file_stamp *stamp)
 {
 	struct file_stamp now = { 0 };
 	int64_t now_ns = file_stamp_now_ns();
-	/* Opened first: only then NFS tells the present times. */
+	/* open(2) comes first: it makes NFS revalidate cached attributes (nfs(5)). */
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int r = fd < 0 ? -errno : file_stamp_take(fd, &now);
 
@@ -154,7 +154,7 @@ static int read_file(const char *path, passwd_line_handler *handle, void *contex
 
 #define IS_OF_DOMAIN(users) strstr((users), "%d")
 
-/* Reads all passwd-files, but those of domains. Returns 0, or what ended it. */
+/* Reads all passwd-files except those of domains. Returns 0, or the error that ended it. */
 static int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
 				void *context, struct auth_report *report)
 {
@@ -169,18 +169,18 @@ static int passwd_file_read_all(const struct settings *settings, passwd_line_han
 
 /* ---- The search for a user ---- */
 
-/* Reading all passwd-files for one user, and what has been found. */
+/* A search of all passwd-files for one user, and its result. */
 struct passwd_search {
-	char *name; /* of the user, with the default domain; "": a bad one */
-	/* Of the name as given, with the default domain, and in a domain's file without any. */
+	char *name; /* of the user, with the default domain; "": a bad name */
+	/* Of `name` as given, with the default domain, and without one (in a domain's file). */
 	size_t name_octets[3];
-	char domain[AUTH_USER_OCTETS]; /* that of the name, with its "@", in lower case; or "" */
-	unsigned rank;		  /* of the line; the larger, the better the name fits; 0: none */
-	struct passwd_line entry; /* the user's, which it owns; all NULL: not found */
-	bool lacks_domain;	  /* its name, as it is in a domain's file */
-	struct file_stamp stamp;  /* of the only file; all 0: a later change might not show */
-	char cheap_scheme[32];	  /* the last one that makes no decoy */
-	char *decoy;		  /* a password field that costs what a check of a password does */
+	char domain[AUTH_USER_OCTETS]; /* of the name, in lower case, with the "@"; "": none */
+	unsigned rank;		       /* of `entry`, see rank_name(); 0: not found */
+	struct passwd_line entry;      /* the user's line, owned; all NULL: not found */
+	bool lacks_domain;	       /* the name in `entry` has none: its file implies it */
+	struct file_stamp stamp;       /* see `users` of struct account */
+	char cheap_scheme[32];	       /* "{SCHEME}" of the last cheap field */
+	char *decoy;		       /* a costly password field; NULL: none yet */
 };
 
 static void wipe_line(struct passwd_search *search)
@@ -199,17 +199,17 @@ static void passwd_search_end(struct passwd_search *search)
 	free(search->name);
 }
 
-/* The scope of such a variable owns what has been found. */
+/* The scope of such a variable owns the result. */
 #define auto_search __attribute__((cleanup(passwd_search_end)))
 
-/* Remembers the file's first costly password as a decoy: an unknown user costs as much. */
+/* Remembers the first costly hash as a decoy, which check_password() needs. */
 static int note_decoy(struct passwd_search *search, char *password, char *line_end)
 {
 	size_t scheme_octets = strlen(search->cheap_scheme);
 	char unused[AUTH_REASON_OCTETS];
 	int r;
 
-	/* Most lines have the scheme of the line before. "{MD5}$1$" is not as cheap as "{MD5}". */
+	/* Skips the scheme that was cheap before, but not "{MD5}$1$", which is a crypt(3) hash. */
 	if (scheme_octets > 0 && (size_t)(line_end - password) >= scheme_octets &&
 	    memcmp(password, search->cheap_scheme, scheme_octets) == 0 &&
 	    password[scheme_octets] != '$')
@@ -220,18 +220,18 @@ static int note_decoy(struct passwd_search *search, char *password, char *line_e
 	if (r == 0 && *password == '{')
 		(void)snprintf(search->cheap_scheme, sizeof(search->cheap_scheme), "%.*s",
 			       (int)strcspn(password, "}") + 1, password);
-	if (r < 1) /* cheap, or this one hash is of no use */
+	if (r < 1) /* cheap, or no password can match */
 		return r == -ENOMEM ? r : 0;
 	search->decoy = strdup(password);
 	return search->decoy ? 0 : -ENOMEM;
 }
 
-/* How well a name fits: exactly (6), with the default domain, without a domain; then all but for
- * ASCII case. */
+/* Ranks a match: 6 exact, 5 with the default domain, 4 without a domain; 3, 2 and 1 for the same
+ * matches if only ASCII case differs; 0 no match. */
 static unsigned rank_name(const struct passwd_search *search, const char *name, size_t octets)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(search->name_octets); i++) {
-		/* Comparing lengths first is a sixth of a login less. */
+		/* Comparing lengths first saves a sixth of a login. */
 		if (octets == search->name_octets[i] &&
 		    strncasecmp(name, search->name, octets) == 0)
 			return memcmp(name, search->name, octets) == 0 ? 6 - i : 3 - i;
@@ -239,7 +239,7 @@ static unsigned rank_name(const struct passwd_search *search, const char *name, 
 	return 0;
 }
 
-/* Keeps a copy of the user's best line. Others are not taken apart: only the name counts. */
+/* Keeps a copy of the best match. Other lines are not split: only their names are compared. */
 static int search_line(void *context, char *line, size_t octets)
 {
 	struct passwd_search *search = context;
@@ -261,7 +261,7 @@ static int search_line(void *context, char *line, size_t octets)
 	return search->decoy ? 0 : note_decoy(search, name_end + 1, line + octets);
 }
 
-/* Searches one of `users`. That of a domain need not be there. */
+/* Searches one file of `users`. The file of a domain may be missing. */
 static int search_file(struct passwd_search *search, const char *users, struct auth_report *report,
 		       struct file_stamp *stamp)
 {
@@ -279,9 +279,9 @@ static int search_file(struct passwd_search *search, const char *users, struct a
 	return r == -EKEYREJECTED || r == -ENOENT || r == -ENOTDIR || r == -ENAMETOOLONG ? 0 : r;
 }
 
-/* Searches the passwd-files for a user, as if they were one. Returns 0, what ended it, or 1: there
- * is one, which has not changed since `stamp` was taken, and is not read. Goes on after the user is
- * found: so it takes the same time for everybody. */
+/* Searches the passwd-files for a user, as if they were one file. Goes on after a match, so that
+ * the time does not depend on the user. Returns 0, 1 if the only file has not changed since `stamp`
+ * (so it was not read), or a negative errno. */
 static int passwd_file_search(struct passwd_search *search, const struct settings *settings,
 			      const char *user, struct auth_report *report)
 {
@@ -312,11 +312,11 @@ static int passwd_file_search(struct passwd_search *search, const struct setting
 
 /* ---- Accounts ---- */
 
-/* For the log: the hash may have been made of another encoding. */
+/* For the log: the hash may have been made from another encoding of the password. */
 static const char *describe_encoding(const char *text)
 {
 	bool is_ascii = true, is_utf8 = true;
-	unsigned more = 0; /* octets of a character that are still to come */
+	unsigned more = 0; /* continuation octets that are expected */
 
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
 		is_ascii &= *c < 0x80;
@@ -328,9 +328,9 @@ static const char *describe_encoding(const char *text)
 				      " (it is not ASCII, and not UTF-8: Latin-1 perhaps)";
 }
 
-/* Costs one check of a costly password, if the file has any: also for an unknown user, one that
- * could never match, and a cheap one, right or wrong: the account may be refused for another
- * reason. Returns 1, -EKEYREJECTED or -ENOMEM. */
+/* Checks a password. Takes the time of one costly hash, if the file has any: also for an unknown
+ * user, an unusable field or a cheap hash. Even for a cheap one that matches, because the account
+ * may be refused for another reason. Returns 1, -EKEYREJECTED or -ENOMEM. */
 static int check_password(const struct passwd_search *search, const char *password,
 			  struct auth_report *report)
 {
@@ -348,9 +348,9 @@ static int check_password(const struct passwd_search *search, const char *passwo
 	return r == 1 ? 1 : r == -ENOMEM || decoy == -ENOMEM ? -ENOMEM : -EKEYREJECTED;
 }
 
-/* Puts the account's own template into TEMPLATE_OCTETS. It is `maildir:PATH[:OPTIONS]` or just a
- * path, in which "~" is the home directory. Returns 1, 0: it has none, or -ENXIO: another kind of
- * mailbox, or a relative path. */
+/* Copies the path template of an account's own mailbox into TEMPLATE_OCTETS. The field is
+ * `maildir:PATH[:OPTIONS]` or a path; "~" is the home directory. Returns 1, 0 if there is no such
+ * field, or -ENXIO if it has a relative path or another kind of mailbox. */
 static int find_own_template(const struct passwd_line *entry, char *ret)
 {
 	static const char prefix[] = "maildir:", inbox[] = ":INBOX=";
@@ -379,8 +379,8 @@ static int find_own_template(const struct passwd_line *entry, char *ret)
 	return 1;
 }
 
-/* Whether a peer is in a list of networks; `local` is one without an address, on this machine.
- * Returns 1, 0, or -EINVAL if something in the list is no network. */
+/* Whether a peer is in a list of networks; `local` is a peer on this machine without an address.
+ * Returns 1, 0, or -EINVAL if an item is not a network. */
 static int is_in_networks(const struct passwd_field *field, const struct peer *peer)
 {
 	bool has_address = !IN6_IS_ADDR_UNSPECIFIED(&peer->address);
@@ -398,10 +398,10 @@ static int is_in_networks(const struct passwd_field *field, const struct peer *p
 	return match;
 }
 
-/* Whether a field of `extra` lets a peer in. Returns 1, or with the reason:
- *   0        it does not
- *   -EINVAL  it lets nobody in here
- *   -ENOENT  it is not known, and ignored */
+/* Whether a field of `extra` lets a peer log in. Returns 1, or with the reason:
+ *   0        it refuses this peer
+ *   -EINVAL  it is malformed or not supported, so it refuses everybody
+ *   -ENOENT  it is unknown and ignored */
 static int check_field(const struct passwd_field *field, const struct peer *peer, char *ret_reason)
 {
 	const char *before = "the field ", *after = "";
@@ -427,7 +427,7 @@ static int check_field(const struct passwd_field *field, const struct peer *peer
 	return r;
 }
 
-/* Finds whose the files of an account are: those of a line, or mail-user. */
+/* Sets the ids of an account: those of its line, else those of mail-user. */
 static int find_ids(struct auth_attempt *attempt, const struct passwd_line *entry)
 {
 	uint64_t uid, gid;
@@ -451,7 +451,7 @@ static int find_mailbox(struct auth_attempt *attempt, const struct passwd_line *
 
 static const struct peer nobody;
 
-/* Finds what an account may do, and where. */
+/* Fills in the account that has been found: its rights, ids, mailbox and digest. */
 static int find_account(struct auth_attempt *attempt, const struct passwd_search *search)
 {
 	const struct passwd_line *entry = &search->entry;
@@ -473,7 +473,7 @@ static int find_account(struct auth_attempt *attempt, const struct passwd_search
 		r = check_field(&field, is_lookup ? &nobody : attempt->peer, report->refusal);
 		if (r != 1 && r != -ENOENT && !(r == 0 && is_lookup))
 			return -EKEYREJECTED;
-		/* Whatever is not a clear "no" protects the mailbox. */
+		/* Any value but "no" protects the mailbox. */
 		account->is_read_only |= passwd_field_is(&field, "read-only") &&
 					 !util_is_listed("no", field.value, field.value_octets);
 	}
@@ -498,12 +498,12 @@ int passwd_file_check(struct auth_attempt *attempt)
 								    find_account(attempt, &search);
 }
 
-/* ---- Which accounts there are ---- */
+/* ---- The names of all accounts ---- */
 
 struct name_search {
 	auth_name_handler *handle;
 	void *context;
-	const char *domain; /* of a domain's file, with its "@"; "": of no domain */
+	const char *domain; /* that the file is for, with the "@"; "": none */
 };
 
 static int handle_name(void *context, char *line, size_t octets)
@@ -520,7 +520,7 @@ static int handle_name(void *context, char *line, size_t octets)
 	return search->handle(search->context, name);
 }
 
-/* Reads the files of all domains that are there. */
+/* Reads each existing file of a domain. */
 static int read_domains(struct name_search *search, const char *template,
 			struct auth_report *report)
 {
@@ -544,7 +544,7 @@ static int read_domains(struct name_search *search, const char *template,
 			r = -ENOMEM;
 		else if (path_template_expand(template, domain, NULL, &path) < 0 ||
 			 strcmp(path, file) != 0)
-			continue; /* it is no domain's */
+			continue; /* not the file of a domain */
 		search->domain = domain;
 		r = r ?: read_file(file, handle_name, search, report, &(struct file_stamp){ 0 });
 	}
@@ -567,13 +567,13 @@ int auth_for_each_name(const struct settings *settings, auth_name_handler *handl
 	return r;
 }
 
-/* ---- Where mailboxes are ---- */
+/* ---- The roots of mailboxes ---- */
 
 struct root_search {
 	const char *template;
 	auth_root_handler *handle;
 	void *context;
-	void *roots; /* so far: a tree of tsearch(3) */
+	void *roots; /* found so far, a tree of tsearch(3) */
 };
 
 static int compare_texts(const void *left, const void *right)
@@ -581,7 +581,7 @@ static int compare_texts(const void *left, const void *right)
 	return strcmp(left, right);
 }
 
-/* Adds a text to a tree of tsearch(3). Returns 0, 1 if it was there, or -ENOMEM. */
+/* Adds a text to a tree of tsearch(3). Returns 0, 1 if the tree has it already, or -ENOMEM. */
 static int note_text(void **tree, const char *text)
 {
 	const char **known = tsearch(text, tree, compare_texts);
@@ -591,7 +591,7 @@ static int note_text(void **tree, const char *text)
 	return known && (*known = strdup(text)) ? 0 : -ENOMEM;
 }
 
-/* `/` would hold everything; "..", a symbolic link or the working directory may be that, too. */
+/* Compares inodes, because "..", a symbolic link or the working directory may also be `/`. */
 static bool is_file_system_root(const char *path)
 {
 	struct stat root, status;
@@ -600,7 +600,7 @@ static bool is_file_system_root(const char *path)
 	       root.st_ino == status.st_ino;
 }
 
-/* Many accounts have the same root. -EINVAL: it is `/`. */
+/* Handles a root once: many accounts share it. -EINVAL: it is `/`, which contains every file. */
 static int note_root(struct root_search *search, const char *root)
 {
 	int r;
@@ -613,8 +613,8 @@ static int note_root(struct root_search *search, const char *root)
 	return r < 0 ? r : search->handle(search->context, root);
 }
 
-/* Only its home or own path takes an account away from the others. The directory that holds it is
- * the root: so there may be others like it. -EINVAL: relative, or in `/`. */
+/* Finds the root of an account whose mailbox is in its home or at a path of its own: the parent
+ * directory, which covers similar accounts, too. -EINVAL: a relative path, or in `/`. */
 static int note_root_of_line(void *context, char *line, size_t octets)
 {
 	struct root_search *search = context;
@@ -623,11 +623,11 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 	struct passwd_line entry;
 	int r;
 
-	if (!line || *line == ':') /* nobody can log in to that */
+	if (!line || *line == ':') /* no account */
 		return 0;
 	entry = passwd_line_parse(line, octets);
 	r = find_own_template(&entry, own_template);
-	if (r < 0 || (r == 0 && !path_template_is_in_home(template))) /* nor to that; like others */
+	if (r < 0 || (r == 0 && !path_template_is_in_home(template))) /* none, or a shared root */
 		return 0;
 	if (r == 1)
 		template = own_template;
@@ -639,7 +639,7 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 	return *root == '/' ? note_root(search, root) : -EINVAL;
 }
 
-/* The directories that homes of the system are in, as far as NSS lists its users. */
+/* Finds the parents of the home directories, of the users that NSS enumerates. */
 static int note_homes(struct root_search *search, const struct settings *settings)
 {
 	struct passwd *user;
@@ -651,7 +651,7 @@ static int note_homes(struct root_search *search, const struct settings *setting
 			continue;
 		util_cut_path(user->pw_dir);
 		r = note_root(search, user->pw_dir);
-		r = r == -EINVAL ? 0 : r; /* in `/`, as that of nobody */
+		r = r == -EINVAL ? 0 : r; /* in `/`, as the home of `nobody` */
 	}
 	endpwent();
 	return r;
@@ -661,7 +661,7 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 		    struct auth_report *ret_report)
 {
 	const char *template = settings->mailbox;
-	size_t octets = strcspn(template, "%"); /* up to there it is the same for everybody */
+	size_t octets = strcspn(template, "%"); /* of the part that all users share */
 	struct root_search search = { template, handle, context, NULL };
 	char *root = strndupa(template, octets + 1);
 	int r = 0;
@@ -686,15 +686,15 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 	return r == -EINVAL ? 0 : r;
 }
 
-/* ---- Mistakes ---- */
+/* ---- --check-config ---- */
 
-#define FINDINGS_MAX 20 /* that are logged */
+#define FINDINGS_MAX 20 /* logged; the others are counted */
 
 struct file_check {
 	const struct settings *settings;
 	auth_mailbox_test *test_mailbox;
 	struct auth_report report;
-	void *names; /* so far: a tree of tsearch(3) */
+	void *names; /* found so far, a tree of tsearch(3) */
 	unsigned findings;
 	bool has_mistake;
 };
