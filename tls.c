@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * TLS by GnuTLS: a module that tls/load.c loads. Clients are not trusted; most runs before login.
- */
+ * TLS by GnuTLS: a module that tls/load.c loads. Clients are untrusted: most runs before login. */
 #include "tls.h"
 
 #include "lib/util.h"
@@ -13,37 +12,37 @@
 #include <gnutls/crypto.h>
 #include <malloc.h>
 
-#define NAME_OCTETS_MAX 320 /* of a client's name: an e-mail address (RFC 3696 errata) */
+#define NAME_OCTETS_MAX 320 /* of a client's name: an e-mail address (RFC 3696 section 3) */
 #define NAMES_MAX 8	    /* of a client */
 #define PROBLEM_OCTETS 200
-#define FLIGHT_OCTETS 8192	/* space for a chain of certificates; less than a record */
-#define ALERT_OCTETS 7		/* a whole record with an alert that is not encrypted */
-#define TICKET_LIFETIME_S 43200 /* a client that polls once in this time resumes */
-#define TICKET_PERIOD_S 129600	/* three times as long: GnuTLS then derives another key */
+#define FLIGHT_OCTETS 8192	/* fits a chain of certificates; less than a record */
+#define ALERT_OCTETS 7		/* a record with an unencrypted alert */
+#define TICKET_LIFETIME_S 43200 /* a client that polls at least this often resumes */
+#define TICKET_PERIOD_S 129600	/* three times as long: GnuTLS then derives a new key */
 
 struct tls_stream {
 	struct stream stream;
 	struct stream *below;
-	struct tls_service *service; /* only until the handshake is over, as the next */
+	struct tls_service *service; /* and `ticket`: until the handshake ends */
 	struct {
-		uint64_t period; /* which one, for wipe_ticket_keys() */
+		uint64_t period; /* number of a period, see wipe_ticket_keys() */
 		unsigned char key[TLS_TICKET_KEY_OCTETS];
 	} ticket;
 	gnutls_session_t gnutls;
-	int io_error;			  /* what `below` said last, if it was a failure */
-	unsigned char last[ALERT_OCTETS]; /* received */
-	bool has_read, is_tls;		  /* whether the first octet was one that TLS begins with */
-	bool is_agreed;			  /* the handshake itself is done */
-	char problem[PROBLEM_OCTETS];	  /* what stream.tls_problem points to */
+	int io_error;			  /* last error of `below` */
+	unsigned char last[ALERT_OCTETS]; /* the last octets received */
+	bool has_read, is_tls;		  /* is_tls: the first octet began a record */
+	bool is_agreed;			  /* gnutls_handshake(3) has succeeded */
+	char problem[PROBLEM_OCTETS];	  /* text of stream.tls_problem */
 	char names[NAMES_MAX][NAME_OCTETS_MAX + 1];
-	const char *client_names[NAMES_MAX + 1]; /* those of `names` that count */
+	const char *client_names[NAMES_MAX + 1]; /* the valid ones of `names` */
 };
 
 /* ---- One connection ---- */
 
 enum { CONTENT_ALERT = 21, CONTENT_HANDSHAKE = 22 }; /* RFC 8446 section 5.1 */
 
-/* Keeps what may tell later why a handshake failed. */
+/* Keeps what the log will need of received octets if the handshake fails. */
 static void note_octets(struct tls_stream *stream, const unsigned char *octets, size_t count)
 {
 	size_t kept = MIN(count, ALERT_OCTETS);
@@ -56,7 +55,7 @@ static void note_octets(struct tls_stream *stream, const unsigned char *octets, 
 	memcpy(stream->last + ALERT_OCTETS - kept, octets + count - kept, kept);
 }
 
-/* Tells GnuTLS what the stream below has said, and keeps it for turn_error(). */
+/* Passes a result of `below` to GnuTLS, and keeps an error for turn_error(). */
 static ssize_t note_io(struct tls_stream *stream, ssize_t n)
 {
 	if (n >= 0)
@@ -76,8 +75,8 @@ static ssize_t pull(gnutls_transport_ptr_t context, void *space, size_t octets)
 	return note_io(stream, n);
 }
 
-/* Writes a flight of handshake messages in one piece, as far as there is space: it takes few
- * packets, and no client hangs up in the middle. */
+/* Joins a flight of handshake messages into one write, as far as it fits: this takes fewer packets,
+ * and no client can hang up in the middle. */
 static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int count)
 {
 	struct tls_stream *stream = context;
@@ -94,7 +93,7 @@ static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int 
 		       stream->below->functions->write(stream->below, all.iov_base, all.iov_len));
 }
 
-/* What a failure of GnuTLS means to our callers. */
+/* Converts an error of GnuTLS to a negative errno. */
 static int turn_error(struct tls_stream *stream, int error)
 {
 	stream->stream.wants_write = gnutls_record_get_direction(stream->gnutls) == 1;
@@ -107,12 +106,12 @@ static int turn_error(struct tls_stream *stream, int error)
 	case GNUTLS_E_MEMORY_ERROR:
 		return -ENOMEM;
 	default:
-		/* Others that are not fatal, such as a warning, end with the next octets. */
+		/* After an error that is not fatal, such as a warning alert, the caller retries. */
 		return gnutls_error_is_fatal(error) ? -EPROTO : -EAGAIN;
 	}
 }
 
-/* Chooses the certificate for the name that the client has asked for, once that is known. */
+/* Chooses the certificate for the server name (SNI) of the ClientHello. */
 static int choose_certificate(gnutls_session_t gnutls)
 {
 	const struct tls_stream *stream = gnutls_session_get_ptr(gnutls);
@@ -140,14 +139,14 @@ static int set_up_gnutls(struct tls_stream *stream)
 	int r = gnutls_priority_set(gnutls, service->priority);
 
 	r = r ?: gnutls_credentials_set(gnutls, GNUTLS_CRD_CERTIFICATE, service->list->credentials);
-	/* A client that asks for another protocol has been led here by somebody. */
+	/* A client that offers only other protocols may be the victim of an attack (ALPACA). */
 	r = r ?: gnutls_alpn_set_protocols(gnutls, &alpn, 1, GNUTLS_ALPN_MANDATORY);
 	if (service->tls.settings->tls_client_ca)
 		gnutls_certificate_server_set_request(gnutls, GNUTLS_CERT_REQUEST);
 	gnutls_db_set_cache_expiration(gnutls, TICKET_LIFETIME_S);
 	gnutls_session_set_ptr(gnutls, stream);
 	gnutls_handshake_set_post_client_hello_function(gnutls, choose_certificate);
-	gnutls_handshake_set_timeout(gnutls, GNUTLS_INDEFINITE_TIMEOUT); /* our caller has one */
+	gnutls_handshake_set_timeout(gnutls, GNUTLS_INDEFINITE_TIMEOUT); /* the caller has one */
 	gnutls_transport_set_ptr(gnutls, stream);
 	gnutls_transport_set_pull_function(gnutls, pull);
 	gnutls_transport_set_vec_push_function(gnutls, push);
@@ -166,7 +165,7 @@ static void find_ticket_key(struct tls *tls)
 			 tls->ticket_directory, strerror(-tls->ticket_error));
 }
 
-/* Without a key that other processes have too, a ticket would be of no use. */
+/* Offers tickets only if other processes have the key, too: else they cannot resume. */
 static int make_session(struct tls_stream *stream)
 {
 	struct tls *tls = &stream->service->tls;
@@ -188,8 +187,8 @@ static int make_session(struct tls_stream *stream)
 
 /* ---- The handshake ---- */
 
-/* Takes the e-mail addresses; the common name only if there are none, usable or not. A NUL in a
- * name, before the one that GnuTLS puts behind it, is an attempt to be somebody else. */
+/* Gets the names in a client certificate: its e-mail addresses, or its common name if there are no
+ * addresses at all. Ignores a name that contains a NUL: it is an attempt at impersonation. */
 static int find_names(struct tls_stream *stream, const gnutls_datum_t *der)
 {
 	bool has_address = false;
@@ -207,7 +206,7 @@ static int find_names(struct tls_stream *stream, const gnutls_datum_t *der)
 		type = gnutls_x509_crt_get_subject_alt_name(crt, i, name, &octets, NULL);
 		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			break;
-		/* Less than 0: one that is too long. */
+		/* Negative: an address that is too long. */
 		has_address |= type == GNUTLS_SAN_RFC822NAME || type < 0;
 		if (type == GNUTLS_SAN_RFC822NAME && octets > 0 && strlen(name) == octets)
 			stream->client_names[count++] = name;
@@ -222,7 +221,7 @@ static int find_names(struct tls_stream *stream, const gnutls_datum_t *der)
 	return r < 0 ? -EPROTO : 0;
 }
 
-/* Finds out who the client is, in a resumed session, too: the authorities may have changed. */
+/* Verifies the client certificate, in a resumed session, too: tls-client-ca may have changed. */
 static int identify_client(struct tls_stream *stream)
 {
 	char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
@@ -248,8 +247,8 @@ static int identify_client(struct tls_stream *stream)
 	return 0;
 }
 
-/* The alert that the client gave up with, or -1. OpenSSL sends those about our certificate without
- * encryption where TLS 1.3 wants it, so GnuTLS takes them for noise. */
+/* Returns the fatal alert that the client sent, or -1. OpenSSL sends alerts about the server's
+ * certificate unencrypted where TLS 1.3 demands encryption, so GnuTLS does not recognise them. */
 static int client_alert(const struct tls_stream *stream, int error)
 {
 	const unsigned char *last = stream->last;
@@ -261,7 +260,7 @@ static int client_alert(const struct tls_stream *stream, int error)
 	return -1;
 }
 
-/* `error` is a failure of GnuTLS, and `turned` what turn_error() made of it. */
+/* `error` is an error of GnuTLS, and `turned` its errno from turn_error(). */
 static const char *describe_error(const struct tls_stream *stream, int error, int turned)
 {
 	if (stream->has_read && !stream->is_tls)
@@ -287,7 +286,7 @@ static const char *describe_error(const struct tls_stream *stream, int error, in
 	}
 }
 
-/* Why a handshake failed, for an administrator. */
+/* Stores why a handshake failed, for the log. */
 static void note_problem(struct tls_stream *stream, int error, int turned)
 {
 	int alert = client_alert(stream, error);
@@ -307,9 +306,9 @@ static void note_problem(struct tls_stream *stream, int error, int turned)
 	stream->stream.tls_problem = stream->problem;
 }
 
-/* Wipes the ticket key, and those that GnuTLS derives from it for each period, of which it may have
- * the present one and two from before. It has no function for that, and its structures are its own:
- * so the session is searched. How keys are derived is the same in 3.7 and 3.8 (lib/stek.c). */
+/* Wipes the ticket key, and the keys that GnuTLS derives from it: for the current period and up to
+ * two earlier ones. GnuTLS has no function for this and its structures are private, so this
+ * searches the session's memory. The derivation is the same in GnuTLS 3.7 and 3.8 (lib/stek.c). */
 static void wipe_ticket_keys(struct tls_stream *stream)
 {
 	unsigned char *begin = (unsigned char *)stream->gnutls, *at, key[TLS_TICKET_KEY_OCTETS];
@@ -329,8 +328,8 @@ static void wipe_ticket_keys(struct tls_stream *stream)
 	explicit_bzero(stream->ticket.key, sizeof(stream->ticket.key));
 }
 
-/* Tells what was agreed on, and removes the keys from this process. What else the service has is
- * not freed: its pages are shared with the listener, and freeing would copy them. */
+/* Stores the results of the handshake, and wipes the keys from this process. Frees nothing else of
+ * the service: that would copy pages which are shared with the listener. */
 static int end_handshake(struct tls_stream *stream)
 {
 	const char *version = gnutls_protocol_get_name(gnutls_protocol_get_version(stream->gnutls));
@@ -347,7 +346,7 @@ static int end_handshake(struct tls_stream *stream)
 	return r;
 }
 
-/* In TLS 1.3, a ticket comes after it: one, because POP3 clients open one connection at a time. */
+/* In TLS 1.3, sends one ticket afterwards: POP3 clients open one connection at a time. */
 static int do_handshake(struct stream *base)
 {
 	struct tls_stream *stream = (struct tls_stream *)base;
@@ -453,11 +452,11 @@ static const char *find_system_file(void)
 {
 	const char *given = secure_getenv("GNUTLS_SYSTEM_PRIORITY_FILE");
 
-	/* The library looks at the environment, too, but not before it is initialised. */
+	/* GnuTLS reads this variable, too, but not before it is initialised. */
 	return given ? given : gnutls_get_system_config_file();
 }
 
-/* All that others see of the module. */
+/* The interface of the module: module_symbol() finds it by this name. */
 __attribute__((visibility("default"))) const struct tls_functions tls_functions = {
 	.size = sizeof(struct tls_service),
 	.free = free_service,
@@ -470,7 +469,7 @@ __attribute__((visibility("default"))) const struct tls_functions tls_functions 
 	.new_stream = new_stream,
 };
 
-/* Keeps the library from initialising itself when it is loaded: few sessions need that. */
+/* Keeps GnuTLS from initialising itself when it is loaded, because few sessions need that. */
 __attribute__((visibility("default"))) int _gnutls_global_init_skip(void); /* NOLINT */
 
 int _gnutls_global_init_skip(void) /* NOLINT */

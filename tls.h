@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * TLS for the server's side of a connection: RFC 8446 and 5246, with ALPN "pop3" (RFC 7301), server
- * names (RFC 6066), stapled OCSP responses, session tickets and client certificates. tls.c with
- * GnuTLS is a module that tls_new() loads: a process without TLS starts twice as fast. */
+ * The server side of TLS 1.2 and 1.3 (RFC 5246, RFC 8446), with ALPN "pop3" (RFC 7301), SNI and
+ * OCSP stapling (RFC 6066), session tickets and client certificates. tls.c and GnuTLS are a module
+ * that tls_new() loads, because a process without them starts twice as fast. */
 #pragma once
 
 #include "lib/stream.h"
@@ -15,86 +15,86 @@ struct settings;
 #define TLS_SIGNED_OCTETS_MAX 208
 #define TLS_SIGNATURE_OCTETS_MAX 1024 /* of an RSA key with 8,192 bits */
 
-/* What a process without private keys asks the keeper for, and its answer: flat, for messages. */
+/* The request of a process without private keys, and the keeper's answer: messages, no pointers. */
 struct tls_signing {
-	uint32_t key; /* the index of its tls-cert */
+	uint32_t key; /* index of the certificate in tls-cert */
 	uint32_t generation, algorithm, count;
 	unsigned char octets[TLS_SIGNED_OCTETS_MAX];
 };
 
 struct tls_signature {
-	int32_t error; /* as `sign` of the functions */
+	int32_t error; /* 0, or an error of `sign` in struct tls_functions */
 	uint32_t count;
 	unsigned char octets[TLS_SIGNATURE_OCTETS_MAX];
 };
 
-/* What a service serves TLS with. */
+/* The certificates, keys and state of one service. */
 struct tls {
 	const struct tls_functions *functions;
 	const struct settings *settings; /* borrowed */
-	unsigned char *ticket_key;	 /* of a listener; NULL: it is in a file */
-	char *ticket_directory;		 /* of that file */
-	int load_error;			 /* of `load`, which is not tried again; 0: none yet */
+	unsigned char *ticket_key;	 /* a listener's, borrowed; NULL: see own_ticket_key */
+	char *ticket_directory;		 /* where the file of own_ticket_key is */
+	int load_error;			 /* of `load`, which then is not retried; 0: none */
 	bool is_keeper;
-	/* What the keeper has read: borrowed until `load`, or (is_keeper) what that makes. */
-	int public_fd; /* -1: there is no keeper */
-	/* Checksums of the stamps of all files: when they were loaded, and when that was tried. */
+	/* The keeper's public file: `load` makes it there, and reads and borrows it elsewhere. */
+	int public_fd; /* -1: no keeper */
+	/* Checksums of the stamps of all files: at the last load, and at the last attempt. */
 	uint64_t stamps, tried_stamps;
 	/* Asks the keeper for a signature. Returns 0 or a negative errno. */
 	int (*sign)(void *context, const struct tls_signing *signing, struct tls_signature *ret);
 	void *sign_context;
-	bool is_check;			  /* `load` also warns of chains that lack an issuer */
-	__typeof__(log_event_about) *log; /* which the module cannot call itself */
-	/* What was in the file of the ticket key, or why there is none. */
+	bool is_check;			  /* `load` also warns of incomplete chains */
+	__typeof__(log_event_about) *log; /* of the program, to which the module is not linked */
+	/* The ticket key from its file, and the error of ticket_key_find(). */
 	unsigned char own_ticket_key[TLS_TICKET_KEY_OCTETS];
 	int ticket_error;
 };
 
 /* The functions of the module. */
 struct tls_functions {
-	/* Of what tls_new() makes, all 0 but its beginning. */
+	/* In octets, of what tls_new() allocates: a struct tls, then zeros. */
 	size_t size;
 
-	/* Frees it, wiping keys. Streams may outlive it once their handshake is over. */
+	/* Wipes the keys and frees `tls`. A stream may outlive it after its handshake. */
 	void (*free)(struct tls *tls);
 
-	/* Reads the files, unless it has done so. Each mistake is a line in the log, also
-	 * an expired certificate, a key that others can read, a useless OCSP response. Returns
-	 * how many there were; -EBADMSG: it cannot serve with these files; or -ENOMEM. In the
-	 * keeper it puts all but the keys into a sealed file for other processes, public_fd. */
+	/* Reads the files, unless it has done so. Logs each mistake, such as an expired
+	 * certificate, a key that others can read, or an unusable OCSP response. Returns the
+	 * number of mistakes, -EBADMSG if TLS cannot be served, or -ENOMEM. The keeper writes
+	 * everything but the keys to public_fd, a sealed memfd for other processes. */
 	int (*load)(struct tls *tls);
 
-	/* Wipes the private keys and a listener's ticket key: no handshake can begin after that. */
+	/* Wipes the private keys and the ticket key: no handshake can begin afterwards. */
 	void (*forget)(struct tls *tls);
 
-	/* Whether a file is another one than when they were read, or that was tried; once for each
-	 * change, and not before all are as they were when it was asked last. */
+	/* Whether a file has changed since the last attempt to load. True once for each change,
+	 * and only after two calls have found the same files: a renewal may be in progress. */
 	bool (*has_changed)(struct tls *tls);
 
-	/* For the keeper: signs what belongs to a server's handshake, else it is -EPERM. Returns
-	 * the error in `ret`, which may be -ENOMEM or -EIO, too. */
+	/* For the keeper: signs content of a TLS server's handshake, and nothing else (-EPERM).
+	 * Returns `error` of `ret`: 0, -EPERM, -ENOMEM or -EIO. */
 	int (*sign)(struct tls *tls, const struct tls_signing *signing, struct tls_signature *ret);
 
-	/* Finds the key of session tickets, whose file will be out of reach. Logs failures. */
+	/* Reads the ticket key before the sandbox denies access to its file. Logs errors. */
 	void (*find_ticket_key)(struct tls *tls);
 
-	/* The file that says what @SYSTEM is, for `load`. Borrowed; NULL: the library has none. */
+	/* The file that defines @SYSTEM, which `load` reads. Borrowed; NULL: GnuTLS has none. */
 	const char *(*system_file)(void);
 
-	/* Loads `tls` if need be and makes a stream over `below`. Both are borrowed, `tls` until
-	 * the handshake is over: a successful one wipes its keys, so it is the only one in this
-	 * process. Returns 0, -EBADMSG or -ENOMEM. The stream fails as `below` does, and with:
-	 *   -ECONNRESET  it ended without close_notify, which anyone on the way could have done
-	 *   -EPROTO      the client broke the protocol, refused something, or renegotiated
+	/* Makes a stream over `below`, after `load` if needed. Borrows both, `tls` only until the
+	 * handshake ends: success wipes the keys, so a process does one handshake. Returns 0,
+	 * -EBADMSG or -ENOMEM. The stream returns the errors of `below`, and:
+	 *   -ECONNRESET  end of file without close_notify, possibly a truncation attack
+	 *   -EPROTO      a failed handshake, a fatal alert, renegotiation, a protocol violation
 	 *   -ENOMEM */
 	int (*new_stream)(struct tls *tls, struct stream *below, struct stream **ret);
 };
 
-/* Loads the module if TLS is on (else *ret is NULL), and reads nothing else yet. Borrows the
- * settings, and the key of session tickets; if that is NULL, root makes the directory for it that
- * the service's user needs. The caller frees the result with its `free`. Returns 0, -ENOMEM,
- * or -ELIBACC if the module cannot be loaded, which it logs. */
+/* Loads the module if TLS is on (else *ret is NULL), but no certificates yet. Borrows the settings
+ * and the ticket key; if that is NULL, the key is in a file, for which root makes the directory
+ * that the service's user needs. The caller frees the result with its `free`. Returns 0, -ENOMEM,
+ * or -ELIBACC after logging why the module cannot be loaded. */
 int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret);
 
-/* Whether `load` has not failed, and can open the files: if not, the log has the reason. */
+/* Whether the files can be opened and `load` has not failed. If false, the reason is logged. */
 bool tls_is_available(struct tls *tls);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Loads tls.c, a module of its own. */
+ * Loads the TLS module, whose main file is tls.c. */
 #include "tls.h"
 
 #include "lib/module.h"
@@ -10,9 +10,9 @@
 
 int tls_new(const struct settings *settings, unsigned char *ticket_key, struct tls **ret)
 {
-	/* Loaded once: at a reload there may be a module of another version. */
+	/* Loaded once, because an upgrade may have replaced the file before a reload. */
 	static const struct tls_functions *functions;
-	const char *path = getenv("RUNTIME_DIRECTORY"); /* the first of those that systemd names */
+	const char *path = getenv("RUNTIME_DIRECTORY"); /* systemd.exec(5): a list with ":" */
 	auto_free struct tls *tls = NULL;
 
 	*ret = NULL;
