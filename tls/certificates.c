@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Priorities, certificates, private keys, authorities of clients, OCSP responses. The files are the
- * administrator's: trusted, but not free of mistakes. */
+ * Priority string, certificates, private keys, CAs of clients, OCSP responses. The files are the
+ * administrator's: trusted, but they may contain mistakes. */
 #include "tls/certificates.h"
 
 #include "lib/file-stamp.h"
@@ -12,14 +12,14 @@
 #include <sys/uio.h>
 
 #define FILE_OCTETS_MAX (1 << 20) /* of a PEM file */
-#define FACTOR 31		  /* so that the order of files counts */
+#define FACTOR 31		  /* makes the order of files significant */
 
-/* Not of a public file: the keeper has said so. */
+/* Counts a mistake, and logs it unless the keeper has already logged it. */
 #define report(service, ...)      \
 	((service)->complaints++, \
 	 asks_keeper(&(service)->tls) ? (void)0 : complain(&(service)->tls, __VA_ARGS__))
 
-/* The same, and its value is what `error` of GnuTLS means. */
+/* As report(), with the errno for `error` of GnuTLS as its value. */
 #define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_turn_error(error))
 
 int certificates_turn_error(int error)
@@ -27,7 +27,7 @@ int certificates_turn_error(int error)
 	return error == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EBADMSG;
 }
 
-/* Octets that may be a secret. */
+/* Wipes and frees octets, which may be a secret. */
 static void wipe_datum(gnutls_datum_t *datum)
 {
 	if (datum->data)
@@ -37,7 +37,7 @@ static void wipe_datum(gnutls_datum_t *datum)
 
 #define auto_datum __attribute__((cleanup(wipe_datum)))
 
-/* Reduces PEM to what is not secret: a private key may be in the same file. */
+/* Removes private keys from PEM, because a tls-cert file may contain its key. */
 static void cut_to_public(gnutls_datum_t *pem)
 {
 	char *kept = (char *)pem->data, *at = kept;
@@ -57,7 +57,7 @@ static void cut_to_public(gnutls_datum_t *pem)
 	explicit_bzero(kept, (size_t)(pem_end - kept));
 }
 
-/* Appends a part to the public file: its octets and these. What cannot be read is empty. */
+/* Appends a part to the public file: its length, then its octets. An unreadable file is empty. */
 static int publish(const struct tls *tls, const gnutls_datum_t *datum)
 {
 	uint64_t octets = datum->size;
@@ -90,13 +90,13 @@ static int read_octets(struct tls_service *service, const char *path, gnutls_dat
 	}
 	if (octets > FILE_OCTETS_MAX)
 		return -EFBIG;
-	datum->data = calloc(1, octets + 2); /* as text it ends in a NUL */
+	datum->data = calloc(1, octets + 2); /* a text, with a NUL and a line end */
 	n = datum->data ? util_pread(fd, datum->data, octets, offset) : -ENOMEM;
 	datum->size = (unsigned)MAX(n, 0);
 	return (int)MIN(n, 0);
 }
 
-/* Reads a file into `datum`, which the caller wipes. Returns 0, or -EBADMSG after a complaint. */
+/* Reads a file into `datum`, which the caller wipes. Returns 0, or -EBADMSG after report(). */
 static int read_pem_file(struct tls_service *service, const char *setting, const char *path,
 			 gnutls_datum_t *datum)
 {
@@ -135,7 +135,7 @@ static int load_priority(struct tls_service *service)
 		      own ? own : TLS_DEFAULT_PRIORITY, bad);
 }
 
-/* An expired certificate is served all the same, and so is one that is not valid yet. */
+/* Reports a certificate that has expired or is not yet valid. It is served nevertheless. */
 static void check_time(struct tls_service *service, const char *path, gnutls_x509_crt_t crt)
 {
 	time_t now = time(NULL);
@@ -171,7 +171,7 @@ static int load_chain(struct tls_service *service, struct certificate *certifica
 	return 0;
 }
 
-/* Imports a private key. Decodes the PEM itself: GnuTLS 3.7 does not wipe what it decodes. */
+/* Imports a private key. Decodes PEM here, because GnuTLS 3.7 does not wipe its decoded copy. */
 static int import_key(gnutls_x509_privkey_t key, const gnutls_datum_t *pem)
 {
 	static const char *const kinds[] = { "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY" };
@@ -218,7 +218,7 @@ static int load_key(struct tls_service *service, struct certificate *certificate
 	return 0;
 }
 
-/* Puts a certificate and its key into credentials. */
+/* Adds a certificate and its key to credentials. */
 static int add_certificate(struct tls_service *service,
 			   gnutls_certificate_credentials_t credentials,
 			   struct certificate *certificate)
@@ -250,7 +250,7 @@ static int add_certificate(struct tls_service *service,
 		      certificate->cert_path, certificate->key_path, gnutls_strerror(r));
 }
 
-/* Whether `other` is good for every name that the certificate is good for. */
+/* Whether `other` is valid for every DNS name of `certificate`. */
 static bool is_stand_in_for(const struct certificate *other, const struct certificate *certificate)
 {
 	char name[CERTIFICATES_NAME_OCTETS_MAX + 1];
@@ -272,7 +272,7 @@ static bool is_stand_in_for(const struct certificate *other, const struct certif
 	}
 }
 
-/* GnuTLS takes the first that the client can use; RSA keys come last, since they cost most. */
+/* Adds RSA last: GnuTLS takes the first that the client supports, and RSA signatures cost most. */
 static int add_certificates(struct tls_service *service, struct certificate *certificate)
 {
 	int r = 0;
@@ -298,7 +298,7 @@ static int make_credentials(struct tls_service *service, struct certificate *cer
 
 	if (r < 0)
 		return -ENOMEM;
-	/* The keeper has made sure that its keys match. */
+	/* The keeper has checked that keys and certificates match. */
 	gnutls_certificate_set_flags(
 		certificate->credentials,
 		GNUTLS_CERTIFICATE_API_V2 |
@@ -306,7 +306,7 @@ static int make_credentials(struct tls_service *service, struct certificate *cer
 	r = add_certificates(service, certificate);
 	if (r < 0 || !client_ca->data)
 		return r;
-	/* Their names are shown to clients. */
+	/* GnuTLS sends the names of these CAs to clients. */
 	r = gnutls_certificate_set_x509_trust_mem(certificate->credentials, client_ca,
 						  GNUTLS_X509_FMT_PEM);
 	if (r > 0)
@@ -316,8 +316,8 @@ static int make_credentials(struct tls_service *service, struct certificate *cer
 		      r < 0 ? gnutls_strerror(r) : "there are none");
 }
 
-/* Offers a response to each certificate of each credentials; GnuTLS knows which it is about. A
- * service without a stapled response is as good as one that never had any. */
+/* Adds an OCSP response to each certificate that GnuTLS says it is for. On failure only reports it,
+ * because the service works without stapling. */
 static void load_ocsp(struct tls_service *service, const char *path)
 {
 	auto_datum gnutls_datum_t response = { 0 };
@@ -366,7 +366,7 @@ static int load_certificates(struct tls_service *service)
 	return r;
 }
 
-/* Mail programs do not fetch an issuer that is not there. */
+/* Logs a chain that lacks an issuer, because mail clients do not fetch one. */
 static void check_chain(const struct tls_service *service, const struct certificate *certificate,
 			gnutls_x509_trust_list_t roots)
 {
@@ -385,7 +385,7 @@ static void check_chain(const struct tls_service *service, const struct certific
 		 certificate->cert_path, name);
 }
 
-/* Without roots it is not known what clients accept. */
+/* Checks nothing if the system has no root certificates to compare with. */
 static void check_chains(const struct tls_service *service)
 {
 	gnutls_x509_trust_list_t roots;
@@ -399,7 +399,7 @@ static void check_chains(const struct tls_service *service)
 	gnutls_x509_trust_list_deinit(roots, 1);
 }
 
-/* Sums up the stamps of all files; of paths, since a symbolic link may lead elsewhere next time. */
+/* Combines the stamps of all files. Follows each path again: a symbolic link may have changed. */
 static uint64_t sum_up_stamps(const struct settings *settings)
 {
 	char *const ca[] = { settings->tls_client_ca, NULL };
@@ -427,7 +427,7 @@ static int load_all(struct tls_service *service)
 	const char *ca_path = service->tls.settings->tls_client_ca;
 	int r = gnutls_global_init() < 0 ? -ENOMEM : load_priority(service);
 
-	if (!asks_keeper(&service->tls)) /* else it is of no use to know when files change */
+	if (!asks_keeper(&service->tls)) /* else only the keeper looks for changes */
 		service->tls.stamps = service->tls.tried_stamps =
 			sum_up_stamps(service->tls.settings);
 	if (fstat(service->tls.public_fd, &status) == 0)
@@ -463,7 +463,7 @@ void certificates_unload(struct tls_service *service)
 	*service = (struct tls_service){ .tls = service->tls };
 }
 
-/* With a new public file. */
+/* Loads all files and copies them to a new public file, which it seals. */
 static int load_for_others(struct tls_service *service)
 {
 	static const int seals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
