@@ -1,31 +1,30 @@
 /* SPDX-License-Identifier: ISC
- * The keeper does not trust whoever asks for a signature: it has to be of no use for anything but
- * the handshake of a TLS server. */
+ * The keeper does not trust the process that asks for a signature. It signs only what is useless
+ * outside the handshake of a TLS server. */
 #include "tls/signing.h"
 
 #include "lib/util.h"
 
 #include <gnutls/crypto.h>
 
-#define RANDOMS_OCTETS 64  /* the client's and the server's */
+#define RANDOMS_OCTETS 64  /* of the client and the server */
 #define HASH_OCTETS_MIN 32 /* of SHA-256 */
 #define MEMORY_OCTETS_MAX 65536
 
-/* What a server of TLS 1.3 signs begins with this and its NUL (RFC 8446 section 4.4.3). */
+/* The beginning, with its NUL, of what a TLS 1.3 server signs (RFC 8446 section 4.4.3). */
 static const char context[] = "                                "
 			      "                                "
 			      "TLS 1.3, server CertificateVerify";
 
-/* The beginning of ServerECDHParams (RFC 8422 section 5.4): a named curve (P-256, P-384, P-521,
- * X25519, X448), the octets of the point, and that those of the first three are not compressed. */
+/* The beginning of ServerECDHParams (RFC 8422 section 5.4): named_curve (3), the curve (P-256,
+ * P-384, P-521, X25519, X448), the octets of the point and, for P-*, 4: it is not compressed. */
 static const unsigned char curves[][5] = { { 3, 0, 23, 65, 4 },
 					   { 3, 0, 24, 97, 4 },
 					   { 3, 0, 25, 133, 4 },
 					   { 3, 0, 29, 32 },
 					   { 3, 0, 30, 56 } };
 
-/* Whether a server signs this: in TLS 1.3 the context with a hash, in 1.2 randoms and parameters.
- */
+/* Whether a TLS server signs this: in 1.3 the context and a hash, in 1.2 randoms and parameters. */
 static bool is_of_handshake(const unsigned char *octets, size_t count)
 {
 	const unsigned char *params = octets + RANDOMS_OCTETS;
@@ -41,7 +40,7 @@ static bool is_of_handshake(const unsigned char *octets, size_t count)
 	return false;
 }
 
-/* Whether a key of this kind makes such signatures, and they are strong. */
+/* Whether the algorithm suits this kind of key and has a strong hash (Ed448: none). */
 static bool suits(gnutls_sign_algorithm_t algorithm, int kind)
 {
 	return gnutls_sign_supports_pk_algorithm(algorithm, (gnutls_pk_algorithm_t)kind) &&
@@ -90,11 +89,11 @@ int signing_sign(struct tls *tls, const struct tls_signing *signing, struct tls_
 	return ret->error;
 }
 
-/* ---- Who asks it ---- */
+/* ---- The process that asks ---- */
 
-/* The memory that GnuTLS has got last. Static: functions that allocate have no context, and there
- * is one handshake in a process. Small pieces are no part of what is signed, and what is much
- * larger may be unmapped when it is freed. */
+/* The block that GnuTLS has allocated last. Static: gnutls_malloc() has no context, and a process
+ * does one handshake. Smaller blocks cannot contain what is signed, and free(3) may unmap larger
+ * ones before they are read. */
 static struct memory {
 	unsigned char *octets;
 	size_t count;
@@ -117,9 +116,9 @@ static void *note_realloc(void *old, size_t octets)
 	return note_memory(realloc(old, octets), octets);
 }
 
-/* GnuTLS has hashed what it wants to have signed, unless the key is Ed25519, and we get only the
- * hash. But the whole is in the memory that it got last before (3.7 and 3.8, lib/tls-sig.c and
- * lib/tls13-sig.c). If it is not, the keeper refuses to sign, and the handshake fails. */
+/* Except with EdDSA, GnuTLS passes only the hash of the content, but the keeper needs the content.
+ * It is in the block allocated last (3.7 and 3.8, lib/tls-sig.c and lib/tls13-sig.c). If it is not,
+ * the keeper refuses to sign, and the handshake fails. */
 static int ask_to_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algorithm, void *userdata,
 		       unsigned flags, const gnutls_datum_t *data, gnutls_datum_t *ret)
 {
@@ -134,7 +133,7 @@ static int ask_to_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algorithm, 
 	struct tls_signature signature = { 0 };
 
 	(void)key;
-	(void)algorithm; /* which is not the one of the handshake, if the key is RSA */
+	(void)algorithm; /* for RSA keys, not the one of the handshake */
 	(void)flags;
 	if (is_of_handshake(data->data, data->size))
 		last = (struct memory){ data->data, data->size };
