@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The key of TLS session tickets. Whoever has it can read the resumed TLS 1.2 sessions of a day,
- * and can pretend to have shown a client certificate: so nobody else may read or replace it. */
+ * The session ticket key. An attacker who has it can decrypt the resumed TLS 1.2 sessions of a day,
+ * and impersonate a client with a certificate. So no other user may read or replace the file. */
 #include "tls/ticket-key.h"
 
 #include "lib/util.h"
@@ -9,7 +9,7 @@
 #include <sys/random.h>
 
 #define KEY_FILE "ticket-key"
-#define KEY_NEW_FILE "ticket-key.new" /* renamed when it is whole */
+#define KEY_NEW_FILE "ticket-key.new" /* renamed when it is complete */
 #define KEY_LIFETIME_S 86400
 
 struct key_file {
@@ -17,7 +17,7 @@ struct key_file {
 	unsigned char key[TLS_TICKET_KEY_OCTETS];
 };
 
-/* Whether what has just been opened is ours, and no bit of `forbidden` lets others at it. */
+/* Checks, after open(2), type and owner of a file, and that it has no mode bit of `forbidden`. */
 static int check_owner(int fd, mode_t type, mode_t forbidden)
 {
 	struct stat status;
@@ -30,7 +30,7 @@ static int check_owner(int fd, mode_t type, mode_t forbidden)
 	return 0;
 }
 
-/* Returns 0, -ENOENT if there is no key that may still be used, or another failure. */
+/* Returns 0, -ENOENT if there is no key or it has expired, or another negative errno. */
 static int read_key(int directory_fd, struct key_file *ret_file)
 {
 	auto_fd int fd = openat(directory_fd, KEY_FILE,
@@ -46,13 +46,13 @@ static int read_key(int directory_fd, struct key_file *ret_file)
 	return n == sizeof(*ret_file) && age_s >= 0 && age_s < KEY_LIFETIME_S ? 0 : -ENOENT;
 }
 
-/* Makes a new key, unless another process has just done it. */
+/* Makes a new key, unless another process has just made one. */
 static int replace_key(int directory_fd, struct key_file *ret_file)
 {
 	auto_fd int fd = -1;
 	int r;
 
-	if (flock(directory_fd, LOCK_EX | LOCK_NB) < 0) /* free again when it is closed */
+	if (flock(directory_fd, LOCK_EX | LOCK_NB) < 0) /* unlocked by close(2) */
 		return -errno;
 	r = read_key(directory_fd, ret_file);
 	if (r != -ENOENT)
