@@ -46,10 +46,10 @@ static void cut_to_public(gnutls_datum_t *pem)
 	while ((at = strstr(at, "-----BEGIN ")) && (end = strstr(at, "\n-----END "))) {
 		size_t octets = (size_t)(strchrnul(end + 1, '\n') - at);
 
+		octets += at[octets] == '\n'; /* which the last line may lack */
 		if (!memmem(at, octets, "PRIVATE KEY", strlen("PRIVATE KEY"))) {
 			memmove(kept, at, octets);
 			kept += octets;
-			*kept++ = '\n';
 		}
 		at += octets;
 	}
@@ -90,7 +90,7 @@ static int read_octets(struct tls_service *service, const char *path, gnutls_dat
 	}
 	if (octets > FILE_OCTETS_MAX)
 		return -EFBIG;
-	datum->data = calloc(1, octets + 2); /* a text, with a NUL and a line end */
+	datum->data = calloc(1, octets + 1); /* a text ends in a NUL */
 	n = datum->data ? util_pread(fd, datum->data, octets, offset) : -ENOMEM;
 	datum->size = (unsigned)MAX(n, 0);
 	return (int)MIN(n, 0);
