@@ -55,7 +55,7 @@ static void note_octets(struct tls_stream *stream, const unsigned char *octets, 
 	memcpy(stream->last + ALERT_OCTETS - kept, octets + count - kept, kept);
 }
 
-/* Passes a result of `below` to GnuTLS, and keeps an error for turn_error(). */
+/* Passes a result of `below` to GnuTLS, and keeps an error for convert_error(). */
 static ssize_t note_io(struct tls_stream *stream, ssize_t n)
 {
 	if (n >= 0)
@@ -94,7 +94,7 @@ static ssize_t push(gnutls_transport_ptr_t context, const giovec_t *pieces, int 
 }
 
 /* Converts an error of GnuTLS to a negative errno. */
-static int turn_error(struct tls_stream *stream, int error)
+static int convert_error(struct tls_stream *stream, int error)
 {
 	stream->stream.wants_write = gnutls_record_get_direction(stream->gnutls) == 1;
 	switch (error) {
@@ -182,7 +182,7 @@ static int make_session(struct tls_stream *stream)
 	if (r == 0 && tls->ticket_key)
 		r = gnutls_session_ticket_enable_server(stream->gnutls, &key);
 	r = r ?: set_up_gnutls(stream);
-	return r < 0 ? certificates_turn_error(r) : 0;
+	return r < 0 ? certificates_errno(r) : 0;
 }
 
 /* ---- The handshake ---- */
@@ -260,15 +260,15 @@ static int client_alert(const struct tls_stream *stream, int error)
 	return -1;
 }
 
-/* `error` is an error of GnuTLS, and `turned` its errno from turn_error(). */
-static const char *describe_error(const struct tls_stream *stream, int error, int turned)
+/* `error` is an error of GnuTLS, and `converted` its errno from convert_error(). */
+static const char *describe_error(const struct tls_stream *stream, int error, int converted)
 {
 	if (stream->has_read && !stream->is_tls)
 		return "what the client sent is not TLS";
-	if (turned == -ECONNRESET || turned == -EPIPE || error == GNUTLS_E_SESSION_EOF)
+	if (converted == -ECONNRESET || converted == -EPIPE || error == GNUTLS_E_SESSION_EOF)
 		return "the client closed the connection";
-	if (turned != -EPROTO)
-		return strerror(-turned);
+	if (converted != -EPROTO)
+		return strerror(-converted);
 	switch (error) {
 	case GNUTLS_E_UNSUPPORTED_VERSION_PACKET:
 		return "no TLS version in common";
@@ -287,7 +287,7 @@ static const char *describe_error(const struct tls_stream *stream, int error, in
 }
 
 /* Stores why a handshake failed, for the log. */
-static void note_problem(struct tls_stream *stream, int error, int turned)
+static void note_problem(struct tls_stream *stream, int error, int converted)
 {
 	int alert = client_alert(stream, error);
 	const char *name = alert < 0 ? NULL : gnutls_alert_get_name((unsigned)alert);
@@ -302,7 +302,7 @@ static void note_problem(struct tls_stream *stream, int error, int turned)
 			       name ? name : "unknown alert", alert);
 	else
 		(void)snprintf(stream->problem, sizeof(stream->problem), "%s",
-			       describe_error(stream, error, turned));
+			       describe_error(stream, error, converted));
 	stream->stream.tls_problem = stream->problem;
 }
 
@@ -351,20 +351,20 @@ static int do_handshake(struct stream *base)
 {
 	struct tls_stream *stream = (struct tls_stream *)base;
 	int r = stream->is_agreed ? 0 : gnutls_handshake(stream->gnutls);
-	int turned;
+	int converted;
 
 	stream->is_agreed = r >= 0;
 	if (r >= 0 && gnutls_protocol_get_version(stream->gnutls) >= GNUTLS_TLS1_3)
 		r = gnutls_session_ticket_send(stream->gnutls, 1, 0);
 	if (r >= 0)
 		return end_handshake(stream);
-	turned = turn_error(stream, r);
-	if (turned == -EAGAIN)
-		return turned;
-	note_problem(stream, r, turned);
-	if (turned == -EPROTO && client_alert(stream, r) < 0 && stream->is_tls)
+	converted = convert_error(stream, r);
+	if (converted == -EAGAIN)
+		return converted;
+	note_problem(stream, r, converted);
+	if (converted == -EPROTO && client_alert(stream, r) < 0 && stream->is_tls)
 		(void)gnutls_alert_send_appropriate(stream->gnutls, r);
-	return turned;
+	return converted;
 }
 
 /* ---- After the handshake ---- */
@@ -378,7 +378,7 @@ static ssize_t read_tls_record(struct stream *base, void *space, size_t octets)
 	stream->stream.has_pending = gnutls_record_check_pending(stream->gnutls) > 0;
 	if (n >= 0)
 		return n;
-	error = n == GNUTLS_E_REHANDSHAKE ? -EPROTO : turn_error(stream, (int)n);
+	error = n == GNUTLS_E_REHANDSHAKE ? -EPROTO : convert_error(stream, (int)n);
 	if (error == -EPROTO && n != GNUTLS_E_FATAL_ALERT_RECEIVED)
 		(void)gnutls_alert_send_appropriate(stream->gnutls, (int)n);
 	return error;
@@ -389,7 +389,7 @@ static ssize_t write_tls_record(struct stream *base, const void *octets, size_t 
 	struct tls_stream *stream = (struct tls_stream *)base;
 	ssize_t n = gnutls_record_send(stream->gnutls, octets, count);
 
-	return n < 0 ? turn_error(stream, (int)n) : n;
+	return n < 0 ? convert_error(stream, (int)n) : n;
 }
 
 static int send_close_notify(struct stream *base)
@@ -397,7 +397,7 @@ static int send_close_notify(struct stream *base)
 	struct tls_stream *stream = (struct tls_stream *)base;
 	int r = gnutls_bye(stream->gnutls, GNUTLS_SHUT_WR);
 
-	return r < 0 ? turn_error(stream, r) : 0;
+	return r < 0 ? convert_error(stream, r) : 0;
 }
 
 /* ---- Beginning and end ---- */

@@ -20,9 +20,9 @@
 	 asks_keeper(&(service)->tls) ? (void)0 : complain(&(service)->tls, __VA_ARGS__))
 
 /* As report(), with the errno for `error` of GnuTLS as its value. */
-#define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_turn_error(error))
+#define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_errno(error))
 
-int certificates_turn_error(int error)
+int certificates_errno(int error)
 {
 	return error == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EBADMSG;
 }
@@ -493,12 +493,12 @@ bool certificates_have_changed(struct tls *tls)
 {
 	struct tls_service *service = (struct tls_service *)tls;
 	uint64_t stamps = sum_up_stamps(tls->settings);
-	bool is_news = stamps == service->seen_stamps && stamps != tls->tried_stamps;
+	bool has_changed = stamps == service->seen_stamps && stamps != tls->tried_stamps;
 
 	service->seen_stamps = stamps;
-	if (is_news)
+	if (has_changed)
 		tls->tried_stamps = stamps;
-	return is_news;
+	return has_changed;
 }
 
 void certificates_forget_keys(struct tls *tls)

@@ -69,4 +69,4 @@ void certificates_unload(struct tls_service *service);
 void certificates_forget_keys(struct tls *tls);
 
 /* Converts an error of GnuTLS that no client caused to -ENOMEM or -EBADMSG. */
-int certificates_turn_error(int error);
+int certificates_errno(int error);

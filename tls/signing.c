@@ -156,7 +156,7 @@ static int ask_to_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algorithm, 
 	return 0;
 }
 
-static int tell_of_key(gnutls_privkey_t key, unsigned what, void *userdata)
+static int get_key_info(gnutls_privkey_t key, unsigned what, void *userdata)
 {
 	const struct certificate *certificate = userdata;
 	unsigned bits;
@@ -179,5 +179,5 @@ int signing_import_key(gnutls_privkey_t key, const struct tls_service *service,
 	gnutls_malloc = note_malloc;
 	gnutls_realloc = note_realloc;
 	return gnutls_privkey_import_ext4(key, certificate, ask_to_sign, ask_to_sign, NULL, NULL,
-					  tell_of_key, 0);
+					  get_key_info, 0);
 }
