@@ -369,7 +369,7 @@ static int find_own_template(const struct passwd_line *entry, char *ret)
 		if (memmem(mail, octets, inbox, sizeof(inbox) - 1))
 			return -ENXIO;
 		mail += sizeof(prefix) - 1;
-		octets = strcspn(mail, " \t:");
+		octets = strcspn(mail, BLANKS ":");
 	}
 	if (octets == 0 || !strchr("/~%", *mail))
 		return -ENXIO;
@@ -708,7 +708,7 @@ static void note_finding(struct file_check *check, bool is_mistake, const char *
 
 static bool has_outer_blanks(const char *text)
 {
-	return *text && (strchr(" \t", *text) || strchr(" \t", text[strlen(text) - 1]));
+	return *text && (strchr(BLANKS, *text) || strchr(BLANKS, text[strlen(text) - 1]));
 }
 
 static int check_name(struct file_check *check, const char *user)
