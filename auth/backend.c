@@ -111,14 +111,15 @@ void backend_make_digest(struct account *account, const char *secret, const char
 
 /* ---- The accounts of the system ---- */
 
+#define PAM_SERVICE(argument) (*(argument) ? (argument) : "pop3")
+
 static pam_checker *check_user;
 
 int nss_prepare(const char *argument)
 {
-	const char *service = *argument ? argument : "pop3";
 	char path[PATH_MAX];
 
-	(void)snprintf(path, sizeof(path), "/etc/pam.d/%s", service);
+	(void)snprintf(path, sizeof(path), "/etc/pam.d/%s", PAM_SERVICE(argument));
 	if (access(path, F_OK) < 0)
 		log_warning("auth: there is no %s: for PAM, what is in other counts", path);
 	/* Loaded once, because an upgrade may have replaced the file before a reload. */
@@ -151,7 +152,7 @@ int nss_check(struct auth_attempt *attempt)
 	shadow = getspnam(account->user);
 	backend_make_digest(account, secret, shadow ? shadow->sp_pwdp : "");
 	if (r == 0 && attempt->purpose != AUTH_LOOK_UP)
-		r = check_user(*attempt->argument ? attempt->argument : "pop3", account->user,
-			       attempt->password, attempt->peer->text, report->refusal);
+		r = check_user(PAM_SERVICE(attempt->argument), account->user, attempt->password,
+			       attempt->peer->text, report->refusal);
 	return r ?: mailbox_error;
 }
