@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The keeper never waits for a talker, a checker or a file of a user, so nobody can stop it. What
- * comes over a channel may be from a compromised talker. */
+ * The keeper never waits for a talker, a checker or a user's file, so none of them can block it.
+ * Packets on a channel may come from a compromised talker, before login and after it. */
 #include "keeper.h"
 
 #include "channel.h"
@@ -22,18 +22,18 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#define START_MS 10000 /* for the keeper to be ready */
-#define RELOAD_S 8     /* less: a late answer would be taken for that to the next question */
+#define START_MS 10000 /* how long other processes wait for the keeper */
+#define RELOAD_S 8     /* below START_MS: a later answer would count for the next reload */
 #define RESERVED_FDS 128
-#define EVENTS_MAX 16 /* before a signature, which takes longer: a session may flood the keeper */
-#define LOOK_MS 1000  /* between two looks at certificates */
+#define EVENTS_MAX 16 /* between two signatures at most: a session may flood the keeper */
+#define LOOK_MS 1000  /* between two checks for renewed certificates */
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
 
-/* What a session that it keeps is doing. */
+/* What the keeper does for a session. */
 enum kept_state { IDLE, SIGNING, WAITING, CHECKING, ANSWERING };
 
-/* What epoll(7) watches of it. */
+/* The descriptors of a session that epoll(7) watches. */
 enum { OF_CHANNEL, OF_NOTIFICATIONS, OF_CHECKER, WATCHED };
 
 struct kept {
@@ -44,16 +44,16 @@ struct kept {
 		int fd; /* -1: none */
 	} watched[WATCHED];
 	struct channel_request begin;
-	enum kept_state state; /* not IDLE: it is among the busy ones */
-	int64_t arrival_ms, due_ms;
-	char *counted; /* what failures count for, in any case: the user with a domain */
-	struct channel_login *login; /* NULL: the account is checked again */
+	enum kept_state state;	     /* unless IDLE, the session is in the queue `busy` */
+	int64_t arrival_ms, due_ms;  /* monotonic: of the request, and of its next step */
+	char *counted;		     /* the user with a domain: failures count for this name */
+	struct channel_login *login; /* whose password is being checked; else NULL */
 	pid_t checker;
 	struct channel_answer answer;
 	struct tls_signing signing;
-	bool has_signed; /* or tried to */
+	bool has_signed; /* or has asked for a signature */
 	unsigned failed_logins;
-	struct account *account; /* NULL: it has not logged in */
+	struct account *account; /* NULL: before login */
 	struct sandbox_consent consent;
 	bool is_asleep;
 };
@@ -64,18 +64,18 @@ struct keeper {
 	struct settings *settings;
 	int argc;
 	char **argv;
-	int epoll_fd, control_fd; /* of the control socket; -1: it is closed */
+	int epoll_fd, control_fd; /* control_fd is -1 once its other end is closed */
 	struct failures *failures;
 	struct log_quota lines;
 	struct kept_list all;
-	TAILQ_HEAD(kept_queue, kept) busy; /* the one that has waited longest is the first */
-	struct tls *tls;		   /* NULL: never on. It has the private keys */
-	struct tls *former; /* keys from before, for connections that have begun with them */
-	int public_fd;	    /* of what else `tls` has; -1: it cannot be served */
-	int64_t look_ms;    /* at certificates, with a listener */
+	TAILQ_HEAD(kept_queue, kept) busy; /* the oldest request is the first */
+	struct tls *tls;		   /* with the private keys; NULL: TLS was never on */
+	struct tls *former; /* the previous keys, for connections that began with them */
+	int public_fd;	    /* the public TLS file; -1: TLS cannot be served */
+	int64_t look_ms;    /* the next check for renewed certificates, with a listener */
 };
 
-/* For lines that talkers cause. */
+/* For log lines that talkers can cause. */
 #define log_at_rate(keeper, ...) \
 	log_event_about(&(keeper)->lines, LOG_EVENT_WARNING, NULL, __VA_ARGS__)
 
@@ -93,8 +93,8 @@ static int watch(struct keeper *keeper, struct watch *watch)
 	return epoll_ctl(keeper->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
 }
 
-/* A checker that was forked meanwhile has a copy of a descriptor: if that were only closed, its
- * events would go on, and be about memory that may be freed. */
+/* A checker may still have a copy of the descriptor: after close(2) alone, epoll(7) would go on to
+ * report events for it, with a pointer to freed memory. */
 static void stop_watching(const struct keeper *keeper, int *fd)
 {
 	if (*fd >= 0)
@@ -125,7 +125,7 @@ static void set_failure(struct kept *kept, int error, const char *refusal)
 	(void)util_copy(kept->answer.report.refusal, refusal);
 }
 
-/* Takes its answer, and the ruleset of the account (-1: none), which the caller closes. */
+/* Kills the checker, and stores its answer. Returns the account's ruleset (-1: none) to close. */
 static int end_checker(struct keeper *keeper, struct kept *kept)
 {
 	int *fd = &kept->watched[OF_CHECKER].fd, ruleset_fd;
@@ -182,7 +182,7 @@ static void begin(struct keeper *keeper, const struct channel_request *request, 
 		drop_kept(keeper, kept);
 }
 
-/* A talker that asks what it may not has been taken over. */
+/* Only a compromised talker sends such a packet. */
 static void hang_up(struct keeper *keeper, struct kept *kept, const char *reason)
 {
 	log_at_rate(keeper, "the session from %s is ended: %s", kept->begin.peer.text, reason);
@@ -199,12 +199,12 @@ static void send_answer(struct kept *kept)
 	forget_login(kept);
 }
 
-/* A session may log in again, since its mailbox was locked, but as nobody else. */
+/* A session may log in again after its mailbox was locked, but only to the same account. */
 static int note_account(struct kept *kept, int *ruleset_fd)
 {
 	const struct account *account = &kept->answer.account;
 
-	if (account->uid == 0 || account->gid == 0) /* the checker was taken over */
+	if (account->uid == 0 || account->gid == 0) /* the checker is compromised */
 		return -EPERM;
 	if (kept->account)
 		return kept->account->uid == account->uid && kept->account->gid == account->gid &&
@@ -222,8 +222,8 @@ static int note_account(struct kept *kept, int *ruleset_fd)
 	return 0;
 }
 
-/* What a check of a password has said. A failure is told at a time that does not depend on how long
- * that took. Trouble of ours is none. */
+/* Counts the result of a password check; system errors do not count. A failure is answered one
+ * penalty after its request came, which hides how long the check took. */
 static void note_login(struct keeper *keeper, struct kept *kept, int *ruleset_fd)
 {
 	const struct channel_request *from = &kept->begin;
@@ -249,13 +249,13 @@ static void handle_checker(struct keeper *keeper, struct kept *kept)
 	if (kept->login)
 		note_login(keeper, kept, &ruleset_fd);
 	else if (kept->answer.error == 0)
-		kept->account->users = kept->answer.account.users; /* nothing else may change */
+		kept->account->users = kept->answer.account.users; /* only this may change */
 	set_state(keeper, kept, ANSWERING);
 }
 
-/* ---- Questions ---- */
+/* ---- Requests ---- */
 
-/* Begins a check. For that of a password a source may have to wait. */
+/* Begins a check. That of a password first waits for as long as its source must back off. */
 static void begin_check(struct keeper *keeper, struct kept *kept)
 {
 	const struct settings *settings = keeper->settings;
@@ -295,11 +295,10 @@ static void handle_login(struct keeper *keeper, struct kept *kept, struct channe
 	begin_check(keeper, kept);
 }
 
-/* Counts itself. */
 static void handle_sleep(const struct keeper *keeper, struct kept *kept)
 {
 	const struct kept *other;
-	unsigned asleep = 1;
+	unsigned asleep = 1; /* with this session */
 
 	LIST_FOREACH (other, &keeper->all, all)
 		asleep += other != kept && other->is_asleep &&
@@ -311,7 +310,7 @@ static void handle_sleep(const struct keeper *keeper, struct kept *kept)
 
 /* ---- TLS ---- */
 
-/* One signature is enough for a handshake, and only of use to one. */
+/* A handshake needs one signature. After login there is no handshake. */
 static void handle_signing(struct keeper *keeper, struct kept *kept,
 			   const struct tls_signing *signing)
 {
@@ -324,8 +323,8 @@ static void handle_signing(struct keeper *keeper, struct kept *kept,
 	set_state(keeper, kept, SIGNING);
 }
 
-/* Makes the signature that was asked for first. It takes up to some milliseconds: so whatever else
- * there is to do comes before it, and waits for no more than one. */
+/* Makes the signature of the oldest request. A signature takes up to some milliseconds, so other
+ * events come first, and wait for one signature at most. */
 static void sign_next(struct keeper *keeper)
 {
 	struct tls_signature signature;
@@ -342,16 +341,15 @@ static void sign_next(struct keeper *keeper)
 	set_state(keeper, first, IDLE);
 }
 
-/* Loads the module. Returns 0, or -EBADMSG after an error in the log. */
+/* Returns 0, or -EBADMSG after an error in the log. */
 static int load_tls_module(const struct settings *settings, struct tls **ret)
 {
-	static unsigned char no_key[TLS_TICKET_KEY_OCTETS]; /* that of tickets is in the listener */
+	static unsigned char no_key[TLS_TICKET_KEY_OCTETS]; /* the listener has the ticket key */
 
 	return tls_new(settings, no_key, ret) < 0 ? -EBADMSG : 0;
 }
 
-/* Reads certificates and keys. On failure what was there goes on, and so it does if nothing has
- * changed. */
+/* Reads certificates and keys. After a failure, or without a change, the present ones stay. */
 static int read_certificates(struct keeper *keeper, const struct settings *settings)
 {
 	struct tls *fresh;
@@ -379,7 +377,7 @@ static int read_certificates(struct keeper *keeper, const struct settings *setti
 	return 0;
 }
 
-/* Connections are served with renewed certificates as soon as the listener knows them. */
+/* Passes renewed certificates to the listener, which serves them from the next connection on. */
 static void look_at_certificates(struct keeper *keeper)
 {
 	struct channel_request renewed = { .type = CHANNEL_RENEWED };
@@ -391,15 +389,15 @@ static void look_at_certificates(struct keeper *keeper)
 	    read_certificates(keeper, keeper->settings) == 0 &&
 	    channel_send(keeper->control_fd, &renewed, sizeof(renewed),
 			 (int[2]){ keeper->public_fd, -1 }) < 0)
-		keeper->tls->tried_stamps = 0; /* to be tried again */
+		keeper->tls->tried_stamps = 0; /* so that this is tried again */
 }
 
-/* ---- All messages ---- */
+/* ---- Packets ---- */
 
 static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t type)
 {
 	if (!kept->account) {
-		hang_up(keeper, kept, "it asks what only an account may ask");
+		hang_up(keeper, kept, "it sends a request that needs a login");
 		return;
 	}
 	switch (type) {
@@ -413,7 +411,7 @@ static void handle_request(struct keeper *keeper, struct kept *kept, uint32_t ty
 		kept->is_asleep = false;
 		break;
 	default:
-		hang_up(keeper, kept, "it asks what is not known");
+		hang_up(keeper, kept, "it sends an unknown request");
 	}
 }
 
@@ -444,7 +442,7 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 
 /* ---- The control socket ---- */
 
-/* For a listener with many sessions, as far as the system lets it. */
+/* For up to three descriptors of each session, within the hard limit. */
 static void raise_descriptors(const struct settings *settings)
 {
 	struct rlimit limit;
@@ -480,7 +478,7 @@ static int find_conflict(const struct settings *settings)
 	return conflict ? -EBADMSG : 0;
 }
 
-/* The listener logs that it has failed. */
+/* The listener logs a failure. */
 static void read_settings_again(struct keeper *keeper)
 {
 	struct settings *fresh;
@@ -498,7 +496,8 @@ static void read_settings_again(struct keeper *keeper)
 		keeper->settings = fresh;
 		raise_descriptors(fresh);
 	}
-	/* NSS may hang while it lists homes. Until the answer the listener wants nothing else. */
+	/* A child answers, because NSS may hang while it lists homes. Until then the listener takes
+	 * no renewal. */
 	keeper->look_ms = MAX(keeper->look_ms, util_now_ms() + INT64_C(1000) * RELOAD_S);
 	pid = checker_fork(keeper->control_fd, keeper->public_fd);
 	if (pid == 0)
@@ -537,7 +536,7 @@ static void handle_control(struct keeper *keeper)
 		read_settings_again(keeper);
 	else if (n == sizeof(request) && request.type == CHANNEL_HANG_UP)
 		end_slot(keeper, request.slot);
-	if (n == 0 || n == -ECONNRESET) { /* others are for want of memory, and pass */
+	if (n == 0 || n == -ECONNRESET) { /* others, such as -ENOMEM, are temporary */
 		stop_watching(keeper, &keeper->control_fd);
 		keeper->look_ms = INT64_MAX;
 	}
@@ -545,7 +544,7 @@ static void handle_control(struct keeper *keeper)
 
 /* ---- The loop ---- */
 
-/* Does what is due. Returns the milliseconds until something is: the timeout for epoll_wait(2). */
+/* Does the due steps of all requests. Returns the milliseconds until the next one. */
 static int carry_on(struct keeper *keeper)
 {
 	int64_t now = util_now_ms(), next = INT32_MAX;
@@ -583,13 +582,13 @@ static int carry_on(struct keeper *keeper)
 			next = MIN(next, MAX(kept->due_ms - now, kept->state == WAITING ? 20 : 0));
 		}
 	}
-	/* One that has been killed may be gone later: nothing else would say so. */
+	/* Checkers that were killed are reaped within a second: no event tells of their end. */
 	if (log_report_omitted(&keeper->lines, "what sessions asked") || checker_count() > 0)
 		next = MIN(next, 1000);
 	return (int)next;
 }
 
-/* The handlers also notice that the other side is gone. */
+/* The handlers also notice that the other end was closed. */
 static void handle_event(struct keeper *keeper, struct watch *watched, uint32_t events)
 {
 	struct kept *kept = watched ? watched->kept : NULL;
@@ -601,7 +600,7 @@ static void handle_event(struct keeper *keeper, struct watch *watched, uint32_t 
 	else if (watched == &kept->watched[OF_CHECKER])
 		handle_checker(keeper, kept);
 	else if (!(events & EPOLLIN) || sandbox_answer(watched->fd, &kept->consent))
-		end_consent(keeper, kept); /* no process has the filter, or none needs it */
+		end_consent(keeper, kept); /* the talker has ended, or become its account */
 }
 
 static int serve_sessions(struct keeper *keeper)
@@ -618,7 +617,7 @@ static int serve_sessions(struct keeper *keeper)
 		r = carry_on(keeper);
 		if (keeper->tls && keeper->look_ms != INT64_MAX)
 			r = MIN(r, LOOK_MS);
-		/* One at a time: what it does may end what another event is about. */
+		/* One event at a time: handling it may free what the next one points to. */
 		r = epoll_wait(keeper->epoll_fd, &event, 1, r);
 		if (r < 0 && errno != EINTR)
 			return -errno;
@@ -632,7 +631,7 @@ static int serve_sessions(struct keeper *keeper)
 
 /* ---- The start ---- */
 
-/* Closes what is the client's: else the connection would last as long as the keeper. */
+/* Closes the client's connection, which would otherwise last as long as the keeper. */
 static int let_go_of_client(struct listener *listener)
 {
 	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -648,7 +647,7 @@ static int let_go_of_client(struct listener *listener)
 	return 0;
 }
 
-/* Counts that keepers of single connections share are in a file. */
+/* Keepers of single connections share their counts in a file. */
 static int open_failures(struct keeper *keeper, bool is_shared)
 {
 	const struct passwd *user = geteuid() == 0 ? getpwnam(SANDBOX_KEEPER_USER) : NULL;
@@ -656,7 +655,7 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 	int r;
 
 	if (is_shared) {
-		/* The file is its own, and a root of the units may not use what is another's. */
+		/* As the file's owner: in the units, root has no CAP_DAC_OVERRIDE. */
 		if (user && seteuid(user->pw_uid) < 0)
 			return -errno;
 		fd = open(FAILURES_FOLDER "/failures", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
@@ -673,13 +672,13 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 
 static int prepare(struct keeper *keeper, struct listener *listener)
 {
-	/* A program that checks passwords becomes the user. */
+	/* A checkpassword program becomes the user. */
 	bool is_root = auth_has_backend(keeper->settings, "checkpassword");
 	static const sigset_t none;
 	int r = let_go_of_client(listener);
 
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	(void)signal(SIGHUP, SIG_IGN); /* it ends after its sessions */
+	(void)signal(SIGHUP, SIG_IGN); /* the keeper ends after its sessions */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGTERM, SIG_IGN);
 	keeper->look_ms = listener ? 0 : INT64_MAX;
@@ -704,14 +703,14 @@ int keeper_become(const struct settings *settings)
 {
 	bool is_root = auth_has_backend(settings, "checkpassword");
 	int r = find_conflict(settings) ?: sandbox_test_keeper() ?: sandbox_test_login();
-	int keeper_error = sandbox_become_keeper(is_root); /* both users may be missing */
+	int keeper_error = sandbox_become_keeper(is_root); /* even after an error: logs its own */
 
 	if (r < 0 || keeper_error < 0)
 		return -EBADMSG;
 	return is_root ? 0 : sandbox_confine_keeper();
 }
 
-/* What it says when it is ready, or has read the settings again. */
+/* Waits for the keeper's answer after its start or a reload. */
 static int await_files(int ret_fds[2])
 {
 	struct channel_answer answer = { .error = -EIO };
@@ -723,12 +722,12 @@ static int await_files(int ret_fds[2])
 			return 0;
 		util_drop(&ret_fds[0]);
 		util_drop(&ret_fds[1]);
-	} while (n == sizeof(struct channel_request)); /* renewed: that is in the answer, too */
+	} while (n == sizeof(struct channel_request)); /* skips CHANNEL_RENEWED */
 	if (n == -ETIMEDOUT)
 		log_error("the keeper does not answer");
-	else if (n > 0 && answer.error != -EBADMSG) /* else it has said why */
+	else if (n > 0 && answer.error != -EBADMSG) /* else the keeper has logged why */
 		log_error("the keeper cannot use its settings: %s", strerror(-answer.error));
-	return -EBADMSG; /* it has said why, if it has ended */
+	return -EBADMSG; /* n is 0: the keeper has ended, after an error in the log */
 }
 
 int keeper_start(struct settings *settings, int argc, char *argv[], struct listener *listener,
@@ -742,7 +741,7 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 
 	if (r < 0)
 		return -EBADMSG;
-	util_make_folder(FAILURES_FOLDER, SANDBOX_KEEPER_USER); /* which no talker can open */
+	util_make_folder(FAILURES_FOLDER, SANDBOX_KEEPER_USER); /* no talker can open it */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
 	    dup3(pair[0], SANDBOX_CONTROL_FD, O_CLOEXEC) < 0 || (*ret_pid = fork()) < 0) {
 		log_error("cannot start the keeper: %s", strerror(errno));
@@ -759,7 +758,7 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 	(void)close(SANDBOX_CONTROL_FD);
 	keeper.control_fd = pair[1];
 	r = prepare(&keeper, listener);
-	/* As what it is from now on, so that it can do so again. Else STLS is not offered. */
+	/* With the privileges that later renewals have. Without keys STLS is not offered. */
 	if (r == 0)
 		(void)read_certificates(&keeper, settings);
 	r = r ?: answer_settings(&keeper, 0) ?: serve_sessions(&keeper);
@@ -774,7 +773,7 @@ int keeper_reload(int ret_fds[2])
 	struct channel_answer late = { 0 };
 	int fds[2], r;
 
-	/* What came too late for another reload is no answer to this one. */
+	/* Drops answers that came too late for an earlier reload. */
 	while (channel_receive(SANDBOX_CONTROL_FD, &late, sizeof(late), fds, 0) > 0) {
 		util_drop(&fds[0]);
 		util_drop(&fds[1]);

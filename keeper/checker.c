@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Whatever takes long is done here: crypt(3), NSS, PAM, other programs, slow file systems. */
+ * Slow work, before login: crypt(3), NSS, PAM, checkpassword programs, slow file systems. */
 #include "keeper/checker.h"
 
 #include "lib/proctitle.h"
@@ -37,8 +37,8 @@ static void answer_check(const struct settings *settings, const struct channel_r
 		fds[0] = sandbox_make_ruleset(&answer.account,
 					      settings->read_only || answer.account.is_read_only,
 					      &is_there);
-		/* By symbolic links users could learn which paths there are that are not for them,
-		 * so they get what they get if there is none. */
+		/* Like a missing mailbox: otherwise a user could find out, by symbolic links, which
+		 * paths of other users exist. */
 		if (fds[0] == -EPERM) {
 			fds[0] = sandbox_make_ruleset(&(struct account){ 0 }, true, &is_there);
 			(void)util_copy(answer.report.refusal,
@@ -57,7 +57,7 @@ pid_t checker_fork(int fd, int other_fd)
 
 	running += pid > 0;
 	if (pid >= 0)
-		(void)setpgid(pid, pid); /* in both: whoever is first */
+		(void)setpgid(pid, pid); /* in both processes: either may run first */
 	if (pid != 0)
 		return pid;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -79,7 +79,7 @@ int checker_start(const struct settings *settings, const struct channel_request 
 	*ret_pid = checker_fork(pair[1], -1);
 	error = *ret_pid < 0 ? errno : 0;
 	if (*ret_pid == 0) {
-		/* In a flood of passwords, trusted networks get the processor first. */
+		/* In a flood of passwords, trusted networks come first. */
 		if (settings->trusted_networks && !begin->is_trusted)
 			(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
 		answer_check(settings, begin, login, account, pair[1]);
@@ -95,11 +95,11 @@ int checker_end(pid_t pid, int fd, struct channel_answer *ret_answer, int *ret_r
 	int fds[2];
 	ssize_t n = channel_receive(fd, ret_answer, sizeof(*ret_answer), fds, 0);
 
-	if (pid > 0) /* else it could not be started */
+	if (pid > 0) /* else fork(2) has failed */
 		(void)kill(-pid, SIGKILL);
 	util_drop(&fds[1]);
 	*ret_ruleset_fd = fds[0];
-	/* Such as a module of PAM may have taken it over. */
+	/* A PAM module, for instance, may have compromised the checker. */
 	ret_answer->account.user[AUTH_USER_OCTETS - 1] = '\0';
 	ret_answer->account.mailbox[PATH_MAX - 1] = '\0';
 	if (n == sizeof(*ret_answer))

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: ISC
- * A checker: a child of the keeper that checks one account. It may take long, block, or crash. */
+ * A checker: a child of the keeper that checks one account, for a login or a WAKE. It may block,
+ * leak or crash. It trusts the settings and what they name, but no text from a client. */
 #pragma once
 
 #include "channel.h"
 
 #include <sys/types.h>
 
-/* More wait. */
-#define CHECKERS_MAX 32
+#define CHECKERS_MAX 32 /* at the limit, further checks wait */
 
-/* Forks a process in a group of its own that ends with this one. It closes all but these
- * descriptors (-1: none) and the first three: those of sessions would last as long as it does.
- * Returns as fork(2). */
+/* Forks a process in a process group of its own, which is killed when its parent ends. It closes
+ * all descriptors but 0 to 2 and these two (-1: none), because a copy would keep a session's
+ * channel open. Returns as fork(2). */
 pid_t checker_fork(int fd, int other_fd);
 
-/* Starts one. With a password it is a login; else (NULL) `account` is looked at again. Returns 0 or
- * a negative errno. *ret_fd: where its answer comes, if it can. */
+/* Starts a checker: for a login, or (NULL) to check `account` again. Returns 0 or a negative errno.
+ * checker_end() takes *ret_pid and *ret_fd, which the caller closes, also after a failure. */
 int checker_start(const struct settings *settings, const struct channel_request *begin,
 		  const struct channel_login *login, const struct account *account, pid_t *ret_pid,
 		  int *ret_fd);
 
-/* Takes the answer, and the ruleset of its account (-1: none), which the caller closes. Kills it
- * and its children. -ETIMEDOUT: there is none yet; -EIO: it has ended without an answer. */
+/* Takes the answer and the account's Landlock ruleset (-1: none), which the caller closes. Kills
+ * the checker and its children. Returns 0, -ETIMEDOUT: no answer yet, or -EIO: no valid answer. */
 int checker_end(pid_t pid, int fd, struct channel_answer *ret_answer, int *ret_ruleset_fd);
 
-/* Reaps those that have ended; returns how many have not. */
+/* Reaps the checkers that have ended. Returns how many are left. */
 unsigned checker_count(void);

@@ -288,7 +288,7 @@ has_reason() {
 	for type in $RECHECK $SLEEP $WAKE $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 11; do
 		ends_session "$("$packet" "$type")"
 	done
-	has_reason 'it asks what only an account may ask'
+	has_reason 'it sends a request that needs a login'
 	is_alive
 }
 
@@ -298,7 +298,7 @@ has_reason() {
 	for type in $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 11 0xffffffff; do
 		ends_session "0 ask $("$packet" $LOGIN ann secret)" "$("$packet" "$type")"
 	done
-	has_reason 'it asks what is not known'
+	has_reason 'it sends an unknown request'
 	is_alive
 }
 
