@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The listener accepts, limits, forks and reaps, and never reads an octet from a client. It lives
- * as long as the service, so no failure of one connection may end it. */
+ * The listener never reads an octet from a client, before login or later. It lives as long as the
+ * service, so no failure of one connection may end it. Sessions can write to the scoreboard. */
 #include "listener.h"
 
 #include "channel.h"
@@ -25,47 +25,47 @@
 #include <xxhash.h>
 
 #define TICKET_KEY_LIFETIME_MS 86400000
-#define IDLE_MS 5000	     /* without a session; inetd starts us again with the next client */
-#define HOLD_MS 500	     /* after fork or accept has failed for lack of resources */
-#define LOOK_MS 1000	     /* between two looks at what sessions do, if one must end soon */
-#define LOOK_AGAIN_MS 10000  /* if not: they fall asleep without the listener */
-#define FILES_MS 1000	     /* between two looks at certificates */
+#define IDLE_MS 5000	     /* without a session; the next client makes inetd start it again */
+#define HOLD_MS 500	     /* pause after fork or accept has failed for lack of resources */
+#define LOOK_MS 1000	     /* between two looks at the scoreboard, if a session has a deadline */
+#define LOOK_AGAIN_MS 10000  /* else: sessions fall asleep without a word to the listener */
+#define FILES_MS 1000	     /* between two checks for renewed certificates */
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
 #define STOP_GRACE_MS 30000
-#define KEEPER_GRACE_MS 2000 /* with refusals, before the listener ends for want of a keeper */
+#define KEEPER_GRACE_MS 2000 /* to refuse clients, before the listener ends without a keeper */
 #define STACK_OCTETS 16384   /* more than a log line needs */
-#define REFUSALS_MAX 64	     /* sessions reserved for telling clients why */
-#define EVICTED_MAX 64	     /* that have not ended yet */
+#define REFUSALS_MAX 64	     /* sessions reserved for telling clients why they are refused */
+#define EVICTED_MAX 64	     /* sessions that have not ended yet */
 #define NETWORKS 65536
 #define SOURCE_TRIES 64
 #define STRANGER_NICE 10
 #define NEVER INT64_MAX
 
-/* How long clients are kept out after crashes, doubling with each, and when they are forgotten.
- * Sessions share addresses in memory: each crash can tell an attacker about them. */
+/* Clients back off after a crash, twice as long after each, until crashes are forgotten: all
+ * sessions have the same addresses in memory, so each crash can tell an attacker about them. */
 #define CRASH_WAIT_MS 1000
 #define CRASH_WAIT_MAX_MS 60000
 #define CRASH_FORGET_MS 600000
-#define CRASHES_MAX 10 /* within a minute, from anywhere */
+#define CRASHES_MAX 10 /* within a minute, from all sources */
 
 static_assert(SETTINGS_SESSIONS_MAX + REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_SLOTS,
 	      "all sessions that may be allowed have a slot");
 
 struct child {
 	pid_t pid;		   /* 0: the slot is free */
-	size_t source;		   /* its index */
-	uint16_t network;	   /* a digest: networks with the same count as one */
-	int64_t start_ms, kill_ms; /* monotonic; killed then unless it has logged in */
+	size_t source;		   /* index into `sources` */
+	uint16_t network;	   /* a digest: networks with equal ones count as one */
+	int64_t start_ms, kill_ms; /* monotonic; kill_ms: the deadline until login */
 	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
-	bool is_hung_up, is_left; /* of one that runs as a user: asked to end; it did not */
+	bool is_hung_up, is_left; /* told by the keeper to end; does not, and cannot be killed */
 	struct peer peer;
 };
 
-/* How long nobody is served, but those of trusted networks. */
+/* A wait after crashes: only trusted networks are served. */
 struct crash_wait {
-	int64_t last_ms, end_ms; /* of crashes; of the wait */
-	int64_t wait_ms;	 /* the last one; 0: none */
+	int64_t last_ms, end_ms; /* monotonic: of the last crash; of the wait */
+	int64_t wait_ms;	 /* its length; 0: none */
 };
 
 struct listener_source {
@@ -74,11 +74,11 @@ struct listener_source {
 	struct crash_wait crash_wait;
 };
 
-/* What no session may see, since it tells about other clients: madvise(2) keeps it from them. */
+/* Facts about other clients. No session inherits them (MADV_DONTFORK). */
 struct client_tables {
 	struct child children[SCOREBOARD_SLOTS]; /* the index is the slot on the scoreboard */
-	struct listener_source sources[SCOREBOARD_SOURCES]; /* likewise */
-	unsigned strangers[NETWORKS];			    /* before login, by network */
+	struct listener_source sources[SCOREBOARD_SOURCES]; /* the index is that of the quota */
+	unsigned strangers[NETWORKS];			    /* by network; scratch space */
 };
 
 /* What poll(2) watches. */
@@ -87,18 +87,18 @@ enum { SIGNALS, KEEPER, FIRST_SOCKET };
 struct listener {
 	struct pollfd polled[FIRST_SOCKET + SETTINGS_SOCKETS_MAX];
 	size_t polled_count;
-	bool is_inetd; /* its "wait": with the next client it starts the program again */
+	bool is_inetd; /* its "wait": the next client makes it start the program again */
 	bool is_stopping;
 
 	struct scoreboard *scoreboard;
-	struct failures *failures; /* NULL: a keeper counts them */
+	struct failures *failures; /* NULL: the keeper counts them */
 	struct client_tables *tables;
-	size_t slots, source_count; /* of those that have been used */
-	size_t next_source;	    /* to be forgotten */
+	size_t slots, source_count; /* used so far */
+	size_t next_source;	    /* the last candidate for reuse */
 	unsigned sessions, refusals, evicted, asleep, left;
 	pid_t keeper;	       /* 0: none */
-	int64_t keeper_end_ms; /* when the listener ends without one, or NEVER */
-	unsigned logins;       /* no fewer than strangers that have not logged in */
+	int64_t keeper_end_ms; /* when the listener may end because the keeper has; or NEVER */
+	unsigned logins;       /* strangers; some may have logged in since the last look */
 
 	struct crash_wait crash_wait;
 	int64_t crash_minute_ms;
@@ -110,10 +110,10 @@ struct listener {
 	int64_t next_files_ms;				   /* NEVER: the keeper does */
 	int64_t next_ticket_key_ms;
 	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
-	uint64_t told; /* to systemd, as tell_sessions() has it */
+	uint64_t told; /* to systemd, in the form of tell_sessions() */
 };
 
-/* ---- The sockets: what the program was started with is its starter's, which is trusted ---- */
+/* ---- The sockets ---- */
 
 /* Returns 1 for a stream socket that listens, 0 for a connected one, or a negative errno. */
 static int is_listening(int fd)
@@ -155,7 +155,7 @@ static int take_passed(struct listener *listener, int passed)
 	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + passed && r == 0; fd++)
 		r = is_listening(fd) == 1 ? add_socket(listener, fd) : -EINVAL;
 	if (passed == 0 && is_listening(STDIN_FILENO) == 1) {
-		/* Under inetd it is standard output and standard error as well. */
+		/* inetd has put the socket on descriptors 1 and 2, too. */
 		auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 		if (null < 0 || dup2(null, STDOUT_FILENO) < 0 ||
@@ -173,12 +173,12 @@ static int open_socket(struct listener *listener, const char *text)
 	union peer_endpoint endpoint;
 	auto_fd int fd = -1;
 
-	(void)settings_parse_endpoint(text, &endpoint); /* the settings have checked it */
+	(void)settings_parse_endpoint(text, &endpoint); /* valid: the settings have checked it */
 	fd = socket(endpoint.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)); /* IPv4 has it not */
+	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)); /* fails for IPv4 */
 	if (bind(fd, &endpoint.any, sizeof(endpoint)) < 0 || listen(fd, SOMAXCONN) < 0)
 		return -errno;
 	return add_socket(listener, take_fd(&fd));
@@ -186,7 +186,7 @@ static int open_socket(struct listener *listener, const char *text)
 
 static int open_sockets(struct listener *listener, char *const *endpoints, int passed)
 {
-	int r = 0, domain = AF_UNIX; /* such a socket may be anything, for instance sshd's */
+	int r = 0, domain = AF_UNIX; /* ignored on descriptor 0: such a socket may be sshd's */
 	socklen_t size = sizeof(domain);
 
 	log_open(!endpoints && passed == 0 && is_listening(STDIN_FILENO) != 1);
@@ -230,7 +230,7 @@ static void close_sockets(struct listener *listener)
 
 /* ---- The start ---- */
 
-/* Signals are read from a descriptor, one at a time, beside connections. */
+/* poll(2) waits for signals and connections at once. */
 static int catch_signals(struct listener *listener)
 {
 	sigset_t signals;
@@ -246,7 +246,7 @@ static int catch_signals(struct listener *listener)
 	return listener->polled[SIGNALS].fd < 0 ? -errno : 0;
 }
 
-/* A key that cannot be changed stays. */
+/* After an error the key stays as it is. */
 static int change_ticket_key(struct listener *listener)
 {
 	listener->next_ticket_key_ms = util_now_ms() + TICKET_KEY_LIFETIME_MS;
@@ -311,13 +311,13 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 
 /* ---- Crashes ---- */
 
-/* What bounds the log lines that a client causes; NULL: nothing. */
+/* The quota of log lines that a client causes; NULL: they are not limited. */
 static struct log_quota *source_quota(struct listener *listener, const struct child *child)
 {
 	return child->is_trusted ? NULL : scoreboard_quota(listener->scoreboard, child->source);
 }
 
-/* After a crash. Returns whether that begins a new wait. */
+/* Notes a crash. Returns whether a new wait begins. */
 static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 {
 	if (now - wait->last_ms >= CRASH_FORGET_MS)
@@ -330,8 +330,7 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 	return true;
 }
 
-/* Its source waits. Too many crashes, wherever they come from, keep all strangers out for a while.
- */
+/* Its source backs off. After too many crashes, all sources but trusted networks back off. */
 static void note_crash(struct listener *listener, const struct child *child, int signal_number)
 {
 	int64_t now = util_now_ms();
@@ -346,7 +345,7 @@ static void note_crash(struct listener *listener, const struct child *child, int
 			"session from %s (process %d) was killed by signal %d (%s)",
 			child->peer.text, (int)child->pid, signal_number, strsignal(signal_number));
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
-	/* Its user, who owns the process, may have sent the signal: nobody else pays for that. */
+	/* The process runs as its user, who may have sent the signal to make others wait. */
 	if (listener->keeper > 0 &&
 	    scoreboard_state(listener->scoreboard, slot) >= SCOREBOARD_AWAKE)
 		return;
@@ -366,7 +365,7 @@ static void note_crash(struct listener *listener, const struct child *child, int
 
 /* ---- Sources ---- */
 
-/* Says what was not logged about a source. Returns whether more is to be said. */
+/* Logs how many lines about a source were omitted. Returns whether some are left to report. */
 static bool report_omitted(struct listener *listener, size_t source)
 {
 	struct log_quota *quota = scoreboard_quota(listener->scoreboard, source);
@@ -431,12 +430,12 @@ static size_t find_slot(struct listener *listener)
 
 	while (slot < listener->slots && listener->tables->children[slot].pid != 0)
 		slot++;
-	assert(slot < SCOREBOARD_SLOTS); /* as limits are below that */
+	assert(slot < SCOREBOARD_SLOTS); /* the limits are lower */
 	listener->slots += slot == listener->slots;
 	return slot;
 }
 
-/* Whether a child counts as a stranger that has not logged in. */
+/* Refused and evicted sessions have limits of their own. */
 static bool is_stranger(const struct child *child)
 {
 	return child->pid != 0 && !child->is_refused && !child->is_trusted &&
@@ -477,7 +476,7 @@ static void reap(struct listener *listener)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		/* The service must be started anew: at once if nobody loses by that. */
+		/* Only a new start of the service makes a keeper: see end_ms(). */
 		if (pid == listener->keeper) {
 			log_error(
 				"the keeper has ended (%s): nobody can log in, so the service ends",
@@ -494,8 +493,8 @@ static void reap(struct listener *listener)
 
 /* ---- Sessions that must end ---- */
 
-/* Sends a signal; a session that runs as a user can only be told by the keeper that it must end.
- * Returns whether it was a signal. */
+/* Sends a signal. The listener may not signal a session that runs as its user: the keeper asks it
+ * to end. Returns whether a signal was sent. */
 static bool end_child(struct listener *listener, struct child *child, int signal_number)
 {
 	struct channel_request request = { .type = CHANNEL_HANG_UP,
@@ -504,11 +503,11 @@ static bool end_child(struct listener *listener, struct child *child, int signal
 	if (kill(child->pid, signal_number) == 0 || errno != EPERM || listener->keeper == 0)
 		return true;
 	if (channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL) == 0)
-		child->is_hung_up = true; /* else the keeper is busy: it is told later */
+		child->is_hung_up = true; /* else try again later: the keeper is busy */
 	return false;
 }
 
-/* A session that does not end by itself, since it is stopped, say, or has been taken over. */
+/* For a session that does not end by itself: it is stopped, say, or compromised. */
 static void kill_child(struct listener *listener, struct child *child)
 {
 	const struct log_field fields[] = { { "POP3_PEER", child->peer.text }, { 0 } };
@@ -525,8 +524,8 @@ static void kill_child(struct listener *listener, struct child *child)
 					 "is killed: it does not end");
 }
 
-/* Looks at what sessions do on their own. Returns whether one of them must end at some time. When
- * the service stops, those that sleep or have not logged in have nothing to lose. */
+/* Reads the states of sessions, and kills each that is past its deadline. When the service stops,
+ * ends sessions that sleep or have not logged in. Returns whether a session has a deadline. */
 static bool look_at_children(struct listener *listener)
 {
 	int64_t now = util_now_ms();
@@ -555,7 +554,7 @@ static bool look_at_children(struct listener *listener)
 	return has_deadline;
 }
 
-/* Finds the oldest of the strangers from the network that has most of them; NULL: there is none. */
+/* Finds the oldest stranger of the network that has the most; NULL: there are no strangers. */
 static struct child *find_victim(struct client_tables *tables, size_t slots)
 {
 	struct child *victim = NULL;
@@ -575,7 +574,7 @@ static struct child *find_victim(struct client_tables *tables, size_t slots)
 	return victim;
 }
 
-/* Ends a session that has not logged in, for another. Returns whether there is room now. */
+/* Evicts a stranger. Returns whether that was possible. */
 static bool evict(struct listener *listener)
 {
 	struct child *child = find_victim(listener->tables, listener->slots);
@@ -591,8 +590,8 @@ static bool evict(struct listener *listener)
 	return true;
 }
 
-/* Makes room for a client if needed. Returns whether there is some. If strangers alone can reach
- * max-sessions, since it is not above max-logins, it refuses them. */
+/* Evicts a stranger if a limit is reached. Returns whether the client can be served. If
+ * max-sessions is not above max-logins, strangers may fill it: then none makes room for another. */
 static bool make_room(struct listener *listener, const struct settings *settings, bool is_trusted)
 {
 	unsigned sessions = listener->sessions - listener->evicted;
@@ -600,7 +599,7 @@ static bool make_room(struct listener *listener, const struct settings *settings
 
 	if (!is_full && (is_trusted || listener->logins < settings->max_logins))
 		return true;
-	(void)look_at_children(listener); /* fewer than was known may not have logged in */
+	(void)look_at_children(listener); /* some strangers may have logged in */
 	if (is_full)
 		return (is_trusted || listener->logins < sessions) && evict(listener);
 	return listener->logins < settings->max_logins || evict(listener);
@@ -608,7 +607,7 @@ static bool make_room(struct listener *listener, const struct settings *settings
 
 /* ---- Connections ---- */
 
-/* What lines about other clients have left on the stack. */
+/* Log lines about other clients were on the stack, which a session inherits. */
 __attribute__((noinline)) static void wipe_stack(void)
 {
 	char below[STACK_OCTETS];
@@ -616,14 +615,14 @@ __attribute__((noinline)) static void wipe_stack(void)
 	explicit_bzero(below, sizeof(below));
 }
 
-/* The new process keeps nothing but the scoreboard. Returns LISTENER_SESSION or a failure. */
+/* The new process keeps only the scoreboard. Returns LISTENER_SESSION or a negative errno. */
 static int become_session(struct listener *listener, int fd)
 {
 	static const sigset_t none;
 
 	listener_close(listener);
 	listener->tables = NULL;
-	(void)signal(SIGHUP, SIG_IGN); /* one that is sent to all processes is for the listener */
+	(void)signal(SIGHUP, SIG_IGN); /* one sent to all processes is meant for the listener */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	return move_client(fd) ?: LISTENER_SESSION;
 }
@@ -637,7 +636,7 @@ static bool is_trusted(const struct settings *settings, const struct in6_addr *a
 	return false;
 }
 
-/* Logs and returns why a client cannot be served; NULL: it can. */
+/* Returns why a client cannot be served, and logs the limit; NULL: it can. */
 static const char *find_refusal(struct listener *listener, const struct settings *settings,
 				const struct child *child)
 {
@@ -663,14 +662,14 @@ static const char *find_refusal(struct listener *listener, const struct settings
 	return refusal;
 }
 
-/* Pauses for lack of resources: retries at once would cost CPU, too. */
+/* Pauses for lack of resources: immediate retries would cost CPU, too. */
 static void hold(struct listener *listener, const char *what, int error)
 {
 	log_error("cannot %s: %s", what, strerror(error));
 	listener->held_until_ms = util_now_ms() + HOLD_MS;
 }
 
-/* Serves a connection in a new process, where it returns as become_session(). */
+/* Forks a session for a connection. Returns LISTENER_NOTHING, or in it as become_session(). */
 static int serve_connection(struct listener *listener, const struct settings *settings, int client,
 			    struct listener_session *ret_session)
 {
@@ -687,7 +686,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	child.network = (uint16_t)XXH32(&network, sizeof(network), 0);
 	child.source = find_source(listener, child.peer.address);
 	child.is_trusted = is_trusted(settings, &child.peer.address);
-	/* Kept out without a word, since sessions have crashed: words cost one more. */
+	/* After crashes the client must wait. It is not told: that would take another session. */
 	if (!child.is_trusted &&
 	    (child.start_ms < listener->crash_wait.end_ms ||
 	     child.start_ms < listener->tables->sources[child.source].crash_wait.end_ms))
@@ -714,7 +713,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 		.failures = listener->failures,
 		.refusal = refusal,
 	};
-	/* A flood of passwords takes all of the processor: trusted networks get it first. */
+	/* In a flood of passwords, trusted networks come first. */
 	if (settings->trusted_networks && !child.is_trusted)
 		(void)setpriority(PRIO_PROCESS, 0, STRANGER_NICE);
 	return become_session(listener, take_fd(&fd));
@@ -728,7 +727,7 @@ static int accept_one(struct listener *listener, const struct settings *settings
 
 	if (fd >= 0)
 		return serve_connection(listener, settings, fd, ret_session);
-	/* The system says nothing here that a client could cause: no address is asked for. */
+	/* No client can cause these errors, because no address is asked for. */
 	if (errno != EAGAIN)
 		hold(listener, "accept connections", errno);
 	return LISTENER_NOTHING;
@@ -748,6 +747,7 @@ static void tell_sessions(struct listener *listener)
 	listener->told = told;
 }
 
+/* When the listener ends. Without a keeper it waits for sessions that are awake, but not long. */
 static int64_t end_ms(const struct listener *listener)
 {
 	if (listener->keeper_end_ms != NEVER && listener->sessions <= listener->asleep)
@@ -814,7 +814,7 @@ static enum listener_event handle_signal(struct listener *listener)
 		reap(listener);
 		return LISTENER_NOTHING;
 	}
-	close_sockets(listener); /* connections to those of systemd wait for the next process */
+	close_sockets(listener); /* systemd keeps its own open for the next process */
 	listener->is_stopping = true;
 	libsystemd_notify("STOPPING=1");
 	listener->stop_end_ms = util_now_ms() + STOP_GRACE_MS;
@@ -822,13 +822,13 @@ static enum listener_event handle_signal(struct listener *listener)
 	return LISTENER_NOTHING;
 }
 
-/* Whether certificates have been renewed: the next client gets them. */
+/* Whether certificates have been renewed. */
 static bool is_renewal(struct listener *listener, struct tls *tls)
 {
 	int64_t now = util_now_ms();
 	short events = listener->polled[KEEPER].revents;
 
-	if (events & POLLHUP) /* it ends */
+	if (events & POLLHUP) /* the keeper ends */
 		listener->polled[KEEPER].fd = -1;
 	if (now < listener->next_files_ms)
 		return events == POLLIN;
@@ -843,7 +843,7 @@ int listener_next(struct listener *listener, const struct settings *settings, st
 
 	listener->next_files_ms = tls && !settings->has_keeper ? util_now_ms() + FILES_MS : NEVER;
 	libsystemd_notify("READY=1");
-	if (listener->told == UINT64_MAX) /* and at no reload */
+	if (listener->told == UINT64_MAX) /* not after a reload */
 		announce_sockets(listener, settings->listen);
 	tell_sessions(listener);
 	while (r == LISTENER_NOTHING) {

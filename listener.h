@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: ISC
- * The sockets that listen: those of the setting `listen`, or those that the program was started
- * with (systemd's LISTEN_FDS, or standard input under inetd's "wait"). Accepts connections, within
- * limits, and forks a process for each. Tells systemd its state (sd_notify(3)). */
+ * The listener: accepts connections within limits, forks a process (a session) for each, and reaps
+ * these. Tells systemd its state (sd_notify(3)). Trusts whatever started it, and the keeper.
+ *
+ * A source is an IPv4 address or an IPv6 /64, a network a /24 or a /56. A stranger is a session
+ * before login that is not from a trusted network (`trusted-networks`). To evict is to end a
+ * stranger so that another client can be served. */
 #pragma once
 
 #include "lib/peer.h"
@@ -13,39 +16,40 @@ struct settings;
 struct tls;
 
 enum listener_event {
-	LISTENER_NOTHING, /* never returned */
+	LISTENER_NOTHING, /* is never returned */
 	LISTENER_SESSION, /* this is a new process, with a client on descriptors 0 and 1 */
-	LISTENER_RELOAD,  /* SIGHUP: the settings are to be read again */
-	LISTENER_RENEWAL, /* certificates have been renewed, or the keeper says so */
-	LISTENER_END,	  /* all sessions are over after SIGTERM, or for a while under inetd */
+	LISTENER_RELOAD,  /* SIGHUP: read the settings again */
+	LISTENER_RENEWAL, /* certificates have been renewed, here or in the keeper */
+	LISTENER_END,	  /* no session is left: after SIGTERM, or for a while under inetd */
 };
 
 struct listener_session {
 	struct peer peer;
 	struct scoreboard_slot_ref slot_ref;
-	struct failures *failures; /* NULL: a keeper counts them */
-	const char *refusal;	   /* why it cannot be served; a string constant. NULL: it can */
+	struct failures *failures; /* NULL: the keeper counts them */
+	const char *refusal;	   /* why, a string constant; NULL: the client can be served */
 };
 
-/* Opens the log; then the sockets of the setting `listen`, or takes what was passed, as
- * libsystemd_listen_fds() says. Puts a client on descriptors 0 and 1, and leaves *ret as it is; or
- * makes a listener that lives as long as the process. Returns 0, or a failure that was logged:
- *   -EBADMSG  the settings name sockets, but others were passed
- *   -EINVAL   LISTEN_FDS has something else than one connection or stream sockets that listen
- *   -E2BIG    it has more than SETTINGS_SOCKETS_MAX; others are the system's */
+/* Opens the log, then the sockets of the setting `listen`; without those it takes the sockets in
+ * LISTEN_FDS (`passed` is the result of libsystemd_listen_fds()) or the one on descriptor 0
+ * (inetd's "wait"). Makes a listener, which lives as long as the process; if no socket listens,
+ * *ret stays, and the client is on descriptors 0 and 1. Returns 0, or after an error in the log:
+ *   -EBADMSG  the setting names sockets, but others were passed
+ *   -EINVAL   LISTEN_FDS has neither one connection nor only stream sockets that listen
+ *   -E2BIG    it has more than SETTINGS_SOCKETS_MAX; or another errno of the system */
 int listener_open(const struct settings *settings, int passed, struct listener **ret);
 
-/* For the keeper, which is forked after that: closes what it does not need. Takes NULL. */
+/* For the keeper: closes its copies of the listener's descriptors. Takes NULL. */
 void listener_close(struct listener *listener);
 
-/* The keeper is this process. If it ends, so does the listener, soon, with -ECHILD. */
+/* Watches the keeper. Soon after its end listener_next() returns -ECHILD. */
 void listener_watch_keeper(struct listener *listener, pid_t keeper);
 
-/* The key of TLS session tickets, borrowed. It changes once a day. NULL for NULL. */
+/* The key of TLS session tickets, borrowed. It changes once a day. NULL: no listener. */
 unsigned char *listener_ticket_key(struct listener *listener);
 
-/* Tells systemd that it is ready, and listens until there is an event, which it returns, or what
- * the system says if it cannot go on. `tls` has read the files that are looked at, unless there is
- * a keeper; it may be NULL. */
+/* Tells systemd that the service is ready, and serves until an event, which it returns, or a
+ * negative errno if it cannot go on. Without a keeper, checks whether the files that `tls` has read
+ * (NULL: none) have changed. */
 int listener_next(struct listener *listener, const struct settings *settings, struct tls *tls,
 		  struct listener_session *ret_session);
