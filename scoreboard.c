@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Every shared member is atomic, since nobody has a lock. */
+ * Shared members are atomic, because there is no lock. */
 #include "scoreboard.h"
 
 #include "lib/util.h"
@@ -14,20 +14,20 @@ struct scoreboard_slot {
 	_Atomic uint32_t lost_lines;
 };
 
-/* Some have one page: one for each would let an attacker with many addresses fill the memory. */
+/* Quotas share pages: with a page for each, an attacker with many addresses could fill memory. */
 struct source_quota_entry {
 	struct log_quota quota;
 } __attribute__((aligned(256)));
 
 struct scoreboard {
-	size_t slot_octets; /* a page with a keeper, so that a session can have its own alone */
-	char *slots;	    /* and one more, for lost lines that no session has */
+	size_t slot_octets; /* with a keeper a page, so that a session maps only its own */
+	char *slots;	    /* and one more, which counts lines lost outside of sessions */
 	struct source_quota_entry *quotas;
 };
 
 #define QUOTAS_OCTETS (SCOREBOARD_SOURCES * sizeof(struct source_quota_entry))
 
-static_assert(QUOTAS_OCTETS % 65536 == 0, "they are whole pages, on any machine");
+static_assert(QUOTAS_OCTETS % 65536 == 0, "the quotas are whole pages on any machine");
 
 static struct scoreboard_slot *slot_at(const struct scoreboard *scoreboard, size_t slot)
 {
@@ -105,7 +105,7 @@ struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source)
 
 /* ---- For a session ---- */
 
-/* Unmaps pages but the one that has this. */
+/* Unmaps all pages but the one that `kept` is in. */
 static void unmap_others(void *memory, size_t octets, const void *kept)
 {
 	size_t page = (size_t)getpagesize(), before = (size_t)((const char *)kept - (char *)memory);
@@ -168,7 +168,7 @@ bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)
 	return slot_ref && own_slot(slot_ref)->state == SCOREBOARD_EVICTED;
 }
 
-/* Counts itself: of two sessions at once both may be refused, but never both let in. */
+/* This session counts, too: of two at once both may be refused, but never one too many let in. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
 	struct scoreboard *scoreboard = slot_ref ? slot_ref->scoreboard : NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
- * Memory that a listener shares with its sessions: one slot for each session, which says whether it
- * has logged in and sleeps; and, until it logs in, what bounds the log lines of its source of
- * connections. A compromised session can write to what it has of that: the worst result is wrong
- * limits, before login, and wrong states: with a keeper its own alone, else of all sessions. */
+ * The scoreboard: memory that a listener shares with its sessions. A slot says whether its session
+ * has logged in, and whether it sleeps. A quota limits log lines about a source; a session has that
+ * of its source until login. A compromised session can write there, so no process trusts it: the
+ * worst results are wrong limits before login, and wrong states (with a keeper, only its own). */
 #pragma once
 
 #include <stdatomic.h>
@@ -13,13 +13,13 @@
 struct log_quota;
 
 #define SCOREBOARD_SLOTS 65664
-#define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4224) /* with some that have no session now */
+#define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4224) /* some are idle */
 
 enum scoreboard_state {
 	SCOREBOARD_NEVER_USED,
 	SCOREBOARD_FREE,
 	SCOREBOARD_BEFORE_LOGIN,
-	SCOREBOARD_EVICTED, /* before login: it must end */
+	SCOREBOARD_EVICTED, /* before login, and must end */
 	SCOREBOARD_AWAKE,
 	SCOREBOARD_ASLEEP,
 };
@@ -28,21 +28,20 @@ struct scoreboard;
 
 /* ---- For the listener ---- */
 
-/* Makes one for free(3); what is shared stays until the process ends. It counts lines
- * that the log has lost. Memory is used only for slots and sources that are. With a keeper, a slot
- * has a page of its own; the lines that its session lost the next one tells of. Returns 0 or
- * -ENOMEM. */
+/* Makes a scoreboard, for free(3); shared memory stays until the process ends. Only used slots and
+ * sources take memory. The log now counts lost lines there. With a keeper, a slot is a page, and
+ * the next session reports the lines that an ended one has lost. Returns 0 or -ENOMEM. */
 int scoreboard_new(bool has_keeper, struct scoreboard **ret);
 
-/* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot; the first that was
- * never used may be begun, too. */
+/* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. A slot that begins
+ * is free, or the first that was never used. */
 void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state);
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot);
 
-/* Evicts a session that has not logged in. Returns whether that is so. */
+/* Marks a session before login as evicted. Returns false if it has logged in. */
 bool scoreboard_evict(struct scoreboard *scoreboard, size_t slot);
 
-/* What bounds the log lines about a source. A source that is new begins with all 0. */
+/* The quota of log lines about a source. The listener sets it to 0 for a new source. */
 struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source);
 
 /* ---- For a session ---- */
@@ -51,26 +50,26 @@ struct log_quota *scoreboard_quota(struct scoreboard *scoreboard, size_t source)
 struct scoreboard_slot_ref {
 	struct scoreboard *scoreboard;
 	size_t slot, source;
-	bool is_trusted; /* its source: its lines have no bounds */
+	bool is_trusted; /* from a trusted network: without a quota */
 };
 
-/* Unmaps all quotas but those in a page with that of its source and, with a keeper, all other
- * slots. Returns the quota of its lines or NULL. */
+/* Before a session reads from its client: unmaps quotas of other sources, except in the same page,
+ * and with a keeper all other slots. Returns the session's quota; NULL: none. */
 struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that the client has shown who it is: it counts as one that has logged in, also while it
- * waits for its mailbox. Returns 0, or -ECANCELED: it was evicted, which no trusted one can be. */
+/* Notes that the password was right: the session counts as logged in, also while it waits for its
+ * mailbox. Returns 0, or -ECANCELED: it was evicted (never from a trusted network). */
 int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes a state: that such a client did not get its mailbox (SCOREBOARD_BEFORE_LOGIN), or that a
- * session wakes up. */
+/* Notes that the session did not get its mailbox after that (SCOREBOARD_BEFORE_LOGIN), or wakes up
+ * (SCOREBOARD_AWAKE). */
 void scoreboard_note(const struct scoreboard_slot_ref *slot_ref, enum scoreboard_state state);
 
-/* Notes a login of a user with this digest, and unmaps what is about sources. */
+/* Notes a login of a user with this digest, and unmaps the quota. */
 void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, uint64_t user);
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that it falls asleep (-EDQUOT: it may not, `max` of its user do already; a keeper counts
- * them elsewhere). */
+/* Notes that the session falls asleep. Returns 0, or -EDQUOT: `max` of its user sleep already. A
+ * keeper counts them itself: then it is always 0. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max);
