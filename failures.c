@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Every shared member is atomic, since nobody has a lock: two that write to a row at once make a
- * delay wrong. No value that is read here is an index, a length or a bound of a loop. */
+ * Shared members are atomic, but there is no lock: two processes that write to a row at once make a
+ * wait wrong. No shared value is a length or a bound of a loop, nor an index unless reduced. */
 #include "failures.h"
 
 #include "lib/peer.h"
@@ -14,34 +14,33 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-#define PASSWORD_MASK UINT64_C(0xffff) /* of a digest: too few bits to find out the password */
-#define FORGET_S 300		       /* without a new failure: nobody is shut out for good */
-#define ATTEMPTS 8		       /* that are told apart: enough for the longest delay */
+#define PASSWORD_MASK UINT64_C(0xffff) /* of a digest: too few bits to find a password by */
+#define FORGET_S 300		       /* without a new failure, all are forgotten */
+#define ATTEMPTS 8 /* failures that are told apart: enough for the longest wait */
 #define ROWS 32768
-#define NEIGHBOURS 8	  /* rows that an owner can have */
-#define HEAD_OCTETS 65536 /* a page, on any machine */
+#define NEIGHBOURS 8	  /* rows that an owner may be in */
+#define HEAD_OCTETS 65536 /* whole pages on any machine */
 #define LAYOUT UINT64_C(0x706f703366610002)
 
 struct failure_row {
-	_Atomic uint64_t owner; /* a digest of its address or name: nobody has that of another */
+	_Atomic uint64_t owner; /* keyed digest of an address or name: no client can choose it */
 	_Atomic uint32_t failures;
-	_Atomic uint32_t last_s;	     /* monotonic: the boot's clock, as a file in /run */
-	_Atomic uint32_t next;		     /* attempt, modulo ATTEMPTS */
-	_Atomic uint64_t attempts[ATTEMPTS]; /* the last that failed; 0: none */
+	_Atomic uint32_t last_s;	     /* monotonic: starts anew at boot, as /run does */
+	_Atomic uint32_t next;		     /* index in `attempts`, modulo ATTEMPTS */
+	_Atomic uint64_t attempts[ATTEMPTS]; /* the last failures; 0: none */
 };
 
 #define TABLE_OCTETS (ROWS * sizeof(struct failure_row))
 
 static_assert(TABLE_OCTETS % HEAD_OCTETS == 0, "the second table begins with a page, too");
 
-/* Two tables: where many users have one source, that of a trusted network, failures count by
- * account, else by source. */
+/* Two tables. A trusted source, such as webmail, has many users: its failures count by account. */
 struct failures {
 	uint64_t key;		  /* of digests */
 	struct failure_row *rows; /* of sources, then of accounts */
 };
 
-/* What a file begins with; the tables are after HEAD_OCTETS. */
+/* The head of a file; the tables begin at HEAD_OCTETS. */
 struct failures_head {
 	uint64_t layout, key;
 };
@@ -53,8 +52,8 @@ static int make_key(uint64_t *ret_key)
 	return getrandom(ret_key, sizeof(*ret_key), 0) == sizeof(*ret_key) ? 0 : -errno;
 }
 
-/* Makes the file of others, or a new one, whose space is reserved: without it, a write to the
- * memory would kill the process. It never becomes shorter, since others have it in memory. */
+/* Uses the counts in the file, or resets it and reserves its space: without that, a write to the
+ * mapping could raise SIGBUS. Never truncates the file, which others have mapped. */
 static int lay_out_file(int fd, uint64_t *ret_key)
 {
 	const off_t octets = HEAD_OCTETS + 2 * TABLE_OCTETS;
@@ -106,13 +105,13 @@ static struct failure_row *table_of(const struct failures *failures, bool is_tru
 	return failures->rows + (is_trusted ? ROWS : 0);
 }
 
-/* Never small if the time is nonsense. The second more is for a process whose clock has ticked. */
+/* A time in the future counts as old, except for one second: another process may be one ahead. */
 static uint32_t age_s(const struct failure_row *row)
 {
 	return row->failures > 0 ? util_now_s() + 1 - row->last_s : UINT32_MAX;
 }
 
-/* FNV-1a of the name, in any case. Two users with the same digest share limits. */
+/* FNV-1a of the name without regard to case. Users with the same digest share counts. */
 static uint64_t digest_user(const struct failures *failures, const char *user)
 {
 	uint64_t digest = UINT64_C(14695981039346656037) ^ failures->key;
@@ -123,9 +122,9 @@ static uint64_t digest_user(const struct failures *failures, const char *user)
 	return digest;
 }
 
-/* The row where a user's failures count, and the user's digest. NULL: nothing is counted, or the
- * owner has no row, unless it takes one: the one whose last failure is oldest. The key decides
- * which can be its own, so that nobody can choose the victim. */
+/* Finds the row in which this login counts, and the user's digest. An owner without a row gets NULL
+ * or (`takes`) the candidate with the oldest failure. The key decides which rows are candidates, so
+ * that no client can choose the victim. NULL also if nothing is counted. */
 static struct failure_row *find_row(const struct failures *failures, const struct in6_addr *source,
 				    bool is_trusted, const char *user, bool takes,
 				    uint64_t *ret_digest)
@@ -183,7 +182,7 @@ void failures_note(struct failures *failures, const struct in6_addr *source, boo
 		for (size_t i = 0; i < ATTEMPTS; i++)
 			row->attempts[i] = 0;
 	}
-	/* What tells it from others: digests of the user name, and of both. */
+	/* Bits of two digests: of the user name, and of user name and password. */
 	attempt = (digest & ~PASSWORD_MASK) |
 		  (XXH64(password, strlen(password), digest) & PASSWORD_MASK);
 	for (size_t i = 0; i < ATTEMPTS; i++) {

@@ -1,44 +1,44 @@
 /* SPDX-License-Identifier: ISC
- * Counts failed logins, by source of connections or, for trusted networks, by account, in memory
- * that several processes share: those of a listener, or all that open one file. Whoever was taken
- * over can write to what it has of that: the worst result is wrong delays. NULL is none: nothing
- * is counted then, and nobody waits. */
+ * Counts failed logins, so that clients that guess passwords back off: by source, or for trusted
+ * networks by account. The penalty (`login-penalty`) is the wait after one, doubling with each.
+ * Runs before login, in memory shared by a listener's processes, or by all that open one file. A
+ * compromised process can write there: the worst result is wrong waits. NULL counts nothing. */
 #pragma once
 
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAILURES_FREE 3 /* in a row that a user trying passwords may make */
+#define FAILURES_FREE 3 /* the failure that begins a wait: a user may try passwords */
 
-#define FAILURES_WAIT_MAX_S 15 /* for failures of other sessions from the same source */
+#define FAILURES_WAIT_MAX_S 15 /* after failures of other sessions */
 
 struct failures;
 
-/* Makes one that lives as long as the process, which shares it with its children (`fd` < 0); or
- * with all that open a file, which nobody else may write to or shorten. A file of another layout,
- * or a shorter one, is begun anew. Returns 0, or a negative errno, for instance -ENOSPC. */
+/* Maps counts for as long as the process lives: shared with its children (`fd` < 0), or with all
+ * that open this file; no other process may write to it or truncate it. Resets a file that has
+ * another layout or is too short. Returns 0 or a negative errno, for instance -ENOSPC. */
 int failures_new(int fd, struct failures **ret);
 
-/* The seconds that a login as `user` has to wait after several recent failures from its source:
- * `penalty_s`, doubling with each, but at most `max_s`. */
+/* The seconds that a login as `user` waits after recent failures: 0 below FAILURES_FREE of them,
+ * then `penalty_s`, doubling with each, but at most `max_s`. */
 unsigned failures_wait_s(const struct failures *failures, const struct in6_addr *source,
 			 bool is_trusted, const char *user, unsigned penalty_s, unsigned max_s);
 
-/* Notes that a login has failed. The same password again for the same user is one failure. */
+/* Notes a failed login. The same password for the same user counts once. */
 void failures_note(struct failures *failures, const struct in6_addr *source, bool is_trusted,
 		   const char *user, const char *password);
 
-/* Notes a login: forgets the user's failures. */
+/* Notes a login: forgets the failures of this user, but no others of the source. */
 void failures_forgive(struct failures *failures, const struct in6_addr *source, bool is_trusted,
 		      const char *user);
 
 /* ---- For a session without a keeper ---- */
 
-/* Unmaps what sessions of the other kind need, trusted or not. First. */
+/* Before a session reads: unmaps the table of sources (trusted) or of accounts. */
 void failures_confine(struct failures *failures, bool is_trusted);
 
-/* Notes its login, and unmaps the rest. Returns a digest of the user for scoreboard_note_login(),
- * under a key that is wiped. */
+/* Notes its login, as failures_forgive(), unmaps the other table, and wipes the key of digests.
+ * Returns the digest of the user for scoreboard_note_login(). */
 uint64_t failures_leave(struct failures *failures, const struct in6_addr *source, bool is_trusted,
 			const char *user);
