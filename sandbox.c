@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * The sandbox limits what an attacker can do with a compromised process. The settings and the
- * passwd-file are the administrator's. */
+ * Limits what an attacker can do with a compromised process. */
 #include "sandbox.h"
 
 #include "auth.h"
@@ -30,7 +29,7 @@ static bool is_root(void)
 	return getuid() == 0 || geteuid() == 0;
 }
 
-/* For good, with the groups that this user is in. -EPERM: this process may not. */
+/* Becomes a user for good, with its groups. -EPERM: this process may not. */
 static int become(const struct passwd *user)
 {
 	/* A process that is that user already keeps its groups. */
@@ -41,7 +40,7 @@ static int become(const struct passwd *user)
 	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
 		return -errno;
 	if (user->pw_uid != 0 && (setuid(0) == 0 || (user->pw_gid != 0 && setgid(0) == 0)))
-		return -EPERM; /* it was not for good */
+		return -EPERM; /* it could become root again */
 	return 0;
 }
 
@@ -65,11 +64,11 @@ int sandbox_become_user(const char *user)
 	return entry && r == 0 ? 0 : -EBADMSG;
 }
 
-/* Ten million messages take less; a password whose crypt(3) takes more is refused. */
+/* Ten million messages take less. If crypt(3) takes more, the password is refused. */
 #define ADDRESS_SPACE_OCTETS (UINT64_C(2) << 30)
-#define FILE_OCTETS (UINT64_C(256) << 20) /* the cache, the largest file, has no more */
+#define FILE_OCTETS (UINT64_C(256) << 20) /* the largest file, the cache, is smaller */
 
-/* Lowers a limit; one that is lower stays. */
+/* Lowers a limit; a lower one stays. */
 static int lower_limit(__rlimit_resource_t resource, rlim_t most)
 {
 	struct rlimit limit;
@@ -81,13 +80,13 @@ static int lower_limit(__rlimit_resource_t resource, rlim_t most)
 	return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
-/* Bounds memory and files, in case that a client finds a way to let them grow. */
+/* Bounds memory and files, in case a client finds a way to make them grow. */
 static int limit_process(void)
 {
 	int r = UTIL_HAS_ASAN ? 0 : lower_limit(RLIMIT_AS, ADDRESS_SPACE_OCTETS);
 	struct stat status;
 
-	/* What the session says, and its log, may go to files that are longer. */
+	/* Standard output and the log may be longer files. */
 	for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
 		if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
 			return r;
@@ -103,8 +102,8 @@ uint32_t process_capabilities(void)
 	return syscall(SYS_capget, &header, data) < 0 ? 0 : data[0].permitted;
 }
 
-/* With the inheritable ones the ambient ones go. Where there are none, systemd may refuse
- * capset(2): what counts is what is left. */
+/* Dropping inheritable capabilities drops ambient ones, too. A unit without capabilities may refuse
+ * capset(2), so only the result counts. */
 int process_keep_capabilities(uint32_t kept)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -119,7 +118,7 @@ int process_keep_capabilities(uint32_t kept)
 	return memcmp(left, data, sizeof(left)) == 0 ? 0 : -EPERM;
 }
 
-/* Landlock and seccomp need this, here or in the process that forks this one. */
+/* Landlock and seccomp need no_new_privs, here or in the parent. */
 int process_harden(void)
 {
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -127,7 +126,7 @@ int process_harden(void)
 	return lower_limit(RLIMIT_CORE, 0);
 }
 
-/* Only CAP_SETPCAP can lower the bounding set. */
+/* Without CAP_SETPCAP the bounding set stays. */
 static int drop_capabilities(void)
 {
 	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
@@ -137,40 +136,40 @@ static int drop_capabilities(void)
 
 /* ---- Landlock: which files the process can open ---- */
 
-/* The headers may be older than the kernel. Each comes with the version that has it first. */
+/* The headers may be older than the kernel. The number is the version that has it first. */
 #define ACCESS_REFER (UINT64_C(1) << 13)     /* 2 */
 #define ACCESS_TRUNCATE (UINT64_C(1) << 14)  /* 3 */
 #define ACCESS_IOCTL_DEV (UINT64_C(1) << 15) /* 5 */
 #define ACCESS_NET (UINT64_C(3))	     /* 4: bind and connect TCP */
 #define SCOPED_ALL (UINT64_C(3))	     /* 6: abstract sockets, signals */
 
-#define VERSION_MIN 2 /* the first that lets a file be renamed from new/ to cur/ */
+#define VERSION_MIN 2 /* the first that can allow renames from new/ to cur/ */
 #define NO_LANDLOCK "this kernel does not have it, or not as version 2 or later"
 
-/* struct landlock_ruleset_attr of the last of these versions. */
+/* struct landlock_ruleset_attr of version 6. */
 struct ruleset {
 	uint64_t access_fs, access_net, scoped;
 };
 
 #define ACCESS_READ_FILE (UINT64_C(0) + LANDLOCK_ACCESS_FS_READ_FILE)
 #define ACCESS_READ (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-/* Whoever may write a file may empty it, too. The kernel looks for this right whenever a file is
- * opened: without it up to the root. */
+/* Includes truncation, because the kernel looks for that right at each open(2): if no rule grants
+ * it, in all directories up to the root. */
 #define ACCESS_WRITE_FILE (LANDLOCK_ACCESS_FS_WRITE_FILE | ACCESS_TRUNCATE)
-/* Of a directory: also to create, rename, empty and delete files below it. */
+/* Of a directory: also to create, rename, truncate and unlink files below it. */
 #define ACCESS_CHANGE                                                       \
 	(ACCESS_READ | ACCESS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
 	 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR | ACCESS_REFER)
 #define ACCESS_KEEPER (ACCESS_READ | LANDLOCK_ACCESS_FS_EXECUTE)
 #define ACCESS_OF_FILES (ACCESS_READ_FILE | ACCESS_WRITE_FILE)
 
-/* Makes an empty set of files; a session also gets no network. Returns its descriptor, which the
- * caller closes, or -EOPNOTSUPP: this kernel has no Landlock, or a version without renames. */
+/* Makes an empty ruleset, for a session also without network. Returns a descriptor, which the
+ * caller closes, or -EOPNOTSUPP: this kernel has no Landlock, or not VERSION_MIN. */
 static int landlock_new(bool is_for_session)
 {
 	long version =
 		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	/* All that the kernel can refuse. */
+	/* Every right that this kernel can deny. */
 	const struct ruleset all = {
 		.access_fs = ACCESS_REFER | (ACCESS_REFER - 1) |
 			     (version >= 3 ? ACCESS_TRUNCATE : 0) |
@@ -180,14 +179,14 @@ static int landlock_new(bool is_for_session)
 	};
 	int set_fd;
 
-	/* EPERM: a container's filter does not know the call. */
+	/* EPERM: a container's seccomp filter does not know the call. */
 	if (version < VERSION_MIN)
 		return version >= 0 || errno == ENOSYS || errno == EPERM ? -EOPNOTSUPP : -errno;
 	set_fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
 	return set_fd < 0 ? -errno : set_fd; /* with O_CLOEXEC */
 }
 
-/* Adds a file, or a directory with all below it: the inode, not the name. */
+/* Adds a file, or a directory and everything below it: by inode, not by name. */
 static int landlock_allow(int set_fd, const char *path, uint64_t access)
 {
 	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
@@ -200,17 +199,17 @@ static int landlock_allow(int set_fd, const char *path, uint64_t access)
 	if (!S_ISDIR(status.st_mode))
 		rule.allowed_access &= ACCESS_OF_FILES;
 	r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
-	if (r < 0 && errno == EINVAL) { /* the kernel's version is 2, which cannot refuse that */
+	if (r < 0 && errno == EINVAL) { /* version 2 does not know this right */
 		rule.allowed_access &= ~ACCESS_TRUNCATE;
 		r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 	}
 	return r < 0 ? -errno : 0;
 }
 
-/* From now on only files that are in this set, and in each entered before, can be opened. */
+/* From now on a file can be opened only if this ruleset and all earlier ones allow it. */
 static int landlock_enter(int set_fd)
 {
-#ifdef SANDBOX_ALSO /* what instruments in the program need (meson.build) */
+#ifdef SANDBOX_ALSO /* for sanitizers or coverage (meson.build) */
 	(void)landlock_allow(set_fd, SANDBOX_ALSO, ACCESS_CHANGE);
 #endif
 	return syscall(SYS_landlock_restrict_self, set_fd, 0) < 0 ? -errno : 0;
@@ -218,13 +217,13 @@ static int landlock_enter(int set_fd)
 
 /* ---- The files ---- */
 
-/* A set of files that is being made; after a failure nothing is added. */
+/* A ruleset in the making; after an error nothing is added. */
 struct file_set {
 	int fd, error;
 	uint64_t access; /* to mailboxes */
 };
 
-/* What is not there (NULL: nothing), or not ours to see, cannot be reached anyway. */
+/* A path (or NULL) that does not exist, or may not be searched, is out of reach anyway. */
 static void allow_if_there(struct file_set *set, const char *path, uint64_t access)
 {
 	int r = path && set->error == 0 ? landlock_allow(set->fd, path, access) : -ENOENT;
@@ -233,8 +232,8 @@ static void allow_if_there(struct file_set *set, const char *path, uint64_t acce
 		set->error = r;
 }
 
-/* An administrator may replace the passwd-file by rename, so a rule needs its directory; for a
- * symbolic link also the directory that the link leads to. */
+/* An administrator may replace a passwd-file by rename(2), so a rule needs its directory; for a
+ * symbolic link also the directory of its target. */
 static void allow_users(struct file_set *set, char *const *users)
 {
 	char real[PATH_MAX], directory[PATH_MAX];
@@ -249,7 +248,7 @@ static void allow_users(struct file_set *set, char *const *users)
 	}
 }
 
-/* STLS may read certificates, and the key of tickets, at any time before login. */
+/* STLS may read certificates and the ticket key at any time before login. */
 static void allow_tls(struct file_set *set, const struct settings *settings, const struct tls *tls)
 {
 	char *const *const lists[] = { settings->tls_cert, settings->tls_key, settings->tls_ocsp };
@@ -272,7 +271,7 @@ static int allow_root(void *context, const char *path)
 	return set->error;
 }
 
-/* A root that is `/` would let everything be reached. */
+/* auth_find_roots() leaves out `/`, which would put all files in reach. */
 static void allow_mailboxes(struct file_set *set, const struct settings *settings)
 {
 	struct auth_report report;
@@ -296,13 +295,13 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 
 static volatile sig_atomic_t refused_call = -1;
 
-/* Notes a refused call, which then goes on as one that has failed. */
+/* For SIGSYS: notes a refused call, which then fails. */
 static void note_refusal(int signal_number, siginfo_t *info, void *context)
 {
 	ucontext_t *user = context;
 
 	(void)signal_number;
-	/* Somebody sent it, or a tracer (in the tests) lets the call fail and sets the error. */
+	/* Another process sent the signal, or a tracer (in tests) sets the call's error. */
 	if (info->si_code <= 0 || info->si_syscall == -1)
 		return;
 	refused_call = info->si_syscall;
@@ -311,12 +310,12 @@ static void note_refusal(int signal_number, siginfo_t *info, void *context)
 #elif defined(__aarch64__)
 	user->uc_mcontext.regs[0] = (uint64_t)-EPERM;
 #else
-	(void)user; /* the filter lets it fail without a signal */
+	(void)user; /* the filter makes the call fail without a signal */
 #endif
 }
 
-/* The kernel logs the calls that kill: a compromised process cannot suppress that. Returns 0 or,
- * for a session with a keeper, the descriptor of notifications. */
+/* The kernel logs a call that kills, which a compromised process cannot prevent. Returns 0 or, with
+ * a keeper, the descriptor of notifications. */
 static int seccomp_enter(bool has_keeper)
 {
 	struct sigaction action = { .sa_sigaction = note_refusal, .sa_flags = SA_SIGINFO };
@@ -338,7 +337,7 @@ static int seccomp_enter(bool has_keeper)
 
 /* ---- The stages ---- */
 
-/* The sandbox is less than it should be. */
+/* Logs that a part of the sandbox is missing. -EOPNOTSUPP: it is required. */
 static int note_lack(const struct settings *settings, const char *what, const char *reason)
 {
 	if (settings->sandbox != SANDBOX_REQUIRED) {
@@ -357,7 +356,7 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	*ret = SANDBOX_NONE;
 	if (r < 0)
 		r = note_lack(settings, "cannot bound what a session may use", strerror(-r));
-	if (settings->has_keeper) { /* which tests the rest, and makes the set */
+	if (settings->has_keeper) { /* it tests the rest, and makes the ruleset */
 		ret->has_seccomp = true;
 		return r;
 	}
@@ -403,7 +402,7 @@ int sandbox_make_base(const struct settings *settings, const struct tls *tls)
 	if (set_fd < 0)
 		return set_fd;
 	allow_mailboxes(&set, settings);
-	if (!settings->has_keeper) /* else it is out of reach */
+	if (!settings->has_keeper) /* else only the keeper reads them */
 		allow_users(&set, settings->users);
 	if (tls)
 		allow_tls(&set, settings, tls);
@@ -436,7 +435,7 @@ int sandbox_after_login(const struct settings *settings, const struct account *a
 	struct file_set set = { .fd = set_fd };
 
 	if (set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED)
-		return 0; /* which has been logged */
+		return 0; /* sandbox_prepare() has logged it */
 	if (set_fd < 0)
 		return set_fd;
 	allow_users(&set, settings->users); /* for WAKE */
@@ -461,7 +460,7 @@ int sandbox_enter_account(const struct settings *settings, const struct account 
 		return r;
 	if (uid != 0 && (is_root() || getuid() != uid || geteuid() != uid || getegid() != gid))
 		return -EACCES;
-	/* Only now, as the user: the way to the mailbox may not be for others. */
+	/* Only now, as the user: directories above the mailbox may be closed to others. */
 	set_fd = sandbox_make_ruleset(account, is_read_only, &is_there);
 	if (set_fd < 0)
 		return set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED ? 0 : set_fd;
@@ -472,7 +471,7 @@ int sandbox_enter_account(const struct settings *settings, const struct account 
 	return set.error ?: landlock_enter(set_fd);
 }
 
-/* Such as PAM's modules need to read much. */
+/* PAM modules and NSS may need to read any file. */
 int sandbox_confine_keeper(void)
 {
 	auto_fd int set_fd = landlock_new(false);
@@ -496,6 +495,6 @@ void sandbox_log_refusal(void)
 		return;
 	log_event(LOG_EVENT_CALL_REFUSED, NULL, "the sandbox has refused the system call %d",
 		  number);
-	/* The log line itself may be refused: without a syslog daemon it needs a new socket. */
+	/* Only now: without a syslog daemon, logging makes a refused call itself (a new socket). */
 	refused_call = -1;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC
- * What the process gives up, and when: root, how much it may use, the files (Landlock) and the
- * system calls (seccomp) that it does not need. Open descriptors remain usable.
+ * The sandbox confines a process, for good: it gives up root, unbounded memory, and the files
+ * (Landlock) and system calls (seccomp) that it does not need. Open descriptors remain usable. A
+ * ruleset is Landlock's list of files. Runs before login and at it; trusts the settings, and paths
+ * in the passwd-file.
  *
  * Functions that return an int return 0 or a negative errno. */
 #pragma once
@@ -12,88 +14,88 @@ struct account;
 struct settings;
 struct tls;
 
-/* Becomes the user of this name for good; NULL: stays what it is, unless that is root. Returns 0,
- * or -EBADMSG after an error in the log. */
+/* Becomes this user for good; NULL: stays the user that it is, which must not be root. Returns 0 or
+ * -EBADMSG after an error in the log. */
 int sandbox_become_user(const char *user);
 
-/* What a session enters before it reads an octet. */
+/* The sandbox of a session before login. */
 struct sandbox {
-	int set_fd; /* of files that can be reached before login; -1: all */
+	int set_fd; /* the ruleset; -1: all files */
 	bool has_seccomp;
-	int notify_fd; /* with a keeper, from sandbox_before_login() on: what it answers */
+	int notify_fd; /* set by sandbox_before_login(): seccomp's notifications, for a keeper */
 };
 
 #define SANDBOX_NONE ((struct sandbox){ .set_fd = -1, .notify_fd = -1 })
 
-/* The first call, in the process that will be a session or fork sessions: makes what a session
- * enters; the caller closes set_fd. `tls` may be NULL. Logs failures, what this kernel lacks, and
- * where mailboxes are out of reach. -EOPNOTSUPP: the sandbox is required, and something lacks. */
+/* The first call, in the process that becomes a session or forks sessions: makes the sandbox, whose
+ * set_fd the caller closes. `tls` may be NULL. Logs failures, features that this kernel lacks, and
+ * mailboxes that are out of reach. -EOPNOTSUPP: a feature is missing, and sandbox = required. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
 
-/* The second call, the stage before login: gives up what no session needs then. Logs failures. */
+/* The second call, before a session reads: enters the sandbox. Closes set_fd. Logs failures. */
 int sandbox_before_login(const struct settings *settings, struct sandbox *sandbox);
 
-/* The third call, the stage after login: gives up every mailbox but this account's. If that does
- * not exist yet, nothing of the mail is left in reach, and it returns 1. */
+/* The third call, at a login without a keeper: confines the session to this account's mailbox, and
+ * to passwd-files for WAKE. Returns 1 if that mailbox does not exist yet: then none is in reach. */
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only);
 
-/* For --take-over, in a child for one account: becomes its user, if it has one, for good, and gives
- * up everything but its mailbox, and reading `control` (NULL: nothing). -EPERM: the mailbox belongs
- * to another user; -EOPNOTSUPP: the sandbox is required, and this kernel has no Landlock. */
+/* For --take-over, in a child: becomes the account's user, if it has one, for good, and confines
+ * the child to the mailbox and to reading `control` (NULL: nothing). -EPERM: the mailbox belongs to
+ * another user; -EOPNOTSUPP: sandbox = required, and this kernel has no Landlock. */
 int sandbox_enter_account(const struct settings *settings, const struct account *account,
 			  const char *control, bool is_read_only);
 
 /* ---- With a keeper (keeper.h): a session takes on the ids of its account ---- */
 
-/* These descriptors have fixed numbers, which the filter of system calls knows. */
-#define SANDBOX_CONTROL_FD 62 /* the way to the keeper; a session closes it before it begins */
-#define SANDBOX_RULESET_FD 63 /* where the keeper puts the Landlock ruleset of an account */
+/* The numbers are fixed, because seccomp filters compare them. */
+#define SANDBOX_CONTROL_FD 62 /* the control socket; a session closes it before login */
+#define SANDBOX_RULESET_FD 63 /* where the keeper puts the ruleset of an account */
 
-/* Whether the process may take on the ids of others, as a keeper needs it. */
+/* Whether the process may take on the ids of accounts: it has CAP_SETUID and CAP_SETGID. */
 bool sandbox_has_privilege(void);
 
-/* Whether the kernel has what a keeper needs. Returns 0, or -EOPNOTSUPP after an error in the log:
- * nothing may be tried with less. */
+/* Tests seccomp's notifications, without which there can be no keeper. Returns 0 or -EOPNOTSUPP
+ * after an error in the log. */
 int sandbox_test_keeper(void);
 
-/* Whether a child can do sandbox_become_login(). Returns as that. */
+/* Tries sandbox_become_login() in a child. Returns as that. */
 int sandbox_test_login(void);
 
 #define SANDBOX_KEEPER_USER "pop3-keeper"
 #define SANDBOX_LOGIN_USER "pop3-login"
 
-/* Becomes the keeper: a user of its own, with its groups and without any capability but to find
- * files; or root, with what capabilities it has. Logs failures. */
+/* Becomes the keeper's user, with its groups and only CAP_DAC_READ_SEARCH: -EBADMSG after an error
+ * in the log; or root with its present capabilities, which logs nothing. */
 int sandbox_become_keeper(bool stays_root);
 
-/* From now on the keeper can only read files, and change none. Logs failures. */
+/* Confines the keeper to reading and executing files. -EOPNOTSUPP after an error in the log. */
 int sandbox_confine_keeper(void);
 
-/* Becomes the listener or a talker before login: a user of its own that has nothing, but may take
- * on the ids of accounts. Logs failures. */
+/* Becomes the user of the listener and of talkers before login, with no groups and only CAP_SETUID
+ * and CAP_SETGID. -EBADMSG after an error in the log. */
 int sandbox_become_login(void);
 
-/* The ruleset of a session before login, and that of an account (see sandbox_after_login()). Return
- * a descriptor, which the caller closes. -EOPNOTSUPP: this kernel has none; -EPERM: the mailbox
- * belongs to another user than the account, if that has one. */
+/* The ruleset of a session before login, and that of an account; *ret_is_there: its mailbox exists.
+ * Return a descriptor, which the caller closes. -EOPNOTSUPP: this kernel has no Landlock; -EPERM:
+ * the account has a user, and its mailbox belongs to another one. */
 int sandbox_make_base(const struct settings *settings, const struct tls *tls);
 int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool *ret_is_there);
 
 /* What the keeper consents to. */
 struct sandbox_consent {
-	bool is_given, is_confined; /* the ruleset has been put into the talker */
+	bool is_given, is_confined; /* is_confined: the talker has the ruleset */
 	uid_t uid;
 	gid_t gid;
 	int ruleset_fd;
 };
 
-/* Answers one call of a talker that asks for consent. Whatever interrupts a call, it may ask again.
- * Returns whether that was the last one: the talker becomes its account. */
+/* Answers one system call that needs consent; a talker repeats one that a signal interrupts.
+ * Returns whether this was the last one: the talker has the uid of its account. */
 bool sandbox_answer(int notify_fd, struct sandbox_consent *consent);
 
-/* A talker becomes its account, confined to the mailbox, for good. */
+/* Makes a talker its account, confined to the mailbox, for good. */
 int sandbox_become_account(const struct account *account);
 
-/* Logs the last system call that was refused since this was called last, if there is one. */
+/* Logs the last system call that the filter has refused, if there is a new one. */
 void sandbox_log_refusal(void);

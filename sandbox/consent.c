@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * Who the processes of a service with a keeper are, and how a session takes on the ids of its
- * account: the kernel asks the keeper about each such call, by seccomp's user notification. */
+ * The users of the keeper, the listener and talkers, and how a talker takes on the ids of its
+ * account at login: the kernel asks the keeper (seccomp's user notification) about each call, which
+ * may come from a compromised talker. */
 #include "sandbox.h"
 
 #include "auth.h"
@@ -36,7 +37,7 @@ bool sandbox_has_privilege(void)
 	return (process_capabilities() & TAKE_ON_IDS) == TAKE_ON_IDS;
 }
 
-/* Installs, in a child, a filter that a talker needs. Returns what that says: 0 or errno. */
+/* In a child: installs a filter with the flags of a talker's. Returns 0 or errno. */
 static int try_filter(void)
 {
 	struct sock_filter allow = { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW };
@@ -50,7 +51,7 @@ static int try_filter(void)
 	return 0;
 }
 
-/* Returns what the function does, if that is from 0 to 255, or errno. */
+/* Returns the result of the function, as an exit status, or errno. */
 static int run_in_child(int (*function)(void))
 {
 	pid_t pid = fork();
@@ -76,7 +77,7 @@ int sandbox_test_keeper(void)
 	return -EOPNOTSUPP;
 }
 
-/* Becomes a user of ours for good, and keeps these capabilities, as far as it has them. */
+/* Becomes this user for good, and keeps only these capabilities, as far as it has them. */
 static int become_own_user(const char *name, bool has_groups, uint32_t kept)
 {
 	const struct passwd *user = getpwnam(name);
@@ -85,7 +86,7 @@ static int become_own_user(const char *name, bool has_groups, uint32_t kept)
 	if (!user || user->pw_uid == 0 || user->pw_gid == 0)
 		return -ESRCH;
 	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
-		; /* only CAP_SETPCAP can */
+		; /* fails without CAP_SETPCAP */
 	(void)prctl(PR_SET_SECUREBITS,
 		    SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
 			    SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
@@ -109,7 +110,7 @@ static int report(int error, const char *name)
 
 int sandbox_become_keeper(bool stays_root)
 {
-	if (stays_root) /* its programs become users themselves; the units start it as another */
+	if (stays_root) /* for checkpassword programs; units start it as another user */
 		return setresuid(0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno :
 											  0;
 	return report(become_own_user(SANDBOX_KEEPER_USER, true, BIT(CAP_DAC_READ_SEARCH)),
@@ -128,7 +129,7 @@ int sandbox_test_login(void)
 
 /* ---- Consent ---- */
 
-/* The talker, which waits for the answer, gets the ruleset. */
+/* Puts the ruleset into the talker, which waits for the answer. */
 static bool give_ruleset(int notify_fd, const struct seccomp_notif *call,
 			 struct sandbox_consent *consent)
 {
@@ -159,7 +160,7 @@ bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
 	bool is_good = false;
 
 	if (ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
-		return false; /* the caller is gone, or was interrupted */
+		return false; /* the talker has ended, or was interrupted */
 	if (!consent->is_given || call.data.arch != SECCOMP_ARCHITECTURE)
 		is_good = false;
 	else if (call.data.nr == SYS_landlock_restrict_self)
@@ -171,7 +172,7 @@ bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
 	answer.id = call.id;
 	if (is_good) {
 		answer.error = 0;
-		answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE; /* its arguments are no pointers */
+		answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE; /* no argument is a pointer */
 	}
 	(void)ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 	return is_good && call.data.nr == SET_UIDS;
@@ -199,7 +200,7 @@ int sandbox_become_account(const struct account *account)
 	    TEMP_FAILURE_RETRY(syscall(SET_UIDS, uid, uid, uid)) < 0)
 		return -errno;
 	(void)close(SANDBOX_RULESET_FD);
-	/* The system may make a process that has changed its user open to that user. */
+	/* setresuid(2) sets dumpable to fs.suid_dumpable: 1 would let the user trace it. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return -errno;
 	return process_keep_capabilities(0) ?: is_account(account) ? 0 : -EPERM;

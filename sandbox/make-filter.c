@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * Writes filter.h when the program is built: the system calls that a session may use, as a filter
- * for seccomp. Made at run time it would cost each session a library and 0.15 milliseconds;
- * libseccomp knows the numbers, but its filter of the same conditions takes 0.05 more to load. */
+ * Writes filter.h at build time: the seccomp filters of sessions, before login and after it. At run
+ * time this would cost each session a library and 0.15 milliseconds. libseccomp knows the numbers,
+ * but its filter for these conditions takes 0.05 more to load. */
 #include "lib/util.h"
 #include "sandbox.h"
 
@@ -19,20 +19,20 @@
 #include <sys/socket.h>
 #include <sysexits.h>
 
-#define INSTRUCTIONS_MAX 255 /* a jump goes no further */
+#define INSTRUCTIONS_MAX 255 /* the reach of a jump */
 #define CONDITIONS_MAX 3
-#define CHAIN_MAX 4 /* calls that are compared one after the other */
+#define CHAIN_MAX 4 /* calls that are compared one by one */
 
-/* What half of an argument must be. */
+/* A condition for half of an argument. */
 struct condition {
-	uint16_t jump; /* BPF_JEQ or BPF_JGT: this must hold; BPF_JSET: it must not */
-	unsigned half; /* of argument N: 2 N is the lower one, all that the kernel sees of an int */
+	uint16_t jump; /* BPF_JEQ, BPF_JGT: must be true; BPF_JSET: must be false */
+	unsigned half; /* 2 N: the lower one of argument N, all of an int; 2 N + 1: the upper one */
 	uint32_t value;
 };
 
 /* clang-format off */
-/* What each of the filters does: 'c' allow it, under the conditions; 'a' allow it in any case; 'r'
- * refuse it; 'n' notify the keeper, which decides; 'k' kill. */
+/* The action in each of the filters: 'c' allow under the conditions, else refuse; 'a' allow; 'r'
+ * refuse; 'n' notify the keeper, which decides; 'k' kill the process. */
 #define ACTION(title, letters, ...) { (title), (letters), { __VA_ARGS__ }, 0, 0 }
 #define CALL(title, ...) ACTION(title, "cca", __VA_ARGS__)
 #define TALKER(title, ...) ACTION(title, "rca", __VA_ARGS__)
@@ -41,22 +41,22 @@ struct condition {
 #define HAS_NOT(argument, bits) { BPF_JSET, 2 * (argument), (uint32_t)(bits) }
 #define HAS_ONLY(argument, bits) HAS_NOT((argument), ~(bits))
 #define IS_NULL(argument) IS((argument), 0), { BPF_JEQ, 2 * (argument) + 1, 0 }
-/* Descriptors that others share, as a log that is a file, are only written to. */
+/* Not standard input, output or error, such as a log file: other processes share them. */
 #define IS_OUR_FILE { BPF_JGT, 0, STDERR_FILENO }
 
-/* For the session, the C library, GnuTLS and libcrypt. Landlock says for which files. */
+/* Calls of the session, the C library, GnuTLS and libcrypt. Landlock decides about files. */
 static struct call {
 	const char *name, *actions;
 	struct condition conditions[CONDITIONS_MAX];
-	int number;    /* less than 0: only other architectures have it */
-	size_t target; /* the instruction that it leads to */
+	int number;    /* negative: this architecture does not have it */
+	size_t target; /* the index of its instruction */
 } calls[] = {
-	/* the client, the log: if its connected socket were shut down, all sessions were silent */
+	/* client and log; without shutdown(2) of the log's socket, which all sessions share */
 	CALL("poll"), CALL("ppoll"), CALL("read"), CALL("write"), CALL("writev"),
 	CALL("recvfrom", IS(0, STDIN_FILENO)),
 	CALL("sendto", HAS_ONLY(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4)),
 	CALL("shutdown", IS(0, STDOUT_FILENO)),
-	/* files: Landlock knows nothing of times and locks, and its version 2 nothing of O_TRUNC */
+	/* files; Landlock does not restrict times and locks, and version 2 not O_TRUNC */
 	CALL("close"), CALL("faccessat"), CALL("faccessat2"), CALL("fadvise64"), CALL("fdatasync"),
 	CALL("fstat"), CALL("fstatfs"), CALL("fsync"), CALL("getcwd"), CALL("getdents64"),
 	CALL("newfstatat"), CALL("pread64"), CALL("readlink"), CALL("renameat"), CALL("statx"),
@@ -77,30 +77,30 @@ static struct call {
 	CALL("mmap", HAS_NOT(2, PROT_EXEC), HAS_NOT(3, MAP_SHARED)),
 	CALL("mprotect", HAS_NOT(2, PROT_EXEC)),
 	CALL("mremap", HAS_ONLY(3, MREMAP_MAYMOVE)),
-	/* clocks, chance, signals, the end */
+	/* clocks, random numbers, signals, exit */
 	CALL("clock_getres"), CALL("clock_gettime"), CALL("clock_nanosleep"), CALL("exit_group"),
 	CALL("getrandom"), CALL("gettimeofday"), CALL("restart_syscall"), CALL("rt_sigaction"),
 	CALL("rt_sigprocmask"), CALL("rt_sigreturn"), CALL("time"),
-	/* who am I, and how much memory is there: qsort(3) asks */
+	/* ids; the size of memory, for qsort(3) */
 	CALL("geteuid"), CALL("getpid"), CALL("sysinfo"),
-	/* the stage after login */
+	/* login */
 	ACTION("landlock_add_rule", "cra"), ACTION("landlock_create_ruleset", "cra"),
 	ACTION("landlock_restrict_self", "cnn"),
 	ACTION("setresgid", "rnn"), ACTION("setresuid", "rnn"),
 	TALKER("capget"), TALKER("capset"), TALKER("getresgid"), TALKER("getresuid"),
 	TALKER("prctl", IS(0, PR_SET_DUMPABLE), IS_NULL(1)),
-	TALKER("sendmsg", IS(0, SANDBOX_CONTROL_FD)), /* of which a session has none */
-	/* what no session does by accident */
+	TALKER("sendmsg", IS(0, SANDBOX_CONTROL_FD)), /* which a session has closed */
+	/* calls that no session makes by accident */
 	DEADLY("bpf"), DEADLY("execve"), DEADLY("execveat"), DEADLY("io_uring_enter"),
 	DEADLY("io_uring_register"), DEADLY("io_uring_setup"), DEADLY("ptrace"),
 };
 /* clang-format on */
 
-/* The filter is written from its end, so that jumps go to what is there already. */
+/* The filter is written from its end, so that the targets of jumps are known. */
 static struct sock_filter instructions[INSTRUCTIONS_MAX];
 static size_t start = INSTRUCTIONS_MAX;
 
-/* Returns where the instruction is; its jumps go to what was put before it. */
+/* Returns the index of the instruction. Its jumps lead to those that were put earlier. */
 static size_t put(uint16_t code, uint32_t value, size_t if_true, size_t if_false)
 {
 	size_t next = start--;
@@ -138,7 +138,7 @@ static int compare_calls(const void *left, const void *right)
 	return ((const struct call *)left)->number - ((const struct call *)right)->number;
 }
 
-/* A tree, because the kernel follows it for each call when the filter is loaded. */
+/* A tree, because the kernel runs the filter for every call number when it loads it. */
 static size_t put_tree(const struct call *first, size_t count, size_t other)
 {
 	const struct call *middle = first + count / 2;
@@ -155,7 +155,7 @@ static size_t put_tree(const struct call *first, size_t count, size_t other)
 	return left;
 }
 
-/* For sessions without a keeper, with one, and with one under instruments. */
+/* For sessions without a keeper, with one, and with one in a build with sanitizers. */
 static const char *const filters[] = { "alone", "talker", "asking" };
 
 static void make(uint32_t architecture, uint32_t refusal, size_t filter)
@@ -183,7 +183,7 @@ static void make(uint32_t architecture, uint32_t refusal, size_t filter)
 							      allowed, refused);
 	}
 	qsort(calls, ARRAY_SIZE(calls), sizeof(calls[0]), compare_calls);
-	/* Instruments need more calls than these. */
+	/* Sanitizers make more calls than these. */
 	(void)put_tree(calls + missing, ARRAY_SIZE(calls) - missing,
 		       filter == ARRAY_SIZE(filters) - 1 ? allowed : refused);
 	allowed = PUT_LOAD(offsetof(struct seccomp_data, nr));
@@ -194,7 +194,7 @@ static void make(uint32_t architecture, uint32_t refusal, size_t filter)
 int main(int argc, char *argv[])
 {
 	uint32_t architecture = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
-	/* Where sandbox.c can go on after a signal, a refused call raises one. */
+	/* A refused call raises SIGSYS where the handler in sandbox.c can make the call fail. */
 	bool can_trap = architecture == SCMP_ARCH_X86_64 || architecture == SCMP_ARCH_AARCH64;
 
 	if (architecture == 0) {
