@@ -215,8 +215,7 @@ static int note_account(struct kept *kept, int *ruleset_fd)
 	if (!kept->account)
 		return -ENOMEM;
 	*kept->account = *account;
-	kept->consent = (struct sandbox_consent){ .is_given = true,
-						  .uid = account->uid,
+	kept->consent = (struct sandbox_consent){ .uid = account->uid,
 						  .gid = account->gid,
 						  .ruleset_fd = take_fd(ruleset_fd) };
 	return 0;

@@ -84,10 +84,10 @@ int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool 
 
 /* What the keeper consents to. */
 struct sandbox_consent {
-	bool is_given, is_confined; /* is_confined: the talker has the ruleset */
+	bool is_confined; /* the talker has the ruleset */
 	uid_t uid;
 	gid_t gid;
-	int ruleset_fd;
+	int ruleset_fd; /* -1: to nothing */
 };
 
 /* Answers one system call that needs consent; a talker repeats one that a signal interrupts.

@@ -161,7 +161,7 @@ bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
 
 	if (ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
 		return false; /* the talker has ended, or was interrupted */
-	if (!consent->is_given || call.data.arch != SECCOMP_ARCHITECTURE)
+	if (consent->ruleset_fd < 0 || call.data.arch != SECCOMP_ARCHITECTURE)
 		is_good = false;
 	else if (call.data.nr == SYS_landlock_restrict_self)
 		is_good = give_ruleset(notify_fd, &call, consent);
