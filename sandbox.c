@@ -94,12 +94,10 @@ static int limit_process(void)
 	return r ?: lower_limit(RLIMIT_FSIZE, FILE_OCTETS);
 }
 
-uint32_t process_capabilities(void)
+void process_drop_bounding_set(void)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-
-	return syscall(SYS_capget, &header, data) < 0 ? 0 : data[0].permitted;
+	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
+		;
 }
 
 /* Dropping inheritable capabilities drops ambient ones, too. A unit without capabilities may refuse
@@ -124,14 +122,6 @@ int process_harden(void)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	return lower_limit(RLIMIT_CORE, 0);
-}
-
-/* Without CAP_SETPCAP the bounding set stays. */
-static int drop_capabilities(void)
-{
-	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
-		;
-	return process_keep_capabilities(0);
 }
 
 /* ---- Landlock: which files the process can open ---- */
@@ -367,7 +357,8 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	if (!ret->has_seccomp)
 		r = note_lack(settings, "the sandbox is without seccomp",
 			      "this kernel does not have it");
-	r = r ?: process_harden() ?: drop_capabilities();
+	process_drop_bounding_set();
+	r = r ?: process_harden() ?: process_keep_capabilities(0);
 	if (r == 0) {
 		ret->set_fd = sandbox_make_base(settings, tls);
 		r = ret->set_fd != -EOPNOTSUPP ?

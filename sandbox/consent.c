@@ -32,9 +32,18 @@
 #define SET_GIDS SYS_setresgid
 #endif
 
+/* The permitted capabilities as bits; only the first 32. */
+static uint32_t own_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	return syscall(SYS_capget, &header, data) < 0 ? 0 : data[0].permitted;
+}
+
 bool sandbox_has_privilege(void)
 {
-	return (process_capabilities() & TAKE_ON_IDS) == TAKE_ON_IDS;
+	return (own_capabilities() & TAKE_ON_IDS) == TAKE_ON_IDS;
 }
 
 /* In a child: installs a filter with the flags of a talker's. Returns 0 or errno. */
@@ -81,12 +90,11 @@ int sandbox_test_keeper(void)
 static int become_own_user(const char *name, bool has_groups, uint32_t kept)
 {
 	const struct passwd *user = getpwnam(name);
-	uint32_t own = process_capabilities() & kept;
+	uint32_t own = own_capabilities() & kept;
 
 	if (!user || user->pw_uid == 0 || user->pw_gid == 0)
 		return -ESRCH;
-	for (int i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++)
-		; /* fails without CAP_SETPCAP */
+	process_drop_bounding_set();
 	(void)prctl(PR_SET_SECUREBITS,
 		    SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
 			    SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,

@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* The permitted capabilities as bits; only the first 32. */
-uint32_t process_capabilities(void);
+/* Drops the bounding set of capabilities. Without CAP_SETPCAP it stays. */
+void process_drop_bounding_set(void);
 
 /* Drops all capabilities but these. -EPERM: the process has others, or lacks some. */
 int process_keep_capabilities(uint32_t kept);
