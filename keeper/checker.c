@@ -102,6 +102,9 @@ int checker_end(pid_t pid, int fd, struct channel_answer *ret_answer, int *ret_r
 	/* A PAM module, for instance, may have compromised the checker. */
 	ret_answer->account.user[AUTH_USER_OCTETS - 1] = '\0';
 	ret_answer->account.mailbox[PATH_MAX - 1] = '\0';
+	ret_answer->report.file[sizeof(ret_answer->report.file) - 1] = '\0';
+	ret_answer->report.user[AUTH_USER_OCTETS - 1] = '\0';
+	ret_answer->report.refusal[AUTH_REASON_OCTETS - 1] = '\0';
 	if (n == sizeof(*ret_answer))
 		return 0;
 	util_drop(ret_ruleset_fd);

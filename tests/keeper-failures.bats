@@ -332,6 +332,22 @@ esac'
 	logged 'the keeper has ended (Killed)'
 }
 
+@test "a module of PAM that answers for its checker: texts are cut" {
+	[ -e "${HANDLER%/*}/pop3-handler-pam.so" ] || skip 'PAM is not built in'
+	cp -r /etc/pam.d pam.d
+	printf 'auth required %s/tests/pam-odd.so answers\n' "${HANDLER%/*}" >pam.d/pop3
+	# shellcheck disable=SC2016
+	wrapper+=(sh -ec 'mount --bind pam.d /etc/pam.d; exec "$@"' sh)
+	echo "odd:x:61004:61004::$homes/ben:/bin/sh" >>passwd
+	options+=(--auth=pam '--mailbox=%h/Maildir')
+	start_keeper alone
+	ask alone 'USER odd'
+	ask alone 'PASS secret'
+	[[ $reply == '-ERR [AUTH]'* ]]
+	cat alone.log
+	grep -xE "pop3-handler: login of 'x{255}' from .* refused: x{127}" alone.log
+}
+
 # refuses TEXT COMMAND...: a start with this fails, and says so.
 refuses() {
 	status=0

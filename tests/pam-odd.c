@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: ISC
- * pam-odd.so WHAT: a module of PAM that asks or answers what few do, for tests/auth.bats. */
+ * pam-odd.so WHAT: a module of PAM that asks or answers what few do, for tests/auth.bats and
+ * tests/keeper-failures.bats. */
+#include "channel.h"
+
+#include <errno.h>
 #include <security/pam_modules.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int ask(pam_handle_t *pam, int style, const char *text)
@@ -17,6 +22,18 @@ static int ask(pam_handle_t *pam, int style, const char *text)
 		return PAM_SYSTEM_ERR;
 	conversation = item;
 	return conversation->conv(1, messages, &response, conversation->appdata_ptr);
+}
+
+/* Answers for the checker that this process is, with texts that have no end. */
+static int answer(void)
+{
+	struct channel_answer packet;
+
+	memset(&packet, 'x', sizeof(packet));
+	packet.error = -EKEYREJECTED;
+	for (int fd = STDERR_FILENO + 1; fd < 64; fd++)
+		(void)send(fd, &packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL);
+	return PAM_AUTH_ERR;
 }
 
 int pam_sm_authenticate(pam_handle_t *pam, int flags, int argc, const char **argv)
@@ -37,6 +54,8 @@ int pam_sm_authenticate(pam_handle_t *pam, int flags, int argc, const char **arg
 		return PAM_AUTHINFO_UNAVAIL;
 	if (strcmp(what, "crashes") == 0)
 		abort();
+	if (strcmp(what, "answers") == 0)
+		return answer();
 	if (strcmp(what, "peer") == 0 && pam_get_item(pam, PAM_RHOST, &item) == PAM_SUCCESS &&
 	    strcmp(item, "192.0.2.7") == 0 && pam_get_item(pam, PAM_TTY, &item) == PAM_SUCCESS &&
 	    strcmp(item, "pop3") == 0)
