@@ -140,25 +140,27 @@ fails() {
 	fails 78 "conf:1: unique-ids-from: 'dovecot %m' is not dovecot FORMAT" --check-config --config=conf
 }
 
-@test "--help lists every setting with its default" {
-	"$HANDLER" --help >out
-	for line in 'users=...  (default: the systemd credential users, else none)' 'mailbox=...  (default: %h/Maildir)' \
-		'tls=...  (default: starttls with a certificate, else off)' \
-		'tls-cert=...  (default: the systemd credential tls-cert, else none)' \
-		'tls-key=...  (default: the credential tls-key with the credential tls-cert, else tls-cert)' \
-		'tls-ocsp=...  (default: none)' 'tls-client-ca=...  (default: none)' \
-		'tls-priority=...  (default: @SYSTEM, else TLS 1.2 and 1.3 with AEAD ciphers)' \
-		'plaintext-auth=...  (default: local)' 'read-only=...  (default: no)' \
-		'keep-new=...  (default: no)' 'login-timeout=...  (default: 180)' \
-		'idle-timeout=...  (default: 600)' 'sleep-timeout=...  (default: 86400)' \
-		'login-penalty=...  (default: 2)' 'log-deletions=...  (default: no)' \
-		'max-sessions=...  (default: 1000)' 'max-sessions-per-source=...  (default: 50)' \
-		'max-sleeping-per-user=...  (default: 10)' 'max-logins=...  (default: 200)' \
-		'trusted-networks=...  (default: none)' 'auth=...  (default: passwd-file)' \
-		'unique-ids-from=...  (default: none)' 'keeper=...  (default: auto)' 'mail-user=...  (default: vmail)' 'first-valid-uid=...  (default: 1000)'; do
-		grep -qxF -e "  --$line" out
-	done
-	run ! grep -E '.{101}' out
+@test "--help and pop3-handler.conf(5) agree: names and their order, defaults, lists" {
+	"$HANDLER" --help >help
+	run ! grep -E '.{101}' help
+	# name, default; and "list" for a setting that may be given several times
+	/usr/bin/python3 - help >of-help <<-'END'
+		import re, sys
+		for part in open(sys.argv[1]).read().split('\n  --')[1:]:
+		    match = re.match(r'([a-z0-9-]+)=\.\.\.  \(default: (.*)\)\n', part)
+		    if match:
+		        print(*match.groups(), 'list' if 'several times' in part else '', sep='; ')
+	END
+	mandoc -Tascii -O width=1000 "$BATS_TEST_DIRNAME/../man/pop3-handler.conf.5" | col -b | expand >manual
+	/usr/bin/python3 - manual >of-manual <<-'END'
+		import re, sys
+		text = open(sys.argv[1]).read().split('\nSETTINGS\n')[1].split('\nACCOUNTS\n')[0]
+		for part in re.split(r'\n {5}(?=[a-z])', text)[1:]:
+		    name, default = re.match(r'(\S+)\s+.*?, default (.*?)\.( |\n)', part).groups()[:2]
+		    print(name, default, 'list' if 'several times' in part else '', sep='; ')
+	END
+	diff of-help of-manual
+	[ "$(wc -l <of-help)" -ge 30 ]
 }
 
 @test "--version prints name and version" {
