@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The cache of a Maildir (a first octet that is even) and of a folder. If the second octet is odd,
- * the rest is made what was written here and now: with magic, inode, times and checksum. */
+ * The cache of a Maildir (first octet even) or of a folder (odd). If the second octet is odd, the
+ * rest gets the magic, inode, times and checksum of a cache that was written here just now. */
 #include "mailbox/cache.c"
 
 #include "tmpdir.h"
@@ -75,7 +75,7 @@ static void check_listing(struct listing *listing)
 	}
 }
 
-/* What is saved is loaded. */
+/* A cache that is saved can be loaded. */
 static void check_saving(const struct listing *listing)
 {
 	auto_listing struct listing again = { 0 };
@@ -111,7 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	fd = lock->fds[SUBDIR_CUR];
 	memcpy(cache, data + 2, octets - 2);
 	octets -= 2;
-	/* Its own file changes the directory. */
+	/* Written first, because creating the file changes the directory's time. */
 	tmpdir_write(fd, CACHE_NAME, cache, octets);
 	if ((data[1] & 1) && octets >= sizeof(*cache))
 		make_genuine(lock, cache, octets);

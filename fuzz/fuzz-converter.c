@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: ISC
- * The converter of line ends, which stuffs dots, and TOP's cut, each against the obvious way to do
- * it. The first octets of the input say in what pieces it comes and goes. */
+ * The converter of line ends, which stuffs dots, and the cut of TOP, each compared with a simple
+ * implementation. The first two octets of the input are the sizes of pieces, the third is TOP's
+ * number of lines. */
 #include "lib/wire.h"
 
 #include "fuzz.h"
 
 #include <stdbool.h>
 
-/* A piece is this many octets at most: little space, and many pieces. */
+/* Small, so that an input has many pieces. */
 #define PIECE_OCTETS_MAX 16
 
 struct text {
@@ -15,7 +16,7 @@ struct text {
 	size_t count;
 };
 
-/* What the whole message is on the wire, octet by octet; in ret_size what its size is. */
+/* Returns the message as it is on the wire, converted octet by octet, and its size. */
 static struct text convert_plainly(const uint8_t *in, size_t octets, uint64_t *ret_size)
 {
 	struct text out = { .octets = malloc(3 * octets + 3) };
@@ -34,7 +35,7 @@ static struct text convert_plainly(const uint8_t *in, size_t octets, uint64_t *r
 		out.octets[out.count++] = (char)in[i];
 	}
 	if (octets > 0 && in[octets - 1] != '\n') {
-		out.octets[out.count++] = '\r'; /* even after another */
+		out.octets[out.count++] = '\r'; /* even after another CR */
 		out.octets[out.count++] = '\n';
 	}
 	*ret_size = out.count - stuffed;
@@ -75,7 +76,7 @@ static uint64_t count_only(const char *in, size_t octets)
 	return converter.octets;
 }
 
-/* How many octets of the message TOP sends: up to the blank line, and the lines that are asked for.
+/* Returns how many octets of the message TOP sends: the headers, the blank line and `lines` lines.
  */
 static size_t cut_plainly(const uint8_t *in, size_t octets, uint64_t lines)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  * Imported unique-ids. The first octet says what follows the second: the headers of a message (h),
- * the file of our own (r; i, with its header made right), or else, between NULs, the list of the
- * server that this octet stands for, its keywords and a message. The second has flags. */
+ * the file .pop3-handler.ids (r; i: with a correct header), or else, separated by NULs, the list of
+ * the server that this octet selects, its keywords and a message. The second octet has flags. */
 #include "mailbox/import.c"
 
 #include "tmpdir.h"
@@ -11,7 +11,7 @@ enum flag {
 	FLAG_STABLE = 2,
 	FLAG_MAY_LACK_LIST = 4,
 	FLAG_UNWRITABLE = 8,
-	FLAG_RENAMED = 16, /* a file, after the directories were read */
+	FLAG_RENAMED = 16, /* a file is renamed after the directories were read */
 };
 
 static const char *const sources[] = {
@@ -29,7 +29,7 @@ static const char *const names[] = {
 	"UID6-1:2,",
 	"with blanks in it:2,",
 	"line\nfeed:2,",
-	/* A namesake, and a name that is too long for a unique-id, are in new. */
+	/* In new: a namesake, and a name that is too long for a unique-id. */
 	"6.M6P6.h",
 	"8.M8P8.a-very-long-host-name-such-as-only-large-sites-have.mail.example.org",
 };
@@ -80,7 +80,7 @@ static void make_mailbox(void)
 	}
 }
 
-/* Makes files of the texts, a NUL being between each and the next; of what is not there, none. */
+/* Writes a file for each text; a NUL separates two texts. */
 static void write_files(const char *text, const char *end, const char *source)
 {
 	const char *const files[] = {
@@ -167,7 +167,7 @@ static void check_listing(const struct listing *listing)
 		FUZZ_CHECK(strcmp(ids[i - 1], ids[i]) != 0);
 }
 
-/* Whether the unique-ids are in the messages' own headers. */
+/* Checks that each unique-id is in the headers of its own message. */
 static void check_headers(const struct listing *listing)
 {
 	for (size_t i = 0; i < listing->imported_count; i++) {
@@ -184,7 +184,7 @@ static void check_headers(const struct listing *listing)
 	}
 }
 
-/* Whether the messages that both should have are the same in both. */
+/* Checks that the first messages are the same in both listings. */
 static void check_same(const struct listing *a, const struct listing *b, size_t count)
 {
 	FUZZ_CHECK(a->imported_count == b->imported_count && count <= a->count &&

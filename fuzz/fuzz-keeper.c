@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
- * The keeper, with its own loop. Each line of the input is a list of steps, with `;` between them:
- * a letter, the digit of a talker, and more. The keeper carries on after each line. This file is
- * everything around it: talkers, checkers, the listener, the clock, and the kernel that asks for
- * consent. */
+ * The keeper, with its own loop. Each line of the input is a list of steps, separated by `;`. A
+ * step is a letter, the digit of a talker, and arguments. After each line, the keeper does its
+ * work. This file plays everything around the keeper: talkers, checkers, the listener, the clock,
+ * and the kernel, which asks for consent. */
 #include "fuzz.h"
 
 #define checker_start unused_start
@@ -32,9 +32,9 @@ static pid_t checker_fork(int fd, int other_fd);
 #define TALKERS 8
 #define PENALTY_MS 1000
 #define ASLEEP_MAX 2
-#define STAGES 4 /* of a question, at most: it waits, is checked, and is answered */
+#define STAGES 4 /* at most, of a question: it waits, is checked, and is answered */
 #define ROUNDS 500
-#define LONG_MS 1000000 /* longer than all that the keeper ever waits */
+#define LONG_MS 1000000 /* longer than any wait of the keeper */
 
 static const char good_config[] = "users = /nonexistent/users\n"
 				  "mailbox = /nonexistent/%u\n"
@@ -45,28 +45,28 @@ static const char good_config[] = "users = /nonexistent/users\n"
 static const char bad_config[] = "nothing\n";
 
 static struct talker {
-	int channel_fd; /* -1: it has not begun, or has ended */
-	int calls_fd;	/* the other end of its notifications */
-	int checker_fd; /* the checker's end; -1: none was started */
+	int channel_fd; /* -1: the talker has not begun, or has ended */
+	int calls_fd;	/* the other end of the talker's notifications */
+	int checker_fd; /* the checker's end; -1: no checker was started */
 	uint32_t question;
-	unsigned asked; /* questions that have no answer yet */
+	unsigned asked; /* questions without an answer yet */
 	int64_t asked_ms;
 	unsigned failed;
-	bool is_impatient; /* it has spoken before it got its answer */
+	bool is_impatient; /* it has asked again before it got its answer */
 	bool has_signed;
 	char user[AUTH_USER_OCTETS];
 	bool has_checker_answered, has_account, has_ruleset, is_asleep;
-	unsigned account;   /* the first that a checker has named */
-	bool has_long_name; /* of that */
-	ino_t ruleset;	    /* of that */
+	unsigned account;   /* the first one that a checker has named */
+	bool has_long_name; /* of that account */
+	ino_t ruleset;	    /* likewise */
 } talkers[TALKERS];
 
-static const char *next; /* step of the input */
+static const char *next; /* the next step of the input */
 static int listener_fd = -1;
 static int64_t now_ms;
 static bool is_full, cannot_start; /* checkers */
-static struct talker *flooder;	   /* never stops to talk; NULL: nobody */
-static unsigned rounds;		   /* of that */
+static struct talker *flooder;	   /* never stops asking; NULL: no talker */
+static unsigned rounds;		   /* of the flooder */
 static struct keeper keeper;
 
 /* ---- The clock ---- */
@@ -83,7 +83,7 @@ int clock_gettime(clockid_t clock, struct timespec *ret)
 
 static uid_t uid_of(unsigned account)
 {
-	return 0x10101010 + account; /* without a NUL in it */
+	return 0x10101010 + account; /* no octet is NUL */
 }
 
 static gid_t gid_of(unsigned account)
@@ -91,10 +91,10 @@ static gid_t gid_of(unsigned account)
 	return 0x20202020 + account;
 }
 
-/* The call that each talker waits in. */
+/* The system call that each talker waits in. */
 static struct seccomp_notif calls[TALKERS];
 
-#define FAILS (1 << 8) /* in the id of a call: no descriptor can be put into the talker */
+#define FAILS (1 << 8) /* in the id of a call: adding a descriptor to the talker fails */
 
 static int receive_call(int fd, struct seccomp_notif *ret)
 {
@@ -203,7 +203,7 @@ static int checker_start(const struct settings *settings, const struct channel_r
 	return 0;
 }
 
-/* For a reload: does what its process does. */
+/* Replaces the process that reads the settings at a reload. */
 static pid_t checker_fork(int fd, int other_fd)
 {
 	FUZZ_CHECK(fd == keeper.control_fd && other_fd == keeper.public_fd);
@@ -219,9 +219,9 @@ static unsigned checker_count(void)
 	return is_full ? CHECKERS_MAX : 0;
 }
 
-/* "k0o3": the account 3 (0: root). Instead of `o`: `r` it is refused, `x` another failure; then `n`
- * without a ruleset, `u` without a NUL in its texts, `s` and `l` too short and too long, `d` it
- * only dies. */
+/* "k0o3": talker 0 gets account 3 (0: root). In place of `o`: `r` refused, `x` another failure.
+ * More letters: `n` without a ruleset, `u` texts without a NUL, `s` too short, `l` too long, `d`
+ * the checker dies without an answer. */
 static void tell_result(struct talker *talker, const char *how)
 {
 	struct {
@@ -263,7 +263,7 @@ static void tell_result(struct talker *talker, const char *how)
 
 /* ---- TLS ---- */
 
-/* Instead of the module's. */
+/* Replaces the function of the TLS module. */
 static int sign_once(struct tls *tls, const struct tls_signing *signing, struct tls_signature *ret)
 {
 	struct talker *talker = &talkers[signing->key];
@@ -276,7 +276,7 @@ static int sign_once(struct tls *tls, const struct tls_signing *signing, struct 
 
 /* ---- Talkers ---- */
 
-/* "b0": with `t` its source is trusted, with `-` there are no notifications. */
+/* "b0": talker 0 begins. `t`: its source is trusted; `-`: it has no notifications. */
 static void begin_talker(struct talker *talker, const char *how)
 {
 	struct channel_request request = { .type = CHANNEL_BEGIN,
@@ -304,7 +304,7 @@ static void end_talker(struct talker *talker)
 	talker->is_asleep = false;
 }
 
-/* Whatever it has not asked is no answer, and a failure is told when its time has come. */
+/* Checks that the answer has a question, and that a failure is not told too early. */
 static void take_answer(struct talker *talker, const struct channel_answer *answer)
 {
 	static const unsigned char wiped[DIGEST_OCTETS];
@@ -337,7 +337,7 @@ static void take_answer(struct talker *talker, const struct channel_answer *answ
 	FUZZ_CHECK(asleep <= ASLEEP_MAX);
 }
 
-/* Reads what the keeper says. */
+/* Reads the answers of the keeper. */
 static void read_answers(struct talker *talker)
 {
 	struct channel_answer answer;
@@ -367,7 +367,7 @@ static void note_question(struct talker *talker, uint32_t type)
 	talker->is_asleep &= type != CHANNEL_WAKE;
 }
 
-/* "l0alice apple"; with `L` there is no NUL. */
+/* "l0alice apple": talker 0 logs in. `L`: its texts have no NUL. */
 static void ask_login(struct talker *talker, char *how, bool has_nul)
 {
 	struct channel_login login;
@@ -391,8 +391,8 @@ static void ask_login(struct talker *talker, char *how, bool has_nul)
 	(void)send(talker->channel_fd, &login, sizeof(login), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* "q0s": may it sleep? The letters of the others are below; any other is an unknown
- * type. */
+/* "q0s": talker 0 asks whether it may sleep. Another letter is another type, see below, or an
+ * unknown one. */
 static void ask_other(struct talker *talker, char letter)
 {
 	static const char letters[] = {
@@ -408,7 +408,7 @@ static void ask_other(struct talker *talker, char letter)
 	(void)send(talker->channel_fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* "s0": for a signature. */
+/* "s0": talker 0 asks for a signature. */
 static void ask_to_sign(struct talker *talker)
 {
 	const struct channel_signing packet = { .request.type = CHANNEL_SIGN,
@@ -418,13 +418,13 @@ static void ask_to_sign(struct talker *talker)
 	(void)send(talker->channel_fd, &packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* What the letter of an argument stands for, if it should be `id`. */
+/* Returns the argument that a letter stands for, where `id` would be right. */
 static uint64_t argument_of(char letter, uint32_t id)
 {
 	switch (letter) {
 	case 'a':
 		return id;
-	case 'h': /* of which the kernel sees only the lower half */
+	case 'h': /* the kernel uses only the lower half */
 		return UINT64_C(7) << 32 | id;
 	case '-':
 		return UINT32_MAX;
@@ -435,8 +435,9 @@ static uint64_t argument_of(char letter, uint32_t id)
 	}
 }
 
-/* "n0uaaa": the call setresuid(2) with ids of the account; `g` setresgid(2), `r` the ruleset, `x`
- * another one; a fourth argument of `f`: no descriptor can be put there; `m`: another machine. */
+/* "n0uaaa": talker 0 calls setresuid(2) with the ids of its account. In place of `u`: `g`
+ * setresgid(2), `r` landlock_restrict_self(2), `x` another call. A fourth argument: `f` adding a
+ * descriptor fails, `m` a call of another architecture. */
 static void make_call(struct talker *talker, const char *how)
 {
 	struct seccomp_notif call = { .id = (uint64_t)(talker - talkers),
@@ -461,7 +462,7 @@ static void make_call(struct talker *talker, const char *how)
 
 /* ---- The listener ---- */
 
-/* Asks for the settings again, of which these are good or bad. */
+/* Asks the keeper to read the settings again, which are good or bad. */
 static void reload(bool is_good)
 {
 	struct channel_request request = { .type = CHANNEL_RELOAD };
@@ -518,7 +519,7 @@ static void take_step(char *step)
 	case 'n':
 		make_call(talker, how);
 		break;
-	case 'z': /* its process has ended, though others have the channel */
+	case 'z': /* the talker's process has ended, but another one has the channel */
 		util_drop(&talker->calls_fd);
 		break;
 	case 'c':
@@ -527,7 +528,7 @@ static void take_step(char *step)
 	case 'k':
 		tell_result(talker, how);
 		break;
-	case 'm': /* "m1": there are too many checkers; "m2": none can be started */
+	case 'm': /* "m1": there are too many checkers; "m2": starting one fails */
 		is_full = octets > 1 && step[1] == '1';
 		cannot_start = octets > 1 && step[1] == '2';
 		break;
@@ -541,10 +542,10 @@ static void take_step(char *step)
 	case 'h':
 		hang_up_on((uint64_t)(talker - talkers));
 		break;
-	case 'x': /* what no listener says */
+	case 'x': /* a packet that no listener sends */
 		(void)send(listener_fd, how, strlen(how), MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
-	case 'f': /* "f0": it talks all the time */
+	case 'f': /* "f0": talker 0 asks all the time */
 		flooder = talker;
 		rounds = 0;
 		break;
@@ -556,7 +557,7 @@ static void take_step(char *step)
 	}
 }
 
-/* A talker whose socket is never empty; meanwhile all other questions have answers. */
+/* Keeps a talker's socket from being empty, and checks that others get signatures meanwhile. */
 static void flood(void)
 {
 	if (!flooder)
@@ -573,7 +574,7 @@ static void flood(void)
 	}
 }
 
-/* Every question is answered in the end, unless there is nobody to answer. */
+/* Checks that every question was answered, unless its talker has ended. */
 static void end_input(void)
 {
 	util_drop(&listener_fd);
@@ -585,10 +586,10 @@ static void end_input(void)
 	}
 }
 
-/* Instead of the C library's: the next line of the input, when the keeper has nothing to do. */
+/* Replaces libc's: takes the next line of the input when the keeper has nothing to do. */
 int epoll_wait(int fd, struct epoll_event *events, int count, int ms)
 {
-	static unsigned idle; /* since the input is over */
+	static unsigned idle; /* rounds since the end of the input */
 	int ready;
 	auto_free char *line = NULL;
 	char *rest, *step;
@@ -600,7 +601,7 @@ int epoll_wait(int fd, struct epoll_event *events, int count, int ms)
 	read_control();
 	if (ready != 0)
 		return ready;
-	if (ms == 0) /* it signs */
+	if (ms == 0) /* the keeper has to sign */
 		return 0;
 	FUZZ_CHECK(ms > 0);
 	if (*next) {

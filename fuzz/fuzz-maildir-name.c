@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC
- * What the names of message files say, and what a client says of messages. */
+ * Names of message files, and the numbers and unique-ids that a client sends. */
 #include "mailbox/maildir-name.h"
 
 #include "fuzz.h"
 #include "lib/wire.h"
 
-/* A name with the flag S is still the same message, and gets no second one. */
+/* Adding the flag S keeps the unique part, and happens only once. */
 static void check_seen(const char *name)
 {
 	char *seen, *again;
@@ -29,7 +29,7 @@ static void check_size(const char *name)
 		FUZZ_CHECK(maildir_name_allows_octets(name, octets));
 }
 
-/* A number is what it is written as, but for zeros before it. */
+/* A number that is parsed is written the same way, without leading zeros. */
 static void check_number(const char *text)
 {
 	char written[24];

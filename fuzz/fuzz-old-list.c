@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The lists of other servers: the first octet says which. What is made of a list must be parsed
- * into the same entries. */
+ * The lists of other servers; the first octet selects the server. A list that is written from the
+ * parsed entries must be parsed into the same entries. */
 #include "mailbox/old-list.h"
 
 #include "lib/util.h"
@@ -68,7 +68,7 @@ static void check_ids(const struct old_entry *entry)
 
 			FUZZ_CHECK(n <= (ssize_t)capacity && (n == -ENOENT) == may_lack);
 			FUZZ_CHECK(n >= 0 || n == -ENOENT || n == -ENAMETOOLONG);
-			/* Space makes no other unique-id. */
+			/* More space must not change the unique-id. */
 			FUZZ_CHECK(n == last || last == -ENAMETOOLONG);
 			last = n;
 		}
@@ -152,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	if (octets == 0)
 		return 0;
 	FUZZ_CHECK(text);
-	if (!sources[0].format) /* once: it takes longer than all the rest */
+	if (!sources[0].format) /* once, because it takes longer than the rest */
 		parse_sources();
 	octets--;
 	is_dovecot = *data == 'd';

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The record of a commit. With a first octet that is odd the rest gets what a record of this
- * mailbox has: magic, inodes and seal. */
+ * The commit record. If the first octet is odd, the rest gets the magic, inodes and seal of a
+ * record of this mailbox. */
 #include "mailbox/lock.c"
 
 #include "fuzz.h"
@@ -21,7 +21,7 @@ static void make_genuine(struct record *record, size_t octets)
 	record->magic = MAGIC;
 	record->state_inode = state.st_ino;
 	record->mailbox_inode = lock.inode;
-	/* The digest is over as many keys as the record says it has. */
+	/* The seal covers the number of keys that the record states. */
 	if (record->count <= (octets - sizeof(*record)) / sizeof(*record->keys))
 		octets = record_octets(record->count);
 	seal(record, octets);
@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	FUZZ_CHECK(r == 0 || ((r == -EBADMSG || r == -EMLINK) && !found));
 	for (size_t i = 0; found && i < found->count; i++)
 		(void)record_has_key(found, &found->keys[i]);
-	if (found) { /* what is written can be read */
+	if (found) { /* a record that is written can be read */
 		auto_free struct record *again = NULL;
 
 		FUZZ_CHECK(record_write(&lock, lock.state_fd, found) == 0);

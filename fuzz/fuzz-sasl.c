@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Base64 and the messages in it, against a decoder that looks at one bit after another. */
+ * Base64 and SASL messages, compared with a decoder that works bit by bit. */
 #include "lib/wire.h"
 
 #include "fuzz.h"
@@ -8,7 +8,7 @@
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* Returns how many octets, or -EINVAL: RFC 4648, without line ends, padded, no bit left over. */
+/* Returns the number of octets, or -EINVAL. RFC 4648: padded, no line ends, unused bits are 0. */
 static ssize_t decode_plainly(const char *text, char *out)
 {
 	size_t octets = strlen(text), digit_count = octets;
@@ -35,7 +35,7 @@ static ssize_t decode_plainly(const char *text, char *out)
 	return bits == 0 ? count : -EINVAL;
 }
 
-/* The three parts of a PLAIN message are all of it. */
+/* The three parts of a PLAIN message make up the whole message. */
 static void check_plain(const char *message, size_t octets)
 {
 	struct wire_plain plain;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Whole sessions. The first octet says what the mailbox is, and how far the session has come before
- * the rest of the input is what the client says. */
+ * Whole sessions. The first octet selects the kind of mailbox and the commands with which the
+ * session begins. The rest of the input is what the client sends then. */
 #include "log.h"
 #include "protocol.h"
 #include "session.h"
@@ -60,7 +60,7 @@ static void make_tmpdir(void)
 	FUZZ_CHECK(settings_load(2, arguments, &settings) == 0);
 }
 
-/* The letters that are there. */
+/* Counts the messages in the mailbox. */
 static size_t count_letters(void)
 {
 	static const char *const folders[] = { "alice", "alice/new", "alice/cur" };
@@ -79,8 +79,8 @@ static size_t count_letters(void)
 	return count;
 }
 
-/* A fresh mailbox, unless the one that is there is as good as new: one that has just changed costs
- * a session a tick of the clock. */
+/* Makes a fresh mailbox, unless the present one is complete: a session waits for the next tick of
+ * the clock if its mailbox has just changed. */
 static void make_mailbox(bool is_folder)
 {
 	char path[128];
@@ -100,7 +100,7 @@ static void make_mailbox(bool is_folder)
 	}
 }
 
-/* Whether a client could have asked for a message to be deleted. */
+/* Whether the text may contain DELE or DELI. */
 static bool has_deletion(const char *text, size_t octets)
 {
 	for (size_t i = 0; i + 4 <= octets; i++) {
@@ -125,7 +125,7 @@ static int serve(const char *prelude, const char *text, size_t octets)
 	return out;
 }
 
-/* A session says +OK first, and whole lines. */
+/* The output begins with +OK, and its last line is complete. */
 static void check_output(int out)
 {
 	char begin[4], end[2];

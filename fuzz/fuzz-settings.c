@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * The settings file; the same octets also as an argument of the command line. */
+ * The settings file. The same octets are also parsed as an argument of the command line. */
 #include "settings.h"
 
 #include "fuzz.h"
@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 
 	(void)snprintf(argument, sizeof(argument), "--config=%s", path);
 	load(argument);
-	if (strncmp(text, "--config", strlen("--config")) != 0) /* no file that is somebody's */
+	if (strncmp(text, "--config", strlen("--config")) !=
+	    0) /* reads no other file of the machine */
 		load(text);
 	free(text);
 	(void)close(fd);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * Sessions with a keeper, which this file is. Of the input, the lines that begin with `c` are what
- * the client says; the others are what the keeper says, one when the session waits for it, or two
- * where the first ends in a comma: the second comes too early. */
+ * Sessions with a keeper. This file plays the keeper. Lines of the input that begin with `c` are
+ * what the client sends. The others are answers of the keeper: it sends one when the session waits
+ * for it, and the next one at once, too early, if a line ends in a comma. */
 #include "auth.h"
 #include "channel.h"
 #include "fuzz.h"
@@ -20,9 +20,9 @@
 static struct settings *settings;
 static int tmpdir_fd = -1;
 
-static const char *next; /* of what the keeper says */
+static const char *next; /* answer of the keeper */
 static int channel_fd = -1, keeper_fd = -1;
-static struct account account; /* that the last good answer named */
+static struct account account; /* of the last good answer */
 static bool is_good, cannot_become, has_become;
 
 /* ---- The kernel ---- */
@@ -39,7 +39,7 @@ int sandbox_become_account(const struct account *wanted)
 
 #define HAS_NUL(text) (memchr((text), '\0', sizeof(text)) != NULL)
 
-/* What a session asks is well-formed, and in order. */
+/* Checks that the session's questions are well-formed and allowed in its state. */
 static void read_questions(void)
 {
 	struct channel_login login = { 0 };
@@ -59,7 +59,7 @@ static void read_questions(void)
 	}
 }
 
-/* Only below this target's own folder, since a session changes what it is told to. */
+/* Only below this target's own directory, because the session changes the mailbox. */
 static void set_mailbox(char letter)
 {
 	size_t octets = sizeof(account.mailbox);
@@ -75,10 +75,10 @@ static void set_mailbox(char letter)
 		memset(account.mailbox, 'x', octets - 1);
 }
 
-/* "o0": the password is right; the digit is that of a mailbox. Then `r` it is read-only, `s` shut
- * out, `f` the kernel refuses the ids. "g": the account is as it was. "r": it is refused; with `u`
- * texts are as long as they can be. "w5": another answer follows, in 5 s. "x13": the failure 13.
- * "l": it is longer than it should be, which a session does not mind; "s": shorter. */
+/* "o0": the password is right, and the mailbox is number 0; `r` it is read-only, `s` it is out of
+ * reach, `f` the kernel refuses the ids. "g": the account is unchanged. "r": it is refused; with
+ * `u` texts have their maximum length. "w5": another answer follows in 5 s. "x13": errno 13. "l":
+ * the packet is too long, which a session accepts; "s": too short. */
 static void make_answer(const char *how, size_t octets, struct channel_answer *ret)
 {
 	int number = octets > 1 ? atoi(how + 1) : 0;
@@ -103,7 +103,7 @@ static void make_answer(const char *how, size_t octets, struct channel_answer *r
 	ret->account = account;
 }
 
-/* Sends one packet. Returns whether another one comes at once. */
+/* Sends one packet. Returns whether the next one follows at once. */
 static bool say_next(void)
 {
 	struct {
@@ -132,8 +132,8 @@ static bool say_next(void)
 	return how[octets - 1] == ',';
 }
 
-/* Instead of the C library's: does the keeper's part when the session begins to wait for it, and
- * what it does not say now it never says. */
+/* Replaces libc's: plays the keeper when the session begins to wait for it. An answer that is not
+ * sent now never comes. */
 int poll(struct pollfd *polled, nfds_t count, int ms)
 {
 	static const struct timespec at_once;
@@ -174,7 +174,7 @@ static void make_mailbox(void)
 		tmpdir_write(tmpdir_fd, "alice/cur/1.M1P1.h:2,S", "Subject: one\n\nHello\n", 20);
 }
 
-/* Puts what the client says into a file, and leaves the rest of the input. */
+/* Moves the lines of the client into a file, and leaves the rest of the input. */
 static int split_input(char *input)
 {
 	int in = memfd_create("in", MFD_CLOEXEC);
@@ -189,7 +189,7 @@ static int split_input(char *input)
 			continue;
 		}
 		memmove(kept, line, octets);
-		kept[octets] = input ? '\n' : '\0'; /* else this was the last one */
+		kept[octets] = input ? '\n' : '\0'; /* else this was the last line */
 		kept += octets + (input != NULL);
 	}
 	*kept = '\0';
@@ -197,7 +197,7 @@ static int split_input(char *input)
 	return in;
 }
 
-/* A session says +OK first, and whole lines; without an account it tells of no message. */
+/* The output begins with +OK, ends with a complete line, and has no messages without an account. */
 static void check_output(int out)
 {
 	off_t octets = lseek(out, 0, SEEK_END);

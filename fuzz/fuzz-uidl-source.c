@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC
- * What `unique-ids-from` says, in the first line; the rest is a message's name. */
+ * The value of `unique-ids-from` in the first line; the rest is the name of a message. */
 #include "lib/uidl-source.h"
 
 #include "fuzz.h"
 
 #include <errno.h>
 
-/* More than a format that was accepted, and all that it stands for, can put. */
+/* More than any accepted format can expand to. */
 #define CAPACITY 65536
 
 static bool is_printable(const char *text, size_t octets)
@@ -18,7 +18,7 @@ static bool is_printable(const char *text, size_t octets)
 	return true;
 }
 
-/* The octets fit exactly into the space that they need, and into no less. */
+/* Checks that the unique-id fits exactly into its own length, and into nothing shorter. */
 static void check_capacity(const char *format, const struct uidl_values *values)
 {
 	static char id[CAPACITY];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * The passwd-file. crypt(3) is not ours, and as slow as its string says: where one may be costly,
- * no password is checked. */
+ * The passwd-file. A crypt(3) string can make its check slow, so no password is checked if the file
+ * may have a costly one. */
 #include "auth.h"
 
 #include "fuzz.h"
@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	int fd = fuzz_file(data, octets, users);
 	char *text = fuzz_string(data, octets);
 
-	log_limit(NULL); /* of findings */
+	log_limit(NULL); /* limits the lines about findings */
 	(void)auth_check_files(&settings, test_mailbox);
 	FUZZ_CHECK(auth_find_roots(&settings, check_root, NULL, &report) == 0);
 	FUZZ_CHECK(report.malformed_line > 0 || report.malformed_lines == 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * What the fuzz targets share. Each is one function that is given octets, which libFuzzer makes up
- * or replay.c reads from a file. */
+ * Shared by the fuzz targets. Each target is one function; its input comes from libFuzzer, or from
+ * a file that replay.c reads. */
 #pragma once
 
 #include <stddef.h>
@@ -13,13 +13,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets);
 
-/* What must be so, whatever the input. */
-#define FUZZ_CHECK(what)                                              \
-	do {                                                          \
-		if (!(what)) {                                        \
-			(void)fprintf(stderr, "not so: %s\n", #what); \
-			abort();                                      \
-		}                                                     \
+/* An assertion that holds for every input. */
+#define FUZZ_CHECK(what)                                                    \
+	do {                                                                \
+		if (!(what)) {                                              \
+			(void)fprintf(stderr, "check failed: %s\n", #what); \
+			abort();                                            \
+		}                                                           \
 	} while (0)
 
 /* The input as a string, which the caller frees. */
@@ -36,7 +36,7 @@ static inline char *fuzz_string(const uint8_t *data, size_t octets)
 
 #define FUZZ_PATH_OCTETS 32
 
-/* A file in memory with these octets, and a path to it. The caller closes it. */
+/* Returns a memory file with these octets, which the caller closes, and a path to it. */
 static inline int fuzz_file(const uint8_t *data, size_t octets, char ret_path[FUZZ_PATH_OCTETS])
 {
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);

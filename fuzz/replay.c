@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Gives a fuzz target every file of the folders that are named, and speaks TAP. */
+ * Runs a fuzz target on every file in the folders of the command line. Prints TAP. */
 #include "fuzz.h"
 
 #include "../tests/tap.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * A folder for the files of a fuzz target, in memory where there is such a file system; it goes
- * when the program ends. */
+ * A directory for the files of a fuzz target, in memory if /dev/shm exists. It is removed when the
+ * program ends. */
 #pragma once
 
 #include "fuzz.h"
@@ -12,7 +12,7 @@
 
 static char tmpdir_path[64];
 
-/* Instead of libc's: a listing that waits for the next tick of the clock need not wait here. */
+/* Replaces libc's, because a listing waits for the next tick of the clock. */
 int nanosleep(const struct timespec *wanted, struct timespec *left)
 {
 	(void)wanted;
