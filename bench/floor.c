@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: ISC
- * The floor of bench/run: a POP3 server that does only what every server must do that forks for
- * each connection. It accepts, forks, and says the lines that pop3-handler says. It has no files,
- * passwords, settings, log or sandbox. What pop3-handler costs above it is the price of its own
- * work. It must never serve real mail.
+ * The floor of bench/run: a POP3 server that does only what every server does that forks for each
+ * connection. It accepts, forks, and sends the replies of pop3-handler. It has no files, passwords,
+ * settings, log or sandbox. What pop3-handler costs more than the floor is the price of its own
+ * work. Never serve real mail with it.
  *
  * floor [tls-cert=FILE tls-key=FILE tls-tickets=FILE] USER[+]:COUNT:OCTETS...: a mailbox of the
- * user "userUSER", with `+` also of each higher number. It has COUNT messages of OCTETS octets on
- * the wire. The first mailbox that matches is used, with any password. Only floor-tls takes a
- * certificate, and begins TLS with the first octet. It is built from this file, too, with WITH_TLS:
- * a TLS library makes each fork more expensive even if it is not used.
+ * user "userUSER", and with `+` of each user with a higher number. It has COUNT messages of OCTETS
+ * octets on the wire. A user gets the first mailbox that matches, with any password. floor-tls,
+ * which is this file with WITH_TLS, takes a certificate and begins TLS with the first octet. It is
+ * a program of its own because a TLS library makes each fork slower even if it is not used.
  *
  * If descriptor 3 (with LISTEN_FDS in the environment) or 0 is a listening socket, each connection
  * is served by a new process. Otherwise one session is served on descriptors 0 and 1.
  *
- * All answers are made before the fork. They are in shared memory, because a fork copies the page
- * tables of private memory. A session reads a block of commands, collects pointers to the answers,
- * and writes them at once before it waits for more. */
+ * All answers are made before the fork, in shared memory, because a fork copies the page tables of
+ * private memory. A session reads a block of commands, collects pointers to their answers, and
+ * sends these in one write before it waits for more. */
 #include "lib/util.h"
 #include "tls/certificates.h"
 
@@ -41,12 +41,11 @@
 #define RECORD_OCTETS 16384 /* the most that a TLS record holds */
 #define TEXT_LINE_OCTETS 74 /* with CRLF */
 
-/* Commands, and answers of the same name; then other answers. Those from PASS to NO_MESSAGE need a
- * login. */
+/* Commands and their answers, then other answers. PASS to NO_MESSAGE need a login. */
 enum { USER, QUIT, PASS, STAT, LIST, UIDL, RETR, DELE, NOOP, SLEE, WAKE, COMMANDS };
 enum { NO_MESSAGE = COMMANDS, UNKNOWN, GREETING, ANSWERS };
 
-/* A name that ends in a blank has an argument. */
+/* A name that ends in a blank takes an argument. */
 static const char *const commands[COMMANDS] = { "USER ", "QUIT",  "PASS ", "STAT", "LIST", "UIDL",
 						"RETR ", "DELE ", "NOOP",  "SLEE", "WAKE" };
 
@@ -56,15 +55,15 @@ struct mailbox {
 	struct iovec answers[ANSWERS];
 };
 
-/* The first one is that of a client that has not logged in. */
+/* The first one is for clients that have not logged in. */
 static struct mailbox mailboxes[1 + MAILBOXES_MAX];
 static size_t mailbox_count = 1;
 
 static int in_fd = STDIN_FILENO, out_fd = STDOUT_FILENO;
 static const struct mailbox *mailbox = mailboxes, *candidate = mailboxes; /* of the last USER */
 static char in[IN_OCTETS];
-static size_t in_start, in_end;		/* what has been read and not used */
-static struct iovec pieces[PIECES_MAX]; /* answers that have not been sent */
+static size_t in_start, in_end;		/* octets that were read and not used */
+static struct iovec pieces[PIECES_MAX]; /* answers that were not sent yet */
 static size_t piece_count;
 static char marked[PIECES_MAX][MARKED_OCTETS]; /* the texts of pieces that answer DELE */
 
@@ -84,7 +83,7 @@ static ssize_t check(ssize_t n, const char *what)
 	return n;
 }
 
-/* The key of tickets is a file of 64 octets, for processes that have no parent in common. */
+/* The ticket key is in a file of 64 octets, so that processes without a common parent share it. */
 static void load_tls(const char *cert, const char *key, const char *tickets)
 {
 	check(gnutls_certificate_allocate_credentials(&credentials), "allocate credentials");
@@ -96,7 +95,7 @@ static void load_tls(const char *cert, const char *key, const char *tickets)
 	check(gnutls_load_file(tickets, &ticket_key), "load the ticket key");
 }
 
-/* Like pop3-handler, sends one ticket. */
+/* Sends one ticket, as pop3-handler does. */
 static void start_tls(void)
 {
 	check(gnutls_init(&tls, GNUTLS_SERVER | GNUTLS_NO_AUTO_SEND_TICKET), "begin TLS");
@@ -111,7 +110,7 @@ static void start_tls(void)
 		check(gnutls_session_ticket_send(tls, 1, 0), "send a ticket");
 }
 
-/* A client may have asked for shorter records. */
+/* Loops, because a client may have asked for shorter records. */
 static void send_record(const char *octets, size_t count)
 {
 	while (count > 0) {
@@ -181,7 +180,7 @@ static void flush(void)
 	piece_count = 0;
 }
 
-/* The text must stay as it is until it is sent. */
+/* The text is borrowed until flush(). */
 static void put(struct iovec piece)
 {
 	pieces[piece_count++] = piece;
@@ -202,7 +201,7 @@ static ssize_t receive(char *octets, size_t count)
 	return read(in_fd, octets, count);
 }
 
-/* Reads more. Returns false at the end of the connection. */
+/* Reads more octets. Returns false at the end of the connection. */
 static bool fill(void)
 {
 	ssize_t n;
@@ -265,7 +264,7 @@ static const struct mailbox *find_mailbox(const char *name)
 	return mailboxes;
 }
 
-/* Answers RETR and DELE. A deleted message can still be read. */
+/* Answers RETR and DELE. A message that is marked as deleted can still be read. */
 static void answer_message(int command, const char *argument)
 {
 	size_t number = strtoul(argument, NULL, 10);
@@ -297,7 +296,7 @@ static bool answer_line(const char *line)
 	return command != QUIT;
 }
 
-/* Answers all lines that have been read. Returns false after QUIT. */
+/* Answers the lines that were read. Returns false after QUIT. */
 static bool answer_lines(void)
 {
 	const char *line;
@@ -352,7 +351,7 @@ static void write_sizes(FILE *file, const struct mailbox *box)
 	(void)fprintf(file, ".\r\n");
 }
 
-/* The names that bench/run gives to messages, with sizes in them. */
+/* The file names that bench/run gives to messages, with sizes. */
 static void write_unique_ids(FILE *file, const struct mailbox *box)
 {
 	size_t size = box->octets - box->octets / TEXT_LINE_OCTETS; /* with LF line ends */
@@ -426,7 +425,7 @@ static void make_answers(void)
 
 /* ---- The start ---- */
 
-/* Reads a number and the character that ends it. */
+/* Reads a number and the character after it. */
 static size_t read_number(const char **text, char end)
 {
 	char *rest;
@@ -457,7 +456,7 @@ static void add_mailbox(const char *text)
 }
 
 #ifdef WITH_TLS
-/* Returns how many arguments TLS takes. */
+/* Returns the number of arguments that are about TLS. */
 static size_t read_tls_arguments(char *const *arguments)
 {
 	static const char *const names[] = { "tls-cert=", "tls-key=", "tls-tickets=" };
@@ -492,7 +491,7 @@ static bool is_listening(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
 }
 
-/* Returns in the process of each connection. */
+/* Returns only in the process of a connection. */
 static void accept_clients(int listen_fd)
 {
 	for (;;) {
@@ -520,7 +519,7 @@ int main(int argc, char *argv[])
 	make_answers();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGCHLD, SIG_IGN); /* the kernel reaps */
-	/* A connection inherits it from the listening socket. */
+	/* Connections inherit it from the listening socket. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 	if (is_listening(fd))
 		accept_clients(fd);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""What the benchmarks share: mailboxes, services in cgroups of their own, the client, and the namespaces in
-which everything runs and ends."""
+"""Shared by the benchmarks: mailboxes, services in cgroups of their own, the client, and the namespaces that
+everything runs in."""
 import contextlib, itertools, json, os, pathlib, random, re, resource, selectors, shutil, signal, socket, ssl, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -16,7 +16,7 @@ ports = itertools.count(1100)  # of a network namespace of our own
 
 
 class Scale:
-    """How much of everything: full, quick or smoke for bench/run, compare for bench/compare."""
+    """The amount of work: full, quick or smoke for bench/run, compare for bench/compare."""
 
     def __init__(self, name):
         def pick(full, quick, compare, smoke):
@@ -39,7 +39,7 @@ class Scale:
 # ---- Mail ----
 
 def make_text(octets):
-    """A letter of this length: LFs, a dot now and then, some of them at the beginning of a line."""
+    """Returns a letter of this length with LF line ends. Some lines begin with a dot."""
     words = b'It is a truth universally acknowledged, that a letter has lines of about this length. '
     lines, left = [b'From: a@example.org', b'To: b@example.org', b'Subject: a letter', b''], octets
     left -= sum(len(line) + 1 for line in lines)
@@ -51,7 +51,7 @@ def make_text(octets):
 
 
 class Mailbox:
-    """The Maildir of a user, and what it holds: messages, and octets on the wire."""
+    """The Maildir of a user, its number of messages, and their octets on the wire."""
 
     def __init__(self, mail, user, count, text, has_sizes=False, subdir='cur'):
         self.path, self.user, self.count = mail / f'user{user}', user, count
@@ -60,7 +60,7 @@ class Mailbox:
         self.octets = count * self.message_octets
 
     def make(self):
-        """Files that are root's, until somebody gives them away."""
+        """Makes the files, which belong to root until give_mail()."""
         shutil.rmtree(self.path, ignore_errors=True)
         for subdir in 'new', 'cur', 'tmp':
             (self.path / subdir).mkdir(parents=True)
@@ -76,7 +76,7 @@ class Mailbox:
         give_mail(self.path)
 
     def forget(self):
-        """Removes what servers keep there, as if none had ever opened it."""
+        """Removes the files that servers keep there, as if no server had ever opened it."""
         for file in self.path.iterdir():
             if file.is_file():
                 file.unlink()
@@ -95,7 +95,7 @@ def give_mail(path):
 
 
 def make_small(mail, users, count=10):
-    """A mailbox of `count` messages for each of as many users."""
+    """Makes a mailbox of `count` messages for each of `users` users."""
     text = make_text(2048)
     mailboxes = {SMALL + i: Mailbox(mail, SMALL + i, count, text, True) for i in range(users)}
     for mailbox in mailboxes.values():
@@ -132,7 +132,7 @@ class Site:
         (path / 'run').mkdir(0o700)
         self.make_certificate()
         self.make_settings()
-        (path / 'tls-tickets').write_bytes(os.urandom(64))  # the floor's
+        (path / 'tls-tickets').write_bytes(os.urandom(64))  # for the floor
         self.give(path / 'run', self.key)
 
     def make_certificate(self):
@@ -141,7 +141,7 @@ class Site:
                        check=True, capture_output=True)
 
     def make_settings(self):
-        """As a settings file; the certificate is a credential of the same name, as the units have it."""
+        """Writes the settings file. The certificate is a credential with its file's name."""
         (self.path / 'conf').write_text(''.join(f'{name} = {value}\n' for name, value in self.settings().items()))
 
     def settings(self):
@@ -154,8 +154,8 @@ class Site:
             shutil.chown(path, 'nobody', 'nogroup')
 
     def set_accounts(self, count, mailboxes):
-        """That many accounts: first those that have small mailboxes, then the others that have one, then some without;
-        shuffled, the same way each time. Replaced at once, as an administrator should."""
+        """Makes `count` accounts: first those with small mailboxes, then those with other ones, then some without;
+        shuffled, in the same way each time. Replaces the file atomically, as an administrator should."""
         users = sorted(mailboxes, key=lambda user: (user < SMALL, user))
         names = [f'user{user}' for user in itertools.islice(itertools.chain(users, itertools.count(10 * SMALL)), count)]
         random.Random(1).shuffle(names)
@@ -166,8 +166,8 @@ class Site:
 
 
 class Journal:
-    """Reads what services send to a notify socket, to the journal's socket, and to a standard error that leads to
-    the journal; a process of its own, whose processor time counts for nobody. Warnings and errors go to the log."""
+    """Reads the notify socket, the journal's socket, and a standard error that leads to the journal. It is a process
+    of its own, because its processor time must not count. Writes warnings and errors to the log."""
 
     def __init__(self, site):
         folder = pathlib.Path('/run/systemd/journal')  # on a tmpfs of our own
@@ -200,7 +200,7 @@ class Journal:
                         log.write(text)
 
     def environment(self, site, is_listener):
-        """A unit for each connection has nothing to notify systemd of."""
+        """Only a listener notifies systemd."""
         status = os.fstat(self.stream.fileno())
         environment = {'JOURNAL_STREAM': f'{status.st_dev}:{status.st_ino}', 'CREDENTIALS_DIRECTORY': str(site.path)}
         return environment | ({'NOTIFY_SOCKET': str(self.notify), 'WATCHDOG_USEC': '60000000'} if is_listener else {})
@@ -209,8 +209,8 @@ class Journal:
 # ---- Services ----
 
 class Program:
-    """A program of a service, and where it is to be reached; `listens`: it is handed a socket that listens, as
-    systemd does it. With a journal it has the environment of our units, else only what it needs."""
+    """A program of a service, and its ports. `listens`: it is passed a listening socket, as by systemd. With a journal
+    it has the environment of our units, otherwise only what it needs."""
 
     def __init__(self, command, plain=None, tls=None, listens=False, journal=None):
         self.command, self.plain, self.tls, self.listens, self.journal = command, plain, tls, listens, journal
@@ -218,7 +218,7 @@ class Program:
     def start(self, site, group):
         script = 'echo 0 >"$0/cgroup.procs" && LISTEN_PID=$$ exec "$@"'
         environment = {'PATH': os.environ['PATH'], 'RUNTIME_DIRECTORY': str(site.path / 'run')}
-        # If standard output led to the log as well, ours would take it for the client.
+        # If standard output were the log, too, pop3-handler would take the log for its client.
         more, out, error = {}, subprocess.DEVNULL, open(site.log, 'a')
         if self.listens:
             listening = socket.create_server(('127.0.0.1', self.plain or self.tls), backlog=4096)
@@ -245,7 +245,7 @@ class Service:
         self.come_up()
 
     def come_up(self):
-        """Shows the log of a service that does not."""
+        """Waits until the service greets clients. If it does not, prints its log and exits."""
         end = time.monotonic() + COME_UP_S
         for port, is_tls in (self.plain, False), (self.tls, True):
             while port and not greets(port, is_tls):
@@ -255,7 +255,7 @@ class Service:
                 time.sleep(0.01)
 
     def end(self):
-        """Whatever it has started ends, too."""
+        """Kills every process in the cgroup of the service."""
         while pids := self.pids():
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
@@ -270,7 +270,7 @@ class Service:
         return [int(pid) for pid in (self.group / 'cgroup.procs').read_text().split()]
 
     def pin(self, processors):
-        """Has it, what reads its journal, and whatever is started from here, run there."""
+        """Moves the service, the reader of its journal, and processes that start later to these processors."""
         os.sched_setaffinity(0, processors)
         for pid in self.readers:
             assert os.waitpid(pid, os.WNOHANG) == (0, 0), 'nothing reads the journal any more'
@@ -282,11 +282,11 @@ class Service:
         return group_usage_s(self.group)
 
     def steady_s(self):
-        """The processor time that has been used when nothing uses any more."""
+        """Returns the processor time when the service has become idle."""
         return steady(self.usage_s)
 
     def memory(self):
-        """Octets, each shared page divided by those who share it."""
+        """Returns octets; a shared page is divided among the processes that share it."""
         octets = 0
         for pid in self.pids():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
@@ -296,8 +296,8 @@ class Service:
 
 
 def greets(port, is_tls):
-    """Whether a client is greeted. A connection alone says little: a socket that was made for a service listens before
-    the service does."""
+    """Whether a client is greeted. A connection is no proof, because a socket that was made for a service listens
+    before the service runs."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -315,7 +315,7 @@ def group_usage_s(group):
 
 
 def steady(read):
-    """What `read` returns when it has not changed for a while."""
+    """Returns the result of `read` when it has stopped changing."""
     last, begin = read(), time.monotonic()
     since = begin
     while time.monotonic() < min(since + STEADY_S, begin + 10):
@@ -342,7 +342,7 @@ def implicit_tls(site):
 
 
 def listener(site, programs, _):
-    """One for each port; without root from the beginning, as the units start them. No certificate on the plain port."""
+    """One for each port, started without root, as by the units. The plain port has no certificate."""
     return [Program([*AS_NOBODY, *handler(site, programs)], plain=next(ports), listens=True),
             Program([*AS_NOBODY, *handler(site, programs, *implicit_tls(site))], tls=next(ports), listens=True)]
 
@@ -371,7 +371,7 @@ def floor_tls(folder):
 
 
 def floor(site, programs, mailboxes):
-    """The floor: what accepts, forks and says the same lines."""
+    """The floor: it accepts, forks and sends the same replies."""
     mailboxes = [mailbox.for_floor() for mailbox in mailboxes.values() if mailbox.user <= SMALL]
     return [Program([*AS_NOBODY, programs / 'floor', *mailboxes], plain=next(ports), listens=True),
             Program([*AS_NOBODY, programs / 'floor-tls', *floor_tls(site.path), *mailboxes], tls=next(ports), listens=True)]
@@ -385,8 +385,8 @@ def floor_connections(site, programs, mailboxes):
 
 
 def dovecot(site):
-    """Its high-performance login mode. A process that has served one session serves others, which costs a quarter
-    of what a fresh one does."""
+    """In its high-performance login mode. A process serves many sessions, which costs a quarter of a process for
+    each."""
     plain, tls = next(ports), next(ports)
     (site.path / 'dovecot.conf').write_text(f'''
         base_dir = {site.path}/dovecot
@@ -439,7 +439,7 @@ def client(service, mode, tls, *arguments):
 
 
 def work(service, mode, mailbox, tls=False, sessions=1, clients=1, window=1, processors=ONE):
-    """One piece of work: the processor time on the server's side, and what the client tells."""
+    """Does one piece of work. Returns the processor time of the service, and the client's results."""
     service.pin(processors)
     before = service.steady_s()
     output = subprocess.run(client(service, mode, tls, *mailbox.expected(), f'sessions={sessions}',
@@ -467,7 +467,7 @@ class Held:
         return self
 
     def ask(self, number):
-        """Has each of them make that many polls, or polls for that many seconds."""
+        """Makes each connection poll `number` times, or for `number` seconds."""
         self.process.stdin.write(f'{number}\n')
         self.process.stdin.flush()
 
@@ -479,21 +479,21 @@ class Held:
 # ---- Namespaces ----
 
 def quietly(*command):
-    """Shows what a command prints only if it fails, and then ends."""
+    """Shows the output of a command, and exits, only if the command fails."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f'{" ".join(map(str, command))}:\n{done.stdout}')
 
 
 def compile_build(build, source=ROOT):
-    """Builds what is started."""
+    """Builds the programs of the benchmarks."""
     if not (build / 'build.ninja').exists():
         quietly('meson', 'setup', '--buildtype=release', build, source)
-    quietly('ninja', '-C', build, *TARGETS)  # (meson would not know targets that are new)
+    quietly('ninja', '-C', build, *TARGETS)  # not meson: it does not know targets that are new
 
 
 def copy_programs(build, folder):
-    """To a folder that every user can enter, as a clone in /root is not."""
+    """Copies the programs to a folder that every user can enter, because a clone may be in /root."""
     folder.mkdir()
     for target in TARGETS:
         if (build / target).exists():
@@ -511,8 +511,8 @@ def install_packages():
 
 
 def outside():
-    """Starts this command again, in namespaces for network, processes and mounts, and with a folder and a cgroup.
-    All of them are gone at the end, also when it is interrupted or told to terminate."""
+    """Starts this command again, in namespaces for network, processes and mounts, with a folder and a cgroup. All of
+    these are removed at the end, even after an interrupt or SIGTERM."""
     for number in signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     groups = re.search(r'(?m)^\S+ (\S+) cgroup2 ', open('/proc/self/mounts').read())
@@ -526,7 +526,7 @@ def outside():
             return subprocess.run(['unshare', '--net', '--pid', '--mount', '--fork', '--kill-child', '--mount-proc',
                                    *sys.argv, f'--inside={here}', f'--group={group}'],
                                   preexec_fn=lambda: (group / 'cgroup.procs').write_text('0')).returncode
-        finally:  # when everything has died
+        finally:  # waits until every process has died
             while 'populated 1' in (group / 'cgroup.events').read_text():
                 time.sleep(0.01)
             remove_group(group)

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: ISC
- * The POP3 client of bench/run. It asks as fast as it is answered, believes nothing that it is told
- * of octets before it has counted them, and ends at the first thing that is wrong.
+ * The POP3 client of bench/run. It sends commands as fast as it gets answers, counts the octets of
+ * each message, and exits at the first mistake of the server.
  *
  * load MODE NAME=NUMBER...: port=; tls=1; clients= at once; sessions= in all; messages= and octets=
- * that the mailbox must have; window= of RETRs that have no answer yet. The modes:
+ * that the mailbox must have; window= of RETRs without an answer yet. The modes:
  *
  *   login  USER, PASS, STAT, QUIT
  *   list   USER, PASS, UIDL, LIST, QUIT
  *   fetch  USER, PASS, LIST, RETR of each message, QUIT
  *   take   the same, with a DELE after each RETR
- *   hold   `clients` connections log in, with asleep=1 also SLEE, and it says "ready". For each
- *          number that it reads from standard input, each of them makes as many polls, WAKE and
- *          SLEE, and then it says "polled". With interval=, in seconds, a number is the time, in
- *          seconds, for which each makes a poll in every interval, evenly spread; then it prints
- *          how long each poll took, in microseconds from when it was due, as a line of JSON
+ *   hold   `clients` connections log in, with asleep=1 also SLEE, and it prints "ready". For each
+ *          number N on standard input, each connection polls (WAKE, SLEE) N times, and then it
+ *          prints "polled". With interval= (seconds), N is a time in seconds: meanwhile each
+ *          connection polls once in every interval, evenly spread. Then it prints a line of JSON
+ *          with the time that each poll took, in microseconds from when it was due
  *
- * Client I is the user "userN", N = user= + I modulo users=; the password is "password". A line of
- * JSON tells what was done, and the processor time that it took here. */
+ * Client I is the user "userN", N = user= + I modulo users=; the password is "password". The other
+ * modes print a line of JSON with what was done, and the processor time of this client. */
 #include "lib/util.h"
 
 #include <gnutls/gnutls.h>
@@ -55,18 +55,18 @@ static const struct {
 static gnutls_certificate_credentials_t credentials;
 static gnutls_priority_t priority;
 
-/* What all clients have done. */
+/* Totals of all clients. */
 static atomic_uint_least64_t begun, offered, resumed, retrieved, retrieved_octets, busy_ns,
 	retrieve_ns;
 
-/* One client: its connection, and the last ticket that it was given. */
+/* A client: its connection, and the last ticket that it got. */
 struct client {
 	int fd;
 	gnutls_session_t tls; /* NULL: none */
 	gnutls_datum_t ticket;
 	char *in;
-	size_t start, end; /* what has been read and not used */
-	uint64_t *sizes;   /* as LIST told them */
+	size_t start, end; /* octets that were read and not used */
+	uint64_t *sizes;   /* those of LIST */
 };
 
 __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
@@ -115,7 +115,7 @@ __attribute__((format(printf, 2, 3))) static void command(struct client *client,
 	put(client, line, (size_t)octets);
 }
 
-/* Reads more; what is there is moved to the beginning. Returns whether there is more. */
+/* Moves the unused octets to the beginning, and reads more. Returns whether there were more. */
 static bool fill(struct client *client)
 {
 	ssize_t n;
@@ -146,7 +146,7 @@ static void need(struct client *client, size_t octets)
 	}
 }
 
-/* A line without its CRLF, until more is read. */
+/* Returns a line without its CRLF, valid until more is read. */
 static char *get_line(struct client *client)
 {
 	for (;;) {
@@ -174,7 +174,7 @@ static char *get_ok(struct client *client)
 	return line;
 }
 
-/* Counts the octets of a multi-line answer up to its final dot, without those that stuff dots. */
+/* Counts the octets of a multi-line answer up to its final dot, without stuffed dots. */
 static uint64_t count_octets(struct client *client)
 {
 	uint64_t octets = 0;
@@ -252,7 +252,7 @@ static void open_client(struct client *client, uint64_t user)
 	(void)get_ok(client);
 }
 
-/* Takes the ticket for the next time; TLS 1.3 has sent it by now. */
+/* Keeps the ticket for the next session; with TLS 1.3 it has come after the handshake. */
 static void keep_ticket(struct client *client)
 {
 	gnutls_free(client->ticket.data);
@@ -260,7 +260,7 @@ static void keep_ticket(struct client *client)
 		client->ticket = (gnutls_datum_t){ 0 };
 }
 
-/* The server closes the connection. */
+/* Ends a session; the server closes the connection. */
 static void leave(struct client *client)
 {
 	command(client, "QUIT\r\n");
@@ -309,7 +309,7 @@ static void look(struct client *client)
 	expect("octets", octets, options.octets);
 }
 
-/* Keeps the sizes, if they are what it lists, and checks their sum. */
+/* Lists unique-ids; or sizes, which it keeps, and whose sum it checks. */
 static void list(struct client *client, const char *what, bool has_sizes)
 {
 	uint64_t count = 0, octets = 0;
@@ -332,7 +332,7 @@ static void list(struct client *client, const char *what, bool has_sizes)
 		expect("octets", octets, options.octets);
 }
 
-/* Asks for as many messages as may be in flight, in one write. Returns how many are asked for. */
+/* Sends RETRs in one write until the window is full. Returns how many were sent in all. */
 static uint64_t ask(struct client *client, uint64_t asked, uint64_t answered, bool deletes)
 {
 	char commands[WINDOW_MAX * COMMAND_OCTETS_MAX];
@@ -353,7 +353,7 @@ static uint64_t ask(struct client *client, uint64_t asked, uint64_t answered, bo
 	return asked;
 }
 
-/* Asks for more before it would wait for an answer. */
+/* Sends more commands whenever it would wait for an answer. */
 static void fetch(struct client *client, bool deletes)
 {
 	int64_t start_ns = now_ns(CLOCK_MONOTONIC);
@@ -396,14 +396,14 @@ static void mode_take(struct client *client)
 	fetch(client, true);
 }
 
-/* What a thread does. */
+/* The work of a thread. */
 struct thread {
 	pthread_t thread;
 	void (*work)(struct client *client);
 	uint64_t user;
 };
 
-/* One session after the other, until there have been enough. */
+/* Runs one session after the other until options.sessions have begun. */
 static void *run_sessions(void *argument)
 {
 	const struct thread *thread = argument;
@@ -469,8 +469,8 @@ static void poll_each(struct client clients[], uint64_t times)
 	say("polled");
 }
 
-/* A poll that has to wait for the one before it is late, and its time counts from when it was due:
- * a server that stalls must not make the client ask less. */
+/* The time of a poll counts from when it was due, even if it had to wait for the one before it: a
+ * server that stalls must not look better because the client polls less. */
 static void poll_on_time(struct client clients[], uint64_t seconds)
 {
 	int64_t start_ns = now_ns(CLOCK_MONOTONIC);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What bench/run writes: a table, JSON and a picture."""
+"""The output of bench/run: a table, JSON and a picture."""
 import json, math, os, pathlib, re, statistics, subprocess, sys, time
 
 COLUMNS = {'work': 'work', 'service': 'service', 'accounts': 'accounts', 'clients': 'clients', 'processors': 'processors',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The rows of the benchmarks: what is done, by which services, and what is measured of it."""
+"""The rows of the benchmarks: the work, the services that do it, and the figures."""
 import statistics
 
 import harness
@@ -14,7 +14,7 @@ MS, PER_GB, SESSIONS, KIB = 'ms CPU', 's CPU/GB', 'sessions/s', 'KiB'
 
 
 class Figure:
-    """A figure of a row; its goal, if it has one, is for the ratio to Dovecot's or for the figure itself."""
+    """A figure of a row. It may have a goal for its ratio to Dovecot's, or for the figure itself."""
 
     def __init__(self, what, sign='<=', limit=None, of_ratio=True):
         self.what, self.sign, self.limit, self.of_ratio = what, sign, limit, of_ratio
@@ -30,8 +30,8 @@ class Figure:
 
 
 class Row:
-    """A piece of work that a service of ours, the floor and Dovecot take turns at. Dovecot may do other work that leads
-    to the same."""
+    """A piece of work at which a service of ours, the floor and Dovecot take turns. Dovecot may do other work with the
+    same result."""
 
     def __init__(self, name, service, figures, run, their_run=None, accounts=None, clients=1, processors=ONE,
                  floor=FLOOR, peer=DOVECOT, most_rounds=5):
@@ -91,13 +91,13 @@ def first_list(service, mailbox):
 
 
 def later(service, mailbox, mode):
-    """The first is not counted."""
+    """Measures the second of two sessions."""
     work(service, mode, mailbox)
     return {'cpu': work(service, mode, mailbox)['server'] * 1e3}
 
 
 def retrieve(service, mailbox, row, tls=False, window=1):
-    work(service, 'login', mailbox, tls)  # what caches need
+    work(service, 'login', mailbox, tls)  # fills caches
     told = work(service, 'fetch', mailbox, tls, window=window, processors=row.processors)
     return {'cpu': told['server'] / told['octets'] * 1e9, 'rate': told['octets'] / told['retrieve_seconds'] / 1e6,
             'client': told['cpu'] / told['seconds'] * 100}
@@ -160,7 +160,7 @@ def retrieve_row(mailbox, name, figures, tls=False, window=1, **more):
 
 
 def bare_login_rows(login_of):
-    """As in 0.1.0's table, with its goals."""
+    """The rows of 0.1.0, with their goals."""
     name, tls = login_name(False), login_name(True)
     resumed = {'resumed': Figure('% resumed', '>=', 99, False)}
     return [
@@ -172,7 +172,7 @@ def bare_login_rows(login_of):
 
 
 def installed_login_rows(login_of, scale):
-    """Logins at what is installed: accounts, clients and processors vary."""
+    """Logins to services as they are installed, with different numbers of accounts, clients and processors."""
     many, few = scale.many_accounts, 1000
 
     def vary(service, tls, cases, **more):
@@ -209,7 +209,7 @@ def mailbox_rows(mailboxes, scale):
 
 
 def sleep_rows(mailboxes, scale, service):
-    """A poll is WAKE and SLEE; Dovecot's is a login and STAT."""
+    """A poll is WAKE and SLEE; for Dovecot it is a login and STAT."""
     has_goals = service == LISTENER
     small, plain = mailboxes[SMALL], mailboxes[PLAIN]
 
@@ -230,7 +230,7 @@ def sleep_rows(mailboxes, scale, service):
         memory_row('memory of an idle connection', 90, False, scale.held, False),
         memory_row('memory of an idle connection, TLS, ours asleep', 220, True, scale.held, True),
     ]
-    if has_goals:  # the other is for bench/sleepers
+    if has_goals:  # bench/sleepers measures the other service
         rows.append(memory_row('memory of a connection asleep, TLS, after a poll of each', 220, True, scale.sleepers, True, 1, None, 1))
     return rows
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: ISC
-"""The units as `meson install` installs them, of both kinds, under a systemd that is booted for them; and the same
-units with the floor as their program."""
+"""The installed units of both kinds, under a systemd that is booted for them, and the same units with the floor as
+their program."""
 import itertools, os, pathlib, shutil, subprocess
 
 import harness
 from rows import FLOOR, Figure, Row, cpu, login, login_name, rate
 
 KINDS = 'pop3', 'pop3s'
-SERVICES = {f'{kind}{at}.service': (kind, at == '') for at in ('@', '') for kind in KINDS}  # whether it is a listener
+SERVICES = {f'{kind}{at}.service': (kind, at == '') for at in ('@', '') for kind in KINDS}  # the value says whether it is a listener
 ACCOUNTS, MAILBOXES, CLIENTS = 1000, 64, 8
 CERTIFICATE, KEY = 'fullchain.pem', 'privkey.pem'
 PATHS = {'PATH': '/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root'}
@@ -40,7 +40,7 @@ class Machine:
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def set_up(self):
-        """Accounts, mail and a certificate."""
+        """Makes accounts, mail and a certificate."""
         folder = self.root / 'etc/pop3-handler'
         tls = folder / 'tls'
         (folder / 'pop3-handler.conf').write_text('users = /etc/pop3-handler/users\nmailbox = /var/vmail/%u\n'
@@ -58,7 +58,7 @@ class Machine:
         self.run('chown', '-R', 'vmail:', '/var/vmail')
 
     def start(self, kind, is_listener, is_floor=False):
-        """Units like the installed ones, but for their name, their port, and the floor as their program."""
+        """Starts a copy of the installed units, with another name and port, and perhaps the floor as the program."""
         installed, own = self.root / 'usr/local/lib/systemd/system', self.root / 'etc/systemd/system'
         name, port, at = f'unit{next(self.units)}', next(harness.ports), '' if is_listener else '@'
         sockets = self.root / 'usr/local/share/pop3-handler/listener' if is_listener else installed
@@ -93,7 +93,7 @@ class Unit:
         self.beside = {'pid1': machine.group / 'init.scope', 'journald': slice / 'systemd-journald.service'}
 
     def pin(self, processors):
-        """Only the client: what systemd starts runs where it likes."""
+        """Pins only the client: systemd's processes run on any processor."""
         os.sched_setaffinity(0, processors)
 
     def usage_s(self):
@@ -107,7 +107,7 @@ class Unit:
 
 
 def unit_login(unit, sessions, row, tls):
-    """Measures PID 1 and the journal, too."""
+    """Also measures PID 1 and the journal."""
     before = unit.beside_s()
     figures = login(unit, unit.mailbox, sessions, row, tls)
     after = unit.beside_s()
