@@ -445,7 +445,7 @@ static void run_threads(void (*work)(struct client *client))
 static void say(const char *word)
 {
 	if (puts(word) < 0 || fflush(stdout) != 0)
-		die("nobody listens");
+		die("cannot write to standard output: %s", strerror(errno));
 }
 
 static void poll_once(struct client *client)
