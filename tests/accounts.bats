@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Users of the system, under a real systemd: PAM, a checkpassword program and a passwd-file with uids
-# check their passwords, Postfix delivers to their home directories, and sessions run as them.
+# System users under a real systemd: PAM, a checkpassword program and a passwd-file with uids check
+# their passwords, Postfix delivers to their home directories, and sessions run under their uids.
 
 load helpers
 load boot
@@ -17,13 +17,13 @@ setup_file() {
 		printf '%s\n' ann:apple ben:banana robot:radish | chpasswd
 		chmod 700 /home/ann /home/ben
 
-		# The certificate, as certbot keeps it.
+		# A certificate in the layout of certbot.
 		cd /etc/letsencrypt 2>/dev/null || { mkdir -m 755 /etc/letsencrypt && cd /etc/letsencrypt; }
 		mkdir -m 700 live archive
 		mkdir live/machine archive/machine
 		cat >/srv/renew <<-'RENEW'
 			#!/bin/bash
-			# renew NUMBER: certificate and key number NUMBER, to which the links lead from then on.
+			# renew NUMBER: makes certificate and key NUMBER and points the links at them.
 			set -e
 			cd /etc/letsencrypt/archive/machine
 			umask 077
@@ -39,7 +39,7 @@ setup_file() {
 		/srv/renew 1
 		ln -s /etc/letsencrypt/live/machine /etc/pop3-handler/tls
 
-		# A checkpassword program that knows other passwords than PAM and becomes the user.
+		# A checkpassword program with other passwords than PAM; it becomes the user.
 		cat >/srv/checkpassword <<-'PROGRAM'
 			#!/bin/bash
 			IFS= read -r -d '' -u 3 user
@@ -90,8 +90,8 @@ teardown() {
 	inside sh -c 'rm -rf /home/ann/Maildir /home/ben/Maildir; printf "" >/etc/pop3-handler/users'
 }
 
-# serve FORM LINE...: both ports, by a unit for each connection (`connection`) or one for all
-# (`listener`), with these settings beside those that are installed.
+# serve FORM LINE...: both ports, by a unit for each connection (`connection`) or by one listener
+# (`listener`), with these settings added to the installed ones.
 serve() {
 	inside sed 's|^mailbox = .*||' /usr/local/share/pop3-handler/pop3-handler.conf >settings
 	printf '%s\n' 'login-penalty = 0' "${@:2}" | cat settings - | inside tee /etc/pop3-handler/pop3-handler.conf >/dev/null
@@ -104,11 +104,11 @@ serve() {
 stop_serving() {
 	inside systemctl --quiet disable --now pop3.socket pop3s.socket pop3.service pop3s.service
 	inside systemctl stop 'pop3@*' 'pop3s@*'
-	# systemd removes it late, and then a socket that has begun again cannot accept.
+	# systemd removes this cgroup late; a socket unit that is started again before that cannot accept.
 	inside timeout 5 sh -c 'while [ -d /sys/fs/cgroup/system.slice/pop3s.socket ]; do sleep 0.1; done' || true
 }
 
-# have_mail USER NUMBER: that many messages in the Maildir of a user.
+# have_mail USER NUMBER: waits until the user's Maildir has that many messages.
 have_mail() {
 	# shellcheck disable=SC2016
 	inside setpriv --reuid="$1" --regid="$1" --clear-groups sh -ec '
@@ -118,19 +118,19 @@ have_mail() {
 		done' have "/home/$1/Maildir" "$2"
 }
 
-# lists PASSWORD [USER]: by POP3 in TLS, curl lists mail of ann's, or of this user's.
+# lists PASSWORD [USER]: curl lists the mail of ann, or of USER, over POP3 in TLS.
 lists() {
 	inside curl -sS --cacert /etc/pop3-handler/tls/fullchain.pem --user "${2-ann}:$1" pop3s://127.0.0.1/
 }
 
-# with_sessions [ARGUMENT...]: runs a Python script, from standard input, that has a Client, and looks
-# at the processes of sessions.
+# with_sessions [ARGUMENT...]: runs a Python script from standard input that has a Client and looks at
+# the processes of sessions.
 with_sessions() {
 	{
 		cat <<-'END'
 			import pwd, re
 			ANN = pwd.getpwnam('ann')
-			def status(pid, name): # of each of its threads
+			def status(pid, name): # one value for each thread
 			    for task in os.listdir(f'/proc/{pid}/task'):
 			        text = open(f'/proc/{pid}/task/{task}/status').read()
 			        yield re.search(rf'^{name}:[ \t]*(.*)$', text, re.M)[1].split()
@@ -139,7 +139,7 @@ with_sessions() {
 			    found = [title.split()[0] for title in titles if f'pop3-handler: {user} {source}' in title]
 			    assert len(found) == 1, titles
 			    return int(found[0])
-			def belongs_to(pid, account): # it is the user's, has no groups, no capability, and no way back
+			def belongs_to(pid, account): # runs as the user, without groups or capabilities, and cannot change back
 			    for name, wanted in ('Uid', account.pw_uid), ('Gid', account.pw_gid):
 			        for ids in status(pid, name):
 			            assert ids == [str(wanted)] * 4, (name, ids)
@@ -149,7 +149,7 @@ with_sessions() {
 			    for name in 'CapInh', 'CapPrm', 'CapEff', 'CapAmb':
 			        for found in status(pid, name):
 			            assert int(found[0], 16) == 0, (name, found)
-			def owners(path): # of a directory and all that is in it
+			def owners(path): # of a directory and everything in it
 			    paths = [path] + [os.path.join(top, name) for top, folders, files in os.walk(path) for name in folders + files]
 			    return {(os.lstat(path).st_uid, os.lstat(path).st_gid) for path in paths}
 		END
@@ -179,7 +179,7 @@ with_sessions() {
 	done
 }
 
-@test "a session runs as its user, and so does all that it makes" {
+@test "a session runs as its user and owns what it creates" {
 	for form in connection listener; do
 		serve "$form" 'auth = pam' 'mailbox = %h/Maildir'
 		for user in ann ben; do
@@ -217,14 +217,14 @@ with_sessions() {
 	done
 }
 
-@test "a process that passwords pass through is the keeper's, and no other reads a shadow file" {
+@test "only processes of the keeper see passwords, and no other process can read a shadow file" {
 	serve listener 'auth = pam' 'mailbox = %h/Maildir'
 	have_mail ann 1
 	with_sessions <<-'END'
 		client = Client(source='127.0.0.13').login('ann')
 		keeper, login = pwd.getpwnam('pop3-keeper'), pwd.getpwnam('pop3-login')
 		unit = run('systemctl show -P ControlGroup pop3.service')
-		def pids(): # the kernel says 0 of one that is ending, as the checker may be
+		def pids(): # the kernel shows 0 for a process that is ending, such as the checker
 		    return set(run(f'cat /sys/fs/cgroup{unit}/cgroup.procs').split())
 		wait_for(lambda: len(pids()) == 3 and '0' not in pids())
 		pids = pids()
@@ -235,7 +235,7 @@ with_sessions() {
 		assert all(int(value, 16) & ~0xc0 == 0 for value, in status(main, 'CapEff'))
 		for pid in pids:
 		    for ids in status(pid, 'Uid'):
-		        if ids == [str(keeper.pw_uid)] * 4: # CAP_DAC_READ_SEARCH at most
+		        if ids == [str(keeper.pw_uid)] * 4: # at most CAP_DAC_READ_SEARCH
 		            assert all(int(value, 16) & ~0x4 == 0 for value, in status(pid, 'CapEff'))
 		client.expect('QUIT', '+OK')
 	END
@@ -259,12 +259,12 @@ with_sessions() {
 			refuses()
 			sleeper.expect('WAKE', '-ERR [AUTH]')
 			other.expect('USER ben', '+OK')
-			other.expect('PASS banana', '+OK') # nobody else is concerned
+			other.expect('PASS banana', '+OK') # other users are not affected
 			run('usermod -U ann')
 			again = Client(source='127.0.0.16').login('ann')
 			again.expect('STAT', '+OK 1 ')
 			again.expect('SLEE', '+OK')
-			# Another password is another login, and so is an expired one.
+			# A changed password ends the login, and so does an expired one.
 			run('echo ann:another | chpasswd')
 			again.expect('WAKE', '-ERR [AUTH]')
 			refuses()
@@ -279,7 +279,7 @@ with_sessions() {
 	done
 }
 
-@test "no account below first-valid-uid gets in, whatever its password, unless the settings say so" {
+@test "no account below first-valid-uid can log in, unless the settings allow it" {
 	serve listener 'auth = pam' 'mailbox = %h/Maildir'
 	with_sessions <<-'END'
 		client = Client(source='127.0.0.19')
@@ -316,7 +316,7 @@ with_sessions() {
 	done
 }
 
-@test "a passwd-file with uids, and the mail user for those without" {
+@test "a passwd-file gives accounts their uids; accounts without one use mail-user" {
 	# shellcheck disable=SC2016
 	inside sh -ec 'echo "ann:{PLAIN}elder:$(id -u ann):$(id -g ann)::/home/ann" >>/etc/pop3-handler/users
 		printf "%s\n" "virtual:{PLAIN}fig::::/var/vmail/virtual" "root:{PLAIN}grape:0:0::/root" >>/etc/pop3-handler/users
@@ -349,7 +349,7 @@ with_sessions() {
 	done
 }
 
-@test "a mailbox of somebody else's is refused, with a line" {
+@test "a mailbox that belongs to another user is refused and logged" {
 	# shellcheck disable=SC2016
 	inside sh -ec 'echo "ann:{PLAIN}elder:$(id -u ann):$(id -g ann)::/home/ben" >>/etc/pop3-handler/users'
 	for form in connection listener; do
@@ -367,7 +367,7 @@ with_sessions() {
 	done
 }
 
-@test "a renewed certificate is served without a restart, and no sleeping session ends for it" {
+@test "a renewed certificate is served without a restart, and sleeping sessions continue" {
 	number=1
 	for form in connection listener; do
 		serve "$form" 'auth = pam' 'mailbox = %h/Maildir'
@@ -383,7 +383,7 @@ with_sessions() {
 			main = run('systemctl show -P MainPID pop3s.service')
 			sleeper = Client(995, source='127.0.0.26', tls=True).login('ann')
 			sleeper.expect('SLEE', '+OK')
-			connected = socket.create_connection(('127.0.0.1', 995)) # before, but the handshake is after it
+			connected = socket.create_connection(('127.0.0.1', 995)) # connected before the renewal; the handshake comes after it
 			run(f'/srv/renew {number + 1}')
 			wait_for(lambda: serial(995) == f'serial=0{number + 1}')
 			wait_for(lambda: serial(110) == f'serial=0{number + 1}')
@@ -401,7 +401,7 @@ with_sessions() {
 	done
 }
 
-@test "a TLS session goes on in another process, though no talker can reach the key of tickets" {
+@test "TLS sessions resume in another process, though no talker can read the ticket key" {
 	for form in connection listener; do
 		serve "$form" 'auth = pam' 'mailbox = %h/Maildir'
 		for version in 1.2 1.3; do
@@ -415,7 +415,7 @@ with_sessions() {
 	[ "$(inside stat -c '%U %a' /run/pop3-handler/ticket-key)" = 'pop3-login 600' ]
 }
 
-@test "pop3-check finds nothing to complain of" {
+@test "pop3-check finds no mistake" {
 	for form in connection listener; do
 		serve "$form" "auth = $([ "$form" = listener ] && echo pam || echo passwd-file)" 'mailbox = %h/Maildir'
 		run inside pop3-check

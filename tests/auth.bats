@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What a keeper looks up: accounts with users of their own, PAM, and checkpassword.
+# The keeper's account lookups: accounts with their own users, PAM, and checkpassword.
 
 load helpers
 
-# The driver, with the module of PAM beside it.
+# The driver, and the PAM module beside it.
 setup() {
 	setup_site
 	cp "$(dirname "$HANDLER")/tests/ask-auth" . 2>/dev/null || skip 'tests/ask-auth is not built'
@@ -12,19 +12,19 @@ setup() {
 	options=("--users=$users" "--mailbox=$mail/%u" --mail-user=mail)
 }
 
-# asks OPTION... <<<LINES: the answers are in `lines`.
+# asks OPTION... <<<LINES: the answers go to `lines`.
 asks() {
 	mapfile -t lines < <(./ask-auth "${options[@]}" "$@" 2>log)
 	printf 'answer: %s\n' "${lines[@]}"
 	cat log
 }
 
-# is N TEXT: the Nth answer, from 0.
+# is N TEXT: the Nth answer, counted from 0.
 is() {
 	[ "${lines[$1]}" = "$2" ]
 }
 
-@test "an account has the uid and gid of its line, else those of mail-user" {
+@test "an account has the uid and gid of its line, or those of mail-user" {
 	printf '%s\n' 'a:{PLAIN}x:1234:2345' 'b:{PLAIN}x' 'c:{PLAIN}x:1234' 'd:{PLAIN}x:mail:mail' 'e:{PLAIN}x::5' \
 		'f:{PLAIN}x:1234:4294967296' >"$users"
 	asks <<-'END'
@@ -44,7 +44,7 @@ is() {
 	done
 }
 
-@test "users that are none, or of the system, may not log in; mail-user may" {
+@test "accounts with an invalid uid or that of a system user may not log in; mail-user may" {
 	i=0
 	while read -r ids; do
 		echo "a$((++i)):{PLAIN}x:$ids"
@@ -74,7 +74,7 @@ is() {
 	[[ ${lines[0]} == EKEYREJECTED* ]]
 }
 
-@test "without mail-user, or with root as that, nobody without a uid logs in" {
+@test "without mail-user, or with root as mail-user, an account without a uid cannot log in" {
 	printf '%s\n' 'a:{PLAIN}x' >"$users"
 	asks --mail-user=no-such-user <<<'login a x'
 	is 0 "ENXIO a mail-user = 'no-such-user' does not exist"
@@ -82,13 +82,13 @@ is() {
 	is 0 'EKEYREJECTED a uid 0 with gid 0 may not log in'
 }
 
-@test "with a keeper a mailbox is no relative path" {
+@test "a keeper accepts no relative path as a mailbox" {
 	printf '%s\n' 'a:{PLAIN}x:::::home' >"$users"
 	asks '--mailbox=%h' <<<'login a x'
 	is 0 'ENXIO a '
 }
 
-@test "another uid, gid or mailbox shows when the account is checked again" {
+@test "a later check of the account notices another uid, gid or mailbox" {
 	mkfifo in out
 	./ask-auth "${options[@]}" <in >out 2>log &
 	background+=($!)
@@ -135,7 +135,7 @@ is() {
 	is 0 'ENOENT A '
 }
 
-@test "with %d each domain has a passwd-file, and names in it need no domain" {
+@test "with %d each domain has a passwd-file, whose names need no domain" {
 	options=("--mailbox=$mail/%d/%n" --mail-user=mail "--users=$PWD/%d/passwd")
 	mkdir example.org other.example
 	printf '%s\n' 'ann:{PLAIN}x' 'bob@example.org:{PLAIN}x' 'eve@other.example:{PLAIN}x' >example.org/passwd
@@ -174,7 +174,7 @@ is() {
 	[ "$(id -u)" -eq 0 ] || { asks <<<'login ann@example.org x' && is 0 'EACCES - '; }
 }
 
-@test "the first that knows a name decides, and one that fails ends the search" {
+@test "the first backend that knows a name decides, and a backend that fails ends the search" {
 	printf '%s\n' 'a:{PLAIN}x' 'b:{PLAIN}x::::::nologin' >"$users"
 	printf '#!/bin/sh\nexec "$@"\n' >program
 	printf '#!/bin/sh\nexit 111\n' >failing
@@ -194,7 +194,7 @@ is() {
 	is 0 'ENOENT - '
 }
 
-# checks TEXT [LINE...]: asks a checkpassword program that is this shell script.
+# checks TEXT [LINE...]: asks a checkpassword program that runs this shell script.
 checks() {
 	printf '#!/bin/sh\n%s\n' "$1" >program
 	chmod 755 program
@@ -203,7 +203,7 @@ checks() {
 	asks "--auth=checkpassword $PWD/program one  two" <script
 }
 
-@test "checkpassword: name, password and the client are what the program sees, and nothing else" {
+@test "checkpassword: the program sees the name, the password and the client, and nothing else" {
 	# shellcheck disable=SC2016
 	checks 'cat <&3 >seen; env >environment; echo "$1 $2 $# $5" >arguments; (readlink /proc/$$/fd/0 /proc/$$/fd/1) >files; exit 1' \
 		'login ann@example.org pass word '
@@ -217,7 +217,7 @@ checks() {
 	[ "$(cat files)" = $'/dev/null\n/dev/null' ]
 }
 
-@test "checkpassword: the account is whoever the program has become" {
+@test "checkpassword: the account is the user that the program has become" {
 	needs_root
 	chmod 755 . ..
 	checks 'export USER=Ann HOME=/home/ann; shift 2; exec setpriv --reuid=1234 --regid=2345 --clear-groups "$@"' \
@@ -242,13 +242,13 @@ checks() {
 	chmod 755 . ..
 	checks 'shift 2; exec "$@"' 'login ann x'
 	is 0 'EKEYREJECTED ann uid 0 with gid 0 may not log in'
-	# Nobody else may enter the folder of the tests.
+	# Other users cannot enter the directory of the tests.
 	mapfile -t lines < <(setpriv --reuid=1 --regid=1 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override \
 		./ask-auth "${options[@]}" "--auth=checkpassword $PWD/program one two" <<<'login ann x')
 	is 0 "ok ann $(id -u mail):$(id -g mail) $mail/ann"
 }
 
-@test "checkpassword: whatever is neither yes nor no is a failure" {
+@test "checkpassword: any other result than yes or no is a failure" {
 	checks 'exit 2' 'login ann x'
 	is 0 'EIO - checkpassword: exit status 2'
 	checks 'exit 111' 'login ann x'
@@ -257,7 +257,7 @@ checks() {
 	is 0 'EIO - checkpassword: signal 11'
 	checks 'exit 0' 'login ann x'
 	is 0 'EIO - checkpassword: it has not reported'
-	checks 'shift 2; "$@"; exit 0' 'login ann x' # a child of it reports
+	checks 'shift 2; "$@"; exit 0' 'login ann x' # a child of the program reports
 	is 0 'EIO - checkpassword: it has not reported'
 	checks 'echo forged >&4; exit 0' 'login ann x'
 	is 0 'EIO - checkpassword: it has not reported'
@@ -266,13 +266,13 @@ checks() {
 	is 0 'EIO - checkpassword: No such file or directory'
 }
 
-@test "checkpassword: an empty password is refused without asking" {
+@test "checkpassword: an empty password is refused without running the program" {
 	checks 'touch asked; exit 0' 'login ann '
 	is 0 'EKEYREJECTED - an empty password, or none'
 	[ ! -e asked ]
 }
 
-@test "checkpassword: the example asks a database" {
+@test "checkpassword: the example queries a database" {
 	needs_root
 	chmod 755 . ..
 	sqlite3 accounts.db "CREATE TABLE accounts(name, uid, gid, home, hash);
@@ -295,8 +295,8 @@ checks() {
 	is 0 'EIO - checkpassword: exit status 111'
 }
 
-# pam LINE...: a namespace with ann, whose password is secret, and these lines as its service pop3; the
-# answers to the script.
+# pam LINE...: a namespace with ann, whose password is secret, and with these lines as the service pop3;
+# prints the answers to the script.
 pam() {
 	needs_root
 	[ -e pop3-handler-pam.so ] || skip 'PAM is not built in'
@@ -314,7 +314,7 @@ pam() {
 		mount --bind passwd /etc/passwd
 		mount --bind shadow /etc/shadow
 		mount --bind pam.d /etc/pam.d
-		mount --bind . /mnt # which others may enter
+		mount --bind . /mnt # other users may enter /mnt
 		while IFS= read -r line; do
 			case $line in
 			!*) eval "${line#!}" >/dev/null ;;
@@ -328,7 +328,7 @@ pam() {
 	cat log
 }
 
-@test "PAM: the users of the system log in with their passwords, without a wait after a wrong one" {
+@test "PAM: system users log in with their passwords, and a wrong password causes no wait" {
 	needs_root
 	printf '%s\n' 'login ann secret' again 'login ann wrong' 'login ann ' 'login root x' 'login zoe secret' \
 		'login ../ann secret' 'login Ann secret' \
@@ -344,7 +344,7 @@ pam() {
 	is 5 'EKEYREJECTED - no such user'
 	is 6 'EKEYREJECTED - a bad user name'
 	is 7 'EKEYREJECTED - no such user'
-	is 8 'ENXIO ann ' # and not that PAM has succeeded
+	is 8 'ENXIO ann ' # without PAM's text for success
 }
 
 @test "PAM: a keeper in group shadow, or with CAP_DAC_READ_SEARCH, needs no more privilege" {
@@ -361,7 +361,7 @@ pam() {
 	done
 }
 
-@test "PAM: a locked, changed or expired password shows when the account is checked again" {
+@test "PAM: a later check of the account notices a locked, changed or expired password" {
 	needs_root
 	for change in 's/^ann:/ann:!/' "s|^ann:[^:]*|ann:$(openssl passwd -6 secret)|" 's/:::$/::100:/' 's/:20000:/:0:/'; do
 		rm -f shadow
@@ -377,7 +377,7 @@ pam() {
 	is 1 'EKEYREJECTED - password, mailbox or rights are not as they were'
 }
 
-@test "PAM: one hidden prompt is answered, and everything else is refused or has failed" {
+@test "PAM: one hidden prompt is answered; other prompts are refused or fail" {
 	needs_root
 	echo 'login ann secret' >script
 	account='account required pam_permit.so'
@@ -397,7 +397,7 @@ pam() {
 	[ "${#lines[@]}" -eq 0 ]
 }
 
-@test "PAM: the service has the name that is set" {
+@test "PAM: the configured service name is used" {
 	needs_root
 	echo 'login ann secret' >script
 	auth='pam other-service'
@@ -405,7 +405,7 @@ pam() {
 	is 0 'ok ann 1234:2345 /home/ann/Maildir'
 }
 
-@test "PAM: without its module a service that needs it says so" {
+@test "PAM: a service that needs the missing module says so" {
 	rm -f pop3-handler-pam.so
 	if ./ask-auth --auth=pam <<<'' >out 2>log; then
 		return 1
@@ -413,7 +413,7 @@ pam() {
 	grep -F 'cannot load what auth = pam needs: ' log
 }
 
-@test "what needs a keeper is refused without one" {
+@test "settings that need a keeper are refused without one" {
 	for option in --auth=pam --auth=checkpassword\ /bin/true "--users=$PWD/%d/passwd"; do
 		expect_status=78 handle /dev/null "$as_me" --keeper=no "$option"
 		cat log

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What somebody who has taken over a session can do to its keeper, and with the ids and capabilities that it has:
-# before login, with an account of their own, and after login. A debugger makes the session do the system calls.
+# An attacker in control of a session, against its keeper, with the ids and capabilities of each stage:
+# before login, with its own account, and after login. A debugger makes the session's system calls.
 
 load helpers
 load keeper
@@ -19,7 +19,7 @@ setup() {
 # enum channel_type
 RELOAD=1 BEGIN=2 HANG_UP=3 LOGIN=4 RECHECK=5 SLEEP=6 WAKE=7 END=8 SIGN=9 RENEWED=10
 
-# capture NAME: a new session of the listener, whose process is in `session`.
+# capture NAME: opens a session of the listener; its pid is in `session`.
 capture() {
 	local end
 	exec {end}<>"/dev/tcp/127.0.0.1/$port"
@@ -30,7 +30,7 @@ capture() {
 	sessions+=("$1")
 }
 
-# attacks: each line is what a call must return (FD: a descriptor), and the call.
+# attacks: each line has the result that a call must return (FD: a descriptor), and the call.
 attacks() {
 	local row rows count=0
 	mapfile -t rows
@@ -55,7 +55,7 @@ is_user() {
 	grep -E '^CapBnd:.0{16}$' "/proc/$session/status"
 }
 
-# What each stage refuses.
+# Refused in each stage.
 always() {
 	cat <<-END
 		EPERM setuid 0
@@ -152,7 +152,7 @@ ids() {
 	END
 }
 
-# What it has not, and those of another process.
+# Capabilities that the session lacks, and those of another process.
 capabilities() {
 	local header=@22050820
 	cat <<-END
@@ -174,20 +174,20 @@ is_alive() {
 deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'ptrace 0 0 0 0' 'bpf 0 0 0' 'io_uring_setup 1 0'
 	'io_uring_enter 0 0 0' 'io_uring_register 0 0 0' 'int80:208 0 0 0' 'int80:213 0')
 
-@test "before login, with its capabilities, a session becomes nobody, and reaches no account" {
+@test "before login, a session cannot use its capabilities to become a user or to reach an account" {
 	listen_keeper
 	capture one
 	is_user 64991 c0
 	attacks < <(always; ids EPERM; capabilities)
 	is_user 64991 c0
-	# After a wrong password, and with the right one of an account that nobody becomes, still nothing.
+	# A wrong password changes nothing, nor does the right one of an account that may not log in.
 	attacks < <(echo "EKEYREJECTED ask $("$packet" $LOGIN ann wrong)"; ids EPERM; echo "EKEYREJECTED ask $("$packet" $LOGIN root secret)"; ids EPERM)
 	is_user 64991 c0
 	is_alive
 }
 
-@test "calls that no session makes kill it, also those of 32-bit programs" {
-	listen_keeper --trusted-networks=127.0.0.1 # its crashes keep no trusted client out
+@test "a system call that no session makes kills it, including those of 32-bit programs" {
+	listen_keeper --trusted-networks=127.0.0.1 # trusted: crashes of its sessions shut no client out
 	for call in "${deadly[@]}"; do
 		capture one
 		attacks <<<"SIGSYS $call"
@@ -196,7 +196,7 @@ deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'ptrace
 	is_alive
 }
 
-# What somebody with the account of ann's, or of vic's, can do from before their login on.
+# An attacker that has the account of ann or vic, from before the login on.
 takes_on() {
 	local name=$1 uid=$2 other=$3
 	attacks <<-END
@@ -240,7 +240,7 @@ takes_on() {
 		ENOSYS landlock_restrict_self 63 0
 		EACCES openat -100 $homes/$other/Maildir/new/1.$other.host 0
 	END
-	is_user "$uid" c0 # which are of no use
+	is_user "$uid" c0 # these are useless
 	attacks < <(always)
 	attacks <<-END
 		0 ask $("$packet" $SLEEP)
@@ -251,7 +251,7 @@ takes_on() {
 	attacks < <(always)
 }
 
-@test "with an account of their own somebody becomes that alone, and confined to its mailbox" {
+@test "an attacker with an account becomes that user only, confined to its mailbox" {
 	listen_keeper
 	capture one
 	takes_on ann 61001 ben EPERM
@@ -260,7 +260,7 @@ takes_on() {
 	is_alive
 }
 
-# ends_session PACKET-OR-ROW...: a session that sends these is ended by the keeper, and by nobody else.
+# ends_session PACKET-OR-ROW...: the keeper ends a session that sends these, and no other session.
 ends_session() {
 	local one
 	capture one
@@ -276,13 +276,13 @@ ends_session() {
 	sessions=()
 }
 
-# The log has the first line of a second, and counts others.
+# The log has the first of these lines in each second, and counts the others.
 has_reason() {
 	logged "the session from 127.0.0.1 is ended: $1"
-	[ "$(grep -c ' is ended: ' log)" -le $((SECONDS + 2)) ] # begun
+	[ "$(grep -c ' is ended: ' log)" -le $((SECONDS + 2)) ] # one for each second that has begun
 }
 
-@test "a message that only an account may send, ends the session before login" {
+@test "a packet that only an account may send ends the session before login" {
 	listen_keeper
 	SECONDS=0
 	for type in $RECHECK $SLEEP $WAKE $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 11; do
@@ -292,7 +292,7 @@ has_reason() {
 	is_alive
 }
 
-@test "a message that is none, ends the session after login" {
+@test "an invalid packet ends the session after login" {
 	listen_keeper
 	SECONDS=0
 	for type in $RELOAD $BEGIN $HANG_UP $LOGIN $END $SIGN $RENEWED 0 11 0xffffffff; do
@@ -302,7 +302,7 @@ has_reason() {
 	is_alive
 }
 
-@test "a message of a wrong size ends the session, and one without NUL is cut" {
+@test "a packet of a wrong size ends the session, and one without NUL is truncated" {
 	listen_keeper
 	SECONDS=0
 	login=$("$packet" $LOGIN ann secret)
@@ -315,13 +315,13 @@ has_reason() {
 	is_alive
 }
 
-@test "a message while one is answered ends the session, and nothing of it is left" {
+@test "a packet sent while another is being answered ends the session and has no effect" {
 	listen_keeper
 	SECONDS=0
 	login=$("$packet" $LOGIN ann secret)
 	mkfifo hanging
 	mv "$users" accounts/there
-	mv hanging "$users" # so a login waits
+	mv hanging "$users" # the login must wait
 	ends_session "$login" "$login"
 	ends_session "$login" "$("$packet" $RECHECK)"
 	has_reason 'it does not wait for an answer'
@@ -331,17 +331,17 @@ has_reason() {
 	attacks <<<"0 ask $login"
 	mv "$users" accounts/there
 	mv hanging "$users"
-	attacks <<<"$login_octets send $login" # again, and it is gone while that is checked
+	attacks <<<"$login_octets send $login" # again; the session ends while its password is checked
 	exec {to_one}>&-
 	sessions=()
 	mv accounts/there "$users"
-	while readlink "/proc/$keeper/fd/"* | grep -q landlock; do # the rules of an account
+	while readlink "/proc/$keeper/fd/"* | grep -q landlock; do # the limits of an account
 		:
 	done
 	is_alive
 }
 
-@test "three passwords, and then no more" {
+@test "a session may try three passwords, and no more" {
 	listen_keeper
 	SECONDS=0
 	wrong=$("$packet" $LOGIN ann wrong)
@@ -349,14 +349,14 @@ has_reason() {
 	ends_session "${rows[@]}" "$("$packet" $LOGIN ann secret)"
 	ends_session "0 ask $("$packet" $LOGIN ann secret)" "${rows[@]}" "$wrong"
 	has_reason 'it goes on to try passwords'
-	# Nor after login, where the keeper cannot know that nobody waits for a mailbox any more.
+	# The same after login, where the keeper cannot know that no client waits for a mailbox any more.
 	capture one
 	login one ann secret
 	attacks < <(printf '%s\n' "EPERM ask $("$packet" $LOGIN ben secret)" "${rows[@]}" "closed ask $wrong")
 	is_alive
 }
 
-# A session of ann's that has logged in as all do.
+# A session of ann that has logged in normally.
 is_confined() {
 	is_user 61001 00
 	attacks < <(always; ids ENOSYS; capabilities)
@@ -371,7 +371,7 @@ is_confined() {
 	is_user 61001 00
 }
 
-@test "after login there is no way back, and of what the listener shares only its own slot is left" {
+@test "after login there is no way back, and the session sees only its own slot of the shared memory" {
 	listen_keeper
 	capture one
 	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq 2 ]
@@ -381,13 +381,13 @@ is_confined() {
 	[ $((0x$to - 0x$from)) -eq "$(getconf PAGESIZE)" ]
 	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq 1 ]
 	ask one SLEE
-	ask one WAKE # it goes on
+	ask one WAKE # the session continues
 	[[ $reply == '+OK'* ]]
 	is_confined
 	is_alive
 }
 
-@test "with each version of Landlock since the second a session reaches no more" {
+@test "with each version of Landlock since the second, a session cannot reach more" {
 	version=$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')
 	[ "$version" -ge 2 ] || skip 'this kernel has no Landlock'
 	for ((version = version < 7 ? version : 7; version >= 2; version--)); do
@@ -403,7 +403,7 @@ is_confined() {
 	done
 }
 
-@test "threads that go on to ask the keeper get no ids of others, and a login beside them its own" {
+@test "threads that go on asking the keeper get no ids of others, and a login beside them gets its own" {
 	start_keeper one env "LD_PRELOAD=${HANDLER%/*}/tests/racing-threads.so"
 	ln -s one.log log
 	session=$pid_one

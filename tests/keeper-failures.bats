@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# When a keeper, or what it asks, fails, hangs or is missing: a login gets [SYS/TEMP] within half of login-timeout, no
-# failure is counted, sessions that have logged in go on, and the log has a line.
+# A keeper, or a service it asks, fails, hangs or is missing: a login gets [SYS/TEMP] within half of login-timeout,
+# no failure is counted, sessions that have logged in continue, and a line is logged.
 
 load helpers
 load keeper
@@ -10,7 +10,7 @@ setup() {
 	setup_keeper
 }
 
-# connect NAME: a session of the listener.
+# connect NAME: opens a session of the listener.
 connect() {
 	local end
 	exec {end}<>"/dev/tcp/127.0.0.1/$port"
@@ -21,13 +21,13 @@ connect() {
 	[[ $reply == +OK* ]]
 }
 
-# now: milliseconds.
+# now: prints milliseconds.
 now() {
 	local time=${EPOCHREALTIME/[.,]/}
 	echo "${time%???}"
 }
 
-# begins_login NAME USER [PASSWORD]; fails_soon NAME: what it gets, in time.
+# begins_login NAME USER [PASSWORD]; fails_soon NAME: the login fails in time.
 begins_login() {
 	ask "$1" "USER $2"
 	begun=$(now)
@@ -40,7 +40,7 @@ fails_soon() {
 	[ $(($(now) - begun)) -lt $((2000 + ${slack-0})) ]
 }
 
-# alone USER REASON: the same for a session with a keeper of its own, whose lines nobody else's quota omits.
+# alone USER REASON: the same for a session with its own keeper, whose lines no other session's quota omits.
 alone() {
 	begins_login alone "$1"
 	fails_soon alone
@@ -50,7 +50,7 @@ alone() {
 	rm alone.*
 }
 
-# goes_on NAME: a session of ann's that has logged in.
+# goes_on NAME: a session of ann that has logged in still works.
 goes_on() {
 	ask "$1" 'RETR 1'
 	[[ $reply == '+OK'* ]]
@@ -58,7 +58,7 @@ goes_on() {
 	[ "${lines[0]}" = 'Subject: ann' ]
 }
 
-# logs_in_at_once USER: nobody has to wait.
+# logs_in_at_once USER: logs in without a wait.
 logs_in_at_once() {
 	connect later
 	ask later "USER $1"
@@ -69,7 +69,7 @@ logs_in_at_once() {
 	ask later QUIT
 }
 
-# is_gone PID: the process has ended, or does so within a second.
+# is_gone PID: the process has ended, or ends within a second.
 is_gone() {
 	for _ in {1..20}; do
 		grep -qs '^State:.[^ZX]' "/proc/$1/status" || return 0
@@ -78,7 +78,7 @@ is_gone() {
 	return 1
 }
 
-# checks_by SCRIPT: the accounts that the passwd-file does not know are known to a program. `users` has none but ann.
+# checks_by SCRIPT: a program knows the accounts that the passwd-file does not have. `users` has only ann.
 checks_by() {
 	printf '#!/bin/sh\n%s\n' "$1" >program
 	chmod 755 program
@@ -86,7 +86,7 @@ checks_by() {
 	options+=(--auth=passwd-file "--auth=checkpassword $PWD/program")
 }
 
-# hangs: the passwd-file is a pipe that nobody writes to; until it works again.
+# hangs: makes the passwd-file a pipe without a writer, until `works`.
 hangs() {
 	mkfifo -m 640 accounts/hanging
 	chgrp 64990 accounts/hanging
@@ -98,14 +98,14 @@ works() {
 	mv accounts/there "$users"
 }
 
-# checkers COUNT: waits until the keeper has this number of children that have not ended.
+# checkers COUNT: waits until the keeper has this number of living children.
 checkers() {
 	until [ "$(pgrep -r D,R,S,T -c -P "$keeper")" -eq "$1" ]; do
 		:
 	done
 }
 
-@test "a keeper that is killed: whoever waits is told at once, and whoever has logged in goes on" {
+@test "when the keeper is killed, waiting logins fail at once, and logged-in sessions continue" {
 	listen_keeper
 	connect one
 	login one ann secret
@@ -118,7 +118,7 @@ checkers() {
 	kill -KILL "$keeper"
 	slack=-1500
 	fails_soon two
-	begins_login three ben # the checker of another session keeps nothing of it
+	begins_login three ben # the checker of another session must hold no end of the channel
 	fails_soon three
 	is_gone "$checker"
 	goes_on one
@@ -131,25 +131,25 @@ checkers() {
 	[ "$status" -ne 0 ]
 }
 
-@test "a keeper that stops: a login fails, and works as soon as it goes on" {
+@test "while the keeper is stopped a login fails, and succeeds as soon as it continues" {
 	listen_keeper
 	connect one
 	login one ann secret
 	connect two
 	kill -STOP "$keeper"
 	begins_login two ben
-	slack=300 # for half of login-timeout is what the session waits
+	slack=300 # a session waits for half of login-timeout
 	fails_soon two
 	goes_on one
 	kill -CONT "$keeper"
 	logs_in_at_once ben
 }
 
-@test "a burst of connections waits for a keeper that is busy" {
+@test "a burst of connections waits for a busy keeper" {
 	listen_keeper --max-sessions=1000 --max-sessions-per-source=1000 --max-logins=1000
 	kill -STOP "$keeper"
 	ends=()
-	for _ in {1..320}; do # a socket takes fewer messages
+	for _ in {1..320}; do # a socket queues fewer messages
 		exec {end}<>"/dev/tcp/127.0.0.1/$port"
 		ends+=("$end")
 	done
@@ -161,14 +161,14 @@ checkers() {
 	[ -z "$(troubles)" ]
 }
 
-@test "a checker that hangs: the login fails, none is counted, and no more" {
+@test "while a checker hangs its login fails, without being counted, and no other login does" {
 	options+=(--login-penalty=1)
 	listen_keeper
 	connect one
 	login one ann secret
 	start_keeper alone
 	hangs
-	for i in {1..6}; do # more than are free; what is tried again counts once
+	for i in {1..6}; do # more than there are free checkers; a repeated attempt counts once
 		connect "two$i"
 		begins_login "two$i" ben "secret$i"
 	done
@@ -181,9 +181,9 @@ checkers() {
 	logs_in_at_once ben
 }
 
-@test "more logins than checkers: the next one begins when there is one, and others are told" {
+@test "with more logins than checkers, the next login waits for a free one, and others are refused" {
 	listen_keeper --max-sessions-per-source=100 --login-timeout=10
-	slack=3000 # the half of that is five seconds
+	slack=3000 # half of that is five seconds
 	connect one
 	login one ann secret
 	hangs
@@ -209,7 +209,7 @@ checkers() {
 	logs_in_at_once vic
 }
 
-@test "of logins that wait for a checker, the one that came first is checked first" {
+@test "logins that wait for a checker are checked in the order of their arrival" {
 	checks_by "head -c 3 <&3 >>$PWD/order
 echo >>$PWD/order
 sleep 2
@@ -230,7 +230,7 @@ exit 1"
 	[ "$(sed -n '33,36p' order | sort)" = "$(printf 'n%s\n' {42..45})" ]
 }
 
-@test "a checker that stops or dies, and a program that hangs or lingers" {
+@test "a login fails if its checker stops or dies, or if its program hangs or lingers" {
 	# shellcheck disable=SC2016
 	checks_by 'user=$(head -c 3 <&3)
 case $user in
@@ -264,7 +264,7 @@ esac'
 	logs_in_at_once ben
 }
 
-@test "a checker that has ended is reaped, also if it is the last" {
+@test "a checker that has ended is reaped, even if it is the last one" {
 	listen_keeper
 	connect one
 	login one ann secret
@@ -275,27 +275,27 @@ esac'
 	[ -z "$child" ]
 }
 
-@test "a user who kills sessions of its own keeps nobody else out" {
+@test "a user who kills their own sessions keeps no other user out" {
 	listen_keeper
 	with_client <<-'END'
-		def is_session(pid): # of the listener, which has a keeper, too
+		def is_session(pid): # the keeper is a child of the listener as well
 		    try:
 		        return 'keeper' not in open(f'/proc/{pid}/cmdline').read()
-		    except OSError: # it has just ended
+		    except OSError: # the process has just ended
 		        return False
 		def sessions():
 		    return [pid for pid in children() if is_session(pid)]
 		for i in range(12):
-		    client = Client(port, source=f'127.1.1.{i + 1}') # else it would be closed
+		    client = Client(port, source=f'127.1.1.{i + 1}') # otherwise it would be closed
 		    client.login('ann', 'secret')
 		    os.kill(sessions()[0], signal.SIGABRT)
 		    wait_for(lambda: not sessions())
-		assert Client(port, source='127.1.1.1').greeting == '' # it waits, as after any crash
+		assert Client(port, source='127.1.1.1').greeting == '' # waits, as after any crash
 		Client(port, source='127.0.0.2').login('ben', 'secret')
 	END
 }
 
-@test "a module of PAM that crashes, and NSS that hangs" {
+@test "a login fails if a PAM module crashes, or if NSS hangs" {
 	pam=${HANDLER%/*}/pop3-handler-pam.so
 	[ -e "$pam" ] || skip 'PAM is not built in'
 	printf 'auth required %s/tests/pam-odd.so crashes\naccount required pam_permit.so\n' "${HANDLER%/*}" >pop3
@@ -322,12 +322,12 @@ esac'
 	fails_soon three
 	goes_on one
 	checkers 0
-	kill -HUP "$listener" # who looks for homes again
+	kill -HUP "$listener" # the listener looks up the homes again
 	checkers 1
 	begun=$(now)
 	login four ben secret
 	[ $(($(now) - begun)) -lt 1000 ]
-	checkers 1 # it still hangs
+	checkers 1 # NSS still hangs
 	kill -KILL "$keeper"
 	logged 'the keeper has ended (Killed)'
 }
@@ -348,7 +348,7 @@ esac'
 	grep -xE "pop3-handler: login of 'x{255}' from .* refused: x{127}" alone.log
 }
 
-# refuses TEXT COMMAND...: a start with this fails, and says so.
+# refuses TEXT COMMAND...: a start under this command fails and says so.
 refuses() {
 	status=0
 	"${wrapper[@]}" "${@:2}" "$HANDLER" "${options[@]}" </dev/null >out 2>log || status=$?
@@ -359,7 +359,7 @@ refuses() {
 	[ ! -s out ]
 }
 
-@test "a kernel without notification, one whose notification is taken, and one without Landlock" {
+@test "without seccomp notification, with a foreign listener for it, or without Landlock, no keeper starts" {
 	refuses 'seccomp'\''s notification: this kernel is older than Linux 5.19' \
 		strace -f -qq -o trace -e trace=seccomp -e inject=seccomp:error=EINVAL
 	refuses "seccomp's notification: Function not implemented" \
@@ -369,7 +369,7 @@ refuses() {
 import ctypes, os, struct, sys
 instruction = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))
 program = ctypes.create_string_buffer(struct.pack("HP", 1, ctypes.addressof(instruction)))
-assert ctypes.CDLL(None).syscall(317, 1, 8, program) > 0  # which stays open
+assert ctypes.CDLL(None).syscall(317, 1, 8, program) > 0  # this listener stays open
 pid = os.fork()
 if pid == 0:
     os.execvp(sys.argv[1], sys.argv[1:])
@@ -386,7 +386,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))'
 	done
 }
 
-@test "a reload refuses what a start refuses, and nobody takes it for TLS" {
+@test "a reload refuses the settings that a start refuses, and does not blame TLS" {
 	: >settings
 	listen_keeper "--config=$PWD/settings"
 	for line in 'sandbox = off' 'tls-client-ca = settings' 'auth = checkpassword /nonexistent'; do
@@ -400,7 +400,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))'
 	login one ann secret
 }
 
-@test "counts of failed logins that find no space are a line, and nobody is served without them" {
+@test "without space for counts of failed logins, a line is logged and no client is served" {
 	wrapper=("${wrapper[@]/tmpfs run/tmpfs -o size=1m run}")
 	local status=0
 	"${wrapper[@]}" "$HANDLER" "${options[@]}" </dev/null >out 2>log || status=$?

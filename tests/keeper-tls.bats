@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# TLS with a keeper, which alone has the private keys, and certificates that are renewed.
+# TLS with a keeper: only the keeper has the private keys. Also renewals of certificates.
 
 load helpers
 
 setup() {
 	setup_site
 	needs_root
-	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # leaks are not found after a change of users
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
 	mkdir -p homes/61001/Maildir/{new,cur,tmp}
 	printf 'Subject: test\n\nHello\n' >homes/61001/Maildir/new/1.M1P1.h
@@ -24,14 +24,14 @@ setup() {
 	setup_tls
 	options=("${options[@]/#--tls-cert=/--tls-cert=$PWD/}")
 	options=("${options[@]/#--tls-key=/--tls-key=$PWD/}")
-	chmod 600 server.key # root's
+	chmod 600 server.key # owned by root
 	chown 64991:64991 run
-	# Where the users of the service exist, and /run is its own.
+	# The users of the service exist, and /run is private.
 	# shellcheck disable=SC2016
 	wrapper=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount -t tmpfs run /run && exec "$@"' bash)
 }
 
-# open_port [OPTION...]: a listener that does not end when it has no client.
+# open_port [OPTION...]: a listener that does not end while it has no client.
 open_port() {
 	mkfifo port.pipe
 	"${wrapper[@]}" "$HANDLER" --listen=127.0.0.1:0 "${options[@]}" "$@" >port.pipe 2>>log 3>&- &
@@ -41,19 +41,19 @@ open_port() {
 	rm port.pipe
 }
 
-# served OPTION...: openssl's client, with these options, logs in.
+# served OPTION...: openssl's client logs in with these options.
 served() {
 	tls_talk "$*" 'USER alice' 'PASS apple' STAT QUIT
 	[ "$status" -eq 0 ]
 	[[ ${lines[*]} == *'+OK 1 messages'*'+OK 1 '*'+OK goodbye'* ]]
 }
 
-# peer_is NAME: whom the server of the last connection was.
+# peer_is NAME: the last connection showed the certificate of NAME.
 peer_is() {
 	grep -F "CN = $1" client
 }
 
-# renew NAME: another certificate and key, each in place of the old one at once.
+# renew NAME: replaces certificate and key, each atomically.
 renew() {
 	rm -f renewed.key
 	make_certificate renewed ca "/CN=$1" subjectAltName=DNS:localhost
@@ -83,7 +83,7 @@ renew() {
 	[ -z "$(troubles)" ]
 }
 
-@test "a session that began with another process is resumed" {
+@test "a session resumes in another process" {
 	for how in serve_port listen_port; do
 		$how --tls=implicit
 		for version in -tls1_2 -tls1_3; do
@@ -134,7 +134,7 @@ renew() {
 			assert not found(pid)
 			plain.expect('SLEE', '+OK')
 			assert not found(pid)
-			for process in pid, listener: # nor can they open it
+			for process in pid, listener: # nor can another process open the file
 			    for descriptor in os.listdir(f'/proc/{process}/fd'):
 			        assert 'server' not in os.readlink(f'/proc/{process}/fd/{descriptor}')
 			plain.close()
@@ -143,7 +143,7 @@ renew() {
 	END
 }
 
-# within_20_s COMMAND...: until it succeeds.
+# within_20_s COMMAND...: repeats it until it succeeds.
 within_20_s() {
 	local end=$((SECONDS + 20))
 	until "$@"; do
@@ -158,7 +158,7 @@ is_served() {
 	peer_is "$1"
 }
 
-@test "a renewed certificate is served without a restart, and no sleeping session ends" {
+@test "a renewed certificate is served without a restart, and sleeping sessions continue" {
 	listen_port --tls=implicit
 	mkfifo to
 	openssl s_client -connect "127.0.0.1:$port" -quiet -CAfile ca.pem <to >from 2>/dev/null 3>&- &
@@ -181,14 +181,14 @@ is_served() {
 	run -1 grep -vE 'accepted|ended|read again|renewed certificates' log
 }
 
-@test "a connection that began before a renewal has its handshake after that, with the old certificate" {
+@test "a connection older than a renewal has its handshake with the old certificate" {
 	listen_port
 	exec {early}<>"/dev/tcp/127.0.0.1/$port"
 	read -r -u "$early"
 	renew renewed
 	kill -s HUP "${background[-1]}"
 	logged 'settings and certificates are read again'
-	kill -s HUP "${background[-1]}" # which reads nothing, since nothing has changed
+	kill -s HUP "${background[-1]}" # this reload reads no file, since nothing has changed
 	served -starttls pop3
 	peer_is renewed
 	/usr/bin/python3 - "$early" <<-'END'
@@ -204,7 +204,7 @@ is_served() {
 	END
 }
 
-@test "a broken renewal is one line, and the old certificate is served until it is mended" {
+@test "a broken renewal is logged in one line, and the old certificate is served until the files are good" {
 	for how in keeper alone; do
 		rm -f log
 		if [ $how = alone ]; then
@@ -241,7 +241,7 @@ offers_stls() {
 	grep -x STLS out
 }
 
-@test "STLS is offered as soon as the files can be read, and settings may change what they are" {
+@test "STLS is offered as soon as the files can be read, and a reload may change the file names" {
 	mv server.key away
 	printf 'tls-priority = NORMAL\n' >settings
 	options+=("--config=$PWD/settings")
@@ -258,7 +258,7 @@ offers_stls() {
 		within_20_s offers_stls
 		tls_talk '-starttls pop3' QUIT
 		[ "$status" -eq 0 ]
-		# A mistake that is in no file.
+		# A mistake outside the files.
 		printf 'tls-priority = NONSENSE\n' >settings
 		kill -s HUP "${background[-1]}"
 		logged 'reload failed, the settings are as before: '
@@ -278,12 +278,12 @@ offers_stls() {
 	done
 }
 
-@test "a session that asks for a second signature, or for one after its login, is ended" {
+@test "a session that requests a second signature, or one after login, is ended" {
 	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
 	type=$(grep -oE '^	CHANNEL_[A-Z_]+' "$BATS_TEST_DIRNAME/../channel.h" | grep -n CHANNEL_SIGN | cut -d: -f1)
 	for when in before after; do
 		rm -f log
-		listen_port # one that has said nothing yet: it says one such line a second
+		listen_port # a fresh listener, because a listener logs one such line a second
 		exec {to}<>"/dev/tcp/127.0.0.1/$port"
 		read -r -u "$to"
 		talker=$(pgrep -n -P "${background[-1]}" -U 64991)
@@ -294,7 +294,7 @@ offers_stls() {
 			[[ $reply == '+OK 1'* ]]
 		fi
 		channel=$(find "/proc/$talker/fd" -lname 'socket:*' -printf '%f\n' | grep -vx '[012]')
-		# What is asked for is not looked at before that. The sizes are those of struct channel_signing.
+		# The keeper does not read the request before that. The sizes are those of struct channel_signing.
 		packet=@$(printf '%02x' "$type")$(printf '0%.0s' {1..606})
 		run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$talker" "write $channel $packet 304" \
 			"read $channel x 1032" "write $channel $packet 304"
@@ -305,7 +305,7 @@ offers_stls() {
 	served -starttls pop3
 }
 
-@test "when the keeper dies, a handshake fails with an alert and a line" {
+@test "when the keeper dies, a handshake fails with an alert and a log line" {
 	for version in -tls1_2 -tls1_3; do
 		rm -f log
 		serve_port --tls=starttls
@@ -333,7 +333,7 @@ offers_stls() {
 	done
 }
 
-@test "whatever the priority is, the key exchange is one that a keeper can sign" {
+@test "whatever tls-priority says, the key exchange is one that a keeper can sign for" {
 	listen_port --tls=implicit '--tls-priority=NORMAL:+RSA:+DHE-RSA:-VERS-TLS1.3'
 	served -tls1_2
 	for cipher in AES128-SHA DHE-RSA-AES128-GCM-SHA256; do
@@ -343,7 +343,7 @@ offers_stls() {
 	[ "$(troubles | grep -vc 'no cipher suite in common')" -eq 0 ]
 }
 
-@test "files that the keeper cannot read, and no module, are refused as without a keeper" {
+@test "unreadable files and a missing module are refused as without a keeper" {
 	# refused TEXT OPTION...: exits with 78 after this one line.
 	refused() {
 		local status=0

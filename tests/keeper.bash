@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash
-# What the tests of a keeper's attacks and failures share.
+# Shared by the tests of a keeper's attacks and failures.
 
-# Accounts with users of their own: ann and ben, and vic and wim, whose mail belongs to one user.
+# Accounts with their own users: ann and ben; and vic and wim, whose mail belongs to one user.
 setup_keeper() {
 	setup_site
 	needs_root
-	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # leaks are not found after a change of users
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
 	mkdir homes
 	chmod 755 homes
@@ -34,22 +34,22 @@ setup_keeper() {
 	chmod 640 "$users"
 	# shellcheck disable=SC2034 # of listen_port and start_keeper
 	options=("--users=$users" --keeper=auto --login-penalty=0 --login-timeout=4)
-	# A namespace where the users of the service exist, and /run is its own.
+	# A mount namespace in which the users of the service exist and /run is private.
 	wrapper=(unshare --mount sh -ec 'mount --bind passwd /etc/passwd; mount -t tmpfs run /run; exec "$@"' sh)
 }
 
-# start_keeper NAME [COMMAND...]: a session, as start_session makes it, with a keeper of its own.
+# start_keeper NAME [COMMAND...]: a session like that of start_session, with its own keeper.
 start_keeper() {
 	start_session "$1" "${wrapper[@]}" "${@:2}" "$HANDLER" "${options[@]}"
 }
 
-# listen_keeper: a listener with a keeper; its processes are in `listener` and `keeper`.
+# listen_keeper: a listener with a keeper; sets `listener` and `keeper` to their pids.
 listen_keeper() {
 	local end
 	listen_port "$@"
 	listener=${background[-1]}
-	exec {end}<>"/dev/tcp/127.0.0.1/$port" # which is answered when all has begun
+	exec {end}<>"/dev/tcp/127.0.0.1/$port" # answered once the listener is ready
 	read -r -u "$end"
 	exec {end}>&-
-	read -r keeper _ <"/proc/$listener/task/$listener/children" || [ -n "$keeper" ] # no line end
+	read -r keeper _ <"/proc/$listener/task/$listener/children" || [ -n "$keeper" ] # the file has no line end
 }

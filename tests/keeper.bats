@@ -7,7 +7,7 @@ load helpers
 setup() {
 	setup_site
 	needs_root
-	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # leaks are not found after a change of users
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
 	cd "$BATS_TEST_TMPDIR" || return 1
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
 	mkdir homes
@@ -30,7 +30,7 @@ setup() {
 	keeper=("$HANDLER" "--users=$PWD/users" --keeper=auto --login-penalty=0 --login-timeout=8)
 }
 
-# Runs a command where the users of the service exist, and /run is its own.
+# Runs a command where the users of the service exist and /run is private.
 with_users=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount -t tmpfs run /run && exec "$@"' bash)
 
 # as USER COMMAND...: a session of this user.
@@ -39,7 +39,7 @@ as() {
 	cat out log
 }
 
-@test "a session is its user's, and so is all that it makes" {
+@test "a session runs as its user and owns what it creates" {
 	run -0 as ann STAT 'RETR 1' SLEE WAKE
 	[[ $output == *'+OK asleep'*'+OK [ACTIVITY/NONE] 1 messages'*'+OK goodbye'* ]]
 	[ -e homes/61001/Maildir/cur/1.61001.host:2,S ]
@@ -48,7 +48,7 @@ as() {
 	[ -z "$output" ]
 }
 
-@test "no session becomes root, a user of the system, or the owner of another mailbox" {
+@test "no session becomes root, a system user, or the owner of another mailbox" {
 	for user in root www; do
 		run -0 as "$user"
 		[[ $output == *'-ERR [AUTH] wrong user name or password'*"uid "*'may not log in'* ]]
@@ -57,7 +57,7 @@ as() {
 	[[ $output == *'-ERR [SYS/PERM]'*'the mailbox belongs to another user'* ]]
 }
 
-@test "a symbolic link in place of a mailbox does not tell its user what there is elsewhere" {
+@test "a symbolic link in place of a mailbox does not tell its user what exists elsewhere" {
 	mv homes/61001/Maildir homes/61001/away
 	mkdir -m 700 hidden
 	mkdir hidden/folder
@@ -72,7 +72,7 @@ as() {
 	grep -F -- '-ERR [SYS/PERM] cannot open the mailbox' replies.Maildir
 }
 
-@test "what each process may do: no talker has a hash, and nobody has more than it needs" {
+@test "privileges of each process: no talker has a hash, and each has only what it needs" {
 	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
 	read -r -u "${session[0]}"
 	talker=$session_PID
@@ -98,7 +98,7 @@ as() {
 	wait "$talker"
 }
 
-@test "a checker has no descriptor of a session, nor what the kernel asks about one" {
+@test "a checker holds no descriptor of a session, nor of the kernel's notifications about one" {
 	hash=$(perl -e 'print crypt("other", "\$6\$rounds=900000\$salt")')
 	echo "slow:$hash:61001:61001::$homes/61001" >>users
 	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
@@ -118,7 +118,7 @@ as() {
 	wait "$talker"
 }
 
-@test "when the keeper is killed, a session goes on, but cannot wake up or log in" {
+@test "when the keeper is killed, a session continues, but cannot wake up or log in" {
 	for command in 'PASS secret' NOOP; do
 		coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
 		exec {from}<&"${session[0]}" {to}>&"${session[1]}"
@@ -132,7 +132,7 @@ as() {
 			read -r -u "$from"
 		fi
 		kill -KILL "${child% }"
-		printf '%s\r\n' "$command" >&"$to" # in one write: the session may end at once
+		printf '%s\r\n' "$command" >&"$to" # in one write, because the session may end at once
 		read -r -u "$from" reply
 		if [ "$command" = NOOP ]; then
 			[[ $reply == '+OK'* ]]
@@ -147,8 +147,8 @@ as() {
 	done
 }
 
-@test "what a keeper cannot serve is refused at the start" {
-	# refused TEXT OPTION...: exits with 78, and says so.
+@test "settings that a keeper cannot serve are refused at the start" {
+	# refused TEXT OPTION...: the program says so and exits with 78.
 	refused() {
 		local status=0
 		"${with_users[@]}" "${keeper[@]}" "${@:2}" </dev/null >out 2>log || status=$?
