@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The cache of a mailbox: one file, for names of every kind.
+# The cache of a mailbox: one file, whatever the names in the mailbox are.
 
 load helpers
 
@@ -11,7 +11,7 @@ setup() {
 }
 
 # make_large: 1,505 messages, in 1,506 files. Beside ordinary ones there are a unique part of more than 70 octets, one
-# with a blank, a file with two names, and two files with one unique part. No name tells a size.
+# with a blank, a file with two names, and two files with one unique part. No name has a size.
 make_large() {
 	/usr/bin/python3 - "$mail/alice" <<-'END'
 		import os, sys
@@ -33,18 +33,18 @@ make_large() {
 	done
 }
 
-# listed LINE...: what alice's session says to LINEs is in the file `out`, what it opened in `trace`.
+# listed LINE...: a session of alice with these lines; its replies are in `out`, the files it opened in `trace`.
 listed() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
 	trace trace trace=getdents64,openat "$HANDLER" "${options[@]}" <script >out 2>log
 }
 
-# took_cache: whether the last session did without the directories and the messages.
+# took_cache: the last session read neither the directories nor the messages.
 took_cache() {
 	! grep -qE 'getdents64|"[0-9]+\.M[12]P1\.' trace
 }
 
-# fill FROM TO: ordinary messages, five for each number, whose names tell no size.
+# fill FROM TO: five ordinary messages for each number; their names have no size.
 fill() {
 	/usr/bin/python3 - "$mail/alice/cur" "$@" <<-'END'
 		import sys
@@ -54,17 +54,17 @@ fill() {
 	END
 }
 
-# read_no_directory: whether the last session did without the directories.
+# read_no_directory: the last session read no directory.
 read_no_directory() {
 	! grep -q getdents64 trace
 }
 
-# opened_message: whether the last session opened the file of a message.
+# opened_message: the last session opened the file of a message.
 opened_message() {
 	grep -q '"[0-9]*\.M1P1\.h.*O_NOCTTY' trace
 }
 
-@test "a session reads no directory and no message if there is a cache, whatever the names are" {
+@test "with a cache a session reads no directory and no message, whatever the names are" {
 	make_large
 	listed UIDL LIST STAT QUIT
 	run ! took_cache
@@ -80,14 +80,14 @@ opened_message() {
 		took_cache
 		cmp out first
 	done
-	# And a read-only session.
+	# A read-only session uses the cache, too.
 	options+=(--read-only=yes)
 	listed UIDL LIST STAT QUIT
 	took_cache
 	cmp out first
 }
 
-@test "what comes from the cache can be retrieved and deleted" {
+@test "messages listed from the cache can be retrieved and deleted" {
 	make_large
 	listed UIDL QUIT
 	tr -d '\r' <out | sed -nE 's/^[0-9]+ (1300.M2P1.h|1400.M2P1.h|sha256.*)$/\1/p' >ids
@@ -105,7 +105,7 @@ opened_message() {
 	run ! grep -F M2P1 <(files alice)
 }
 
-@test "unique-ids are the same when a large mailbox has no cache any more" {
+@test "the unique-ids of a large mailbox stay the same when its cache is lost" {
 	make_large
 	listed UIDL QUIT
 	cp out first
@@ -115,7 +115,7 @@ opened_message() {
 	cmp out first
 }
 
-@test "a cache that is damaged or cut off is as none" {
+@test "a damaged or truncated cache is ignored" {
 	make_large
 	listed UIDL LIST QUIT
 	cp out first
@@ -140,7 +140,7 @@ opened_message() {
 	listed UIDL LIST QUIT
 	took_cache
 	cmp out first
-	# One of another mailbox with the same names and times.
+	# The cache of another mailbox with the same names and times.
 	cp -a "$mail/alice" "$mail/bob"
 	rm -r "$mail/alice"
 	mv "$mail/bob" "$mail/alice"
@@ -148,7 +148,7 @@ opened_message() {
 	run ! took_cache
 }
 
-@test "a session whose directories have not changed since the cache was made lists the same without them" {
+@test "while the directories are as they were when the cache was made, a session lists the same without reading them" {
 	fill 1000 1300
 	listed UIDL LIST STAT QUIT
 	run ! read_no_directory
@@ -160,7 +160,7 @@ opened_message() {
 	run ! opened_message
 }
 
-@test "a session that asks for no sizes leaves those that are known in the cache" {
+@test "a session that asks for no sizes keeps the cached ones" {
 	fill 1000 1300
 	listed STAT QUIT
 	touch "$mail/alice/new/1.M1P1.h,W=0"
@@ -175,7 +175,7 @@ opened_message() {
 	run ! opened_message
 }
 
-@test "after any change of a directory it is read" {
+@test "a directory is read again after any change of it" {
 	fill 1000 1300
 	listed UIDL QUIT
 	changes=(
@@ -198,7 +198,7 @@ opened_message() {
 	done
 }
 
-@test "what a session deletes is not in the cache" {
+@test "the messages that a session deletes leave the cache" {
 	fill 1000 1300
 	listed UIDL QUIT
 	listed 'DELE 1' 'DELE 3' 'RETR 2' QUIT
@@ -211,7 +211,7 @@ opened_message() {
 	grep -q '^2 1000600\.M1P1' out
 }
 
-@test "a size that RETR finds wrong is corrected in the cache of all messages" {
+@test "a size that RETR finds wrong is corrected in the cache of a large mailbox" {
 	fill 1000 1300
 	mv "$mail/alice/cur/1000000.M1P1.h:2,S" "$mail/alice/cur/1000000.M1P1.h,W=99:2,S"
 	listed 'LIST 1' QUIT
@@ -224,7 +224,7 @@ opened_message() {
 	grep -q "^+OK 1 $right" out
 }
 
-@test "a cache of all messages that is damaged, cut off or a copy is as none" {
+@test "a damaged, truncated or copied cache of a large mailbox is ignored" {
 	fill 1000 1300
 	listed UIDL QUIT
 	cp out first
@@ -243,7 +243,7 @@ opened_message() {
 		    assert open(path, 'rb').read() == good
 	END
 	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
-	# All of the mailbox, with its times.
+	# A copy of the whole mailbox, with its times.
 	cp -a "$mail/alice" "$mail/bob"
 	rm -r "$mail/alice"
 	mv "$mail/bob" "$mail/alice"
@@ -252,7 +252,7 @@ opened_message() {
 	cmp out first
 }
 
-@test "no session fails because the cache of all messages cannot be read or written" {
+@test "no session fails because the cache of a large mailbox cannot be read or written" {
 	fill 1000 1300
 	listed UIDL QUIT
 	cp out first
@@ -272,8 +272,8 @@ opened_message() {
 	[ ! -e "$cache" ]
 }
 
-# A file that is root's in a sticky directory cannot be removed: its message is deleted by a record.
-@test "the cache hides no message after the record that deleted it is gone" {
+# root's file in a sticky directory cannot be removed: a record hides its message.
+@test "a message that a record hid is listed again after the record is gone, whatever the cache says" {
 	needs_root
 	fill 1000 1300
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
@@ -291,14 +291,14 @@ opened_message() {
 	rm "$mail/alice/.pop3-handler.state"
 	ask sleeper WAKE
 	[[ $reply == '+OK [ACTIVITY/NONE] 1498 messages' ]]
-	ask sleeper STAT # so that there is something to save
+	ask sleeper STAT # so that the session has something to save
 	ask sleeper QUIT
 	hang_up sleeper
 	as_alice
 	[[ $(cat out) == *'+OK 1499 messages'* ]]
 }
 
-@test "a session that has lost its lock saves nothing: another may have saved since" {
+@test "a session that has lost its lock saves no cache: another session may have saved one since" {
 	make_messages 3
 	start_session one
 	login one

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The record of a commit: what it deletes, what it must never delete, and where it finds room.
+# The record of a commit: what it deletes, what it must never delete, and where it finds space.
 
 load helpers
 
@@ -10,8 +10,7 @@ setup() {
 	state=$mail/alice/.pop3-handler.state
 }
 
-# interrupted: a session that deletes 1, 2 and 3, and is killed when it removes the second of
-# them.
+# interrupted: a session that deletes 1, 2 and 3, and is killed when it removes the second one.
 interrupted() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
 	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
@@ -27,7 +26,7 @@ broken() {
 	lines=("${lines[@]:3}")
 }
 
-@test "the next session hides the messages of an unfinished deletion, and finishes it" {
+@test "the next session hides the messages of an unfinished deletion, and completes it" {
 	interrupted
 	[ "$(files alice | wc -l)" -eq 3 ]
 	as_alice UIDL STAT LIST 'RETR 1'
@@ -40,7 +39,7 @@ broken() {
 	[ -z "$(troubles)" ]
 }
 
-@test "what a killed session has removed is on the disk before its record is void" {
+@test "the removals of a killed session are synced before its record is cleared" {
 	mv "$mail/alice/new/3.M1P1.h" "$mail/alice/cur/3.M1P1.h:2,"
 	as_alice QUIT
 	interrupted
@@ -49,7 +48,7 @@ broken() {
 	[ "$(sed 's/(.*//' trace | tr '\n' ' ')" = 'unlinkat unlinkat fsync fsync pwrite64 ' ]
 }
 
-@test "a deletion is finished if messages were renamed in between, and new messages stay" {
+@test "a deletion is completed even if messages were renamed in between, and new messages stay" {
 	interrupted
 	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,FS"
 	mv "$mail/alice/new/4.M1P1.h" "$mail/alice/cur/4.M1P1.h:2,S"
@@ -59,7 +58,7 @@ broken() {
 	[ "$(files alice | tr '\n' ' ')" = './cur/4.M1P1.h:2,S ./new/1.M1P2.h ' ]
 }
 
-@test "a read-only session hides what is deleted, and changes nothing" {
+@test "a read-only session hides the messages of a record, and changes nothing" {
 	interrupted
 	find "$mail/alice" -printf '%P %T@ %C@ %s\n' | sort >before
 	options+=(--read-only=yes)
@@ -68,7 +67,7 @@ broken() {
 	find "$mail/alice" -printf '%P %T@ %C@ %s\n' | sort | cmp before -
 }
 
-@test "on a file system that has become read-only, what is deleted stays hidden" {
+@test "on a file system that has become read-only, deleted messages stay hidden" {
 	needs_root
 	interrupted
 	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >script
@@ -80,7 +79,7 @@ broken() {
 	grep -F "2 deleted messages of '$mail/alice' are hidden, but not yet removed: Read-only" log
 }
 
-@test "QUIT says +OK if messages cannot be removed: they stay hidden until a session can" {
+@test "QUIT says +OK if some messages cannot be removed: they stay hidden until a session can remove them" {
 	broken unlinkat EIO 'DELE 1' 'DELE 3' SLEE WAKE UIDL SLEE WAKE QUIT
 	[ "${lines[*]:2:2}" = '+OK asleep, 2 messages deleted +OK [ACTIVITY/NONE] 2 messages' ]
 	[ "${lines[*]:4:4}" = '+OK unique-ids follow 1 2.M1P1.h 2 4.M1P1.h .' ]
@@ -99,7 +98,7 @@ broken() {
 	[ -z "$(files alice)" ]
 }
 
-@test "QUIT says -ERR and nothing is gone where permissions forbid to remove files" {
+@test "where permissions forbid removing files, QUIT says -ERR and nothing is gone" {
 	needs_root
 	chmod a-w "$mail/alice/new"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' SLEE STAT RSET STAT 'DELI 1' >script
@@ -114,14 +113,14 @@ broken() {
 	[ "${#lines[@]}" -eq 6 ]
 }
 
-@test "a record with any octet changed, or cut off anywhere, deletes nothing" {
+@test "a record with any octet changed, or truncated anywhere, deletes nothing" {
 	interrupted
 	cat >damage.py <<-'END'
 		import os, subprocess, sys
 		state, mailbox, *command = sys.argv[1:]
 		record = open(state, 'rb').read()
 		used = len(record.rstrip(b'\0'))
-		# The header, and the keys of those three messages.
+		# The header and the keys of the three messages.
 		assert used > 64 + 2 * 16
 		def session(content):
 		    with open(state, 'r+b') as file:
@@ -137,7 +136,7 @@ broken() {
 		        assert done.stdout.count(b'\n') == 8, (i, done)
 		        assert b'damaged or foreign' in done.stderr, (i, done)
 		        done = subprocess.run(command, input=b'USER alice\nPASS apple\n', capture_output=True)
-		        assert b'record' not in done.stderr, done  # it is void, and reported once
+		        assert b'record' not in done.stderr, done  # the record has been cleared, so it is reported once
 		for i in range(1, used) if os.environ['SANITIZED'] == 'none' else range(1, used, 5):
 		    done = session(record[:i])
 		    assert done.stdout.count(b'\n') == 8, (i, done)
@@ -148,13 +147,13 @@ broken() {
 	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$state" "$mail/alice" "$HANDLER" "${options[@]}"
 }
 
-@test "the record of another mailbox deletes nothing, nor does a record that comes back" {
+@test "a record of another mailbox deletes nothing, nor does a record restored from a backup" {
 	cp -r "$mail/alice" "$mail/bob"
 	cp -a "$mail/alice" saved
 	talk 'USER bob' 'PASS banana split ' NOOP
 	interrupted
 	cp "$state" record
-	# Of another mailbox with the same names; and with the file itself, as a backup brings it.
+	# The record in another mailbox with the same names, and the file itself in a copy of the mailbox.
 	cp record "$mail/bob/.pop3-handler.state"
 	cp -a "$mail/alice" "$mail/carol"
 	echo 'carol:{PLAIN}cherry' >>"$users"
@@ -164,12 +163,12 @@ broken() {
 	done
 	[ "$(files bob | wc -l)" -eq 4 ]
 	[ "$(files carol | wc -l)" -eq 3 ]
-	# Another file in the same mailbox; and the same file in another, with the same messages.
+	# The record in another file of the same mailbox, and the same file in a linked copy of the mailbox.
 	cp "$state" other
 	mv other "$state"
 	talk 'USER alice' 'PASS apple' UIDL
 	[ "$(files alice | wc -l)" -eq 3 ]
-	interrupted # again: it removes one, and leaves two
+	interrupted # again: one message is removed, two are left
 	cp -al "$mail/alice" "$mail/dave"
 	echo 'dave:{PLAIN}dill' >>"$users"
 	cp "$state" record
@@ -178,7 +177,7 @@ broken() {
 	[ "$(files dave | wc -l)" -eq 2 ]
 	rm -r "$mail/dave"
 	cat record >"$state"
-	# The same file in the same mailbox, when its work is done and the messages are back.
+	# The record in its own file again, after its deletion is complete and the messages are restored.
 	as_alice UIDL
 	[ -z "$(files alice)" ]
 	cp -a saved/new/* "$mail/alice/new"
@@ -190,10 +189,10 @@ broken() {
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "no record can be made to name what is not a message of the mailbox" {
+@test "no change of a record can make it name anything but a message of its mailbox" {
 	make_message ../outside
 	interrupted
-	# What stands in the file are digests and numbers.
+	# The file holds digests and numbers, no names.
 	head -c 8 "$state" | grep -q po3comm
 	interrupted_record=$(tr -d '\0' <"$state" | tr -dc 'a-zA-Z0-9./' | head -c 1000)
 	[[ $interrupted_record != *M1P1* ]]
@@ -204,7 +203,7 @@ broken() {
 @test "space for a record of all messages is reserved before it is needed" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' QUIT >script
 	trace_calls trace trace=pwrite64,fsync "$HANDLER" "${options[@]}" <script >out
-	# The file has its name for good before it has any octets.
+	# The new file is made durable while it is still empty.
 	[ "$(sed 's/(.*//' trace | tr '\n' ' ')" = 'fsync pwrite64 ' ]
 	[ "$(stat -c %s "$state")" -eq 4096 ]
 	[ "$(stat -c %b "$state")" -ge 8 ]
@@ -212,7 +211,7 @@ broken() {
 		echo >"$mail/alice/new/$i.M1P1.h"
 	done
 	as_alice QUIT
-	[ "$(stat -c %s "$state")" -eq 16384 ] # 64 and 1004 times 16, in whole blocks
+	[ "$(stat -c %s "$state")" -eq 16384 ] # 64 + 1004 * 16, rounded up to whole blocks
 	printf '%s\r\n' 'USER alice' 'PASS apple' >script
 	printf 'DELE %d\r\n' {1..1004} >>script
 	echo QUIT >>script
@@ -231,7 +230,7 @@ broken() {
 	[ "$(cat order)" = 'unlinkat fsync fsync unlinkat fsync fsync write ' ]
 }
 
-@test "a record that cannot be synced is taken back, or carried out if that fails too" {
+@test "a record that cannot be synced is withdrawn, or carried out if that fails, too" {
 	for taken_back in yes no; do
 		as_alice QUIT
 		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
@@ -251,7 +250,7 @@ broken() {
 	done
 }
 
-@test "a single deletion whose directory cannot be synced has a record, or is answered with -ERR" {
+@test "if the directory cannot be synced, a single deletion uses a record or is answered with -ERR" {
 	as_alice QUIT
 	broken fsync EIO 'DELI 1' STAT
 	[ "${lines[0]}" = '+OK message 1 is deleted' ]
@@ -284,7 +283,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 	cat /dev/zero >"$mail/filler" 2>/dev/null
 	[ "$(stat -f -c %a "$mail")" -eq 0 ] && ! echo x 2>/dev/null >"$mail/more"'
 
-@test "on a full disk, a record takes the space that was reserved for it" {
+@test "on a full disk, a record uses the reserved space" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' QUIT >script
 	# shellcheck disable=SC2016
 	full 'mkdir -p "$mail/alice/new" "$mail/alice/cur"'
@@ -299,7 +298,7 @@ fill='i=0; while [ $((i += 1)) -le 100 ]; do echo hello >"$mail/alice/new/$i.M1P
 	grep -F 'finished: 2 messages' log
 }
 
-@test "on a full disk without space for a record, messages are deleted one by one" {
+@test "on a full disk without reserved space, messages are deleted one by one" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
 	# shellcheck disable=SC2016
 	full 'mkdir -p "$mail/alice/new" "$mail/alice/cur"'" && $fill"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# DELE, RSET, DELI, the commit at QUIT, and the flags that it leaves.
+# DELE, RSET, DELI, the commit at QUIT, and the flags that it sets.
 
 load helpers
 
@@ -9,7 +9,7 @@ setup() {
 	make_messages 4
 }
 
-@test "what DELE marks vanishes from STAT, LIST and UIDL at once, and numbers stay" {
+@test "a message that DELE marks vanishes from STAT, LIST and UIDL at once, and numbers stay" {
 	as_alice 'DELE 2' STAT LIST UIDL 'LIST 2' 'UIDL 2' 'RETR 2' 'TOP 2 0' 'DELE 2' 'DELI 2' \
 		'DELE UID:2.M1P1.h' 'LIST 3'
 	expected=('+OK message 2 is marked as deleted' '+OK 3 33' '+OK 3 messages (33 octets)'
@@ -22,7 +22,7 @@ setup() {
 	[ "$(files alice | wc -l)" -eq 4 ]
 }
 
-@test "RSET brings back what DELE marked, and never what DELI deleted" {
+@test "RSET unmarks messages, but never restores one that DELI deleted" {
 	as_alice 'DELE 1' 'DELI 2' 'DELE 3' RSET UIDL STAT LIST QUIT
 	[ "${lines[*]:5:3}" = '1 1.M1P1.h 3 3.M1P1.h 4 4.M1P1.h' ]
 	[ "${lines[9]}" = '+OK 3 33' ]
@@ -49,7 +49,7 @@ setup() {
 	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/3.M1P1.h ' ]
 }
 
-@test "QUIT deletes what is marked, and not before" {
+@test "QUIT deletes the marked messages, and only QUIT does" {
 	start_session one
 	login one
 	ask one 'DELE 1'
@@ -68,7 +68,7 @@ setup() {
 	[ "$(files alice | wc -l)" -eq 4 ]
 }
 
-@test "QUIT is answered after the messages are deleted, and after the lock is free" {
+@test "QUIT is answered after the messages are deleted and the lock is free" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
 	trace trace trace=unlink,unlinkat,write,close,openat "$HANDLER" "${options[@]}" <script >out
 	lock_fd=$(sed -nE 's/^openat\(.*\.pop3-handler\.state".*= ([0-9]+)$/\1/p' trace)
@@ -77,7 +77,7 @@ setup() {
 	[ "$(cut -d: -f 2 order | sed -E 's/\(.*//' | tr '\n' ' ')" = 'unlinkat unlinkat close write ' ]
 }
 
-@test "QUIT says -ERR if the deletion fails, nothing is gone, and why is in the log" {
+@test "QUIT says -ERR if the deletion fails, nothing is gone, and the log has the reason" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
 	trace_calls trace trace=faccessat2 -e inject=faccessat2:error=EACCES \
 		"$HANDLER" "${options[@]}" <script >out 2>log
@@ -112,8 +112,8 @@ setup() {
 	grep -xF "pop3-handler: cannot delete the message '2.M1P1.h': Read-only file system" log
 }
 
-# mounted SETUP OPTION...: a session of `script` in a mount namespace of its own, where SETUP has
-# been done to $mail.
+# mounted SETUP OPTION...: a session of `script` in its own mount namespace, after SETUP has changed
+# $mail there.
 mounted() {
 	needs_root
 	# shellcheck disable=SC2016
@@ -122,7 +122,7 @@ mounted() {
 	read_lines
 }
 
-@test "on a real read-only file system mail can be read, and deleting it is a clear -ERR" {
+@test "on a read-only file system mail can be read, and deleting it is a clear -ERR" {
 	# shellcheck disable=SC2016
 	read_only='mount --bind "$mail" "$mail" && mount -o remount,bind,ro "$mail"'
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'DELE 1' SLEE 'DELI 2' STAT QUIT >script
@@ -141,7 +141,7 @@ mounted() {
 	[ "$(files alice | wc -l)" -eq 4 ]
 }
 
-@test "on a file system with no room for one more file, messages can be deleted" {
+@test "on a file system without space for another file, messages can be deleted" {
 	truncate -s 8M full.image
 	mke2fs -q -t ext2 -N 16 full.image 2>&1
 	# shellcheck disable=SC2016
@@ -158,7 +158,7 @@ mounted() {
 	[ ! -s out ]
 }
 
-@test "retrieved messages get the flag S and live in cur after QUIT, and keep other flags" {
+@test "after QUIT, retrieved messages are in cur with the flag S and their other flags" {
 	mv "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,FR"
 	mv "$mail/alice/new/3.M1P1.h" "$mail/alice/cur/3.M1P1.h:2,S"
 	as_alice 'RETR 1' 'RETR 2' 'RETR 3' 'TOP 4 99' QUIT
@@ -172,25 +172,25 @@ mounted() {
 	[ "$(files alice | grep -c new)" -eq 4 ]
 }
 
-@test "messages that were retrieved and are then deleted leave nothing in cur" {
+@test "messages that were retrieved and then deleted leave nothing in cur" {
 	as_alice 'RETR 1' 'DELE 1' 'RETR 2' 'DELI 2' QUIT
 	[ "$(files alice | tr '\n' ' ')" = './new/3.M1P1.h ./new/4.M1P1.h ' ]
 }
 
-@test "keep-new leaves retrieved messages where and as they are" {
+@test "keep-new leaves retrieved messages where they are, unchanged" {
 	options+=(--keep-new=yes)
 	as_alice 'RETR 1' 'DELE 2' QUIT
 	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/3.M1P1.h ./new/4.M1P1.h ' ]
 }
 
-@test "a message that is marked as seen never replaces another" {
+@test "marking a message as seen never replaces another message" {
 	make_message alice/cur/1.M1P1.h:2,S 'the other 1\n'
 	as_alice 'RETR 1' 'RETR 2' QUIT
 	[ "${lines[-1]}" = '+OK goodbye' ]
 	[ "$(cat "$mail"/alice/*/1.M1P1.h* | sort | tr '\n' ' ')" = 'message 1 the other 1 ' ]
 }
 
-@test "where the file system has no RENAME_NOREPLACE, messages are marked as seen all the same" {
+@test "where the file system has no RENAME_NOREPLACE, messages are marked as seen, too" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' QUIT >script
 	trace_calls trace trace=renameat2 -e inject=renameat2:error=EINVAL \
 		"$HANDLER" "${options[@]}" <script >out 2>log
@@ -199,7 +199,7 @@ mounted() {
 	[ "$(files alice | wc -l)" -eq 4 ]
 }
 
-@test "messages of a folder that were retrieved keep their names" {
+@test "retrieved messages of a folder keep their names" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message alice/a.eml
@@ -208,7 +208,7 @@ mounted() {
 	[ "$(files alice)" = ./a.eml ]
 }
 
-@test "read-only refuses DELE and DELI, and changes and creates nothing" {
+@test "read-only refuses DELE and DELI, and neither changes nor creates a file" {
 	echo 'carol:{PLAIN}cherry::::::read-only=yes' >>"$users"
 	cp -r "$mail/alice" "$mail/carol"
 	chmod -R a-w "$mail/carol"

@@ -19,16 +19,16 @@ setup() {
 		cat -n | tr -s ' \t' ' ' | sed 's/^ //')
 }
 
-@test "WAKE on 100,000 messages in which nothing changed reads no directory" {
+@test "WAKE on an unchanged mailbox of 100,000 messages reads no directory" {
 	[ "$SANITIZED" = none ] || skip 'it is about system calls; cache.bats has the same for fewer messages'
 	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h:2,S' 1700000001 1700100000 | xargs touch)
 	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE SLEE WAKE SLEE WAKE QUIT >script
 	trace trace all "$HANDLER" "${options[@]}" <script >out
 	read_lines
 	[ "$(grep -cxF $'+OK [ACTIVITY/NONE] 100000 messages\r' out)" -eq 3 ]
-	# Each of new and cur is read to its end once: at login.
+	# new and cur are each read to the end once, at login.
 	[ "$(grep -c 'getdents64.*= 0$' trace)" -eq 2 ]
-	# And what follows, two polls and more, is no more than a few system calls each.
+	# Everything after that, two polls included, takes a few system calls each.
 	[ "$(tac trace | sed '/getdents64/q' | wc -l)" -lt 150 ]
 }
 
@@ -44,11 +44,11 @@ for i in range(100000):
 	trace trace openat "$HANDLER" "${options[@]}" <script >out
 	read_lines
 	[ "${lines[3]}" = "$first" ]
-	# The files of messages, and not how many others the libraries open.
+	# Only the messages' files count, not those that libraries open.
 	run ! grep -F P1.h trace
 }
 
-@test "STAT, LIST and RETR are right about a message of more than 4 GiB" {
+@test "STAT, LIST and RETR are right for a message of more than 4 GiB" {
 	# A sparse file takes no space, and its 4 GiB of NULs are one line.
 	printf 'Subject: large\n\n' >"$mail/alice/new/1.M1P1.h"
 	truncate -s 4294967400 "$mail/alice/new/1.M1P1.h"
@@ -56,7 +56,7 @@ for i in range(100000):
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT LIST 'LIST 1' >script
 	# RETR would take minutes under a sanitizer.
 	[ "$SANITIZED" != none ] || printf '%s\r\n' 'RETR 1' >>script
-	# Through a socket, and to one reader, which leaves the NULs out.
+	# The client reads from a socket and drops the NULs.
 	/usr/bin/python3 - "$HANDLER" "${options[@]}" <<-'END'
 		import socket, subprocess, sys
 		ours, theirs = socket.socketpair()
@@ -66,7 +66,7 @@ for i in range(100000):
 		with open('out', 'wb') as out:
 		    while data := ours.recv(1 << 20):
 		        octets += len(data)
-		        if data != nothing[:len(data)]: # which is quick
+		        if data != nothing[:len(data)]: # fast comparison
 		            out.write(data.translate(None, b'\0'))
 		print(octets, file=open('octets', 'w'))
 		sys.exit(session.wait())
@@ -77,7 +77,7 @@ for i in range(100000):
 	[ "${lines[2]}" = '1 4294967404' ]
 	[ "${lines[5]}" = '+OK 1 4294967404' ]
 	[ "$SANITIZED" = none ] || return 0
-	# Ten lines of answers, the message, and its end.
+	# The ten lines of answers, the message, and the final line.
 	[ "${lines[6]}" = '+OK 4294967404 octets' ]
 	[ "$(cat octets)" -eq $(($(head -n 10 out | wc -c) + 4294967404 + 3)) ]
 }
@@ -90,9 +90,9 @@ for i in range(100000):
 		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 4' 'RETR 3' 'DELI 5' 'DELI 6' 'DELI UID:8.M1P1.h' >script
 		trace_calls trace trace=all "$HANDLER" "${options[@]}" <script >out 2>log
 		[ "$(grep -c 'is deleted' out)" -eq 4 ]
-		# From the first deletion to the last one.
+		# The calls from the first deletion to the last one.
 		sed -n '/^unlinkat/,$p' trace | tac | sed -n '/^unlinkat/,$p' | tac | sed -E 's/\(.*//' |
-			grep -vE 'mmap|munmap|brk|madvise|clock_gettime' >"calls.$count" # memory is AddressSanitizer's
+			grep -vE 'mmap|munmap|brk|madvise|clock_gettime' >"calls.$count" # AddressSanitizer manages memory differently
 		[ "$(grep -c unlinkat "calls.$count")" -eq 5 ] # one of the messages has two names
 		run ! grep getdents64 "calls.$count"
 	done

@@ -20,12 +20,12 @@ busy='-ERR [IN-USE] the mailbox is locked by another session'
 	[[ $reply == '+OK '* ]]
 }
 
-# locked FILE: waits until a session that is traced has found the mailbox locked.
+# locked FILE: waits until a traced session has found the mailbox locked.
 locked() {
 	until grep -q 'F_OFD_SETLK.*EAGAIN' "$1"; do :; done
 }
 
-@test "PASS, AUTH and WAKE wait for the lock, and get it when it is free" {
+@test "PASS, AUTH and WAKE wait for the lock, and succeed when it is released" {
 	make_maildir alice
 	for command in 'PASS apple' "AUTH PLAIN $(printf '\0alice\0apple' | base64)" WAKE; do
 		ASAN_OPTIONS=detect_leaks=0 start_session two \
@@ -69,7 +69,7 @@ locked() {
 	done
 }
 
-@test "a session that waits for the lock takes no place of those that have not logged in" {
+@test "a session that waits for the lock does not count towards max-logins" {
 	make_maildir alice
 	# shellcheck disable=SC2034
 	wrapper=(strace -f -qq -o trace -e trace=fcntl)
@@ -88,7 +88,7 @@ locked() {
 	END
 }
 
-@test "a client that got [IN-USE] has not logged in: it keeps no service from ending" {
+@test "a client that got [IN-USE] has not logged in: it does not stop the service from ending" {
 	make_maildir alice
 	listen_port
 	with_client <<-'END'
@@ -104,7 +104,7 @@ locked() {
 	END
 }
 
-@test "a folder has a lock as a Maildir has, and each mailbox its own" {
+@test "a folder is locked like a Maildir, and each mailbox has its own lock" {
 	mkdir "$mail/alice" "$mail/bob"
 	start_session one
 	login one
@@ -116,7 +116,7 @@ locked() {
 	[ "$reply" = "$busy" ]
 }
 
-@test "SLEE frees the lock, and WAKE takes it again" {
+@test "SLEE releases the lock, and WAKE takes it again" {
 	make_maildir alice
 	start_session one
 	login one
@@ -132,7 +132,7 @@ locked() {
 	[ "$reply" = "$busy" ]
 }
 
-@test "the lock is free when QUIT is answered" {
+@test "the lock is released before QUIT is answered" {
 	make_maildir alice
 	for _ in {1..30}; do
 		start_session one
@@ -148,7 +148,7 @@ locked() {
 	done
 }
 
-@test "the lock is free after a session ends, whatever ended it" {
+@test "the lock is released after a session ends, however it ends" {
 	make_maildir alice
 	for signal in KILL TERM HUP SEGV; do
 		start_session one
@@ -165,7 +165,7 @@ locked() {
 	as_alice STAT
 }
 
-@test "the lock leaves one file, which is no message" {
+@test "the lock creates one file, which is not a message" {
 	make_maildir alice
 	mkdir "$mail/bob"
 	as_alice STAT QUIT
@@ -176,7 +176,7 @@ locked() {
 	[ "$(stat -c %a "$mail/alice/.pop3-handler.state")" = 600 ]
 }
 
-@test "a lock file that is a link, a FIFO or a directory is refused, and leads nowhere" {
+@test "a lock file that is a link, a FIFO or a directory is refused and never followed" {
 	make_maildir alice
 	echo "somebody's" >"$mail/other"
 	for kind in link hard fifo directory; do
@@ -194,7 +194,7 @@ locked() {
 	done
 }
 
-@test "a lock file with a second hard link, from a backup made of links, is accepted" {
+@test "a lock file with a second hard link, from a linked backup, is accepted" {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
 	make_message alice/new/2.M1P1.h
@@ -204,7 +204,7 @@ locked() {
 	[ "${lines[1]}" = '+OK goodbye' ]
 	[ -z "$(files alice)" ]
 	[ "$(files backup)" = ./new/2.M1P1.h ]
-	# Also one that is still empty, and one with a record.
+	# The same with an empty file and with one that holds a record.
 	for content in '' po3comm1; do
 		printf '%s' "$content" >"$mail/alice/.pop3-handler.state"
 		as_alice QUIT
@@ -212,7 +212,7 @@ locked() {
 	done
 }
 
-@test "on a read-only file system without a lock file there is still one session at a time" {
+@test "on a read-only file system without a lock file there is still only one session at a time" {
 	needs_root
 	make_maildir alice
 	cat >scenario.py <<-'END'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What is a message, in which order, and what its unique-id is.
+# Which files are messages, their order, and their unique-ids.
 
 load helpers
 
@@ -11,7 +11,7 @@ unique_ids() {
 	[ "${lines[-1]}" = '+OK goodbye' ]
 }
 
-# good_ids COUNT: that many, all different, all of a form that RFC 1939 allows.
+# good_ids COUNT: there are COUNT different ids, of the form that RFC 1939 allows.
 good_ids() {
 	show_ids
 	[ "${#ids[@]}" -eq "$1" ]
@@ -24,17 +24,17 @@ show_ids() {
 	printf 'id %s\n' "${ids[@]}"
 }
 
-@test "a mailbox that does not exist is empty, which the log says, and nothing is created for it" {
+@test "a mailbox that does not exist is empty and logged, and nothing is created for it" {
 	as_alice STAT LIST UIDL SLEE WAKE 'RETR 1' QUIT
 	expected=('+OK 0 0' '+OK 0 messages (0 octets)' . '+OK unique-ids follow' . '+OK asleep, 0 messages deleted'
 		'+OK [ACTIVITY/NONE] 0 messages' '-ERR there is no such message' '+OK goodbye')
 	[ "${lines[*]}" = "${expected[*]}" ]
 	[ -z "$(ls -A "$mail")" ]
-	# Once: a template that is one level off is seen by its path.
+	# One line. Its path shows a template that is one level off.
 	[ "$(troubles)" = "pop3-handler: the mailbox '$mail/alice' does not exist: it is served as empty" ]
 }
 
-@test "a Maildir has its messages in new and cur, in the order of their arrival" {
+@test "the messages of a Maildir are those in new and cur, in the order of their arrival" {
 	make_maildir alice
 	for name in new/1700000002.M5P9.h cur/1700000002.M40P1.h:2,S new/1700000010.M1P1.h \
 		'cur/1700000001.V2I7M999999.h,S=9:2,' new/999999999.1_2.h cur/zzz new/1700000002.M5P1.h; do
@@ -46,7 +46,7 @@ show_ids() {
 	[ "${ids[*]}" = "$order" ]
 }
 
-@test "a folder has its messages in the order of their modification, those of one instant by name" {
+@test "a folder lists messages by modification time, and those with equal times by name" {
 	mkdir "$mail/alice"
 	for name in b.eml B.eml a.eml 10.eml 9.eml 'x:2,S' 1700000000.M1P1.h; do
 		make_message "alice/$name" "$name\n"
@@ -62,7 +62,7 @@ show_ids() {
 	as_alice STAT 'RETR 2' 'DELE 2' QUIT
 	[ "${lines[2]}" = a.eml ]
 	[ ! -e "$mail/alice/a.eml" ]
-	# Also with what the cache knows of them, and at WAKE.
+	# The same with a cache, and at WAKE.
 	start_session one
 	login one
 	ask one SLEE
@@ -74,7 +74,7 @@ show_ids() {
 	[ "${lines[*]}" = '1 x:2,S 2 10.eml 3 1700000000.M1P1.h 4 B.eml 5 9.eml 6 b.eml 7 new.eml' ]
 }
 
-@test "in a folder, litter and files that are still being written are no messages, in a Maildir they are" {
+@test "in a folder, litter and half-written files are not messages; in a Maildir they are" {
 	mkdir "$mail/alice"
 	make_maildir bob
 	litter=(a.tmp B.TMP b.part c.partial d.filepart e.crdownload .f.swp g.swp h.eml~ '#i.eml#' Thumbs.db
@@ -91,7 +91,7 @@ show_ids() {
 	[[ ${lines[3]} == "+OK $((${#litter[@]} - 1 + 6)) "* ]]
 }
 
-@test "a Maildir that lacks new or cur is a Maildir, and the files beside them are no messages" {
+@test "a directory with only new or cur is a Maildir, and files beside it are not messages" {
 	for there in new cur; do
 		mkdir -p "$mail/alice/$there"
 		for name in a.eml dovecot-uidlist subscriptions courierpop3dsizelist; do
@@ -108,7 +108,7 @@ show_ids() {
 	done
 }
 
-@test "cur is made when a message is to move there, for the service alone, and not before" {
+@test "cur is created for the owner alone, and only when a message moves there" {
 	make_maildir alice
 	rmdir "$mail/alice/cur"
 	make_message alice/new/1.M1P1.h
@@ -118,7 +118,7 @@ show_ids() {
 	[ -z "$(troubles)" ]
 	[ "$(files alice)" = ./cur/1.M1P1.h:2,S ]
 	[ "$(stat -c %a "$mail/alice/cur")" = 700 ]
-	# What is in the way leaves the message where it is, and is a line of the log.
+	# A file named cur: the message stays where it is, and the failure is logged.
 	make_maildir bob
 	make_message bob/new/1.M1P1.h
 	rmdir "$mail/bob/cur"
@@ -129,7 +129,7 @@ show_ids() {
 	[ "$(troubles)" = "pop3-handler: cannot mark messages of '$mail/bob' as seen: Not a directory" ]
 }
 
-@test "WAKE sees what a mailbox has become: a Maildir, one without new, a folder" {
+@test "WAKE notices when a mailbox becomes a Maildir, one without new, or a folder" {
 	mkdir "$mail/alice"
 	make_message alice/1.eml
 	start_session one
@@ -156,8 +156,8 @@ show_ids() {
 	[ "$reply" = '+OK 1 24' ]
 }
 
-# foreign USER NAME: what a client sees and the log says where a directory has an entry NAME (a directory
-# if it ends in "/"), and nothing in it may change; and the same at WAKE, when it comes during the sleep.
+# foreign USER NAME: checks the reply and the log where a directory has an entry NAME (a directory
+# if it ends in "/"), which stays unchanged; and the same at WAKE, when the entry appears during the sleep.
 foreign() {
 	rm -rf "${mail:?}/alice"
 	mkdir "$mail/alice"
@@ -185,7 +185,7 @@ foreign() {
 	find "$mail/alice" | sort | cmp before -
 }
 
-@test "a directory of another program's store is refused by name, and left as it is" {
+@test "a directory of another program's store is refused by name and not changed" {
 	for name in dovecot.index dovecot.index.log dovecot.index.cache dovecot-uidlist dovecot.list.index \
 		dovecot.list.index.log dovecot.map.index dbox-Mails/ courierpop3dsizelist courierimapuiddb \
 		courierimapsubscribed maildirsize maildirfolder; do
@@ -196,7 +196,7 @@ foreign() {
 	foreign mailboxes/INBOX/dbox-Mails/ storage/
 }
 
-@test "names that are only like those of another program's store are messages of a folder" {
+@test "names that only resemble those of another program's store are messages of a folder" {
 	mkdir -p "$mail/alice/storage" "$mail/alice/tmp"
 	names=(courier-invoice.eml dovecot.eml dovecot-uidlist.eml my-dovecot.index maildirsize.eml MAILDIRSIZE
 		subscriptions dovecot.list dbox-mails dbox-Mails mailboxes)
@@ -212,7 +212,7 @@ foreign() {
 	[[ ${lines[0]} == "+OK $((${#names[@]} - 1)) "* ]]
 }
 
-@test "only regular files without a leading dot are messages, and nothing else is waited for" {
+@test "only regular files without a leading dot are messages, and no other file blocks a session" {
 	needs_root
 	for user in alice folder; do
 		make_maildir "$user"
@@ -238,7 +238,7 @@ foreign() {
 	[ "${ids[*]}" = 1.M1P1.h ]
 }
 
-@test "a message that becomes a link, a FIFO or a directory is gone, and never waited for" {
+@test "a message that becomes a link, a FIFO or a directory is gone, and does not block the session" {
 	make_message secret
 	for user in alice bob; do
 		make_maildir "$user"
@@ -266,7 +266,7 @@ foreign() {
 	done
 }
 
-@test "new or cur that is a symbolic link leads nowhere: it is refused, at WAKE, too" {
+@test "a symbolic link as new or cur is refused and not followed, also at WAKE" {
 	make_maildir bob
 	make_message bob/new/1.M1P1.h
 	for link in new cur; do
@@ -290,7 +290,7 @@ foreign() {
 	done
 }
 
-@test "a mailbox that is replaced by a link to another during a session does not lead there" {
+@test "a link that replaces the mailbox during a session is not followed" {
 	make_maildir bob
 	make_message bob/new/1.M1P1.h "bob's\n"
 	for sandbox in on off; do
@@ -330,7 +330,7 @@ foreign() {
 	[ "${ids[*]}" = "Re:2,S[1].eml $long.eml" ]
 }
 
-@test "names that cannot be unique-ids get good ones, the same in every session" {
+@test "names that cannot be unique-ids get valid ones, the same in every session" {
 	mkdir "$mail/bob"
 	long=$(printf 'x%.0s' {1..67})
 	names=("$long.eml" "$long.em2" 'a b.eml' 'a  b.eml' $'tab\t.eml' $'line\n.eml' 'Grüße.eml' _
@@ -344,7 +344,7 @@ foreign() {
 	rm "$mail/bob/a b.eml"
 	unique_ids bob 'banana split '
 	good_ids $((${#names[@]} - 1))
-	# In byte order 'a b.eml' comes after six names; the others keep theirs.
+	# In byte order 'a b.eml' follows six names; the other names keep their ids.
 	without=()
 	for id in "${first[@]}"; do
 		if [[ " ${ids[*]} " == *" $id "* ]]; then
@@ -358,7 +358,7 @@ foreign() {
 	done
 }
 
-@test "messages with hostile names can be read and deleted, and forge no line of the log" {
+@test "messages with hostile names can be read and deleted, and forge no log line" {
 	long=$(printf 'y%.0s' {1..254})
 	names=($'1\npop3-handler: login of \'bob\' from 1.2.3.4 refused: x.eml' $'\e[2J\e]0;title\a.eml' $'\xff\xfe.eml'
 		"$long" '..eml ..' '%s%n%s' "..." "-rf" "c:\\d" $'\r\n.\r\n' '~root')
@@ -379,7 +379,7 @@ foreign() {
 	run ! LC_ALL=C grep -P '[^ -~]' log
 }
 
-@test "a file that is named like the stand-in of another does not get its unique-id" {
+@test "a file named like the stand-in of another message does not get its unique-id" {
 	mkdir "$mail/bob"
 	make_message 'bob/a b.eml'
 	unique_ids bob 'banana split '
@@ -389,7 +389,7 @@ foreign() {
 	good_ids 2
 }
 
-@test "a Maildir name that cannot be a unique-id keeps its stand-in whatever its flags are" {
+@test "a Maildir name that cannot be a unique-id keeps its stand-in when its flags change" {
 	make_maildir alice
 	make_message 'alice/new/1.M1P1.Grüße'
 	make_message 'alice/new/_'
@@ -402,14 +402,14 @@ foreign() {
 	[ "${ids[*]}" = "$before" ]
 }
 
-@test "files with the same unique part get good unique-ids, and keep them" {
+@test "files with the same unique part get different unique-ids and keep them" {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h 'new\n'
 	make_message alice/cur/1.M1P1.h:2,S 'cur\n'
 	make_message alice/cur/1.M1P1.h:2,FS 'flagged\n'
 	ln "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,RS"
 	unique_ids alice apple
-	good_ids 3 # two names of one file are one message
+	good_ids 3 # two names of one file count once
 	rm "$mail/alice/cur/1.M1P1.h:2,RS"
 	unique_ids alice apple
 	good_ids 3
@@ -419,20 +419,20 @@ foreign() {
 		text[$id]=${lines[1]}
 	done
 	[ "$(printf '%s\n' "${text[@]}" | sort | tr '\n' ' ')" = 'cur flagged new ' ]
-	# Each follows its message, whatever it is renamed to.
+	# Each unique-id follows its message through renames.
 	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,T"
 	mv "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/cur/1.M1P1.h:2,"
 	for id in "${!text[@]}"; do
 		as_alice "RETR UID:$id"
 		[ "${lines[1]}" = "${text[$id]}" ]
 	done
-	# And never is one deleted in place of another.
+	# No message is deleted in place of another.
 	as_alice "DELE UID:${ids[0]}" QUIT
 	run ! grep -rqx "${text[${ids[0]}]}" "$mail/alice"
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "a mailbox that is no directory, or must not be read, is a clear error" {
+@test "a mailbox that is not a directory, or not readable, is a clear error" {
 	make_message alice
 	talk 'USER alice' 'PASS apple'
 	[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]

@@ -17,25 +17,25 @@ unique_ids() {
 	take_ids
 }
 
-# take_ids: the same from the replies to UIDL and QUIT in `lines`.
+# take_ids: the same, from the replies to UIDL and QUIT in `lines`.
 take_ids() {
 	show
 	[ "${lines[-1]}" = '+OK goodbye' ]
 	mapfile -t ids < <(printf '%s\n' "${lines[@]:1}" | sed '/^\.$/,$d' | cut -d ' ' -f 2)
 }
 
-# is_stand_in TEXT: whether it is a unique-id that stands in for the unique part of a name.
+# is_stand_in TEXT: the unique-id stands in for the unique part of a name.
 is_stand_in() {
 	[[ $1 =~ ^sha256[0-9a-f]{64}$ ]]
 }
 
-# born FILE: when it was made.
+# born FILE: prints its birth time.
 born() {
 	stat -c %.9W "$mail/$1"
 }
 
-# make_later FILE OLDER TEXT: a message, in a file that is younger than another: the clock of file
-# systems stands still for some milliseconds.
+# make_later FILE OLDER TEXT: makes a message in a younger file than OLDER: the clock of a file
+# system advances only every few milliseconds.
 make_later() {
 	[[ $(born "$2") != [0-]* ]] || skip 'this file system keeps no birth times'
 	until make_message "$1" "$3" && [[ $(born "$1") > $(born "$2") ]]; do
@@ -57,7 +57,7 @@ make_namesake() {
 	[ "${lines[*]:5:3}" = '1 7 2 24 .' ]
 	[ "${lines[8]}" = '+OK 2 31' ]
 	[ "${lines[10]}" = first ]
-	# Also if one is in new and the other in cur: an agent that died between link and unlink.
+	# The same with one name in new and one in cur: an MDA that died between link and unlink.
 	ln "$mail/alice/new/2.M1P1.h" "$mail/alice/cur/2.M1P1.h:2,"
 	unique_ids
 	[ "${ids[*]}" = '1.M1P1.h 2.M1P1.h' ]
@@ -78,7 +78,7 @@ make_namesake() {
 	done
 }
 
-@test "a set of messages some of which have two names is deleted, and nothing else" {
+@test "a set with messages that have two names is deleted, and nothing else" {
 	for i in 2 3 4; do
 		make_message "alice/new/$i.M1P1.h"
 		ln "$mail/alice/new/$i.M1P1.h" "$mail/alice/cur/$i.M1P1.h:2,F"
@@ -91,7 +91,7 @@ make_namesake() {
 	[ "${ids[*]}" = 3.M1P1.h ]
 }
 
-@test "a message with two names that could lose only one of them is deleted by the next session" {
+@test "if only one of a message's two names could be removed, the next session completes its deletion" {
 	for i in 2 3; do
 		make_message "alice/new/$i.M1P1.h"
 	done
@@ -120,7 +120,7 @@ make_namesake() {
 	[ "${ids[*]}" = 1.M1P2.h ]
 }
 
-@test "a backup of the mailbox that is made of hard links changes no unique-id" {
+@test "a linked backup of the mailbox changes no unique-id" {
 	make_namesake
 	make_message 'alice/cur/2.M1P1.with blanks:2,S'
 	make_message "alice/cur/3.M1P1.$(printf 'x%.0s' {1..70}):2,S"
@@ -136,7 +136,7 @@ make_namesake() {
 	[ "${ids[*]}" = "${before[*]}" ]
 }
 
-@test "the first of two files with one unique part keeps its unique-id while the other comes and goes" {
+@test "the first of two files with one unique part keeps its unique-id while the second comes and goes" {
 	unique_ids
 	[ "${ids[*]}" = 1.M1P1.h ]
 	make_namesake
@@ -152,9 +152,9 @@ make_namesake() {
 	[ "${ids[*]}" = 1.M1P1.h ]
 }
 
-@test "the later of two files with one unique part keeps its unique-id whatever its flags are" {
+@test "the second of two files with one unique part keeps its unique-id whatever its flags are" {
 	make_namesake
-	# other: the unique-id that is not the unique part, in `id`.
+	# other: sets `id` to the unique-id that is not the unique part.
 	other() {
 		unique_ids
 		[ "${#ids[@]}" -eq 2 ]
@@ -176,7 +176,7 @@ make_namesake() {
 	[ "$(files alice)" = ./cur/1.M1P1.h:2,S ]
 }
 
-@test "deleting one of two files with one unique part leaves the other, in a set as well" {
+@test "deleting one of two files with one unique part keeps the other, also in a set" {
 	make_namesake
 	make_message alice/new/2.M1P1.h
 	as_alice 'DELE UID:1.M1P1.h' 'DELE UID:2.M1P1.h' QUIT
@@ -185,7 +185,7 @@ make_namesake() {
 	[ "$(cat "$mail/alice/cur/1.M1P1.h:2,F")" = second ]
 }
 
-@test "a pending DELE never hits a message that has got the unique part of another since" {
+@test "a pending DELE never hits another message that has since got the same unique part" {
 	make_message alice/new/2.M1P1.h
 	for set in 'UID:1.M1P1.h' 'UID:1.M1P1.h UID:2.M1P1.h'; do
 		rm -f "$mail/alice/cur/"*
@@ -196,7 +196,7 @@ make_namesake() {
 			ask one "DELE $uid"
 			[[ $reply == +OK* ]]
 		done
-		# Made before the first one goes: it cannot have the same inode.
+		# Made before the first one is removed, so that it has another inode.
 		make_message alice/cur/1.M1P1.h:2,F 'second\n'
 		rm "$mail/alice/cur/1.M1P1.h:2,S"
 		ask one QUIT
@@ -208,7 +208,7 @@ make_namesake() {
 	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]
 }
 
-@test "a pending DELE deletes its message though it is renamed and has a namesake since" {
+@test "a pending DELE deletes its message although that was renamed and now has a namesake" {
 	make_message alice/new/2.M1P1.h
 	for set in 'UID:1.M1P1.h' 'UID:1.M1P1.h UID:2.M1P1.h'; do
 		make_message alice/new/2.M1P1.h
@@ -230,7 +230,7 @@ make_namesake() {
 	done
 }
 
-@test "DELI and RETR never hit a message that has got the unique part of another since" {
+@test "DELI and RETR never hit another message that has since got the same unique part" {
 	start_session one
 	login one
 	make_message alice/cur/1.M1P1.h:2,F 'second\n'
@@ -242,7 +242,7 @@ make_namesake() {
 	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]
 }
 
-@test "the other of two files with one unique part is deleted by its own unique-id only, over SLEE and WAKE" {
+@test "only its own unique-id deletes the second of two files with one unique part, also after SLEE and WAKE" {
 	make_namesake
 	start_session one
 	login one
@@ -259,7 +259,7 @@ make_namesake() {
 	[ "$(files alice)" = ./cur/1.M1P1.h:2,F ]
 }
 
-@test "the stand-in for a long or odd name depends on its unique part alone" {
+@test "the stand-in for a long or odd name depends on its unique part only" {
 	long=3.M1P1.$(printf 'x%.0s' {1..70})
 	for name in '2.M1P1.with blanks' "$long"; do
 		rm "$mail"/alice/*/*
@@ -276,7 +276,7 @@ make_namesake() {
 		ln "$mail/alice/cur/$name:2,FS" "$mail/alice/cur/$name:2,S"
 		unique_ids
 		[ "${ids[*]}" = "$id" ]
-		# The same unique part in another file, when this one is gone.
+		# Another file with the same unique part, after this file is gone.
 		rm kept "$mail"/alice/*/*
 		make_message "alice/new/$name" 'another\n'
 		unique_ids
@@ -290,9 +290,9 @@ make_namesake() {
 	done
 }
 
-# --- Renaming: on a file system whose files can be made older than they are ---
+# --- Renaming, on a file system where a file's times can be set back ---
 
-# files_on_disk: the messages there, in `found`.
+# files_on_disk: sets `found` to the messages on the disk.
 files_on_disk() {
 	mapfile -t found < <(on_disk find "$mail/alice" -type f ! -name '.pop3-handler.*' -printf '%P\n' | LC_ALL=C sort)
 }
@@ -307,10 +307,10 @@ make_disk() {
 		echo first >1700000000.M1P1.h:2,S && echo second >1700000000.M1P1.h:2,FR &&
 		chmod -R a+rwX "$1" && stat -c %i 1700000000.M1P1.h:2,S 1700000000.M1P1.h:2,FR' sh "$mail")
 	mapfile -t inodes <<<"$inodes"
-	make_old "${inodes[0]}" crtime # so that this one is the first
+	make_old "${inodes[0]}" crtime # the first of the two
 }
 
-# make_old INODE FIELD...: sets times of a file to the year 2020.
+# make_old INODE FIELD...: sets these times of a file to the year 2020.
 make_old() {
 	for field in "${@:2}"; do
 		debugfs -w -R "set_inode_field <$1> $field @1600000000" disk
@@ -318,7 +318,7 @@ make_old() {
 	done
 }
 
-@test "the later of two files with one unique part is renamed when it has not changed for 30 seconds" {
+@test "the second of two files with one unique part is renamed once it is 30 seconds old" {
 	make_disk
 	talk_on_disk UIDL QUIT
 	take_ids
@@ -331,7 +331,7 @@ make_old() {
 	talk_on_disk UIDL 'RETR UID:1700000000.M1P1.h'
 	files_on_disk
 	printf '%s\n' "${found[@]}"
-	# The first is what it was; the other has a fresh name with the same second and flags.
+	# The first keeps its name; the second gets a new one with the same second and flags.
 	[ "${#found[@]}" -eq 2 ]
 	printf '%s\n' "${found[@]}" | grep -xF 'cur/1700000000.M1P1.h:2,S'
 	renamed=$(printf '%s\n' "${found[@]}" | grep -vxF 'cur/1700000000.M1P1.h:2,S')
@@ -339,7 +339,7 @@ make_old() {
 	unique=${renamed#cur/}
 	unique=${unique%:*}
 	[ "${#unique}" -le 70 ]
-	# Its name is its unique-id from then on, also in this session.
+	# The new name is the unique-id from then on, also in this session.
 	mapfile -t ids < <(printf '%s\n' "${lines[@]:1:2}" | cut -d ' ' -f 2 | sort)
 	[ "${ids[*]}" = "$(printf '%s\n' 1700000000.M1P1.h "$unique" | sort | tr '\n' ' ' | sed 's/ $//')" ]
 	[ "${lines[5]}" = first ]
@@ -352,7 +352,7 @@ make_old() {
 	[ "${found[*]}" = cur/1700000000.M1P1.h:2,S ]
 }
 
-@test "the first of two files with one unique part is renamed by nobody, however old it is" {
+@test "the first of two files with one unique part is never renamed, however old it is" {
 	make_disk
 	make_old "${inodes[0]}" ctime
 	talk_on_disk UIDL QUIT
@@ -362,7 +362,7 @@ make_old() {
 	run -0 grep -cxF 1700000000.M1P1.h <(printf '%s\n' "${ids[@]}")
 }
 
-@test "no file is renamed because it has two names, or if the mailbox is read-only" {
+@test "a file is not renamed for having two names, nor in a read-only mailbox" {
 	make_disk
 	make_old "${inodes[1]}" ctime
 	options+=(--read-only=yes)
@@ -381,7 +381,7 @@ make_old() {
 	[ "${found[*]}" = 'cur/1700000000.M1P1.h:2,F cur/1700000000.M1P1.h:2,S' ]
 }
 
-@test "a message with two names goes with both, whichever a neighbour renames meanwhile" {
+@test "a deletion removes both names of a message, even if a neighbour renames one of them meanwhile" {
 	for name in S F; do
 		rm -f "$mail"/alice/*/*
 		make_message alice/new/1.M1P1.h 'two names\n'
@@ -412,7 +412,7 @@ make_old() {
 	[ "$(cat "$mail/alice/cur/1.M1P1.h:2,S")" = second ]
 }
 
-@test "a unique-id does not pass to an older file that comes later, in a session or at WAKE" {
+@test "a unique-id does not pass to an older file that appears later, in a session or at WAKE" {
 	mv "$mail/alice/cur/1.M1P1.h:2,S" "$mail/alice/tmp/older"
 	make_later alice/new/1.M1P1.h alice/tmp/older 'younger\n'
 	start_session one
@@ -429,7 +429,7 @@ make_old() {
 	[ "$(cat "$mail"/alice/cur/*)" = first ]
 }
 
-# On overlayfs over another file system, the first change of a file makes it another inode in its
+# On overlayfs over another file system, the first change of a file gives it another inode in its
 # directory.
 @test "on overlayfs a renamed message is the same message" {
 	needs_root
@@ -449,7 +449,7 @@ make_old() {
 }
 
 # Only mailboxes of 1,000 messages and more are cached as a whole.
-@test "a session keeps the unique-ids that it has shown, though the cache of another has others" {
+@test "a session keeps the unique-ids that it has shown, even if another session's cache has others" {
 	touch "$mail"/alice/cur/{2000..3100}.M1P1.h:2,S
 	make_namesake
 	start_session one "$HANDLER" "${options[@]}" --read-only=yes

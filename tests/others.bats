@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# An IMAP server, or anybody else, changes the mailbox while a session has it.
+# An IMAP server or another program changes the mailbox during a session.
 
 load helpers
 
@@ -39,7 +39,7 @@ setup() {
 	[ "$(files alice | tr '\n' ' ')" = './new/3.M1P1.h ./new/4.M1P1.h ' ]
 }
 
-@test "a message renamed after RETR gets its S beside the new flags" {
+@test "a message that is renamed after RETR gets the S beside its new flags" {
 	ask one 'RETR 1'
 	hear_all one
 	mv "$mail/alice/new/1.M1P1.h" "$mail/alice/cur/1.M1P1.h:2,FT"
@@ -73,14 +73,14 @@ setup() {
 	[ -z "$(troubles one.log)" ]
 }
 
-@test "a message that is gone before anybody noticed is deleted by QUIT" {
+@test "a marked message that vanished unnoticed does not make QUIT fail" {
 	ask one 'DELE 1'
 	rm "$mail/alice/new/1.M1P1.h"
 	ask one QUIT
 	[ "$reply" = '+OK goodbye' ]
 }
 
-@test "all messages renamed at once cost one look at the directories, not one each" {
+@test "when all messages are renamed at once, the directories are read once, not for each message" {
 	ask one QUIT
 	(cd "$mail/alice/new" && seq -f '%.0f.M1P1.h' 1700000001 1700000500 | xargs touch)
 	start_session two env ASAN_OPTIONS=exitcode=99:detect_leaks=0 \
@@ -122,7 +122,7 @@ setup() {
 	[ -e "$mail/alice/new/0.M1P1.h" ]
 }
 
-@test "messages are found in a directory of a Maildir that others make during a session" {
+@test "a session finds messages in a new or cur that appears during it" {
 	ask one QUIT
 	mv "$mail"/alice/cur/* "$mail/alice/new" 2>/dev/null || true
 	rmdir "$mail/alice/cur"
@@ -139,7 +139,7 @@ setup() {
 	[ "$(files alice | tr '\n' ' ')" = './cur/2.M1P1.h:2,S ./cur/3.M1P1.h ./cur/4.M1P1.h ' ]
 }
 
-@test "a folder's file that has replaced another since it was listed is not deleted" {
+@test "QUIT does not delete a folder's file that has replaced another since it was listed" {
 	mkdir "$mail/bob"
 	for how in rename rewrite 'same size' 'same time' touch; do
 		for command in 'DELE 1' 'DELI 1'; do
@@ -162,7 +162,7 @@ setup() {
 				touch -r "$mail/bob/1.eml" "$mail/1.eml"
 				mv "$mail/1.eml" "$mail/bob"
 				;;
-			touch) touch -d tomorrow "$mail/bob/1.eml" && left=one ;; # it may be another
+			touch) touch -d tomorrow "$mail/bob/1.eml" && left=one ;; # the file may be another
 			esac
 			[[ $command == DELE* ]] || ask three "$command"
 			ask three QUIT

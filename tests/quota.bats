@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Maildir++ quota: what sessions remove is taken off maildirsize.
+# Maildir++ quota: sessions subtract what they remove in maildirsize.
 
 load helpers
 
@@ -12,19 +12,19 @@ setup() {
 	printf '1000000S\n9000 9\n' >"$quota"
 }
 
-# added LINE...: these lines were added to maildirsize, nothing else was changed.
+# added LINE...: these lines were added to maildirsize, and nothing else was changed.
 added() {
 	printf '%s\n' 1000000S '9000 9' "$@" | cmp - "$quota"
 }
 
-@test "a commit and each DELI add a line: octets of the files, or S=, and their number" {
+@test "each commit and each DELI adds a line: the files' octets (or S=) and their number" {
 	as_alice 'DELI 1' 'DELE 2' 'DELE 5' SLEE WAKE 'DELE 1' RSET QUIT
 	[ "${lines[-1]}" = '+OK goodbye' ]
 	added '-10 -1' '-1010 -2'
 	[ -z "$(troubles)" ]
 }
 
-@test "a commit that is recovered, and one without space for a record, add a line, too" {
+@test "a recovered commit adds a line, and so does one without space for a record" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 5' QUIT >script
 	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=1 \
 		"$HANDLER" "${options[@]}" <script >out 2>log || true
@@ -39,7 +39,7 @@ added() {
 	added '-10 -1'
 }
 
-@test "nothing is added for what others have removed, or what is only hidden" {
+@test "no line counts messages that other programs removed, or that are only hidden" {
 	start_session one
 	login one
 	ask one 'DELE 1'
@@ -56,7 +56,7 @@ added() {
 	added '-10 -1'
 }
 
-@test "maildirsize is never made, nor is a link, a file with two links, or anything else written to" {
+@test "maildirsize is never created, and a link, a file with two links or a special file is not written to" {
 	for kind in none link hard fifo directory; do
 		make_message alice/new/1.M1P1.h
 		make_message alice/new/2.M1P1.h
@@ -76,16 +76,16 @@ added() {
 	done
 }
 
-@test "a line that fits only in part is a line of the log" {
+@test "a line that fits only in part is logged" {
 	as_alice QUIT
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' QUIT >script
-	# It may have three octets more. What the session says goes to pipes, which have no such limit.
+	# The file may grow by three octets. The session's output goes to pipes, which have no such limit.
 	{ prlimit --fsize=$(($(stat -c %s "$quota") + 3)) "$HANDLER" "${options[@]}" <script 2> >(cat >log) || true; } | cat >out
 	grep -qx $'+OK message 1 is deleted\r' out
 	logged "cannot take deleted messages of '$mail/alice' off maildirsize: No space left on device"
 }
 
-@test "a line that cannot be added is a line of the log, and the messages are deleted all the same" {
+@test "a line that cannot be added is logged, and the messages are deleted" {
 	needs_root
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
 	chmod 000 "$quota"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What RETR and TOP send, and that it is what LIST and STAT announced.
+# The octets that RETR and TOP send, and that LIST and STAT announced them.
 
 load helpers
 
@@ -9,8 +9,8 @@ setup() {
 	make_maildir alice
 }
 
-# unstuffed: the octets of the one RETR in `out`, after its "+OK N octets", without the
-# stuffing and the final ".", to standard output.
+# unstuffed: prints the octets of the one RETR in `out`, without its first line, the stuffing and the
+# final ".".
 unstuffed() {
 	/usr/bin/python3 -c '
 import re, sys
@@ -23,8 +23,8 @@ assert len(text) == int(octets), (len(text), octets)
 sys.stdout.buffer.write(text)' <out
 }
 
-# retrieves STORED EXPECTED: a message stored as STORED (for printf) arrives as EXPECTED, and STAT
-# and LIST have announced its size; in a Maildir and in a folder.
+# retrieves STORED EXPECTED: a message stored as STORED (for printf) arrives as EXPECTED, and STAT and
+# LIST have announced its size; in a Maildir and in a folder.
 retrieves() {
 	local size place
 	# shellcheck disable=SC2059
@@ -75,7 +75,7 @@ retrieves() {
 	[ "${lines[*]@Q}" = "${expected[*]@Q}" ]
 }
 
-@test "one line of many MiB arrives as it is" {
+@test "a line of many MiB arrives unchanged" {
 	head -c 20000000 /dev/urandom | tr -d '\n\r' >"$mail/alice/new/1.M1P1.h"
 	{ cat "$mail/alice/new/1.M1P1.h"; printf '\r\n'; } >expected
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'LIST 1' 'RETR 1' QUIT >script
@@ -109,7 +109,7 @@ retrieves() {
 	} >script
 	handle script
 	tail -n +4 out | cmp - expected
-	# A pipe takes other pieces than a file.
+	# Reads from a pipe are split elsewhere than reads from a file.
 	"$HANDLER" "${options[@]}" <script | tail -n +4 | cmp - expected
 }
 
@@ -140,13 +140,13 @@ retrieves() {
 	[ "${lines[*]@Q}" = "${expected[*]@Q}" ]
 }
 
-@test "nothing is sized or opened before STAT or LIST asks, and no directory read before login" {
+@test "no message is opened or sized before STAT or LIST, and no directory is read before login" {
 	for i in 1 2 3; do
 		make_message "alice/new/$i.M1P1.h"
 	done
 	printf '%s\r\n' 'USER alice' >script
 	trace trace trace=openat,getdents64 "$HANDLER" "${options[@]}" <script
-	grep -vF O_PATH trace >opened # what has that is not read
+	grep -vF O_PATH trace >opened # O_PATH reads nothing
 	run ! grep -E "getdents|$mail" opened
 	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL 'DELE 1' NOOP >script
 	trace trace trace=openat,stat,newfstatat "$HANDLER" "${options[@]}" <script
@@ -156,8 +156,8 @@ retrieves() {
 	[ "$(grep -cF .M1P1.h trace)" -eq 2 ]
 }
 
-# retr_says SIZE: the first line of RETR of alice's only message is "+OK SIZE octets", which is true,
-# and LIST says SIZE from then on, in this session and in the next.
+# retr_says SIZE: RETR of alice's only message announces SIZE octets and sends them, and LIST says SIZE
+# from then on, in this session and in the next.
 retr_says() {
 	as_alice 'RETR 1' 'LIST 1' QUIT
 	[ "${lines[0]}" = "+OK $1 octets" ]
@@ -169,16 +169,16 @@ retr_says() {
 	[ "${lines[1]}" = "+OK $1 octets" ]
 }
 
-@test "RETR says how many octets it sends, and LIST says the same from then on" {
+@test "RETR announces the octets that it sends, and LIST agrees from then on" {
 	head -c 300000 /dev/zero | tr '\0' x | fold -w 72 >long
-	wire=$(($(wc -c <long) + $(wc -l <long) + 2)) # the last line has no end
+	wire=$(($(wc -c <long) + $(wc -l <long) + 2)) # the last line has no line end
 	size=$(wc -c <long)
 	for name in 1.M1P1.h "1.M1P1.h,S=$size" "1.M1P1.h,W=$wire" "1.M1P1.h,S=$size,W=$((wire - 2))" \
 		"1.M1P1.h,W=$((wire + 1000000))" "1.M1P1.h,W=9"; do
 		rm -rf "${mail:?}/alice"
 		make_maildir alice
 		cp long "$mail/alice/cur/$name:2,S"
-		# A size that nobody can believe is a line of the log.
+		# An implausible size is logged.
 		if [[ $name == *1308334 || $name == *W=9 ]]; then
 			as_alice 'RETR 1' QUIT
 			unstuffed >/dev/null
@@ -186,24 +186,24 @@ retr_says() {
 		fi
 		retr_says "$wire"
 	done
-	# A last line that has its end is all that is looked at.
+	# If the last line has its line end, W= is confirmed without measuring the message.
 	echo >>long
 	rm "$mail"/alice/cur/*
 	cp long "$mail/alice/cur/1.M1P1.h,W=$wire:2,S"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' >script
 	trace trace trace=read -P "$mail/alice/cur/1.M1P1.h,W=$wire:2,S" "$HANDLER" "${options[@]}" <script >out
 	unstuffed >/dev/null
-	[ "$(grep -c ', 65536)' trace)" -eq $((size / 65536)) ] # the last one is shorter
+	[ "$(grep -c ', 65536)' trace)" -eq $((size / 65536)) ] # the last read is shorter
 	rm "$mail"/alice/cur/*
 	for short in 0: '3:a\n' 3:a '7:a\nb\r' '3:.\n'; do
-		rm -rf "${mail:?}/alice" # with its cache
+		rm -rf "${mail:?}/alice" # and its cache
 		make_maildir alice
 		make_message alice/new/1.M1P1.h "${short#*:}"
 		retr_says "${short%%:*}"
 	done
 }
 
-@test "in a folder, RETR says what it sends of a file that has changed since LIST" {
+@test "in a folder, RETR announces what it sends of a file that has changed since LIST" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	head -c 200000 /dev/zero | tr '\0' x >"$mail/alice/1.eml"
@@ -219,7 +219,7 @@ retr_says() {
 	[ "$reply" = '+OK 1 100002' ]
 }
 
-@test "a size in a Maildir name is believed, and corrected and logged when RETR finds it wrong" {
+@test "a size in a Maildir name is trusted, and corrected and logged when RETR finds it wrong" {
 	make_message 'alice/new/1.M1P1.h,S=4,W=5' 'abc\n'
 	make_message 'alice/new/2.M1P1.h,W=5' 'abc'
 	make_message 'alice/new/3.M1P1.h,W=3' 'abc'
@@ -242,7 +242,7 @@ retr_says() {
 	grep -F "'5.M1P1.h,W=3' has 5 octets" log
 }
 
-@test "a message that is compressed or encrypted is not sent as garbage, and can be deleted" {
+@test "a compressed or encrypted message is not sent as garbage, and can be deleted" {
 	formats=('\x1f\x8b\x08' 'BZh11AY&SY' 'BZh91AY&SY' '\xfd7zXZ\0' '(\xb5/\xfd' '\x04"M\x18' \
 		'Dovecot-LZ4\x0d*\x9b\xc5' 'CRYPTED\x03\x07')
 	makers=(gzip bzip2 bzip2 xz zstd lz4 'lz4 of Dovecot' 'mail_crypt of Dovecot')
@@ -282,7 +282,7 @@ retr_says() {
 	done
 }
 
-@test "in a folder ,W= is part of a name like any other" {
+@test "in a folder, ,W= in a name has no meaning" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message 'alice/a,W=9' 'abc\n'
@@ -294,7 +294,7 @@ retr_says() {
 	head -c 300000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'DELE 1' QUIT >script
 	status=0
-	# Five read it to count its octets; then it is read again.
+	# Five reads count the octets; then the message is read again.
 	trace trace trace=read -P "$mail/alice/new/1.M1P1.h" -e inject=read:error=EIO:when=8 \
 		"$HANDLER" "${options[@]}" <script >out 2>log || status=$?
 	grep -F 'EIO (Input/output error) (INJECTED)' trace
@@ -305,7 +305,7 @@ retr_says() {
 	[ "$(files alice)" = ./new/1.M1P1.h ]
 }
 
-@test "a read error before anything is sent is an -ERR, and the session goes on" {
+@test "a read error before the first octet is sent is an -ERR, and the session continues" {
 	make_message alice/new/1.M1P1.h
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' 'TOP 1 0' STAT NOOP >script
 	trace trace trace=read -P "$mail/alice/new/1.M1P1.h" -e inject=read:error=EIO \
@@ -318,7 +318,7 @@ retr_says() {
 	[ "$(troubles)" = "pop3-handler: cannot read the message '1.M1P1.h' of '$mail/alice': Input/output error" ]
 }
 
-@test "a message that becomes shorter while it is sent is never ended with a dot" {
+@test "a message that shrinks while it is sent is never ended with a dot" {
 	head -c 8000000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
 	start_session one
 	login one
@@ -331,7 +331,7 @@ retr_says() {
 	grep -F "cannot read the message '1.M1P1.h' to its end" one.log
 }
 
-@test "a message that grows while it is sent ends where it ended" {
+@test "a message that grows while it is sent ends at its former end" {
 	head -c 8000000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
 	start_session one
 	login one

@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Changes at the moment of a look at the mailbox, on file systems where the two have the same time.
+# Changes at the moment when the mailbox is read, on file systems that give both the same time.
 
 load helpers
 
-# on_coarse_clocks: runs a Python script, from standard input, on each of them. It can `ask` a session
-# that alice has logged in to, and its mailboxes are in `mail`.
+# on_coarse_clocks: runs a Python script from standard input on each of them. It can `ask` a session
+# of alice that has logged in, and her mailboxes are in `mail`.
 on_coarse_clocks() {
 	needs_root
 	{
@@ -27,14 +27,14 @@ on_coarse_clocks() {
 	} >scenario.py
 	truncate -s 8M ext2.image
 	mke2fs -q -t ext2 -I 128 ext2.image 2>&1
-	# On many file systems, newer kernels give two changes different times if somebody looked in
-	# between. ramfs does not: its clock stands still for some milliseconds. This ext2 keeps whole
+	# On many file systems, newer kernels give two changes different times if the file was examined in
+	# between. ramfs does not: its clock advances every few milliseconds. This ext2 stores whole
 	# seconds.
 	unshare --mount /usr/bin/python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
 	unshare --mount /usr/bin/python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
 }
 
-@test "new mail in the same instant as the listing is never missed" {
+@test "new mail is never missed, even if it comes in the same instant as the listing" {
 	on_coarse_clocks <<-'END'
 		os.makedirs(mail + '/alice/new')
 		os.makedirs(mail + '/alice/cur')
@@ -42,7 +42,7 @@ on_coarse_clocks() {
 		def deliver(name):
 		    open(f'{mail}/alice/new/{name}.M1P1.h', 'x').close()
 		for i in range(turns):
-		    # A delivery, a listing, and a delivery, as close as they can be.
+		    # A delivery, a listing, and a delivery, as close together as possible.
 		    assert ask(b'SLEE').startswith(b'+OK')
 		    deliver(2 * i)
 		    assert ask(b'WAKE').startswith(b'+OK [ACTIVITY/NEW]'), i
@@ -51,7 +51,7 @@ on_coarse_clocks() {
 	END
 }
 
-@test "a folder's file that changes in the same instant as it is read is not taken for unchanged" {
+@test "a folder's file that changes in the instant of its reading is not taken for unchanged" {
 	on_coarse_clocks <<-'END'
 		os.makedirs(mail + '/alice')
 		file = open(mail + '/alice/a.eml', 'wb', buffering=0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Marking retrieved messages as seen, where a file cannot be renamed, or not without replacing another.
+# Marking retrieved messages as seen where a file cannot be renamed, or only by replacing another.
 
 load helpers
 
@@ -8,7 +8,7 @@ setup() {
 	setup_site
 }
 
-@test "messages are marked as seen after one that cannot be, and one line of the log says so" {
+@test "a message that cannot be marked as seen is logged in one line and does not stop the others" {
 	needs_root
 	truncate -s 8M disk
 	mkfs.ext4 -q disk
@@ -32,7 +32,7 @@ setup() {
 	[ "$(on_disk find "$mail/alice/cur" -type f | wc -l)" -eq 2 ]
 }
 
-@test "messages are marked as seen after one that cannot be, beside others that are deleted" {
+@test "a message that cannot be marked as seen does not stop the others when some are deleted" {
 	needs_root
 	truncate -s 8M disk
 	mkfs.ext4 -q disk
@@ -50,7 +50,7 @@ without_noreplace() {
 	trace_calls trace trace=all -e inject=renameat2:error=EINVAL "$@" "$HANDLER" "${options[@]}" <script >out 2>log
 }
 
-@test "without RENAME_NOREPLACE, a message that is marked as seen never replaces another" {
+@test "without RENAME_NOREPLACE, marking a message as seen never replaces another" {
 	make_messages 4
 	make_message alice/cur/1.M1P1.h:2,S 'the other 1\n'
 	make_message alice/new/2.M1P1.h:2,F 'the other 2\n'
@@ -65,7 +65,7 @@ without_noreplace() {
 	run ! grep -E '^(link|linkat)\(' trace
 }
 
-@test "without RENAME_NOREPLACE, a session that is killed at any moment leaves each message once" {
+@test "without RENAME_NOREPLACE, a session killed at any moment leaves each message exactly once" {
 	[ "$SANITIZED" = none ] || skip "the plain build does it"
 	script() {
 		rm -rf "$mail/alice"
@@ -76,7 +76,7 @@ without_noreplace() {
 	script
 	without_noreplace
 	[ "$(files alice | tr '\n' ' ')" = './cur/1.M1P1.h:2,S ./cur/2.M1P1.h:2,FS ./cur/3.M1P1.h:2,S ' ]
-	# Each call after the first renameat2, and which of that name it is.
+	# Each call after the first renameat2, with its ordinal among the calls of that name.
 	grep -E '^[a-z0-9_]+\(' trace | awk -F '(' '{ count[$1]++ } seen { print $1, count[$1] } $1 == "renameat2" { seen = 1 }' |
 		grep -vE '^(renameat2|rt_sigreturn|exit_group)' >points
 	cat points
@@ -90,7 +90,7 @@ without_noreplace() {
 	done <points
 }
 
-@test "flags behind ;2, and !2, are no part of the unique-id, and the separator is kept" {
+@test "flags after ;2, or !2, are not part of the unique-id, and the separator is kept" {
 	make_maildir alice
 	make_message 'alice/cur/1.M1P1.h,S=24;2,F'
 	make_message 'alice/cur/2.M1P1.h!2,'

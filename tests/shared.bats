@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What shared file systems need, and those that keep less of a file than others. It can be seen on local
-# ones, too.
+# Requirements of shared file systems and of those that store less about a file. Local file systems
+# can show them.
 
 load helpers
 
@@ -11,10 +11,10 @@ setup() {
 	state=$mail/alice/.pop3-handler.state
 }
 
-@test "after the state file is locked, what is cached of it is dropped, and then the record is read" {
+@test "after the state file is locked, its cached pages are dropped before the record is read" {
 	as_alice QUIT
 	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE QUIT >script
-	# What kind of file system it is, is unknown: it may be a shared one.
+	# The type of the file system is unknown, so it may be a shared one.
 	trace trace trace=fcntl,fadvise64,pread64,fstatfs -e inject=fstatfs:error=ENOSYS -P "$mail/alice" -P "$state" \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	grep -E 'F_OFD_SETLK|^fadvise64|^pread64' trace | sed -E 's/\(.*//' | uniq | tr '\n' ' ' >order
@@ -23,8 +23,8 @@ setup() {
 	[ "$(grep -c 'fadvise64(.*POSIX_FADV_DONTNEED) = 0' trace)" -eq 2 ]
 }
 
-# opening FAULT: a session of alice; FAULT is for strace's `inject=openat:`, and counts what is opened
-# in her mailbox, the directory itself first.
+# opening FAULT: a session of alice; FAULT is for strace's `inject=openat:`, and counts the files opened
+# in her mailbox, the directory first.
 opening() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
 	trace trace trace=openat -P "$mail/alice" -e "inject=openat:$1" "$HANDLER" "${options[@]}" <script >out 2>log
@@ -47,8 +47,8 @@ opening() {
 	[ "$(grep -c openat trace)" -le 4 ]
 }
 
-# Without a birth time, a file whose inode number is used again can have the key of one that is gone.
-@test "where files have no birth time, a record that has been cleared is synced" {
+# Without a birth time, a file that reuses an inode number can have the key of a removed one.
+@test "where files have no birth time, clearing a record is synced" {
 	needs_root
 	truncate -s 8M disk
 	mkfs.ext4 -q -I 128 disk
@@ -66,12 +66,12 @@ opening() {
 	talk_on_disk 'DELE 1' 'DELE 2' 'DELE 3' QUIT
 	cat trace
 	[ "$(order)" = 'pwrite64 fdatasync unlinkat fsync pwrite64 fdatasync ' ]
-	# And by a session that completes a deletion.
+	# The same in a session that completes a deletion.
 	wrapper+=(-e 'inject=unlinkat:signal=KILL:when=2')
 	talk_on_disk 'DELE 1' 'DELE 2' 'DELE 3' QUIT || true
 	grep -q 'killed by SIGKILL' trace
 	wrapper=("${wrapper[@]:0:${#wrapper[@]}-2}")
-	# Times are whole seconds there, and what has changed just now may change again unseen.
+	# Times are whole seconds there, and a recent change may be followed by an unnoticed one.
 	for folder in new cur; do
 		for field in ctime mtime; do
 			debugfs -w -R "set_inode_field /alice/$folder $field @1600000000" disk
@@ -83,8 +83,8 @@ opening() {
 	[ "$(order)" = 'unlinkat fsync pwrite64 fdatasync ' ]
 }
 
-# A clock of its own may stamp a later change with the same time.
-@test "a size that was found while its file was younger than two seconds is not believed later" {
+# A server with its own clock may give a later change the same time.
+@test "a size measured while its file was younger than two seconds is measured again later" {
 	mkdir "$mail/bob"
 	printf '%s\r\n' 'USER bob' 'PASS banana split ' STAT QUIT >script
 	while :; do

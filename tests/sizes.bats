@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The size cache: messages are read once to know their size, and what is in it is never trusted
-# beyond what it is worth.
+# The size cache: each message is read once to measure it, and the cache is trusted only as far as it
+# can be checked.
 
 load helpers
 
@@ -12,7 +12,7 @@ setup() {
 	cache=$mail/alice/.pop3-handler.cache
 }
 
-# opened LINE...: a session of alice; the names of the messages that it opens are in `opened`.
+# opened LINE...: a session of alice; sets `opened` to the names of the messages that it opens.
 opened() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
 	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out 2>log
@@ -21,7 +21,7 @@ opened() {
 	mapfile -t opened < <(sed -nE 's/^openat\([0-9]+, "([^."][^"]*)", O_RDONLY\|O_NOCTTY.*/\1/p' trace)
 }
 
-@test "the second session opens no message to know its size, whatever ended the first" {
+@test "the second session opens no message to measure it, however the first ended" {
 	opened STAT
 	[ "${#opened[@]}" -eq 3 ]
 	opened STAT LIST
@@ -35,10 +35,10 @@ opened() {
 	opened 'DELI 1' STAT QUIT
 	[ "${#opened[@]}" -eq 0 ]
 	[ "$(stat -c %a "$cache")" = 600 ]
-	run ! grep -aq '4\.M1P1' "$cache" # its name tells
+	run ! grep -aq '4\.M1P1' "$cache" # its name has the size
 }
 
-@test "mailboxes that need no size cache have none" {
+@test "a mailbox that needs no size cache has none" {
 	rm "$mail"/alice/new/[123]*
 	as_alice STAT LIST 'RETR 1' QUIT
 	[ ! -e "$cache" ]
@@ -46,7 +46,7 @@ opened() {
 	[ ! -e "$mail/bob" ]
 }
 
-@test "sizes are kept over SLEE, QUIT, a disconnect, and read by a read-only session" {
+@test "sizes outlive SLEE, QUIT and a disconnect, and a read-only session uses them" {
 	start_session one
 	login one
 	ask one STAT
@@ -64,7 +64,7 @@ opened() {
 	[ ! -e "$cache" ]
 }
 
-@test "sizes that another session has found out are known after WAKE" {
+@test "WAKE learns the sizes that another session has measured" {
 	needs_root
 	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
 	login one
@@ -79,7 +79,7 @@ opened() {
 	run ! grep '"5.M1P1.h"' trace
 }
 
-@test "a read-only session, which writes no size cache, opens no message twice for its size" {
+@test "a read-only session, which writes no size cache, measures no message twice" {
 	needs_root
 	options+=(--read-only=yes)
 	start_session one strace -qq -o trace -e trace=openat "$HANDLER" "${options[@]}"
@@ -94,7 +94,7 @@ opened() {
 	[ "$(grep -c '"1.M1P1.h"' trace)" -eq 1 ]
 }
 
-@test "a size cache with any octet changed, or cut off anywhere, is as none" {
+@test "a size cache with any octet changed, or truncated anywhere, is ignored" {
 	as_alice STAT QUIT
 	cat >damage.py <<-'END'
 		import os, subprocess, sys
@@ -112,7 +112,7 @@ opened() {
 	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
 }
 
-@test "the size cache of another mailbox is as none" {
+@test "the size cache of another mailbox is ignored" {
 	cp -r "$mail/alice" "$mail/bob"
 	as_alice STAT QUIT
 	echo "a longer message 1" >"$mail/bob/new/1.M1P1.h"
@@ -149,7 +149,7 @@ opened() {
 	done
 }
 
-@test "a size that is wrong in the name is corrected in the cache, and logged once" {
+@test "a size that is wrong in the name is corrected in the cache and logged once" {
 	make_message alice/new/5.M1P1.h,W=99 'message 5\n'
 	wrong="pop3-handler: the message '5.M1P1.h,W=99' has 11 octets, not as many as was believed"
 	as_alice 'LIST 5' 'RETR 5' 'LIST 5'
@@ -159,7 +159,7 @@ opened() {
 	as_alice 'LIST 5' 'RETR 5'
 	[ "${lines[0]}" = '+OK 5 11' ]
 	[ -z "$(troubles)" ]
-	# Whoever did not ask for sizes gets the same.
+	# The same in a session that did not ask for sizes.
 	rm "$cache"
 	as_alice 'RETR 5' QUIT
 	grep -qxF "$wrong" log
@@ -167,9 +167,9 @@ opened() {
 	[ "${lines[0]}" = '+OK 5 11' ]
 }
 
-@test "a size that is wrong in the cache is corrected when RETR finds out, and logged" {
+@test "a size that is wrong in the cache is corrected and logged when RETR finds out" {
 	as_alice STAT QUIT
-	echo 'a longer message 1' >"$mail/alice/new/1.M1P1.h" # which nobody may do in a Maildir
+	echo 'a longer message 1' >"$mail/alice/new/1.M1P1.h" # no program may do this in a Maildir
 	as_alice 'LIST 1' 'RETR 1'
 	[ "${lines[0]}" = '+OK 1 11' ]
 	grep -qxF "pop3-handler: the message '1.M1P1.h' has 20 octets, not as many as was believed" log
@@ -177,14 +177,14 @@ opened() {
 	[ "${lines[0]}" = '+OK 1 20' ]
 }
 
-# unreadable FILE...: nobody can read these; sessions run as nobody, by `as_reader`.
+# unreadable FILE...: makes these unreadable; sessions run as nobody, by `as_reader`.
 unreadable() {
 	as_nobody true
 	as_reader=(setpriv --reuid=nobody --regid=nogroup --clear-groups ./handler "${options[@]/#--user=*/--user=nobody}")
 	chmod 000 "${@/#/$mail/}"
 }
 
-@test "a message that cannot be read has the size of its file, an -ERR of its own, and one line of the log" {
+@test "a message that cannot be read has its file's size, its own -ERR, and one log line" {
 	needs_root
 	echo 'folder:{PLAIN}fig' >>"$users"
 	mkdir "$mail/folder"
@@ -203,13 +203,13 @@ unreadable() {
 		[ "${lines[*]:3}" = "${expected[*]}" ]
 		[ "$(troubles)" = "pop3-handler: cannot read the message '$name' of '$mail/$user': Permission denied" ]
 	done
-	# It is not in the cache: when it can be read, it is right.
+	# It was not cached: once it can be read, its size is right.
 	chmod 644 "$mail/alice/new/2.M1P1.h" "$mail/folder/2.eml"
 	as_alice 'LIST 2'
 	[ "${lines[0]}" = '+OK 2 11' ]
 }
 
-@test "a message that a broken disk cannot read does not hide the others, a lack of descriptors is an -ERR" {
+@test "a message on a broken disk does not hide the others; a lack of descriptors is an -ERR" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT >script
 	for error in EIO EUCLEAN ESTALE; do
 		trace trace trace=read -P "$mail/alice/new/2.M1P1.h" -e inject=read:error=$error \
@@ -228,7 +228,7 @@ unreadable() {
 	[ "${lines[3]}" = '-ERR [SYS/TEMP] cannot read the message' ]
 }
 
-# damaged_disk NAME...: the file system in `disk`, in which nobody can even look at these messages of alice.
+# damaged_disk NAME...: the file system in `disk`, on which stat(2) of these messages of alice fails.
 damaged_disk() {
 	local inodes inode
 	# shellcheck disable=SC2016
@@ -238,7 +238,7 @@ damaged_disk() {
 	done
 }
 
-# disk_of LAYOUT: a mailbox of alice with messages 1 to 4 on a disk of its own; their names are in `names`.
+# disk_of LAYOUT: a disk with a mailbox of alice, messages 1 to 4; sets `names` to their names.
 disk_of() {
 	rm -f disk
 	truncate -s 16M disk
@@ -249,7 +249,7 @@ disk_of() {
 		for name; do echo "message $name" >"$name"; done' sh "$mail" "${names[@]}"
 }
 
-@test "a message whose inode is damaged does not hide the others, is listed and counts no octet" {
+@test "a message with a damaged inode does not hide the others, is listed, and counts no octet" {
 	needs_root
 	for layout in maildir folder; do
 		disk_of $layout
@@ -268,7 +268,7 @@ disk_of() {
 	done
 }
 
-@test "a record can be carried out although a message that it may name cannot be looked at: that is hidden" {
+@test "a record is carried out although a message that it may name has a damaged inode: that one is hidden" {
 	needs_root
 	for layout in maildir folder; do
 		disk_of $layout
@@ -285,7 +285,7 @@ disk_of() {
 	done
 }
 
-@test "a message that could not be read is measured after WAKE, when it can be" {
+@test "a message that could not be read is measured at a later WAKE" {
 	needs_root
 	unreadable alice/new/2.M1P1.h
 	start_session one "${as_reader[@]}"
@@ -299,7 +299,7 @@ disk_of() {
 	[ "$reply" = '+OK 2 11' ]
 }
 
-@test "a ,W= that cannot be right beside its ,S= is not believed" {
+@test "a ,W= that contradicts its ,S= is not trusted" {
 	make_message alice/new/5.M1P1.h,S=10,W=9 'message 5\n'
 	make_message alice/new/6.M1P1.h,S=10,W=23 'message 6\n'
 	make_message alice/new/7.M1P1.h,S=10,W=20 'message 7\n'
@@ -307,7 +307,7 @@ disk_of() {
 	[ "${lines[*]:5:3}" = '5 11 6 11 7 20' ]
 }
 
-@test "a size in the cache that cannot be right beside ,S= is found out again" {
+@test "a cached size that contradicts ,S= is measured again" {
 	make_message alice/new/5.M1P1.h,S=4 'message 5\n'
 	opened STAT QUIT
 	opened 'LIST 5' QUIT
@@ -315,24 +315,24 @@ disk_of() {
 	[ "${lines[0]}" = '+OK 5 11' ]
 }
 
-@test "the unfinished new size cache of a killed session does no harm" {
+@test "an unfinished new size cache of a killed session does no harm" {
 	echo rubbish >"$cache.new"
 	as_alice STAT QUIT
 	[ -s "$cache" ]
 	[ ! -e "$cache.new" ]
 }
 
-@test "a folder's file is read again if it has changed, and only then" {
+@test "a folder's file is measured again only if it has changed" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	for name in a b c; do
 		make_message $name.eml "message $name\n"
 		mv "$mail/$name.eml" "$mail/alice"
 	done
-	# What has changed in the same tick of the clock could change again unseen.
+	# A change in the same tick of the clock would go unnoticed.
 	until opened STAT QUIT && opened STAT && [ "${#opened[@]}" -eq 0 ]; do :; done
 	[ "${lines[0]}" = '+OK 3 33' ]
-	# The same name and length, and a time that says nothing.
+	# The same name, length and modification time.
 	touch -r "$mail/alice/b.eml" stamp
 	printf 'message\n\n\n' >"$mail/alice/b.eml"
 	touch -r stamp "$mail/alice/b.eml"
@@ -346,7 +346,7 @@ disk_of() {
 	[ "${lines[*]:0:2}" = '+OK 3 18 +OK 3 42' ]
 }
 
-@test "sizes of a folder's files are not found out again after a sleep if nothing has changed" {
+@test "a folder's sizes are not measured again after a sleep without changes" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message alice/a.eml

@@ -28,7 +28,7 @@ setup() {
 	[ "$reply" = '+OK 1 2.M1P1.h' ]
 }
 
-@test "WAKE tells of new mail once, and of nothing else" {
+@test "WAKE announces new mail once, and nothing else" {
 	start_session one
 	login one
 	for what in none new none delete none 'rename new' none; do
@@ -73,14 +73,14 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
 }
 
-@test "a directory that has changed just now is read once, and not again at WAKE" {
-	# The first login of all makes the lock, which changes a folder.
+@test "a directory that has just changed is read once, and not again at WAKE" {
+	# The first login creates the lock file, which changes a folder.
 	mkdir "$mail/bob"
 	make_message bob/a.eml
 	printf '%s\r\n' 'USER bob' 'PASS banana split ' SLEE WAKE SLEE WAKE QUIT >script
 	trace_calls trace trace=getdents64 "$HANDLER" "${options[@]}" <script >out
 	grep -qx $'+OK \[ACTIVITY/NONE\] 1 messages\r' out
-	# Before that, its names are looked at: it could be another program's store.
+	# The first read looks for the names of another program's store.
 	[ "$(grep -c '= 0$' trace)" -eq 2 ]
 }
 
@@ -101,15 +101,15 @@ setup() {
 	[[ ${lines[5]} == -ERR* ]]
 }
 
-@test "marks do not outlive RSET, nor a sleep" {
+@test "marks end with RSET and with a sleep" {
 	as_alice 'DELE 1' RSET SLEE WAKE STAT QUIT
 	[ "${lines[4]}" = '+OK 2 22' ]
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "a mailbox that appears or vanishes in sleep is found as it is at WAKE" {
+@test "WAKE finds a mailbox that has appeared or vanished during the sleep" {
 	rm -r "$mail/alice"
-	start_session off "$HANDLER" "${options[@]}" --sandbox=off # with it, only a new session may see it
+	start_session off "$HANDLER" "${options[@]}" --sandbox=off # with the sandbox, only a new session may read it
 	login off
 	ask off SLEE
 	make_maildir alice
@@ -129,7 +129,7 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
 }
 
-@test "a mailbox that is replaced in sleep is not the session's any more" {
+@test "a session does not wake to a directory that has replaced its mailbox" {
 	make_maildir bob
 	make_message bob/new/1.M1P1.h
 	for sandbox in on off; do
@@ -185,7 +185,7 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NONE] 2 messages' ]
 }
 
-@test "a WAKE with another account costs what a failed login does: the third in a row ends the session" {
+@test "a WAKE with a changed account counts as a failed login: the third in a row ends the session" {
 	options+=(--login-penalty=1)
 	start_session one
 	login one
@@ -202,7 +202,7 @@ setup() {
 	grep -F "session of 'alice' from local ended: too many mistakes" one.log
 }
 
-@test "SLEE says how many messages it has deleted, not those that others have, nor by DELI" {
+@test "SLEE counts the messages it has deleted, without those of DELI and of other programs" {
 	make_message alice/new/3.M1P1.h
 	make_message alice/new/4.M1P1.h
 	start_session one
@@ -219,7 +219,7 @@ setup() {
 	grep -F 'deleted 3, slept 1 times' one.log
 }
 
-@test "a message that this session has deleted, and that is there again, is new at WAKE" {
+@test "a message that this session has deleted and that reappears is new at WAKE" {
 	for command in 'DELE 1' 'DELI 1'; do
 		for layout in maildir folder; do
 			rm -rf "${mail:?}/alice"
@@ -238,7 +238,7 @@ setup() {
 				ask one 'LIST 1'
 				[ "$reply" = '+OK 1 7' ]
 			done
-			# Before SLEE, too.
+			# The same if it reappears before SLEE.
 			ask one "$command"
 			ask one SLEE
 			ask one WAKE
@@ -249,7 +249,7 @@ setup() {
 	done
 }
 
-@test "a file of a folder that has replaced another during the sleep is new at WAKE" {
+@test "a folder's file that has replaced another during the sleep is new at WAKE" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	for how in rename anew 'same size' listed; do
@@ -257,7 +257,7 @@ setup() {
 		start_session one
 		login one
 		[ "$how" = anew ] || ask one STAT
-		if [ "$how" = listed ]; then # with its new size
+		if [ "$how" = listed ]; then # its new size is listed
 			make_message 1.eml 'one more\n'
 			mv "$mail/1.eml" "$mail/alice"
 			ask one STAT
@@ -289,7 +289,7 @@ setup() {
 	done
 }
 
-@test "a failed WAKE keeps what was listed before, for the next one to compare with" {
+@test "a failed WAKE keeps the old listing, for the next WAKE to compare with" {
 	start_session one
 	login one
 	ask one SLEE
@@ -303,7 +303,7 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 3 messages' ]
 }
 
-@test "a WAKE that fails because the mailbox is none keeps what was listed before" {
+@test "a WAKE that fails because the directory is no mailbox keeps the old listing" {
 	start_session one
 	login one
 	ask one SLEE
@@ -317,7 +317,7 @@ setup() {
 	[ "$reply" = '+OK [ACTIVITY/NONE] 2 messages' ]
 }
 
-@test "a WAKE that fails in the middle of a directory keeps what was listed before" {
+@test "a WAKE that fails midway through a directory keeps the old listing" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' SLEE WAKE WAKE QUIT >script
 	trace_calls trace trace=getdents64 -e inject=getdents64:error=EIO:when=5 \
 		"$HANDLER" "${options[@]}" <script >out 2>log
@@ -326,7 +326,7 @@ setup() {
 	[ "${lines[6]}" = '+OK [ACTIVITY/NONE] 1 messages' ]
 }
 
-@test "sizes of a folder's files that have changed are found out again after a sleep" {
+@test "a folder's sizes are measured again after a sleep if its files have changed" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"
 	make_message alice/a.eml 'a\n'
@@ -339,7 +339,7 @@ setup() {
 	ask one WAKE
 	ask one STAT
 	[ "$reply" = '+OK 1 6' ]
-	# Once more: this time the directory has not changed, by the size cache neither.
+	# Once more: neither another program nor the size cache has changed the directory.
 	for _ in 1 2 3 4; do
 		ask one SLEE
 		ask one WAKE

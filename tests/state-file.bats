@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The state file, which has the lock and the record of a commit, when others have changed it: its owner,
-# its blocks, or what has its name.
+# The state file holds the lock and the record of a commit. Here another program has changed its owner,
+# its blocks, or the file behind its name.
 
 load helpers
 
@@ -11,7 +11,7 @@ setup() {
 	state=$mail/alice/.pop3-handler.state
 }
 
-# killed_at WHEN: a session of alice that deletes 1, 2 and 3 of her new messages, and is killed when it
+# killed_at WHEN: a session of alice that deletes 1, 2 and 3 of her new messages and is killed when it
 # removes one of them.
 killed_at() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
@@ -20,7 +20,7 @@ killed_at() {
 	grep -q 'killed by SIGKILL' trace
 }
 
-# serve_nobody: sessions run as nobody, whose the mailbox is; only root can give a file to others.
+# serve_nobody: sessions run as nobody, the owner of the mailbox; only root can give a file away.
 serve_nobody() {
 	needs_root
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
@@ -28,7 +28,7 @@ serve_nobody() {
 	options+=(--user=nobody)
 }
 
-@test "a state file of another owner is named in the log at login, and mail is served" {
+@test "a state file of another owner is logged at login, and mail is served" {
 	serve_nobody
 	for mode in 600 400; do
 		rm -f "$state"
@@ -38,11 +38,11 @@ serve_nobody() {
 		[ "${lines[7]}" = 'message 1' ]
 		[ "${lines[-1]}" = '+OK goodbye' ]
 		grep -F .pop3-handler.state log
-		# What was read and marked as seen is all that has changed.
+		# Only the message that was read and marked as seen has changed.
 		[ "$(files alice | wc -l)" -eq 4 ]
 		[ "$(stat -c '%U %a %s' "$state")" = "root $mode 0" ]
 	done
-	# A set needs a record; one message does not.
+	# A set needs a record; a single message does not.
 	as_alice 'DELE 1' 'DELE 2' QUIT
 	[[ ${lines[2]} == *': none was deleted' ]]
 	as_alice 'DELE 1' QUIT
@@ -50,7 +50,7 @@ serve_nobody() {
 	[ "$(files alice | wc -l)" -eq 3 ]
 }
 
-@test "a state file of another owner is named in the log at WAKE" {
+@test "a state file of another owner is logged at WAKE" {
 	serve_nobody
 	start_session one
 	login one
@@ -62,7 +62,7 @@ serve_nobody() {
 	grep -F .pop3-handler.state one.log
 }
 
-@test "a record in a state file of another owner still hides its messages if it can be read" {
+@test "a record in a readable state file of another owner still hides its messages" {
 	serve_nobody
 	killed_at 2
 	[ "$(files alice | wc -l)" -eq 3 ]
@@ -95,11 +95,11 @@ serve_nobody() {
 	done
 	as_alice QUIT
 	sync "$state"
-	[ "$(stat -c %b "$state")" -ge 32 ] # 64 and 1004 times 16, in whole blocks of 4096
+	[ "$(stat -c %b "$state")" -ge 32 ] # 64 + 1004 * 16, rounded up to blocks of 4096
 	[ -z "$(troubles)" ]
 }
 
-@test "a state file that has holes behind its blocks gets the missing ones" {
+@test "a state file with holes after its blocks gets the missing blocks" {
 	as_alice QUIT
 	truncate -s 1M "$state"
 	for i in {1000..1999}; do
@@ -110,7 +110,7 @@ serve_nobody() {
 	[ "$(stat -c %b "$state")" -ge 32 ]
 }
 
-# replace HOW: does that to the state file.
+# replace HOW: removes or replaces the state file.
 replace() {
 	case $1 in
 	remove) rm "$state" ;;
@@ -120,7 +120,7 @@ replace() {
 	esac
 }
 
-@test "QUIT of a set says -ERR and nothing is gone if the state file was removed or replaced since login" {
+@test "if the state file was removed or replaced since login, QUIT of a set says -ERR and nothing is gone" {
 	for how in remove replace restore rename; do
 		echo "$how"
 		start_session $how
@@ -134,7 +134,7 @@ replace() {
 		[ "$(files alice | wc -l)" -eq 4 ]
 		[ -n "$(troubles $how.log)" ]
 		rm -f "$state.other"
-		# The next session finds the mailbox in order.
+		# The next session can use the mailbox.
 		as_alice UIDL
 		[ "${#lines[@]}" -eq 6 ]
 		[ -z "$(troubles)" ]
@@ -144,7 +144,7 @@ replace() {
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "SLEE of a set says -ERR and nothing is gone if another session has a new state file" {
+@test "if another session has a new state file, SLEE of a set says -ERR and nothing is gone" {
 	start_session one
 	login one
 	ask one 'DELE 1'
@@ -162,7 +162,7 @@ replace() {
 	[ "$(files alice | tr '\n' ' ')" = './new/1.M1P1.h ./new/2.M1P1.h ' ]
 }
 
-@test "a state file that was renamed and has its name again is what it was" {
+@test "a state file that was renamed and renamed back still works" {
 	start_session one
 	login one
 	ask one 'DELE 1'
@@ -174,9 +174,9 @@ replace() {
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "the record of a mailbox is left alone in a copy that is made of hard links" {
+@test "in a linked copy of a mailbox, its record is not carried out and stays as it is" {
 	echo 'carol:{PLAIN}cherry' >>"$users"
-	# as_carol LINE...: a session that works on the copy; the record must stay as it is.
+	# as_carol LINE...: a session on the copy; the record must not change.
 	as_carol() {
 		talk 'USER carol' 'PASS cherry' "$@"
 		[[ ${lines[2]} == +OK* ]]
@@ -198,7 +198,7 @@ replace() {
 		[ "${lines[3]}" = "+OK $left $((11 * left))" ]
 		[ "${lines[6]}" = '+OK goodbye' ]
 		[ "$(files carol | wc -l)" -eq $((left - 2)) ]
-		# A set of several goes, or stays.
+		# A set is deleted whole or not at all.
 		as_carol 'DELE 1' 'DELE 2' QUIT
 		if [ "${lines[5]}" = '+OK goodbye' ]; then
 			[ "$(files carol | wc -l)" -eq $((left - 4)) ]
@@ -206,7 +206,7 @@ replace() {
 			[[ ${lines[5]} == '-ERR '*': none was deleted' ]]
 			[ "$(files carol | wc -l)" -eq $((left - 2)) ]
 		fi
-		# In the mailbox itself it is carried out.
+		# In the mailbox itself the record is carried out.
 		as_alice UIDL QUIT
 		[ "${lines[*]:0:5}" = '+OK unique-ids follow 1 4.M1P1.h 2 5.M1P1.h 3 6.M1P1.h .' ]
 		[ "$(files alice | tr '\n' ' ')" = './new/4.M1P1.h ./new/5.M1P1.h ./new/6.M1P1.h ' ]
@@ -215,9 +215,9 @@ replace() {
 	done
 }
 
-@test "a record that 0.1.0 has written is carried out" {
+@test "a record written by 0.1.0 is carried out" {
 	as_alice QUIT
-	# A mailbox in which it was killed after it had removed the first of three messages.
+	# A mailbox in which 0.1.0 was killed after it had removed the first of three messages.
 	/usr/bin/python3 - "$mail/alice" "$state" <<-'END'
 		import hashlib, os, struct, subprocess, sys
 		mailbox, state = sys.argv[1:]

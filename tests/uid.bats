@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# UID: parameters in the place of message numbers.
+# UID: parameters in place of message numbers.
 
 load helpers
 
@@ -45,7 +45,7 @@ setup() {
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "a unique-id is never looked up in the file system, not even for mail that has just come" {
+@test "a unique-id is never looked up in the file system, so new mail is not found before WAKE" {
 	start_session one
 	login one
 	make_message alice/new/3.M1P1.h
@@ -57,7 +57,7 @@ setup() {
 	[ "$reply" = '+OK 3 24' ]
 }
 
-@test "each command says [UID] of a message that has vanished since, and only to a unique-id" {
+@test "each command answers [UID] for a vanished message, but only if it was named by UID:" {
 	ask_all() {
 		for command in "RETR $1" "TOP $1 0" "LIST $1" "UIDL $1"; do
 			start_session one
@@ -86,7 +86,7 @@ setup() {
 	done
 }
 
-@test "a unique-id finds no message that is marked as deleted" {
+@test "UID: does not find a message that is marked as deleted" {
 	as_alice 'DELE 1' 'RETR UID:1.M1P1.h' 'DELI 2' 'LIST UID:2.M1P1.h' RSET 'LIST UID:1.M1P1.h'
 	[[ ${lines[1]} == '-ERR [UID] '* ]]
 	[[ ${lines[3]} == '-ERR [UID] '* ]]

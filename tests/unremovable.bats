@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Messages whose files the session may not remove, though it may write to their directory: immutable
-# ones, and those of others in a sticky directory.
+# Messages that the session may not remove, although it may write to their directory: immutable files,
+# and those of other owners in a sticky directory.
 
 load helpers
 
@@ -20,23 +20,23 @@ make_disk() {
 		for i in 1 2 3 4 5 6 7 8 9; do echo "message $i" >"$i.M1P1.h"; done' sh "$mail"
 }
 
-# change_disk ATTRIBUTE NAME...: makes messages immutable (+i), or others again (-i).
+# change_disk ATTRIBUTE NAME...: makes messages immutable (+i) or mutable again (-i).
 change_disk() {
 	local names=("${@:2}")
 	on_disk chattr "$1" "${names[@]/#/$mail/alice/new/}"
 }
 
-# numbers COMMAND...: the numbers in the names of the messages that COMMAND finds, in `found`.
+# numbers COMMAND...: sets `found` to the numbers in the names of the messages that COMMAND finds.
 numbers() {
 	found=$("$@" find "$mail/alice" -type f ! -name '.pop3-handler.*' -printf '%f\n' | sort -n | cut -d . -f 1 | tr '\n' ' ')
 }
 
-# lists NUMBER...: whether the replies to UIDL, as the first command, list these.
+# lists NUMBER...: the replies to UIDL, as the first command, list these.
 lists() {
 	[ "$(printf '%s\n' "${lines[@]:1}" | sed '/^\.$/,$d' | cut -d ' ' -f 2 | cut -d . -f 1 | tr '\n' ' ')" = "$(printf '%s ' "$@")" ]
 }
 
-# has_no_record COMMAND...: whether the state file has no record.
+# has_no_record COMMAND...: the state file has no record.
 has_no_record() {
 	"$@" cmp -n 64 "$mail/alice/.pop3-handler.state" /dev/zero
 }
@@ -50,11 +50,11 @@ has_no_record() {
 	numbers on_disk
 	[ "$found" = '1 2 3 4 5 6 7 8 9 ' ]
 	has_no_record on_disk
-	# No later session hides anything, or deletes it.
+	# No later session hides or deletes a message.
 	talk_on_disk UIDL QUIT
 	lists 1 2 3 4 5 6 7 8 9
 	[ -z "$(troubles)" ]
-	# What can be removed is removed.
+	# A set of removable messages is deleted.
 	talk_on_disk 'DELE 3' 'DELE 5' QUIT
 	[ "${lines[2]}" = '+OK goodbye' ]
 	numbers on_disk
@@ -80,7 +80,7 @@ has_no_record() {
 	[ "$found" = '1 4 5 6 7 8 9 ' ]
 }
 
-@test "if another message of a set cannot be removed, it is hidden, and more sets can be deleted" {
+@test "if another message of a set cannot be removed, it is hidden, and further sets can be deleted" {
 	make_disk
 	change_disk +i 2.M1P1.h
 	talk_on_disk 'DELE 1' 'DELE 2' 'DELE 3' QUIT
@@ -122,7 +122,7 @@ has_no_record() {
 		numbers on_disk
 		echo "killed at $when: $found"
 		[[ $found != '2 5 6 7 8 9 ' && $found != '2 6 7 8 9 ' ]] || torn=$((torn + 1))
-		# All of the second set or none, and nothing of the first.
+		# The second set is deleted whole or not at all, and the first one stays deleted.
 		talk_on_disk UIDL QUIT
 		show
 		lists 4 5 6 7 8 9 || lists 7 8 9
@@ -136,7 +136,7 @@ has_no_record() {
 	[ "$torn" -ge 2 ]
 }
 
-@test "a single message that cannot be removed is a clear -ERR, beside hidden ones as well" {
+@test "a single message that cannot be removed is a clear -ERR, also beside hidden ones" {
 	make_disk
 	change_disk +i 2.M1P1.h 4.M1P1.h
 	talk_on_disk 'DELI 2' 'DELE 2' QUIT
@@ -149,14 +149,14 @@ has_no_record() {
 	lists 3 4 5 6 7 8 9
 	[ "${lines[9]}" = '-ERR [SYS/PERM] cannot delete the message' ]
 	[[ ${lines[10]} == +OK* ]]
-	[ "${lines[13]}" = "$none_is_gone" ] # 4 is the first of these
+	[ "${lines[13]}" = "$none_is_gone" ] # the first message of this set is 4
 	talk_on_disk UIDL QUIT
 	lists 4 5 6 7 8 9
 	numbers on_disk
 	[ "$found" = '2 4 5 6 7 8 9 ' ]
 }
 
-# sticky NAME...: alice's messages are nobody's, in a sticky directory of root's; these are root's.
+# sticky NAME...: alice's messages are nobody's, in root's sticky directory; those named are root's.
 sticky() {
 	needs_root
 	make_messages 9
@@ -167,7 +167,7 @@ sticky() {
 	options+=(--user=nobody)
 }
 
-@test "in a sticky directory, a set whose first message is another owner's stays whole" {
+@test "in a sticky directory, a set whose first message has another owner stays whole" {
 	sticky 1.M1P1.h
 	as_alice 'DELE 1' 'DELE 2' QUIT
 	[ "${lines[2]}" = "$none_is_gone" ]
@@ -181,7 +181,7 @@ sticky() {
 	[ "$found" = '1 4 5 6 7 8 9 ' ]
 }
 
-@test "in a sticky directory, another message of another owner is hidden, and more sets can be deleted" {
+@test "in a sticky directory, another message of another owner is hidden, and further sets can be deleted" {
 	sticky 2.M1P1.h
 	as_alice 'DELE 1' 'DELE 2' 'DELE 3' QUIT
 	[ "${lines[3]}" = '+OK goodbye' ]
