@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Libraries that take long to load are loaded where they are needed, and missed loudly.
+# Slow libraries are loaded only where they are needed, and a missing one is reported.
 
 load helpers
 
@@ -9,7 +9,7 @@ setup() {
 	make_messages 1
 }
 
-# loaded COMMAND...: runs it; the libraries that it opens are in `trace`.
+# loaded COMMAND...: runs it; the libraries that it opens are listed in `trace`.
 loaded() {
 	trace trace trace=openat "$@" >out 2>log <<<QUIT
 	grep -q libc.so trace
@@ -26,7 +26,7 @@ loaded() {
 	run ! grep libsystemd trace
 }
 
-# fails COMMAND...: it ends with status 74 and one line, which is in the file `log`.
+# fails COMMAND...: ends with status 74 and one line, which is in the file `log`.
 fails() {
 	run -74 sh -c '"$@" >out 2>log' sh "$@" <<<QUIT
 	cat log
@@ -34,7 +34,7 @@ fails() {
 	[ ! -s out ]
 }
 
-@test "without TLS's module, a service that needs it says so and ends" {
+@test "a service that needs the missing TLS module says so and ends" {
 	setup_tls
 	cp "$HANDLER" .
 	echo rubbish >pop3-handler-tls.so
@@ -45,7 +45,7 @@ fails() {
 	./pop3-handler "${options[@]}" --tls=off <<<QUIT
 }
 
-@test "without libsystemd, sockets that were passed are not forgotten" {
+@test "without libsystemd, passed sockets are an error" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have it loaded from the start'
 	echo rubbish >libsystemd.so.0
 	fails env LD_LIBRARY_PATH="$PWD" LISTEN_FDS=1 "$HANDLER" "${options[@]}"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# How far a client gets that is no mail client: mistakes, memory, secrets.
+# Limits for clients that send mistakes or too much, and secrets in memory.
 
 load helpers
 
-# bad COUNT: COUNT bad commands, of all kinds.
+# bad COUNT: prints COUNT bad commands of different kinds.
 bad() {
 	local i kinds=('' XTND 'CAPA x' STAT 'USER' "$(printf 'A%.0s' {1..600})" 'PASS')
 	for ((i = 0; i < $1; i++)); do
@@ -33,12 +33,12 @@ bad() {
 	[ "${lines[-1]}" = '+OK goodbye' ]
 }
 
-@test "the eleventh bad command waits, and each after it for longer" {
+@test "the eleventh bad command is answered after a delay, and each later one after a longer delay" {
 	bad 13 >script
 	trace trace trace=ppoll "$HANDLER" "${options[@]}" --login-penalty=1 <script >out
 	sed -nE 's/^ppoll\(\[\{fd=1, events=0\}\], 1, \{tv_sec=0, tv_nsec=([0-9]+)\}.*/\1/p' trace >waits
 	cat waits
-	# Of each wait some has passed before it is polled for.
+	# Part of each delay has passed when poll is called.
 	awk '{ ms = ($1 + 999999) / 1000000; if (int(ms) > 50 * NR || ms <= 50 * (NR - 1)) exit 1 } END { exit NR != 3 }' waits
 }
 
@@ -49,12 +49,12 @@ bad() {
 	grep -F 'ended before login: too many mistakes' log
 }
 
-# peak_kib PID: the most memory that it has had so far.
+# peak_kib PID: its peak memory.
 peak_kib() {
 	awk '/^VmHWM/ { print $2 }' "/proc/$1/status"
 }
 
-@test "a session stays below 20 MB: a line of 100 MB, and a client that does not read" {
+@test "a session stays below 20 MB for a line of 100 MB, and for a client that does not read" {
 	needs_root
 	[ "$SANITIZED" = none ] || skip 'the sanitizers need more'
 	make_messages 3
@@ -77,7 +77,7 @@ peak_kib() {
 		process.stdin.write(b'USER alice\r\nPASS apple\r\n')
 		process.stdin.flush()
 		assert [process.stdout.readline()[:3] for _ in range(2)] == [b'+OK', b'+OK']
-		# Nobody reads: in the end it takes no more commands.
+		# The client reads nothing, so the session stops reading commands at some time.
 		commands = threading.Thread(target=lambda: (process.stdin.write(b'NOOP\r\nLIST\r\n' * 500_000),
 		                                            process.stdin.close()))
 		commands.start()
@@ -97,20 +97,20 @@ peak_kib() {
 	/usr/bin/python3 scenario.py "$HANDLER" "${options[@]}"
 }
 
-@test "a session has a limit of its address space, and of file sizes unless it writes into a file" {
+@test "a session limits its address space, and file sizes unless it logs into a file" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers live in an address space of their own'
 	start_session one
 	grep -xE 'Max address space +2147483648 +2147483648 .*' "/proc/$pid_one/limits"
-	grep -xE 'Max file size +unlimited .*' "/proc/$pid_one/limits" # its log is a file
+	grep -xE 'Max file size +unlimited .*' "/proc/$pid_one/limits" # the log is a file
 	# shellcheck disable=SC2016
 	start_session two sh -c 'exec "$0" "$@" 2>/dev/null' "$HANDLER" "${options[@]}"
 	grep -xE 'Max file size +268435456 +268435456 .*' "/proc/$pid_two/limits"
-	# What is lower already stays.
+	# A lower limit stays.
 	start_session three prlimit --as=1073741824 "$HANDLER" "${options[@]}"
 	grep -xE 'Max address space +1073741824 +1073741824 .*' "/proc/$pid_three/limits"
 }
 
-@test "keepalive and TCP_USER_TIMEOUT find a peer that is gone" {
+@test "keepalive and TCP_USER_TIMEOUT detect a peer that is gone" {
 	needs_root
 	serve_port
 	exec {to}<>"/dev/tcp/127.0.0.1/$port"
@@ -131,13 +131,13 @@ plain_build() {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
 }
 
-@test "after login, neither the user's password nor another one is in memory" {
+@test "after login, no password is in memory, neither the user's nor another one" {
 	needs_root
 	plain_build
 	printf '%s\n' "alice:$(openssl passwd -5 -salt pepper correct-horse)" 'bob:{PLAIN}zebra-crossing' \
 		"carol:$(openssl passwd -5 -salt vinegar nothing)" >"$users"
 	start_session one
-	# In pieces, and with more behind it in the same packet.
+	# Split in the middle, and with other commands in the same packet.
 	printf 'NOOP\r\nUSER bob\r\nPASS wrong-password\r\nUSER alice\r\nPASS corr' >&"$to_one"
 	hear one
 	hear one
@@ -151,7 +151,7 @@ plain_build() {
 	hear one
 	run -0 "$BATS_TEST_DIRNAME/search-memory.py" "$pid_one" correct-horse ect-horse wrong-password \
 		zebra-crossing vinegar again-a-secret pepper pop3-handler
-	# That is found shows that the search finds what is there.
+	# Finding this one shows that the search works.
 	[ "$output" = pop3-handler ]
 	ask one OP
 	ask one SLEE

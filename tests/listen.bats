@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The setting `listen`: the program opens its sockets itself, for trials and containers.
+# The setting `listen`: the program opens its own sockets, for trials and containers.
 
 load helpers
 
@@ -9,8 +9,8 @@ setup() {
 	make_messages 1
 }
 
-# start OPTION...: the handler, with standard output in the file `said`. Its process is the last one in
-# `background`.
+# start OPTION...: runs the handler with standard output in the file `said`. Its process is the last one
+# in `background`.
 start() {
 	: >said
 	: >log
@@ -18,7 +18,7 @@ start() {
 	background+=($!)
 }
 
-# is_listening COUNT: waits for that many lines of it; the ports are in the array `ports`.
+# is_listening COUNT: waits for COUNT lines of output; sets the array `ports`.
 is_listening() {
 	until [ "$(wc -l <said)" -eq "$1" ]; do
 		kill -0 "${background[-1]}"
@@ -28,7 +28,7 @@ is_listening() {
 	port=${ports[0]}
 }
 
-# fetches ADDRESS...: alice has a message there.
+# fetches ADDRESS...: alice's message can be fetched there.
 fetches() {
 	for address; do
 		curl -sS --user alice:apple "pop3://$address/" | tr -d '\r' | tee listing
@@ -36,14 +36,14 @@ fetches() {
 	done
 }
 
-# ends SIGNAL: the listener ends with it, and with status 0.
+# ends SIGNAL: the signal ends the listener with status 0.
 ends() {
 	kill -s "$1" "${background[-1]}"
 	wait "${background[-1]}"
 	unset 'background[-1]'
 }
 
-@test "listen opens sockets, and prints where they listen once it is ready" {
+@test "listen opens sockets and prints their addresses once it is ready" {
 	start --listen=127.0.0.1:0 '--listen=[::1]:0' --listen=127.0.0.2:0
 	is_listening 3
 	[ "$(sed 's/:[0-9]*$//' said | tr '\n' ' ')" = 'listening on 127.0.0.1 listening on [::1] listening on 127.0.0.2 ' ]
@@ -55,7 +55,7 @@ ends() {
 	is_listening 2
 	fetches "127.0.0.3:${ports[0]}" "127.0.0.4:${ports[1]}"
 	ends INT
-	start --config=settings --listen=127.0.0.5:0 # the command line's instead of the file's
+	start --config=settings --listen=127.0.0.5:0 # the command line overrides the file
 	is_listening 1
 	fetches "127.0.0.5:$port"
 }
@@ -68,10 +68,10 @@ ends() {
 	grep -F "login of 'alice' from ::1 accepted" log
 }
 
-@test "a port can be listened on again at once, and a reader of standard output may be gone" {
+@test "a port can be bound again at once, and the reader of standard output may be gone" {
 	start --listen=127.0.0.1:0
 	is_listening 1
-	exec {client}<>"/dev/tcp/127.0.0.1/$port" # which the listener closes first
+	exec {client}<>"/dev/tcp/127.0.0.1/$port" # the listener closes this connection first
 	read -r -t 20 _ <&"$client"
 	ends TERM
 	: >log
@@ -84,7 +84,7 @@ ends() {
 	ends TERM
 }
 
-# fails STATUS LINE OPTION...: exits so, with this line only.
+# fails STATUS LINE OPTION...: exits with this status after this one line.
 fails() {
 	local expected=$1 line=$2
 	shift 2
@@ -103,7 +103,7 @@ fails() {
 		fails 64 "command line: listen: '$address' is not an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)" \
 			"--listen=$address"
 	done
-	# Nor are 17 good ones right.
+	# 17 valid addresses are too many.
 	printf 'listen = 127.0.0.1:0\n%.0s' {1..17} >settings
 	fails 78 "settings:17: listen: '127.0.0.1:0' is not an IP address with a port, like 127.0.0.1:110 or [::]:110 (16 at most)" \
 		--config=settings
@@ -113,7 +113,7 @@ fails() {
 	fetches "127.0.0.1:${ports[15]}"
 }
 
-@test "an address that is in use, or not ours, is one line that names it" {
+@test "an address that is in use or not local is one line that names it" {
 	start --listen=127.0.0.1:0
 	is_listening 1
 	mv log other.log
@@ -121,7 +121,7 @@ fails() {
 	fails 74 'cannot listen on 192.0.2.1:0: Cannot assign requested address' --listen=192.0.2.1:0
 }
 
-@test "a listener with bad TLS is never ready" {
+@test "a listener with bad TLS files never reports that it is ready" {
 	echo rubbish >server.pem
 	status=0
 	"$HANDLER" "${options[@]}" --listen=127.0.0.1:0 --tls=implicit --tls-cert=server.pem </dev/null >said 2>log || status=$?
@@ -129,7 +129,7 @@ fails() {
 	[ ! -s said ]
 }
 
-# passes LISTENING CONNECTED: in `wrapper`, what runs a program with these numbers of sockets in LISTEN_FDS.
+# passes LISTENING CONNECTED: sets `wrapper` to run a program with these numbers of sockets in LISTEN_FDS.
 passes() {
 	cat >passed.py <<-END
 		import os, socket, sys
@@ -145,14 +145,14 @@ passes() {
 	wrapper=(/usr/bin/python3 passed.py)
 }
 
-@test "listen is refused if a socket was passed, and a client is not told" {
+@test "listen is refused if a socket was passed, and a client sees nothing of it" {
 	for sockets in '1 0' '0 1' '1 1'; do
 		# shellcheck disable=SC2086
 		passes $sockets
 		fails 78 'listen = 127.0.0.1:0, but a socket was passed, too' --listen=127.0.0.1:0
 	done
 	wrapper=()
-	# As inetd does with "nowait" and "wait".
+	# As inetd does with "nowait" and with "wait".
 	status=0
 	"$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 sh -c 'exec "$@" 2>&0' sh \
 		"$HANDLER" "${options[@]}" --listen=127.0.0.1:0 </dev/null >said || status=$?
@@ -170,7 +170,7 @@ passes() {
 	fails 74 'cannot use the sockets that were passed: there are more than 16'
 }
 
-@test "a Unix socket on standard input is no client for listen: sshd starts commands so" {
+@test "a Unix socket on standard input, as sshd makes it, is not a client for listen" {
 	cat >sshd.py <<-'END'
 		import socket, subprocess, sys
 		ours, theirs = socket.socketpair()
@@ -194,12 +194,12 @@ passes() {
 	start --listen=127.0.0.1:110 --user=nobody
 	is_listening 1
 	[ "$port" -eq 110 ]
-	[ "$(stat -c %U "/proc/${background[-1]}/task/${background[-1]}/status")" = root ] # it is not dumpable
+	[ "$(stat -c %U "/proc/${background[-1]}/task/${background[-1]}/status")" = root ] # the process is not dumpable
 	grep -E "^Uid:(.$(id -u nobody)){4}$" "/proc/${background[-1]}/status"
 	nsenter --target="${background[-1]}" --net bash -c "$(declare -f fetches); fetches 127.0.0.1:110"
 }
 
-@test "root is refused, and told how to begin" {
+@test "root is refused, with a hint how to start" {
 	needs_root
 	options=("${options[@]:1}")
 	fails 78 'refusing to serve as root: name another user, for instance --user=nobody' --listen=127.0.0.1:0 --keeper=no
@@ -209,7 +209,7 @@ passes() {
 	fails 78 'cannot become the user pop3-keeper for the keeper (or set keeper = no): there is no such user' --listen=127.0.0.1:0
 }
 
-@test "SIGHUP keeps the sockets, whatever the settings say then" {
+@test "SIGHUP keeps the sockets, even if the settings change" {
 	echo 'listen = 127.0.0.1:0' >settings
 	start --config=settings
 	is_listening 1
@@ -226,7 +226,7 @@ passes() {
 	[ "$(wc -l <said)" -eq 1 ]
 }
 
-# make_root: a root directory with the program, its libraries and alice's mail, and nothing else.
+# make_root: a root directory with only the program, its libraries and alice's mail.
 make_root() {
 	mkdir -p root/{etc,proc,mail}
 	cp "$HANDLER" root/handler
@@ -237,7 +237,7 @@ make_root() {
 	chown -R 65534 root/mail
 }
 
-@test "it is PID 1 of a container without libsystemd: reaps strangers' children, ends on signals" {
+@test "as PID 1 of a container without libsystemd it reaps orphans and ends on signals" {
 	needs_root
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have libsystemd loaded from the start'
 	make_root
@@ -253,7 +253,7 @@ make_root() {
 		background=("$listener" "${background[-1]}") # unshare ignores SIGTERM
 		grep -E '^NSpid:.*[^0-9]1$' "/proc/$listener/status"
 		run ! grep systemd "/proc/$listener/maps"
-		# A process whose parent has ended, so that PID 1 is its parent when it ends.
+		# An orphan: PID 1 is its parent when it ends.
 		children=/proc/$listener/task/$listener/children
 		until [ -z "$(cat "$children")" ]; do
 			kill -0 "$listener"
@@ -273,7 +273,7 @@ make_root() {
 	done
 }
 
-@test "Ctrl-C in a terminal ends it at once, and its sessions with it" {
+@test "Ctrl-C in a terminal ends the listener and its sessions at once" {
 	cat >terminal.py <<-'END'
 		import os, pty, socket, sys, time
 		pid, terminal = pty.fork()
@@ -293,7 +293,7 @@ make_root() {
 		try:
 		    while octets := os.read(terminal, 1000):
 		        lines += octets
-		except OSError: # EIO: nobody has the terminal any more
+		except OSError: # EIO: no process has the terminal open
 		    pass
 		assert os.waitpid(pid, 0)[1] == 0
 		assert time.monotonic() - begin < 5
@@ -303,9 +303,9 @@ make_root() {
 	timeout 30 /usr/bin/python3 terminal.py "$HANDLER" "${options[@]}" --listen=127.0.0.1:0
 }
 
-# --- A folder that only root can enter ---
+# --- A directory that only root can enter ---
 
-# setup_far: the program is in the folder `far`, where the tests go on, and serves as nobody.
+# setup_far: puts the program into the directory `far`, where the tests continue; it serves as nobody.
 setup_far() {
 	as_nobody true
 	setup_tls
@@ -318,19 +318,19 @@ setup_far() {
 	cd far || return
 }
 
-@test "started in a folder that its user cannot enter, it serves TLS" {
+@test "started in a directory that its user cannot enter, it serves TLS" {
 	needs_root
 	setup_far
 	start --listen=127.0.0.1:0
 	is_listening 1
 	curl -sS --ssl-reqd --cacert ../ca.pem --user alice:apple "pop3://127.0.0.1:$port/"
-	serve_port # a process for each connection
+	serve_port # one process for each connection
 	curl -sS --ssl-reqd --cacert ../ca.pem --user alice:apple "pop3://127.0.0.1:$port/"
 	run -0 "$HANDLER" "${options[@]}" --check-config
 	[[ $output == *"lacks the certificate of the issuer 'CN=ca'" && ${#lines[@]} -eq 1 ]]
 }
 
-@test "a file that only root can read has a clear message at a reload" {
+@test "a reload names a file that only root can read" {
 	needs_root
 	setup_far
 	touch settings ../settings
@@ -348,7 +348,7 @@ setup_far() {
 	fetches "127.0.0.1:$port"
 }
 
-@test "a module that cannot be loaded is a line that names it and the reason" {
+@test "a module that cannot be loaded is logged with its name and the reason" {
 	needs_root
 	setup_far
 	echo rubbish >pop3-handler-tls.so

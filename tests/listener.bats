@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# A listener that forks: what its sessions are like, and what does not end it. (Units, limits and
-# signals are in systemd.bats, inetd in superservers.bats.)
+# A listener that forks: its sessions, and events that must not end it. (systemd.bats has units, limits
+# and signals; superservers.bats has inetd.)
 
 load helpers
 
@@ -10,7 +10,7 @@ setup() {
 	make_messages 1
 }
 
-@test "a session has its connection and the log, and nothing of the listener" {
+@test "a session inherits its connection and the log from the listener, and nothing else" {
 	needs_root
 	listen_port
 	with_client <<-'END'
@@ -21,7 +21,7 @@ setup() {
 		    fds = {fd: os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')}
 		    assert set(fds) == {'0', '1', '2'}, fds
 		    assert fds['0'] == fds['1'] != fds['2'], fds
-		    # It waits for its client with no signal blocked.
+		    # It waits for its client with all signals unblocked.
 		    end = time.monotonic() + TIMEOUT
 		    while 'SigBlk:\t0000000000000000\n' not in open(f'/proc/{pid}/status').readlines():
 		        assert time.monotonic() < end
@@ -34,7 +34,7 @@ setup() {
 	export ASAN_OPTIONS=exitcode=99:detect_leaks=0
 	listen_port
 	with_client <<-'END'
-		# The first cannot be forked for, and is closed without a word.
+		# fork fails for the first client, whose connection is closed silently.
 		assert Client(port).greeting == ''
 		for i in range(20):
 		    Client(port).close()
@@ -54,13 +54,13 @@ setup() {
 	END
 }
 
-@test "refused clients that never begin TLS keep no other client out" {
+@test "refused clients that never begin TLS shut no other client out" {
 	setup_tls
 	listen_port --tls=implicit --max-sessions-per-source=1
 	with_client <<-'END'
 		first = Client(port, tls=True)
 		mute = [socket.create_connection(('127.0.0.1', port)) for i in range(100)]
-		# Of these 64 are waited for; the others are closed at once.
+		# 64 of these are waited for; the others are closed at once.
 		def is_closed(client):
 		    client.settimeout(0.001)
 		    try:
@@ -76,7 +76,7 @@ setup() {
 	END
 }
 
-@test "SIGHUP to the listener and all sessions makes the listener reload, and ends no session" {
+@test "SIGHUP to the listener and all sessions causes one reload and ends no session" {
 	listen_port
 	with_client <<-'END'
 		client = Client(port).login()

@@ -1,12 +1,12 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Lines of the log: what a client can do to them, and what a log that stalls can do to clients.
+# Log lines: the influence that clients have on them, and that a stalled log has on clients.
 
 load helpers
 
 eval "stop_$(declare -f teardown)"
 
-# A listener whose client is still there would not end.
+# A listener waits for its clients to leave.
 teardown() {
 	[ -z "${to_one-}" ] || exec {to_one}>&-
 	stop_teardown
@@ -14,7 +14,7 @@ teardown() {
 
 # --- Where lines go ---
 
-@test "mistakes in the settings, --check-config and --help are seen where standard error is standard output" {
+@test "mistakes, --check-config and --help print to standard error even if that is standard output" {
 	printf 'users\n' >bad
 	while read -r expected text arguments; do
 		status=0
@@ -32,9 +32,9 @@ teardown() {
 	END
 }
 
-@test "a mistake in the settings is not sent to a client, but to syslog" {
+@test "a mistake in the settings goes to syslog, not to a client" {
 	stall datagrams "$PWD/socket"
-	with_devices '&0' # as inetd and xinetd start it
+	with_devices '&0' # as under inetd and xinetd
 	touch taken
 	kill -USR1 "$reader"
 	status=0
@@ -44,8 +44,8 @@ teardown() {
 	taken "command line: there is no setting 'usr'"
 }
 
-# open_sockets FORM: what runs a listener with a socket at a port that it prints: as inetd's on
-# descriptor 0, or as systemd's on 3.
+# open_sockets FORM: runs a listener with a socket, whose port it prints, on descriptor 0 as inetd does or
+# on 3 as systemd does.
 open_sockets() {
 	cat >open_sockets.py <<-END
 		import os, socket, sys
@@ -62,9 +62,9 @@ open_sockets() {
 	wrapper=(/usr/bin/python3 open_sockets.py)
 }
 
-@test "lines of a listener and its sessions go to standard error, also where that is standard output" {
+@test "a listener and its sessions log to standard error, also where that is standard output" {
 	for form in inetd systemd listen; do
-		: >log # logged() may be faster than the program
+		: >log # so that logged() finds the file
 		if [ "$form" = listen ]; then
 			"$HANDLER" "${options[@]}" --listen=127.0.0.1:0 </dev/null >>log 2>&1 3>&- &
 			background+=($!)
@@ -90,13 +90,13 @@ open_sockets() {
 
 # --- Names ---
 
-@test "a line of the log that is too long is cut, and shows it" {
+@test "a log line that is too long is truncated and marked" {
 	expect_status=78
 	printf '%01200d = 1\n' 0 >settings
 	handle /dev/null --config=settings
 	grep -xE "pop3-handler: settings:1: there is no setting '0+\.\.\." log >line
-	[ "$(wc -c <line)" -eq 1015 ] # 1,000, the name, a colon, a blank and a line end
-	for zeros in {955..975}; do # an escaped octet stays whole, or is cut as a whole
+	[ "$(wc -c <line)" -eq 1015 ] # 1,000, the program's name, a colon, a blank and a line end
+	for zeros in {955..975}; do # an escaped octet is kept or dropped as a whole
 		printf "%0${zeros}d\x01 = 1\n" 0 >settings
 		handle /dev/null --config=settings
 		grep -xE "pop3-handler: settings:1: there is no setting '0+((\\\\x01)?'|(\\\\x01)?\.\.\.)" log >line
@@ -105,7 +105,7 @@ open_sockets() {
 	done
 }
 
-@test "a name cannot push address and reason off its line" {
+@test "a long name cannot push address and reason out of its line" {
 	odd=$(printf '\xff%.0s' {1..300})
 	export TCPREMOTEIP=192.0.2.1
 	refused="' from 192.0.2.1 refused: "
@@ -119,7 +119,7 @@ open_sockets() {
 	[ "$(grep -oE "'.*'" line | wc -c)" -le 258 ] # 255 octets, quotes, a line end
 	talk "AUTH PLAIN $(printf 'bob\0%s\0x' "$odd" | base64 -w 0)"
 	grep -xE "pop3-handler: login of '(\\\\xff)+\.\.\.${refused}the mailbox of somebody else" log
-	# An escaped octet stays whole, or is cut as a whole, and 255 octets stay.
+	# An escaped octet is kept or dropped as a whole, and 255 octets are kept.
 	for octets in {240..256}; do
 		name=$(printf "%0${octets}d" 0)
 		talk "USER $name"$'\xff' 'PASS x'
@@ -129,7 +129,7 @@ open_sockets() {
 	grep -xE "pop3-handler: login of '0{255}${refused}[a-z ]+" log
 }
 
-@test "a path or a file name cannot push the reason off its line" {
+@test "a long path or file name cannot push the reason out of its line" {
 	odd=$(printf '\xff%.0s' {1..200})
 	options+=("--mailbox=$mail/%u/$odd/$odd/$odd")
 	mkdir -p "$mail/alice"
@@ -141,14 +141,14 @@ open_sockets() {
 	grep -xE "pop3-handler: cannot look up '(\\\\xff)+\.\.\.' in the passwd-file '/(\\\\xff)+\.\.\.': No such file or directory" log
 }
 
-@test "a name cannot end its quotes" {
+@test "a name cannot close its quotes" {
 	export TCPREMOTEIP=192.0.2.1
 	options+=(--plaintext-auth=always)
 	name="x' from 192.0.2.1 accepted: "
 	quoted="'x\\x27 from 192.0.2.1 accepted: '"
 	talk "AUTH PLAIN $(printf '\0%s\0x' "$name" | base64 -w 0)"
 	grep -xF "pop3-handler: login of $quoted from 192.0.2.1 refused: no such user" log
-	# Nor can the file name of a message, which an ordinary user may not read.
+	# The same for the file name of a message, which must not be readable.
 	make_maildir alice
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' "RETR UID:it's" QUIT >script
 	as_nobody true
@@ -163,9 +163,9 @@ open_sockets() {
 	grep -xF "pop3-handler: cannot read the message 'it\\x27s' of '$mail/alice': Permission denied" one.log
 }
 
-# --- A log that nobody reads ---
+# --- A stalled log ---
 
-# stall KIND [PATH]: such a log (stalled-log.py). Its path is in `log_path`, its process in `reader`.
+# stall KIND [PATH]: starts such a log (stalled-log.py). Its path is in `log_path`, its process in `reader`.
 stall() {
 	mkfifo stalled.pipe
 	"$BATS_TEST_DIRNAME/stalled-log.py" "$1" "${2-log}" >stalled.pipe 3>&- &
@@ -176,7 +176,7 @@ stall() {
 	rm stalled.pipe
 }
 
-# taken PATTERN: waits until the log has been read up to a line that matches.
+# taken PATTERN: waits until the reader has got a line that matches.
 taken() {
 	local watched found=0
 	exec {watched}< <(exec tail -n +1 -f taken 2>/dev/null 3>&-)
@@ -187,8 +187,8 @@ taken() {
 	return "$found"
 }
 
-# serves_sessions COUNT: each logs in, while another, `one`, waits. They are those of alice, and if there are
-# more than ten, beside them of nine others: each session waits once for a log that stalls.
+# serves_sessions COUNT: COUNT sessions log in while another, `one`, waits. They belong to alice and, beyond
+# ten, also to nine other users: each session waits once for a stalled log.
 serves_sessions() {
 	make_maildir bob
 	[ "$1" -le 10 ] || [ -e helped ] || printf 'alice%d:{PLAIN}apple\n' {1..9} | tee helped >>"$users"
@@ -213,30 +213,30 @@ serves_sessions() {
 	END
 }
 
-# is_read_again: the waiting session ends when the log is read again, and a line has what was lost.
+# is_read_again: after the log is read again, the waiting session can end, and a line counts the lost lines.
 is_read_again() {
 	touch taken
 	kill -USR1 "$reader"
-	taken '\.\.' # what had filled it
+	taken '\.\.' # the filling
 	ask one QUIT
 	[ "$reply" = '+OK goodbye' ]
 	exec {to_one}>&-
 	taken "session of 'bob'"
 	grep -E '[^0-9][1-9][0-9]* log lines were lost: the log did not take them' taken
-	# A terminal may still take part of a line when it was full.
+	# A terminal may accept part of a line when it is full.
 	[[ $log_path == /dev/pts/* ]] || run ! grep -E "alice|wrong password|cannot" taken
 }
 
-# ends PID: waits for a listener that gets SIGTERM, which ends with its sessions.
+# ends PID: SIGTERM ends a listener and its sessions.
 ends() {
 	kill "$1"
 	timeout 10 tail --pid="$1" -f /dev/null
 	run ! pgrep -P "$1"
 }
 
-@test "a pipe that nobody reads stops no session, nor the listener" {
+@test "a stalled pipe stops neither a session nor the listener" {
 	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
-	# The pipe cannot be opened anew where there is no /proc.
+	# Without /proc the pipe cannot be reopened.
 	local no_proc=(unshare --mount sh -c 'mount -t tmpfs tmpfs /proc && exec "$@"' sh)
 	for form in listen_port serve_port no_proc; do
 		[ "$form" != no_proc ] || {
@@ -254,7 +254,7 @@ ends() {
 	done
 }
 
-@test "whoever shares standard error with a session still waits for the reader of it" {
+@test "other processes that share standard error with a session can still block on it" {
 	stall pipe
 	exec {shared}>log
 	grep '^flags' "/proc/$BASHPID/fdinfo/$shared" >before
@@ -263,7 +263,7 @@ ends() {
 	grep '^flags' "/proc/$BASHPID/fdinfo/$shared" | cmp before -
 }
 
-@test "SIGTERM ends a listener and its sessions while nobody reads the log" {
+@test "SIGTERM ends a listener and its sessions while the log is stalled" {
 	stall pipe
 	listen_port
 	serves_sessions 3
@@ -271,7 +271,7 @@ ends() {
 	ends "${background[-1]}"
 }
 
-@test "a terminal that is stopped stops no session, nor the listener" {
+@test "a stopped terminal stops neither a session nor the listener" {
 	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
 	stall pty
 	ln -s "$log_path" log
@@ -281,8 +281,8 @@ ends() {
 	ends "${background[-1]}"
 }
 
-# with_devices [ERROR]: what listen_port runs in, with a /dev/log that is the socket `log_path`. ERROR is
-# its standard error.
+# with_devices [ERROR]: listen_port runs with the socket `log_path` as /dev/log, and with ERROR as standard
+# error.
 with_devices() {
 	needs_root
 	cat >scenario <<-END
@@ -294,7 +294,7 @@ with_devices() {
 	wrapper=(unshare --mount bash -e scenario)
 }
 
-@test "a syslog daemon that reads nothing stops no session, nor the listener" {
+@test "a stalled syslog daemon stops neither a session nor the listener" {
 	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
 	stall datagrams "$PWD/socket"
 	with_devices
@@ -304,7 +304,7 @@ with_devices() {
 	ends "${background[-1]}"
 }
 
-@test "a syslog daemon gets lines as syslog(3) makes them, also after a restart" {
+@test "a syslog daemon gets lines in the format of syslog(3), also after its restart" {
 	needs_root
 	for kind in datagrams stream; do
 		stall "$kind" "$PWD/socket"
@@ -316,7 +316,7 @@ with_devices() {
 		exec {to_one}>&-
 		kill -HUP "$reader"
 		read -r -t 20 <&"$said"
-		kill -HUP "$listener" # which reads its settings again, and has a line about that
+		kill -HUP "$listener" # causes a reload, which is logged
 		touch taken
 		kill -USR1 "$reader"
 		taken 'settings and certificates are read again'
@@ -338,7 +338,7 @@ with_devices() {
 	done
 }
 
-# with_journal: what listen_port runs in, with the socket `log_path` as the journal's.
+# with_journal: listen_port runs with the socket `log_path` as the journal's.
 with_journal() {
 	needs_root
 	cat >scenario <<-END
@@ -350,7 +350,7 @@ with_journal() {
 	wrapper=(unshare --mount bash -e scenario)
 }
 
-@test "a journal that reads nothing stops no session, nor the listener" {
+@test "a stalled journal stops neither a session nor the listener" {
 	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
 	stall datagrams "$PWD/socket"
 	with_journal
@@ -361,7 +361,7 @@ with_journal() {
 	[ ! -s log ]
 }
 
-@test "the journal gets each field, and a name cannot add one" {
+@test "the journal gets each field, and a name cannot add a field" {
 	stall datagrams "$PWD/socket"
 	with_journal
 	touch taken
@@ -397,7 +397,7 @@ with_journal() {
 	END
 }
 
-@test "neither a listener that systemd watches nor its sessions carry libsystemd" {
+@test "neither a listener under systemd's watchdog nor its sessions load libsystemd" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have it loaded from the start'
 	stall datagrams "$PWD/socket"
 	with_journal
@@ -416,7 +416,7 @@ with_journal() {
 
 # --- Lines that a client causes ---
 
-# The commands of the table, each with an argument if it takes one; # is a number that grows.
+# commands: prints the command table, each with an argument if it takes one; # is a counter.
 commands() {
 	sed -nE '/^static const struct command commands/,/^};/s/^\t\{ "([A-Z]+)",.*(ARG_[A-Z_]+),.*/\1 \2/p' \
 		"$BATS_TEST_DIRNAME/../protocol.c" | sort -u | sed -E 's/ARG_NONE//
@@ -431,7 +431,7 @@ repeats() {
 	}' "${@:2}"
 }
 
-# is_bounded LOG: it has at most 40 lines.
+# is_bounded LOG: the log has at most 40 lines.
 is_bounded() {
 	[ "$(wc -l <"$1")" -le 40 ] || {
 		tail -n 3 "$1"
@@ -439,8 +439,8 @@ is_bounded() {
 	}
 }
 
-# bounds PROLOGUE HANDLER...: sessions in which each command of the table is repeated, alone and with
-# some that do no harm, or lead to another state. The file `omitted` has what they omitted.
+# bounds PROLOGUE HANDLER...: sessions that repeat each command of the table, alone and together with
+# harmless commands or those that change the state. Appends the lines about omissions to `omitted`.
 bounds() {
 	local command other script
 	printf '%b' "$1" >prologue
@@ -457,7 +457,7 @@ bounds() {
 	done < <(commands)
 }
 
-@test "before login, no command fills the log, whatever is broken" {
+@test "before login, no command fills the log, whatever fails" {
 	[ "$(commands | wc -l)" -ge 17 ]
 	export TCPREMOTEIP=192.0.2.1
 	bounds '' "$HANDLER" "${options[@]}"
@@ -474,8 +474,8 @@ bounds() {
 	[ "$(grep -c '^-ERR passwords are refused' out)" -eq 20 ]
 }
 
-@test "after login, no command fills the log, though no message can be read or removed" {
-	as_nobody true # which sees what permissions refuse
+@test "after login, no command fills the log, even if no message can be read or removed" {
+	as_nobody true # subject to permissions
 	make_messages 300
 	chmod 0 "$mail/alice/new"/*
 	chown -R nobody "$mail/alice"
@@ -486,7 +486,7 @@ bounds() {
 	[ "$(grep -cE '[0-9]{2,3} lines about local were omitted: [0-9]+ other' omitted)" -ge 6 ]
 }
 
-@test "a WAKE that fails does not fill the log" {
+@test "a failing WAKE does not fill the log" {
 	as_nobody true
 	make_messages 1
 	chown -R nobody "$mail/alice"
@@ -509,7 +509,7 @@ bounds() {
 	done
 }
 
-@test "a SLEE that is refused does not fill the log" {
+@test "a refused SLEE does not fill the log" {
 	listen_port --max-sleeping-per-user=1
 	for account in 'alice apple' 'bob banana split '; do
 		make_maildir "${account%% *}"
@@ -523,7 +523,7 @@ bounds() {
 		repeats 200 SLEE >&"$to_two"
 		[ "${account%% *}" = alice ] || repeats 200 SLEE NOOP >&"$to_two"
 		say two QUIT
-		# To the answer to QUIT, or to the end: too many in a row end the session.
+		# Until the answer to QUIT or the end: too many bad commands in a row end the session.
 		while read -r -t 20 reply <&"$to_two" && [[ $reply != *goodbye* ]]; do
 			:
 		done

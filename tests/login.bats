@@ -1,15 +1,15 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Who may log in, from where, and to which mailbox.
+# Which names, passwords and addresses may log in, and to which mailbox.
 
 load helpers
 
-# refused: the last login was refused like any wrong password.
+# refused: the last login got the answer to a wrong password.
 refused() {
 	[ "${lines[-1]}" = '-ERR [AUTH] wrong user name or password' ]
 }
 
-@test "PASS takes the password with all its blanks" {
+@test "PASS takes the password with its blanks" {
 	talk 'USER bob' 'PASS banana split '
 	[[ ${lines[2]} == +OK* ]]
 	for password in 'banana split' 'banana' ' banana split ' 'banana split  ' banana; do
@@ -53,34 +53,34 @@ refused() {
 	done
 }
 
-@test "a login that fails costs the same for a user who does not exist" {
+@test "a failed login takes the same time for a user that does not exist" {
 	# shellcheck disable=SC2016
 	hash='$6$rounds=500000$salt$'
-	# The first line of this scheme is locked: it says nothing about the others.
+	# The first line of this scheme is locked, so its cost says nothing about the others.
 	printf '%s\n' 'shut:{CRYPT}!' 'plain:{PLAIN}x' "slow:{CRYPT}$hash$(printf 'x%.0s' {1..86})" 'locked:!' \
 		'far:{PLAIN}y::::::allow_nets=192.0.2.1' >"$users"
-	# One crypt(3) of 500,000 rounds is by far the most that a session does; so count it.
+	# One crypt(3) with 500,000 rounds dominates the CPU time of a session.
 	cpu() {
 		printf 'USER %s\nPASS y\n' "$1" >script
 		TIMEFORMAT=%U
 		{ time "$HANDLER" "${options[@]}" <script >out 2>log; } 2>&1 | tr -d .
 	}
 	[ "$(cpu slow)" -ge 20 ]
-	for user in plain nobody locked shut far ..; do # of "far" the password is right
+	for user in plain nobody locked shut far ..; do # the password for "far" is right
 		cost=$(cpu "$user")
 		echo "$user: $cost ms"
 		[ "$((10#$cost * 3))" -ge "$((10#$(cpu slow)))" ]
 	done
 }
 
-@test "USER and PASS come in this order, and a refused PASS wants USER again" {
+@test "PASS needs USER before it, and again after a refused PASS" {
 	talk 'PASS apple' 'USER alice' 'PASS wrong' 'PASS apple' 'USER bob' 'USER alice' 'PASS apple'
 	[ "${lines[1]}" = '-ERR send USER first' ]
 	[ "${lines[4]}" = '-ERR send USER first' ]
 	[[ ${lines[7]} == +OK* ]]
 }
 
-@test "without a users setting every login fails, and an unreadable file is temporary" {
+@test "without a users setting every login fails, and an unreadable file is a temporary failure" {
 	options=("$as_me" "--mailbox=$mail/%u" --login-penalty=0)
 	talk 'USER alice' 'PASS apple'
 	refused
@@ -101,7 +101,7 @@ refused() {
 	grep -F 'the first is line 1' log
 }
 
-@test "the mailbox is where the template says, or userdb_mail" {
+@test "mailbox or userdb_mail gives the path of the mailbox" {
 	make_maildir home/Maildir
 	make_maildir domains/example.org/carol
 	make_maildir own
@@ -121,7 +121,7 @@ refused() {
 	options+=("--mailbox=$mail/domains/%d/%n")
 	talk 'USER carol@example.org' 'PASS cherry' 'UIDL 1'
 	[ "${lines[3]}" = '+OK 1 1.M1P1.carol' ]
-	# alice has no domain: with this template her mailbox would be a domain's directory.
+	# alice has no domain: with this template, her mailbox would be the directory of a domain.
 	talk 'USER alice' 'PASS apple'
 	refused
 }
@@ -143,7 +143,7 @@ refused() {
 	run ! grep -x $'USER\r' out
 }
 
-@test "plaintext-auth: peers in a network may send a password only with always" {
+@test "plaintext-auth: peers in a network may send a password only with `always`" {
 	needs_root
 	printf '%s\r\n' CAPA 'USER alice' 'PASS apple' QUIT >script
 	for address in 192.0.2.1 2001:db8::1 mapped:192.0.2.1; do
@@ -186,20 +186,20 @@ refused() {
 	[ "$(wc -l <out)" -eq 4 ]
 }
 
-@test "a client that sends more after QUIT still gets all of the answer" {
+@test "a client that sends more octets after QUIT still gets the whole answer" {
 	make_maildir alice
 	head -c 30000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
 	{
 		printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' QUIT
 		head -c 20000 /dev/zero
 	} >script
-	# A socket that is closed with octets unread takes those with it that the client has not read.
+	# Closing a socket with unread octets discards what the client has not read yet.
 	LATE=1 "$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 "$HANDLER" "${options[@]}" <script >out
 	[ "$(tr -cd x <out | wc -c)" -eq 30000 ]
 	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
 }
 
-@test "the peer that the environment names is remote, though a pipe is not" {
+@test "a peer named in the environment is remote, even over a pipe" {
 	for name in REMOTE_ADDR TCPREMOTEIP REMOTE_HOST SOCAT_PEERADDR NCAT_REMOTE_ADDR; do
 		for address in 192.0.2.7 2001:db8::7 ::ffff:192.0.2.7 mail.example.org localhost /run/socket; do
 			export "$name=$address"
@@ -217,7 +217,7 @@ refused() {
 	done
 }
 
-@test "a line at login and one at the end tell what a session did" {
+@test "one line at login and one at the end say what a session did" {
 	make_messages 3
 	as_alice 'RETR 1' 'RETR 1' 'DELE 1' 'DELI 2' SLEE WAKE 'DELE 1' QUIT
 	sed -E 's/[0-9.]+ seconds/T seconds/' log >lines
@@ -228,12 +228,12 @@ refused() {
 	diff expected lines
 }
 
-@test "log-deletions names every message that this session deleted, once" {
+@test "log-deletions names every message that this session deleted, exactly once" {
 	make_messages 4
 	start_session one "$HANDLER" "${options[@]}" --log-deletions=yes
 	login one
 	ask one 'DELI 1'
-	rm "$mail/alice/new/2.M1P1.h" # somebody else is quicker
+	rm "$mail/alice/new/2.M1P1.h" # another program deletes it first
 	ask one 'DELE 2'
 	ask one 'DELE 3'
 	ask one SLEE
@@ -264,7 +264,7 @@ refused() {
 	[ "$(files alice | wc -l)" -eq 1 ]
 }
 
-@test "ps shows which user is served, and whether the session sleeps" {
+@test "ps shows the user of a session and whether it sleeps" {
 	export PADDING=padding # the title may be longer than the command line
 	start_session one
 	title() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # shellcheck disable=SC2016
-# The passwd-file: password schemes, names, fields, and what --check-config says of it.
+# The passwd-file: password schemes, names, fields, and the findings of --check-config.
 
 load helpers
 
@@ -10,22 +10,22 @@ accounts() {
 	printf '%s\n' "$@" >"$users"
 }
 
-# accepted USER PASSWORD [AS]: the login succeeds, and the log calls the user AS.
+# accepted USER PASSWORD [AS]: the login succeeds, and the log names the user AS.
 accepted() {
 	talk "USER $1" "PASS $2" QUIT
 	[ "${lines[2]}" = '+OK 0 messages' ]
 	[ -z "$3" ] || grep -qF "login of '$3' from " log
 }
 
-# refused USER PASSWORD REASON: it is refused like any wrong password, and the log says why.
+# refused USER PASSWORD REASON: the login is refused like a wrong password, and the log has the reason.
 refused() {
 	talk "USER $1" "PASS $2" QUIT
 	[ "${lines[2]}" = '-ERR [AUTH] wrong user name or password' ]
 	grep -qxF "pop3-handler: login of '$1' from ${REMOTE_ADDR-local} refused: $3" log
 }
 
-# checked STATUS FINDING...: --check-config says this of the passwd-file, and nothing else, with this
-# exit status.
+# checked STATUS FINDING...: --check-config reports exactly these findings about the passwd-file, with
+# this exit status.
 checked() {
 	status=0
 	"$HANDLER" "${options[@]}" --check-config >out 2>log || status=$?
@@ -34,19 +34,19 @@ checked() {
 	[ ! -s out ]
 }
 
-# needs_doveadm: skips the rest of a test if there is no Dovecot that makes hashes.
+# needs_doveadm: skips the test unless Dovecot's doveadm, which makes hashes, is installed.
 needs_doveadm() {
 	command -v doveadm >/dev/null || skip 'needs doveadm, which tools/packages check installs'
 }
 
-# has_argon2: whether this build checks Argon2.
+# has_argon2: this build can check Argon2.
 has_argon2() {
 	accounts 'alice:{ARGON2ID}x'
 	"$HANDLER" "${options[@]}" --check-config 2>log || true
 	! grep -qF 'is not built in' log
 }
 
-@test "a password is accepted in each scheme that Dovecot has, and a wrong one refused" {
+@test "a password is accepted in each scheme that Dovecot has, and a wrong one is refused" {
 	needs_doveadm
 	has_argon2 && argon2=1 || argon2=0
 	schemes=$(doveadm pw -l)
@@ -54,8 +54,8 @@ has_argon2() {
 	for scheme in $schemes sSha512.hEx PLAIN-MD5.b64 PLAIN.hex SHA512-CRYPT.b64 PBKDF2.BASE64; do
 		user=$scheme@example.org
 		case $scheme in
-		OTP) ;; # is for one-time use
-		ARGON2*) # either name is for both kinds
+		OTP) ;; # for one-time use only
+		ARGON2*) # either name is valid for both kinds
 			[ "$argon2" -eq 0 ] || {
 				hash=$(doveadm pw -s "$scheme" -p 'päss word')
 				printf '%s\n' "$user:$hash" "i-$user:{ARGON2I}${hash#*\}}" "d-$user:{ARGON2ID}${hash#*\}}"
@@ -75,7 +75,7 @@ has_argon2() {
 	checked 0
 }
 
-@test "a mailbox that would be elsewhere refuses, and ~ alone is the home directory" {
+@test "a path outside the home directory is refused as a mailbox; ~ is the home directory" {
 	mkdir -p home/new home/cur
 	for bad in 'mail=maildir:~/Maildir:INBOX=~/in' mail_path=mail/x userdb_mail=maildir:box mail=pop3c: mail=Maildir:~/m; do
 		accounts "alice:{PLAIN}apple::::$PWD/home::$bad"
@@ -90,7 +90,7 @@ has_argon2() {
 	done
 }
 
-@test "base64 and hex are told apart, and {MD5} from {MD5-CRYPT}, as Dovecot does" {
+@test "base64 and hex, and {MD5} and {MD5-CRYPT}, are distinguished as Dovecot does" {
 	hex=$(printf pear | openssl dgst -r -sha1 | cut -d ' ' -f 1)
 	md5=$(printf pear | openssl dgst -binary -md5 | base64)
 	accounts "hex:{SHA}$hex" "upper:{sha1}${hex^^}" "md5:{MD5}$md5" "crypt:{MD5}$(openssl passwd -1 -salt s pear)"
@@ -100,7 +100,7 @@ has_argon2() {
 	done
 }
 
-@test "a scheme that is not known is named at login and by --check-config" {
+@test "an unknown scheme is named at login and by --check-config" {
 	accounts 'alice:{SCRYPT}$s0$apple' 'bob:{OTP}sha1 1024 0c19630ced3261dd f35c39f318bab2df' 'carol:{SHA.X}apple'
 	refused alice apple 'the password scheme {SCRYPT} is unknown'
 	refused bob apple 'the password scheme {OTP} is unknown'
@@ -109,7 +109,7 @@ has_argon2() {
 		'3: the password scheme {SHA.X} is unknown'
 }
 
-@test "a hash that can never match is not taken for a wrong password" {
+@test "a hash that can never match is reported, not treated as a wrong password" {
 	six=$(openssl passwd -6 -salt salt apple)
 	text=apple
 	b64=$(printf %s "$text" | openssl dgst -binary -sha256 | base64)
@@ -119,7 +119,7 @@ has_argon2() {
 		'{SCRAM-SHA-256}4096,c2FsdA==' '{PLAIN-TRUNC}apple' '{PLAIN-TRUNC}0-' '{BLF-CRYPT}$2y$05$apple')
 	malformed+=('{PBKDF2}$1$salt$10000001$055830e94db5cacda858c94c8aaab4d6cdeb3630'
 		"{SCRAM-SHA-256}99999999999999999999,c2FsdA==,$b64,$b64")
-	# Which crypt(3) would be at work on for hours, or can never match.
+	# Hashes that would keep crypt(3) busy for hours, or can never match.
 	c22=$(printf 'x%.0s' {1..22}) c43=$(printf 'x%.0s' {1..43}) c86=$(printf 'x%.0s' {1..86})
 	malformed+=("\$2y\$31\$$c22$c22${c22:13}" "\$2y\$03\$$c22$c22${c22:13}" "\$6\$rounds=999999999\$salt\$$c86" \
 		"\$6\$rounds=1\$salt\$$c86" "\$sha1\$4000000000\$salt\$${c22}xxxxxx" "\$gy\$j9T\$salt\$abc")
@@ -140,7 +140,7 @@ has_argon2() {
 		refused alice '' "$reason" || [ "${lines[2]}" = '-ERR this command needs an argument' ]
 		checked 78 "1: $reason"
 	done
-	# Locked on purpose.
+	# Locked accounts.
 	for hash in '!' '*' "!$six" "{CRYPT}!$six" '{SHA512-CRYPT}*'; do
 		accounts "alice:$hash"
 		refused alice "$text" 'the account has no password'
@@ -148,7 +148,7 @@ has_argon2() {
 	done
 }
 
-@test "an Argon2 hash with several lanes is checked inside the sandbox, which has no threads" {
+@test "an Argon2 hash with several lanes is checked inside the sandbox, which allows no threads" {
 	command -v argon2 >/dev/null || skip 'needs argon2, which tools/packages check installs'
 	has_argon2 || skip 'this build has no Argon2'
 	accounts "alice:{ARGON2ID}$(printf apple | argon2 saltsalt -id -p 4 -k 4096 -t 2 -e)" \
@@ -160,8 +160,8 @@ has_argon2() {
 	done
 }
 
-@test "an unknown user costs what the file's first costly password does, whatever its scheme" {
-	# By far the most that a session does; so count it.
+@test "an unknown user costs as much as the first costly password of the file, whatever its scheme" {
+	# The password check dominates the CPU time of a session.
 	cpu() {
 		printf 'USER %s\nPASS y\n' "$1" >script
 		TIMEFORMAT=%U
@@ -180,7 +180,7 @@ has_argon2() {
 	done
 }
 
-@test "the log says if a wrong password was not ASCII, and how it was encoded" {
+@test "the log says when a wrong password was not ASCII, and its encoding" {
 	refused alice $'\xc3\xa4pfel' 'wrong password (it is not ASCII, but UTF-8)'
 	refused alice $'a\xe2\x82\xac\xf0\x9f\x8d\x8f' 'wrong password (it is not ASCII, but UTF-8)'
 	for password in $'\xe4pfel' $'\xe4' $'\xc3' $'a\xe2\x82' $'\xa4\xc3' $'\xff\xbf'; do
@@ -190,7 +190,7 @@ has_argon2() {
 	accepted alice $'\xe4pfel'
 }
 
-@test "a name is the passwd-file's from login on, in paths and in the log" {
+@test "after login the name is that of the passwd-file, in paths and in the log" {
 	options+=(--default-domain=example.org)
 	accounts 'Alice@Example.org:{PLAIN}apple' 'bob@example.org:{PLAIN}b' 'bob:{PLAIN}c' 'DORA:{PLAIN}d'
 	make_maildir Alice@Example.org
@@ -209,13 +209,13 @@ has_argon2() {
 	refused alice@example.com apple 'no such user'
 }
 
-@test "without default-domain nothing is added to a name" {
+@test "without default-domain, a name stays as it is" {
 	accounts 'alice@example.org:{PLAIN}apple'
 	accepted ALICE@example.org apple alice@example.org
 	refused alice apple 'no such user'
 }
 
-@test "default-domain must be good as a part of a path and of a name" {
+@test "default-domain must be valid as part of a path and of a name" {
 	for bad in '' . .. .org a/b a@b 'a b' a:b $'a\tb' '%d'; do
 		status=0
 		"$HANDLER" "--default-domain=$bad" --check-config 2>log || status=$?
@@ -228,16 +228,16 @@ has_argon2() {
 	[ ! -s log ]
 }
 
-@test "USER takes a name with blanks whole, as AUTH does" {
+@test "USER accepts a name with blanks, like AUTH" {
 	accounts 'alice b. smith:{PLAIN}apple' 'alice:{PLAIN}a'
 	accepted 'alice b. smith' apple 'alice b. smith'
-	accepted 'alice b. smith  ' apple 'alice b. smith' # those at the end of a line are none
+	accepted 'alice b. smith  ' apple 'alice b. smith' # blanks at the end of a line are ignored
 	refused 'alice b.' apple 'no such user'
 	talk "AUTH PLAIN $(printf '\0alice b. smith\0apple' | base64)"
 	[ "${lines[1]}" = '+OK 0 messages' ]
 }
 
-@test "allow_nets lets in its networks only, and a client from elsewhere learns nothing" {
+@test "only clients in allow_nets may log in, and others learn nothing" {
 	options+=(--plaintext-auth=always)
 	accounts 'alice:{PLAIN}apple::::::allow_nets=192.0.2.0/24,2001:db8::/32' \
 		'bob:{PLAIN}b::::::allow_nets=local,198.51.100.1' 'carol:{PLAIN}c::::::allow_nets=192.0.2.0/x'
@@ -255,7 +255,7 @@ has_argon2() {
 	checked 78 '3: something that is no network is in allow_nets'
 }
 
-@test "WAKE honours allow_nets and the other fields, when they have changed" {
+@test "WAKE respects changes of allow_nets and the other fields" {
 	make_maildir alice
 	start_session one
 	login one
@@ -271,7 +271,7 @@ has_argon2() {
 	done
 }
 
-@test "WAKE finds no other account than the one that logged in" {
+@test "WAKE accepts only the account that logged in" {
 	make_maildir alice
 	options=("$as_me" "--users=$users" "--mailbox=$mail/alice" --default-domain=example.org)
 	start_session one
@@ -285,7 +285,7 @@ has_argon2() {
 }
 
 @test "a field that would redirect, or set another password or user, refuses the login" {
-	# The manual names them.
+	# The fields that the manual names.
 	fields=$(sed -n '/^These fields refuse/,/^\.El/s/^\.It Cm //p' "$BATS_TEST_DIRNAME/../man/pop3-handler.conf.5" |
 		sed 's/ Ta Cm / /g')
 	[ "$(wc -w <<<"$fields")" -ge 24 ]
@@ -299,7 +299,7 @@ has_argon2() {
 	checked 78 '1: the field mail_driver is not supported'
 }
 
-@test "--check-config names each mistake of the passwd-file, with its line" {
+@test "--check-config reports each mistake of the passwd-file with its line" {
 	long=$(printf 'x%.0s' {1..4097})
 	accounts $'\xef\xbb\xbfalice:{PLAIN}a' '# a comment' 'bob' ':{PLAIN}x' "$long:" ' carol:{PLAIN}c' \
 		'dave:{SSHA}eA== ' "erin:$(openssl passwd -6 e) " 'frank:{PLAIN} f ::::/home/frank ' 'a/b:{PLAIN}x' \
@@ -321,20 +321,20 @@ has_argon2() {
 		'14: something that is no network is in allow_nets' \
 		'15: the account has no usable mailbox path' \
 		'16: malformed line: longer than 4096 octets, or with a NUL'
-	accepted frank ' f ' # a login works beside them
+	accepted frank ' f ' # other lines still work
 	accounts 'alice:{PLAIN}a'
 	options+=('--mailbox=%h/Maildir')
 	checked 78 '1: the account has no usable mailbox path'
 }
 
-@test "--check-config warns of a second line for a user, and of a field that is not known" {
+@test "--check-config warns of a second line for a user and of an unknown field" {
 	accounts 'alice:{PLAIN}apple::::::userdb_quota_rule=x nodelay read-only=no' 'Alice:{PLAIN}a' 'alice:{PLAIN}b'
 	checked 0 '1: the field quota_rule is unknown' '1: the field nodelay is unknown' \
 		'3: this user has a line above, which counts'
 	accepted alice apple
 }
 
-@test "--check-config prints twenty findings, and how many more there are" {
+@test "--check-config prints twenty findings and the number of further ones" {
 	for i in {1..20}; do
 		echo broken
 	done >"$users"

@@ -22,7 +22,7 @@ load helpers
 	[ "$(wc -l <capabilities)" -eq 14 ]
 }
 
-# state-command table: which command is known and valid where.
+# state-command table: the states in which a command is valid.
 valid_in() {
 	case $1 in
 	CAPA) echo 'auth transaction' ;;
@@ -34,7 +34,7 @@ valid_in() {
 	esac
 }
 
-@test "every command is valid in its states only, and the session goes on" {
+@test "every command is valid in its states only, and otherwise the session continues" {
 	make_maildir alice
 	for command in 'CAPA' 'USER alice' 'PASS apple' 'AUTH' 'STAT' 'LIST' 'UIDL' 'RETR 1' 'TOP 1 1' \
 		'DELE 1' 'DELI 1' 'RSET' 'SLEE' 'NOOP' 'WAKE' 'QUIT'; do
@@ -61,7 +61,7 @@ valid_in() {
 	done
 }
 
-@test "keywords are accepted in any case, and lines with LF as well as with CRLF" {
+@test "keywords are accepted in any case, and lines may end in LF or CRLF" {
 	printf 'uSeR alice\npass apple\r\nStat\nquit\r\n' >script
 	handle script
 	read_lines
@@ -77,7 +77,7 @@ valid_in() {
 	[ "$(tr -cd '\r' <out | wc -c)" -eq "$(grep -c $'\r$' out)" ]
 }
 
-@test "blanks at the end of a line are ignored, but for PASS" {
+@test "blanks at the end of a line are ignored, except for PASS" {
 	talk 'USER bob  ' 'PASS banana split' 'USER bob' 'PASS banana split ' $'STAT \t ' 'NOOP '
 	[[ ${lines[2]} == '-ERR [AUTH]'* ]]
 	[[ ${lines[4]} == +OK* ]]
@@ -103,7 +103,7 @@ valid_in() {
 	[ "$(files alice)" = ./new/1.M1P1.h ]
 }
 
-@test "only a plain number from 1 to the number of messages is a message" {
+@test "only a plain number from 1 to the number of messages names a message" {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
 	make_message alice/new/2.M1P1.h
@@ -122,7 +122,7 @@ valid_in() {
 	done
 }
 
-@test "a line of 512 octets is a command, one of 513 is one -ERR" {
+@test "a line of 512 octets is a command, a line of 513 gets one -ERR" {
 	for end in '\n' '\r\n'; do
 		printf "NOOP%508s$end" '' >line512
 		printf "NOOP%509s$end" '' >line513
@@ -136,7 +136,7 @@ valid_in() {
 	done
 }
 
-@test "a line of 10 MiB costs one -ERR and the next command works" {
+@test "a line of 10 MiB gets one -ERR, and the next command works" {
 	{
 		printf 'USER alice\nPASS apple\nNOOP '
 		head -c 10485760 /dev/zero | tr '\0' x
@@ -149,7 +149,7 @@ valid_in() {
 	[ "${#lines[@]}" -eq 5 ]
 }
 
-@test "a NUL in a line is an error, and the next command works" {
+@test "a line with a NUL is an error, and the next command works" {
 	printf 'USER alice\nPASS apple\nNOOP\0\nSTAT\0 1\nST\0AT\nSTAT\n' >script
 	handle script
 	read_lines
@@ -159,7 +159,7 @@ valid_in() {
 	[ "${lines[6]}" = '+OK 0 0' ]
 }
 
-@test "a line that end of file cuts off is not a command" {
+@test "a line that end of file truncates is not a command" {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
 	printf 'USER alice\nPASS apple\nDELE 1\nQUIT' >script
@@ -195,7 +195,7 @@ valid_in() {
 	[ "$(grep -cE '(write\(1,|poll\()' trace)" -lt 50 ]
 }
 
-@test "one command in single-octet writes is one command" {
+@test "a command may arrive octet by octet" {
 	start_session one
 	login one
 	for octet in S T A T $'\r' $'\n'; do
@@ -203,7 +203,7 @@ valid_in() {
 	done
 	hear one
 	[ "$reply" = '+OK 0 0' ]
-	# The longest line there is, cut everywhere, also between its CR and its LF.
+	# The longest line, split everywhere, also between its CR and its LF.
 	for _ in {1..5}; do
 		printf %s STAT >&"$to_one"
 		for _ in {1..508}; do
@@ -216,16 +216,16 @@ valid_in() {
 	done
 }
 
-@test "a status line is never split over two writes, nor is the end of a message" {
+@test "neither a status line nor the end of a message is split over two writes" {
 	make_maildir alice
-	# Sizes around those of the buffers of a pipe (4,096) and of a file or socket (65,536).
+	# Sizes around those of the buffers for a pipe (4,096) and for a file or socket (65,536).
 	i=0
 	for size in {4040..4110..7} 8150 8190 {65420..65536..29}; do
 		i=$((i + 1))
 		head -c "$size" /dev/zero | tr '\0' x >"$mail/alice/new/$((1000 + i)).M1P1.h"
 		commands+=("RETR $i" "LIST $i" NOOP)
 	done
-	# And short answers in any order, so that a buffer may be full anywhere in them.
+	# Short answers in any order, so that the buffer becomes full anywhere in them.
 	for size in {0..60}; do
 		i=$((i + 1))
 		head -c "$size" /dev/zero | tr '\0' x >"$mail/alice/new/$((1000 + i)).M1P1.h"
@@ -253,7 +253,7 @@ valid_in() {
 	END
 }
 
-@test "a client that closes early ends the session quietly, and nothing is deleted" {
+@test "a client that closes early ends the session without an error, and nothing is deleted" {
 	make_maildir alice
 	head -c 3000000 /dev/zero | tr '\0' x >"$mail/alice/new/1.M1P1.h"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' RSET 'RETR 1' 'DELE 1' QUIT >script

@@ -4,7 +4,7 @@
 
 load helpers
 
-# encode TEXT: as base64; TEXT is for printf, so that it may have NULs.
+# encode TEXT: TEXT in base64; TEXT is for printf, so that it may contain NULs.
 encode() {
 	# shellcheck disable=SC2059
 	printf "$1" | base64 -w 0
@@ -23,7 +23,7 @@ not_base64='-ERR the response is not base64'
 	printf '%s\n' "${lines[@]}" | grep -xF 'SASL PLAIN LOGIN'
 }
 
-@test "AUTH PLAIN logs in, with the response at once or when it is asked for" {
+@test "AUTH PLAIN accepts an initial response, or asks for it" {
 	talk "AUTH PLAIN $plain" STAT
 	[ "${lines[1]}" = '+OK 0 messages' ]
 	[ "${lines[2]}" = '+OK 0 0' ]
@@ -38,7 +38,7 @@ not_base64='-ERR the response is not base64'
 	[ "${lines[1]}" = '+OK 0 messages' ]
 }
 
-@test "AUTH PLAIN refuses a wrong password, and to be somebody else, like PASS does" {
+@test "AUTH PLAIN refuses a wrong password or another authorization identity, as PASS would" {
 	for message in '\0alice\0orange' '\0alice\0' '\0nobody\0apple' '\0../alice\0apple' 'bob\0alice\0apple'; do
 		talk "AUTH PLAIN $(encode "$message")" "AUTH PLAIN $plain"
 		[ "${lines[1]}" = "$refused" ]
@@ -52,7 +52,7 @@ not_base64='-ERR the response is not base64'
 	done
 }
 
-@test "AUTH LOGIN asks for the name and for the password, and takes the name at once, too" {
+@test "AUTH LOGIN asks for name and password, and accepts the name as an initial response" {
 	talk 'AUTH LOGIN' "$(encode bob)" "$(encode 'banana split ')" STAT
 	[ "${lines[*]:1:4}" = "+ $(encode Username:) + $(encode Password:) +OK 0 messages +OK 0 0" ]
 	grep -qF "login of 'bob' from local accepted: LOGIN, no TLS" log
@@ -60,7 +60,7 @@ not_base64='-ERR the response is not base64'
 	[ "${lines[*]:1}" = "+ $(encode Password:) +OK 0 messages" ]
 }
 
-@test "AUTH LOGIN refuses what PASS refuses, and what is no name or password" {
+@test "AUTH LOGIN refuses what PASS refuses, and an invalid name or password" {
 	local message='-ERR the response is not a valid user name'
 	talk 'AUTH LOGIN' "$(encode alice)" "$(encode orange)" "AUTH LOGIN $(encode nobody)" "$(encode apple)"
 	[ "${lines[3]}" = "$refused" ]
@@ -73,7 +73,7 @@ not_base64='-ERR the response is not base64'
 	run ! grep LOGIN out
 }
 
-@test "commands that follow the responses of AUTH LOGIN in the same packet are all carried out" {
+@test "commands after the responses of AUTH LOGIN in the same packet are all carried out" {
 	make_messages 3
 	for begin in "AUTH LOGIN\r\n$(encode alice)" "AUTH LOGIN $(encode alice)"; do
 		start_session one
@@ -91,23 +91,23 @@ not_base64='-ERR the response is not base64'
 	done
 }
 
-@test "AUTH PLAIN for oneself in another case is no other mailbox" {
+@test "AUTH PLAIN accepts the own name in another case as authorization identity" {
 	talk "AUTH PLAIN $(encode 'ALICE\0alice\0apple')"
 	[ "${lines[1]}" = '+OK 0 messages' ]
 }
 
-@test "after an AUTH LOGIN that ends early, its name is not for a PASS" {
+@test "the name of an unfinished AUTH LOGIN cannot be used by PASS" {
 	for response in '*' 'x' "$(encode 'a\0b')" "$(encode orange)"; do
 		talk 'AUTH LOGIN' "$(encode alice)" "$response" 'PASS apple'
 		[[ ${lines[3]} == -ERR* ]]
 		[ "${lines[4]}" = '-ERR send USER first' ]
 	done
-	# Nor is one that USER has named.
+	# The same for a name that USER has given.
 	talk 'USER alice' 'AUTH LOGIN' "$(encode bob)" '*' 'PASS apple'
 	[ "${lines[5]}" = '-ERR send USER first' ]
 }
 
-@test "an exchange is cancelled by *, and ends with anything that is not base64" {
+@test "* or invalid base64 ends an exchange" {
 	talk 'AUTH PLAIN' '*' NOOP "AUTH PLAIN" "$plain"
 	[ "${lines[2]}" = '-ERR the login is cancelled' ]
 	[[ ${lines[3]} == '-ERR this command'* ]]
@@ -131,7 +131,7 @@ not_base64='-ERR the response is not base64'
 }
 
 @test "a response may have 12,288 octets, a command line 512" {
-	# response OCTETS: as many, that say alice with a long wrong password.
+	# response OCTETS: a response of this length, for alice with a long wrong password.
 	response() {
 		printf '\0alice\0%*s' $(($1 * 3 / 4 - 7)) x | base64 -w 0
 	}
@@ -145,7 +145,7 @@ not_base64='-ERR the response is not base64'
 	[ "${lines[3]}" = '+OK 0 messages' ]
 }
 
-@test "what follows a response in the same packet is the next command" {
+@test "octets after a response in the same packet are the next command" {
 	talk 'AUTH PLAIN' "$plain" STAT UIDL QUIT
 	[ "${lines[3]}" = '+OK 0 0' ]
 	[ "${lines[-1]}" = '+OK goodbye' ]
@@ -160,7 +160,7 @@ not_base64='-ERR the response is not base64'
 	[ "${lines[5]}" = '+OK 0 messages' ]
 }
 
-@test "a client that leaves in the middle of an exchange ends the session" {
+@test "a client that disconnects during an exchange ends the session" {
 	for script in 'AUTH PLAIN\r\n' 'AUTH PLAIN\r\nAGFs'; do
 		printf '%b' "$script" >script
 		handle script
@@ -168,7 +168,7 @@ not_base64='-ERR the response is not base64'
 	done
 }
 
-@test "a failed AUTH and a failed PASS wait twice as long each time" {
+@test "delays double with each failure of AUTH or PASS" {
 	options+=(--login-penalty=1)
 	printf '%s\r\n' "AUTH PLAIN $(encode '\0alice\0x')" "AUTH PLAIN $(encode '\0alice\0y')" >script
 	trace trace trace=ppoll "$HANDLER" "${options[@]}" <script >out 2>log
@@ -182,7 +182,7 @@ not_base64='-ERR the response is not base64'
 	[ "$(troubles | wc -l)" -eq 2 ]
 }
 
-@test "a password is wiped from memory when it has been used" {
+@test "a password is wiped from memory after use" {
 	needs_root
 	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
 	printf 'alice:%s\n' "$(openssl passwd -6 -salt salt open-sesame)" >"$users"
@@ -202,7 +202,7 @@ not_base64='-ERR the response is not base64'
 			rm one.*
 		done
 	done
-	# Also while other commands from the same packet are served, and where it was not asked for.
+	# The same while a later command of the same packet is served, and for a response that was not asked for.
 	make_maildir alice
 	truncate -s 1M "$mail/alice/new/1.M1P1.h"
 	for commands in $'USER alice\r\nPASS open-sesame' $'USER alice\r\nPASS open-sesame\r\nPASS open-sesame' \
@@ -215,7 +215,7 @@ not_base64='-ERR the response is not base64'
 		done
 		search open-sesame
 		search "${response:4:12}"
-		run ! search 'NOOP' # it does find what is there
+		run ! search 'NOOP' # the search does find present octets
 		hang_up one
 		rm one.*
 	done
@@ -233,14 +233,14 @@ setup_external() {
 	serve_port --tls=implicit --tls-client-ca=people.pem
 }
 
-# as CERTIFICATE LINE...: a session of these lines and QUIT with a client certificate; without the
-# greeting, the replies are in `lines`.
+# as CERTIFICATE LINE...: a session of these lines and QUIT with a client certificate; sets `lines` to
+# the replies after the greeting.
 as() {
 	tls_talk "-cert $1.pem -key $1.key" "${@:2}" QUIT
 	lines=("${lines[@]:1}")
 }
 
-@test "AUTH EXTERNAL: the certificate's e-mail address names the user, else its CN" {
+@test "AUTH EXTERNAL: the certificate's e-mail address names the user, or else its CN" {
 	setup_external
 	make_certificate mail people /CN=alice $usage 'subjectAltName=DNS:x,email:carol@example.org'
 	make_certificate name people /CN=alice $usage
@@ -252,7 +252,7 @@ as() {
 	[ "${lines[*]}" = '+  +OK 0 messages +OK 0 0 +OK goodbye' ]
 	as mail "AUTH EXTERNAL $(encode carol@example.org)"
 	[ "${lines[0]}" = '+OK 0 messages' ]
-	as mail "AUTH EXTERNAL $(encode alice)" 'AUTH EXTERNAL =' # the CN does not count then
+	as mail "AUTH EXTERNAL $(encode alice)" 'AUTH EXTERNAL =' # with an address, the CN does not count
 	[ "${lines[0]}" = "$refused" ]
 	[ "${lines[1]}" = '+OK 0 messages' ]
 	as mail "AUTH EXTERNAL $(encode 'carol@example.org\0x')"
@@ -267,7 +267,7 @@ as() {
 	logged "pop3-handler: login of 'other@example.org' from 127.0.0.1 refused"
 }
 
-@test "AUTH EXTERNAL: the user must be in the passwd-file, and may log in" {
+@test "AUTH EXTERNAL: the user must be in the passwd-file and be allowed to log in" {
 	setup_external
 	for user in nobody@example.org dora@example.org erin@example.org fay@example.org '../alice@x'; do
 		make_certificate one people /CN=alice $usage "subjectAltName=email:$user"
@@ -282,10 +282,10 @@ as() {
 	[ "${lines[0]}" = '-ERR AUTH EXTERNAL needs a client certificate that this server accepts' ]
 }
 
-@test "a NUL in a name is no way to be somebody else" {
+@test "a NUL in a certificate's name gives access to no other account" {
 	setup_external
 	address='carol@example.org\0.example.net'
-	# As DER, for openssl would not write it: SEQUENCE { [1] address }.
+	# In DER, because openssl would not write it: SEQUENCE { [1] address }.
 	octets=$(printf '%b' "$address" | od -An -v -tx1 | tr -d ' \n')
 	size=$((${#octets} / 2))
 	make_certificate nul people /CN=alice $usage \
@@ -294,7 +294,7 @@ as() {
 	for version in -tls1_2 -tls1_3; do
 		tls_talk "-cert nul.pem -key nul.key $version" 'AUTH EXTERNAL =' \
 			"AUTH EXTERNAL $(encode carol@example.org)" QUIT
-		# Not even its CN: it has an address, though a bad one.
+		# The CN does not count either, because there is an address, although a bad one.
 		[[ ${lines[1]} == -ERR* ]]
 		[[ ${lines[2]} == -ERR* ]]
 	done
@@ -304,7 +304,7 @@ as() {
 	[[ ${lines[0]} == -ERR* ]]
 }
 
-@test "a client certificate that is not valid counts as none, and the log says why" {
+@test "an invalid client certificate counts as none, and the log has the reason" {
 	setup_external
 	make_certificate stranger ca /CN=alice $usage
 	days=-1 make_certificate late people /CN=alice $usage
@@ -323,7 +323,7 @@ as() {
 	[ "$(grep -cF 'issuer is unknown' why)" -eq 2 ]
 	[ "$(grep -ciF 'expired' why)" -eq 2 ]
 	[ "$(grep -ciF 'purpose' why)" -eq 2 ]
-	tls_talk '' 'AUTH EXTERNAL =' 'USER alice' 'PASS apple' QUIT # none at all
+	tls_talk '' 'AUTH EXTERNAL =' 'USER alice' 'PASS apple' QUIT # without a certificate
 	[ "${lines[-2]}" = '+OK 0 messages' ]
 }
 
@@ -336,7 +336,7 @@ as() {
 	[ -z "$(troubles)" ]
 }
 
-@test "a resumed session keeps its certificate, and it is checked again" {
+@test "a resumed session keeps its certificate, which is verified again" {
 	setup_external
 	make_certificate name people /CN=alice $usage
 	implicit=$port

@@ -1,12 +1,12 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What strangers cannot do to a listener: take the places of others, stop it, or make it forget what
-# they did. (What they cannot do to the log is in log.bats.)
+# Attacks of strangers on a listener: they must not shut clients out, stop it, or make it forget
+# failures. (Attacks on the log are in log.bats.)
 
 load helpers
 
-# Two listeners with a session that is stopped: before login, and after it when the service ends. They kill it
-# after 11 and 30 seconds. The other tests run in the meantime; the last one looks at what became of it.
+# Two listeners with a stopped session each: before login, and after login while the service ends. They kill
+# it after 11 and 30 seconds. Meanwhile the other tests run; the last test checks the result.
 setup_file() {
 	local BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR background=() when
 	setup_site
@@ -39,17 +39,17 @@ setup() {
 	make_messages 1
 }
 
-# --- Places ---
+# --- Slots ---
 
-@test "a client that cannot log in any more makes way for the next one, and is told so" {
+@test "at the limit, the oldest client that has not logged in is evicted, with a message" {
 	listen_port --max-logins=3
 	with_client <<-'END'
 		first, second, third = (Client(port, source=f'127.0.{i}.1') for i in (1, 2, 2))
 		other = Client(port, source='127.0.3.1')
-		# Of the network that has most of them, the oldest.
+		# The oldest client of the network that has the most.
 		assert second.hear() == '-ERR [SYS/TEMP] too many clients are logging in, try again later'
 		assert second.hear() == ''
-		# All networks have one now: the oldest of all.
+		# Now each network has one client: the oldest of all.
 		for client in first, third, other:
 		    client.expect('CAPA', '+OK')
 		last = Client(port, source='127.0.4.1')
@@ -60,7 +60,7 @@ setup() {
 	logged 'session from 127.0.2.1 ended before login: max-logins'
 }
 
-@test "20 addresses with 50 idle connections each keep nobody out" {
+@test "20 addresses with 50 idle connections each shut no client out" {
 	listen_port
 	with_client <<-'END'
 		def connect(i):
@@ -74,7 +74,7 @@ setup() {
 	END
 }
 
-@test "max-sessions refuses strangers among strangers, and sessions that have logged in make no room" {
+@test "at max-sessions, strangers are evicted for strangers, and sessions that have logged in stay" {
 	printf 'user%d:{PLAIN}p\n' {1..4} >"$users"
 	listen_port --max-sessions=2 --trusted-networks=127.0.7.1
 	with_client <<-'END'
@@ -93,7 +93,7 @@ setup() {
 	logged 'connection from 127.0.3.1 refused: max-sessions = 2'
 }
 
-@test "trusted-networks have no limits by source, and their sessions are not ended" {
+@test "trusted-networks have no limits by source, and their sessions are not evicted" {
 	listen_port --max-sessions-per-source=2 --max-logins=2 '--trusted-networks=127.0.7.0/24, ::1'
 	with_client <<-'END'
 		trusted = [Client(port, source=f'127.0.7.{i % 2 + 1}') for i in range(20)]
@@ -106,7 +106,7 @@ setup() {
 	END
 }
 
-@test "a session that is evicted while it logs in ends" {
+@test "a session that is evicted during its login ends" {
 	listen_port --max-logins=1
 	with_client <<-'END'
 		first = Client(port)
@@ -125,7 +125,7 @@ setup() {
 	END
 }
 
-@test "where some have logged in, strangers make room also below max-logins" {
+@test "if some clients have logged in, strangers are evicted below max-logins, too" {
 	printf 'user%d:{PLAIN}p\n' {1..4} >"$users"
 	listen_port --max-sessions=3
 	with_client <<-'END'
@@ -137,7 +137,7 @@ setup() {
 	END
 }
 
-@test "two addresses in turn have no more lines than one each a second" {
+@test "two alternating addresses cause at most one log line each per second" {
 	listen_port
 	with_client <<-'END'
 		start = time.monotonic()
@@ -152,7 +152,7 @@ setup() {
 
 # --- Sessions that do not end ---
 
-@test "a stopped session is killed when it is evicted, and another goes on" {
+@test "a stopped session is killed when it is evicted, and a running one continues" {
 	listen_port --max-logins=1
 	with_client <<-'END'
 		user = Client(port, source='127.0.1.1').login()
@@ -171,7 +171,7 @@ setup() {
 
 # --- Crashes ---
 
-@test "after a crash its source waits, and others do not" {
+@test "after a crash only its source is delayed" {
 	listen_port
 	with_client <<-'END'
 		client = Client(port)
@@ -183,7 +183,7 @@ setup() {
 	END
 }
 
-@test "crashes at will keep strangers out for longer and longer, but not trusted networks" {
+@test "repeated crashes delay strangers for longer and longer, but not trusted networks" {
 	listen_port --trusted-networks=127.0.7.1
 	with_clients <<-'END'
 		def crash(network):
@@ -197,7 +197,7 @@ setup() {
 		start = time.monotonic()
 		Client(port, source='127.0.7.1').login().expect('QUIT', '+OK')
 		print('a trusted login took', time.monotonic() - start)
-		# It ends; the next time it is longer.
+		# The delay ends; the next one is longer.
 		wait_for(lambda: Client(port, source='127.0.9.2').greeting)
 		wait_for(lambda: not children())
 		crash(7)
@@ -209,7 +209,7 @@ setup() {
 
 # --- Failures ---
 
-# with_clients: with_client, for scripts in which some fail at the same time: each waits for its penalty.
+# with_clients: with_client for scripts whose logins fail at the same time, each with its own delay.
 with_clients() {
 	cat - >clients.py
 	with_client < <(
@@ -233,12 +233,12 @@ with_clients() {
 	)
 }
 
-# delays USER...: how long the log says that logins of these wait, in order.
+# delays USER...: the logged delays of these users' logins, in order.
 delays() {
 	sed -nE "s/.*login of '([^']*)' from ([^ ]*) waits for ([0-9]+) seconds.*/\1 \2 \3/p" log
 }
 
-@test "every kind of attempt waits after failures of its source" {
+@test "every kind of login attempt is delayed after failures of its source" {
 	listen_port --login-penalty=1
 	with_clients <<-'END'
 		import base64
@@ -254,7 +254,7 @@ delays() {
 	[ "$(delays)" = 'alice 127.0.0.1 1' ]
 }
 
-@test "a success forgives the failures of that account only, whatever its case" {
+@test "a success clears only that account's failures, whatever the case of its name" {
 	listen_port --login-penalty=1
 	with_clients <<-'END'
 		def attempt(user, password, answer):
@@ -274,7 +274,7 @@ delays() {
 	[ "$(cut -d ' ' -f 1 delays | tr '\n' ' ')" = 'alice alice bob ' ]
 }
 
-@test "the same wrong password for the same name again and again is one failure of its source" {
+@test "repeating one wrong password for one name counts as one failure of its source" {
 	listen_port --login-penalty=1
 	with_client <<-'END'
 		def attempt(password, answer):
@@ -282,14 +282,14 @@ delays() {
 		    client.expect('USER alice', '+OK')
 		    client.expect(f'PASS {password}', answer)
 		    client.close()
-		for i in range(3): # of three different ones the next attempt would wait
+		for i in range(3): # three different passwords would delay the next attempt
 		    attempt('old', '-ERR [AUTH]')
 		attempt('apple', '+OK')
 	END
 	[ -z "$(delays)" ]
 }
 
-@test "within a session the same wrong password is answered at once, and fails only once" {
+@test "within a session a repeated wrong password is answered at once and counts once" {
 	listen_port --login-penalty=1
 	with_client <<-'END'
 		client = Client(port)
@@ -305,7 +305,7 @@ delays() {
 	[ "$(grep -c "login of 'alice' from 127.0.0.1 refused: wrong password" log)" -eq 1 ]
 }
 
-@test "failures from trusted networks delay their account, and no other" {
+@test "failures from trusted networks delay their account only" {
 	listen_port --login-penalty=1 --trusted-networks=127.0.0.0/8
 	with_clients <<-'END'
 		def attempt(user, password, answer):
@@ -320,9 +320,9 @@ delays() {
 	[ "$(delays | tr '\n' ' ')" = "alice 127.0.0.1 1 alice 127.0.0.1 2 " ]
 }
 
-# --- What a session knows ---
+# --- What a session can read ---
 
-@test "no session has the address of another client in memory, nor after login the table of failures" {
+@test "no session has another client's address in memory, nor the table of failures after login" {
 	needs_root
 	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
 	listen_port --max-sessions-per-source=1
@@ -347,7 +347,7 @@ delays() {
 
 # --- At start ---
 
-@test "what the listener was started with does no harm: signals, mask, umask, descriptors" {
+@test "inherited signals, mask, umask and descriptors do not harm the listener" {
 	needs_root
 	cat >start.py <<-'END'
 		import os, signal, sys
@@ -377,7 +377,7 @@ delays() {
 
 # --- All at once ---
 
-@test "an attacker with 1,000 addresses does not keep a trusted network from logging in" {
+@test "an attacker with 1,000 addresses does not prevent a trusted network from logging in" {
 	echo 'webmail:{PLAIN}w' >>"$users"
 	listen_port --trusted-networks=127.200.0.1 --login-penalty=1
 	with_client <<-'END'
@@ -412,7 +412,7 @@ delays() {
 	END
 }
 
-# The last one: this has gone on since the first.
+# The last test: its sessions were started before the first one.
 @test "a stopped session is killed after login-timeout, and when the service ends" {
 	cd "$BATS_FILE_TMPDIR"
 	timeout 45 tail --pid="$(cat after/listener.pid)" -f /dev/null

@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Timeouts, each in its state. A timeout says nothing and deletes nothing.
+# Timeouts, each in its state. A timeout sends nothing and deletes nothing.
 
 load helpers
 
-# ends NAME: the session ends by itself, says no more, and calls that no failure.
+# ends NAME: the session ends by itself, sends nothing more, and exits with 0.
 ends() {
 	local from=from_$1 pid=pid_$1
 	timeout 20 cat <&"${!from}" >rest
@@ -15,7 +15,7 @@ ends() {
 	[ -z "$(troubles "$1.log")" ]
 }
 
-# trickle FD TEXT: sends the text again and again, until nobody is there to read it.
+# trickle FD TEXT: sends the text repeatedly until the reader is gone.
 trickle() {
 	(
 		trap '' PIPE
@@ -26,12 +26,12 @@ trickle() {
 	background+=($!)
 }
 
-@test "login-timeout is from the start to a login, whatever the client does" {
+@test "login-timeout runs from the start to a login, whatever the client sends" {
 	options+=(--login-timeout=1 --idle-timeout=600)
 	start_session silent
 	ends silent
 	start_session talker
-	# It would outlive the timeout if an octet, or a whole command, counted.
+	# An octet or a whole command does not restart the timeout.
 	trickle "$to_talker" $'CAPA\nx'
 	status=0
 	wait "$pid_talker" || status=$?
@@ -51,7 +51,7 @@ trickle() {
 	[ "$(files alice)" = ./new/1.M1P1.h ]
 }
 
-@test "octets that are no complete command do not put idle-timeout off" {
+@test "an incomplete command does not restart idle-timeout" {
 	make_maildir alice
 	options+=(--idle-timeout=1)
 	start_session one
@@ -62,7 +62,7 @@ trickle() {
 	[ "$status" -eq 0 ]
 }
 
-@test "commands put idle-timeout off" {
+@test "a command restarts idle-timeout" {
 	make_maildir alice
 	options+=(--idle-timeout=1)
 	start_session one
@@ -77,7 +77,7 @@ trickle() {
 	[ "$reply" = '+OK goodbye' ]
 }
 
-@test "sleep-timeout is for SLEEP" {
+@test "sleep-timeout applies in SLEEP" {
 	make_maildir alice
 	options+=(--idle-timeout=600 --sleep-timeout=1)
 	start_session one
@@ -105,7 +105,7 @@ trickle() {
 	[ "$(files alice)" = ./new/1.M1P1.h ]
 }
 
-@test "a failed login waits, and the next one twice as long" {
+@test "a failed login is answered after a delay, and the next one after twice that" {
 	options+=(--login-penalty=1 --login-timeout=60)
 	printf '%s\r\n' 'USER alice' 'PASS x' 'USER alice' 'PASS y' 'USER alice' 'PASS apple' QUIT >script
 	trace trace trace=ppoll "$HANDLER" "${options[@]}" <script >out 2>log
@@ -113,7 +113,7 @@ trickle() {
 	[[ ${lines[2]} == '-ERR [AUTH]'* ]]
 	[[ ${lines[4]} == '-ERR [AUTH]'* ]]
 	[ "${lines[7]}" = '+OK goodbye' ]
-	# The waits are polls for nothing but an error of the client's end.
+	# During a delay, the session polls only for an error at the client's end.
 	grep -E 'ppoll\(\[\{fd=1, events=0\}\], 1, .* = 0' trace |
 		sed -E 's/.*tv_sec=([0-9]+), tv_nsec=([0-9]+)\}.*/\1 \2/' |
 		awk '{ print int($1 * 1000 + $2 / 1000000) }' >waits
@@ -123,7 +123,7 @@ trickle() {
 	[ "$(sed -n 2p waits)" -gt 1900 ]
 }
 
-@test "a penalty does not outlive login-timeout" {
+@test "a delay ends at login-timeout" {
 	options+=(--login-penalty=600 --login-timeout=1)
 	start_session one
 	say one 'USER alice' 'PASS x'
@@ -135,7 +135,7 @@ trickle() {
 	[ "$status" -eq 0 ]
 }
 
-@test "a penalty ends when the client is gone" {
+@test "a delay ends when the client disconnects" {
 	options+=(--login-penalty=600 --login-timeout=600)
 	start_session one
 	say one 'USER alice' 'PASS x'
