@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# TLS that goes wrong: handshakes that fail, connections that are cut, clients that try something.
+# TLS that fails: broken handshakes, cut connections, hostile clients.
 
 load helpers
 
@@ -11,8 +11,8 @@ setup() {
 	make_message alice/new/1.M1P1.h
 }
 
-# python SCRIPT: with `connect` (a TCP connection), `secure` (TLS on it) and `start` (all that a
-# client does until its session has begun).
+# python SCRIPT: with `connect` (a TCP connection), `secure` (TLS on it) and `start` (a client up to the
+# beginning of its session).
 python() {
 	/usr/bin/python3 - "$port" <<-END
 		import os, re, socket, ssl, struct, sys
@@ -42,14 +42,14 @@ python() {
 	END
 }
 
-# handshake_failed WHY: the log says so, and no more than that.
+# handshake_failed WHY: the log has this one line.
 handshake_failed() {
 	logged "pop3-handler: TLS handshake with 127.0.0.1 failed: $1"
 	[ "$(troubles | wc -l)" -eq 1 ]
 	: >log
 }
 
-@test "what is not TLS is told from TLS: garbage, and clients without TLS on port 995" {
+@test "other protocols than TLS are reported as such: garbage, and clients without TLS on port 995" {
 	serve_port --tls=implicit
 	for octets in 'USER alice\r\nPASS apple\r\n' '\0' '\377\377\377\377\377\377' 'GET / HTTP/1.1\r\n\r\n' \
 		'\200\056\001\003\001\000\025'; do
@@ -66,7 +66,7 @@ except ConnectionResetError:
 	done
 }
 
-@test "after STLS, a client that does not begin TLS is cut off" {
+@test "after STLS, a client that does not begin TLS is disconnected" {
 	serve_port
 	python "
 plain = connect()
@@ -80,7 +80,7 @@ except ConnectionResetError:
 	handshake_failed 'what the client sent is not TLS'
 }
 
-@test "a ClientHello that is cut at any octet, or changed in any, does no harm" {
+@test "a ClientHello that is truncated or changed at any octet does no harm" {
 	serve_port --tls=implicit --login-timeout=20
 	python "
 bio = ssl.MemoryBIO()
@@ -108,7 +108,7 @@ for i in range(0, len(octets), 1 if os.environ['SANITIZED'] == 'none' else 4):
 	run ! grep -vE 'TLS handshake with 127.0.0.1 failed: |session from 127.0.0.1 ended before login: ' log
 }
 
-@test "a record that claims to be enormous ends the handshake, or the session" {
+@test "a record that claims an enormous length ends the handshake or the session" {
 	serve_port --tls=implicit
 	python "
 plain = connect()
@@ -133,7 +133,7 @@ except ConnectionResetError:
 	[ "${lines[0]}" = '+OK 1 24' ]
 }
 
-@test "a handshake is over when login-timeout is, however the client trickles" {
+@test "login-timeout ends a handshake, however the client trickles" {
 	python_client='
 import os, socket, subprocess, sys, time
 ours, theirs = socket.socketpair()
@@ -159,13 +159,13 @@ sys.exit(handler.wait(20))'
 	done
 }
 
-@test "a client that stops reading, or sends less than a record, counts as idle" {
-	truncate -s 30M "$mail/alice/new/2.M1P1.h" # more than all buffers hold
+@test "a client that stops reading, or sends less than a record, is idle" {
+	truncate -s 30M "$mail/alice/new/2.M1P1.h" # larger than all buffers
 	serve_port --tls=implicit --idle-timeout=1
 	python "
 tls = start()
 tls.sendall(b'DELE 1\r\nRETR 2\r\nQUIT\r\n')
-while True: # until the session is over, and its lock free
+while True: # until the session is over and its lock released
     try:
         start()
         break
@@ -190,7 +190,7 @@ except (BrokenPipeError, ConnectionResetError):
 	[ "$(files alice | wc -l)" -eq 2 ]
 }
 
-@test "the log says why a handshake failed" {
+@test "the log has the reason for a failed handshake" {
 	serve_port --tls=implicit
 	: <>"/dev/tcp/127.0.0.1/$port"
 	handshake_failed 'the client closed the connection'
@@ -204,12 +204,12 @@ except (BrokenPipeError, ConnectionResetError):
 			</dev/null >out 2>&1 || true
 		handshake_failed 'the client rejected the certificate: Certificate is bad (alert 42)'
 	done
-	# What a client says that hangs up: not a word about certificates.
+	# An alert of a client that disconnects is no complaint about certificates.
 	python "connect().sendall(b'\x15\x03\x01\x00\x02\x02\x28')"
 	handshake_failed 'the client gave up: Handshake failed (alert 40)'
 }
 
-@test "a failed handshake is no failure of ours: exit status 0" {
+@test "a failed handshake is not our failure: exit status 0" {
 	for script in 'junk\n' '\026\003\001\0\005' ''; do
 		printf '%b' "$script" >script
 		handle script --tls=implicit
@@ -217,13 +217,13 @@ except (BrokenPipeError, ConnectionResetError):
 	done
 }
 
-@test "QUIT ends TLS properly, and a timeout does not" {
+@test "QUIT closes TLS properly, a timeout does not" {
 	serve_port --tls=implicit --idle-timeout=1
 	for version in TLSv1_2 TLSv1_3; do
 		python "
 tls = start(maximum_version=ssl.TLSVersion.$version)
 assert ask(tls, b'QUIT') == b'+OK goodbye\r\n'
-assert tls.recv(100) == b'' # close_notify; without it this is an error
+assert tls.recv(100) == b'' # close_notify; without it recv fails
 tls = start(maximum_version=ssl.TLSVersion.$version)
 try:
     tls.recv(100)
@@ -233,10 +233,10 @@ except ssl.SSLError as error:
 	done
 }
 
-@test "a message that cannot be read to its end does not end like a whole one" {
+@test "a message that cannot be read completely does not end like a complete one" {
 	needs_root
 	seq 100000 >"$mail/alice/new/2.M1P1.h"
-	# Nine read it to count its octets; then it is read again.
+	# Nine reads count the octets; then the message is read again.
 	cat >broken <<-END
 		#!/bin/sh
 		exec strace -qq -o trace -P "$mail/alice/new/2.M1P1.h" -e trace=read \
@@ -260,7 +260,7 @@ assert len(answer) > 100000 and b'\r\n.\r\n' not in answer"
 	logged "cannot read the message '2.M1P1.h' to its end: Input/output error"
 }
 
-@test "a client that is cut off, or leaves without QUIT, has deleted nothing" {
+@test "a client that is disconnected, or leaves without QUIT, has deleted nothing" {
 	serve_port --tls=implicit
 	for how in 'pass' 'tls.unwrap()' 'socket.socket(fileno=tls.detach()).sendall(b"QUIT\r\n")'; do
 		for version in TLSv1_2 TLSv1_3; do
@@ -280,7 +280,7 @@ tls.close()"
 	[ -z "$(troubles)" ]
 }
 
-@test "a command that is changed on the way is not carried out" {
+@test "a command that is changed in transit is not carried out" {
 	serve_port --tls=implicit
 	python "
 import threading
@@ -315,14 +315,14 @@ except ssl.SSLError as error:
 	say client NOOP
 	hear client
 	[[ $reply == -ERR* ]]
-	say client R # to openssl: now
+	say client R # requests a renegotiation from openssl
 	timeout 20 cat <&"$from_client" >rest
 	[ ! -s rest ]
 	grep -F RENEGOTIATING client.log
 	grep -F 'no renegotiation' client.log
 }
 
-@test "RETR fills its records, and no line that clients look for is split over two" {
+@test "RETR fills its records, and no line that clients look for is split over two records" {
 	seq -f 'line %.0f of a message that is long enough' 60000 >"$mail/alice/new/2.M1P1.h"
 	for i in {3..400}; do
 		make_message "alice/new/$i.M1P1.h" "$(printf '%*s' $((i * 3 % 150)) x)\n"
@@ -368,14 +368,14 @@ assert whole.endswith(b'+OK goodbye\r\n'), whole[-100:]
 large = [len(piece) for piece in pieces if len(piece) > 1000]
 assert sum(size >= 16000 for size in large) >= len(large) - 2, large
 for piece in pieces:
-    # A piece begins at the start of a line, or within a message's line; never within these.
+    # A piece begins at the start of a line or within a line of the message, never within these.
     for end in b'\r\n.\r', b'\r\n.', b'\n.', b'+', b'+O', b'+OK', b'+OK 1', b' octets\r':
         assert not piece.endswith(end), piece[-40:]
 "
 	done
 }
 
-@test "a TLS record that is larger than the buffer is read to its end" {
+@test "a TLS record that is larger than the buffer is read completely" {
 	serve_port --tls=implicit
 	python "
 tls = start()
@@ -387,7 +387,7 @@ while answers.count(b'\n') < 2731:
 assert answers == 2731 * b'+OK nothing done\r\n'"
 }
 
-@test "the server's part of a handshake goes out in one piece, and nothing after it but what is due" {
+@test "the server sends its part of a handshake in one piece, and only the expected records after it" {
 	cat >client.py <<-'END'
 		import socket, ssl, subprocess, sys
 		ours, theirs = socket.socketpair()
@@ -400,8 +400,8 @@ assert answers == 2731 * b'+OK nothing done\r\n'"
 		tls.close()
 		handler.wait(20)
 	END
-	# In TLS 1.2: its flight, the end with a ticket, the greeting. In TLS 1.3: its hello, which is
-	# not encrypted, the rest of the flight, a ticket, the greeting.
+	# TLS 1.2: the flight; the final message with a ticket; the greeting. TLS 1.3: the ServerHello, which is
+	# not encrypted; the rest of the flight; a ticket; the greeting.
 	for case in TLSv1_2=3 TLSv1_3=4; do
 		ASAN_OPTIONS=detect_leaks=0 /usr/bin/python3 client.py "${case%=*}" strace -qq -o inner \
 			-e trace=sendto "$HANDLER" "${options[@]}" --tls=implicit
@@ -421,7 +421,7 @@ assert answers == 2731 * b'+OK nothing done\r\n'"
 	done
 }
 
-@test "nothing of a private key is left when the session begins" {
+@test "no trace of a private key is in memory when the session begins" {
 	needs_root
 	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
 	for how in 'serve_port ec' 'serve_port rsa' 'listen_port ec' 'listen_port rsa'; do
@@ -453,7 +453,7 @@ tls = secure(connect())
 assert tls.recv(100)
 pid = re.search(r'pid=(\\d+)', run('ss', '-Htnp', 'sport = :$port and dport = :%d' % tls.getsockname()[1]))[1]
 assert search(pid) == 0
-# The same search finds what is there.
+# The same search finds present octets.
 text, needles = '', [b'+OK pop3-handler']
 assert search(pid) > 0
 "
@@ -475,7 +475,7 @@ offers_stls() {
 	[[ " ${lines[*]} " == *' STLS '* ]]
 }
 
-# broken_listener: its certificate and key do not go together. The one that does is mended.key.
+# broken_listener: a listener whose certificate and key do not match. The matching key is mended.key.
 broken_listener() {
 	mv server.key mended.key
 	make_key server.key
@@ -483,7 +483,7 @@ broken_listener() {
 	reason="pop3-handler: tls-key = 'server.key' is not the key of tls-cert = 'server.pem'"
 }
 
-@test "a listener that cannot serve implicit TLS names the file, and its exit status is 78" {
+@test "a listener that cannot serve implicit TLS names the file and exits with 78" {
 	broken_listener --tls=implicit
 	status=0
 	wait "${background[-1]}" || status=$?
@@ -491,7 +491,7 @@ broken_listener() {
 	[ "$(cat log)" = "$reason" ]
 }
 
-@test "a listener that cannot serve STLS says so once, does not offer it, and does so when mended" {
+@test "a listener that cannot serve STLS says so once, does not offer it, and offers it again after a repair" {
 	broken_listener
 	for i in 1 2; do
 		run ! offers_stls
@@ -509,7 +509,7 @@ broken_listener() {
 	offers_stls
 	tls_talk '-starttls pop3' QUIT
 	[ "$status" -eq 0 ]
-	# What breaks now does not end what is offered.
+	# Files that break later do not withdraw the offer.
 	: >server.key
 	kill -s HUP "${background[-1]}"
 	logged "cannot use the private key in tls-key = 'server.key'"
@@ -517,7 +517,7 @@ broken_listener() {
 	[ "$status" -eq 0 ]
 }
 
-@test "a process for one connection does not list STLS if it cannot open the files, and not after it failed" {
+@test "a process for one connection does not list STLS if the files are unreadable, nor after a failure" {
 	mv server.key mended.key
 	talk CAPA CAPA STLS CAPA
 	run ! grep -x STLS <(tr -d '\r' <out)

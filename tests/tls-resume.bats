@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# TLS sessions that go on in another process, and the key of their tickets: a listener's, and the file.
+# TLS sessions that resume in another process, and the ticket key: a listener's, and the file.
 
 load helpers
 
@@ -10,7 +10,7 @@ setup() {
 	key=run/ticket-key
 }
 
-# openssl_client VERSION OPTION...: one session; whether it was new or reused is in `resumed`.
+# openssl_client VERSION OPTION...: one session; sets `resumed` to New or Reused.
 openssl_client() {
 	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "127.0.0.1:$port" -CAfile ca.pem \
 		-verify_return_error -servername localhost -ign_eof "$@" >out 2>client
@@ -19,7 +19,7 @@ openssl_client() {
 	resumed=${resumed%,*}
 }
 
-@test "openssl's second connection resumes with another process, on either port" {
+@test "openssl's second connection resumes in another process, on either port" {
 	serve_port --tls=implicit
 	implicit=$port
 	serve_port
@@ -49,7 +49,7 @@ openssl_client() {
 	done
 }
 
-@test "a resumed TLS 1.3 session makes new keys, so that the ticket's key is not enough to read it" {
+@test "a resumed TLS 1.3 session makes new keys, so that the ticket key alone cannot decrypt it" {
 	serve_port --tls=implicit
 	openssl_client -tls1_3 -sess_out session
 	openssl_client -tls1_3 -sess_in session
@@ -57,7 +57,7 @@ openssl_client() {
 	grep -F 'Server Temp Key: X25519' out
 }
 
-@test "the ticket key's file is readable by its owner only, and is made once" {
+@test "the file of the ticket key is readable by its owner only and is created once" {
 	serve_port --tls=implicit
 	openssl_client
 	[ "$(stat -c '%a %s' "$key")" = '600 72' ]
@@ -67,10 +67,10 @@ openssl_client() {
 	[ "$(ls run)" = ticket-key ]
 }
 
-@test "a ticket key that is a day old is replaced, and its tickets are void" {
+@test "a ticket key that is a day old is replaced, and its tickets become invalid" {
 	serve_port --tls=implicit
 	openssl_client -sess_out session
-	# age SECONDS: the key is as if it had been made then, with a good seal.
+	# age SECONDS: makes the key this old, with a valid seal.
 	age() {
 		/usr/bin/python3 - "$key" "$1" <<-'END'
 			import hashlib, struct, sys, time
@@ -97,7 +97,7 @@ openssl_client() {
 	[ "$resumed" = Reused ]
 }
 
-@test "a damaged file of the ticket key is made anew" {
+@test "a damaged file of the ticket key is replaced" {
 	serve_port --tls=implicit
 	openssl_client
 	cp "$key" before
@@ -111,7 +111,7 @@ openssl_client() {
 	done
 }
 
-@test "a ticket key that others can read or replace is not used, and the log says so" {
+@test "a ticket key that others can read or replace is not used, and the reason is logged" {
 	needs_root
 	serve_port --tls=implicit
 	refused() {
@@ -138,7 +138,7 @@ openssl_client() {
 	rmdir "$key"
 	cp elsewhere "$key"
 	chown nobody "$key"
-	refused 'Permission denied' # root, if it serves, has no capability
+	refused 'Permission denied' # root has no capability here
 	rm "$key"
 	for mode in 777 770; do
 		chmod $mode run
@@ -150,7 +150,7 @@ openssl_client() {
 	refused 'Permission denied'
 }
 
-# resumes: a second session resumes what a first one began.
+# resumes: a second session resumes the first.
 resumes() {
 	openssl_client "$@" -sess_out session
 	[ "$resumed" = New ]
@@ -158,7 +158,7 @@ resumes() {
 	[ "$resumed" = Reused ]
 }
 
-@test "without a directory that can be used there are no tickets, and a line says why" {
+@test "without a usable directory there are no tickets, and the reason is logged" {
 	for directory in "$PWD/none" "$PWD/log"; do
 		: >log
 		RUNTIME_DIRECTORY=$directory serve_port --tls=implicit
@@ -170,9 +170,9 @@ resumes() {
 	done
 }
 
-@test "root makes the directory for the user that it becomes, and keeps what is there" {
-	chmod 644 server.key # for both users
-	# Here in a /run of its own.
+@test "root makes the directory for the user that it becomes, and keeps an existing file" {
+	chmod 644 server.key # readable for both users
+	# In a private /run.
 	cat >scenario <<-'END'
 		mount -t tmpfs tmpfs /run
 		unset RUNTIME_DIRECTORY
@@ -202,7 +202,7 @@ resumes() {
 	grep -xF "pop3-handler: no TLS session tickets, their key cannot be shared in '/run/pop3-handler': Permission denied" log
 }
 
-@test "a listener has the key in memory, whatever directory there is, and it survives a reload" {
+@test "a listener keeps its key in memory, whatever the directory, and across a reload" {
 	for directory in "$PWD/run" "$PWD/none"; do
 		RUNTIME_DIRECTORY=$directory listen_port --tls=implicit
 		for version in -tls1_2 -tls1_3; do
@@ -236,14 +236,14 @@ resumes() {
 	resumes
 }
 
-@test "the ticket key is in the first of several runtime directories" {
+@test "of several runtime directories, the first holds the ticket key" {
 	export RUNTIME_DIRECTORY=$PWD/run:$PWD/other
 	serve_port --tls=implicit
 	openssl_client
 	[ -s "$key" ]
 }
 
-@test "twenty sessions that start at once agree on one ticket key" {
+@test "twenty sessions that start at once use one ticket key" {
 	serve_port --tls=implicit
 	for i in {1..20}; do
 		(printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "127.0.0.1:$port" -quiet -ign_eof \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What those who look for weak TLS say of it.
+# The findings of TLS scanners.
 
 load helpers
 
@@ -8,7 +8,7 @@ setup() {
 	setup_site
 	make_ca ca
 	make_key rsa.key rsa
-	# With all that a scanner expects of a public certificate.
+	# With the extensions that scanners expect of a public certificate.
 	days=200
 	for name in ecdsa rsa; do
 		make_certificate $name ca /CN=localhost subjectAltName=DNS:localhost,IP:127.0.0.1 keyUsage=digitalSignature \
@@ -39,7 +39,7 @@ setup() {
 	done
 }
 
-@test "nmap grades every cipher A, and finds nothing else" {
+@test "nmap grades every cipher A and finds no weakness" {
 	serve_port --tls=implicit
 	nmap -Pn -p "$port" --script 'ssl-*,sslv2,sslv2-drown' --script-args vulns.showall 127.0.0.1 >out
 	cat out
@@ -49,8 +49,8 @@ setup() {
 	run ! grep -E '[^T] VULNERABLE|warnings|TLSv1\.[01]|SSLv' out
 }
 
-# testssl_finds_nothing OPTION... -- ID...: testssl.sh says nothing that is more than information,
-# and has looked at these.
+# testssl_finds_nothing OPTION... -- ID...: testssl.sh reports nothing worse than information, and has
+# checked these.
 testssl_finds_nothing() {
 	[ "$SANITIZED" = none ] || skip 'it takes long, and sees the protocol only'
 	local how=()
@@ -64,8 +64,8 @@ testssl_finds_nothing() {
 	/usr/bin/python3 - "${@:2}" <<-'END'
 		import json, sys
 		findings = json.load(open('scan.json'))
-		# No DNS here, and what testssl.sh says of itself: its client may leave before the ticket of
-		# TLS 1.3 comes, and then it cannot resume. (tls-resume.bats can.)
+		# There is no DNS here. testssl.sh's client may leave before the ticket of TLS 1.3 arrives, and then
+		# cannot resume (tls-resume.bats can); it says so itself.
 		about = {'DNS_CAArecord', 'engine_problem', 'scanTime', 'sessionresumption_ticket'}
 		bad = [f for f in findings if f['severity'] not in ('OK', 'INFO')
 		       and f['id'].split()[0] not in about]
@@ -74,8 +74,8 @@ testssl_finds_nothing() {
 	END
 }
 
-# One run, which looks at the versions once.
-@test "testssl.sh has nothing to say that is more than information: versions, preferences, certificates, vulnerabilities" {
+# A single run, because each run probes the TLS versions first.
+@test "testssl.sh reports nothing worse than information on versions, preferences, certificates and vulnerabilities" {
 	testssl_finds_nothing -p -P -f -S -U -- SSLv2 SSLv3 TLS1 TLS1_1 TLS1_2 TLS1_3 cipher_order PFS \
 		TLS_session_ticket cert_keySize cert_chain_of_trust cert_trust \
 		heartbleed CCS ROBOT secure_renego secure_client_renego CRIME_TLS \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Keys of TLS that sessions do not keep: the private key, the key of tickets, and what is derived from it.
+# TLS keys that sessions do not keep: the private key, the ticket key, and keys derived from it.
 
 load helpers
 
@@ -12,8 +12,8 @@ setup() {
 	make_maildir alice
 }
 
-# with_keys: as with_client, with functions that know the secret octets of server.key and of tickets, and find
-# those that are in a process.
+# with_keys: with_client with functions that know the secret octets of server.key and of tickets, and search
+# a process for them.
 with_keys() {
 	{
 		echo "import hashlib, importlib.util, re, struct; tests = '$BATS_TEST_DIRNAME'"
@@ -34,7 +34,7 @@ with_keys() {
 			    for digits in re.findall(r'(?m)^(?:priv|prime1|prime2|privateExponent):((?:\s+[0-9a-f:]+\n)+)', text):
 			        found += pieces(bytes.fromhex(re.sub(r'[\s:]', '', digits)).lstrip(b'\0'))
 			    assert len(found) >= 6, text
-			    # The form in the file, too.
+			    # And the encoding of the file.
 			    return found + ['hex:' + open('server.key', 'rb').read()[40:80].hex()]
 
 			def derived(key, back=0):
@@ -79,7 +79,7 @@ with_keys() {
 	with_client <keys.py
 }
 
-@test "a session in TLS has no ticket key, nor what is derived from it, and resumption works" {
+@test "a session in TLS has neither the ticket key nor keys derived from it, and resumption works" {
 	for how in serve_port listen_port; do
 		rm -f run/ticket-key
 		$how --tls=implicit
@@ -111,7 +111,7 @@ with_keys() {
 		with_keys <<-'END'
 			private, client = private_key(), Client(port)
 			pid = process_of(client)
-			assert found(pid, private) != [] # so the search finds what is there
+			assert found(pid, private) != [] # proves the search
 			assert found(listener, private) != []
 			keys = ticket_keys('-starttls', 'pop3')
 			assert found(listener, keys) != []

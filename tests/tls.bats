@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# TLS from the outside: both ports, the settings, the certificates. Who breaks it is in tls-broken.
+# TLS from outside: both ports, the settings, the certificates. Attacks on it are in tls-broken.bats.
 
 load helpers
 
@@ -10,24 +10,24 @@ setup() {
 	setup_tls
 }
 
-# without_certificate: the options without those that setup_tls has added.
+# without_certificate: removes the options that setup_tls has added.
 without_certificate() {
 	options=("${without[@]}")
 }
 
-# peer_is NAME: the certificate that the last client saw.
+# peer_is NAME: the last client saw this certificate.
 peer_is() {
 	grep -xF "Peer certificate: CN = $1" client
 }
 
-# served_is NAME OPTION...: a client with these options is shown NAME's certificate.
+# served_is NAME OPTION...: a client with these options is shown the certificate NAME.
 served_is() {
 	printf 'QUIT\r\n' | timeout 20 openssl s_client -connect "127.0.0.1:$port" -brief -CAfile ca.pem \
 		-ign_eof "${@:2}" >out 2>client
 	peer_is "$1"
 }
 
-@test "implicit TLS and STLS serve the session that there is without TLS" {
+@test "a session over implicit TLS or STLS is the same as one without TLS" {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
 	script=('USER alice' 'PASS apple' STAT UIDL 'RETR 1' 'DELE 1' RSET SLEE WAKE QUIT)
@@ -50,7 +50,7 @@ served_is() {
 	[ -z "$(troubles)" ]
 }
 
-@test "a session over pipes can have TLS as well" {
+@test "a session over pipes can use TLS" {
 	/usr/bin/python3 - "$HANDLER" "${options[@]}" <<-'END'
 		import ssl, subprocess, sys
 		handler = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
@@ -103,7 +103,7 @@ served_is() {
 	run ! grep -F STLS out
 }
 
-@test "STLS forgets what came before it: commands in the same packet, and a USER name" {
+@test "STLS discards earlier input: commands in the same packet, and a USER name" {
 	serve_port
 	/usr/bin/python3 - "$port" <<-'END'
 		import socket, ssl, sys
@@ -122,7 +122,7 @@ served_is() {
 	END
 }
 
-@test "sessions in TLS may always log in, others are told to use STLS" {
+@test "sessions in TLS may always log in; others are told to use STLS" {
 	options+=(--plaintext-auth=never)
 	serve_port
 	talk CAPA 'USER alice' 'PASS apple' 'AUTH PLAIN' 'AUTH PLAIN AGFsaWNlAGFwcGxl' AUTH
@@ -137,7 +137,7 @@ served_is() {
 	[ "${lines[-2]}" = '+OK 0 messages' ]
 }
 
-@test "TLS 1.2 and 1.3 are served, nothing older, with forward secrecy and AEAD only" {
+@test "only TLS 1.2 and 1.3 are served, with forward secrecy and AEAD" {
 	serve_port --tls=implicit
 	for version in -tls1 -tls1_1; do
 		tls_talk "$version -cipher ALL:@SECLEVEL=0" QUIT
@@ -154,7 +154,7 @@ served_is() {
 	[ "$status" -eq 0 ]
 }
 
-@test "the key exchange takes one round trip: the first group that clients offer is taken" {
+@test "the key exchange takes one round trip, because the client's first group is accepted" {
 	serve_port --tls=implicit
 	for group in X25519 P-256 P-384; do
 		tls_talk "-msg -groups $group:P-521" QUIT
@@ -162,7 +162,7 @@ served_is() {
 	done
 }
 
-@test "tls-priority decides which versions are served" {
+@test "tls-priority decides which TLS versions are served" {
 	serve_port --tls=implicit '--tls-priority=NORMAL:-VERS-ALL:+VERS-TLS1.2'
 	tls_talk -tls1_3 QUIT
 	[ "$status" -ne 0 ]
@@ -170,7 +170,7 @@ served_is() {
 	grep -F 'Protocol version: TLSv1.2' client
 }
 
-@test "without tls-priority the system's priority is taken, but nothing below TLS 1.2" {
+@test "without tls-priority the system's priority applies, but nothing below TLS 1.2 is served" {
 	printf '[priorities]\nSYSTEM = NORMAL:-VERS-TLS1.3\n' >config
 	export GNUTLS_SYSTEM_PRIORITY_FILE=$PWD/config
 	serve_port --tls=implicit
@@ -182,7 +182,7 @@ served_is() {
 	[ "$status" -ne 0 ]
 }
 
-@test "ALPN: pop3 is agreed on, another protocol is refused" {
+@test "ALPN: pop3 is accepted, another protocol is refused" {
 	serve_port --tls=implicit
 	printf 'QUIT\r\n' | openssl s_client -connect "127.0.0.1:$port" -alpn imap,pop3 \
 		-ign_eof >out 2>client
@@ -193,7 +193,7 @@ served_is() {
 	logged 'failed: the client asks for another protocol than POP3 (ALPN)'
 }
 
-@test "SNI: each name gets its certificate, whatever its case, and an unknown one the first" {
+@test "SNI: each name selects its certificate, whatever its case; an unknown name selects the first" {
 	make_certificate one ca /CN=one subjectAltName=DNS:one.example.org,DNS:one.example.net
 	make_certificate two ca /CN=two subjectAltName=DNS:two.example.org,DNS:two.example.net
 	make_certificate wild ca /CN=wild 'subjectAltName=DNS:*.example.com'
@@ -210,7 +210,7 @@ served_is() {
 	served_is one -noservername
 }
 
-@test "of an RSA and an ECDSA certificate a client gets what it can use, ECDSA if both" {
+@test "of an RSA and an ECDSA certificate, a client gets the one it supports, or ECDSA if it supports both" {
 	make_key rsa.key rsa
 	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost,email:postmaster@localhost,IP:127.0.0.1
 	make_certificate other ca /CN=other subjectAltName=DNS:other.example.org
@@ -230,7 +230,7 @@ served_is() {
 	done
 }
 
-@test "of two certificates with the same wildcards a client gets what it can use, and of others the first" {
+@test "of two certificates with the same wildcards, a client gets one it supports; for other names the first" {
 	make_key rsa.key rsa
 	make_certificate rsa ca /CN=rsa 'subjectAltName=DNS:*.example.org,DNS:example.org'
 	make_certificate ecdsa ca /CN=ecdsa 'subjectAltName=DNS:example.org,DNS:*.example.org'
@@ -241,7 +241,7 @@ served_is() {
 		served_is ecdsa -servername $name
 		served_is rsa -servername $name -sigalgs RSA-PSS+SHA256
 	done
-	# One key for three: which of them a client gets goes by their order.
+	# One key for three certificates: their order decides which one a client gets.
 	cp ecdsa.key less.key
 	make_certificate less ca /CN=less subjectAltName=DNS:mail.example.org
 	serve_port --tls=implicit --tls-cert=less.pem --tls-key=less.key --tls-cert=more.pem --tls-key=more.key
@@ -250,7 +250,7 @@ served_is() {
 	served_is less -noservername
 }
 
-@test "certificate and key are found among systemd's credentials, and settings come first" {
+@test "certificate and key may be systemd credentials, but settings take precedence" {
 	without_certificate
 	mkdir credentials
 	cp server.pem credentials/tls-cert
@@ -268,18 +268,18 @@ served_is() {
 	peer_is own
 	printf 'junk\n' | tee credentials/tls-cert >credentials/tls-key
 	tls_talk '' QUIT
-	peer_is own # they are not even read
+	peer_is own # the credentials are not even read
 	rm credentials/*
 	talk CAPA
 	run ! grep STLS out
 }
 
-@test "a certificate and its key may be in one file, and a chain is sent whole, in order" {
+@test "a certificate and its key may be in one file, and the whole chain is sent, in order" {
 	without_certificate
 	make_key middle.key
 	make_certificate middle ca /CN=middle basicConstraints=critical,CA:true
 	make_certificate leaf middle /CN=leaf subjectAltName=DNS:localhost
-	# Its own certificate must be the first; the others may stand as they like.
+	# The server's certificate must be the first; the order of the others does not matter.
 	(umask 077 && cat leaf.key leaf.pem ca.pem middle.pem >both.pem)
 	serve_port --tls=implicit --tls-cert=both.pem
 	printf 'QUIT\r\n' | openssl s_client -connect "127.0.0.1:$port" -CAfile ca.pem -ign_eof \
@@ -287,10 +287,10 @@ served_is() {
 	[ "$(sed -n 's/^ *[0-9] s:CN = //p' out | tr '\n' ' ')" = 'leaf middle ca ' ]
 }
 
-@test "private keys of all kinds and forms are accepted" {
+@test "private keys of all types and encodings are accepted" {
 	make_key rsa.key rsa
 	openssl rsa -in rsa.key -traditional -out rsa-traditional.key 2>/dev/null
-	openssl ecparam -name secp384r1 -genkey -out ec-traditional.key # with its parameters first
+	openssl ecparam -name secp384r1 -genkey -out ec-traditional.key # the parameters come first in the file
 	openssl genpkey -algorithm ed25519 -out ed25519.key
 	openssl genpkey -quiet -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -out rsa-pss.key
 	chmod 600 ./*.key
@@ -323,10 +323,10 @@ make_ocsp() {
 		-respout "$1.ocsp" "${@:2}" >/dev/null 2>&1
 }
 
-@test "an OCSP response is stapled to its certificate, as DER or PEM" {
+@test "an OCSP response, DER or PEM, is stapled to its certificate" {
 	make_certificate two ca /CN=two subjectAltName=DNS:two
 	make_key rsa.key rsa
-	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost # a twin of the server's
+	make_certificate rsa ca /CN=rsa subjectAltName=DNS:localhost # for the same names as the server's
 	make_ocsp server -ndays 2
 	make_ocsp rsa -ndays 2
 	make_ocsp two -ndays 2
@@ -338,7 +338,7 @@ make_ocsp() {
 	serve_port --tls=implicit --tls-cert=server.pem --tls-key=server.key --tls-cert=two.pem \
 		--tls-key=two.key --tls-cert=rsa.pem --tls-key=rsa.key --tls-ocsp=two.pem.ocsp \
 		--tls-ocsp=rsa.ocsp --tls-ocsp=server.ocsp
-	# Of each: its file, the name to ask for, and what the client can verify.
+	# Of each certificate: its file, the name to request, and what the client can verify.
 	for case in 'server localhost ECDSA+SHA256' 'two two ECDSA+SHA256' 'rsa localhost RSA-PSS+SHA256'; do
 		read -r file name algorithms <<<"$case"
 		[ "$file" != rsa ] || algorithms+=:RSA+SHA256
@@ -354,7 +354,7 @@ make_ocsp() {
 	[ -z "$(troubles)" ]
 }
 
-@test "an OCSP response that is of no use is a line in the log, and the certificate is served without" {
+@test "an unusable OCSP response is logged, and its certificate is served without it" {
 	make_certificate two ca /CN=two subjectAltName=DNS:two
 	make_ocsp two -ndays 2
 	faketime '3 days ago' bash -c "$(declare -f make_ocsp)"'; make_ocsp server -ndays 2'
@@ -373,8 +373,8 @@ make_ocsp() {
 	done
 }
 
-# each_mistake CHECK: calls CHECK with each mistake that no session can do with: what is said of it,
-# and the options that make it.
+# each_mistake CHECK: calls CHECK with each mistake that makes TLS unusable: the expected text and the
+# options that cause it.
 each_mistake() {
 	make_key other.key
 	openssl pkey -in server.key -aes128 -passout pass:secret -out encrypted.key
@@ -407,8 +407,8 @@ one_line() {
 	grep -qF -e "$1" log
 }
 
-# check_config [OPTION...]: its exit status is in `status`, what it says in `log`, but that no root of
-# this system has issued our certificates.
+# check_config [OPTION...]: sets `status`; `log` has the output without the line about the missing root
+# of our certificates.
 check_config() {
 	status=0
 	"$HANDLER" "${options[@]}" --check-config "$@" >out 2>log || status=$?
@@ -423,7 +423,7 @@ check_fails() {
 	one_line "$1"
 }
 
-@test "--check-config names each file that cannot be used, and what is wrong with it" {
+@test "--check-config names each unusable file and the reason" {
 	check_config
 	[ "$status" -eq 0 ]
 	[ -z "$(troubles)" ]
@@ -431,7 +431,7 @@ check_fails() {
 	each_mistake check_fails
 }
 
-@test "--check-config warns of a chain that lacks an issuer, unless a root of the system or itself issued it" {
+@test "--check-config warns of a chain without its issuer, unless that is a system root or the certificate itself" {
 	needs_root
 	without_certificate
 	make_key middle.key
@@ -441,7 +441,7 @@ check_fails() {
 	cat leaf.pem ca.pem middle.pem >whole.pem
 	cat leaf.pem middle.pem >chain.pem
 	make_ca other
-	# lacks ROOTS FILE [ISSUER]: with these roots, that is all that is said of that certificate.
+	# lacks ROOTS FILE [ISSUER]: with these roots, the only warning about the certificate is this, or none.
 	lacks() {
 		local expected=
 		# shellcheck disable=SC2016
@@ -459,10 +459,10 @@ check_fails() {
 	done
 	lacks other.pem chain.pem ca
 	lacks ca.pem chain.pem
-	lacks /dev/null leaf.pem # no roots: it is not known what clients accept
+	lacks /dev/null leaf.pem # without roots, it is unknown what clients accept
 }
 
-# implicit_fails TEXT OPTION...: a session on port 995 ends without a word to the client.
+# implicit_fails TEXT OPTION...: a session on port 995 ends and sends the client nothing.
 implicit_fails() {
 	status=0
 	"$HANDLER" "${options[@]}" --tls=implicit "${@:2}" <<<QUIT >out 2>log || status=$?
@@ -471,7 +471,7 @@ implicit_fails() {
 	one_line "$1"
 }
 
-# stls_fails TEXT OPTION...: STLS is refused, and the session goes on.
+# stls_fails TEXT OPTION...: STLS is refused, and the session continues.
 stls_fails() {
 	printf '%s\r\n' STLS 'USER alice' 'PASS apple' QUIT >script
 	handle script "${@:2}"
@@ -481,14 +481,14 @@ stls_fails() {
 	one_line "$1"
 }
 
-@test "a session with unusable TLS files logs why: it ends on port 995, and refuses STLS on port 110" {
+@test "a session with unusable TLS files logs the reason; it ends on port 995, and refuses STLS on port 110" {
 	umask 077
 	make_maildir alice
 	each_mistake implicit_fails
 	each_mistake stls_fails
 }
 
-@test "a key open to others and a certificate out of date are lines in the log, and are served" {
+@test "a key that others can read and an expired certificate are logged, and served" {
 	days=-1 make_certificate old ca /CN=old subjectAltName=DNS:localhost
 	make_key young.key
 	faketime '10 days' bash -c "$(declare -f make_certificate)
@@ -512,7 +512,7 @@ stls_fails() {
 	done
 }
 
-@test "settings of TLS that do not go together are a mistake" {
+@test "contradictory TLS settings are a mistake" {
 	for arguments in '--tls=implicit' '--tls=starttls' '--tls-key=server.key' \
 		'--tls-cert=a --tls-cert=b --tls-key=c' '--tls-cert=a --tls-key=b --tls-key=c'; do
 		status=0
@@ -530,18 +530,18 @@ stls_fails() {
 	options=("$as_me" --config=conf --users="$users" --tls-cert=server.pem --tls-key=server.key)
 	serve_port
 	tls_talk '' QUIT
-	[ "$status" -eq 0 ] # the command line's list has replaced the file's
+	[ "$status" -eq 0 ] # the command line's list replaces the file's
 }
 
 @test "TLS is not initialised in a session that does not use it" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
 	trace trace trace=openat "$HANDLER" "${options[@]}" <script >out
-	grep -vF O_PATH trace >opened # what has that is not read
+	grep -vF O_PATH trace >opened # O_PATH reads nothing
 	run ! grep -E 'server\.|ticket' opened
 	[ -z "$(ls run)" ]
 }
 
-@test "small responses do not wait for more: TCP_NODELAY" {
+@test "small responses are sent at once: TCP_NODELAY" {
 	needs_root
 	printf 'QUIT\r\n' >script
 	ASAN_OPTIONS=detect_leaks=0 "$BATS_TEST_DIRNAME/on-socket.py" 127.0.0.1 \
