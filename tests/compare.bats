@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# tools/compare, the rehearsal of a move, with two real servers, a real Dovecot, and servers that break the
-# protocol.
+# tools/compare, the rehearsal of a move: with two of our servers, a real Dovecot, and servers that break
+# the protocol.
 
 load helpers
 
@@ -23,8 +23,8 @@ make_message_in() {
 	done
 }
 
-# serve SERVER [OPTION...]: the handler with the mailboxes of this server; its address is in the variable
-# of that name.
+# serve SERVER [OPTION...]: runs the handler with this server's mailboxes; the variable of that name gets
+# its address.
 serve() {
 	options=("${options[@]/#--mailbox=*/--mailbox=$mail/$1/%u}")
 	listen_port "${@:2}"
@@ -36,7 +36,7 @@ serve_both() {
 	serve new --read-only=yes
 }
 
-# serve_command COMMAND...: a command for each connection to `port`.
+# serve_command COMMAND...: runs a command for each connection to `port`.
 serve_command() {
 	mkfifo port.pipe
 	tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$@" >port.pipe 2>>log 3>&- &
@@ -45,9 +45,9 @@ serve_command() {
 	rm port.pipe
 }
 
-# serve_answers SERVER ANSWER...: a server that greets with the first answer, has one for each line that it hears,
-# and closes the connection after the last, or instead of the answer "end". They are formats of printf, without the
-# last line end. What it hears is in the file `heard`.
+# serve_answers SERVER ANSWER...: a server that greets with the first answer, sends one for each line that it
+# receives, and closes the connection after the last answer or at the answer "end". Answers are formats of
+# printf without the last line end. The lines received are in the file `heard`.
 serve_answers() {
 	: >"$1.answers"
 	[ $# -eq 1 ] || printf '%s\n' "${@:2}" >"$1.answers"
@@ -67,8 +67,8 @@ serve_answers() {
 	eval "$1=127.0.0.1:$port"
 }
 
-# compare STATUS [ARGUMENT...]: compares old and new for the accounts in the file `list`; the exit status is
-# STATUS, and what is printed is in `lines`.
+# compare STATUS [ARGUMENT...]: compares old and new for the accounts in the file `list`; checks the exit
+# status and sets `lines` to the output.
 compare() {
 	local status=0
 	timeout 50 "$BATS_TEST_DIRNAME/../tools/compare" "${@:2}" "$old" "$new" list >out 2>err || status=$?
@@ -77,14 +77,14 @@ compare() {
 	[ "$status" -eq "$1" ] && ! grep -qF Traceback err
 }
 
-# fails REASON [ARGUMENT...]: the one account fails, and this is why.
+# fails REASON [ARGUMENT...]: the one account fails for this reason.
 fails() {
 	compare 2 "${@:2}"
 	[[ ${lines[0]} == "failed alice: "$1 ]]
 	[ "${lines[1]}" = '1 of 1 accounts: 0 same, 0 order, 0 DIFFERENT, 1 failed' ]
 }
 
-@test "accounts that are the same on both servers are told with their number of messages" {
+@test "accounts that are the same on both servers are listed with their number of messages" {
 	printf '%s\n' '# NAME PASSWORD' 'alice apple' '' 'bob banana split ' >list
 	printf 'alice apple\r\n' >>list
 	serve_both
@@ -97,7 +97,7 @@ fails() {
 	cmp out again
 }
 
-@test "names and passwords are octets: what is no UTF-8, a colon, a star" {
+@test "names and passwords may be any octets: invalid UTF-8, a colon, a star" {
 	password=$'b\xe4r: s\xc3\xbc\xc3\x9f'
 	printf '%s\n' $'j\xfcrgen*boss:{PLAIN.B64}'"$(printf %s "$password" | base64)" >"$users"
 	printf '%s\n' $'j\xfcrgen*boss '"$password" >list
@@ -108,7 +108,7 @@ fails() {
 	LC_ALL=C compare 0
 }
 
-@test "unique-ids of one server only are DIFFERENT, in at most ten lines" {
+@test "unique-ids that only one server has are DIFFERENT, in at most ten lines" {
 	make_message_in old 7
 	make_message_in new 8 9
 	serve_both
@@ -124,7 +124,7 @@ fails() {
 	[ "${lines[10]}" = '    and 3 more' ]
 }
 
-@test "the same unique-ids in another order are told apart" {
+@test "the same unique-ids in another order are reported as such" {
 	for server in old new; do
 		rm -r "$mail/$server/alice"
 		mkdir "$mail/$server/alice"
@@ -142,7 +142,7 @@ fails() {
 	[ "${lines[3]}" = '1 of 1 accounts: 0 same, 1 order, 0 DIFFERENT, 0 failed' ]
 }
 
-@test "sizes that differ by two octets are the same, others are not unless sizes are ignored" {
+@test "sizes that differ by two octets are the same; others are not, unless sizes are ignored" {
 	make_message new/alice/new/2.M1P1.h 'message 234\n'
 	serve_both
 	compare 0
@@ -156,7 +156,7 @@ fails() {
 	compare 0 --ignore-sizes
 }
 
-@test "of messages with one unique-id, each is compared with its own" {
+@test "of messages with the same unique-id, each is compared with its counterpart" {
 	serve_answers old +OK +OK +OK '+OK\r\n1 a\r\n2 a\r\n3 b\r\n.' '+OK\r\n1 10\r\n2 20\r\n3 30\r\n.' +OK
 	serve_answers new +OK +OK +OK '+OK\r\n2 a\r\n1 a\r\n3 b\r\n.' '+OK\r\n1 10 x\r\n2 20 y\r\n3 30\r\n.' +OK
 	compare 0
@@ -167,7 +167,7 @@ fails() {
 	[ "${lines[3]}" = '    size of b: 30 on the old server, 20 on the new server' ]
 }
 
-@test "the new server is asked first, then the old, then the new if they differ, and nothing is changed" {
+@test "the new server is asked first, then the old, then the new again if they differ; nothing is changed" {
 	answers=(+OK +OK +OK '+OK\r\n1 a\r\n.' '+OK\r\n1 10\r\n.' +OK)
 	serve_answers new "${answers[@]}"
 	serve_answers old "${answers[@]}"
@@ -185,7 +185,7 @@ fails() {
 	(cd "$mail" && find . -printf '%p %T@ %C@\n') | diff before -
 }
 
-@test "mail that arrives while the old server is asked makes no difference; mail after that does" {
+@test "mail that arrives while the old server is asked makes no difference; later mail does" {
 	# shellcheck disable=SC2016
 	deliver='echo "message 4" >"$1/$(find "$1" -type f | wc -l).M1P1.i"; exec "${@:2}"'
 	serve new --read-only=yes
@@ -201,7 +201,7 @@ fails() {
 	[ "$(grep -c 'only on the new server' out)" -eq 3 ]
 }
 
-@test "a real Dovecot is the same if the unique-ids are: with STLS, a master password and new mail" {
+@test "a real Dovecot with equal unique-ids is the same: with STLS, a master password and new mail" {
 	needs_root
 	serve new --read-only=yes --unique-ids-from='dovecot %u'
 	importing=$new
@@ -256,7 +256,7 @@ fails() {
 		  }
 		}
 	END
-	# start FORMAT: Dovecot, with this format of unique-ids.
+	# start FORMAT: starts Dovecot with this format of unique-ids.
 	start() {
 		rm -f dovecot/pop3
 		echo "pop3_uidl_format = $1" >>dovecot.conf
@@ -273,7 +273,7 @@ fails() {
 	compare 0 --ca=ca.pem
 	[ "${lines[0]}" = 'same alice (4 messages)' ]
 	[ "${lines[1]}" = 'same alice*boss (4 messages)' ]
-	[ -z "$(ls "$mail/new/alice/new")" ] # what Dovecot does for each client
+	[ -z "$(ls "$mail/new/alice/new")" ] # Dovecot moves them for each client
 	kill "${background[-1]}"
 	wait "${background[-1]}"
 	unset 'background[-1]'
@@ -288,7 +288,7 @@ fails() {
 	[ "${lines[0]}" = 'same alice (5 messages)' ]
 }
 
-@test "certificates and their host names are checked, for +tls and +stls, unless told not to" {
+@test "certificates and their host names are verified for +tls and +stls, unless --insecure is given" {
 	setup_tls
 	make_ca other
 	make_certificate stranger ca /CN=other.example subjectAltName=DNS:other.example
@@ -298,7 +298,7 @@ fails() {
 		serve new "${implicit[@]}"
 		new+=+$way
 		compare 0 --ca=ca.pem
-		SSL_CERT_FILE=ca.pem compare 0 # the system's
+		SSL_CERT_FILE=ca.pem compare 0 # the system's certificates
 		fails 'new server: unable to get local issuer certificate'
 		fails 'new server: *certificate*' --ca=other.pem
 		compare 0 --insecure
@@ -312,7 +312,7 @@ fails() {
 	run ! grep 'login of .* failed' log
 }
 
-@test "a password goes without TLS to a loopback address only, unless told so, and never in vain" {
+@test "a password is sent without TLS only to a loopback address, unless allowed, and never needlessly" {
 	needs_root
 	serve old
 	serve_answers new +OK '-ERR no TLS'
@@ -345,7 +345,7 @@ fails() {
 	[ "${#lines[@]}" -eq 5 ]
 }
 
-@test "a failure has the reason, and others are compared nevertheless" {
+@test "a failure is reported with its reason, and the other accounts are compared" {
 	printf '%s\n' 'alice pear' 'carol apple' 'alice apple' >list
 	serve_both
 	compare 2
@@ -359,7 +359,7 @@ fails() {
 	fails 'old server: Connection refused'
 }
 
-@test "a server that breaks the protocol is a failure: garbage, silence, an end, lines without end" {
+@test "a server that breaks the protocol is a failure: garbage, silence, end of file, endless lines" {
 	serve new --read-only=yes
 	fails_after() {
 		serve_answers old "${@:2}"
@@ -389,11 +389,11 @@ fails() {
 	fails "old server: UIDL: unexpected: '1000001 x'"
 	serve_command sh -c 'exec cat >/dev/null'
 	old=127.0.0.1:$port
-	old+=+tls # a handshake with nobody
+	old+=+tls # a handshake without a peer
 	fails 'old server: *timed out' --timeout=1
 }
 
-@test "an interruption ends with the summary, a closed pipe in silence; both with status 2" {
+@test "an interruption ends with the summary, a closed pipe without output; both with status 2" {
 	old=127.0.0.1:1
 	serve_command sh -c 'touch connected; exec cat >/dev/null'
 	new=127.0.0.1:$port
@@ -408,7 +408,7 @@ fails() {
 	[ "$status" -eq 2 ]
 	[ "$(<out)" = $'interrupted\n0 of 1 accounts: 0 same, 0 order, 0 DIFFERENT, 0 failed' ]
 	[ ! -s err ]
-	serve_both # the reader of what follows is gone
+	serve_both # the reader of the output is gone
 	/usr/bin/python3 - "$BATS_TEST_DIRNAME/../tools/compare" "$old" "$new" list <<-'END'
 		import os, subprocess, sys
 		end, closed = os.pipe()
@@ -418,7 +418,7 @@ fails() {
 	END
 }
 
-@test "mistakes in the arguments and in the accounts are told, without a password; others' access is a warning" {
+@test "mistakes in arguments and accounts are reported without passwords; a readable list is a warning" {
 	serve_both
 	good_old=$old
 	for old in 127.0.0.1 :110 127.0.0.1:0 127.0.0.1:65536 127.0.0.1:110+ssl ::1:110 '[::1]' '[]:110'; do

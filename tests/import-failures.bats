@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Imported unique-ids when the list of the other server, or the file that keeps them, is damaged, is no file, or
+# Imported unique-ids when the old server's list, or the file that keeps them, is damaged, is not a file, or
 # cannot be read or written.
 # shellcheck disable=SC2016 # $POP3Deleted is a keyword
 
@@ -17,14 +17,14 @@ setup() {
 	all='7 8 9 4.M1P1.h'
 }
 
-# all_is_well: a session finds all messages with their imported unique-ids.
+# all_is_well: a session lists all messages with their imported unique-ids.
 all_is_well() {
 	uids
 	[ "$found" = "$all" ]
 	run ! grep -v 'are taken over: 3 messages, and 0 that were hidden$' <(troubles)
 }
 
-# serve_as_nobody: sessions, and the mailbox, are those of an ordinary user from now on.
+# serve_as_nobody: sessions, and the mailbox, belong to an ordinary user from now on.
 serve_as_nobody() {
 	as_nobody true
 	HANDLER=$PWD/as-nobody
@@ -33,7 +33,7 @@ serve_as_nobody() {
 	options[0]=--user=nobody
 }
 
-# is_refused REASON [OPTION...]: a session of alice shows nothing, and says why in the log.
+# is_refused REASON [OPTION...]: a session of alice shows nothing, and the log has the reason.
 is_refused() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT UIDL 'RETR 1' QUIT >script
 	handle script "${@:2}"
@@ -44,7 +44,7 @@ is_refused() {
 	grep -qxF "pop3-handler: cannot open the mailbox '$box': $1" log || { cat log && return 1; }
 }
 
-# put_odd KIND PATH: what cannot be used in the place of the file `saved`; `reason` is why.
+# put_odd KIND PATH: puts an unusable file in place of `saved` and sets `reason` to the expected message.
 put_odd() {
 	reason='it is no regular file'
 	case $1 in
@@ -68,7 +68,7 @@ put_odd() {
 
 # --- The file of unique-ids ---
 
-@test "a file of unique-ids that is damaged anywhere, cut or longer, is refused" {
+@test "a file of unique-ids that is damaged anywhere, truncated or extended is refused" {
 	all_is_well
 	cp -p "$ids" saved
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT UIDL 'RETR 1' QUIT >script
@@ -89,12 +89,12 @@ put_odd() {
 		    assert '/mail/alice\': .pop3-handler.ids is damaged\n' in session.stderr, (octets, session)
 		    assert open(path, 'rb').read() == octets
 	END
-	# The cache has what it had, but does not count.
+	# The cache has the unique-ids, but is not used.
 	cp -p saved "$ids"
 	all_is_well
 }
 
-@test "a file of unique-ids that is another's, too large, or no file, is refused" {
+@test "a file of unique-ids that has another owner, is too large or not regular is refused" {
 	needs_root
 	all_is_well
 	for kind in link dangling fifo directory foreign large; do
@@ -107,7 +107,7 @@ put_odd() {
 		mv saved "$ids"
 		all_is_well
 	done
-	# A backup may be made of hard links.
+	# A hard link is accepted: a backup may consist of them.
 	ln "$ids" saved
 	all_is_well
 }
@@ -122,8 +122,8 @@ put_odd() {
 
 # --- The list ---
 
-@test "a list that is damaged is refused, with the number of the line" {
-	# line TEXT: the last one of the list; it is refused.
+@test "a damaged list is refused, with the number of its line" {
+	# bad TEXT: a list with this line is refused.
 	bad() {
 		printf '%s\n' '3 V5 N99' '7 :2.M1P1.h' "$1" '9 :3.M1P1.h' >"$list"
 		is_refused 'dovecot-uidlist is damaged at line 3'
@@ -146,7 +146,7 @@ put_odd() {
 	printf '3 V5 N99' >"$list"
 	is_refused 'dovecot-uidlist is damaged at line 1'
 	[ ! -e "$ids" ]
-	# What is being written at its end is not.
+	# An unfinished line at the end is accepted.
 	printf '%s\n' '3 V5 N99' '7 :2.M1P1.h' '8 :1.M1P1.h' '9 :3.M1P1.h' >"$list"
 	printf '10 ' >>"$list"
 	printf 'x\n' >"$box/dovecot-keywords"
@@ -157,7 +157,7 @@ put_odd() {
 	all_is_well
 }
 
-@test "Courier's list that is damaged is refused, with the number of the line" {
+@test "a damaged list of Courier is refused, with the number of its line" {
 	courier=$box/courierpop3dsizelist
 	options[-1]=--unique-ids-from=courier
 	for line in '' '2.M1P1.h' '2.M1P1.h 7' '2.M1P1.h 7 1' '2.M1P1.h a 1:5' '2.M1P1.h 7 1:x' '2.M1P1.h 7 x:5' ' 7 1:5' 'cur/2.M1P1.h 7 1:5' \
@@ -169,12 +169,12 @@ put_odd() {
 		printf '%s\n' "$header" '2.M1P1.h 7 1:5' >"$courier"
 		is_refused 'courierpop3dsizelist is damaged at line 1'
 	done
-	printf '/3 9 5\n2.M1P1.h 7 1:5:0\n1.M1P1.h 7 ' >"$courier" # it is never written in place
+	printf '/3 9 5\n2.M1P1.h 7 1:5:0\n1.M1P1.h 7 ' >"$courier" # Courier never writes it in place
 	is_refused 'courierpop3dsizelist is damaged at line 3'
 	[ ! -e "$ids" ]
 }
 
-@test "a list that is another's, too large, or no file, is refused" {
+@test "a list that has another owner, is too large or not regular is refused" {
 	needs_root
 	mv "$list" saved
 	for name in dovecot-uidlist dovecot-keywords; do
@@ -192,14 +192,14 @@ put_odd() {
 	[ ! -e "$ids" ]
 }
 
-@test "X-UIDL headers that are longer than any unique-id take no memory" {
+@test "X-UIDL headers that are longer than any unique-id use no memory" {
 	[ "$SANITIZED" = none ] || skip 'they need memory of their own'
 	options[-1]=--unique-ids-from=x-uidl
 	rm "$box"/*/*.h*
 	for i in {100..299}; do
 		printf 'X-UIDL: ' >"$box/cur/$i.M1P1.h:2,"
 	done
-	truncate -s 200K "$box"/cur/* # NULs, of which each is an octet of the header
+	truncate -s 200K "$box"/cur/* # NULs are octets of the header
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'UIDL 1' QUIT >script
 	prlimit --data=$((24 << 20)) "$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
@@ -209,12 +209,12 @@ put_odd() {
 
 # --- Where nothing can be written ---
 
-# tree: what there is in the mailbox, with its times.
+# tree: prints the files of the mailbox with their times.
 tree() {
 	find "$box" -printf '%P %T@ %C@ %s %i\n' | sort
 }
 
-@test "on a full disk only imported messages are listed, and can be deleted; then there is space" {
+@test "on a full disk only imported messages are listed, and can be deleted, which gives space" {
 	needs_root
 	mv "$box" saved
 	for session in first second; do
@@ -241,7 +241,7 @@ tree() {
 	grep -F 'are taken over: 1 messages' fourth.log
 }
 
-@test "a session that could not keep unique-ids tries again at WAKE" {
+@test "a session that could not save unique-ids tries again at WAKE" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL SLEE WAKE UIDL SLEE WAKE QUIT >script
 	trace_calls trace trace=renameat -e inject=renameat:error=EDQUOT:when=1 "$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
@@ -269,7 +269,7 @@ tree() {
 	[ "$found" = '7 9 4.M1P1.h' ]
 }
 
-@test "on a file system that is read-only only imported messages are listed" {
+@test "on a read-only file system only imported messages are listed" {
 	needs_root
 	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL 'DELE 1' QUIT >script
 	tree >before
@@ -283,7 +283,7 @@ tree() {
 	done
 	all_is_well
 	tree >before
-	# The file is read.
+	# An existing file is read.
 	unshare --mount sh -c 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"' "$mail" \
 		"$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
@@ -291,7 +291,7 @@ tree() {
 	tree | cmp before -
 }
 
-@test "a read-only session shows all as it would be, and changes nothing" {
+@test "a read-only session shows the result of an import, and changes nothing" {
 	options+=(--read-only=yes)
 	tree >before
 	for _ in 1 2; do
@@ -301,7 +301,7 @@ tree() {
 		[ "${lines[1]} ${lines[2]}" = '+OK [ACTIVITY/NONE] 4 messages +OK 4 4.M1P1.h' ]
 		tree | cmp before -
 	done
-	# What is new is new, and another session's takeover changes nothing.
+	# New mail is new, and an import by another session changes nothing.
 	start_session one
 	login one
 	ask one SLEE
@@ -319,14 +319,14 @@ tree() {
 	ask one QUIT
 }
 
-# --- Fewer lines ---
+# --- Rewriting ---
 
-# lines_of: how many lines the file of unique-ids has below its header.
+# lines_of: prints the number of lines below the header of the file of unique-ids.
 lines_of() {
 	tail -n +2 "$ids" | wc -l
 }
 
-@test "the file is written anew when more than half of its lines are of mail that has gone" {
+@test "the file is rewritten when more than half of its lines belong to vanished mail" {
 	printf '0 $POP3Deleted\n' >"$box/dovecot-keywords"
 	printf '3 V5 N99\n' >"$list"
 	for i in {1..9}; do
@@ -339,13 +339,13 @@ lines_of() {
 	[ "${found%sha256*}" = 'u2 u3 u4 u5 u6 u7 u8 5.M1P1.h ' ]
 	stand_in=${found##* }
 	[ "$(lines_of)" -eq 9 ]
-	# Half of them: 5 are left.
+	# Half of them: the 5 others are listed.
 	as_alice 'DELE UID:u2' 'DELE UID:u3' 'DELE UID:u4' 'DELE UID:5.M1P1.h' QUIT
 	inode=$(stat -c %i "$ids")
 	uids
 	[ "$found" = "u5 u6 u7 u8 $stand_in" ]
 	[ "$(lines_of)" -eq 9 ]
-	# Others may remove mail, too.
+	# Other programs may remove mail, too.
 	rm "$box"/cur/[56].M2*
 	as_alice UIDL QUIT
 	[ "$(lines_of)" -eq 4 ]
@@ -363,13 +363,13 @@ lines_of() {
 	uids
 	[ -z "$found" ]
 	[ "$(lines_of)" -eq 0 ]
-	# It stays one that was taken over.
+	# The mailbox still counts as imported.
 	make_message alice/cur/1.M2P1.h:2,
 	uids
 	[ "$found" = 1.M2P1.h ]
 }
 
-@test "no line is dropped while cur is not there" {
+@test "no line is dropped while cur is missing" {
 	all_is_well
 	mv "$box/cur" "$BATS_TEST_TMPDIR/cur"
 	uids
@@ -378,10 +378,10 @@ lines_of() {
 	[ "$found" = "$all" ]
 }
 
-@test "a session that only reads does not write the file anew, nor does a read of a directory that changes" {
+@test "neither a read-only session nor a read of a changing directory rewrites the file" {
 	all_is_well
 	rm "$box"/cur/*
-	# Without a lock, a change must be two seconds old to be certain.
+	# Without a lock, a change must be two seconds old to be reliable.
 	until [ "$(date +%s)" -gt $(($(stat -c %Z "$box/cur") + 2)) ]; do
 		sleep 0.1
 	done
@@ -393,7 +393,7 @@ lines_of() {
 		[ "${lines[*]:2}" = '+OK 1 messages +OK unique-ids follow 1 4.M1P1.h . +OK goodbye' ]
 		[ "$(lines_of)" -eq 3 ]
 	}
-	options+=(--read-only=yes --sandbox=off) # which would stop it
+	options+=(--read-only=yes --sandbox=off) # the sandbox would prevent a write
 	uids_of_others
 	tree | cmp before -
 	unset 'options[-1]' 'options[-1]'
@@ -410,9 +410,9 @@ lines_of() {
 	[ "$(lines_of)" -eq 0 ]
 }
 
-# --- Others at the same time ---
+# --- Concurrency ---
 
-@test "logins at once, deliveries and renames: each session has the imported unique-ids in their order" {
+@test "during logins, deliveries and renames each session lists the imported unique-ids in their order" {
 	/usr/bin/python3 - "$box" "$HANDLER" "${options[@]}" <<-'END'
 		import os, random, subprocess, sys, threading, time
 		box, *command = sys.argv[1:]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash
-# What the tests of unique-ids that are taken over share.
+# Shared by the tests of imported unique-ids.
 
-# A Maildir of alice, `box`, that Dovecot has left with its list, and the file of unique-ids.
+# A Maildir of alice, `box`, that Dovecot has left with its list; and the path of the file of unique-ids.
 setup_import() {
 	setup_site
 	make_maildir alice
@@ -12,7 +12,7 @@ setup_import() {
 	options+=('--unique-ids-from=dovecot %u')
 }
 
-# uids: the unique-ids of a session of alice, with blanks between them, are in `found`.
+# uids: sets `found` to the unique-ids of a session of alice, separated by blanks.
 uids() {
 	as_alice UIDL QUIT
 	lines=("${lines[@]:1:${#lines[@]}-3}")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Unique-ids of another server, which the first session takes over from its list.
+# Unique-ids of another server: the first session imports them from its list.
 # shellcheck disable=SC2016 # $POP3Deleted is a keyword
 
 load helpers
@@ -10,23 +10,23 @@ setup() {
 	setup_import
 }
 
-# from SERVER: what the mailbox is taken over from instead.
+# from SERVER: the mailbox is imported from this server instead.
 from() {
 	options[-1]=--unique-ids-from=$1
 }
 
-# lists LINE...: what Dovecot has written into its list.
+# lists LINE...: writes these lines into Dovecot's list.
 lists() {
 	printf '%s\n' '3 V5 N99 Gbeef' "$@" >"$list"
 }
 
-# keeps LINE...: these are the lines of the file of unique-ids, below its header.
+# keeps LINE...: the file of unique-ids has these lines below its header.
 keeps() {
 	[[ $(head -n 1 "$ids") =~ ^'pop3-handler unique-ids 1 '[0-9a-f]{16}$ ]]
 	tail -n +2 "$ids" | diff - <([ $# -eq 0 ] || printf '%s\n' "$@")
 }
 
-# make_many COUNT: messages that Dovecot has listed.
+# make_many COUNT: makes messages that are in Dovecot's list.
 make_many() {
 	/usr/bin/python3 - "$box" "$1" <<-'END'
 		import sys
@@ -39,7 +39,7 @@ make_many() {
 	END
 }
 
-@test "a message with the unique part of another does not make the others lose their unique-ids" {
+@test "a message that shares another's unique part does not affect the unique-ids of the others" {
 	make_many 1100
 	uids
 	keeps_all=$found
@@ -47,7 +47,7 @@ make_many() {
 	echo second >"$box/new/1000.M1P1.h"
 	for name in 9000 9001; do
 		uids
-		[ "${found% sha256*}" = "$keeps_all" ] # too young to be renamed
+		[ "${found% sha256*}" = "$keeps_all" ] # not yet 30 s old, so not renamed
 		make_message "alice/new/$name.M1P1.h"
 		uids
 		[[ $found == "$keeps_all "*sha256*" $name.M1P1.h"* ]]
@@ -56,7 +56,7 @@ make_many() {
 	[[ $found == "$keeps_all "*sha256*' 9000.M1P1.h 9001.M1P1.h' ]]
 }
 
-@test "a file that is renamed while it is looked into is taken over all the same" {
+@test "a file that is renamed while it is read is imported" {
 	for server in qmail x-uidl; do
 		from "$server"
 		for i in 1 2 3; do
@@ -75,7 +75,7 @@ make_many() {
 	done
 }
 
-@test "the first X-UIDL header is taken, trimmed, however long its lines are" {
+@test "the first X-UIDL header counts, trimmed, however long its lines are" {
 	from x-uidl
 	/usr/bin/python3 -c "print('X-UIDL: a\n' + ' ' * 2**18 + '\n\nHello')" >"$box/cur/1.M1P1.h:2,S"
 	make_message alice/cur/2.M1P1.h:2,S 'Subject: a\nx-uidl:\tb \n\nX-UIDL: no header\n'
@@ -86,7 +86,7 @@ make_many() {
 	[ "$found" = 'a b folded 3.M1P1.h 5.M1P1.h' ]
 }
 
-@test "an X-UIDL header is found as Dovecot finds it" {
+@test "an X-UIDL header is recognised as Dovecot recognises it" {
 	from 'x-uidl dovecot UID%u'
 	lists '1 :1.M1P1.h' '2 :2.M1P1.h' '3 :3.M1P1.h' '4 :4.M1P1.h' '5 :5.M1P1.h' '6 :6.M1P1.h' '7 :7.M1P1.h'
 	make_message alice/cur/1.M1P1.h:2,S 'Subject: \0\nX-UIDL: behind-a-nul\n\n'
@@ -100,7 +100,7 @@ make_many() {
 	[ "$found" = 'behind-a-nul behind-blanks last-line behind-it UID6 UID7 5.M1P1.h' ]
 }
 
-@test "mail that Dovecot hid stays hidden, also if its unique-id could not be served" {
+@test "mail that Dovecot hid stays hidden, even if its unique-id could not be served" {
 	lists '1 Pone :1.M1P1.h' '2 Ptwo :2.M1P1.h' '3 P :3.M1P1.with a blank' '4 Pone :4.M1P1.h' '5 Psix :5.M1P1.h'
 	printf '0 $Label1\n3 $pop3deleted\n' >"$box/dovecot-keywords"
 	make_message alice/cur/1.M1P1.h:2,Sd
@@ -116,12 +116,12 @@ make_many() {
 		mv "$box/cur/5.M1P1.h:2,D" "$box/cur/5.M1P1.h:2,d" || [ -e "$box/cur/5.M1P1.h:2,d" ]
 	done
 	keeps '- 1.M1P1.h' 'two 2.M1P1.h' '- 3.M1P1.with a blank' 'one 4.M1P1.h' 'six 5.M1P1.h'
-	# Its files stay when all that is listed is deleted.
+	# Hidden files stay when all listed messages are deleted.
 	as_alice 'DELE 1' 'DELE 2' 'DELE 3' QUIT
 	[ "$(files alice | grep -c /cur/)" -eq 2 ]
 }
 
-@test "a list that is missing is that of a new account, if no mail is in cur" {
+@test "without a list an account counts as new if cur has no mail" {
 	for server in 'dovecot %u' courier qmail x-uidl; do
 		from "$server"
 		rm -f "$ids"
@@ -150,7 +150,7 @@ make_many() {
 	done
 }
 
-@test "a session that sleeps while another takes over wakes to the imported unique-ids" {
+@test "a session that sleeps during an import wakes to the imported unique-ids" {
 	for i in 1 2 3 4; do
 		make_message "alice/cur/$i.M1P1.h:2,S"
 	done
@@ -158,7 +158,7 @@ make_many() {
 	mv "$box/cur/3.M1P1.h:2,S" "$box/cur/3.M1P1.h:2,Sa"
 	lists '7 :4.M1P1.h' '8 :2.M1P1.h' '9 :3.M1P1.h'
 	printf '0 $POP3Deleted\n' >"$box/dovecot-keywords"
-	# Before the settings are changed.
+	# With the settings from before the import.
 	start_session one "$HANDLER" "${options[@]:0:${#options[@]}-1}"
 	login one
 	ask one SLEE
@@ -183,7 +183,7 @@ make_many() {
 	[ "$found" = '1.M1P1.h 5.M1P1.h' ]
 }
 
-@test "mail that arrives beside hidden mail is new for a session that knew both" {
+@test "mail that arrives beside hidden mail is new for a session that knew the hidden mail" {
 	for i in 1 2 3; do
 		make_message "alice/cur/$i.M1P1.h:2,a"
 	done
@@ -200,7 +200,7 @@ make_many() {
 	ask one QUIT
 }
 
-@test "nothing is taken over from directories that change while they are read" {
+@test "nothing is imported from directories that change while they are read" {
 	from 'x-uidl dovecot %u'
 	lists '1 :1.M1P1.h' '2 :2.M1P1.h'
 	make_message alice/cur/1.M1P1.h:2,S 'X-UIDL: first\n\n'
@@ -221,8 +221,8 @@ make_many() {
 	[ "$found" = 'first second' ]
 }
 
-# size_of NUMBER: what LIST says, and what RETR announces, is in `listed` and `announced`, and the
-# octets that RETR sends, in `sent`.
+# size_of NUMBER: sets `listed` and `announced` to the sizes of LIST and RETR, and `sent` to the number of
+# octets that RETR sends.
 size_of() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' "LIST $1" "RETR $1" QUIT >script
 	handle script
@@ -234,9 +234,9 @@ size_of() {
 	sent=$(sed '1,5d; /^\.\r$/,$d; s/^\.\././' out | wc -c)
 }
 
-@test "sizes of the old list are hints: RETR is right whatever they say" {
-	# A right one; without the line end that is missing, as Dovecot counts; none; wrong ones, of which
-	# only the first is possible; of a message whose unique-id cannot be served; none that is one.
+@test "sizes of the old list are only hints: RETR is right whatever they say" {
+	# In order: right; without the missing line end, as Dovecot counts; none; wrong, of which only the first
+	# is plausible; for a message whose unique-id cannot be served; invalid.
 	lists '1 W14 :1.M1P1.h' '2 W14 :2.M1P1.h' '3 :3.M1P1.h' '4 W15 :4.M1P1.h' '5 W99 :5.M1P1.h' '6 W3 :6.M1P1.h' \
 		'7 Px W14 :7.M1P1.h' '8 Px W14 :8.M1P1.h' '9 W :9.M1P1.h' '10 W99999999999999999999 :10.M1P1.h'
 	for i in {1..10}; do
@@ -253,7 +253,7 @@ size_of() {
 			echo "$i $session: $listed $announced $sent"
 			[ "$announced" -eq "$sent" ]
 			case $i in
-			4 | 2) [ "$session" = first ] || [ "$listed" -eq "$sent" ] ;; # possible
+			4 | 2) [ "$session" = first ] || [ "$listed" -eq "$sent" ] ;; # plausible
 			*) [ "$listed" -eq "$sent" ] ;;
 			esac
 		done
@@ -262,7 +262,7 @@ size_of() {
 	done
 }
 
-# mail NAME...: messages with these file names in cur, each in its own words.
+# mail NAME...: messages with these file names and different contents in cur.
 mail() {
 	local name
 	for name in "$@"; do
@@ -273,7 +273,7 @@ mail() {
 @test "Dovecot: unique-ids, order and new mail" {
 	from 'dovecot %08Xu%08Xv'
 	mail 1.M1P1.h:2, 2.M1P1.h,S=30:2,S 3.M1P1.h:2,FS '4.M1P1.with a blank:2,S' 5.M1P1.h:2, 6.M1P1.h 7.M1P1.h:2, 8.M1P1.h:2,
-	# An entry that is stale, one that is followed by another of its name, and one that is being written.
+	# An outdated entry, an entry followed by another of the same name, and an unfinished entry.
 	lists '3 :7.M1P1.h:2,S' '4 W99 Pkept O7 P2 :2.M1P1.h,S=30' '10 O8 :4.M1P1.with a blank' '11 :99.M1P1.h' '12 P :5.M1P1.h:2,T' \
 		'13 O7 :8.M1P1.h' '14 Oa Gguid :3.M1P1.h' '4294967294 :7.M1P1.h'
 	printf '4294967295 Px :1.M1P1.h' >>"$list"
@@ -324,7 +324,7 @@ mail() {
 	keeps 'x+20a+2Bb x a+b' 'UID7-66 8.M1P1.h' 'UID6 9.M1P1.h' 'UID5-77 10.M1P1.h'
 }
 
-@test "qmail: the order is that of the times of files" {
+@test "qmail: the order is that of the files' times" {
 	from qmail
 	mail 1.h:2, 2.h:2, 3.h:2, 4.h:2,S
 	make_message alice/new/5.h
@@ -335,12 +335,12 @@ mail() {
 	touch -d @1002 "$box/cur/1.h:2,"
 	uids
 	[ "$found" = '5.h 3.h 2.h 4.h 1.h' ]
-	# New mail is behind, and times do not count any more.
+	# New mail comes last, and times do not matter any more.
 	touch -d @1 "$box"/cur/*
 	make_message alice/new/0.h
 	uids
 	[ "$found" = '5.h 3.h 2.h 4.h 1.h 0.h' ]
-	# A name that can be no unique-id of ours could be one of qmail's; one with a blank could not.
+	# qmail could have this long name, but not one with a blank.
 	long=$(printf '%0100d' 7)
 	make_message "alice/new/$long"
 	make_message 'alice/new/6 a'
@@ -349,7 +349,7 @@ mail() {
 	[[ $found == "1.h 2.h 3.h 4.h 5.h 0.h $long sha256"* ]]
 }
 
-@test "x-uidl dovecot: the header goes before the format, P before the header" {
+@test "x-uidl dovecot: the header takes precedence over the format, P over the header" {
 	from 'x-uidl dovecot %u'
 	lists '1 :1.M1P1.h' '2 :2.M1P1.h' '3 Pkept :3.M1P1.h' '4 :4.M1P1.h'
 	make_message alice/cur/1.M1P1.h:2, 'x-uidl:  head \n\n'
@@ -361,7 +361,7 @@ mail() {
 	[ "$found" = 'head 2 kept 4 5.M1P1.h' ]
 }
 
-@test "unique-ids of more than 70 octets are served, and work as arguments" {
+@test "unique-ids of more than 70 octets are served and accepted as arguments" {
 	long=$(printf '%0480d' 9)
 	lists "1 P$long :1.M1P1.h" "2 P${long:0:71} :2.M1P1.h"
 	mail 1.M1P1.h:2,S 2.M1P1.h:2,S 3.M1P1.h:2,S
@@ -379,7 +379,7 @@ mail() {
 	[ "$(files alice | grep cur/)" = './cur/3.M1P1.h:2,S' ]
 }
 
-@test "unique-ids that cannot be served are reported, and get one of ours, for good" {
+@test "unique-ids that cannot be served are reported and permanently replaced" {
 	from 'dovecot %f'
 	long=$(printf '%0481d' 9)
 	stand_in=sha256$(printf '%064d' 7)
@@ -400,7 +400,7 @@ mail() {
 	done
 }
 
-@test "a message whose name is an imported unique-id gets a stand-in, and keeps it" {
+@test "a message whose name is an imported unique-id gets a permanent stand-in" {
 	lists '1 P3.M1P1.h :1.M1P1.h' '2 P1.M1P1.h :2.M1P1.h' '3 P9.M1P1.h :4.M1P1.h' '4 Pa :5.M1P1.h' '5 Pb :6.M1P1.h'
 	mail {1..6}.M1P1.h:2,S
 	uids
@@ -412,7 +412,7 @@ mail() {
 	uids
 	other=sha256$(printf 9.M1P1.h | sha256sum | cut -c -64)
 	[ "$found" = "3.M1P1.h 1.M1P1.h 9.M1P1.h a b $stand_in $other" ]
-	# The owners go. What was a unique-id stays one, also when the file is written anew.
+	# The owners are deleted. Their unique-ids stay reserved, also when the file is rewritten.
 	as_alice 'DELE 1' 'DELE 2' 'DELE 3' 'DELE 4' QUIT
 	for _ in 1 2; do
 		uids
@@ -428,7 +428,7 @@ mail() {
 	[ "${lines[2]}" = 'Subject: 9.M1P1.h:2,' ]
 }
 
-@test "what is taken over once stays: no list, setting or other server changes a unique-id" {
+@test "after the import, no list, setting or other server changes a unique-id" {
 	mail 1.M1P1.h:2, 2.M1P1.h:2, 3.M1P1.h:2,
 	lists '4 :2.M1P1.h' '5 :1.M1P1.h'
 	uids
@@ -444,7 +444,7 @@ mail() {
 		rm -f "$list"
 	done
 	[ "$(stat -c %i%Z "$ids")" = "$(stat -c %i%Z saved)" ] || cmp "$ids" saved
-	# Who removes it starts again; here with our own.
+	# Removing the file starts the import again; here without the setting.
 	rm "$ids"
 	uids
 	[[ $found == '1.M1P1.h 2.M1P1.h 3.M1P1.h 9.'* ]]
@@ -454,7 +454,7 @@ mail() {
 	[[ $found == '6 7 8 9.'* ]]
 }
 
-@test "a file that was there a moment ago is not taken for one that never was" {
+@test "a file that has just disappeared is not mistaken for one that never existed" {
 	mail 1.M1P1.h:2,
 	lists '4 :1.M1P1.h'
 	uids
@@ -470,7 +470,7 @@ mail() {
 	[ "$found" = '4 2.M1P1.h 3.M1P1.h' ]
 }
 
-@test "imported messages are renamed, retrieved, marked as seen and deleted as others are" {
+@test "imported messages are renamed, retrieved, marked as seen and deleted like others" {
 	mail 1.M1P1.h:2, 3.M1P1.h:2,
 	make_message alice/new/2.M1P1.h
 	lists '4 :2.M1P1.h' '5 :1.M1P1.h' '6 :3.M1P1.h'
@@ -506,7 +506,7 @@ mail() {
 	ask one QUIT
 }
 
-@test "what an unfinished deletion has left is not imported, and not listed" {
+@test "leftovers of an unfinished deletion are neither imported nor listed" {
 	mail 1.M1P1.h:2, 2.M1P1.h:2, 3.M1P1.h:2,
 	lists '4 :3.M1P1.h' '5 :2.M1P1.h' '6 :1.M1P1.h'
 	cp -a "$box" saved
@@ -524,14 +524,14 @@ mail() {
 	done
 }
 
-@test "a large mailbox has imported unique-ids, in their order, from the cache" {
+@test "a large mailbox serves imported unique-ids, in their order, from the cache" {
 	make_many 1100
 	printf '%s\n' '3 V5 N9999' '1098 O1 :2000.M1P1.h' '1099 :1500.M1P1.h' '2000 :1001.M1P1.h' >"$list"
 	long=$(printf '%0400d' 9)
 	printf '3000 P%s :1002.M1P1.h\n' "$long" >>"$list"
 	wanted="1098 1099 2000 $long 1000.M1P1.h 1003.M1P1.h"
 	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL LIST QUIT >script
-	# There is a cache from before, without imported ones.
+	# A cache from before the import.
 	"$HANDLER" "${options[@]:0:${#options[@]}-1}" <script >out 2>log
 	grep -x $'2 1001.M1P1.h\r' out
 	for session in takeover second third; do
@@ -540,7 +540,7 @@ mail() {
 		[ $session = takeover ] || { cmp out first && run ! grep getdents64 trace; }
 		cp out first
 	done
-	# Not for one that reads only, either; nor is it of use once the file has gone.
+	# A read-only session uses the cache, too. It is useless once the file of unique-ids has gone.
 	trace_calls trace trace=getdents64 "$HANDLER" "${options[@]}" --read-only=yes <script >out 2>log
 	cmp out first
 	run ! grep getdents64 trace
@@ -551,21 +551,21 @@ mail() {
 	printf '%s\n' '3 V5 N9999' '7 :1003.M1P1.h' >"$list"
 	uids
 	[[ $found == '7 1000.M1P1.h 1001.M1P1.h '* ]]
-	# A session that sleeps reads anew; a record of a deletion goes before the cache.
+	# A sleeping session reads again; a record of a deletion takes precedence over the cache.
 	start_session one
 	login one
 	ask one SLEE
 	as_alice 'DELE UID:1001.M1P1.h' 'DELE UID:7' QUIT
-	as_alice QUIT # this one saves the whole listing
+	as_alice QUIT # saves the whole listing
 	ask one WAKE
 	[ "$reply" = '+OK [ACTIVITY/NONE] 1098 messages' ]
 	ask one 'UIDL 2'
 	[ "$reply" = '+OK 2 1002.M1P1.h' ]
 }
 
-@test "sizes come from the list without a look into messages" {
+@test "sizes come from the list, and messages are not opened" {
 	mail {100..199}.M1P1.h:2,S
-	# Each has three lines, and 31 octets: 34 on the wire.
+	# Each has three lines and 31 octets: 34 on the wire.
 	{
 		echo '3 V5 N999'
 		seq 100 199 | sed 's/.*/& W34 :&.M1P1.h/'
@@ -583,11 +583,11 @@ mail() {
 			run ! grep -F P1.h trace
 			grep -xF $'+OK 100 3400\r' out
 		done
-		# LIST says what RETR sends.
+		# LIST says the number of octets that RETR sends.
 		size_of 42
 		[ "$listed $announced $sent" = '34 34 34' ]
 	done
-	# Of two messages it cannot be right: these are read.
+	# For two messages the size is not plausible: these are read.
 	sed -i 's/^150 W34/150 W999/; s/^151 W34/151 W1/' "$list"
 	from 'dovecot %u'
 	rm -f "$ids" "$box/.pop3-handler.cache"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Moving in: a real Dovecot or Courier serves a Maildir, then this server does, and no client fetches
-# anything twice. Needs root. BESIDE_IMAP_SECONDS is how long IMAP goes on beside us (2).
+# Moving: a real Dovecot or Courier serves a Maildir, then this server does, and no client fetches a message
+# twice. Needs root. BESIDE_IMAP_SECONDS is the duration of the test beside IMAP (2).
 
 load helpers
 
@@ -17,7 +17,7 @@ setup() {
 
 # --- Mail ---
 
-# deliver NAME SUBJECT [HEADER-LINE]: as a delivery agent does. The subjects are in `delivered`.
+# deliver NAME SUBJECT [HEADER-LINE]: delivers like an MDA, and adds the subject to `delivered`.
 delivered=()
 deliver() {
 	delivered+=("$2")
@@ -47,7 +47,7 @@ flag() {
 	mv "$file" "$mail/alice/cur/${name%%:*}:2,$2"
 }
 
-# --- Old servers and the new one, on port 110 of a network of their own: a move does not change the port ---
+# --- Old servers and the new one, on port 110 of a private network: a move does not change the port ---
 
 make_network() {
 	mkfifo network.pipe
@@ -75,7 +75,7 @@ serve() {
 	done
 }
 
-# end_server [SIGNAL]: ends it, and waits for all its processes that listen.
+# end_server [SIGNAL]: ends it, and waits for all its listening processes.
 end_server() {
 	kill -s "${1-TERM}" "$server"
 	wait "$server" || true
@@ -112,7 +112,7 @@ serve_dovecot() {
 	serve dovecot -F -c "$PWD/dovecot.conf"
 }
 
-# serve_courier: its files are laid over those of the system, where it looks for them.
+# serve_courier: mounts our files over the system's, where Courier looks for them.
 serve_courier() {
 	local package file
 	mkdir -p courier etc/courier
@@ -155,7 +155,7 @@ serve_ours() {
 	serve "$HANDLER" "${options[@]}" --listen=127.0.0.1:110 "$@"
 }
 
-# --- Clients, which leave mail on the server; they refuse to work for root ---
+# --- Clients that leave mail on the server; they refuse to run as root ---
 
 clients=(mpop getmail linear binary)
 
@@ -190,7 +190,7 @@ make_clients() {
 		read_all = false
 		delete = false
 	END
-	# Run by hand, fetchmail looks for the first new message with a binary search if that is 1.
+	# With fastuidl = 1, fetchmail finds the first new message by a binary search.
 	fetchmailrc linear 0
 	fetchmailrc binary 1
 	chmod 600 client/*rc
@@ -208,7 +208,7 @@ as_client() {
 	beside setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody "HOME=$PWD/client" "$@"
 }
 
-# fetch: each client has a look.
+# fetch: each client fetches new mail.
 fetch() {
 	local client
 	as_client mpop -C client/mpoprc
@@ -217,11 +217,11 @@ fetch() {
 		status=0
 		as_client fetchmail -v -f "client/${client}rc" --nosyslog --nodetach --invisible \
 			--pidfile "client/$client.pid" --idfile "client/$client.ids" || status=$?
-		[ "$status" -le 1 ] # 1: no new mail
+		[ "$status" -le 1 ] # 1: there is no new mail
 	done
 } >>fetched 2>&1
 
-# each_has TIMES: each client has fetched each message that was delivered, so often.
+# each_has TIMES: each client has fetched each delivered message this number of times.
 each_has() {
 	local client i
 	for ((i = 0; i < $1; i++)); do
@@ -238,12 +238,12 @@ each_has() {
 
 # --- Moves ---
 
-# move OLD SETTING NAME: a message with this name comes late, and the old server lists it as the last one.
+# move OLD SETTING NAME: a message with this name comes late, and the old server lists it last.
 move() {
 	local i
 	make_network
 	make_clients
-	for i in {10..18}; do # with less, fetchmail does without a binary search
+	for i in {10..18}; do # with fewer messages, fetchmail makes no binary search
 		deliver "16900000$i.M1P1.mx" "$i"
 	done
 	deliver 1700000001.M1P1.mx,S=20 one
@@ -259,7 +259,7 @@ move() {
 	fetch
 	each_has 1
 	end_server
-	# Nobody serves it.
+	# No server is running.
 	lose three six
 	flag one ''
 	flag five FRS
@@ -294,7 +294,7 @@ move() {
 	move courier courier 1700000005.M1P5.mx
 }
 
-@test "without the setting, each of them fetches everything twice" {
+@test "without the setting, each client fetches everything twice" {
 	make_network
 	make_clients
 	deliver 1700000001.M1P1.mx one
@@ -307,10 +307,10 @@ move() {
 	each_has 2
 }
 
-# --- What the old server said, and what we say ---
+# --- The answers of the old server, and ours ---
 
-# they_say COMMAND...: the lines of the old server's answers to UIDL and LIST. (Courier drops what comes
-# with PASS.)
+# they_say COMMAND...: prints the lines of the old server's answers to UIDL and LIST. (Courier drops
+# commands that arrive together with PASS.)
 they_say() {
 	beside /usr/bin/python3 -c '
 import poplib, sys
@@ -325,7 +325,7 @@ for command in sys.argv[1:]:
 server.quit()' "$@"
 }
 
-# we_say [SETTING] -- COMMAND...: the same of us.
+# we_say [SETTING] -- COMMAND...: the same of our server.
 we_say() {
 	local settings=()
 	[ "$1" = -- ] || { settings=("--unique-ids-from=$1") && shift; }
@@ -334,9 +334,8 @@ we_say() {
 	tr -d '\r' <out | grep '^[0-9]'
 }
 
-# was OLD [SETTING...] -- COMMAND: a Maildir as a server with these settings leaves it, after new mail,
-# flags, and mail that is gone. The command is for what comes before its last session; what it said in
-# that is in the file `theirs`.
+# was OLD [SETTING...] -- COMMAND: leaves a Maildir as a server with these settings would, after new mail,
+# flags and removals. COMMAND runs before its last session, whose answers go to the file `theirs`.
 was() {
 	local old=$1 settings=()
 	while shift && [ "$1" != -- ]; do
@@ -356,21 +355,21 @@ was() {
 	lose three
 	flag one FS
 	flag five RT
-	deliver 1600000007.M1P7.mx seven # old by its name
+	deliver 1600000007.M1P7.mx seven # old according to its name
 	deliver mx.1700000000 zero
 	"${@:2}"
 	deliver 1700000008.M1P8.mx,S=22 eight
 	they_say UIDL LIST >theirs
 	if [ "$old" = dovecot ]; then
-		end_server KILL # else it waits a second
+		end_server KILL # otherwise it takes a second
 	else
 		end_server
 	fi
 	cat theirs "$mail"/alice/{dovecot-uidlist,courierpop3dsizelist} 2>/dev/null || true
 }
 
-# we_go_on SETTING...: for each of these settings, which say the same, the mailbox is taken over; what
-# Dovecot said stays, whatever comes then.
+# we_go_on SETTING...: imports the mailbox with each of these equivalent settings; Dovecot's unique-ids stay,
+# whatever happens afterwards.
 we_go_on() {
 	local setting count
 	count=$(($(wc -l <theirs) / 2))
@@ -395,7 +394,7 @@ we_go_on() {
 	rm -r "$mail/left"
 }
 
-@test "the unique-ids and sizes of Dovecot, in each format, are ours" {
+@test "Dovecot's unique-ids and sizes, in each format, are kept" {
 	make_network
 	was dovecot -- true
 	we_go_on 'dovecot %08Xu%08Xv' 'dovecot %{uid | hex(8)}%{uidvalidity | hex(8)}'
@@ -409,7 +408,7 @@ we_go_on() {
 	we_go_on 'dovecot %f' 'dovecot %{filename}'
 }
 
-# there_and_back OLD SETTING: as doc/MOVING.md says of the way back, and of another attempt after it.
+# there_and_back OLD SETTING: follows doc/MOVING.md back, and then to us again.
 there_and_back() {
 	deliver 1700000001.M1P1.mx one
 	deliver 1700000002.M1P2.mx two
@@ -432,17 +431,17 @@ there_and_back() {
 	end_server
 }
 
-@test "the way back to Dovecot: mail from before has its unique-ids, other mail new ones" {
+@test "the way back to Dovecot: imported mail keeps its unique-ids, newer mail gets others" {
 	make_network
 	there_and_back dovecot 'dovecot %08Xu%08Xv'
 }
 
-@test "the way back to Courier: likewise" {
+@test "the way back to Courier: imported mail keeps its unique-ids, newer mail gets others" {
 	make_network
 	there_and_back courier courier
 }
 
-# edit_list: other numbers in the order, unique-ids and GUIDs, which Dovecot honours.
+# edit_list: changes order numbers, unique-ids and GUIDs, which Dovecot respects.
 edit_list() {
 	sed -i -E 's/^1 .*:/1 O9 G11111111111111111111111111111111 :/
 		s/^2 /2 PUID2-1600000000 O8 /
@@ -451,13 +450,13 @@ edit_list() {
 	rm -f "$mail"/alice/dovecot.index*
 }
 
-# restart_dovecot: with another format.
+# restart_dovecot: with another format of unique-ids.
 restart_dovecot() {
 	end_server KILL
 	serve_dovecot 'pop3_save_uidl = yes'
 }
 
-@test "the unique-ids of Dovecot with fields in its list, and those that it saves there, are ours" {
+@test "unique-ids of Dovecot that are fields in its list, or that it saves there, are kept" {
 	make_network
 	was dovecot -- edit_list
 	grep UID2-1600000000 theirs
@@ -471,14 +470,14 @@ restart_dovecot() {
 	we_go_on 'dovecot %08Xu%08Xv'
 }
 
-@test "the unique-ids of Dovecot with pop3_reuse_xuidl are ours" {
+@test "unique-ids of Dovecot with pop3_reuse_xuidl are kept" {
 	make_network
 	was dovecot 'pop3_reuse_xuidl = yes' -- true
 	grep 'id-5' theirs
 	we_go_on 'x-uidl dovecot %08Xu%08Xv'
 }
 
-@test "what Dovecot hides because of pop3_deleted_flag, we hide" {
+@test "messages that Dovecot hides because of pop3_deleted_flag stay hidden" {
 	make_network
 	# shellcheck disable=SC2016
 	was dovecot 'pop3_deleted_flag = "$POP3Deleted"' -- they_say 'DELE 2' 'DELE 5' UIDL
@@ -487,20 +486,20 @@ restart_dovecot() {
 	we_go_on 'dovecot %08Xu%08Xv'
 }
 
-@test "the unique-ids, sizes and order of Courier are ours" {
+@test "Courier's unique-ids, sizes and order are kept" {
 	make_network
 	was courier -- true
 	we_go_on courier
 }
 
-@test "beside the IMAP of that Dovecot, and when it makes its list again, no unique-id changes" {
+@test "beside the IMAP of that Dovecot, even when it recreates its list, no unique-id changes" {
 	local i
 	for i in {1..300}; do
 		make_message "alice/new/$((1700000000 + i)).M1P1.mx" "Subject: $i\n\nHello\n"
 	done
 	printf '%s\n' "base_dir = $mail/run" "state_dir = $mail/run" 'log_path = /dev/stderr' 'ssl = no' \
 		"mail_location = maildir:$mail/alice" >"$mail/dovecot.conf"
-	cp "$BATS_TEST_DIRNAME/beside-imap.py" . # nobody may not see where it is
+	cp "$BATS_TEST_DIRNAME/beside-imap.py" . # the user nobody cannot read the source directory
 	as_nobody /usr/bin/python3 beside-imap.py "${BESIDE_IMAP_SECONDS-2}" "$PWD/handler" "$mail" "${options[@]}" \
 		'--unique-ids-from=dovecot %08Xu%08Xv'
 }

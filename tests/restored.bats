@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Maildirs of other servers, as backups and version control bring them back: they are served as their own
-# server serves them.
+# Maildirs of other servers after a restore from a backup or version control: they are served as their own
+# server would.
 
 load helpers
 
-# setup_dovecot [SETTING...]: a Dovecot that alice's Maildir belongs to; `dovecot` is how to run doveadm.
+# setup_dovecot [SETTING...]: a Dovecot that owns alice's Maildir; `dovecot` runs doveadm.
 setup_dovecot() {
 	command -v doveadm >/dev/null || skip 'needs doveadm, which tools/packages check installs'
 	needs_root
@@ -27,7 +27,7 @@ setup_dovecot() {
 	dovecot=(setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody "HOME=$PWD/home" doveadm -c "$PWD/dovecot.conf")
 }
 
-# fill COUNT: that many messages, which Dovecot saves; and some that have been seen.
+# fill COUNT: makes Dovecot save COUNT messages, and mark some of them as seen.
 fill() {
 	local i
 	for ((i = 1; i <= $1; i++)); do
@@ -37,7 +37,7 @@ fill() {
 	"${dovecot[@]}" flags add '\Seen' mailbox INBOX 1:2
 }
 
-# messages_in: the messages that a server has sent in what it said, a line for each.
+# messages_in: prints the messages in a server's output, one per line.
 messages_in() {
 	/usr/bin/python3 -c '
 import re, sys
@@ -46,7 +46,7 @@ for answer in re.findall(rb"(?s)\+OK \d+ octets\r\n(.*?)\r\n\.\r\n(?=\+OK|-ERR)"
     print(answer)'
 }
 
-@test "a Maildir of Dovecot is served as Dovecot serves it, after rsync, git, tar and cp" {
+@test "a Maildir of Dovecot is served as Dovecot serves it after rsync, git, tar and cp" {
 	setup_dovecot
 	fill 4
 	printf '%s\r\n' 'RETR 1' 'RETR 2' 'RETR 3' 'RETR 4' QUIT >script
@@ -73,7 +73,7 @@ for answer in re.findall(rb"(?s)\+OK \d+ octets\r\n(.*?)\r\n\.\r\n(?=\+OK|-ERR)"
 		as_nobody ./handler "${options[@]}" <script >ours 2>log
 		messages_in <ours | cmp expected -
 		[ -z "$(troubles)" ]
-		# Nothing but mail can be named.
+		# Only mail is listed.
 		printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' 'DELE 4' 'DELE 5' QUIT >script
 		as_nobody ./handler "${options[@]}" <script >ours 2>log
 		grep -q 'goodbye' ours
@@ -84,7 +84,7 @@ for answer in re.findall(rb"(?s)\+OK \d+ octets\r\n(.*?)\r\n\.\r\n(?=\+OK|-ERR)"
 	done
 }
 
-@test "a Maildir that Dovecot compresses or encrypts is not sent as garbage, what is plain is" {
+@test "messages that Dovecot compresses or encrypts are not sent as garbage, and plain ones are sent" {
 	make_key private.pem
 	openssl pkey -in private.pem -pubout >public.pem
 	setup_dovecot "plugin {" "mail_crypt_global_public_key = <$PWD/public.pem" 'mail_crypt_save_version = 2' '}'
@@ -107,7 +107,7 @@ for answer in re.findall(rb"(?s)\+OK \d+ octets\r\n(.*?)\r\n\.\r\n(?=\+OK|-ERR)"
 	grep -F 'cannot read the message' log
 }
 
-@test "a mailbox of Dovecot in another format is refused, and left as it is" {
+@test "a mailbox of Dovecot in another format is refused and not changed" {
 	for format in mdbox sdbox; do
 		rm -rf dovecot home "${mail:?}/alice"
 		setup_dovecot "mail_location = $format:$mail/alice"

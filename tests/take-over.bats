@@ -6,7 +6,7 @@ load helpers
 
 setup() {
 	setup_site
-	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # leaks are not found after a change of users
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
 	from='--unique-ids-from=dovecot %u.%v'
 	printf '%s\n' 'alice:{PLAIN}apple' 'bob:{PLAIN}banana' 'carol:{PLAIN}cherry' >"$users"
 	for name in alice bob carol; do
@@ -14,14 +14,14 @@ setup() {
 	done
 }
 
-# make_left PATH [LIST-PATH]: a Maildir as Dovecot has left it, two messages in its list and a new one.
+# make_left PATH [LIST-PATH]: a Maildir that Dovecot has left, with two messages in its list and a new one.
 make_left() {
 	mkdir -p "$1"/{new,cur,tmp} "${2-$1}"
 	printf 'Subject: 1\n\nbody\n' | tee "$1/cur/1.M1P1.h:2,S" "$1/cur/2.M1P1.h:2," >"$1/new/3.M1P1.h"
 	printf '3 V1700000000 N8 G1234\n5 :1.M1P1.h\n7 :2.M1P1.h\n' >"${2-$1}/dovecot-uidlist"
 }
 
-# take_over [OPTION...]: what it prints is in `output`, its log in the file `log`, its exit status in `status`.
+# take_over [OPTION...]: sets `output` and `status`; its log is in the file `log`.
 take_over() {
 	status=0
 	output=$("$HANDLER" "${options[@]}" "$from" --take-over "$@" 2>log) || status=$?
@@ -29,7 +29,7 @@ take_over() {
 	cat log
 }
 
-# taken NAME...: these mailboxes have been taken over, and no others.
+# taken NAME...: exactly these mailboxes have been taken over.
 taken() {
 	(cd "$mail" && printf '%s\n' */.pop3-handler.ids) >found
 	diff <(printf '%s/.pop3-handler.ids\n' "$@") found
@@ -50,14 +50,14 @@ line='3 messages, 2 unique-ids imported, 0 hidden'
 	[ "$output" = $'bob: was taken over before\nalice: was taken over before\n2 accounts: 0 taken over, 2 before, 0 failed' ]
 }
 
-@test "an account that may not log in, or only read, is taken over, too" {
+@test "an account that may not log in, or only read, is taken over" {
 	printf '%s\n' 'alice:{PLAIN}apple::::::nologin' 'bob:!::::::allow_nets=192.0.2.0/24' 'carol:::::::read-only=yes' >"$users"
 	take_over
 	[[ $output == *'3 accounts: 3 taken over, 0 before, 0 failed' ]]
 	taken alice bob carol
 }
 
-@test "--dry-run and read-only tell the same, and write nothing" {
+@test "--dry-run and read-only print the same and write nothing" {
 	find "$mail" -printf '%p %s %T@ %C@\n' | sort >before
 	for option in --dry-run --read-only=yes; do
 		take_over "$option"
@@ -68,7 +68,7 @@ line='3 messages, 2 unique-ids imported, 0 hidden'
 	find "$mail" -printf '%p %s %T@ %C@\n' | sort | diff before -
 }
 
-@test "an account that fails stops no other, and the exit status is 75" {
+@test "an account that fails does not stop the others, and the exit status is 75" {
 	rm "$mail/alice/dovecot-uidlist"
 	rm -r "$mail/bob"
 	echo 'dora:{PLAIN}date::::::proxy=y' >>"$users"
@@ -86,7 +86,7 @@ dora: failed: the field proxy is not supported
 	taken alice carol
 }
 
-@test "what the old server hid is counted, and a message that cannot have its unique-id is a warning" {
+@test "hidden messages are counted, and a message that cannot have its unique-id is a warning" {
 	from='--unique-ids-from=dovecot %u'
 	mv "$mail/alice/new/3.M1P1.h" "$mail/alice/new/5"
 	mv "$mail/alice/cur/2.M1P1.h:2,"{,b}
@@ -98,7 +98,7 @@ dora: failed: the field proxy is not supported
 bob: there is no Maildir'* ]]
 }
 
-@test "no control character of a mailbox gets to the terminal, not even one that is no ASCII" {
+@test "no control character of a mailbox reaches the terminal, whatever its encoding" {
 	file=$'1.M1\e[2J\302\2332J\233h' # CSI in ASCII, in UTF-8 and in ISO 8859
 	mv "$mail/alice/cur/"{1.M1P1.h,"$file"}:2,S
 	printf '3 V5 N9\n5 Pa\001 :%s\n' "$file" >"$mail/alice/dovecot-uidlist"
@@ -107,7 +107,7 @@ bob: there is no Maildir'* ]]
 	[[ $output == *' the first is 1.M1?[2J??2J?h'$'\n'$'j\303\274rgen: '* ]]
 }
 
-@test "names come from standard input with -, or where no passwd-file has them" {
+@test "names come from standard input with -, or if no passwd-file has them" {
 	printf 'carol\r\n\nalice\ncarol' >names
 	take_over - <names
 	[ "$output" = "carol: $line"$'\n'"alice: $line"$'\ncarol: was taken over before\n3 accounts: 2 taken over, 1 before, 0 failed' ]
@@ -122,7 +122,7 @@ ann: failed: checkpassword knows nobody without a password
 2 accounts: 0 taken over, 0 before, 2 failed' ]
 }
 
-@test "with --control, Dovecot's list is elsewhere" {
+@test "--control is the directory of Dovecot's list" {
 	for name in alice bob; do
 		rm -r "${mail:?}/$name"
 		make_left "$mail/$name" "lists/$name"
@@ -141,8 +141,8 @@ ann: failed: checkpassword knows nobody without a password
 	grep -F -- '--control is for unique-ids-from = dovecot' log
 }
 
-# hold_alice: a session has alice's mailbox; take_over in the background waits for it, from `pid` on, which
-# has a child then.
+# hold_alice: a session holds alice's mailbox; take_over waits for it in the background. Sets `pid`, and
+# `child` to its child.
 hold_alice() {
 	start_session holder
 	login holder
@@ -155,10 +155,10 @@ hold_alice() {
 	done
 }
 
-@test "after SIGINT it stops behind the account that it has, and another run resumes" {
+@test "after SIGINT it stops after the current account, and another run resumes" {
 	hold_alice
 	kill -INT "$pid"
-	kill -INT "$child" # a terminal sends it to both
+	kill -INT "$child" # a terminal signals both
 	hang_up holder
 	status=0
 	wait "$pid" || status=$?
@@ -173,9 +173,9 @@ hold_alice() {
 	[ "$output" = $'alice: was taken over before\n'"bob: $line"$'\n'"carol: $line"$'\n3 accounts: 2 taken over, 1 before, 0 failed' ]
 }
 
-@test "a mailbox that a session has is waited for, and one whose process dies is a failure" {
+@test "it waits for a mailbox that a session holds, and a child that dies is a failure" {
 	hold_alice
-	# Nor has it the terminal of who started it.
+	# The child has no terminal either.
 	until [ "$(cut -d ' ' -f 6 "/proc/$child/stat")" -eq "$child" ]; do
 		:
 	done
@@ -193,7 +193,7 @@ hold_alice() {
 	[ "${output%%$'\n'*}" = 'alice: failed: a session has it locked' ]
 }
 
-@test "a terminal has a bar, which no line runs into, and nothing else has one" {
+@test "on a terminal there is a bar, which no line disturbs, and elsewhere there is none" {
 	printf '%q ' "$HANDLER" "${options[@]}" "$from" --take-over >line
 	script -qec "$(<line)" /dev/null </dev/null | tr -d '\r' >out
 	cat -v out
@@ -208,7 +208,7 @@ hold_alice() {
 	run ! grep -q '\[' lines
 }
 
-@test "its mistakes are usage errors, and what it needs is a setting" {
+@test "mistakes in its arguments are usage errors, and a missing setting is named" {
 	for wrong in --dry-run --no-list --control=/x alice -; do
 		run -64 "$HANDLER" "${options[@]}" "$from" "$wrong"
 		run -64 "$HANDLER" "${options[@]}" "$from" --check-config "$wrong"
@@ -229,7 +229,7 @@ hold_alice() {
 	[ "$(find "$mail" -name '.pop3-handler.*')" = '' ]
 }
 
-@test "no line is lost where they go: a full disk is status 74" {
+@test "a line that cannot be written is an error: a full disk gives status 74" {
 	status=0
 	"$HANDLER" "${options[@]}" "$from" --take-over >/dev/full || status=$?
 	[ "$status" -eq 74 ]
@@ -238,7 +238,7 @@ hold_alice() {
 
 # --- As root ---
 
-# setup_uids: ann and ben have uids of their own; thief's mailbox is ben's.
+# setup_uids: ann and ben have their own uids; thief's mailbox is ben's.
 setup_uids() {
 	needs_root
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
@@ -256,7 +256,7 @@ setup_uids() {
 	options=("--users=$users" --keeper=auto)
 }
 
-@test "root handles each mailbox as its user, who owns all that is made" {
+@test "root handles each mailbox as its user, who owns the new files" {
 	setup_uids
 	take_over
 	[ "$status" -eq 75 ]
@@ -270,9 +270,9 @@ ben: $line"* ]]
 	[ ! -e homes/62/Maildir/.pop3-handler.ids ]
 }
 
-@test "no call of root's names a file of a mailbox, and the child has nothing but its mailbox" {
+@test "no system call of root names a file of a mailbox, and the child can reach only its mailbox" {
 	setup_uids
-	# Of each process; the first is root's.
+	# One trace for each process; the first is root's.
 	trace_calls trace trace=%file,setresuid,landlock_restrict_self,capset -ff -- "$HANDLER" "${options[@]}" "$from" --take-over ann ben
 	first=$(find . -name 'trace.*' -printf '%f\n' | sort -V | head -n 1)
 	run ! grep -E 'homes' "$first"
@@ -283,7 +283,7 @@ ben: $line"* ]]
 	done
 }
 
-@test "without Landlock, sandbox = required takes nothing over" {
+@test "without Landlock, sandbox = required takes over no mailbox" {
 	inject=inject=landlock_create_ruleset:error=ENOSYS
 	run -75 trace_calls trace "$inject" -f -- "$HANDLER" "${options[@]}" "$from" --sandbox=required --take-over alice
 	[[ $output == 'alice: failed: '* ]]
@@ -293,7 +293,7 @@ ben: $line"* ]]
 	run ! grep landlock trace
 }
 
-@test "a mailbox may be elsewhere by a link only if it is the same user's, and so may a list" {
+@test "a link to a mailbox is followed only if the same user owns it, and so is one to a list" {
 	setup_uids
 	mv homes/61001/Maildir homes/61001/away
 	ln -s "$PWD/homes/61002/Maildir" homes/61001/Maildir
@@ -307,10 +307,10 @@ ben: $line"* ]]
 	[[ $output == "ann: $line"* ]]
 }
 
-@test "without a keeper all is done as one user, and never as root" {
+@test "without a keeper one user does everything, and root is refused" {
 	needs_root
 	take_over --keeper=no
-	[ "$status" -eq 0 ] # as_me
+	[ "$status" -eq 0 ] # options has --user
 	options=("${options[@]:1}" --keeper=no)
 	take_over
 	[ "$status" -eq 78 ]
@@ -326,7 +326,7 @@ ben: $line"* ]]
 	[ "$(stat -c %U "$mail/alice/.pop3-handler.ids")" = nobody ]
 }
 
-@test "an account of the system is looked up without PAM, which would refuse it" {
+@test "a system account is looked up without PAM, which would refuse it" {
 	setup_uids
 	[ -e "${HANDLER%/*}/pop3-handler-pam.so" ] || skip 'built without PAM'
 	sed '/:61001:/d' /etc/passwd >passwd
@@ -344,7 +344,7 @@ ben: $line"* ]]
 	END
 }
 
-@test "the passwd-files of all domains name accounts, too" {
+@test "names come from the passwd-files of all domains" {
 	setup_uids
 	mkdir -p domains/{example.org,example.net}
 	echo "ann:x:61001:61001::$PWD/homes/61001" >domains/example.org/users
