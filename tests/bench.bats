@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The benchmarks work. Their figures are in doc/PERFORMANCE.md.
+# The benchmarks work. doc/PERFORMANCE.md has their figures.
 
 load helpers
 
@@ -10,7 +10,7 @@ setup() {
 	load=${HANDLER%/*}/bench/load
 }
 
-# bench COMMAND [ARGUMENT...]: a command of bench/, with what has been built; what it prints is in the file `out`.
+# bench COMMAND [ARGUMENT...]: runs a command of bench/ on this build; its output goes to the file `out`.
 bench() {
 	[ "$SANITIZED" = none ] || skip 'what is measured is the plain build'
 	"$BATS_TEST_DIRNAME/../bench/$1" --build="${HANDLER%/*}" "${@:2}" >out 2>log || {
@@ -47,7 +47,7 @@ bench() {
 	diff table documented
 }
 
-@test "bench/run shows the log of a service that does not come up" {
+@test "bench/run shows the log of a service that does not start" {
 	mkdir broken
 	ln -s "${HANDLER%/*}/bench" broken
 	printf '#!/bin/sh\necho "there is nothing to serve" >&2\nexit 78\n' >broken/pop3-handler
@@ -58,7 +58,7 @@ bench() {
 	done
 }
 
-@test "bench/compare takes two builds in turns" {
+@test "bench/compare alternates between two builds" {
 	bench compare --smoke --only='RETR 2 x 50 KiB' "${HANDLER%/*}" "${HANDLER%/*}"
 	[ "$(grep -c '^| .* |  |$' out)" -ge 3 ]
 	grep -q ' figures: 0 are worse, 0 are better' out
@@ -68,30 +68,30 @@ bench() {
 	[[ $output == *"no row has 'nothing' in its title"* ]]
 }
 
-@test "bench/compare tells a difference from noise" {
+@test "bench/compare distinguishes a difference from noise" {
 	PYTHONPATH=$BATS_TEST_DIRNAME/../bench PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - <<-'END'
 		import random
 		from verdict import CONFIRMED, Outcome
 		chance = random.Random(1)
 		noise = lambda: chance.lognormvariate(0, 0.05)
 		turns = lambda count, factor, *chance: Outcome([(noise(), factor * noise()) for _ in range(count)], *chance)
-		for first, more in (8, 16), (5, 12): # and with --quick
+		for first, more in (8, 16), (5, 12): # the second pair is that of --quick
 		    differ = lambda factor: [again.side() for _ in range(2000)
 		                             if (again := turns(more, factor, CONFIRMED)).confirms(turns(first, factor))]
 		    assert len(differ(1)) <= 3
 		    assert len(differ(1.2)) >= 1900 and set(differ(1.2)) == {1}
 		    assert len(differ(0.8)) >= 1900 and set(differ(0.8)) == {-1}
 		assert not Outcome([(1, 2)] * 4).side() and Outcome([(1, 2)] * 5).side() == 1
-		assert not Outcome([(1000, 1001)] * 16).confirms(Outcome([(1000, 1001)] * 16)) # too little
+		assert not Outcome([(1000, 1001)] * 16).confirms(Outcome([(1000, 1001)] * 16)) # too small a difference
 		assert Outcome([(0, 0)] * 16).side() == 0
 	END
 }
 
-@test "bench/run leaves nothing behind when it is told to terminate" {
+@test "bench/run leaves nothing behind after SIGTERM" {
 	[ "$SANITIZED" = none ] || skip 'what is measured is the plain build'
 	"$BATS_TEST_DIRNAME/../bench/run" --smoke --build="${HANDLER%/*}" --output="$BATS_TEST_TMPDIR" >out 2>log 3>&- &
 	background+=($!)
-	until grep -q 'floor' log; do # it measures
+	until grep -q 'floor' log; do # the measurement has begun
 		kill -0 "$!"
 	done
 	inner=$(pgrep -f -- "--output=$BATS_TEST_TMPDIR --inside=" | head -n 1)
@@ -113,7 +113,7 @@ bench() {
 	/usr/bin/python3 -c 'import json; assert json.load(open("sleepers.json"))["polls"] == 60'
 }
 
-@test "the client of bench/run notices each octet that is too few or too many" {
+@test "the client of bench/run notices each missing or excess octet" {
 	echo 'user0:{PLAIN}password' >>"$users"
 	mv "$mail/alice" "$mail/user0"
 	listen_port
@@ -124,13 +124,13 @@ bench() {
 		run -1 "$load" $mode "port=$port" messages=4 octets=33
 		[[ $output == *'messages: 3 instead of 4' ]]
 	done
-	# As a Maildir name must not, this one lies.
+	# This name lies, which no Maildir name may do.
 	mv "$mail/user0/cur/3.M1P1.h:2,S" "$mail/user0/new/3.M1P1.h,W=12"
 	run -1 "$load" fetch "port=$port" messages=3 octets=34
 	[[ $output == *'octets of a message: 11 instead of 12' ]]
 }
 
-@test "the floor says what the client expects" {
+@test "the floor sends what the client expects" {
 	setup_tls
 	head -c 64 /dev/urandom >tickets
 	for HANDLER in "${load%/*}/floor" "${load%/*}/floor-tls"; do

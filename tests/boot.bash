@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash
-# A real systemd as PID 1 of namespaces of its own, on an overlay of this machine's root file system:
-# what is installed, started and written in it is gone when it ends. Needs root.
+# A real systemd as PID 1 of its own namespaces, on an overlay of this machine's root file system, which is
+# discarded at the end. Needs root.
 
-# boot: boots it below BATS_FILE_TMPDIR. Tests run commands in it with `inside`.
+# boot: boots below BATS_FILE_TMPDIR. Tests run commands there with `inside`.
 boot() {
 	local machine=$BATS_FILE_TMPDIR/machine build
 	build=$(dirname "$HANDLER")
@@ -22,7 +22,7 @@ boot() {
 		mount -t tmpfs -o mode=755 tmpfs run
 		mount -t tmpfs tmpfs tmp
 		mount --rbind /dev dev
-		# What was built, and what it was built from, wherever that is.
+		# The build and its source, wherever they are.
 		for folder in "$build" "$3"; do
 			mkdir -p ".$folder"
 			[ -e ".$folder/meson.build" ] || [ -e ".$folder/build.ninja" ] ||
@@ -30,13 +30,13 @@ boot() {
 		done
 		rm -rf etc/systemd/system/*.wants usr/local/lib/systemd var/log/journal var/lib/systemd/catalog
 		mkdir old
-		# Out of a chroot, if we are in one: in it there are no user namespaces.
+		# Leaves a chroot, if there is one: in a chroot there are no user namespaces.
 		exec nsenter --mount=proc/self/ns/mnt --wd=. bash -euc "$4"
 	' boot "$machine" "$build" "$(dirname "$BATS_TEST_DIRNAME")" '
 		mount --make-rprivate /
 		pivot_root . old
 		umount -l old
-		mount --make-rshared / # credentials need it
+		mount --make-rshared / # needed for credentials
 		ip link set lo up
 		hostname machine
 		exec env -i container=unshare PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
@@ -49,7 +49,7 @@ boot() {
 	}
 }
 
-# come_up PID END: waits until the systemd below PID runs, and says that it is up; END is in SECONDS.
+# come_up PID END: waits until the systemd below PID is up; END is in SECONDS.
 come_up() {
 	until pgrep -P "$1" -x systemd >"$BATS_FILE_TMPDIR/systemd.pid" &&
 		inside systemctl is-active --quiet basic.target 2>/dev/null; do
@@ -57,13 +57,13 @@ come_up() {
 	done
 }
 
-# inside COMMAND...: runs a command in it.
+# inside COMMAND...: runs a command in the machine.
 inside() {
 	nsenter --target "$(cat "$BATS_FILE_TMPDIR/systemd.pid")" --all --root --wd \
 		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" 3>&-
 }
 
-# with_client [ARGUMENT...]: runs a Python script in it, from standard input, that has a Client.
+# with_client [ARGUMENT...]: runs a Python script from standard input there, that has a Client.
 with_client() {
 	{
 		cat "$BATS_TEST_DIRNAME/client.py"

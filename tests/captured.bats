@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What somebody who has taken over a session of a listener can do to others: nothing but what
-# SECURITY.md says. A debugger makes the session do the system calls.
+# Attacks from a session under the control of an attacker on other processes: only those that
+# SECURITY.md admits succeed. A debugger makes the session do the system calls.
 
 load helpers
 
@@ -16,7 +16,7 @@ setup() {
 	done
 }
 
-# start_listener: its log goes into the file `log` by a socket that all its sessions share.
+# start_listener: the file `log` receives its log through a socket that all its sessions share.
 start_listener() {
 	# shellcheck disable=SC2034 # of listen_port
 	wrapper=(/usr/bin/python3 -c 'import os, socket, sys
@@ -30,17 +30,17 @@ if os.fork() == 0:
 os.dup2(theirs.fileno(), 2)
 os.closerange(3, 1024)
 os.execv(sys.argv[1], sys.argv[1:])')
-	listen_port --trusted-networks=127.0.0.1 # its crashes keep no trusted client out
+	listen_port --trusted-networks=127.0.0.1 # trusted, so that its crashes shut no client out
 	listener=${background[-1]}
 }
 
-# capture: a new session of the listener, in `session`, with `to_one` and `from_one`.
+# capture: opens a session of the listener, `session`, with `to_one` and `from_one`.
 capture() {
 	exec {to}<>"/dev/tcp/127.0.0.1/$port"
 	from_one=$to to_one=$to
 	hear one
 	session=$(pgrep -P "$listener" -n)
-	# Of helpers.bash: if the test fails, the session is killed, for the listener would wait for it.
+	# Replaces that of helpers.bash: after a failure the session is killed, because the listener would wait for it.
 	pid_one=$session sessions=(one)
 }
 
@@ -49,13 +49,13 @@ let_go() {
 	sessions=()
 }
 
-# from_inside CALL...: what each call in the session returns.
+# from_inside CALL...: makes the calls in the session and prints their results.
 from_inside() {
 	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$session" "$@"
 	printf '%s\n' "${lines[@]}"
 }
 
-# refuses ERROR CALL...: each of the calls fails with it.
+# refuses ERROR CALL...: each of the calls fails with this error.
 refuses() {
 	from_inside "${@:2}"
 	[ "${#lines[@]}" -eq $(($# - 1)) ]
@@ -64,7 +64,7 @@ refuses() {
 	done
 }
 
-# another_logs_in: a client that has nothing to do with it, within a second.
+# another_logs_in: another client can log in within a second.
 another_logs_in() {
 	# shellcheck disable=SC2016
 	timeout 1 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0"
@@ -73,14 +73,13 @@ another_logs_in() {
 	[ "$(tail -n 1 other)" = $'+OK goodbye\r' ]
 }
 
-# is_powerless COUNT: in whatever stage, the session can do nothing to other processes, the network or the
-# log.
+# is_powerless COUNT: in any stage, the session can do nothing to other processes, the network or the log.
 is_powerless() {
 	# Signals: F_SETOWN, F_SETSIG, F_SETFL with O_ASYNC.
 	refuses EPERM "kill $listener 0" "kill -1 0" "tgkill $listener $listener 0" "tkill $listener 0" \
 		"rt_sigqueueinfo $listener 0 0" "pidfd_open $listener 0" "pidfd_send_signal 0 0 0 0" \
 		"fcntl 0 8 $listener" 'fcntl 0 10 9' 'fcntl 0 4 0x2000' "fcntl 2 8 $listener" 'fcntl 0x100000000 37 0'
-	# The network and other daemons; an address that is above 32 bits, too.
+	# The network and other daemons, also with an address above 32 bits.
 	local address
 	address=@0100$(printf %s "$PWD/daemon" | od -An -v -tx1 | tr -d ' \n')
 	refuses EPERM 'socket 1 2 0' 'socket 2 1 0' 'socketpair 1 1 0 0' "connect 2 $address 110" "sendto 2 x 1 0 $address 110" \
@@ -90,13 +89,13 @@ is_powerless() {
 	# The log, which all sessions share.
 	refuses EPERM 'shutdown 2 2' 'shutdown 0 2' 'recvfrom 2 xxxx 4 0' 'sendto 2 x 1 1 0 0' 'pwrite64 2 x 1 0' 'lseek 2 0 0' \
 		'lseek 0x100000002 0 0' 'fallocate 2 3 0 4096' 'ftruncate 2 0' 'flock 2 2' 'utimensat 2 0 0 0' 'fcntl 2 37 0'
-	# What is left of it.
+	# The rights that remain on the log.
 	from_inside 'write 2 @666f726765640a 7' # "forged\n"
 	[ "${lines[0]}" = 'write: 7' ]
 	logged forged
-	# Memory that is shared: states of sessions and, until login, the quota of log lines and failed logins.
+	# Shared memory: states of sessions and, before login, the quota of log lines and the failed logins.
 	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq "$1" ]
-	# The memory of others, and programs of its own.
+	# Memory of other processes, and execution of programs.
 	refuses EPERM "process_vm_readv $listener 0 0 0 0 0" "process_vm_writev $listener 0 0 0 0 0" \
 		'fork' 'vfork' 'clone 17' 'clone3 0 0' 'mprotect 4096 4096 4' 'pkey_mprotect 4096 4096 4 0' \
 		'mmap 0 4096 7 0x22 -1 0' 'memfd_create x 0' 'userfaultfd 0' 'personality 0x400000' 'unshare 0x10000000' \
@@ -104,7 +103,7 @@ is_powerless() {
 		"setpriority 0 $listener 0" 'inotify_init1 0' 'fanotify_init 0 0'
 	refuses EACCES "openat -100 /proc/$listener/mem 2" "openat -100 /proc/$session/mem 2" 'openat -100 /dev/shm 0' \
 		'openat -100 / 0' 'openat -100 /etc/passwd 0' "openat -100 $users 2"
-	# The passwd-file: it is read, and stays as it is; files of its own have no other mode.
+	# The passwd-file cannot be changed, and files of its own get no other mode.
 	cp -p "$users" before
 	refuses EPERM "openat -100 $users 0x200" "truncate $users 0" "utimensat -100 $users 0 0" "openat -100 $mail/alice/new/x 0x41 0x9ed" \
 		"chmod $users 0x1ff" "fchmodat -100 $users 0x1ff" "chown $users 0 0" "linkat -100 $users -100 $mail/alice/new/y 0" \
@@ -113,7 +112,7 @@ is_powerless() {
 	[ "$(stat -c %Y before)" = "$(stat -c %Y "$users")" ]
 }
 
-# dies_alone CALL: the call kills the session, and nobody else notices.
+# dies_alone CALL: the call kills the session and affects no other.
 dies_alone() {
 	from_inside "$1"
 	[ "${lines[0]}" = "${1%% *}: killed by SIGSYS" ]
@@ -124,7 +123,7 @@ dies_alone() {
 
 deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'bpf 0 0 0' 'io_uring_setup 1 0' 'io_uring_enter 0 0 0' 'io_uring_register 0 0 0')
 
-@test "a session that is taken over before login does nothing to anybody but the mail" {
+@test "a session under attack before login can harm nothing but the mail" {
 	start_listener
 	capture
 	is_powerless 2
@@ -138,7 +137,7 @@ deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'bpf 0 
 	done
 }
 
-@test "a session that is taken over after login does nothing to anybody but its mailbox" {
+@test "a session under attack after login can harm nothing but its mailbox" {
 	start_listener
 	capture
 	login one
@@ -151,7 +150,7 @@ deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'bpf 0 
 	[ "$(stat -c %Y "$mail/bob/new/1.M1P1.h")" = "$(date -d '2001-02-03' +%s)" ]
 	another_logs_in
 	logged "login of 'bob' from 127.0.0.1 accepted"
-	ask one STAT # it goes on
+	ask one STAT # the session continues
 	[ "$reply" = '+OK 1 24' ]
 	dies_alone "${deadly[0]}"
 	let_go

@@ -15,7 +15,7 @@ setup() {
 	fill
 }
 
-# fill: alice has three messages and no others.
+# fill: gives alice exactly three messages.
 fill() {
 	rm -rf "$mail/alice"
 	make_maildir alice
@@ -29,7 +29,7 @@ fill() {
 	} >"$mail/alice/cur/1700000003.M1P1.h:2,F"
 }
 
-# serve_way WAY: a port without TLS (plain), with STLS, or with TLS from the first octet.
+# serve_way WAY: serves a port without TLS (plain), with STLS, or with implicit TLS.
 serve_way() {
 	way=$1
 	fill
@@ -40,15 +40,15 @@ serve_way() {
 	esac
 }
 
-# without_dns COMMAND...: for clients that look up the name of the machine, again and again, and wait
-# long where nobody answers.
+# without_dns COMMAND...: for clients that look up the name of the machine repeatedly, and wait long for
+# an answer.
 without_dns() {
 	needs_root
 	echo 'hosts: files' >nsswitch.conf
 	unshare --mount sh -e -c 'mount --bind nsswitch.conf /etc/nsswitch.conf; exec "$@"' sh "$@"
 }
 
-# arrived FILE...: they are the three messages, whole and in any order.
+# arrived FILE...: these are the three messages, complete and in any order.
 arrived() {
 	local i=0 subject
 	[ $# -eq 3 ]
@@ -103,21 +103,21 @@ fetch() {
 	done
 }
 
-@test "fetchmail leaves messages on the server, and does not fetch them twice" {
+@test "fetchmail leaves messages on the server and does not fetch them twice" {
 	serve_way plain
 	fetch --keep
 	arrived ./*.mail
 	[ "$(files alice | wc -l)" -eq 3 ]
 	status=0
 	fetch --keep || status=$?
-	[ "$status" -eq 1 ] # no new mail
+	[ "$status" -eq 1 ] # there is no new mail
 	[ "$(printf '%s\n' ./*.mail | wc -l)" -eq 3 ]
 	make_message alice/new/1700000004.M1P1.h 'Subject: New\n\nnew\n'
 	fetch --keep
 	[ "$(printf '%s\n' ./*.mail | wc -l)" -eq 4 ]
 }
 
-@test "mpop fetches with pipelining, keeps or deletes, and takes nothing twice" {
+@test "mpop fetches with pipelining, keeps or deletes, and fetches nothing twice" {
 	for way in plain starttls implicit; do
 		serve_way $way
 		rm -rf in uidls

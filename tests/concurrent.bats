@@ -1,18 +1,18 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Sessions, an agent that delivers and an IMAP server, all at work on one Maildir.
+# Sessions, an MDA and an IMAP server, all at work on one Maildir.
 
 load helpers
 
 [ "$SANITIZED" = none ] && seconds=10 || seconds=4
 
-# dovecot_imap: writes the settings of a Dovecot whose IMAP process serves alice's Maildir.
+# dovecot_imap: configures a Dovecot whose IMAP process serves alice's Maildir.
 dovecot_imap() {
 	printf '%s\n' "base_dir = $mail/run" "state_dir = $mail/run" 'log_path = /dev/stderr' 'ssl = no' \
 		'protocols = imap' "mail_location = maildir:$mail/alice" >"$mail/dovecot.conf"
 }
 
-@test "beside a Dovecot on the same Maildir, flags survive, and what one deletes the other misses" {
+@test "beside a Dovecot on the same Maildir flags survive, and each notices the deletions of the other" {
 	make_maildir alice
 	for i in 1 2 3 4 5; do
 		make_message "alice/new/$i.M1P1.h" "Subject: $i\n\nHello\n"
@@ -41,7 +41,7 @@ dovecot_imap() {
 		imap.store('2:3', '+FLAGS', '(\\Flagged)')
 		imap.store('5', '+FLAGS', '(\\Deleted)')
 		imap.expunge()
-		# In the middle of a session: what was renamed is found, what was expunged is gone.
+		# During a session a renamed message is found, and an expunged one is gone.
 		assert ask('RETR 2', True)[1] == 'Subject: 2'
 		assert ask('RETR 5') == '-ERR message 5 is gone'
 		ask('RETR 4', True)
@@ -69,12 +69,12 @@ dovecot_imap() {
 	as_nobody /usr/bin/python3 scenario.py "$mail" "$PWD/handler" "${options[@]}"
 }
 
-@test "beside an agent that delivers and a server that renames and expunges, no message is lost" {
+@test "beside an MDA and a server that renames and expunges, no message is lost" {
 	/usr/bin/python3 "$BATS_TEST_DIRNAME/stress.py" "$seconds" renames "$HANDLER" "$mail" "${options[@]}"
 }
 
-@test "beside an agent that delivers and a real Dovecot, no message is lost" {
+@test "beside an MDA and a real Dovecot, no message is lost" {
 	dovecot_imap
-	cp "$BATS_TEST_DIRNAME/stress.py" . # nobody may not see where it is
+	cp "$BATS_TEST_DIRNAME/stress.py" . # the user nobody cannot read the source directory
 	as_nobody /usr/bin/python3 stress.py "$seconds" dovecot "$PWD/handler" "$mail" "${options[@]}"
 }

@@ -1,18 +1,17 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# A session that deletes messages is killed at every system call, every one of them fails once, and
-# its power is cut at every write to the disk.
+# A session that deletes messages is killed at every system call, each of its calls fails once, and the
+# power is cut at each of its writes to the disk.
 
 load helpers
 
-# What goes on under the sanitizers is the same, and one kind of failure is enough to go through all
-# paths.
+# The sanitizers see the same behaviour, and one kind of failure is enough to reach all paths.
 plain_build() {
 	[ "$SANITIZED" = none ] || skip "the plain build does it"
 }
 
-# break_sessions ARGUMENT...: crash.py, in memory if that can be mounted, where a sweep takes half the time. What
-# a disk makes of it is the power's part, below.
+# break_sessions ARGUMENT...: crash.py in memory, if that can be mounted, because a sweep takes half the time
+# there. The effects of a disk are tested by the loss of power below.
 break_sessions() {
 	mkdir -p memory
 	if [ "$(id -u)" -eq 0 ]; then
@@ -34,32 +33,32 @@ sweep() {
 	done
 }
 
-@test "killed at any system call, a session has deleted all or none" {
+@test "a session killed at any system call has deleted all messages or none" {
 	plain_build
 	sweep kill
 }
 
-@test "whatever system call fails with EIO, all are deleted or none, and the reply is true" {
+@test "if any system call fails with EIO, all messages are deleted or none, and the reply is true" {
 	sweep EIO
 }
 
-@test "whatever system call fails with ENOSPC, all are deleted or none, and the reply is true" {
+@test "if any system call fails with ENOSPC, all messages are deleted or none, and the reply is true" {
 	plain_build
 	sweep ENOSPC
 }
 
-@test "whatever system call fails with EACCES, all are deleted or none, and the reply is true" {
+@test "if any system call fails with EACCES, all messages are deleted or none, and the reply is true" {
 	plain_build
 	sweep EACCES
 }
 
-@test "whatever system call fails with EROFS, all are deleted or none, and the reply is true" {
+@test "if any system call fails with EROFS, all messages are deleted or none, and the reply is true" {
 	plain_build
 	sweep EROFS
 }
 
-@test "whichever write is short, all are deleted or none, and the reply is true" {
-	# Under the sanitizers every fifth limit: some in each part of a record, with space and without.
+@test "if any write is short, all messages are deleted or none, and the reply is true" {
+	# Every fifth limit under the sanitizers: some in each part of a record, with reserved space and without.
 	[ "$SANITIZED" = none ] && stride=1 || stride=5
 	for layout in maildir folder; do
 		break_sessions short $layout QUIT "$stride"
@@ -67,20 +66,20 @@ sweep() {
 	break_sessions short maildir DELI "$stride"
 }
 
-# The power is cut on ext4; tests/power.py does it on xfs and btrfs too.
-@test "a loss of power at any write leaves all or none, and undoes nothing acknowledged: Maildir" {
+# The power is cut on ext4; tests/power.py can also do it on xfs and btrfs.
+@test "a loss of power at any write leaves all messages or none, and undoes no acknowledged reply: Maildir" {
 	needs_root
 	plain_build
 	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 maildir
 }
 
-@test "a loss of power at any write leaves all or none, and undoes nothing acknowledged: folder" {
+@test "a loss of power at any write leaves all messages or none, and undoes no acknowledged reply: folder" {
 	needs_root
 	plain_build
 	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 folder
 }
 
-@test "whatever breaks a takeover, there is no file of unique-ids or a whole one, and all stay the same" {
+@test "after any failure of an import, the file of unique-ids is missing or complete, and unique-ids stay the same" {
 	for command in takeover rewrite; do
 		break_sessions EIO maildir $command 3
 		[ "$SANITIZED" = none ] || continue
@@ -90,7 +89,7 @@ sweep() {
 	done
 }
 
-@test "a loss of power at any write leaves imported unique-ids and their order" {
+@test "a loss of power at any write keeps imported unique-ids and their order" {
 	needs_root
 	plain_build
 	unshare --mount /usr/bin/python3 "$BATS_TEST_DIRNAME/power.py" ext4 imported 6

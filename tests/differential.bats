@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Whatever sessions and a neighbour do, answers and files are those that a model expects. A failure
-# prints the seed, the last steps, and what was expected.
+# Answers and files are those of a model, whatever sessions and another program do. A failure prints the
+# seed, the last steps and the expected result.
 
 load helpers
 
@@ -11,6 +11,6 @@ load helpers
 	TMPDIR=$PWD "$BATS_TEST_DIRNAME/differential.py" --seconds="$seconds" --no-namesakes
 }
 
-@test "so they are with messages that share a unique part or a file, and with some that come back" {
+@test "after random steps with namesakes and reappearing messages, they are those of the model" {
 	TMPDIR=$PWD "$BATS_TEST_DIRNAME/differential.py" --seconds="$seconds"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What fail2ban makes of the log.
+# The actions of fail2ban on our log.
 
 load helpers
 
@@ -9,10 +9,10 @@ setup() {
 	cp -r /etc/fail2ban fail2ban
 	cp "$BATS_TEST_DIRNAME/../fail2ban/filter.conf" fail2ban/filter.d/pop3-handler.conf
 	cp "$BATS_TEST_DIRNAME/../fail2ban/jail.conf" fail2ban/jail.d/pop3-handler.conf
-	rm -f fail2ban/jail.d/defaults-debian.conf # a jail for sshd, which need not be here
+	rm -f fail2ban/jail.d/defaults-debian.conf # a jail for sshd, which may be missing
 }
 
-# banned FILE: the addresses that the filter finds in a log, as syslog would have it; one a line.
+# banned FILE: prints the addresses that the filter finds in a log with syslog's prefix, one a line.
 banned() {
 	sed 's/^pop3-handler: /Nov 24 12:00:00 mail pop3-handler[123]: /' "$1" >mail.log
 	fail2ban-regex --config "$PWD/fail2ban" --out ip mail.log pop3-handler 2>&1
@@ -24,7 +24,7 @@ banned() {
 	for user in alice nobody off; do
 		TCPREMOTEIP=192.0.2.1 talk "USER $user" 'PASS wrong'
 		banned log >ips
-		[ ! -s ips ] # such a password is not even looked at
+		[ ! -s ips ] # such a password is not checked
 		options+=(--plaintext-auth=always)
 		TCPREMOTEIP=192.0.2.1 talk "USER $user" 'PASS wrong'
 		[ "$(banned log)" = 192.0.2.1 ]
@@ -39,7 +39,7 @@ banned() {
 	done
 	TCPREMOTEIP=192.0.2.1 as_alice QUIT
 	[ -z "$(banned log)" ]
-	# Somebody who is in has the mailbox.
+	# A client that is refused because it has the mailbox open itself.
 	start_session one
 	login one
 	TCPREMOTEIP=192.0.2.1 talk 'USER alice' 'PASS apple'
@@ -47,7 +47,7 @@ banned() {
 	[ -z "$(banned log)" ]
 }
 
-@test "failed logins that were omitted count, and other omitted lines do not" {
+@test "omitted lines about failed logins count, and other omitted lines do not" {
 	echo 'pop3-handler: 5 lines about 192.0.2.1 were omitted: 3 login failed, 2 session ended' >log
 	echo 'pop3-handler: 5 lines about 192.0.2.2 were omitted: 3 login refused, 2 session ended' >>log
 	[ "$(banned log)" = 192.0.2.1 ]

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash
-# What the bats files share.
+# Shared by the bats files.
 
 bats_require_minimum_version 1.5.0
 
-# meson sets HANDLER, the program, and SANITIZED, its sanitizers. By default it is what the README
-# builds, so that `bats tests/retr.bats` works.
+# meson sets HANDLER, the program, and SANITIZED, its sanitizers. The default is the build folder of
+# README.md, so that `bats tests/retr.bats` works.
 HANDLER=$(realpath -m "${HANDLER:-${BASH_SOURCE[0]%/*}/../build/pop3-handler}")
 export HANDLER SANITIZED=${SANITIZED:-none}
 if [ ! -x "$HANDLER" ]; then
@@ -13,9 +13,9 @@ if [ ! -x "$HANDLER" ]; then
 	exit 1
 fi
 
-# A site for each test: a passwd-file with alice and bob, in a directory of its own, for what is
-# beside it is in reach of the sandbox, too; and their mailboxes, which do not exist yet. `options`
-# is what the handler is started with; a test may add to it.
+# A site for each test: a passwd-file with alice and bob in its own directory, because the sandbox permits
+# the whole directory; and a directory for their mailboxes, which do not exist yet. `options` are the
+# handler's; a test may add to them.
 setup_site() {
 	cd "$BATS_TEST_TMPDIR" || return 1
 	mail=$BATS_TEST_TMPDIR/mail
@@ -34,7 +34,7 @@ setup() {
 	setup_site
 }
 
-# What a failed test shows, and nothing that it started stays behind.
+# Shows the files of a failed test, and ends everything that it started.
 teardown() {
 	if [ -z "$BATS_TEST_COMPLETED" ]; then
 		for file in script out log; do
@@ -46,31 +46,31 @@ teardown() {
 		kill "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
 	done
-	# bats could not remove what an ordinary user has made read-only.
+	# bats cannot remove what an ordinary user has made read-only.
 	[ "$(id -u)" -eq 0 ] || chmod -R u+rwX "$BATS_TEST_TMPDIR"
 	return 0
 }
 
-# The pids that teardown is to kill.
+# Pids for teardown to kill.
 background=()
 
-# What listen_port and talk_on_disk run the handler under.
+# A command under which listen_port and talk_on_disk run the handler.
 wrapper=()
 
 # --- Mailboxes ---
 
-# make_maildir NAME: an empty Maildir.
+# make_maildir NAME: makes an empty Maildir.
 make_maildir() {
 	mkdir -p "$mail/$1/new" "$mail/$1/cur" "$mail/$1/tmp"
 }
 
-# make_message FILE [TEXT]: a message, with an ordinary one as default; TEXT is for printf.
+# make_message FILE [TEXT]: makes a message, by default an ordinary one; TEXT is for printf.
 make_message() {
 	# shellcheck disable=SC2059
 	printf "${2-Subject: test\n\nHello\n}" >"$mail/$1"
 }
 
-# make_messages COUNT: a Maildir of alice's with COUNT messages, `message NUMBER`.
+# make_messages COUNT: makes a Maildir of alice with COUNT messages, `message NUMBER`.
 make_messages() {
 	local i
 	make_maildir alice
@@ -79,15 +79,15 @@ make_messages() {
 	done
 }
 
-# files NAME: every file of a mailbox but our own.
+# files NAME: prints the files of a mailbox without our own.
 files() {
 	(cd "$mail/$1" && find . -type f ! -name '.pop3-handler.*' | LC_ALL=C sort)
 }
 
 # --- Sessions from a script ---
 
-# handle SCRIPT-FILE [OPTION...]: one session; what it says is in the file `out`, its log in `log`,
-# and its exit status, which must be 0 unless `expect_status` says otherwise, in `status`.
+# handle SCRIPT-FILE [OPTION...]: one session; its output is in the file `out`, its log in `log`, and its
+# exit status, which must be 0 or `expect_status`, in `status`.
 handle() {
 	local script=$1
 	shift
@@ -96,7 +96,7 @@ handle() {
 	[ "$status" -eq "${expect_status:-0}" ]
 }
 
-# talk LINE...: a session of these lines; the replies, each line without its CR, are in `lines`.
+# talk LINE...: a session of these lines; sets `lines` to the replies without CR.
 talk() {
 	printf '%s\r\n' "$@" >script
 	handle script
@@ -107,7 +107,7 @@ read_lines() {
 	mapfile -t lines < <(tr -d '\r' <out)
 }
 
-# as_alice LINE...: the same after a login; the replies to it are left out.
+# as_alice LINE...: the same after a login, whose replies are left out.
 as_alice() {
 	talk 'USER alice' 'PASS apple' "$@"
 	[[ ${lines[2]} == +OK* ]]
@@ -121,29 +121,29 @@ alice_is_free() {
 	done
 }
 
-# show: what a failed test should print.
+# show: prints the replies, for a test that fails.
 show() {
 	printf 'line %s\n' "${lines[@]}"
 }
 
-# troubles [FILE]: what the log has beside the lines of sessions in which all goes well.
+# troubles [FILE]: prints the log without the lines of successful sessions.
 troubles() {
 	grep -vE "^pop3-handler: (login of '.*' from [^ ]+ accepted|session (of '.*' )?from [^ ]+ ended)" "${1-log}"
 }
 
 # --- Sessions step by step ---
 
-# Each has a name; its descriptors are in to_NAME and from_NAME.
+# Each session has a name; its descriptors are in to_NAME and from_NAME.
 sessions=()
 
-# start_session NAME [COMMAND...]: the handler, or a command that runs it, on two pipes.
+# start_session NAME [COMMAND...]: runs the handler, or a command that runs it, on two pipes.
 start_session() {
 	local name=$1 to from
 	shift
 	[ $# -gt 0 ] || set -- "$HANDLER" "${options[@]}"
 	mkfifo "$name.to" "$name.from"
 	(
-		close_ends # of others, which must see it when we close ours
+		close_ends # those of other sessions, which must notice when we close our ends
 		exec "$@" <"$name.to" >"$name.from" 2>>"$name.log" 3>&-
 	) &
 	eval "pid_$name=$!"
@@ -159,20 +159,20 @@ say() {
 	printf '%s\r\n' "${@:2}" >&"${!to}"
 }
 
-# hear NAME: one line of the answer, without its CR, in `reply`.
+# hear NAME: sets `reply` to a line of the answer, without CR.
 hear() {
 	local from=from_$1
 	IFS= read -r -t 20 reply <&"${!from}"
 	reply=${reply%$'\r'}
 }
 
-# ask NAME LINE: sends a line and hears the first line of its answer.
+# ask NAME LINE: sends a line, and hears the first line of its answer.
 ask() {
 	say "$@"
 	hear "$1"
 }
 
-# hear_all NAME: the rest of a multi-line answer, in `lines`.
+# hear_all NAME: sets `lines` to the rest of a multi-line answer.
 hear_all() {
 	lines=()
 	while hear "$1" && [ "$reply" != . ]; do
@@ -196,7 +196,7 @@ close_ends() {
 	done
 }
 
-# hang_up NAME: closes our ends, and waits for the session; its exit status is in `status`.
+# hang_up NAME: closes our ends and waits for the session; sets `status` to its exit status.
 hang_up() {
 	local to=to_$1 from=from_$1 pid=pid_$1 name
 	eval "exec ${!to}>&- ${!from}<&-"
@@ -207,8 +207,8 @@ hang_up() {
 	done
 }
 
-# Whoever still waits for us is killed at once, and not while it ends: what gcc counts for
-# tools/check --coverage would be half written.
+# Kills sessions while they wait for us: a session that is killed while it ends, after its pipes are closed,
+# would leave half of the counts of tools/check --coverage.
 stop_sessions() {
 	local name pid
 	for name in "${sessions[@]}"; do
@@ -219,7 +219,7 @@ stop_sessions() {
 	close_ends
 }
 
-# needs_root: skips the rest of a test that mounts, changes its user, or looks into a session: that is
+# needs_root: skips the rest of a test that mounts, changes its user, or examines a session: a session is
 # not dumpable, so an ordinary user sees neither its memory nor the strings of its system calls.
 needs_root() {
 	[ "$(id -u)" -eq 0 ] || skip 'needs root'
@@ -231,14 +231,14 @@ trace() {
 	trace_calls "$@"
 }
 
-# trace_calls FILE FILTER COMMAND...: the same for an ordinary user, who sees pointers instead of
-# strings, and cannot filter by paths. LeakSanitizer does not work under strace.
+# trace_calls FILE FILTER COMMAND...: the same for an ordinary user, who sees pointers instead of strings
+# and cannot filter by paths. LeakSanitizer does not work under strace.
 trace_calls() {
 	ASAN_OPTIONS=exitcode=99:detect_leaks=0 strace -qq -o "$1" -e "$2" "${@:3}"
 }
 
-# as_nobody COMMAND...: for programs that refuse to serve root, and to see what permissions refuse.
-# From then on the mailboxes belong to nobody, who can run the handler as ./handler.
+# as_nobody COMMAND...: for programs that refuse to run as root, and for failures by permissions.
+# From then on the mailboxes belong to nobody, and ./handler is a program that nobody can run.
 as_nobody() {
 	needs_root
 	[ -e handler ] || {
@@ -252,10 +252,10 @@ as_nobody() {
 		"${@/#--user=*/--user=nobody}"
 }
 
-# --- A file system of its own, for what an administrator may do to one, or a disk ---
+# --- Private file systems, for an administrator's or a disk's effects on them ---
 
-# on_disk COMMAND...: runs a command while the file system in the file `disk` is where the mailboxes
-# are. Nobody else sees it.
+# on_disk COMMAND...: runs a command while the file system in the file `disk` is mounted at $mail, in a
+# private namespace.
 on_disk() {
 	needs_root
 	# shellcheck disable=SC2016
@@ -265,7 +265,7 @@ on_disk() {
 		umount "$1" && exit "$status"' bash "$mail" "$@"
 }
 
-# talk_on_disk LINE...: a session of alice there; the replies after its login are in `lines`.
+# talk_on_disk LINE...: a session of alice there; sets `lines` to the replies after the login.
 talk_on_disk() {
 	printf '%s\r\n' 'USER alice' 'PASS apple' "$@" >script
 	on_disk "${wrapper[@]}" "$HANDLER" "${options[@]}" <script >out 2>log
@@ -276,8 +276,8 @@ talk_on_disk() {
 
 # --- Sockets ---
 
-# serve_port [OPTION...]: the handler behind a real TCP port on 127.0.0.1, which is in `port`. What
-# it logs is in the file `log`. `wrapper`, an array, is what it runs under.
+# serve_port [OPTION...]: the handler behind a TCP port on 127.0.0.1; sets `port`. The file `log` has its
+# log. The array `wrapper` is the command it runs under.
 serve_port() {
 	mkfifo port.pipe
 	"${wrapper[@]}" tcpserver -1 -R -H -l localhost 127.0.0.1 0 "$HANDLER" "${options[@]}" "$@" \
@@ -287,8 +287,7 @@ serve_port() {
 	rm port.pipe
 }
 
-# listen_port [OPTION...]: the same with a listener that forks.
-# Its process is the last one in `background`.
+# listen_port [OPTION...]: the same with a forking listener, whose pid is the last one in `background`.
 listen_port() {
 	mkfifo port.pipe
 	/usr/bin/python3 -c 'import os, socket, sys
@@ -303,8 +302,8 @@ os.execvp(sys.argv[1], sys.argv[1:])' "${wrapper[@]}" "$HANDLER" "${options[@]}"
 	rm port.pipe
 }
 
-# with_client: runs a Python script, from standard input, that has a Client, the port, the pid of the
-# listener and of its children.
+# with_client: runs a Python script from standard input that has a Client, the port, and the pids of the
+# listener and its children.
 with_client() {
 	{
 		cat "$BATS_TEST_DIRNAME/client.py"
@@ -324,12 +323,12 @@ with_client() {
 	timeout 60 /usr/bin/python3 scenario.py
 }
 
-# logged TEXT: waits for a line of the log with this text; the client may be ahead of the server.
+# logged TEXT: waits for a line with this text in the log; the client may be ahead of the server.
 logged() {
 	local watched found=0
 	exec {watched}< <(exec tail -n +1 -f log 3>&-)
 	timeout 20 grep -qF -m 1 -e "$1" <&"$watched" || found=$?
-	kill $! 2>/dev/null || true # it may have ended at a line after that
+	kill $! 2>/dev/null || true # grep may have ended tail already
 	exec {watched}<&-
 	[ "$found" -eq 0 ] || cat log
 	return "$found"
@@ -337,7 +336,7 @@ logged() {
 
 # --- TLS ---
 
-# make_key FILE [rsa]: a private key, of P-256 or RSA.
+# make_key FILE [rsa]: makes a private key, P-256 or RSA.
 make_key() {
 	if [ "${2-}" = rsa ]; then
 		openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$1"
@@ -346,13 +345,13 @@ make_key() {
 	fi
 }
 
-# make_ca NAME: an authority, NAME.pem and NAME.key.
+# make_ca NAME: makes an authority, NAME.pem and NAME.key.
 make_ca() {
 	make_key "$1.key"
 	openssl req -x509 -new -key "$1.key" -subj "/CN=$1" -days 200 -out "$1.pem"
 }
 
-# make_certificate NAME CA SUBJECT EXTENSION...: NAME.pem, and NAME.key unless that is there.
+# make_certificate NAME CA SUBJECT EXTENSION...: makes NAME.pem, and NAME.key if that is missing.
 make_certificate() {
 	[ -e "$1.key" ] || make_key "$1.key"
 	openssl req -new -key "$1.key" -subj "$3" |
@@ -360,17 +359,17 @@ make_certificate() {
 			-extfile <(printf '%s\n' "${@:4}") 2>/dev/null
 }
 
-# setup_tls: a certificate for localhost and 127.0.0.1, server.pem and server.key, from the authority
-# `ca`. (Not every machine can look up localhost.)
+# setup_tls: makes a certificate for localhost and 127.0.0.1, server.pem and server.key, issued by `ca`. (Not
+# every machine can look up localhost.)
 setup_tls() {
 	make_ca ca
 	make_certificate server ca /CN=localhost subjectAltName=DNS:localhost,IP:127.0.0.1
 	options+=(--tls-cert=server.pem --tls-key=server.key)
 }
 
-# tls_talk 'OPTION...' LINE...: a session of these lines with openssl's client at `port`; the replies
-# are in `lines`, and what the client says of the connection is in the file `client`. Its own exit
-# status is in `status`.
+# tls_talk 'OPTION...' LINE...: a session of these lines with openssl's client at `port`; sets `lines` to the
+# replies and `status` to the client's exit status. The file `client` has what it reports about the
+# connection.
 tls_talk() {
 	status=0
 	# shellcheck disable=SC2086

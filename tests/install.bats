@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What `meson install` builds and installs, with the options of README and with other folders.
+# The files that `meson install` builds and installs, with the documented options and with other folders.
 
 load helpers
 
@@ -17,20 +17,20 @@ setup() {
 	cd "$BATS_TEST_TMPDIR" || return 1
 }
 
-@test "an install builds the program and its module, but no tests, fuzz targets and programs of bench" {
+@test "an install builds the program and its modules, but no test, fuzz target or benchmark" {
 	ninja -C "$build" -n -v >steps
 	grep -q ' -o pop3-handler ' steps
 	grep -q ' -o pop3-handler-tls\.so ' steps
 	run -1 grep -E ' -o (bench|fuzz|tests)/' steps
 }
 
-@test "the tools of an administrator are installed beside the program" {
+@test "the administrator's tools are installed beside the program" {
 	for tool in pop3-check pop3-compare; do
 		meson introspect --installed "$build" | grep -F "\"/usr/sbin/$tool\""
 	done
 }
 
-@test "the manuals name files where they are installed, whatever the prefix and the library directory" {
+@test "the manuals name the installed paths, whatever the prefix and the library directory" {
 	ninja -C "$build" pop3-handler.8 >log
 	meson introspect --installed "$build" | /usr/bin/python3 -c 'import json, sys; print(*json.load(sys.stdin).values(), sep="\n")' >files
 	cat "$build/pop3-handler.8" "$BATS_TEST_DIRNAME/../man/pop3-handler.conf.5" | grep -oE '/usr/[a-z0-9/.-]*[a-z0-9-]' | sort -u >named

@@ -1,15 +1,15 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The commands in the documents work as they are written: a developer's on a fresh clone, and an
+# The commands in the documents work as they are written: a developer's in a fresh clone, and an
 # administrator's under a real systemd, where the fresh clone is built and installed. A new command
 # needs an entry in the table and a `try` in a test. Uncommitted changes are not in the clone.
 
 load helpers
 load boot
 
-# Each command of the documents, as documents.py prints it. The line below it, if it is indented, is
-# run instead: the shortest form, or one with the arguments that the text leaves out. Or it is "see "
-# and another command, which tries this one, too, or "not run: " and the reason.
+# Each command of the documents, as documents.py prints it. An indented line below it is run instead: the
+# shortest form, or one with the arguments that the text leaves out. Or it is "see " and another command,
+# which covers this one, or "not run: " and the reason.
 table() {
 	cat <<-'END'
 		# Try it
@@ -151,29 +151,29 @@ table() {
 	END
 }
 
-# These share no build folder with the others, and run beside the tests, one after the other.
+# These use no build folder of the others, and run one after the other beside the tests.
 meanwhile=(tools/demo 'bench/run --quick' 'bench/compare OLD NEW' bench/sleepers bench/keeper 'tests/crash.py kill' 'tests/crash.py EIO'
 	tests/power.py 'tools/fuzz NAME SECONDS' tools/check 'tools/check --coverage')
 
 setup_file() {
 	[ "${SANITIZED:-none}" = none ] || return 0 # the commands are the same
 	cd "$BATS_FILE_TMPDIR" || return 1
-	chmod a+rx "$BATS_RUN_TMPDIR" . # for the mail of the demonstration, which serves as nobody
+	chmod a+rx "$BATS_RUN_TMPDIR" . # the demonstration serves its mail as nobody
 	mkdir -m 1777 tmp
 	mkdir results bin home
 	# A missing package is a mistake in tools/packages.
 	printf '#!/bin/sh\necho "the tests install nothing: apt-get $*" >&2\nexit 1\n' >bin/apt-get
 	chmod +x bin/apt-get
-	[ -e "$BATS_TEST_DIRNAME/../.git" ] || return 0 # a tarball
-	printf '[safe]\n\tdirectory = *\n' >gitconfig # the repository may belong to somebody else
+	[ -e "$BATS_TEST_DIRNAME/../.git" ] || return 0 # from a tarball
+	printf '[safe]\n\tdirectory = *\n' >gitconfig # the repository may have another owner
 	env -i PATH="$PATH" GIT_CONFIG_GLOBAL="$PWD/gitconfig" git clone --quiet "$BATS_TEST_DIRNAME/.." clone
-	chmod 700 clone # as it is below /root: nobody cannot enter it
+	chmod 700 clone # like a clone below /root, which nobody cannot enter
 	tar -cf fresh.tar -C clone .
 	{
 		for command in "${meanwhile[@]}"; do
 			perform clone "$command"
 		done
-		touch meanwhile.done # its process number may be another's from now on
+		touch meanwhile.done # afterwards the pid may be reused
 	} </dev/null >/dev/null 2>&1 3>&- &
 	echo $! >meanwhile.pid
 	boot
@@ -197,7 +197,7 @@ teardown_file() {
 	[ ! -e "$BATS_FILE_TMPDIR/boot.pid" ] || power_off
 }
 
-# end_group PID: ends the process group of a command that was interrupted, after it had time to clean up.
+# end_group PID: ends the process group of an interrupted command after it has cleaned up.
 end_group() {
 	kill -s INT -- "-$1"
 	timeout 5 tail --pid="$1" -f /dev/null || true
@@ -220,8 +220,8 @@ teardown() {
 
 # --- The documents and the table ---
 
-# documents KIND: the parts of the documents and manuals that are of this kind (documents.py). NEWS.md
-# is about the past.
+# documents KIND: prints the parts of this kind in documents and manuals (documents.py), without NEWS.md,
+# which is about the past.
 documents() {
 	(
 		cd "$BATS_TEST_DIRNAME/.." || return 1
@@ -231,12 +231,12 @@ documents() {
 	)
 }
 
-# in_table: the commands of the table.
+# in_table: prints the commands of the table.
 in_table() {
 	table | grep -vE '^( |#|$)'
 }
 
-# how COMMAND: the line that is run for it.
+# how COMMAND: prints the line that is run for it.
 how() {
 	local lines
 	mapfile -t lines < <(table | grep -xF -A 1 -e "$1")
@@ -249,16 +249,16 @@ how() {
 
 # --- Running them ---
 
-cflags='-O1 -g0' # for builds that take less time
+cflags='-O1 -g0' # for faster builds
 
-# in_clone LINE: runs a line in the clone, in a process group of its own, with none of our variables.
+# in_clone LINE: runs a line in the clone, in its own process group, without our variables.
 in_clone() {
 	clone_command "$1"
 	"${argv[@]}" 3>&-
 }
 
-# clone_command LINE: puts the arguments for that into the array `argv`. SIGINT has its default
-# effect again, which bash takes away from what it starts with "&".
+# clone_command LINE: sets the array `argv` to the command for this. SIGINT has its default action again,
+# which bash disables in commands that it starts with "&".
 clone_command() {
 	argv=(setsid env -i --chdir="$BATS_FILE_TMPDIR/clone" --default-signal=INT
 		PATH="$BATS_FILE_TMPDIR/bin:${PATH//"$BATS_LIBEXEC:"/}" HOME="$BATS_FILE_TMPDIR/home"
@@ -272,8 +272,8 @@ in_machine() {
 		CURL_CA_BUNDLE=/etc/letsencrypt/live/mail.example.org/fullchain.pem bash -c "$1"
 }
 
-# perform WHERE COMMAND: runs a command of the documents in the clone or in the machine. Its output
-# and exit status go to files in results.
+# perform WHERE COMMAND: runs a command of the documents in the clone or in the machine, and saves its
+# output and exit status in results.
 perform() {
 	local result status=0
 	result=$BATS_FILE_TMPDIR/results/$(result_of "$2")
@@ -281,13 +281,13 @@ perform() {
 	echo $status >"$result.status"
 }
 
-# result_of COMMAND: the name of these files.
+# result_of COMMAND: prints the name of these files.
 result_of() {
 	md5sum <<<"$1" | cut -c 1-32
 }
 
-# try WHERE COMMAND [TEXT...]: a command of the documents succeeds, and each TEXT, an extended regular
-# expression, matches a line of its output. `input` is its standard input.
+# try WHERE COMMAND [TEXT...]: a command of the documents succeeds, and its output has a line for each TEXT,
+# an extended regular expression. `input` is its standard input.
 try() {
 	local result text
 	result=$BATS_FILE_TMPDIR/results/$(result_of "$2")
@@ -311,14 +311,14 @@ try() {
 	done
 }
 
-# needs_clone: skips a test if there is nothing to clone.
+# needs_clone: skips a test if there is no repository to clone.
 needs_clone() {
 	[ -d "$clone" ] || skip 'this is no git repository: there is nothing to clone'
 }
 
 # --- The tests ---
 
-@test "each line in a code block of the documents is a command, or of another known kind" {
+@test "each line in a code block of the documents is a command or of another known kind" {
 	documents unknown >lines
 	cat lines
 	[ ! -s lines ]
@@ -338,7 +338,7 @@ needs_clone() {
 	[ ! -s twice ]
 }
 
-@test "install: the commands give mail on port 995 and 110" {
+@test "install: the commands give mail on ports 995 and 110" {
 	needs_clone
 	try machine 'git clone REPOSITORY pop3-handler && cd pop3-handler'
 	try machine 'tools/packages build'
@@ -367,7 +367,7 @@ needs_clone() {
 	inside systemctl show -P ReadWritePaths pop3@x.service | grep -w /srv
 }
 
-# mta PACKAGE...: installs an MTA in the machine, in the place of the last one.
+# mta PACKAGE...: installs an MTA in the machine instead of the last one.
 mta() {
 	needs_clone
 	uses_machine=yes
@@ -386,8 +386,8 @@ mta() {
 	' mta "$@" 2>&1
 }
 
-# delivers NAME ADDRESS: mail to alice, by sendmail and by SMTP to this form of the address, gets into
-# the mailbox, from which a client fetches it.
+# delivers NAME ADDRESS: mail to alice, by sendmail and by SMTP to this form of her address, reaches the
+# mailbox, and a client fetches it.
 delivers() {
 	local end=$((SECONDS + 40))
 	# shellcheck disable=SC2016
@@ -403,19 +403,19 @@ delivers() {
 	done
 }
 
-# fetch_all: alice's mail, by POP3 in TLS.
+# fetch_all: fetches alice's mail over POP3 in TLS.
 fetch_all() {
 	local count curl=(curl -sS --cacert /etc/letsencrypt/live/mail.example.org/fullchain.pem --user alice@example.org:secret)
 	count=$(inside "${curl[@]}" pop3s://mail.example.org/ | wc -l)
 	inside "${curl[@]}" "pop3s://mail.example.org/[1-$count]"
 }
 
-# refuses ADDRESS: by SMTP, nothing is taken for this address.
+# refuses ADDRESS: SMTP refuses this address.
 refuses() {
 	run -55 inside curl -sS --mail-from carol@example.net --mail-rcpt "$1" --upload-file /etc/hostname smtp://127.0.0.1
 }
 
-# try_those PATTERN: tries the commands of the documents that match, in the machine, in their order.
+# try_those PATTERN: tries the documents' commands that match, in the machine, in their order.
 try_those() {
 	local command
 	while IFS= read -r command <&4; do
@@ -423,7 +423,7 @@ try_those() {
 	done 4< <(documents command | grep -E "$1")
 }
 
-@test "deliver: Postfix, into a mailbox that it makes" {
+@test "deliver: Postfix, into a mailbox that it creates" {
 	mta postfix
 	run -1 inside test -e /var/vmail/example.org
 	try_those '/\\1/\|p|^postconf |restart postfix'
@@ -454,7 +454,7 @@ try_those() {
 	run -2 inside exim -bt mallory@example.org
 }
 
-# lists_mail SCHEME: a client gets the list of alice's mail, with TLS.
+# lists_mail SCHEME: a client lists alice's mail, with TLS.
 lists_mail() {
 	inside curl -sS --ssl-reqd --cacert /etc/letsencrypt/live/mail.example.org/fullchain.pem \
 		--user alice@example.org:secret "$1://mail.example.org/" >list || return
@@ -497,7 +497,7 @@ lists_mail() {
 		rm -r /etc/systemd/system/pop3*.d; systemctl daemon-reload'
 }
 
-@test "the log: who has emptied a mailbox, what a line means, and fail2ban" {
+@test "the log: deletions by user, explanations of lines, and fail2ban" {
 	needs_clone
 	echo 'log-deletions = yes' | inside tee -a /etc/pop3-handler/pop3-handler.conf
 	inside curl -sS --user alice@example.org:secret --head --request 'DELE 2' pop3://mail.example.org/
@@ -507,11 +507,11 @@ lists_mail() {
 	try machine 'journalctl -x' 'Defined-By: pop3-handler'
 	try machine 'cp /usr/local/share/pop3-handler/fail2ban/filter.conf /etc/fail2ban/filter.d/pop3-handler.conf'
 	try machine 'cp /usr/local/share/pop3-handler/fail2ban/jail.conf /etc/fail2ban/jail.d/pop3-handler.conf'
-	inside rm -f /etc/fail2ban/jail.d/defaults-debian.conf # a jail for sshd, which need not be here
+	inside rm -f /etc/fail2ban/jail.d/defaults-debian.conf # a jail for sshd, which may be missing
 	inside fail2ban-client -d | grep -F "['start', 'pop3-handler']"
 }
 
-# await_port NUMBER: waits until starter.service listens there.
+# await_port NUMBER: waits until starter.service listens on this port.
 await_port() {
 	local end=$((SECONDS + 20))
 	until [ -n "$(inside ss -Hltn "sport = :$1")" ]; do
@@ -520,13 +520,13 @@ await_port() {
 	done
 }
 
-# start LINE: runs a line as a service of its own, and waits until it listens on port 110.
+# start LINE: runs a line as a service, and waits until it listens on port 110.
 start() {
 	inside systemd-run --quiet --collect --unit=starter bash -c "$1"
 	await_port 110
 }
 
-# unique_ids: what a client is told of alice's mail.
+# unique_ids: prints the unique-ids that a client sees of alice's mail.
 unique_ids() {
 	inside curl -sS --user alice@example.org:secret --request UIDL pop3://127.0.0.1/
 }
@@ -604,7 +604,7 @@ unique_ids() {
 	lists_mail pop3
 	inside systemctl stop starter.service
 	echo "$tcpserver" >>"$BATS_FILE_TMPDIR/tried"
-	# With one mail user: the certificate, as the hook of certbot's leaves it.
+	# With one mail user: the certificate as certbot's hook leaves it.
 	documents script | inside tee /root/hook
 	inside chmod +x /root/hook
 	inside env RENEWED_LINEAGE=/etc/letsencrypt/live/mail.example.org /root/hook
@@ -672,9 +672,9 @@ unique_ids() {
 	try clone "echo 'me:{PLAIN}secret' >users"
 	try clone 'build-demo/pop3-handler --listen=127.0.0.1:1100 --users=users --mailbox=mail' '^Subject: A file'
 	in_clone 'rm -r mail users'
-	# Ctrl-C sends SIGINT to the whole process group.
+	# Ctrl-C sends SIGINT to the process group.
 	clone_command "$(how 'tools/demo --serve')"
-	: >log # which logged() must find
+	: >log # so that logged() finds the file
 	"${argv[@]}" </dev/null >>log 2>&1 3>&- &
 	serving=$!
 	logged 'Ctrl-C ends it.'
@@ -682,7 +682,7 @@ unique_ids() {
 	wait "$serving"
 	serving=
 	echo 'tools/demo --serve' >>"$BATS_FILE_TMPDIR/tried"
-	# What fails shows the log.
+	# A failure shows the log.
 	mkdir curl
 	printf '#!/bin/sh\n%s "$@"\nexit 56\n' "$(command -v curl)" >curl/curl
 	chmod +x curl/curl
@@ -695,7 +695,7 @@ unique_ids() {
 	try clone 'tools/fuzz NAME SECONDS' '^stat::number_of_executed_units: *[1-9]'
 }
 
-@test "each command of the table was tried, and left nothing behind" {
+@test "each command of the table was tried and left nothing behind" {
 	needs_clone
 	[ "$BATS_TEST_NUMBER" -eq "$(grep -c '^@test' "$BATS_TEST_FILENAME")" ] || skip 'the other tests were left out'
 	in_table >commands

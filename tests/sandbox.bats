@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What a process can do that somebody has taken over, before login and after it: a debugger makes it
-# do the system calls.
+# Capabilities of an attacker in control of a process, before login and after it: a debugger makes the
+# process do system calls.
 
 load helpers
 
@@ -14,15 +14,15 @@ setup() {
 	echo secret >elsewhere
 }
 
-# from_inside PID CALL...: the calls, and what each returned, in `lines`.
+# from_inside PID CALL...: sets `lines` to the calls with their results.
 from_inside() {
 	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
 	needs_root
 	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$@"
 }
 
-# is_closed PID: it can reach nothing but mail, in any stage. (The sanitizers need /proc, and system
-# calls of their own, and have none refused.)
+# is_closed PID: in any stage, the process can reach nothing but mail. (The sanitizers need /proc and system
+# calls of their own, so that nothing is refused.)
 is_closed() {
 	from_inside "$1" 'openat -100 /etc/passwd 0' "openat -100 $PWD/elsewhere 0" \
 		"openat -100 $PWD/made 0x41 0x180" "mkdirat -100 $PWD/made 0x1c0" \
@@ -51,7 +51,7 @@ is_closed() {
 	done
 }
 
-# has_only_alice PID: nobody else's mail can be reached, hers can, and so can the passwd-file.
+# has_only_alice PID: the process can reach alice's mail and the passwd-file, but no other mail.
 has_only_alice() {
 	from_inside "$1" "openat -100 $mail/bob/new/1.M1P1.h 0" "openat -100 $mail/bob 0" "openat -100 $mail 0" \
 		"unlinkat -100 $mail/bob/new/1.M1P1.h 0" \
@@ -62,8 +62,8 @@ has_only_alice() {
 	cannot_empty "$1" "$users"
 }
 
-# cannot_empty PID FILE: which the process can only read. Landlock has that from version 3 on, but the
-# filter of system calls has it always.
+# cannot_empty PID FILE: the process cannot truncate a file that it may read. Landlock denies this since
+# version 3, the seccomp filter always.
 cannot_empty() {
 	[ "$SANITIZED" = none ] || return 0
 	from_inside "$1" "openat -100 $2 0x200"
@@ -83,7 +83,7 @@ cannot_empty() {
 	grep -xE 'Seccomp:\s0' "/proc/$pid_one/status"
 }
 
-@test "before login a session reaches mail and the passwd-file, and nothing else" {
+@test "before login a session can reach mail and the passwd-file only" {
 	start_session one
 	is_closed "$pid_one"
 	from_inside "$pid_one" "openat -100 $mail/bob/new/1.M1P1.h 0" "openat -100 $users 0" "openat -100 $users 2"
@@ -91,7 +91,7 @@ cannot_empty() {
 	login one
 }
 
-@test "after login and after WAKE a session reaches its mailbox and the passwd-file, and nothing else" {
+@test "after login and after WAKE a session can reach its mailbox and the passwd-file only" {
 	start_session one
 	login one
 	is_closed "$pid_one"
@@ -105,7 +105,7 @@ cannot_empty() {
 	[ -z "$(troubles one.log)" ]
 }
 
-@test "a session that a listener forks reaches mail before login, one mailbox after it" {
+@test "a session that a listener forks can reach all mail before login, and its mailbox afterwards" {
 	listen_port
 	listener=${background[-1]}
 	exec {to}<>"/dev/tcp/127.0.0.1/$port"
@@ -138,7 +138,7 @@ cannot_empty() {
 	cannot_empty "$pid_two" "$mail/bob/new/1.M1P1.h"
 }
 
-@test "certificates, keys and the ticket key are in reach before login, and not after it" {
+@test "certificates, keys and the ticket key can be reached before login, but not after it" {
 	setup_tls
 	start_session one
 	from_inside "$pid_one" "openat -100 $PWD/server.key 0" "openat -100 $PWD/server.key 2" "openat -100 $PWD/server.pem 0" \
@@ -149,7 +149,7 @@ cannot_empty() {
 	[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES' ]
 }
 
-@test "a session can see that a file is there, and change the times of one that it can open and its user owns" {
+@test "a session can learn that a file exists, and set the times of its user's files that it can open" {
 	start_session one
 	login one
 	space=$(printf '%0200d' 0 | tr 0 .)
@@ -164,7 +164,7 @@ cannot_empty() {
 	[ "$(stat -c %Y "$users")" -gt "$(date -d 2020-01-01 +%s)" ]
 }
 
-@test "a session whose mailbox is not there yet reaches no mail, and must log in again when it is" {
+@test "a session without a mailbox can reach no mail, and must log in again when the mailbox appears" {
 	rm -r "$mail/alice"
 	start_session one
 	login one
@@ -178,7 +178,7 @@ cannot_empty() {
 	ask one SLEE
 	make_maildir alice
 	make_message alice/new/1.M1P1.h
-	for _ in 1 2; do # it stays asleep
+	for _ in 1 2; do # the session stays asleep
 		ask one WAKE
 		[ "$reply" = '-ERR [SYS/TEMP] the mailbox is new: log in again' ]
 	done
@@ -191,7 +191,7 @@ cannot_empty() {
 	[ "${lines[0]}" = '+OK 1 24' ]
 }
 
-@test "without a sandbox, WAKE finds a mailbox that was not there at login" {
+@test "without a sandbox, WAKE finds a mailbox that did not exist at login" {
 	rm -r "$mail/alice"
 	start_session one "$HANDLER" "${options[@]}" --sandbox=off
 	login one
@@ -202,7 +202,7 @@ cannot_empty() {
 	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
 }
 
-@test "with each version of Landlock since the second a session reaches no more" {
+@test "with each version of Landlock since the second, a session cannot reach more" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
 	version=$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')
 	[ "$version" -ge 2 ] || skip 'this kernel has no Landlock'
@@ -220,12 +220,12 @@ cannot_empty() {
 	done
 }
 
-@test "a session whose home does not exist yet reaches no other home" {
+@test "a session whose home does not exist yet cannot reach another home" {
 	printf '%s\n' "alice:{PLAIN}apple::::$PWD/homes/alice" "bob:{PLAIN}b::::$PWD/homes/bob" >"$users"
 	mkdir -p homes/alice homes/bob/Maildir/{new,cur} homes/later
 	options=("$as_me" "--users=$users")
 	start_session one
-	# An account that is new when somebody logs in.
+	# A home for an account that is added before the login.
 	from_inside "$pid_one" "openat -100 $PWD/homes/later 0"
 	[[ ${lines[0]} =~ ^'openat: '[0-9]+$ ]]
 	from_inside "$pid_one" "openat -100 $PWD/homes/bob/Maildir/new 0" "openat -100 $mail 0"
@@ -235,7 +235,7 @@ cannot_empty() {
 	[ "${lines[*]}" = 'openat: EACCES openat: EACCES' ]
 }
 
-@test "many mailboxes in many places are reached by their users" {
+@test "many mailboxes in many directories can be reached by their users" {
 	for i in {1..40}; do
 		mkdir -p "far/$i/box/new" "far/$i/box/cur"
 		echo "user$i:{PLAIN}p::::::userdb_mail=maildir:$PWD/far/$i/box"
@@ -249,7 +249,7 @@ cannot_empty() {
 	[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES'$ ]]
 }
 
-@test "homes that are no roots are reported and left out, whatever their number" {
+@test "homes that cannot be roots are reported and left out, whatever their number" {
 	options=("$as_me" "--users=$users")
 	mkdir -p homes/alice/Maildir/{new,cur} place{1..16}
 	for bad in home/bob / /top /nonexistent /../bob "$PWD/../../../../../../../../../../bob" //bob; do
@@ -274,7 +274,7 @@ cannot_empty() {
 	done
 }
 
-@test "18 and 300 homes in as many places are reached, and nothing beside them" {
+@test "18 and 300 homes in as many directories can be reached, and nothing beside them" {
 	options=("$as_me" "--users=$users")
 	for count in 18 300; do
 		for ((i = 1; i <= count; i++)); do
@@ -293,7 +293,7 @@ cannot_empty() {
 	done
 }
 
-@test "a mailbox at the top of the file system is reported, of an account or of all" {
+@test "a mailbox at the top of the file system is reported, whether one account or all have it" {
 	echo 'carol:{PLAIN}cherry::::::userdb_mail=/x' >>"$users"
 	echo 'dave:{PLAIN}d::::::userdb_mail=maildir:mail/%u' >>"$users"
 	start_session one
@@ -309,7 +309,7 @@ cannot_empty() {
 	start_session two
 	from_inside "$pid_two" "openat -100 $mail/bob/new 0" 'openat -100 / 0'
 	[ "${lines[*]}" = 'openat: EACCES openat: EACCES' ]
-	# One that is relative is the administrator's.
+	# A relative path in the settings is accepted.
 	options=("$as_me" "--users=$users" '--mailbox=mail/%u')
 	"$HANDLER" "${options[@]}" --check-config 2>log
 	[ ! -s log ]
@@ -317,13 +317,13 @@ cannot_empty() {
 	[ "${lines[0]}" = '+OK 1 24' ]
 }
 
-@test "a passwd-file that cannot be read when mailboxes are looked for is in the log" {
+@test "a passwd-file that cannot be read while roots are collected is logged" {
 	options=("$as_me" "--users=$PWD/missing")
 	talk QUIT
 	grep -xF "pop3-handler: cannot look for mailboxes in users = '$PWD/missing': No such file or directory" log
 }
 
-@test "mail-root says where mailboxes are, and nothing else is in reach" {
+@test "mail-root names the directory of the mailboxes, and nothing else can be reached" {
 	echo "carol:{PLAIN}cherry::::::userdb_mail=$PWD/far" >>"$users"
 	mkdir far
 	talk 'USER carol' 'PASS cherry'
@@ -337,7 +337,7 @@ cannot_empty() {
 	[ "${lines[2]}" = '+OK 0 messages' ]
 }
 
-@test "a mailbox that only the sandbox denies is in the log with the setting that helps" {
+@test "a mailbox that only the sandbox denies is logged with the setting that helps" {
 	mkdir -p disk/alice/{new,cur}
 	rm -r "$mail/alice"
 	ln -s "$PWD/disk/alice" "$mail/alice"
@@ -346,7 +346,7 @@ cannot_empty() {
 		name=alice password=apple
 		[ "$why" = link ] || name=bob password='banana split '
 		talk "USER $name" "PASS $password"
-		[ "$why" = link ] || [ "$(id -u)" -ne 0 ] || break # root is denied nothing
+		[ "$why" = link ] || [ "$(id -u)" -ne 0 ] || break # permissions do not restrict root
 		[ "${lines[2]}" = '-ERR [SYS/PERM] cannot open the mailbox' ]
 		[ "$(grep -c 'set mail-root to where it really is' log)" -eq "$([ "$why" = mode ]; echo $?)" ]
 	done
@@ -371,7 +371,7 @@ cannot_empty() {
 	done
 }
 
-@test "a system call that is refused is in the log, and ends no session" {
+@test "a system call that is refused is logged and ends no session" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
 	start_session one
 	login one
@@ -381,7 +381,7 @@ cannot_empty() {
 	[ "$status" -eq 74 ]
 	grep -xF 'pop3-handler: the sandbox has refused the system call 41' one.log
 	grep -F "session of 'alice' from local ended: Operation not permitted" one.log
-	# The signal that tells of it does no harm when somebody sends it.
+	# The same signal from another process does no harm.
 	start_session two
 	kill -s SYS "$pid_two"
 	login two
@@ -390,7 +390,7 @@ cannot_empty() {
 	[ -z "$(troubles two.log)" ]
 }
 
-@test "without a syslog daemon a session does not try to log that it cannot log" {
+@test "without a syslog daemon a session does not log that logging fails" {
 	needs_root
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
 	printf '%s\r\n' 'USER alice' 'PASS apple' {,,,,}{NOOP,STAT,NOOP,STAT} QUIT >script
@@ -402,11 +402,11 @@ cannot_empty() {
 	unshare --mount bash -e scenario "$HANDLER" "${options[@]}" <script >out
 	[ "$(tail -n 1 out)" = $'+OK goodbye\r' ]
 	cat trace
-	# Standard error is /dev/null, so the log is syslog's: it is opened once, then come three lines.
+	# Standard error is /dev/null, so the log goes to syslog, which is opened once for three lines.
 	[ "$(grep -c 'AF_UNIX, SOCK_DGRAM' trace)" -le 4 ]
 }
 
-@test "a kernel without Landlock or seccomp serves all the same, and that is in the log once" {
+@test "on a kernel without Landlock or seccomp clients are served, and the log says so once" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT SLEE WAKE QUIT >script
 	is_served() {
 		[ "$(grep -c '^+OK' out)" -eq 7 ]
@@ -419,7 +419,7 @@ cannot_empty() {
 	trace trace inject=landlock_create_ruleset:retval=1 "$HANDLER" "${options[@]}" <script >out 2>log
 	is_served
 	grep 'without Landlock' log
-	# Version 2 takes no rule that has to do with truncation; all others it does.
+	# Version 2 knows no rule about truncation, but all others.
 	trace trace inject=landlock_add_rule:error=EINVAL:when=1+2 "$HANDLER" "${options[@]}" <script >out 2>log
 	is_served
 	[ -z "$(troubles log)" ]
@@ -429,7 +429,7 @@ cannot_empty() {
 	[ "$(grep -c 'without seccomp' log)" -eq 1 ]
 }
 
-@test "a sandbox that cannot be closed lets nobody in" {
+@test "if the sandbox cannot be closed, no client can log in" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
 	for call in prctl:error=EPERM landlock_restrict_self:error=E2BIG landlock_add_rule:error=ENOMEM; do
 		status=0
@@ -443,7 +443,7 @@ cannot_empty() {
 	[[ ${lines[2]} == '-ERR [SYS/TEMP]'* && ${lines[3]} == -ERR* ]]
 }
 
-@test "a sandbox that is required and lacks something serves nobody, and says so" {
+@test "with sandbox = required, an incomplete sandbox serves no client and is logged" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
 	options+=(--sandbox=required)
 	handle script
@@ -462,7 +462,7 @@ cannot_empty() {
 	lacks='the sandbox is without Landlock: this kernel does not have it, or not as version 2 or later'
 	is_refused inject=landlock_create_ruleset:error=ENOSYS "$lacks"
 	is_refused inject=landlock_create_ruleset:retval=1 "$lacks"
-	# The stage after login, too.
+	# The same for the stage after login.
 	trace trace inject=landlock_create_ruleset:error=ENOSYS:when=3 "$HANDLER" "${options[@]}" <script >out 2>log
 	[ "$(sed -n 3p out)" = $'-ERR [SYS/TEMP] cannot open the mailbox\r' ]
 	[ "$SANITIZED" = none ] || return 0
@@ -470,7 +470,7 @@ cannot_empty() {
 	is_refused inject=seccomp:error=EINVAL 'the sandbox is without seccomp: this kernel does not have it'
 }
 
-@test "a reload that requires a sandbox that this kernel does not have keeps the old settings" {
+@test "a reload that requires an unsupported sandbox keeps the old settings" {
 	needs_root
 	printf '%s\n' "users = $users" "mailbox = $mail/%u" "${as_me#--}" >conf
 	options=(--config=conf)
@@ -526,7 +526,7 @@ has_no_capability() {
 	has_no_capability "${background[-1]}"
 	has_no_capability "$(pgrep -P "${background[-1]}")"
 	exec {to}>&-
-	# The kernel says that they are gone, and they are not.
+	# The kernel reports success without dropping the capabilities.
 	echo QUIT >script
 	status=0
 	trace trace inject=capset:retval=0 "$HANDLER" "${options[@]}" <script >out 2>log || status=$?
@@ -534,7 +534,7 @@ has_no_capability() {
 	grep -xF 'pop3-handler: cannot make the sandbox: Operation not permitted' log
 }
 
-@test "root serves no session: it becomes the user that the settings name, or ends" {
+@test "root serves no session: the process becomes the user of the settings, or ends" {
 	needs_root
 	chown -R nobody "$mail"
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
@@ -555,7 +555,7 @@ has_no_capability() {
 	login one
 	ask one STAT
 	[ "$reply" = '+OK 1 24' ]
-	# And if it is root all the same, it is not served.
+	# A session that is still root is not served.
 	for call in setresuid setresgid; do
 		status=0
 		trace trace inject=$call:retval=0 "$HANDLER" "${options[@]}" <script >out 2>log || status=$?
@@ -565,13 +565,13 @@ has_no_capability() {
 	done
 }
 
-@test "a session that is not started as root stays the user that it is" {
+@test "a session that is not started as root does not change its user" {
 	chmod -R a+rX accounts
 	options=("--users=$users" "--mailbox=$mail/%u")
 	echo QUIT >script
 	as_nobody ./handler "${options[@]}" <script >out 2>log
 	as_nobody ./handler "${options[@]}" --user=nobody <script >out 2>log
-	# It is not dumpable: what /proc has of it is root's.
+	# The process is not dumpable, so its files in /proc belong to root.
 	start_session one setpriv --reuid=nobody --regid=nogroup --clear-groups ./handler "${options[@]}"
 	[ "$(stat -c %u "/proc/$pid_one/environ")" -eq 0 ]
 	status=0
@@ -581,13 +581,13 @@ has_no_capability() {
 	[ ! -s out ]
 }
 
-@test "a listener that root starts becomes the user that the settings name" {
+@test "a listener that root starts becomes the user of the settings" {
 	needs_root
 	chown -R nobody "$mail"
 	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
 	options+=(--user=nobody)
 	listen_port
-	exec {to}<>"/dev/tcp/127.0.0.1/$port" # when it answers it has become nobody
+	exec {to}<>"/dev/tcp/127.0.0.1/$port" # the greeting comes after the change of user
 	from_one=$to
 	hear one
 	grep -xE 'Uid:\s65534\s65534\s65534\s65534' "/proc/${background[-1]}/status"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Started by inetd, xinetd, tcpserver and systemd-socket-activate, with the entries that the manual has:
-# as root, with a keeper and an account that has a uid, and with one mail user, nobody.
+# Started by inetd, xinetd, tcpserver and systemd-socket-activate with the manual's entries: as root with a
+# keeper and an account that has a uid, and as one mail user, nobody.
 
 load helpers
 load boot
@@ -11,7 +11,7 @@ setup_file() {
 	# shellcheck disable=SC2016
 	inside bash -e -c '
 		install -m 755 "$1" /usr/local/sbin/pop3-handler
-		cp "${1%/*}/pop3-handler-pam.so" /usr/local/sbin # where it is looked for first
+		cp "${1%/*}/pop3-handler-pam.so" /usr/local/sbin # the first place that is searched
 		mkdir -p /srv/mail/alice/new /srv/mail/alice/cur /srv/run
 		printf "Subject: 1\n\nHello\n" >/srv/mail/alice/new/1.M1P1.h
 		chown -R nobody: /srv/mail /srv/run
@@ -20,7 +20,7 @@ setup_file() {
 		printf "%s\n" "user = nobody" "users = /srv/users" "mailbox = /srv/mail/%u" "login-penalty = 0" >/srv/nobody.conf
 		cp "$2" /srv/xinetd
 
-		# For root: the users, and an account with a uid and a home that nobody else can enter.
+		# For root: the users of the service, and an account with a uid and a private home.
 		systemd-sysusers "$3/systemd/sysusers.conf"
 		useradd -m -u 4711 -U alice
 		chmod 700 /home/alice
@@ -59,7 +59,7 @@ teardown() {
 	stop 2>/dev/null || true
 }
 
-# start COMMAND...: starts it as a service of its own, and waits until it has port 110.
+# start COMMAND...: runs it as a service, and waits until it listens on port 110.
 start() {
 	inside systemd-run --quiet --collect --unit="starter$BATS_TEST_NUMBER" --setenv=ASAN_OPTIONS=exitcode=99 "$@"
 	until [ -n "$(inside ss -Hltn 'sport = :110')" ]; do
@@ -71,9 +71,8 @@ stop() {
 	inside systemctl stop "starter$BATS_TEST_NUMBER.service"
 }
 
-# serves TEXT [NUMBER]: a session of a client from 127.0.0.5, or 127.0.NUMBER.5 (a listener logs one
-# line a second for each), and one that may not log in. Both are in what
-# TEXT, a command, shows of the log.
+# serves TEXT [NUMBER]: a session of a client from 127.0.0.5 or 127.0.NUMBER.5 (a listener logs one line a
+# second for each) and a refused login. The output of TEXT, a command that prints the log, has both.
 serves() {
 	{
 		cat client.py
@@ -99,7 +98,7 @@ serves() {
 	inside timeout 50 /usr/bin/python3 - "$1" "${2-0}" <scenario.py
 }
 
-# runs_as USER: a session of alice's is a process of this user, without groups and capabilities.
+# runs_as USER: a session of alice is a process of this user, without groups and capabilities.
 runs_as() {
 	local user=nobody
 	[ "$1" = nobody ] || user=alice
@@ -125,7 +124,7 @@ runs_as() {
 
 syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFIER=pop3-handler'
 
-# configure_xinetd USER SETTINGS: it starts the program for each connection, as this user.
+# configure_xinetd USER SETTINGS: xinetd starts the program for each connection as this user.
 configure_xinetd() {
 	inside tee /srv/xinetd.conf <<-END
 		service pop3
@@ -154,7 +153,7 @@ configure_xinetd() {
 	done
 }
 
-@test "inetd as root: processes for one connection share the counts of failed logins" {
+@test "inetd as root: the processes for single connections share the counts of failed logins" {
 	inside sh -c 'sed "s/^login-penalty.*/login-penalty = 1/" /srv/root.conf >/srv/penalty.conf'
 	echo '127.0.0.1:110 stream tcp nowait root /usr/local/sbin/pop3-handler pop3-handler --config=/srv/penalty.conf' |
 		inside tee /srv/inetd.conf
@@ -178,7 +177,7 @@ configure_xinetd() {
 	[ "$(inside stat -c '%U %a' /run/pop3-keeper)" = 'pop3-keeper 700' ]
 }
 
-@test "inetd with wait starts one listener for all, which ends when there is nothing to do" {
+@test "inetd with wait starts one listener for all connections, which ends when it is idle" {
 	local listener number=20 listeners
 	for user in nobody root; do
 		listeners=(pgrep -u "${user/root/pop3-login}" -f '^pop3-handler --config')
@@ -187,7 +186,7 @@ configure_xinetd() {
 		start inetd -i /srv/inetd.conf
 		serves "$syslog" $((number++))
 		listener=$(inside "${listeners[@]}")
-		# The socket that listens is nobody's standard error.
+		# The listening socket is no process's standard error.
 		inside readlink "/proc/$listener/fd/2" | grep -x /dev/null
 		[ "$(wc -w <<<"$listener")" -eq 1 ]
 		serves "$syslog" $((number++))
@@ -197,7 +196,7 @@ configure_xinetd() {
 		inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
 		serves "$syslog" $((number++))
 		stop
-		run -1 inside pgrep -u pop3-keeper # it ends with its listener
+		run -1 inside pgrep -u pop3-keeper # the keeper ends with its listener
 	done
 }
 
@@ -225,7 +224,7 @@ configure_xinetd() {
 	runs_as root
 }
 
-@test "as root, inetd, xinetd and tcpserver serve what PAM and a program know, and WAKE sees a locked account" {
+@test "as root, inetd, xinetd and tcpserver authenticate with PAM and a program, and WAKE notices a locked account" {
 	{
 		cat client.py
 		cat <<-'END'
@@ -247,7 +246,7 @@ configure_xinetd() {
 			try:
 			    other = Client(source='127.0.0.9')
 			    other.expect('USER alice', '+OK')
-			    if auth == 'pam': # a program is asked at a login only
+			    if auth == 'pam': # the program is asked only at login
 			        other.expect(f'PASS {password}', '-ERR [AUTH]')
 			        client.expect('WAKE', '-ERR [AUTH]')
 			    else:
@@ -270,14 +269,14 @@ configure_xinetd() {
 	done
 }
 
-@test "behind a pipe from tcpserver the peer is the one in the environment" {
+@test "behind a pipe from tcpserver the peer comes from the environment" {
 	# shellcheck disable=SC2016
 	start bash -c 'exec tcpserver -R -H -l0 0 110 sh -c \
 		"cat | /usr/local/sbin/pop3-handler --config=/srv/nobody.conf --plaintext-auth=always" 2>/srv/between.log'
 	serves 'cat /srv/between.log'
 }
 
-# From a machine without these programs nothing can be said about them.
+# Skipped on a machine without these programs.
 @test "behind socat, ncat and stunnel the peer is the one that they name" {
 	echo 'exec /usr/local/sbin/pop3-handler --config=/srv/nobody.conf --plaintext-auth=always 2>>/srv/relay.log' |
 		inside tee /srv/relay
@@ -288,7 +287,7 @@ configure_xinetd() {
 		serves 'cat /srv/relay.log'
 		stop
 	done
-	# stunnel in front of a program: its clients speak TLS.
+	# stunnel terminates TLS and starts the program.
 	inside bash -c 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 \
 		-subj /CN=localhost -keyout /srv/stunnel.pem -out /srv/stunnel.pem.crt && cat /srv/stunnel.pem.crt >>/srv/stunnel.pem'
 	printf '%s\n' 'foreground = yes' 'pid =' 'syslog = no' 'output = /dev/null' '[pop3s]' 'accept = 127.0.0.1:110' \
@@ -299,8 +298,8 @@ configure_xinetd() {
 	inside grep "login of 'alice' from 127.0.0.7 accepted" /srv/relay.log
 }
 
-@test "LISTEN_FDS may be a connection, or several listening sockets" {
-	# As root, who becomes the user that the settings name.
+@test "LISTEN_FDS may be one connection or several listening sockets" {
+	# Started as root; the process becomes the user of the settings.
 	start systemd-socket-activate -l 127.0.0.1:110 --accept \
 		/usr/local/sbin/pop3-handler --config=/srv/nobody.conf
 	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service"
@@ -320,7 +319,7 @@ configure_xinetd() {
 	runs_as root
 }
 
-@test "LISTEN_FDS that is neither a connection nor a listening socket is refused" {
+@test "LISTEN_FDS with neither a connection nor a listening socket is refused" {
 	status=0
 	bash -c 'exec 3</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" --user=root' "$HANDLER" 2>log || status=$?
 	cat log

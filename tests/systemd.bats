@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Under a real systemd, as `meson install` sets it up: units, journal, listener, limits.
+# Under a real systemd, installed by `meson install`: units, journal, listener, limits.
 
 load helpers
 load boot
@@ -40,7 +40,7 @@ setup() {
 teardown() {
 	if [ -z "$BATS_TEST_COMPLETED" ] && [ -e "$BATS_FILE_TMPDIR/boot.pid" ]; then
 		inside journalctl --no-pager -n 25
-		as_it_was # for the tests after this one
+		as_it_was # for the following tests
 	fi
 }
 
@@ -53,7 +53,7 @@ listen() {
 	inside systemctl start pop3.service pop3s.service
 }
 
-# serve FORM [LINE...]: the same, in the form `connection`, a unit for each, or `listener`.
+# serve FORM [LINE...]: both ports in the form `connection`, a unit for each connection, or `listener`.
 serve() {
 	[ "$1" = connection ] || {
 		listen "${@:2}"
@@ -64,15 +64,15 @@ serve() {
 	inside systemctl --quiet enable --now pop3.socket pop3s.socket
 }
 
-# unlisten: back to how it was.
+# unlisten: restores the state before `listen` or `serve`.
 unlisten() {
 	inside systemctl --quiet disable --now pop3.socket pop3s.socket pop3.service pop3s.service
 	inside systemctl stop 'pop3@*' 'pop3s@*'
 	[ ! -e before.conf ] || inside tee /etc/pop3-handler/pop3-handler.conf <before.conf >/dev/null
 }
 
-# use KIND: the units as they are installed, `keeper`, or for one mail user, `one-user`, with the
-# commands of pop3-handler(8).
+# use KIND: the installed units, `keeper`, or those for one mail user, `one-user`, with the commands of
+# pop3-handler(8).
 use() {
 	if [ "$1" = one-user ]; then
 		inside sh -ec 'cp -r /usr/local/share/pop3-handler/one-user/* /etc/systemd/system
@@ -98,7 +98,7 @@ no_drop_ins() {
 	inside systemctl daemon-reload
 }
 
-# as_it_was: undoes what a test has left that failed.
+# as_it_was: cleans up after a test that failed.
 as_it_was() {
 	unlisten
 	no_drop_ins
@@ -107,13 +107,13 @@ as_it_was() {
 		sysctl -q net.ipv6.bindv6only=0; [ ! -e /tmp/tls ] || mv /tmp/tls /etc/pop3-handler/'
 }
 
-# entry EVENT-FIELD=VALUE...: the journal's last entry that matches, all fields.
+# entry EVENT-FIELD=VALUE...: prints all fields of the journal's last entry that matches.
 entry() {
 	inside journalctl --sync
 	inside journalctl -b -o verbose -n 1 --no-pager -t pop3-handler "$@" | sed 's/^ *//'
 }
 
-@test "both forms of both kinds serve mail to curl on both ports, and the journal has its fields" {
+@test "both forms of both kinds serve mail to curl on both ports, and fill the journal's fields" {
 	for kind in one-user keeper; do
 		use "$kind"
 		for form in connection listener; do
@@ -153,11 +153,11 @@ entry() {
 			unlisten
 		done
 	done
-	# The units leave the program's own sandbox what it takes.
+	# The units do not get in the way of the program's own sandbox.
 	run ! inside journalctl -b -o cat -g sandbox SYSLOG_IDENTIFIER=pop3-handler
 }
 
-@test "journalctl -x explains every kind of line" {
+@test "journalctl -x explains every kind of log line" {
 	grep -oE '\b[0-9a-f]{32}\b' "$BATS_TEST_DIRNAME/../log.c" >ids
 	[ "$(wc -l <ids)" -ge 10 ]
 	while read -r id; do
@@ -165,7 +165,7 @@ entry() {
 	done <ids
 }
 
-@test "no unit for a connection is left behind, whatever a client did" {
+@test "no unit of a connection remains, whatever the client did" {
 	serve connection
 	with_client <<-'END'
 		Client(995, tls=True).close()
@@ -189,7 +189,7 @@ entry() {
 	done
 }
 
-@test "IPv4 is served where sockets for IPv6 are for IPv6 only" {
+@test "IPv4 is served where IPv6 sockets serve IPv6 only" {
 	inside sysctl -q net.ipv6.bindv6only=1
 	for form in connection listener; do
 		serve "$form"
@@ -202,7 +202,7 @@ entry() {
 	inside sysctl -q net.ipv6.bindv6only=0
 }
 
-@test "units for each connection: systemd closes connections over its limits, counts them, and logs no line for each" {
+@test "with a unit for each connection, systemd closes and counts excess connections without a line for each" {
 	drop_in pop3.socket '[Socket]' MaxConnections=5 MaxConnectionsPerSource=3
 	serve connection
 	with_client <<-'END'
@@ -223,7 +223,7 @@ entry() {
 	no_drop_ins
 }
 
-@test "a listener whose process always ends is started every two seconds, whatever its status" {
+@test "a listener that always fails is restarted every two seconds, whatever its status" {
 	for status in 0 1; do
 		inside cp /usr/local/share/pop3-handler/listener/pop3.socket /run/systemd/system/
 		drop_in pop3.service '[Service]' Type=exec ExecStart= "ExecStart=/bin/sh -c 'exit $status'"
@@ -241,7 +241,7 @@ entry() {
 	done
 }
 
-@test "a listener that nothing restarts is started 60 times, and then its socket fails" {
+@test "a listener without a restart is started 60 times, and then its socket fails" {
 	inside cp /usr/local/share/pop3-handler/listener/pop3.socket /run/systemd/system/
 	inside tee /run/systemd/system/pop3.service >/dev/null <<-'END'
 		[Unit]
@@ -261,7 +261,7 @@ entry() {
 	no_drop_ins
 }
 
-@test "a listener that can accept nothing says so twice a second, and serves when it can" {
+@test "a listener that cannot accept logs it twice a second, and serves again when it can" {
 	listen
 	with_client <<-'END'
 		main = run('systemctl show -P MainPID pop3.service')
@@ -279,7 +279,7 @@ entry() {
 	unlisten
 }
 
-@test "no limit of the journal hides a refused login" {
+@test "no rate limit of the journal hides a refused login" {
 	inside mkdir -p /run/systemd/journald.conf.d
 	printf '[Journal]\nRateLimitIntervalSec=1h\nRateLimitBurst=1\n' |
 		inside tee /run/systemd/journald.conf.d/test.conf >/dev/null
@@ -325,7 +325,7 @@ entry() {
 	[ "$(cat counts)" = $'2 127.0.7.1\n2 127.0.7.2' ]
 }
 
-@test "another install or a boot touches nothing that is there, whatever owner and mode it has" {
+@test "neither another install nor a boot changes existing files, whatever their owner and mode" {
 	inside bash -e <<-'END'
 		paths='/etc/pop3-handler /etc/pop3-handler/pop3-handler.conf /etc/pop3-handler/users /etc/pam.d/pop3
 			/var/vmail /run/pop3-handler /run/pop3-keeper'
@@ -352,7 +352,7 @@ entry() {
 	END
 }
 
-@test "another install succeeds where mail and accounts are links to elsewhere" {
+@test "another install succeeds where mail and accounts are links to other places" {
 	inside bash -e <<-'END'
 		mv /etc/pop3-handler/users /var/vmail /srv
 		ln -s /srv/users /etc/pop3-handler/
@@ -362,7 +362,7 @@ entry() {
 	inside sh -ec 'rm /etc/pop3-handler/users /var/vmail; mv /srv/users /etc/pop3-handler; mv /srv/vmail /var'
 }
 
-@test "pop3-check sees the site as the service does: its certificate, its user, its sandbox, its drop-ins" {
+@test "pop3-check sees the site as the service does: certificate, user, sandbox and drop-ins" {
 	for kind in one-user keeper; do
 		use "$kind"
 		for form in connection listener; do
@@ -377,7 +377,7 @@ entry() {
 			echo "$output"
 			[[ $output == *tls-key* ]]
 			inside cp /tmp/privkey.pem /etc/letsencrypt/live/machine
-			# As systemd reads them: blanks, comments with a backslash at the end, quotes, specifiers.
+			# Forms that systemd accepts: blanks, comments with a backslash at the end, quotes, specifiers.
 			for user in User=nobody '  User=nobody' 'User = nobody' $'# no more \\\nUser=nobody'; do
 				[ "$kind" = one-user ] || continue
 				drop_in "$unit" '[Service]' "$user"
@@ -408,7 +408,7 @@ entry() {
 	[ -z "$(inside bash -c 'ls /run/systemd/system/ | grep pop3-check; systemctl list-units --all --no-legend "pop3-check*"')" ]
 }
 
-@test "the units are hardened, and without a mistake" {
+@test "the units are hardened and verify without a warning" {
 	local -A most=([one-user]=5 [keeper]=20)
 	for kind in one-user keeper; do
 		use "$kind"
@@ -421,7 +421,7 @@ entry() {
 	run -0 inside systemd-analyze verify --man=no /usr/local/lib/systemd/system/pop3{,s,@,s@}.service \
 		/usr/local/lib/systemd/system/pop3{,s}.socket /usr/local/share/pop3-handler/listener/pop3{,s}.socket
 	[ -z "$output" ]
-	# All four have the same from where mail lives to the end.
+	# All four are the same from `Where mail lives` to the end.
 	for unit in pop3 pop3s pop3@ pop3s@; do
 		inside sed '1,/^# Where mail lives/d' "/usr/local/lib/systemd/system/$unit.service" | sha256sum
 	done | uniq | wc -l >kinds
@@ -435,7 +435,7 @@ entry() {
 		text='settings: tls is on, but tls-cert is not set'
 		[ "$kind" = one-user ] || text="tls-cert = '/etc/pop3-handler/tls/fullchain.pem': No such file or directory"
 		for form in connection listener; do
-			serve "$form" || [ "$form" = listener ] # which cannot start pop3s.service
+			serve "$form" || [ "$form" = listener ] # pop3s.service cannot start
 			with_client "$text" <<-'END'
 				count = lambda: run('journalctl -b -o cat -t pop3-handler').count(sys.argv[1])
 				Client().login().expect('QUIT', '+OK')
@@ -469,7 +469,7 @@ entry() {
 		sleeper.expect('WAKE', '+OK [ACTIVITY/NONE]')
 		sleeper.expect('QUIT', '+OK')
 	END
-	# New settings are for new connections; a mistake in them changes nothing.
+	# New settings apply to new connections; settings with a mistake are not used.
 	with_client <<-'END'
 		old = Client().login('alice')
 		path = '/etc/pop3-handler/pop3-handler.conf'
@@ -488,7 +488,7 @@ entry() {
 	unlisten
 }
 
-@test "a service that stops lets sessions end what they do, and wakes no sleeper" {
+@test "a service that stops lets running commands complete, and wakes no sleeper" {
 	listen
 	with_client <<-'END'
 		working, sleeping, new = Client().login('bob'), Client().login('carol'), Client()
@@ -508,7 +508,7 @@ entry() {
 	unlisten
 }
 
-@test "a client over a limit is told so, with and without TLS, and the log says it" {
+@test "a client over a limit is told so, with and without TLS, and is logged" {
 	listen 'max-sessions = 5' 'max-sessions-per-source = 3' 'max-sleeping-per-user = 2'
 	with_client <<-'END'
 		for port, tls in (110, False), (995, True):
@@ -546,7 +546,7 @@ entry() {
 		sleepers[0].expect('QUIT', '+OK')
 		more = enter('carol')
 		more.expect('SLEE', '+OK')
-		sleepers[1].close() # a client that leaves during SLEEP frees its slot
+		sleepers[1].close() # a client that leaves in SLEEP frees its slot
 		def may_sleep():
 		    return enter('carol').ask('SLEE').startswith('+OK')
 		wait_for(may_sleep)
@@ -561,7 +561,7 @@ entry() {
 	unlisten
 }
 
-@test "a session that crashes takes no other with it, and the log names the peer" {
+@test "a session that crashes affects no other, and the log names its peer" {
 	for form in connection listener; do
 		serve "$form"
 		with_client "$form" <<-'END'
@@ -571,20 +571,20 @@ entry() {
 			assert victim.hear() == ''
 			if sys.argv[1] == 'listener':
 			    logged('was killed by signal 11 (Segmentation fault)')
-			else: # systemd says it; the name of the unit has the peer
+			else: # systemd logs the crash; the name of the unit has the peer
 			    lines = lambda: run('journalctl -b -o cat _PID=1').split('\n')
 			    wait_for(lambda: any('-127.0.0.9:' in line and 'status=11/SEGV' in line for line in lines()))
 			asleep.expect('WAKE', '+OK')
 			awake.expect('QUIT', '+OK')
 			asleep.expect('QUIT', '+OK')
-			Client().login('dave').expect('QUIT', '+OK') # the lock is free
+			Client().login('dave').expect('QUIT', '+OK') # the lock is released
 		END
 		unlisten
 	done
 	entry POP3_SIGNAL=11 | grep -qx POP3_PEER=127.0.0.9
 }
 
-@test "after failed logins all connections of the source wait, until one succeeds" {
+@test "after failed logins all connections of the source are delayed until one succeeds" {
 	listen 'login-penalty = 1' 'login-timeout = 8'
 	with_client <<-'END'
 		from concurrent.futures import ThreadPoolExecutor
@@ -593,10 +593,10 @@ entry() {
 		    client.expect('USER alice', '+OK')
 		    client.expect(f'PASS {password}', '-ERR [AUTH]')
 		    client.close()
-		# Each waits for its penalty.
+		# Each login has its own delay.
 		with ThreadPoolExecutor(4) as pool:
 		    list(pool.map(fail, ['127.0.0.7'] * 3 + ['127.0.0.8'], range(4)))
-		time.sleep(2) # for the lines of the log, which are bounded
+		time.sleep(2) # the log's limit of lines is per second
 		waits = "from 127.0.0.7 waits for {} seconds: several have failed from there"
 		assert 'waits for' not in run('journalctl -b -o cat -t pop3-handler')
 		fail('127.0.0.7', 4)
@@ -611,7 +611,7 @@ entry() {
 	unlisten
 }
 
-@test "the listener feeds systemd's watchdog" {
+@test "the listener notifies systemd's watchdog" {
 	drop_in pop3.service '[Service]' WatchdogSec=1
 	listen
 	with_client <<-'END'
@@ -647,7 +647,7 @@ entry() {
 	unlisten
 }
 
-@test "uninstalling takes nothing from a prefix that has the name of the program" {
+@test "uninstalling removes nothing from a prefix named like the program" {
 	# shellcheck disable=SC2016
 	inside bash -ec '
 		mkdir -p /srv/b/meson-logs /srv/pop3-handler/mail/new /srv/pop3-handler/{lib/x,share}/pop3-handler/empty
@@ -659,8 +659,8 @@ entry() {
 	inside rm -r /srv/b /srv/pop3-handler
 }
 
-# The last one: for others nothing is there any more.
-@test "uninstalling leaves no file, no enabled socket and no open port; mail, accounts and settings stay" {
+# The last one: afterwards nothing is installed.
+@test "uninstalling leaves no file, enabled socket or open port; mail, accounts and settings stay" {
 	inside systemctl --quiet enable --now pop3.socket
 	inside systemctl --quiet enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket
 	inside curl -sS --cacert /etc/pop3-handler/tls/fullchain.pem --user alice:apple pop3s://127.0.0.1/

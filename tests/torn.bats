@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Sessions beside a neighbour that renames all messages: a readdir(3) then misses files that are there.
+# Sessions beside a program that renames all messages: a readdir(3) then misses existing files.
 # `tests/torn.py` runs for longer, and with more messages.
 
 load helpers
 
-# torn_on KIND COMMAND...: the same on a fresh file system of this kind, which COMMAND makes.
+# torn_on KIND COMMAND...: the same on a new file system of this kind, which COMMAND makes.
 torn_on() {
 	[ "$SANITIZED" = none ] || skip 'what a file system does to a reading is no matter of memory'
 	needs_root
@@ -17,23 +17,23 @@ torn_on() {
 		sh "$1" "$BATS_TEST_DIRNAME/torn.py"
 }
 
-@test "a torn read loses nothing, and brings nothing back" {
+@test "a torn read loses no message and restores none" {
 	"$BATS_TEST_DIRNAME/torn.py" --messages=5000 --seconds=2
 }
 
-@test "a torn read loses nothing, and brings nothing back: ext4" {
+@test "a torn read loses no message and restores none: ext4" {
 	torn_on ext4 mkfs.ext4 -q -N 30000
 }
 
-@test "a torn read loses nothing, and brings nothing back: xfs" {
+@test "a torn read loses no message and restores none: xfs" {
 	torn_on xfs mkfs.xfs -q
 }
 
-@test "a torn read loses nothing, and brings nothing back: btrfs" {
+@test "a torn read loses no message and restores none: btrfs" {
 	torn_on btrfs mkfs.btrfs -q
 }
 
-@test "a torn read loses nothing, and brings nothing back: tmpfs" {
+@test "a torn read loses no message and restores none: tmpfs" {
 	[ "$SANITIZED" = none ] || skip 'what a file system does to a reading is no matter of memory'
 	needs_root
 	# shellcheck disable=SC2016
