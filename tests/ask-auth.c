@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * ask-auth --NAME=VALUE ...: auth.c with these settings, as a keeper has it. Each line of standard
- * input is `login USER PASSWORD` or, about the last account, `again`; the answer is one line. */
+ * ask-auth --NAME=VALUE ...: runs auth.c with these settings as a keeper would. Each line of
+ * standard input is `login USER PASSWORD`, or `again` to check the last account again; the answer
+ * is one line. */
 #include "auth.h"
 
 #include "lib/peer.h"
@@ -24,7 +25,8 @@ int main(int argc, char *argv[])
 {
 	static struct account account;
 	struct auth_report report;
-	static struct settings *settings; /* what it refers to at the end is no leak */
+	static struct settings *settings; /* static: the settings are still reachable at the end, so
+					     they are no leak */
 	struct in6_addr address;
 	struct peer peer;
 	char line[10000];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * channel-packet TYPE [USER PASSWORD]: prints, in hexadecimal, a packet that a session sends its
- * keeper. For tests/keeper-attacks.bats. */
+ * channel-packet TYPE [USER PASSWORD]: prints in hexadecimal a packet from a session to its keeper,
+ * for tests/keeper-attacks.bats. */
 #include "channel.h"
 
 #include "lib/util.h"

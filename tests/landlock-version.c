@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * A preloaded library: the kernel says that its Landlock is LANDLOCK_VERSION, an older one. */
+ * A preloaded library: the kernel reports Landlock version LANDLOCK_VERSION, an older one. */
 #include <dlfcn.h>
 #include <linux/landlock.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@ long syscall(long number, ...)
 	long arguments[6];
 	va_list list;
 
-	if (!real) { /* not in the sandbox */
+	if (!real) { /* before the sandbox closes */
 		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
 		version = atol(getenv("LANDLOCK_VERSION"));
 	}

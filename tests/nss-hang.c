@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * libnss_hang.so.2: a source of users that hangs while there is a file /run/nss-hangs, and knows
- * nobody. */
+ * libnss_hang.so.2: an NSS source without users, which hangs while the file /run/nss-hangs exists.
+ */
 #include <nss.h>
 #include <pwd.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * pam-odd.so WHAT: a module of PAM that asks or answers what few do, for tests/auth.bats and
+ * pam-odd.so WHAT: a PAM module with unusual prompts or results, for tests/auth.bats and
  * tests/keeper-failures.bats. */
 #include "channel.h"
 

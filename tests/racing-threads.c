@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * A preloaded library: a session whose filter refuses nothing, but asks the keeper as it should,
- * has threads that go on to ask for the ids of others. They say on standard error when they have
- * tried much, and what they got. */
+ * A preloaded library: replaces the session's seccomp filter by one that refuses nothing but still
+ * notifies the keeper, and starts threads that repeatedly request the ids of other users. They
+ * report on standard error that they have tried often enough, and which ids they got. */
 #include <dlfcn.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -17,7 +17,7 @@
 
 static long (*real)(long number, ...);
 
-/* Whether this thread has an id that nobody has consented to: of the account there is 61001. */
+/* Whether this thread has an id that the keeper must not grant; the account's is 61001. */
 static int is_somebody_else(long id)
 {
 	unsigned ids[6];
@@ -80,7 +80,7 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		arguments[i] = va_arg(list, long);
 	va_end(list);
-	/* Not when that is tried out. */
+	/* A filter of one instruction only tries whether the kernel supports it. */
 	if (number == SYS_seccomp && arguments[0] == SECCOMP_SET_MODE_FILTER &&
 	    ((const struct sock_fprog *)arguments[2])->len > 1)
 		return install(arguments[1]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * The little that a C test needs to speak TAP. */
+ * What a C test needs to speak TAP. */
 #pragma once
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * auth.c on passwd-files that it makes for itself. */
+ * auth.c on passwd-files that the test makes. */
 #include "auth.h"
 
 #include "lib/file-stamp.h"
@@ -28,7 +28,7 @@ static bool write_users(const char *text)
 	return fclose(file) == 0;
 }
 
-/* Checks one login against a passwd-file with this text; `mailbox` is what a good one gets. */
+/* Checks one login with this passwd-file; `mailbox` is expected after a successful one. */
 static void test_login(const char *text, const char *user, const char *password, int expected,
 		       const char *mailbox, const char *title)
 {
@@ -51,13 +51,15 @@ static void test_passwords(void)
 	test_login("a:{PLAIN}x\n", "a", "xx", -EKEYREJECTED, NULL, "a longer password");
 	test_login("a:{PLAIN}xx\n", "a", "x", -EKEYREJECTED, NULL, "a shorter password");
 	test_login("a:{PLAIN}x\n", "a", "", -EKEYREJECTED, NULL, "an empty password");
-	test_login("a:\n", "a", "", -EKEYREJECTED, NULL, "an empty field never lets anyone in");
-	test_login("a:{PLAIN}\n", "a", "", -EKEYREJECTED, NULL, "nor one with only a scheme");
+	test_login("a:\n", "a", "", -EKEYREJECTED, NULL, "an empty password field lets no one in");
+	test_login("a:{PLAIN}\n", "a", "", -EKEYREJECTED, NULL,
+		   "nor does a scheme without a password");
 	test_login("a:{CRYPT}\n", "a", "", -EKEYREJECTED, NULL, "nor with {CRYPT}");
-	test_login("a:{PLAIN-TRUNC}3-abc\n", "a", "abcdef", 0, NULL, "a password that was cut");
-	test_login("a:{PLAIN-TRUNC}3-ab\n", "a", "abc", -EKEYREJECTED, NULL, "one that was not");
+	test_login("a:{PLAIN-TRUNC}3-abc\n", "a", "abcdef", 0, NULL, "a truncated password");
+	test_login("a:{PLAIN-TRUNC}3-ab\n", "a", "abc", -EKEYREJECTED, NULL,
+		   "a password that is not truncated");
 	test_login("a:{PLAIN-TRUNC}0-\n", "a", "x", -EKEYREJECTED, NULL,
-		   "one of which nothing is left");
+		   "a password truncated to nothing");
 	test_login("a:{PLAIN.HEX}6100\n", "a", "a", -EKEYREJECTED, NULL, "a NUL in a password");
 	test_login("a:{PLAIN.HEX}61\n", "a", "a", 0, NULL, "a password in hex");
 	test_login("a:{PLAIN.B64}YQ==\n", "a", "a", 0, NULL, "and in base64");
@@ -114,11 +116,11 @@ static void test_names(void)
 	test_login("a@b:{PLAIN}x\n", "a@b", "x", 0, "/mail/a@b", "a name with '@'");
 }
 
-/* Which of some lines is found, by its password, and what the account is called. */
+/* Which of several lines is found, recognised by its password, and the account's name. */
 static void test_order(void)
 {
 	static const struct {
-		const char *text, *typed, *password, *user; /* NULL: it is refused */
+		const char *text, *typed, *password, *user; /* NULL: the login is refused */
 	} cases[] = {
 		{ "A:{PLAIN}1\na:{PLAIN}2\n", "a", "2", "a" },
 		{ "A:{PLAIN}1\na:{PLAIN}2\n", "A", "1", "A" },
@@ -135,7 +137,7 @@ static void test_order(void)
 		{ "a@e.example:{PLAIN}1\n", "a", "1", NULL },
 		{ "\303\204:{PLAIN}1\n", "\303\244", "1", NULL }, /* not ASCII */
 		{ "@d.example:{PLAIN}1\n", "", "1", NULL },
-		{ "[:{PLAIN}1\n", "{", "1", NULL }, /* as near as a and A */
+		{ "[:{PLAIN}1\n", "{", "1", NULL }, /* differ in the same bit as a and A */
 	};
 	static char domain[] = "d.example";
 	static const struct settings with_domain = { .users = all_users,
@@ -153,16 +155,16 @@ static void test_order(void)
 						    strcmp(report.user, cases[i].user) == 0 :
 					    r == -EKEYREJECTED;
 
-		if (!tap(good, "the best line is found: case %zu", i))
+		if (!tap(good, "the best match is found: case %zu", i))
 			(void)printf("# got %d, %s\n", r, account.user);
 	}
 }
 
-/* Where a field lets clients in from. */
+/* The networks from which allow_nets accepts clients. */
 static void test_networks(void)
 {
 	static const struct {
-		const char *networks, *address; /* NULL: none, on this machine */
+		const char *networks, *address; /* NULL: no address, a local client */
 		bool is_in;
 	} cases[] = {
 		{ "192.0.2.0/24", "192.0.2.77", true },
@@ -218,7 +220,7 @@ static void test_extra(void)
 	test_login("a:{PLAIN}x::::/h::userdb_mail=maildir:/m\n", "a", "x", 0, "/m", "maildir:PATH");
 	test_login("a:{PLAIN}x::::/h::userdb_mail=/m:n\n", "a", "x", 0, "/m:n", "just PATH");
 	test_login("a:{PLAIN}x::::/h::userdb_mail=maildir:~/M:LAYOUT=fs\n", "a", "x", 0, "/h/M",
-		   "~/ is the home, Dovecot's options are cut off");
+		   "~/ is the home, and Dovecot's options are removed");
 	test_login("a:{PLAIN}x::::/h::userdb_mail_driver=maildir userdb_mail_path=~/M\n", "a", "x",
 		   0, "/h/M", "what Dovecot 2.4 calls it");
 	test_login("a:{PLAIN}x::::/h::mail_path=/m\n", "a", "x", 0, "/m", "without the prefix");
@@ -228,7 +230,7 @@ static void test_extra(void)
 	test_login("a:{PLAIN}x::::/h::userdb_mail=/m/%u b=c\n", "a", "x", 0, "/m/a",
 		   "it is a template");
 	test_login("a:{PLAIN}x::::/h::x=userdb_mail=/m  userdb_mail=/n\n", "a", "x", 0, "/n",
-		   "only the whole name counts");
+		   "a part of the name does not count");
 	test_login("a:{PLAIN}x::::/h::userdb_mail=mbox:/m\n", "a", "x", -ENXIO, NULL, "mbox:PATH");
 	test_login("a:{PLAIN}x::::/h::userdb_mail=\n", "a", "x", -ENXIO, NULL, "no path");
 	test_login("a:{PLAIN}x::::::userdb_mail=~/M\n", "a", "x", -ENXIO, NULL,
@@ -256,8 +258,8 @@ static void test_malformed(void)
 		  report.malformed_line);
 }
 
-/* A first line of each length: it, and the user's behind it, end everywhere in what is read at
- * once. */
+/* A first line of each length, so that it and the user's line after it end at each offset of the
+ * buffer. */
 static void test_line_lengths(void)
 {
 	static char text[20000];
@@ -278,10 +280,10 @@ static void test_line_lengths(void)
 		if (!good)
 			(void)printf("# a line of %zu octets\n", octets);
 	}
-	(void)tap(good, "lines of every length are one line, and up to 4096 octets an account");
+	(void)tap(good, "a line of any length is one line, and up to 4096 octets an account");
 }
 
-/* What is read at once ends where the file does. */
+/* The buffer ends where the file ends. */
 static void test_long_last_line(void)
 {
 	struct account account = { 0 };
@@ -296,7 +298,7 @@ static void test_long_last_line(void)
 		  "a last line that is too long is reported, whatever its length");
 }
 
-/* However much of the line with it is in what is read at once. */
+/* Wherever in the buffer its line begins. */
 static void test_nul(void)
 {
 	bool good = true;
@@ -312,7 +314,7 @@ static void test_nul(void)
 		       auth_login(&settings, &local, "a", "x", &account, &report) == 0 &&
 		       report.malformed_lines == 1;
 	}
-	(void)tap(good, "a line with a NUL is none");
+	(void)tap(good, "a line with a NUL is ignored");
 }
 
 static void test_again(void)
@@ -346,7 +348,7 @@ static void test_again(void)
 		  "the file is gone");
 }
 
-/* Writes the file, and is back once a change that follows will show. */
+/* Writes the file, and returns once a further change will have another time. */
 static bool write_stable_users(const char *text)
 {
 	struct file_stamp stamp;
@@ -360,8 +362,8 @@ static bool write_stable_users(const char *text)
 	return true;
 }
 
-/* A check again, with a template that is another than at login: only who reads the file sees that.
- */
+/* Checks the account with another template than at login: only a check that reads the file
+ * notices the template. */
 static bool is_read_again(struct account *account)
 {
 	static char template[] = "/other";
@@ -382,19 +384,19 @@ static void test_unchanged(void)
 	(void)tap(!is_read_again(&account), "a file that has not changed is not read again");
 	(void)tap(write_stable_users("a:{PLAIN}y\n") && is_read_again(&account) &&
 			  is_read_again(&account),
-		  "one that was written over is, whenever it is asked for");
+		  "a file that was overwritten is read at each check");
 	(void)tap(write_stable_users("a:{PLAIN}x\n") &&
 			  auth_check_again(&settings, &local, &account, &report) == 0 &&
 			  !is_read_again(&account),
-		  "until it says what it said at login");
+		  "until it has its content from the login again");
 
 	if (auth_login(&settings, &local, "a", "x", &account, &report) < 0 ||
 	    chmod(users, 0640) < 0)
 		return (void)tap(false, "login");
-	(void)tap(is_read_again(&account), "one whose mode has changed is");
+	(void)tap(is_read_again(&account), "a file whose mode has changed is read");
 }
 
-/* A login in the clock's tick in which the file has changed. */
+/* A login in the same tick of the clock as a change of the file. */
 static void test_changed_just_now(void)
 {
 	struct account account = { 0 };
@@ -408,10 +410,10 @@ static void test_changed_just_now(void)
 			return (void)tap(false, "login");
 		stamp = file_stamp_of(&status);
 	} while (file_stamp_is_stable(&stamp, file_stamp_now_ns()));
-	(void)tap(is_read_again(&account), "one that had changed just before the login is");
+	(void)tap(is_read_again(&account), "a file that changed just before the login is read");
 }
 
-/* Accounts that a certificate vouches for. */
+/* Accounts found by a certificate. */
 static void test_find(void)
 {
 	static const struct {
@@ -445,7 +447,7 @@ static void test_find(void)
 	}
 }
 
-/* What follows the NULL is not of the list; at login it was longer. */
+/* The list ends at the NULL; at login it was longer. */
 static void test_shorter_auth(void)
 {
 	static char name[] = "passwd-file", *auth[] = { name, NULL, name, NULL };
@@ -460,7 +462,7 @@ static void test_shorter_auth(void)
 		return (void)tap(false, "login");
 	account.backend = 2;
 	(void)tap(auth_check_again(&shorter, &local, &account, &report) == -EKEYREJECTED,
-		  "checked again by a backend that is gone");
+		  "checked again after its backend was removed from the settings");
 }
 
 static int append_name(void *context, const char *name)
@@ -472,7 +474,7 @@ static int append_name(void *context, const char *name)
 static void test_look_up(void)
 {
 	static const struct {
-		const char *user, *control; /* NULL: it fails */
+		const char *user, *control; /* NULL: the lookup fails */
 		const char *title;
 	} cases[] = {
 		{ "a", "/home/a/b", "without a password" },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * failures.c: who waits, for how long, and what a file makes of it. */
+ * failures.c: which logins are delayed, for how long, and how a file shares the counts. */
 #include "failures.h"
 
 #include "lib/peer.h"
@@ -23,7 +23,7 @@ static struct in6_addr source_of(const char *text)
 	return address;
 }
 
-/* A client: where it counts. */
+/* A client: the table that counts its failures, and its source. */
 struct client {
 	struct failures *failures;
 	const char *source;
@@ -55,7 +55,7 @@ static void forgive(const struct client *client, const char *user)
 	failures_forgive(client->failures, &source, client->is_trusted, user);
 }
 
-/* Those that are made stay. */
+/* The tables are kept, so they are no leak. */
 static struct failures *make(int fd)
 {
 	static struct failures *made[16];
@@ -80,12 +80,12 @@ static void test_waits(struct failures *failures)
 	}
 	(void)tap(good, "a login waits from the third failure on, twice as long each time");
 	(void)tap(failures_wait_s(failures, &source, false, "alice", 0, 15) == 0,
-		  "without a penalty nobody waits");
+		  "without a penalty no login waits");
 	fail(&client, "alice", 100, 100);
 	(void)tap(wait_s(&client, "bob") == 15, "many failures do not overflow");
 	fail(&none, "alice", 0, 9);
 	forgive(&none, "alice");
-	(void)tap(wait_s(&none, "alice") == 0, "if nothing is counted nobody waits");
+	(void)tap(wait_s(&none, "alice") == 0, "without a table no login waits");
 }
 
 static void test_sources(struct failures *failures)
@@ -110,11 +110,11 @@ static void test_attempts(struct failures *failures)
 
 	fail(&client, "alice", 0, 3);
 	fail(&client, "alice", 0, 3);
-	(void)tap(wait_s(&client, "bob") == 2, "the same attempts again are no more failures");
+	(void)tap(wait_s(&client, "bob") == 2, "repeated attempts add no failures");
 	fail(&client, "ALICE", 3, 1);
-	(void)tap(wait_s(&client, "bob") == 4, "another password is one");
+	(void)tap(wait_s(&client, "bob") == 4, "another password adds a failure");
 	fail(&client, "bob", 0, 1);
-	(void)tap(wait_s(&client, "bob") == 8, "and the same for another user is one");
+	(void)tap(wait_s(&client, "bob") == 8, "and so does the same password for another user");
 }
 
 static void test_logins(struct failures *failures)
@@ -128,26 +128,26 @@ static void test_logins(struct failures *failures)
 	fail(&client, "alice", 0, 3);
 	fail(&client, "bob", 0, 3);
 	forgive(&client, "carol");
-	(void)tap(wait_s(&client, "eve") == 15, "a login forgives nobody else");
+	(void)tap(wait_s(&client, "eve") == 15, "a login clears no other account's failures");
 	forgive(&client, "Alice");
-	(void)tap(wait_s(&client, "eve") == 2, "and all failures of its account");
+	(void)tap(wait_s(&client, "eve") == 2, "and clears all failures of its account");
 	forgive(&client, "bob");
-	(void)tap(wait_s(&client, "eve") == 0, "so that none is left");
+	(void)tap(wait_s(&client, "eve") == 0, "so that no delay is left");
 	fail(&trusted, "alice", 0, 4);
-	(void)tap(wait_s(&trusted, "alice") == 4, "a trusted source waits for one account");
-	for (int i = 0; i < 400000; i++) { /* some of them look at its row */
+	(void)tap(wait_s(&trusted, "alice") == 4, "failures of a trusted source delay its account");
+	for (int i = 0; i < 400000; i++) { /* some of these names hash to the row of alice */
 		(void)snprintf(name, sizeof(name), "user%d", i);
 		others += wait_s(&trusted, name) > 0;
 	}
-	(void)tap(others == 0, "and not for another");
-	(void)tap(wait_s(&elsewhere, "ALICE") == 4, "another that is trusted does, too");
-	(void)tap(wait_s(&client, "alice") == 0, "but no stranger");
+	(void)tap(others == 0, "and no other account");
+	(void)tap(wait_s(&elsewhere, "ALICE") == 4, "also from another trusted source");
+	(void)tap(wait_s(&client, "alice") == 0, "but not from elsewhere");
 	forgive(&elsewhere, "alice");
-	(void)tap(wait_s(&trusted, "alice") == 0, "a login from anywhere there ends that");
+	(void)tap(wait_s(&trusted, "alice") == 0, "a login from any trusted source ends the delay");
 }
 
-/* Half of all rows are those of 16,384 sources: each is found again, but for a few that have lost
- * their row. Then four times as many as there are rows come. */
+/* 16,384 sources fill half of the rows: nearly all are found again, a few have lost their row. Then
+ * four times as many sources come as there are rows. */
 static void test_crowd(void)
 {
 	const struct client early = { make(-1), "2001:db8:5::", false };
@@ -165,7 +165,7 @@ static void test_crowd(void)
 		waits += wait_s(&client, "bob") == 2;
 	}
 	(void)tap(waits > 16000 && wait_s(&early, "bob") == 2,
-		  "of 16,384 sources nearly all wait (%u)", waits);
+		  "nearly all of 16,384 sources wait (%u)", waits);
 	for (int i = 0; i < 131072; i++) {
 		(void)snprintf(text, sizeof(text), "2001:dba:%x:%x::", (unsigned)i >> 16,
 			       (unsigned)i & 0xffff);
@@ -173,11 +173,12 @@ static void test_crowd(void)
 		if (wait_s(&client, "bob") != 2)
 			waits = 0;
 	}
-	(void)tap(waits > 0, "a source that has just failed has a row however many came before");
+	(void)tap(waits > 0,
+		  "a source that has just failed has a row, however many came before it");
 }
 
-/* In a process of its own, where what it leaves is unmapped. Returns some bits of the digest of the
- * user that logs in, or -1. */
+/* Forks, because a session unmaps the table. Returns some bits of the digest of the user that logs
+ * in, or -1. */
 static int run_session(struct failures *failures, bool is_trusted, const char *user)
 {
 	const struct client client = { failures, "2001:db8:6::", is_trusted };
@@ -204,10 +205,10 @@ static void test_sessions(struct failures *failures)
 	int digest = run_session(failures, false, "Alice");
 
 	(void)tap(digest >= 0 && wait_s(&client, "eve") == 2,
-		  "a session forgives its user when it leaves, and others know");
+		  "a session clears its user's failures for all processes");
 	(void)tap(run_session(failures, true, "alice") == digest &&
 			  wait_s(&trusted, "alice") == 0 && wait_s(&trusted, "bob") == 2,
-		  "so does a trusted one, and the user's digest is the same");
+		  "so does a trusted session, with the same digest of the user");
 }
 
 static void test_file(void)
@@ -226,24 +227,24 @@ static void test_file(void)
 	fail(&one, "alice", 0, 2);
 	fail(&other, "alice", 1, 2);
 	(void)tap(wait_s(&one, "bob") == 2 && wait_s(&other, "bob") == 2,
-		  "those that open a file count together, and tell attempts apart alike");
+		  "processes that open one file share the counts and recognise the same attempts");
 	forgive(&other, "alice");
-	(void)tap(wait_s(&one, "bob") == 0, "a login forgives for all");
+	(void)tap(wait_s(&one, "bob") == 0, "a login clears failures for all of them");
 	(void)fstat(fd, &status);
 	size = status.st_size;
-	(void)tap((off_t)status.st_blocks * 512 >= size, "its space is reserved");
+	(void)tap((off_t)status.st_blocks * 512 >= size, "the file's space is reserved");
 	fail(&one, "alice", 0, 3);
 	good &= ftruncate(fd, size + 4096) == 0;
 	later.failures = make(fd);
 	(void)fstat(fd, &status);
 	(void)tap(wait_s(&later, "bob") == 2 && status.st_size == size + 4096,
-		  "a longer file is used as it is");
+		  "a longer file is used unchanged");
 	good &= pwrite(fd, "x", 1, 0) == 1;
 	later.failures = make(fd);
 	(void)fstat(fd, &status);
 	(void)tap(wait_s(&later, "bob") == 0 && status.st_size == size + 4096,
-		  "one of another layout is begun anew, and not shortened");
-	(void)tap(wait_s(&one, "bob") == 0, "also for those that have it");
+		  "a file of another layout is cleared, and not shortened");
+	(void)tap(wait_s(&one, "bob") == 0, "also for processes that have it mapped");
 	fail(&later, "alice", 0, 3);
 	octets = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	for (int octet = 0; octet < 256; octet += 5) {
@@ -256,16 +257,16 @@ static void test_file(void)
 			good &= wait_s(&later, "alice") <= 15;
 		}
 	}
-	(void)tap(good, "nonsense in it costs no more than a wait");
+	(void)tap(good, "garbage in the file causes a delay at most");
 	good &= ftruncate(fd, 4096) == 0;
 	later = (struct client){ make(fd), "2001:db8:7::", false };
 	(void)fstat(fd, &status);
 	fail(&later, "alice", 0, 3);
 	(void)tap(wait_s(&later, "bob") == 2 && status.st_size == size,
-		  "a file that is too short is begun anew");
+		  "a file that is too short is cleared");
 	(void)close(fd);
 	fd = open("/dev/null", O_RDWR);
-	(void)tap(failures_new(fd, &later.failures) < 0, "what is no file is refused");
+	(void)tap(failures_new(fd, &later.failures) < 0, "a special file is refused");
 	(void)close(fd);
 }
 

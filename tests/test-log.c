@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * log.c: limits on lines that a client causes. */
+ * log.c: limits on the lines that a client causes. */
 #include "log.h"
 
 #include "tap.h"
@@ -10,7 +10,7 @@
 
 static FILE *file; /* standard error */
 
-/* The lines since the last call, in `text`. Returns how many. */
+/* Reads the lines since the last call into *ret_text. Returns their number. */
 static int count_lines(char *ret_text, size_t size)
 {
 	int lines = 0;
@@ -48,11 +48,11 @@ static void test_quota(void)
 	quota.omitted[LOG_EVENT_CONNECTION_REFUSED] = 7;
 	quota.next_s = 0;
 	quota.report_s = 1;
-	(void)tap(!log_report_omitted(&quota, "192.0.2.1"), "and then is made");
+	(void)tap(!log_report_omitted(&quota, "192.0.2.1"), "and is logged then");
 	(void)count_lines(text, sizeof(text));
 	(void)tap(strcmp(text, "pop3-handler: 8 lines about 192.0.2.1 were omitted: "
 			       "1 login failed, 7 connection refused\n") == 0,
-		  "it has the number of each kind");
+		  "the report has the number of each kind");
 	(void)tap(quota.next_s > 0 && !log_report_omitted(&quota, "192.0.2.1") &&
 			  count_lines(text, sizeof(text)) == 0,
 		  "once");
@@ -82,7 +82,7 @@ static void test_reasons(void)
 	log_event(LOG_EVENT_SESSION_ENDED, NULL, "ended");
 	(void)tap(count_lines(text, sizeof(text)) == 0 &&
 			  quota.omitted[LOG_EVENT_SESSION_ENDED] == 1,
-		  "with a quota the lines need it");
+		  "with a quota the lines count against it");
 	log_limit(NULL);
 	log_event(LOG_EVENT_LOGIN, NULL, "accepted");
 	log_event(LOG_EVENT_SESSION_ENDED, NULL, "ended");
@@ -91,12 +91,12 @@ static void test_reasons(void)
 	log_event(LOG_EVENT_LOGIN_REFUSED, NULL, "refused");
 	log_warning("cannot read %s: error %d", log_quote("a name"), 1);
 	(void)tap(count_lines(text, sizeof(text)) == 4,
-		  "the reasons stay, and do not count for the lines that need none");
-	(void)tap(!log_report_omitted(NULL, "local"), "what was omitted is told");
+		  "the reasons are kept, and do not apply to lines without a quota");
+	(void)tap(!log_report_omitted(NULL, "local"), "omitted lines are reported");
 	(void)count_lines(text, sizeof(text));
 	(void)tap(strcmp(text, "pop3-handler: 264 lines about local were omitted: "
 			       "1 login refused, 263 other\n") == 0,
-		  "with what needed no quota");
+		  "together with lines that need no quota");
 }
 
 int main(void)

@@ -44,7 +44,7 @@ static void test_size(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(without); i++)
-		(void)tap(maildir_name_size_octets(without[i]) == UINT64_MAX, "'%s' has no size",
+		(void)tap(maildir_name_size_octets(without[i]) == UINT64_MAX, "'%s' gives no size",
 			  without[i]);
 	(void)tap(maildir_name_size_octets("1.M1.h,S=5,W=6") == 6, "W= at the end");
 	(void)tap(maildir_name_size_octets("1.M1.h,W=7:2,S") == 7, "W= before info");
@@ -102,11 +102,12 @@ static void test_seen(void)
 int main(void)
 {
 	(void)tap(maildir_name_unique_octets("1.M1.h:2,S") == 6, "the unique part ends at ':'");
-	(void)tap(maildir_name_unique_octets("1.M1.h") == 6, "or with the name");
+	(void)tap(maildir_name_unique_octets("1.M1.h") == 6, "or at the end of the name");
 	(void)tap(maildir_name_unique_octets("1.M1.h;2,:2,S") == 6, "or at ';2,'");
 	(void)tap(maildir_name_unique_octets("1!M1!h!2,F") == 6, "or at '!2,'");
-	(void)tap(maildir_name_unique_octets("1;M1!2;2:2,!2,") == 8, "but at no other ';' or '!'");
-	(void)tap(maildir_name_arrival_us("1.M5;2,M6") == 1000005, "flags tell no arrival");
+	(void)tap(maildir_name_unique_octets("1;M1!2;2:2,!2,") == 8, "but not at other ';' or '!'");
+	(void)tap(maildir_name_arrival_us("1.M5;2,M6") == 1000005,
+		  "flags are not part of the arrival time");
 	test_arrival();
 	test_size();
 	test_plausible_size();

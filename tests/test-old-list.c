@@ -34,7 +34,7 @@ static void test_dovecot(void)
 		{ DOVECOT "9 :a\n", "a uid that N does not tell yet", 1 },
 		{ DOVECOT "1 Zz Aa P :a:2,S\n", "all keys from A to Z", 1 },
 		{ DOVECOT "1 :a\n2 :a\n", "a name twice", 2 },
-		{ DOVECOT "1 :a\n2 :b", "an entry that is being written", 1 },
+		{ DOVECOT "1 :a\n2 :b", "an unfinished entry", 1 },
 		{ DOVECOT "1 :a\n2 P/ :b\n", "a slash elsewhere than in the name", 2 },
 	};
 
@@ -168,7 +168,7 @@ static void test_damages(void)
 		DAMAGED(DOVECOT, DOVECOT "1 a\n", 2),
 		DAMAGED(DOVECOT, DOVECOT "1 :\n", 2),
 		DAMAGED(DOVECOT, DOVECOT "1 Ga\n", 2),
-		DAMAGED(DOVECOT, DOVECOT "1 Ga:a\n", 2), /* a value, and no name */
+		DAMAGED(DOVECOT, DOVECOT "1 Ga:a\n", 2), /* a value without a name */
 		DAMAGED(DOVECOT, DOVECOT "1 ga :a\n", 2),
 		DAMAGED(DOVECOT, DOVECOT "1 1a :a\n", 2),
 		DAMAGED(DOVECOT, DOVECOT "1  Ga :a\n", 2),
@@ -228,7 +228,7 @@ static void test_damages(void)
 	}
 }
 
-/* A list that is cut anywhere has the entries of its whole lines, or is refused. */
+/* A list that is truncated anywhere has the entries of its complete lines, or is refused. */
 static void test_cuts(void)
 {
 	static const char list[] = DOVECOT "1 P1 :a\n2 G :b\n3 :c\n";
@@ -243,10 +243,10 @@ static void test_cuts(void)
 		lines += octets > 0 && list[octets - 1] == '\n';
 		good += count == (lines > 0 ? (ssize_t)lines - 1 : -EBADMSG);
 	}
-	(void)tap(lines == 4 && good == sizeof(list), "a list that is cut anywhere");
+	(void)tap(lines == 4 && good == sizeof(list), "a list truncated anywhere");
 }
 
-/* No file has a longer name, of which a part could be another's. */
+/* No file name is longer; a part of a longer one could be another file's name. */
 static void test_longest_name(void)
 {
 	static const struct {
@@ -319,10 +319,10 @@ static void test_orders(void)
 			   "a1 1 6:1\n09.c 1 7:1\n-1.z 1 8:1\n9.\xff 1 9:1\n",
 		   "-1.z a1 x 09.c 9.a:2,S 9.a+ 9.b 9.\xff 10.a");
 	(void)tap(old_list_compare(&older, &younger) < 0 && old_list_compare(&younger, &older) > 0,
-		  "time goes before the name");
+		  "the time is compared before the name");
 }
 
-/* Compares a unique-id, and whether it needs its space. */
+/* Compares a unique-id, and checks the space that it needs. */
 static void check_id(const char *from, const struct old_entry *entry, const char *header,
 		     const char *wanted)
 {
@@ -410,7 +410,7 @@ static void test_keywords(void)
 		{ "0 $POP3Deleted\n", 'a' },
 		{ "0 $Junk\n3 $pop3deleted\n", 'd' },
 		{ "25 $POP3Deleted\n", 'z' },
-		{ "26 $POP3Deleted\n", 0 }, /* no letter stands for it */
+		{ "26 $POP3Deleted\n", 0 }, /* has no letter */
 		{ "0 $POP3Deleted \n", 0 },
 		{ "0 x $POP3Deleted\n", 0 },
 		{ "0 $POP3Deleted", -EBADMSG }, /* cut */

@@ -72,7 +72,7 @@ int main(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		(void)tap(path_template_check(bad[i]) == -EINVAL, "'%s' is no template", bad[i]);
-	(void)tap(path_template_check("/mail/%d/%n%u%h%%") == 0, "every letter that there is");
+	(void)tap(path_template_check("/mail/%d/%n%u%h%%") == 0, "all letters");
 	(void)tap(path_template_expand("%h/Maildir", "bob", NULL, &path) == -ENXIO, "no home");
 	(void)tap(path_template_expand("%h/Maildir", "bob", "", &path) == -ENXIO, "an empty home");
 	test_paths();

@@ -111,10 +111,11 @@ int main(void)
 	(void)tap(is_shown("127.1.2.3", "127.1.2.3", true), "loopback");
 	(void)tap(is_shown("::ffff:127.0.0.1", "127.0.0.1", true), "mapped loopback");
 	(void)tap(is_shown("::1", "::1", true), "IPv6 loopback");
-	(void)tap(is_shown("2001:db8::7f00:1", "2001:db8::7f00:1", false), "nothing like it");
+	(void)tap(is_shown("2001:db8::7f00:1", "2001:db8::7f00:1", false),
+		  "an address that only resembles loopback");
 	(void)tap(is_shown("", "local", true), "no address is a local client");
 	(void)tap(is_shown("host.example.org", "unknown", false), "a name is somebody elsewhere");
-	(void)tap(is_shown("localhost", "unknown", false), "whatever it is");
+	(void)tap(is_shown("localhost", "unknown", false), "even if it is localhost");
 	(void)tap(is_shown("[2001:0db8:0000:0000:0000:0000:0000:0001]", "2001:db8::1", false),
 		  "an IPv6 address as socat writes it");
 	(void)tap(is_shown("[0000:0000:0000:0000:0000:0000:0000:0001]", "::1", true),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * scoreboard.c: states, who may sleep, and what a session has of it. */
+ * scoreboard.c: states, the limit for sleepers, and the parts that a session can read. */
 #include "scoreboard.h"
 
 #include "log.h"
@@ -18,7 +18,7 @@
 
 enum { ALICE = 1, BOB };
 
-/* In a process of its own, since it unmaps what others need. */
+/* Forks, because a session unmaps parts that the following tests need. */
 static void login(const struct scoreboard_slot_ref *slot_ref, uint64_t user)
 {
 	pid_t pid = fork();
@@ -41,12 +41,12 @@ static void test_states(struct scoreboard *scoreboard)
 	(void)tap(!scoreboard_evict(scoreboard, 0), "a session that has logged in is not evicted");
 	scoreboard_note(&slot_ref, SCOREBOARD_BEFORE_LOGIN);
 	(void)tap(scoreboard_evict(scoreboard, 0) && !scoreboard_evict(scoreboard, 0),
-		  "one that has not is, once");
+		  "a session that has not logged in is evicted, once");
 	(void)tap(scoreboard_is_evicted(&slot_ref) &&
 			  scoreboard_note_password(&slot_ref) == -ECANCELED,
 		  "and knows it");
 	scoreboard_set(scoreboard, 0, SCOREBOARD_FREE);
-	(void)tap(!scoreboard_is_evicted(&slot_ref), "the next one is not");
+	(void)tap(!scoreboard_is_evicted(&slot_ref), "the next session in its slot is not");
 }
 
 static sigjmp_buf after_fault;
@@ -57,7 +57,7 @@ static void catch_fault(int signal_number)
 	siglongjmp(after_fault, 1);
 }
 
-/* Whether a function can read this. */
+/* Whether the page of this slot or quota is readable. */
 static bool is_mapped(struct scoreboard *scoreboard, size_t index, bool is_quota)
 {
 	if (sigsetjmp(after_fault, 1))
@@ -66,7 +66,8 @@ static bool is_mapped(struct scoreboard *scoreboard, size_t index, bool is_quota
 			   (size_t)scoreboard_state(scoreboard, index)) < SIZE_MAX;
 }
 
-/* What a session can read, as bits: its slot, the next, its source's quota, one 20 further. */
+/* Returns the parts that a session can read, as bits: its slot, the next slot, its source's quota,
+ * the quota 20 sources further. */
 static unsigned look(struct scoreboard *scoreboard)
 {
 	return (unsigned)is_mapped(scoreboard, 700, false) |
@@ -75,7 +76,7 @@ static unsigned look(struct scoreboard *scoreboard)
 	       (unsigned)is_mapped(scoreboard, 9000, true) << 3;
 }
 
-/* Whether a session sees this before and after login. */
+/* Whether a session can read these parts before and after login. */
 static bool sees(struct scoreboard *scoreboard, bool is_trusted, unsigned before, unsigned after)
 {
 	const struct scoreboard_slot_ref slot_ref = { scoreboard, 700, 5000, is_trusted };
@@ -102,10 +103,10 @@ static void test_pages(struct scoreboard *alone, struct scoreboard *with_keeper)
 {
 	(void)tap(sees(with_keeper, false, 1 | 4, 1),
 		  "with a keeper a session has its own slot, and before login its source's quota");
-	(void)tap(sees(with_keeper, true, 1, 1), "a trusted one has no quota");
+	(void)tap(sees(with_keeper, true, 1, 1), "a trusted session has no quota");
 	(void)tap(sees(alone, false, 1 | 2 | 4, 1 | 2),
-		  "without one it has all slots, and before login its source's quota");
-	(void)tap(sees(alone, true, 1 | 2, 1 | 2), "and a trusted one all slots");
+		  "without a keeper it has all slots, and before login its source's quota");
+	(void)tap(sees(alone, true, 1 | 2, 1 | 2), "and a trusted session has all slots");
 }
 
 /* The last slot and source are in the last pages. */
@@ -120,13 +121,13 @@ static void test_ends(struct scoreboard *scoreboard)
 	login(&last, ALICE);
 	(void)tap(scoreboard_state(scoreboard, 0) == SCOREBOARD_AWAKE &&
 			  scoreboard_state(scoreboard, last.slot) == SCOREBOARD_AWAKE,
-		  "the first and the last slot and source are no special case");
+		  "the first and the last slot and source are treated like others");
 	scoreboard_set(scoreboard, last.slot, SCOREBOARD_FREE);
 	(void)tap(scoreboard_state(scoreboard, last.slot) < SCOREBOARD_BEFORE_LOGIN,
-		  "a slot that has ended is free");
+		  "the slot of a session that has ended is free");
 }
 
-/* The octets of the process's shared memory that are used. */
+/* Returns the resident octets of the process's shared memory. */
 static long shared_octets(void)
 {
 	FILE *file = fopen("/proc/self/statm", "r");
@@ -145,10 +146,10 @@ static void test_memory(struct scoreboard *scoreboard)
 	for (size_t i = 0; i < 1000; i++)
 		scoreboard_set(scoreboard, i, SCOREBOARD_BEFORE_LOGIN);
 	used = (shared_octets() - before) / 1000;
-	(void)tap(used <= sysconf(_SC_PAGESIZE), "a slot takes a page at most (%ld octets)", used);
+	(void)tap(used <= sysconf(_SC_PAGESIZE), "a slot uses at most one page (%ld octets)", used);
 	for (size_t i = 0; i < 1000; i++)
 		scoreboard_set(scoreboard, i, SCOREBOARD_FREE);
-	(void)tap(shared_octets() - before < 100 * sysconf(_SC_PAGESIZE), "and gives it back");
+	(void)tap(shared_octets() - before < 100 * sysconf(_SC_PAGESIZE), "and releases it");
 }
 
 static void test_sleep(struct scoreboard *scoreboard)
@@ -164,17 +165,20 @@ static void test_sleep(struct scoreboard *scoreboard)
 		login(&refs[i], i < 2 ? ALICE : BOB);
 	}
 	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "one may sleep");
-	(void)tap(scoreboard_note_sleep(&refs[1], 1) == -EDQUOT, "a second of the user may not");
-	(void)tap(scoreboard_state(scoreboard, 1) == SCOREBOARD_AWAKE, "and stays awake");
+	(void)tap(scoreboard_note_sleep(&refs[1], 1) == -EDQUOT,
+		  "a second session of the user may not sleep");
+	(void)tap(scoreboard_state(scoreboard, 1) == SCOREBOARD_AWAKE, "and counts as awake");
 	(void)tap(scoreboard_note_sleep(&refs[2], 1) == 0, "another user's may");
 	scoreboard_note(&refs[0], SCOREBOARD_AWAKE);
-	(void)tap(scoreboard_note_sleep(&refs[1], 1) == 0, "who wakes up gives the slot back");
+	(void)tap(scoreboard_note_sleep(&refs[1], 1) == 0,
+		  "a session that wakes up releases its place");
 	scoreboard_set(scoreboard, 1, SCOREBOARD_FREE);
-	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "and so does who ends");
+	(void)tap(scoreboard_note_sleep(&refs[0], 1) == 0, "and so does a session that ends");
 	scoreboard_set(scoreboard, 0, SCOREBOARD_FREE);
 	(void)tap(scoreboard_note_sleep(&refs[1], 0) == -EDQUOT,
-		  "a slot that is free keeps no later one from being counted");
-	(void)tap(scoreboard_note_sleep(NULL, 0) == 0, "without a listener all may");
+		  "a free slot does not stop the count before later slots");
+	(void)tap(scoreboard_note_sleep(NULL, 0) == 0,
+		  "without a listener every session may sleep");
 }
 
 static void test_sleep_with_keeper(struct scoreboard *scoreboard)
@@ -184,12 +188,12 @@ static void test_sleep_with_keeper(struct scoreboard *scoreboard)
 	scoreboard_set(scoreboard, 3, SCOREBOARD_BEFORE_LOGIN);
 	(void)tap(scoreboard_note_sleep(&slot_ref, UINT_MAX) == 0 &&
 			  scoreboard_state(scoreboard, 3) == SCOREBOARD_ASLEEP,
-		  "with a keeper a session notes its sleep, and counts none");
+		  "with a keeper a session notes its own sleep and counts no others");
 	scoreboard_note(&slot_ref, SCOREBOARD_AWAKE);
-	(void)tap(scoreboard_state(scoreboard, 3) == SCOREBOARD_AWAKE, "and that it wakes up");
+	(void)tap(scoreboard_state(scoreboard, 3) == SCOREBOARD_AWAKE, "and its awakening");
 }
 
-/* Lines that the log did not take. */
+/* Log lines that could not be written. */
 static void test_lost_lines(struct scoreboard *scoreboard)
 {
 	const struct scoreboard_slot_ref slot_ref = { scoreboard, 0, 0, false };
@@ -215,8 +219,8 @@ static void test_lost_lines(struct scoreboard *scoreboard)
 	}
 	if (read(pipes[0], text, sizeof(text) - 1) < 0)
 		abort();
-	(void)tap(strstr(text, "2 log lines were lost"), "the next session says what one lost: %s",
-		  strtok(text, "\n"));
+	(void)tap(strstr(text, "2 log lines were lost"),
+		  "the next session reports the lines that one lost: %s", strtok(text, "\n"));
 }
 
 int main(void)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * tls/signing.c: the module in two processes, a keeper that has the private keys and one that
- * serves real clients without them. What the keeper refuses to sign. Certificates that are renewed.
- */
+ * tls/signing.c: the module in two processes, a keeper with the private keys and a server without
+ * them for real clients. The requests that the keeper refuses to sign. Renewals of certificates. */
 #include "lib/util.h"
 #include "settings.h"
 #include "tap.h"
@@ -21,7 +20,7 @@
 
 static const struct tls_functions *functions;
 
-/* In a text, so that the lines of TAP stay whole. */
+/* A buffer, so that log lines do not mix with TAP. */
 static char logged[4096];
 
 static void log_line(struct log_quota *quota, enum log_event id, const struct log_field *fields,
@@ -38,7 +37,7 @@ static void log_line(struct log_quota *quota, enum log_event id, const struct lo
 	va_end(arguments);
 }
 
-/* A command of the shell, in the folder of the test. */
+/* Runs a shell command in the directory of the test. */
 __attribute__((format(printf, 1, 2))) static bool shell(const char *format, ...)
 {
 	auto_free char *command = NULL;
@@ -51,7 +50,8 @@ __attribute__((format(printf, 1, 2))) static bool shell(const char *format, ...)
 	return r > 0 && system(command) == 0; /* NOLINT(cert-env33-c) */
 }
 
-/* NAME.pem has a private key and behind it a certificate of its own, NAME.crt only the latter. */
+/* Makes NAME.pem, a private key followed by its self-signed certificate, and NAME.crt, the
+ * certificate. */
 static bool make_certificate(const char *name, const char *kind)
 {
 	return shell("openssl genpkey -quiet -algorithm %s -out %s.key 2>>errors &&"
@@ -81,7 +81,7 @@ static struct tls *make_keeper(const struct settings *settings)
 	return tls;
 }
 
-/* Sends the public file, and then what it is asked for. */
+/* Sends the public file, then answers requests for signatures. */
 static void keep(struct tls *tls, int channel)
 {
 	union {
@@ -165,7 +165,7 @@ static ssize_t write_socket(struct stream *base, const void *octets, size_t coun
 static const struct stream_functions socket_functions = { .read = read_socket,
 							  .write = write_socket };
 
-static int signatures; /* that this process has asked for */
+static int signatures; /* requested by this process */
 
 static int ask(void *context, const struct tls_signing *signing, struct tls_signature *ret)
 {
@@ -178,7 +178,7 @@ static int ask(void *context, const struct tls_signing *signing, struct tls_sign
 	return ret->error;
 }
 
-/* Serves one client, which is told goodbye. */
+/* Serves one client with a goodbye. */
 static int serve(struct tls *tls, int fd)
 {
 	static const char goodbye[] = "+OK goodbye\r\n";
@@ -207,8 +207,8 @@ static int serve(struct tls *tls, int fd)
 	return r;
 }
 
-/* One connection; the client's exit status is 0 if it accepts what it sees. The port
- * is in $PORT. Returns what serve() does, or 1: the client is not content. */
+/* Serves one connection of a client command, which gets the port in $PORT and exits with 0 if it
+ * accepts the server. Returns the result of serve(), or 1 if the client failed. */
 static int connect_client(struct tls *tls, const char *command)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET,
@@ -238,7 +238,7 @@ static int connect_client(struct tls *tls, const char *command)
 
 /* ---- Handshakes ---- */
 
-/* Each in a process of its own: after a handshake the keys are gone. */
+/* Forks for each handshake, because the keys are gone after it. */
 static int handshake_alone(const struct settings *settings, int channel, int public_fd,
 			   const char *command, int expected)
 {
@@ -298,7 +298,7 @@ static void test_handshakes(const char *name, const char *kind, const char *cons
 	free(certs[0]);
 }
 
-/* ---- What is signed, and what is not ---- */
+/* ---- Requests that are signed, and those that are refused ---- */
 
 #define CONTEXT                                                            \
 	"                                                                " \
@@ -335,7 +335,7 @@ static int result_of(struct tls *tls, struct tls_signing signing)
 	return r == signature.error && (r < 0) == (signature.count == 0) ? r : 1;
 }
 
-/* The keeper and others know it by the file. */
+/* The inode of the public file identifies a generation. */
 static uint32_t generation_of(const struct tls *tls)
 {
 	struct stat status = { 0 };
@@ -375,15 +375,16 @@ static void test_refusals(void)
 		}
 		bad.count = UINT32_MAX;
 		wrong += result_of(tls, bad) != -EPERM;
-		tap(wrong == 0, "1.%d: nothing shorter or longer is signed", version - 10);
-		/* Of what must be fixed, each bit. */
+		tap(wrong == 0, "1.%d: no shorter or longer text is signed", version - 10);
+		/* Flips each bit of the fixed part. */
 		for (unsigned bit = version == 12 ? 64 * 8 : 0;
 		     bit < (version == 12 ? 68 : sizeof(CONTEXT)) * 8; bit++) {
 			bad = good;
 			bad.octets[bit / 8] ^= (unsigned char)(1U << bit % 8);
 			wrong += result_of(tls, bad) != -EPERM;
 		}
-		tap(wrong == 0, "1.%d: no bit before the hash or the point may differ",
+		tap(wrong == 0,
+		    "1.%d: no text with a changed bit before the hash or the point is signed",
 		    version - 10);
 	}
 	bad = signing_12(generation, ec, 23, 65);
@@ -407,7 +408,7 @@ static void test_refusals(void)
 
 		wrong += r != (is_good ? 0 : -EPERM);
 	}
-	tap(wrong == 0, "an ECDSA key signs with ECDSA and SHA-256 or more, nothing else");
+	tap(wrong == 0, "an ECDSA key signs only with ECDSA and at least SHA-256");
 	bad = signing_13(generation, GNUTLS_SIGN_RSA_SHA256, 32);
 	bad.key = 1;
 	tap(result_of(tls, bad) == 0, "an RSA key signs");
@@ -419,7 +420,7 @@ static void test_refusals(void)
 		bad.algorithm = algorithms[i];
 		wrong += result_of(tls, bad) != -EPERM;
 	}
-	tap(wrong == 0, "it does not with SHA-1, MD5, SHA-224, or without a hash");
+	tap(wrong == 0, "it does not sign with SHA-1, MD5, SHA-224, or without a hash");
 	bad = signing_13(generation, GNUTLS_SIGN_EDDSA_ED25519, 32);
 	bad.key = 2;
 	tap(result_of(tls, bad) == 0, "an Ed25519 key signs");
@@ -455,14 +456,14 @@ static void test_public_file(void)
 	     at++)
 		begun++;
 	tap(begun == 3 && !memmem(text, (size_t)n, "KEY", 3),
-	    "certificates are in it, and no key that is in their files");
+	    "it has the certificates, but no key from their files");
 	tap(pwrite(fd, "x", 1, 0) < 0 && ftruncate(fd, 0) < 0 && pwrite(fd, "x", 1, n) < 0 &&
 		    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) < 0,
-	    "nobody can change it");
+	    "it cannot be changed");
 	functions->free(tls);
 }
 
-/* Once it is seen, and then that nobody changes them any more. */
+/* The first check sees a change, the second reports it as complete, the third sees none. */
 static bool is_renewed(struct tls *tls)
 {
 	return !functions->has_changed(tls) && functions->has_changed(tls) &&
@@ -477,45 +478,45 @@ static void test_renewal(void)
 	struct tls *tls = make_keeper(&settings), *fresh;
 	uint32_t ec = GNUTLS_SIGN_ECDSA_SHA256, first, second;
 
-	/* As certbot has it. */
+	/* The layout of certbot. */
 	if (!tap(shell("mkdir live archive && cp p256.crt archive/cert1.pem &&"
 		       " cp p256.key archive/key1.pem && chmod 600 archive/key1.pem &&"
 		       " ln -s ../archive/cert1.pem live/cert.pem &&"
 		       " ln -s ../archive/key1.pem live/key.pem"),
-		 "certificate and key are behind symbolic links"))
+		 "certificate and key are symbolic links"))
 		return;
 	tap(functions->load(tls) == 0 && !functions->has_changed(tls) &&
 		    !functions->has_changed(tls),
-	    "what is loaded has not changed");
+	    "the loaded files have not changed");
 	first = generation_of(tls);
 	tap(make_certificate("again", "EC -pkeyopt ec_paramgen_curve:P-256") &&
 		    shell("cp again.crt archive/cert2.pem && cp again.key archive/key2.pem &&"
 			  " ln -sf ../archive/cert2.pem live/cert.pem"),
-	    "a link leads to a new certificate");
+	    "a link points to a new certificate");
 	tap(is_renewed(tls), "that is seen");
 	*logged = '\0';
 	fresh = make_keeper(&settings);
 	tap(functions->load(fresh) == -EBADMSG && fresh->public_fd == -1 &&
 		    strcmp(logged, "tls-key = 'live/key.pem' is not the key of tls-cert = "
 				   "'live/cert.pem'") == 0,
-	    "without its key it is not taken");
+	    "it is not used without its key");
 	tap(!functions->has_changed(tls) && !functions->has_changed(tls) &&
 		    tls->tried_stamps == fresh->tried_stamps &&
 		    result_of(fresh, signing_13(first, ec, 32)) == -EPERM &&
 		    result_of(tls, signing_13(first, ec, 32)) == 0,
-	    "until the files change again, what was there signs");
+	    "until the files change again, the old key signs");
 	functions->free(fresh);
 	fresh = make_keeper(&settings);
 	tap(shell("ln -sf ../archive/key2.pem live/key.pem") && is_renewed(tls) &&
 		    functions->load(fresh) == 0,
-	    "with its key it is taken");
+	    "with its key it is used");
 	second = generation_of(fresh);
 	tap(result_of(tls, signing_13(first, ec, 32)) == 0 &&
 		    result_of(fresh, signing_13(first, ec, 32)) == -EPERM &&
 		    result_of(fresh, signing_13(second, ec, 32)) == 0 && first != second,
-	    "each has its own key");
+	    "each certificate has its own key");
 	tap(shell("cp again.crt archive/cert2.pem") && is_renewed(fresh),
-	    "a file that is written again is seen");
+	    "a file that is overwritten is noticed");
 	functions->free(tls);
 	functions->free(fresh);
 }

@@ -7,7 +7,7 @@
 #define MD5_OF_5 "e4da3b7fbbce2345d7772b0674a318d5"
 #define MD5_OF_NAME "8801623ae622d36c82171f06220f9c4c"
 
-/* The unique-ids are those of Dovecot 2.3.19.1; with `%{`, those that its documents promise. */
+/* The unique-ids are those of Dovecot 2.3.19.1; those with `%{` follow its documentation. */
 static void test_formats(void)
 {
 	static const struct {
@@ -34,7 +34,7 @@ static void test_formats(void)
 		{ "%010u", "0000000005" },
 		{ "%01f", "1700000005.M5P105.Mx1,S=194" },
 		{ "%032u", "00000000000000000000000000000005" },
-		{ "%XXv%u", "05" }, /* "6553f17b" is no number */
+		{ "%XXv%u", "05" }, /* "6553f17b" is not a number */
 		{ "%v%Xu", "17000001235" },
 		{ "%LLLLLLLLLLu", "5" },
 		{ "%u%%", "5%" },
@@ -67,7 +67,7 @@ static void test_formats(void)
 			  (int)MAX(n, 0), id);
 		(void)tap(source.format && uidl_source_expand(source.format, &values, id,
 							      octets - 1) == -ENAMETOOLONG,
-			  "'%s' needs its space", cases[i].format);
+			  "'%s' needs the computed space", cases[i].format);
 	}
 }
 
@@ -143,7 +143,7 @@ static void test_mistakes(void)
 		"dovecot%u",
 		"x-uidl dovecot",
 		"courier dovecot %u",
-		/* All messages would have one unique-id. */
+		/* These would give all messages one unique-id. */
 		"dovecot x",
 		"dovecot %%",
 		"dovecot %%u",
@@ -208,7 +208,7 @@ static void test_mistakes(void)
 		"dovecot %{guid|hex}",
 		"dovecot %08X{uid}",
 		"dovecot %{uid\"}",
-		/* Both: what Dovecot 2.3 refuses and 2.4 takes for text */
+		/* Both forms: Dovecot 2.3 refuses them, 2.4 takes a part for text */
 		"dovecot %{uid}%u",
 		"dovecot %v%{uid}",
 		"dovecot %{uid}%%",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * lib/wire.c against slow, obvious references. */
+ * lib/wire.c compared with slow, obvious references. */
 #include "lib/wire.h"
 
 #include "lib/util.h"
@@ -10,7 +10,7 @@
 #define ROUNDS 20000
 #define OCTETS_MAX 60
 
-/* The same octets every time, so that a failure comes again. */
+/* Deterministic, so that a failure can be repeated. */
 static unsigned random_below(unsigned limit)
 {
 	static uint64_t state = 1;
@@ -29,7 +29,8 @@ static size_t random_message(char *message)
 	return octets;
 }
 
-/* What RETR sends: octet by octet. Returns how many, in ret_size how many without stuffing. */
+/* Converts octet by octet as RETR must. Returns the number of octets; *ret_size is the number
+ * without stuffing. */
 static size_t reference(const char *in, size_t octets, char *out, size_t *ret_size)
 {
 	size_t put = 0, stuffed = 0;
@@ -53,7 +54,7 @@ static size_t reference(const char *in, size_t octets, char *out, size_t *ret_si
 	return put;
 }
 
-/* The same with wire_convert(), in random pieces of input and of space. */
+/* The same with wire_convert(), with random pieces of input and of output space. */
 static size_t convert(const char *in, size_t octets, char *out, size_t *ret_size)
 {
 	struct wire_converter converter = WIRE_CONVERTER_INIT;
@@ -99,12 +100,12 @@ static void test_convert(void)
 		same_size &= good_size == got_size;
 		same_count &= good_size == count(message, octets);
 	}
-	(void)tap(same, "wire_convert makes the reference's octets, however it is cut");
+	(void)tap(same, "wire_convert makes the reference's octets, however the input is split");
 	(void)tap(same_size, "wire_convert counts the reference's octets");
 	(void)tap(same_count, "wire_convert without output counts the same");
 }
 
-/* Where TOP's answer ends in the stored message: line by line. */
+/* Finds the end of TOP's answer in the stored message, line by line. */
 static size_t top_reference(const char *in, size_t octets, size_t lines)
 {
 	bool in_body = false;
@@ -145,7 +146,8 @@ static void test_top(void)
 		}
 		same &= used == top_reference(message, octets, lines);
 	}
-	(void)tap(same, "wire_convert ends TOP where the reference ends, however it is cut");
+	(void)tap(same,
+		  "wire_convert ends TOP where the reference ends, however the input is split");
 }
 
 static void test_numbers(void)
@@ -189,11 +191,12 @@ static void test_unique_ids(void)
 	char text[72];
 
 	memset(text, 'x', sizeof(text));
-	(void)tap(wire_is_printable(text, 70, WIRE_UNIQUE_ID_MAX), "70 octets are a unique-id");
-	(void)tap(!wire_is_printable(text, 71, WIRE_UNIQUE_ID_MAX), "71 octets are none");
-	(void)tap(!wire_is_printable(text, 0, WIRE_UNIQUE_ID_MAX), "no octets are none");
-	(void)tap(wire_is_printable("!~", 2, WIRE_UNIQUE_ID_MAX), "'!' and '~' may stand in it");
-	(void)tap(!wire_is_printable("a b", 3, WIRE_UNIQUE_ID_MAX), "a blank may not");
+	(void)tap(wire_is_printable(text, 70, WIRE_UNIQUE_ID_MAX),
+		  "a unique-id may have 70 octets");
+	(void)tap(!wire_is_printable(text, 71, WIRE_UNIQUE_ID_MAX), "but not 71");
+	(void)tap(!wire_is_printable(text, 0, WIRE_UNIQUE_ID_MAX), "nor none");
+	(void)tap(wire_is_printable("!~", 2, WIRE_UNIQUE_ID_MAX), "'!' and '~' are allowed");
+	(void)tap(!wire_is_printable("a b", 3, WIRE_UNIQUE_ID_MAX), "a blank is not");
 	(void)tap(!wire_is_printable("a\x7f", 2, WIRE_UNIQUE_ID_MAX), "DEL may not");
 	(void)tap(!wire_is_printable("a\xc3\xa4", 3, WIRE_UNIQUE_ID_MAX), "UTF-8 may not");
 }
@@ -246,7 +249,7 @@ static void test_base64(void)
 		same &= wire_decode_base64(text) == (ssize_t)count &&
 			memcmp(text, octets, count) == 0 && text[count] == '\0';
 	}
-	(void)tap(same, "wire_decode_base64 decodes what was encoded");
+	(void)tap(same, "wire_decode_base64 inverts the encoding");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		char text[16];
 
@@ -274,7 +277,7 @@ static void test_plain(void)
 	(void)tap(wire_parse_plain("bob\0ann\0", 8, &plain) == 0 &&
 			  strcmp(plain.authorization, "bob") == 0 &&
 			  strcmp(plain.user, "ann") == 0 && strcmp(plain.password, "") == 0,
-		  "one with it, and with an empty password");
+		  "a PLAIN message with one, and with an empty password");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		(void)tap(wire_parse_plain(bad[i].message, bad[i].octets, &plain) == -EINVAL,
 			  "no PLAIN message: case %zu", i);
