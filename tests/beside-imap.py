@@ -3,10 +3,10 @@
 """beside-imap.py SECONDS HANDLER MAIL OPTION...
 
 alice's Maildir below MAIL was Dovecot's, with the settings in MAIL/dovecot.conf and the default format.
-It is taken over, and the IMAP of that Dovecot stays: it appends, flags, copies, puts into another
-folder and back, and expunges, beside sessions of ours that list and delete. Half way its list is
-deleted, so that it makes another one. No unique-id may ever change: imported messages keep theirs and
-their place in front, the others have their names."""
+After the import, the IMAP of that Dovecot stays: it appends, flags, copies, moves to another folder
+and back, and expunges, beside our sessions that list and delete. Halfway its list is removed, so that
+it makes another one. No unique-id may ever change: imported messages keep theirs and come first, the
+unique-ids of others are their names."""
 import glob, hashlib, imaplib, os, random, re, subprocess, sys, threading, time, traceback
 
 seconds, handler, mail, *options = sys.argv[1:]
@@ -14,8 +14,8 @@ maildir = mail + '/alice'
 dovecot = ['doveadm', '-c', mail + '/dovecot.conf', 'exec']
 half, end = (time.monotonic() + float(seconds) * part for part in (0.5, 1))
 failures, counts = [], {'imap': 0, 'sessions': 0, 'tops': 0, 'deleted': 0}
-subjects = {}  # unique-id -> that of its message
-travellers = set()  # names of messages that were in the other folder
+subjects = {}  # unique-id -> the unique-id of its message
+travellers = set()  # names of messages that have been in the other folder
 
 
 def ask(server, line, is_long=False):
@@ -69,7 +69,8 @@ def expunge(imap):
 
 
 def there_and_back(imap):
-    """Of a new message: an imported one that is away may be forgotten, and come back with its name."""
+    """Moves a new message to the other folder and back. (An imported one may be forgotten meanwhile, and
+    return with its name as its unique-id.)"""
     append(imap)
     imap.uid('move', '*', 'Other')
     travellers.update(names(['.Other/new', '.Other/cur']))
@@ -108,7 +109,7 @@ def work():
 # --- Sessions ---
 
 def session(last):
-    """Returns the listing."""
+    """Returns the listing of a session."""
     before = names()
     server = start([handler, *options])
     server.stdout.readline()
@@ -166,7 +167,7 @@ thread.start()
 guarded(collect)
 thread.join()
 if not failures:
-    there = {id_of(name) for name in names()}  # before the session, which may delete one
+    there = {id_of(name) for name in names()}  # before the session, because it may delete one
     assert set(session([])) == there
 print(counts, len(imported.keys() & names()), 'imported messages are left')
 sys.exit('\n'.join(failures) or 0)

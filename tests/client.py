@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A POP3 client for the tests, which sees every line."""
+"""A POP3 client for the tests that shows every line."""
 import socket
 import ssl
 
@@ -7,7 +7,7 @@ TIMEOUT = 30
 
 
 class Client:
-    """A connection. `greeting` is the first line; reply lines come without their CRLF."""
+    """A connection. `greeting` is the first line; replies are returned without their CRLF."""
 
     def __init__(self, port=110, source='127.0.0.1', tls=False):
         self.socket = socket.create_connection(('127.0.0.1', port), TIMEOUT, (source, 0))
@@ -20,17 +20,17 @@ class Client:
         self.greeting = self.hear()
 
     def hear(self):
-        """One line; '' at the end of the connection."""
+        """Returns one line; '' at the end of the connection."""
         return self.file.readline().decode().removesuffix('\r\n')
 
     def ask(self, line):
-        """The first line of the answer."""
+        """Sends a line, and returns the first line of the answer."""
         self.file.write(line.encode() + b'\r\n')
         self.file.flush()
         return self.hear()
 
     def expect(self, line, answer):
-        """The answer begins like this."""
+        """Sends a line whose answer must begin like this, and returns its first line."""
         got = self.ask(line)
         assert got.startswith(answer), (line, got, answer)
         return got

@@ -3,34 +3,33 @@
 """crash.py kill|EIO|ENOSPC|EACCES|EROFS|short maildir|folder QUIT|SLEE|DELI|recovery [N]
 crash.py kill|EIO|ENOSPC|EACCES|EROFS|short maildir takeover|rewrite [N]
 
-Breaks a session that deletes messages at each of its system calls after login, one by one: kills
-it there, or lets the call fail; or (short) limits the size of files, so that
-the call which goes beyond is a short write, and those after it fail. (recovery: the same to a
-session that finds the deletion of one that was killed. takeover, rewrite: to one that makes the file
-of imported unique-ids, or writes it anew; after each that is not there, or whole, and sessions have the
-same unique-ids.) After each the messages must be there all
-or none, as the reply said if there was one, to every session that follows; and the mailbox must be
-in order, and its quota was told of no more than has gone. Prints how many points there were; with N
-it takes only every Nth of them. The folder is made in the working directory."""
+Breaks a session that deletes messages at each of its system calls after login, one after the other:
+kills it there, or makes the call fail; or (short) limits the size of files, so that the call that
+reaches the limit is a short write and later ones fail. recovery: breaks a session that completes the
+deletion of a killed one. takeover, rewrite: breaks one that creates or rewrites the file of imported
+unique-ids, which must then be missing or complete, with the same unique-ids in later sessions.
+Otherwise every later session must find all messages or none, as the reply said if there was one; the
+mailbox must work, and its quota must not subtract more than is gone. Prints the number of points; with
+N it tests only every Nth. Its directory is made in the working directory."""
 import os, re, resource, shutil, signal, subprocess, sys, tempfile
 
 how, layout, command = sys.argv[1:4]
 stride = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 handler = os.environ['HANDLER']
-os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # no LeakSanitizer under strace
+os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # LeakSanitizer does not work under strace
 here = tempfile.mkdtemp(dir=os.getcwd(), prefix='.crash.')
-os.environ['GCOV_PREFIX'] = here  # what gcc counts for tools/check --coverage is not to be broken as well
+os.environ['GCOV_PREFIX'] = here  # killed processes must not damage the counts of tools/check --coverage
 mailbox = here + '/mail/alice'
 open(here + '/users', 'w').write('alice:{PLAIN}apple\n')
-# Most of the sweeps are without the calls of the sandbox, which are one more in six.
+# Most sweeps omit the sandbox, whose calls would be a sixth more.
 sandbox = 'on' if how in ('kill', 'EIO') else 'off'
 options = ['--user=root', f'--sandbox={sandbox}', f'--users={here}/users', f'--mailbox={here}/mail/%u']
 
-# Unique part -> where a Maildir has it. RETR makes sessions rename and write sizes as well.
+# Unique part -> its directory in a Maildir. After RETR, sessions also rename files and write sizes.
 messages = {'1.M1P1.h': 'new', '2.M1P1.h': 'cur', '3.M1P1.h': 'new', '4.M1P1.h': 'cur',
             '5.M1P1.h': 'new'}
 login = ['USER alice', 'PASS apple']
-# By unique-ids: a folder's file that cannot be looked at is listed as the oldest.
+# By unique-ids: a folder's file that stat(2) fails for is listed as the oldest.
 deletion = login + ['LIST', 'RETR 1', 'DELE UID:2.M1P1.h', 'DELE UID:3.M1P1.h', 'RETR 5', 'DELE UID:5.M1P1.h']
 doomed = {'2.M1P1.h', '3.M1P1.h', '5.M1P1.h'}
 script = deletion + [command]
@@ -41,13 +40,13 @@ elif command == 'recovery':
 elif command in ('takeover', 'rewrite'):
     script = login + ['UIDL', 'QUIT']
     options += ['--unique-ids-from=dovecot %u']
-# What Dovecot had: all but one, and what is removed later.
+# The messages in Dovecot's list: all but one, and those that are removed later.
 imported = {'10': '4.M1P1.h', '11': '2.M1P1.h', '12': '3.M1P1.h', '13': '1.M1P1.h'}
 stale = {str(uid): f'{uid}.M1P1.h' for uid in range(20, 30)}
 ids_path = mailbox + '/.pop3-handler.ids'
 
 
-# Short writes would break its lines off.
+# Short writes would truncate lines of maildirsize.
 has_quota = layout == 'maildir' and how != 'short' and command not in ('takeover', 'rewrite')
 
 
@@ -63,7 +62,7 @@ def make_mailbox():
 
 
 def make_victim():
-    """The mailbox that the session which is to be broken finds."""
+    """Makes the mailbox for the session that will be broken."""
     make_mailbox()
     if command == 'recovery':
         talk(deletion + ['QUIT'], strace('-e', 'inject=unlinkat:signal=KILL:when=2'))
@@ -81,7 +80,7 @@ def make_victim():
 
 
 def files():
-    """The unique parts of all message files, and of whatever else is there, the name."""
+    """Returns the unique parts of all message files, and the names of any other files."""
     found = []
     for folder, _, names in os.walk(mailbox):
         found += [name.split(':')[0] for name in names if name not in ours]
@@ -89,7 +88,7 @@ def files():
 
 
 def quota():
-    """How many messages there are by the quota: its octets must be theirs."""
+    """Returns the quota's number of messages, and checks its octets."""
     lines = [line.split() for line in open(f'{mailbox}/maildirsize').read().splitlines()[1:]]
     octets, count = (sum(int(line[i]) for line in lines) for i in range(2))
     assert octets == 25 * count, lines
@@ -109,7 +108,7 @@ def talk(lines, prefix=(), **more):
 
 
 def listed():
-    """What a session finds. It must be good mail."""
+    """Returns the unique-ids that a session lists, and checks their messages."""
     lines, log = talk(login + ['UIDL', 'LIST', 'RETR 1'])
     first, second = lines.index('.'), [i for i, line in enumerate(lines) if line == '.'][1]
     uids = [line.split()[1] for line in lines[4:first]]
@@ -119,7 +118,7 @@ def listed():
 
 
 def reply(lines):
-    """To the command that deletes; None if it did not come, or had no mailbox."""
+    """Returns the reply to the command that deletes; None if there was none, or no mailbox."""
     if len(lines) < 3 or lines[2].startswith('-ERR'):
         return None
     if command == 'DELI':
@@ -133,7 +132,7 @@ def reply(lines):
 def check(point, lines, log):
     answer, all_of_them = reply(lines), sorted(messages)
     left = sorted(set(messages) - doomed)
-    if command == 'recovery':  # the point of no return was long ago
+    if command == 'recovery':  # the session before passed the commit point
         answer, all_of_them = None, left
     try:
         uids = listed()
@@ -145,7 +144,7 @@ def check(point, lines, log):
         counted = quota() if has_quota else len(uids)
         assert len(uids) <= counted <= len(messages), counted
         assert how != 'kill' or answer is None or counted == len(uids), counted
-        # The mailbox works: what is there can all be deleted.
+        # The mailbox works: all of its messages can be deleted.
         lines, log = talk(login + [f'DELE {i + 1}' for i in range(len(uids))] + ['QUIT'])
         assert lines[2] == f'+OK {len(uids)} messages' and lines[-1] == '+OK goodbye'
         assert files() == []
@@ -157,25 +156,25 @@ def check(point, lines, log):
 
 
 def uids_of(lines):
-    """What a session says to UIDL; None: it did not."""
+    """Returns the answer to UIDL; None: there was none."""
     if '+OK unique-ids follow' not in lines or '.' not in lines:
         return None
     return [line.split()[1] for line in lines[lines.index('+OK unique-ids follow') + 1:lines.index('.')]]
 
 
 def ids_lines():
-    """The file of unique-ids without its header; None: there is none."""
+    """Returns the file of unique-ids without its header; None: there is no file."""
     return open(ids_path).read().splitlines()[1:] if os.path.exists(ids_path) else None
 
 
 def check_ids(point, lines, log):
-    """Returns whether the file was made, or made anew."""
+    """Returns whether the file was created, or rewritten."""
     whole = [f'{uid} {name}' for uid, name in imported.items()]
     before = None if command == 'takeover' else whole + [f'{uid} {name}' for uid, name in stale.items()]
     left, uids = ids_lines(), uids_of(lines)
     try:
         assert left in (before, whole), left
-        # What is not imported is listed only if the file is there, and stays.
+        # Messages without an imported unique-id are listed only if the file exists, and stay.
         everything = [*imported, '5.M1P1.h']
         assert uids in (None, everything) or (uids == list(imported) and command == 'takeover'), uids
         assert uids != everything or left, uids

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: ISC
 """differential.py [--checks=N] [--seconds=N] [--seed=N] [--no-namesakes]
 
-Compares the program with a model that keeps its own books of a mailbox. Random steps of a neighbour
-(deliveries, flags, removals, second names, copies, files that go and come back, other times, litter,
-directories that are missing, quotas, damaged caches) and of sessions (all commands, sleep, read-only
-sessions, waits for the lock, lost connections, kills in the middle of a commit), on Maildirs and
-folders of some or of more than 1,000 messages. After each step the model says what the session must
-answer and what must be on the disk. Ends after a number of checks (100,000, unless it ends after
-seconds), or at the first that fails: then it prints the last steps and what was expected, keeps the
-mailbox, and exits with 1. The seed repeats a run, but not the moment of a kill. Without namesakes, a
-unique part belongs to one file at a time, with one name, and does not come back."""
+Compares the program with a model of a mailbox. A neighbour (another program: deliveries, flags,
+removals, second names, copies, files that vanish and reappear, other times, litter, missing
+directories, quotas, damaged caches) and sessions (all commands, sleep, read-only sessions, waits for
+the lock, lost connections, kills during a commit) take random steps, on Maildirs and folders of a few
+or more than 1,000 messages. After each step the model gives the expected answer of the session and
+the expected files. Ends after a number of checks (100,000, unless seconds are given), or at the first
+failure: then it prints the last steps and the expected result, keeps the mailbox, and exits with 1.
+The seed repeats a run, except for the moment of a kill. Without namesakes, a unique part belongs to
+one file at a time, with one name, and does not reappear."""
 import argparse, collections, hashlib, os, pwd, random, re, shutil, signal, subprocess, sys, tempfile, time
 import traceback
 
@@ -27,25 +27,25 @@ handler = os.environ.get('HANDLER') or os.path.realpath(__file__ + '/../../build
 if not os.access(handler, os.X_OK):
     sys.exit(f'there is no {handler}: build it first')
 
-TICK_S = 0.02  # the clock of birth times moves at least this often
-COPY_S = 12  # after this a copy is removed: when it is 30 s old, a session gives it another name
-STALE_S = 25  # a mailbox with an older copy is given up
-ANSWER_S = 120  # for the answers of one step
-COPIES_MAX = 200  # in a mailbox: each has an open descriptor
+TICK_S = 0.02  # the clock of birth times advances at least this often
+COPY_S = 12  # a copy is removed after this, because a session renames it when it is 30 s old
+STALE_S = 25  # a mailbox with an older copy is abandoned
+ANSWER_S = 120  # for all answers of one step
+COPIES_MAX = 200  # in a mailbox; each has an open descriptor
 SESSIONS_MAX = 3
 LOCK_WAIT_S = 5
-VAIN_EVERY_S = 60  # one that is left out changes nothing else: the seed repeats the run
-CLOCK_S = 0.03  # stamps of files that are older differ from those to come
+VAIN_EVERY_S = 60  # an omitted step changes no other one, so that the seed repeats the run
+CLOCK_S = 0.03  # an older file's times differ from those of later changes
 READ_ONLY_CLOCK_S = 2.1
-# Of a session that is awake: whether it finds messages in a new/ or cur/ that was missing when it
-# began, and whether it counts one that it removes when another program has removed one of its names.
-FINDS_LATE_SUBDIRS = True  # a session finds messages in a new/ or cur/ that is made beside it
+# Properties of a session that is awake: it finds messages in a new/ or cur/ that appeared during it,
+# and it counts a message that it removes after another program has removed one of its names.
+FINDS_LATE_SUBDIRS = True  # a session finds messages in a new/ or cur/ that appears during it
 COUNTS_LOST_NAMES = False
-FIRST_READ = 65536  # RETR counts a message that is not longer before it says its size
+FIRST_READ = 65536  # RETR measures a message of up to this size before it announces the size
 TIMES_NS = [-10 ** 15, -1, 0, 1, 10 ** 9, 10 ** 18, 10 ** 18 + 1, 2 * 10 ** 18]  # of files of a folder
 DIGEST = re.compile('sha256[0-9a-f]{64}')
 OURS = '.pop3-handler.'
-INFO = re.compile(':|[;!]2,')  # begins what is no part of a unique-id
+INFO = re.compile(':|[;!]2,')  # these begin the part of a name that is not in the unique-id
 LITTER = re.compile(rb'.*\.(tmp|part|partial|filepart|crdownload|swp)|.*~|#.*#|thumbs\.db|desktop\.ini',
                     re.IGNORECASE | re.DOTALL)
 NOT_PLAIN = re.compile(rb'\x1f\x8b\x08|BZh.1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|'
@@ -55,15 +55,15 @@ NOT_PLAIN_BEGINS = [b'\x1f\x8b\x08', b'\x1f\x8b\x08', b'\x1f\x8b\x08\0\n.\n', b'
 NEARLY = [b'\x1f\x8b\x07', b'\x1f\x8b', b'BZh91AY&S', b'\xfd7zXZ', b'x\x1f\x8b\x08', b'CRYPTED\x03', b'dovecot-LZ4']
 
 counts = collections.Counter()
-durations = collections.defaultdict(lambda: 0.005)  # of commands: a kill comes at any moment of one
+durations = collections.defaultdict(lambda: 0.005)  # of commands; a kill comes at any moment of a command
 
 
 class Mismatch(Exception):
-    """What was compared, what the model expects, what was seen."""
+    """A failed comparison: its subject, the expected value, the actual value."""
 
 
 def require(is_good, what, expected, seen):
-    """Part of another check, which is counted."""
+    """Compares as part of another check, which is counted."""
     if not is_good:
         raise Mismatch(what, expected, seen)
 
@@ -74,7 +74,7 @@ def check(is_good, what, expected, seen):
 
 
 def same(what, expected, seen):
-    """Compares; of containers that differ only the difference is of interest."""
+    """Compares; for containers a failure shows the difference."""
     counts['checks'] += 1
     if expected == seen:
         return
@@ -89,23 +89,23 @@ def same(what, expected, seen):
     raise Mismatch(what, expected, seen)
 
 
-# --- What a message is ---
+# --- Messages ---
 
 def to_wire(content):
-    """A message as RETR sends it, before dot-stuffing."""
+    """Returns a message as RETR sends it, before dot-stuffing."""
     lines = re.sub(rb'(?<!\r)\n', b'\r\n', content)
     return lines if not lines or lines.endswith(b'\n') else lines + b'\r\n'
 
 
 def top_of(wire, count):
-    """What TOP sends of it."""
+    """Returns the part that TOP sends."""
     lines = wire.split(b'\r\n')[:-1]
     body = lines.index(b'') + 1 if b'' in lines else len(lines)
     return b''.join(line + b'\r\n' for line in lines[:body + count])
 
 
 def plain_id(unique):
-    """The unique-id of a message that has no namesakes."""
+    """Returns the unique-id of a message without namesakes."""
     octets = os.fsencode(unique)
     if re.fullmatch(rb'[!-~]{1,70}', octets) and unique != '_' and not DIGEST.fullmatch(unique):
         return unique
@@ -113,7 +113,7 @@ def plain_id(unique):
 
 
 def arrival(unique):
-    """Seconds and microseconds of a Maildir's name."""
+    """Returns the seconds and microseconds in a Maildir name."""
     seconds = re.match('[0-9]*', unique)[0]
     fraction = re.match(r'\.[^.]*?M([0-9]+)', unique[len(seconds):])
     microseconds = int(fraction[1]) if fraction else 0
@@ -121,7 +121,7 @@ def arrival(unique):
 
 
 def split_name(name):
-    """The unique part of a Maildir's name, and the rest, with the separator."""
+    """Returns the unique part of a Maildir name, and the rest with the separator."""
     found = INFO.search(name)
     return (name[:found.start()], name[found.start():]) if found else (name, '')
 
@@ -134,31 +134,31 @@ def add_seen(name):
 
 
 def field(unique, letter):
-    """The number in a field of a Maildir's name, or None."""
+    """Returns the number in a field of a Maildir name, or None."""
     found = re.search(f',{letter}=([^,]*)', unique)
     return int(found[1]) if found and re.fullmatch('[0-9]+', found[1]) else None
 
 
 class Message:
-    """`names`: the paths below the mailbox that its file has with this unique part; `past`: all that
-    it ever had."""
+    """`names`: the current paths of its file below the mailbox with this unique part; `past`: all its
+    paths so far."""
 
     def __init__(self, unique, inode, names, content, is_maildir):
         self.unique, self.inode, self.names, self.past = unique, inode, set(names), set(names)
         self.is_maildir = is_maildir
         self.set_content(content)
         self.plain = plain_id(unique)
-        self.digest = None  # its unique-id as a namesake, when that has been seen
-        self.was_unseen = False  # somebody took the flag S away; a session may not have noticed
+        self.digest = None  # its unique-id as a namesake, once seen
+        self.was_unseen = False  # another program removed the flag S; a session may not have noticed
         self.modified_ns = 0  # of a folder's file
-        self.has_lost_name = False  # one of several: the session that removes the others may not count it
+        self.has_lost_name = False  # one of several names: the session that removes the others may not count it
         self.born = time.time()
 
     def order(self):
         return arrival(self.unique) if self.is_maildir else self.modified_ns, os.fsencode(self.unique)
 
     def version(self):
-        """Of a folder's file: if this differs, the message is new."""
+        """Returns the identity of a folder's file: if it changes, the message is new."""
         return self.inode, self.modified_ns
 
     def set_names(self, names):
@@ -171,25 +171,25 @@ class Message:
         self.told = self.told_size() if self.is_maildir else None
 
     def told_size(self):
-        """The size that its name tells, unless that is out of the question."""
+        """Returns the size in its name, if plausible."""
         stored, told = field(self.unique, 'S'), field(self.unique, 'W')
         return told if told is None or stored is None or stored <= told <= 2 * stored + 1 else None
 
     def sizes(self):
-        """The sizes that it may be listed with before it is retrieved."""
+        """Returns the sizes that it may be listed with before it is retrieved."""
         octets = len(self.wire) if self.is_plain else len(self.content)
         if self.told is None:
             return [octets]
         return [self.told, octets] if self.is_plain else [self.told]
 
     def promises(self):
-        """The sizes that RETR may tell: that in a name is looked at closely before."""
+        """Returns the sizes that RETR may announce: it verifies the size in a name first."""
         told, stored = self.told, len(self.content)
         is_believed = told is not None and self.content.endswith(b'\n') and stored <= told <= 2 * stored
         return [len(self.wire), told] if is_believed and stored > FIRST_READ else [len(self.wire)]
 
     def has_wrong_size(self):
-        """Whether the log may say so. Dovecot does not count a line end that is added."""
+        """Whether the log may report a wrong size. Dovecot does not count an added line end."""
         return self.told is not None and self.told != len(self.wire) and (
             self.content.endswith(b'\n') or self.told + 2 != len(self.wire))
 
@@ -204,7 +204,7 @@ class Message:
 # --- The mailbox, and its neighbour ---
 
 class Mailbox:
-    """The books, and the files. `alive` are the messages that are there. If a session was killed
+    """The model, and the files. `alive` are the existing messages. If a session was killed
     while it deleted some, these are `pending` until a listing shows which it is, all or none; if
     they are deleted they are `hidden` until a session that may write has removed their files."""
 
@@ -215,17 +215,17 @@ class Mailbox:
         self.is_maildir = self.random.random() < 0.65
         self.is_large = self.random.random() < 0.25
         self.has_odd_names = self.random.random() < 0.5
-        self.alive, self.pending, self.hidden = {}, {}, {}  # as keys: in an order of their own
-        self.groups = {}    # unique part -> its messages, in the order of birth
+        self.alive, self.pending, self.hidden = {}, {}, {}  # as keys, because a set has no order
+        self.groups = {}    # unique part -> its messages, by birth
         self.owners = {}    # unique-id -> the first message that had it
         self.deleted = []   # by sessions, with +OK
-        self.away = {}      # message -> path, of those that the neighbour has put elsewhere
-        self.litter = set() # files of a folder that are no messages
-        self.quota = None   # of a Maildir: the least and most (octets, messages) that it can say
-        self.was_killed = False  # a session; there may be a record
-        self.full_waits = int(self.random.random() < 0.3)  # for the lock, until [IN-USE]
-        self.fds = []       # of namesakes: none gets the inode number of another
-        self.caches = {}    # as they were at some time
+        self.away = {}      # message -> path, of those that the neighbour has moved elsewhere
+        self.litter = set() # files of a folder that are not messages
+        self.quota = None   # of a Maildir: the minimum and maximum (octets, messages) that it may contain
+        self.was_killed = False  # a killed session; there may be a record
+        self.full_waits = int(self.random.random() < 0.3)  # waits for the lock until [IN-USE] that are left
+        self.fds = []       # open files of namesakes, so that none gets the inode number of another
+        self.caches = {}    # copies from earlier
         self.sessions = []
         self.serial = 0
         self.fill()
@@ -235,7 +235,7 @@ class Mailbox:
         for subdir in sorted(self.subdirs):
             os.makedirs(f'{self.path}/{subdir}')
         self.extras = ['cur/.dot', 'tmp/1.M1P1.h'] if self.is_maildir else ['.dot', 'directory/message']
-        if self.random.random() < 0.5:  # else no directory is ever empty
+        if self.random.random() < 0.5:  # otherwise no directory is ever empty
             self.extras = self.extras[-1:]
         for path in self.extras:
             os.makedirs(os.path.dirname(f'{self.path}/{path}'), exist_ok=True)
@@ -266,17 +266,17 @@ class Mailbox:
         return split_name(path.split('/')[1])[0] if self.is_maildir else path
 
     def some(self, messages, most=1):
-        """Some messages, at random; sometimes those that a session is at work on."""
+        """Returns random messages, sometimes those that a session is working on."""
         if self.random.random() < 0.3:
             busy = {entry.message for session in self.sessions for entry in session.entries
                     if entry.is_marked or entry.is_retrieved}
             messages = [message for message in messages if message in busy] or messages
         return self.random.sample(messages, min(len(messages), self.random.randint(1, most)))
 
-    # --- What is on the disk ---
+    # --- The disk ---
 
     def scan(self):
-        """Path below the mailbox -> inode, of all files that could be messages."""
+        """Returns path below the mailbox -> inode, for all files that could be messages."""
         found = {}
         for subdir in ['new/', 'cur/'] if self.is_maildir else ['']:
             if not os.path.isdir(f'{self.path}/{subdir}'):
@@ -288,7 +288,7 @@ class Mailbox:
         return found
 
     def stamp(self):
-        """Of a folder: it is listed anew when this has changed."""
+        """Returns the folder's directory stamp: the folder is listed again when it changes."""
         status = os.stat(self.path)
         return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
@@ -298,8 +298,8 @@ class Mailbox:
             return {file.name: (file.inode(), file.stat().st_size, file.stat().st_mtime_ns) for file in files}
 
     def check_disk(self, retrieved=(), is_certain=True):
-        """What is on the disk is what the books say. `retrieved`: messages that may just have been
-        marked as seen, or (is_certain) must have been."""
+        """Compares the disk with the model. `retrieved`: messages that may just have been marked as
+        seen, or (is_certain) must have been."""
         found = self.scan()
         paths = collections.defaultdict(set)
         for path, inode in found.items():
@@ -331,7 +331,7 @@ class Mailbox:
         message.set_names(names)
 
     def decide(self, is_gone):
-        """How the commit of a session that was killed ended."""
+        """Finds out how the commit of a killed session ended."""
         self.note(f'books: of {list(self.pending)} {"all are" if is_gone else "none is"} gone')
         counts['kills: ' + ('all' if is_gone else 'none')] += 1
         if is_gone:
@@ -351,7 +351,7 @@ class Mailbox:
         self.check_disk()
 
     def commit(self, messages):
-        """A session has deleted these, and said so."""
+        """A session has deleted these, with +OK."""
         for message in messages:
             if message in self.alive:
                 del self.alive[message]
@@ -360,7 +360,7 @@ class Mailbox:
     # --- The quota of a Maildir++ ---
 
     def read_quota(self):
-        """The octets and messages that it says: the sums of its lines."""
+        """Returns its octets and messages: the sums of its lines."""
         with open(f'{self.path}/maildirsize') as file:
             lines = file.read().splitlines()[1:]
         parts = [re.fullmatch('(-?[0-9]+) (-?[0-9]+)', line) for line in lines]
@@ -368,7 +368,7 @@ class Mailbox:
         return tuple(sum(int(part[i]) for part in parts) for i in [1, 2])
 
     def charge(self, sure, unsure):
-        """A session has removed these, or perhaps."""
+        """A session has removed these, certainly or possibly."""
         if self.quota:
             for messages, ends in (sure, self.quota), (unsure, self.quota[:1]):
                 for end in ends:
@@ -387,9 +387,9 @@ class Mailbox:
     # --- Unique-ids ---
 
     def note_id(self, message, unique_id, previous):
-        """A listing has this unique-id; previous: those of the listing before it in this session."""
+        """A listing has this unique-id; previous: the unique-ids of this session's previous listing."""
         group = self.groups[message.unique]
-        # The first keeps it. If that is gone, another may have it in a later session.
+        # The first message keeps it. After that is gone, another may get it in a later session.
         if message in previous:
             expected = [previous[message]]
         elif len(group) == 1 or message is group[0]:
@@ -425,8 +425,8 @@ class Mailbox:
         return content.replace(b'\r\n', b'\n', 1) if random.random() < 0.1 else content
 
     def new_unique(self, content):
-        """A unique part, or a folder's name, that was never there before."""
-        random, added = self.random, 0 if content.endswith(b'\n') else 2  # Dovecot counts no line end of its own
+        """Returns a unique part, or a folder's file name, that was never used before."""
+        random, added = self.random, 0 if content.endswith(b'\n') else 2  # Dovecot counts no line end that it adds
         while True:
             number, micro = random.randrange(10 ** 5), random.choice([0, 5, random.randrange(10 ** 6), 1234567])
             forms = [f'{1_700_000_000 + number % 20}.M{micro}P{number}.host',
@@ -450,7 +450,7 @@ class Mailbox:
                 return unique
 
     def new_path(self, unique, message=None):
-        """A path for a message; None: it is taken, or was a namesake's, which a session could look for."""
+        """Returns a path for a message; None: it is taken, or a session could look for a namesake there."""
         if not self.is_maildir:
             return unique
         flags = ''.join(sorted(self.random.sample('DFPRSTab', self.random.choice([0, 0, 1, 2, 3]))))
@@ -480,7 +480,7 @@ class Mailbox:
         return message
 
     def has_subdir(self, path):
-        """Whether the directory of a path is there, or may be made."""
+        """Whether the directory of a path exists, or may be made."""
         return (FINDS_LATE_SUBDIRS or os.path.dirname(path) in {'', *self.subdirs}
                 or not any(session.is_writing() for session in self.sessions))
 
@@ -492,12 +492,12 @@ class Mailbox:
             self.subdirs.add(subdir)
 
     def note_file(self, message):
-        """Notes which file it is."""
+        """Notes the identity of a message's file."""
         status = os.stat(f'{self.path}/{min(message.names)}')
         message.inode, message.modified_ns = status.st_ino, status.st_mtime_ns
 
     def set_time(self, message):
-        """Gives a file a time of modification, which may be that of others."""
+        """Sets a file's modification time, possibly to that of others."""
         time_ns = self.random.choice([*TIMES_NS, self.random.randrange(10 ** 18)])
         os.utime(f'{self.path}/{min(message.names)}', ns=(time_ns, time_ns))
 
@@ -513,7 +513,7 @@ class Mailbox:
             self.note(f'neighbour: delivers {message}')
 
     def flag(self):
-        """Other flags for some messages or all, as an IMAP server gives them."""
+        """Changes the flags of some or all messages, as an IMAP server does."""
         if not self.is_maildir:
             return
         messages = list(self.alive)
@@ -527,7 +527,7 @@ class Mailbox:
                 self.note(f'neighbour: renames {path} to {target}')
 
     def may_remove(self, message):
-        """Whether no session would then find, by the unique part, a namesake that it has not listed."""
+        """Whether afterwards no session would find, by the unique part, a namesake that it has not listed."""
         return not any(session.is_writing() and session.has_unlisted_namesake(message) for session in self.sessions)
 
     def remove(self, messages=None):
@@ -547,11 +547,11 @@ class Mailbox:
             self.note(f'neighbour: removes {names} of {message}')
 
     def firm(self):
-        """The messages that no session was killed over."""
+        """Returns the messages that were not in the set of a killed session."""
         return [message for message in self.alive if message not in self.pending]
 
     def link_other(self):
-        """Another message, whose file is that of one that is there."""
+        """Makes another message by a hard link to an existing message's file."""
         for message in self.some(self.firm()):
             unique = self.new_unique(message.content)
             path = self.new_path(unique)
@@ -564,7 +564,7 @@ class Mailbox:
             self.note(f'neighbour: links {message} to {path}')
 
     def link_same(self):
-        """A second name for a message."""
+        """Gives a message a second name."""
         for message in self.some(self.firm()) if self.is_maildir else []:
             path = self.new_path(message.unique, message)
             if path and len(message.names) < 3:
@@ -574,7 +574,7 @@ class Mailbox:
                 self.note(f'neighbour: links {message} to {path}, too')
 
     def add_namesake(self, message, content):
-        """Another file with the unique part of a message. Its birth is later."""
+        """Makes another, younger file with the unique part of a message."""
         group = self.groups[message.unique]
         path = self.new_path(message.unique, None if message in self.alive else message)
         if not path or self.exists(path) or len(self.fds) > COPIES_MAX:
@@ -583,18 +583,18 @@ class Mailbox:
             time.sleep(TICK_S / 4)
         other = self.put(message.unique, path, content)
         if len(group) == 1 and message not in self.alive:
-            self.groups[message.unique] = [other]  # it is the one that was there before
+            self.groups[message.unique] = [other]  # the existing message is the first one
         else:
             group.append(other)
             self.fds.append(os.open(f'{self.path}/{path}', os.O_RDONLY))
         self.note(f'neighbour: delivers {other}, a namesake of {message}')
 
     def copy(self):
-        """A message with the unique part of another, but not with its content."""
+        """Makes a message with the unique part of another and different content."""
         for message in self.some(self.firm()) if self.is_maildir else []:
             group = self.groups[message.unique]
             if not all(other.is_plain for other in group):
-                continue  # a client could not tell them apart
+                continue  # a client could not distinguish them
             serial = re.search(rb'\d{8}', message.content)
             content = self.new_content()
             if serial and (',S=' in message.unique or self.random.random() < 0.5):
@@ -606,8 +606,8 @@ class Mailbox:
                 self.add_namesake(message, content)
 
     def restore(self):
-        """A deleted message comes back, as from a backup; or a folder's name is used again. A session
-        that has listed it and may write could not tell which is which."""
+        """Restores a deleted message, as from a backup, or reuses a folder's file name. A session that
+        has listed it and may write could not distinguish the two."""
         for message in self.some(self.deleted):
             is_plain = message.is_plain or len(self.groups[message.unique]) == 1
             if is_plain and not any(session.is_writing() and message in session.messages()
@@ -617,15 +617,15 @@ class Mailbox:
                 self.add_namesake(message, self.new_content() if is_reused else message.content)
 
     def is_listed(self, message):
-        """Whether a session that is awake knows it."""
+        """Whether a session that is awake has listed it."""
         return any(session.state == 'transaction' and message in session.messages() for session in self.sessions)
 
     def take_away(self, messages=None):
-        """A message's file is put elsewhere: a session finds that it is gone."""
+        """Moves a message's file elsewhere: sessions find it gone."""
         for message in messages or self.some(self.firm()):
             if len(message.names) == 1 and len(self.groups[message.unique]) == 1:
                 path = min(message.names)
-                self.serial += 1  # a second name of a file must not be renamed to the first
+                self.serial += 1  # rename(2) does nothing between two names of one file
                 self.away[message] = path, f'{self.here}/away/{self.serial}'
                 os.rename(f'{self.path}/{path}', self.away[message][1])
                 message.set_names([])
@@ -633,7 +633,7 @@ class Mailbox:
                 self.note(f'neighbour: takes {path} away')
 
     def bring_back(self, messages=None):
-        """The very file comes back, perhaps after a session has deleted the message."""
+        """Moves the same file back, perhaps after a session has deleted the message."""
         for message in self.some(messages or [message for message, (path, _) in self.away.items()
                                   if self.has_subdir(path) and not self.is_listed(message)], 3):
             path, elsewhere = self.away.pop(message)
@@ -645,8 +645,8 @@ class Mailbox:
             self.note(f'neighbour: brings {path} back')
 
     def remove_subdir(self, subdir):
-        """A Maildir's directory is missing when it is empty, as after a backup. (Sessions that are
-        awake keep the directory that they have opened.)"""
+        """Removes an empty directory of a Maildir, as a backup may. (Sessions that are awake keep their
+        open directory.)"""
         if {'new', 'cur'} <= self.subdirs and not os.listdir(f'{self.path}/{subdir}'):
             awake = [session for session in self.sessions if session.state == 'transaction']
             if awake and self.random.random() < 0.5:
@@ -663,7 +663,7 @@ class Mailbox:
                 self.random.choice([session.sleep, session.quit])()
 
     def move_all(self):
-        """All messages go to one directory, and the other becomes empty; or litter comes and goes."""
+        """Moves all messages to one directory, so that the other becomes empty; or adds or removes litter."""
         if not self.is_maildir:
             self.change_litter()
             return
@@ -683,7 +683,7 @@ class Mailbox:
         self.remove_subdir('cur' if target == 'new/' else 'new')
 
     def set_quota(self):
-        """The file of a quota is made anew, or removed. It must not tell less than nothing later."""
+        """Rewrites or removes the quota file. Its sums must not become negative later."""
         if not self.is_maildir or self.pending or self.hidden:
             return
         path = f'{self.path}/maildirsize'
@@ -698,7 +698,7 @@ class Mailbox:
         self.note(f'neighbour: the quota says {self.quota}')
 
     def change_litter(self):
-        """Downloads begin, and become messages when they end."""
+        """Begins downloads, which become messages when they end."""
         if self.litter and self.random.random() < 0.5:
             name = self.random.choice(sorted(self.litter))
             self.litter.remove(name)
@@ -726,7 +726,7 @@ class Mailbox:
             self.note(f'neighbour: writes {name!r}')
 
     def touch(self):
-        """Files of a folder get other times, which may not be told by the directory."""
+        """Changes the times of a folder's files, which the directory may not show."""
         if not self.is_maildir and not any(session.state == 'transaction' for session in self.sessions):
             for message in self.some(self.firm(), 4):
                 self.set_time(message)
@@ -736,7 +736,7 @@ class Mailbox:
                 self.note(f'neighbour: the time of {message} is {message.modified_ns}')
 
     def test_order(self):
-        """A folder's order holds while its directory does not change."""
+        """Tests that a folder keeps its order while its directory does not change."""
         if self.is_maildir or any(session.state == 'transaction' for session in self.sessions):
             return
         session = Session(self, self.random.random() < 0.1)
@@ -753,7 +753,7 @@ class Mailbox:
         session.quit()
 
     def edit(self):
-        """A folder's file changes: in place, or it is replaced."""
+        """Changes a folder's file in place, or replaces it."""
         if self.is_maildir or any(session.state == 'transaction' for session in self.sessions):
             return
         for message in self.some(self.firm(), 2):
@@ -772,7 +772,7 @@ class Mailbox:
             self.note(f'neighbour: edits {message}')
 
     def move(self):
-        """A folder's file with another name is another message."""
+        """Renames a folder's file, which makes it another message."""
         for message in [] if self.is_maildir else self.some(self.firm()):
             unique = self.new_unique(message.content)
             self.rename(message.unique, unique)
@@ -784,7 +784,7 @@ class Mailbox:
             self.note(f'neighbour: renames {message} to {unique}')
 
     def damage(self):
-        """A cache is lost, damaged, or put back as it was."""
+        """Removes, damages or restores a cache."""
         names = sorted(name for name in self.our_files() if 'state' not in name)
         if not names:
             return
@@ -809,7 +809,7 @@ class Mailbox:
         self.note(f'neighbour: damages {name}: {how}')
 
     def test_caches(self):
-        """Sessions between which nothing changes take all from the caches, which may be damaged."""
+        """Runs sessions without changes between them: they use the caches, which may be damaged."""
         if any(session.is_writing() for session in self.sessions):
             return
         for _ in range(self.random.choice([2, 2, 5])):
@@ -854,7 +854,7 @@ class Mailbox:
             self.check_disk()
 
     def finish(self):
-        """A last session finds everything that must be there."""
+        """Runs a last session, which must find every message."""
         for session in list(self.sessions):
             session.drop()
         session = Session(self, False)
@@ -879,8 +879,8 @@ class Entry:
     def __init__(self, message):
         self.message, self.unique_id = message, message.plain
         self.is_marked = self.is_deleted = self.is_retrieved = False
-        self.is_measured = False  # its size was found by RETR
-        self.version = message.version()  # that this session knows
+        self.is_measured = False  # RETR has measured it
+        self.version = message.version()  # known to this session
 
     def __repr__(self):
         return repr(self.message)
@@ -895,9 +895,9 @@ class Session:
         self.is_read_only = self.random.random() < 0.2 if read_only is None else read_only
         self.entries = []
         self.state = 'authorization'
-        self.subdirs = set()  # those that were there at login or WAKE
-        self.stamp = None  # of a folder, as listed; None: that is not known
-        self.deleted = [0, 0]  # messages: at least, at most
+        self.subdirs = set()  # existing at login or WAKE
+        self.stamp = None  # of a folder, as listed; None: unknown
+        self.deleted = [0, 0]  # number of messages: minimum, maximum
         self.retrieved, self.retrieved_octets = 0, 0
         self.log = f'{mailbox.here}/log.{self.number}'
         with open(self.log, 'ab') as log:
@@ -919,7 +919,7 @@ class Session:
             self.process.stdin.write(line.encode() + b'\r\n')
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended, and there is no answer
+            pass  # the session has ended without an answer
 
     def ask(self, line):
         begin = time.monotonic()
@@ -934,7 +934,7 @@ class Session:
         return line[:4], min(2, sum(entry.is_marked for entry in self.entries)), self.mailbox.is_large
 
     def ask_all(self, line):
-        """The first line of the answer, and the others, without the stuffing."""
+        """Returns the first line of the answer, and the others without stuffing."""
         answer, lines = self.ask(line), []
         while answer.startswith('+OK'):
             line = self.hear()
@@ -944,7 +944,7 @@ class Session:
         return answer, lines
 
     def ask_table(self, line):
-        """The first line of the answer to LIST or UIDL, and number -> size or unique-id."""
+        """Returns the first line of the answer to LIST or UIDL, and number -> size or unique-id."""
         answer, lines = self.ask_all(line)
         self.expect(answer, '+OK', line)
         table = {}
@@ -977,7 +977,7 @@ class Session:
                    for other in self.mailbox.groups[message.unique])
 
     def is_there(self, entry):
-        """Whether its file is there: True, False, or None if nobody knows."""
+        """Whether its file exists: True, False, or None if that is unknown."""
         if entry.message in self.mailbox.pending or entry.message in self.mailbox.hidden:
             return None
         if any(self.is_in_place_of(other, entry.message) for other in self.mailbox.groups[entry.message.unique]):
@@ -988,12 +988,12 @@ class Session:
         return None if self.has_unlisted_namesake(entry.message) else False
 
     def is_in_place_of(self, other, message):
-        """Whether a namesake has a path that the session may know as the message's."""
+        """Whether a namesake has a path that the session may remember as the message's."""
         return other is not message and other in self.mailbox.alive and not other.names.isdisjoint(message.past)
 
     def sizes(self, entry):
-        """The sizes that it may be listed with. One that has taken over a unique-id may be taken for
-        the message that had it, until it is retrieved."""
+        """Returns the sizes that it may be listed with. A message that got another's unique-id may be
+        mistaken for that one until it is retrieved."""
         message = entry.message
         if entry.is_measured:
             return [len(message.wire)]
@@ -1005,13 +1005,13 @@ class Session:
         return [] if message is group[0] or entry.unique_id != message.plain else group
 
     def show(self, entry):
-        """How a command names it."""
+        """Returns a command's argument for it."""
         if self.random.random() < 0.5:
             return str(self.entries.index(entry) + 1)
         return self.random.choice(['UID:', 'UID:', 'uid:', 'uId:']) + entry.unique_id
 
     def refuses(self, command, entry):
-        """The beginning of the answer to a command about a message that is gone."""
+        """Returns the beginning of the answer for a message that is gone."""
         if 'uid:' in command.lower():
             return '-ERR [UID] '
         return f'-ERR message {self.entries.index(entry) + 1} is gone'
@@ -1067,7 +1067,7 @@ class Session:
         counts['waits for the lock: in vain'] += 1
 
     def wait_for(self, holder, command):
-        """Is locked out until the holder of the lock goes. Returns the answer."""
+        """Waits for the lock until its holder ends. Returns the answer."""
         self.say(command)
         time.sleep(self.random.random() * 0.02)
         self.note(f'{command} begins', b'')
@@ -1078,8 +1078,8 @@ class Session:
         return answer.decode()[:-2]
 
     def settle_order(self, older, stamp, begin_ns, was_killed):
-        """A folder's listing, and with it the order and what counts as new, is as before if the
-        directory is. Puts the entries in order. Returns whether it was listed anew; None: perhaps."""
+        """Puts the entries in order. While a folder's directory is unchanged, its listing, order and
+        new messages stay. Returns whether it was listed again; None: perhaps."""
         after = self.mailbox.stamp()
         is_same = bool(older) and {entry.message for entry in older} == {entry.message for entry in self.entries}
         is_anew = True
@@ -1104,7 +1104,7 @@ class Session:
         else:
             for entry in self.entries if is_anew is None else []:
                 entry.version = None
-            # Stamps that are old enough tell all changes. A read-only session knows no disk's clock.
+            # Stamps that are old enough show all changes. A read-only session cannot read the disk's clock.
             margin_s = READ_ONLY_CLOCK_S if self.is_read_only else CLOCK_S
             is_sure = stamp == after and stamp[2] < begin_ns - margin_s * 10 ** 9
             self.stamp = after if is_sure else None
@@ -1129,7 +1129,7 @@ class Session:
         counts['checks'] += 1
 
     def find_namesake(self, i, unique_id):
-        """Finds the namesake that is at position i by its content: namesakes have no order."""
+        """Finds the namesake at position i by its content, because namesakes have no order."""
         unique = self.entries[i].message.unique
         content = b''.join(self.ask_all(f'TOP UID:{unique_id} 1000000')[1])
         found = [j for j in range(i, len(self.entries))
@@ -1139,8 +1139,8 @@ class Session:
         self.entries[i], self.entries[found[0]] = self.entries[found[0]], self.entries[i]
 
     def check_news(self, news, older, is_anew):
-        """A message is new if it was not listed before, or if this session had deleted it; in a
-        folder, also if another file has replaced it."""
+        """Whether a message is new: not listed before, or deleted by this session, or (in a folder)
+        replaced by another file."""
         listed = {entry.message: entry for entry in older if not entry.is_deleted}
         holders = {entry.unique_id: entry for entry in older}
         if self.mailbox.is_maildir:
@@ -1159,12 +1159,12 @@ class Session:
                  'NEW' if new else 'NONE', news)
 
     def note_versions(self, entries):
-        """A session that has asked for the sizes of a folder's messages knows which are not as listed."""
+        """Notes that a session that lists a folder's sizes notices which messages have changed."""
         for entry in entries:
             if entry.message.is_plain and entry.version not in [None, entry.message.version()]:
                 entry.version = 'another'
 
-    # --- What is there ---
+    # --- Listings ---
 
     def list(self):
         answer, lines = self.ask_table('LIST')
@@ -1174,7 +1174,7 @@ class Session:
                     if not entry.is_marked and not entry.is_deleted and (self.is_there(entry) or i in seen)}
         others = [self.entries[i - 1].message for i in expected if expected[i] != seen.get(i)]
         same(f'LIST, of {others}', expected, seen)
-        # What is found to be gone after it was counted is in the sums, and not in the lines.
+        # A message found to be gone after it was counted is in the sums, but not in the lines.
         if all(self.is_there(entry) for entry in self.left()):
             same('the sums of LIST', f'+OK {len(seen)} messages ({sum(seen.values())} octets)', answer)
         self.note_versions(self.left())
@@ -1189,7 +1189,7 @@ class Session:
         most = [max(some) for _, some in sizes]
         is_good = len(least) <= count <= len(most) and sum(least) <= octets <= sum(most)
         if not is_good:
-            self.list()  # which may tell more
+            self.list()  # which may notice more
         check(is_good, 'STAT, at least', (len(least), sum(least)), answer)
         self.note_versions(self.left())
 
@@ -1201,7 +1201,7 @@ class Session:
         same('UIDL', expected, seen)
 
     def one(self, entry):
-        """LIST or UIDL of one message."""
+        """Sends LIST or UIDL for one message."""
         number = self.entries.index(entry) + 1
         for command, values in ('LIST', self.sizes(entry)), ('UIDL', [entry.unique_id]):
             question = f'{command} {self.show(entry)}'
@@ -1215,7 +1215,7 @@ class Session:
                 self.expect(answer, self.refuses(question, entry), f'{question} of {entry.message}, which is gone')
 
     def nonsense(self):
-        """What is not there, or not any more."""
+        """Asks for a message that does not exist, or not any more."""
         listed = {entry.unique_id for entry in self.entries}
         others = ['0', str(len(self.entries) + 1), '4294967297', 'UID:no-such-message', 'UID:']
         others += ['UID:' + message.plain for message in self.mailbox.alive if message.plain not in listed][:3]
@@ -1232,7 +1232,7 @@ class Session:
     # --- Messages ---
 
     def check_text(self, entry, command, expected, firsts):
-        """`firsts`: the first lines that the answer may have."""
+        """`firsts`: the possible first lines of the answer."""
         answer, lines = self.ask_all(command)
         is_there = self.is_there(entry)
         is_plain = entry.message.is_plain
@@ -1265,7 +1265,7 @@ class Session:
         self.check_text(entry, f'TOP {self.show(entry)} {count}', expected, ['+OK message follows'])
 
     def ask_deletion(self, command, entry):
-        """The answer to DELE or DELI. Returns whether it was done, as it is with one that is gone."""
+        """Checks the answer to DELE or DELI. Returns whether it succeeded, as it does for a vanished message."""
         answer = self.ask(f'{command} {self.show(entry)}')
         if self.is_read_only:
             self.expect(answer, '-ERR [READ-ONLY]', command)
@@ -1284,8 +1284,8 @@ class Session:
             entry.is_marked = False
 
     def removals(self, entries):
-        """Of messages that are to be deleted, those that this session will surely remove, and those
-        that it may."""
+        """Returns those of the marked messages that this session will certainly remove, and those that
+        it may remove."""
         there = {entry.message: self.is_there(entry) for entry in entries}
         unsure = [message for message in there if there[message] is None
                   or (there[message] and message.has_lost_name and not COUNTS_LOST_NAMES)]
@@ -1323,7 +1323,7 @@ class Session:
         self.check_read_only(before)
 
     def committed(self, is_certain):
-        """All marked messages are gone, or (not is_certain) nobody knows."""
+        """All marked messages are gone, or (not is_certain) that is unknown."""
         for entry in self.entries:
             if entry.is_marked:
                 entry.is_marked, entry.is_deleted = False, True
@@ -1365,7 +1365,7 @@ class Session:
         self.check_log(text.decode(errors='surrogateescape'))
 
     def check_log(self, text):
-        """The counts of the last line, and what is said of messages: only what is true, and not twice."""
+        """Checks the counts of the last log line, and that lines about messages are true and not repeated."""
         ends = re.findall(r'ended: .* retrieved (\d+) \((\d+) octets\), deleted (\d+), slept', text)
         if ends:
             retrieved, octets, deleted = map(int, ends[0])
@@ -1382,7 +1382,7 @@ class Session:
             check(is_wrong, 'a message whose size is wrong', group, unique_id)
 
     def drop(self):
-        """The connection breaks, and nothing is deleted."""
+        """Breaks the connection; nothing is deleted."""
         self.note('the connection breaks', b'')
         if self.random.random() < 0.5:
             self.process.kill()
@@ -1392,7 +1392,7 @@ class Session:
         self.mailbox.check_disk()
 
     def kill(self):
-        """Kills the process, or closes the connection, in the middle of a command."""
+        """Kills the process, or closes the connection, during a command."""
         left = self.left()
         command = self.random.choice({
             'authorization': ['PASS apple'], 'sleep': ['WAKE'],
@@ -1434,7 +1434,8 @@ class Session:
         self.mailbox.check_disk()
 
     def wait_for_moment(self, command):
-        """Of a command that is under way: its beginning, any, or just after it has removed a file."""
+        """Waits for a moment of the running command: its beginning, a random one, or just after it has
+        removed a file."""
         paths = [f'{self.mailbox.path}/{path}' for entry in self.entries if entry.is_marked
                  for path in entry.message.names]
         how = self.random.choice(['now', 'any', 'any', 'file', 'file', 'file'])
@@ -1447,8 +1448,8 @@ class Session:
             time.sleep(self.random.random() * 1.2 * durations[self.kind_of(command)])
 
     def lose(self):
-        """Messages go, one of which is marked; the look for the other shows it. RSET, and DELE again:
-        that works with a message that is gone. When it comes back while the session sleeps, it is new."""
+        """Removes messages, one of which is marked; the search for another one reveals that. RSET and
+        DELE work for the vanished message. When it reappears while the session sleeps, it is new."""
         firm = set(self.mailbox.firm())
         chosen = self.random.sample(self.left(), min(2, len(self.left())))
         if self.is_read_only or not all(entry.message in firm for entry in chosen):
@@ -1516,7 +1517,7 @@ def report(mailbox, what, expected, seen):
 
 
 def run(here, seed):
-    """All steps of one mailbox. Returns whether all was well."""
+    """Takes all steps on one mailbox. Returns whether they succeeded."""
     mailbox = Mailbox(here, seed)
     counts['mailboxes'] += 1
     try:
@@ -1545,7 +1546,7 @@ def run(here, seed):
 
 here = tempfile.mkdtemp(prefix='differential.')
 os.environ['RUNTIME_DIRECTORY'] = here + '/run'
-os.environ['GCOV_PREFIX'] = here  # a killed process writes half of what gcc counts
+os.environ['GCOV_PREFIX'] = here  # a killed process would write half of its counts for --coverage
 for folder in ['accounts', 'run', 'mail', 'away']:
     os.mkdir(f'{here}/{folder}', 0o700)
 with open(here + '/accounts/users', 'w') as users:

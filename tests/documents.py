@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: ISC
 """documents.py KIND FILE...
 
-Prints the parts of Markdown documents and of manuals (mdoc, in a directory named man) that are of one
-kind, each once:
+Prints those parts of Markdown documents and manuals (mdoc, in a directory named man) that are of KIND,
+each once:
   command  commands to type, in code blocks and quoted in the text
   unknown  lines of code blocks that no rule recognises, with file and line
   exim, inetd, smtpd, xinetd, script, setting, session, log, output, other
            the other contents of code blocks"""
 import re, sys
 
-# The words that a command begins with, after variables if there are any. Another word makes a line of a
-# code block unknown until it is added here. Between backticks it makes no command, nor does a word of
-# these alone, unless it is a path.
+# The first words of commands, after any variables. A line of a code block with another first word is
+# unknown until the word is added here. Text between backticks with another first word is not a command,
+# nor is one of these words alone, unless it is a path.
 WORDS = ['apt-get', 'bats', 'certbot', 'chgrp', 'cp', 'curl', 'doveconf', 'echo', 'git', 'journalctl', 'ln', 'meson',
          'pop3-check', 'pop3-compare', 'pop3-handler', 'postconf', 'printf', 'sed', 'sudo', 'systemctl', 'systemd-analyze', 'tcpserver',
          r'(\.ci|bench|build-demo|tests|tools)/[\w-]+(\.py)?']
@@ -43,7 +43,7 @@ def fold(text):
 
 
 def in_block(lines, where):
-    """Yields the kind and text of each part. `where` gives the file and line for a line's index."""
+    """Yields the kind and text of each part. `where` returns file and line of a line's index."""
     has_prompts = any(line.startswith('$ ') for line in lines)
     number = 0
     while number < len(lines):

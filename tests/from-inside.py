@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""from-inside.py PID CALL...: makes a process that waits for its client do system calls, as somebody
-who has taken it over would, and prints what each returns: "NAME: NUMBER" or "NAME: ERROR". A CALL is
-its name and its arguments, separated by blanks: numbers; @ and octets in hexadecimal, or a string, for
-its address. What is left out is 0. Afterwards the process waits again; but after a last CALL that
-begins with "!", which must be refused, it sees that error instead of what it waits for. A call that
-kills it is the last: "NAME: killed by SIGNAL". A name may also be a number, and int80:NUMBER is a call of
-a 32-bit program. `send PACKET` and `ask PACKET`, octets in hexadecimal, speak with the keeper of a session:
-send returns as write(2), ask the error in the answer, or `closed`. x86_64 only."""
+"""from-inside.py PID CALL...: makes a process that waits for its client do system calls, as an attacker
+in control of it would, and prints the results: "NAME: NUMBER" or "NAME: ERROR". A CALL is a name and
+arguments, separated by blanks: numbers; or the addresses of @ and octets in hexadecimal, or of a string.
+Missing arguments are 0. Afterwards the process waits again; but a last CALL that begins with "!", which
+must be refused, replaces its wait, which returns that error. A call that kills the process is the last:
+"NAME: killed by SIGNAL". A name may also be a number, and int80:NUMBER is a call of a 32-bit program.
+`send PACKET` and `ask PACKET`, octets in hexadecimal, talk to the keeper of a session: send returns like
+write(2), ask returns the error in the answer, or `closed`. x86_64 only."""
 import ctypes, errno, os, platform, re, signal, struct, sys
 
 assert platform.machine() == 'x86_64'
@@ -50,7 +50,7 @@ def set_instruction(octets, memory, before):
 
 
 def make_ready(text, memory, before):
-    """Lets the call be what the process does next. Returns its name."""
+    """Prepares the call as the next one of the process. Returns its name."""
     name, *words = text.split(' ')
     arguments, space = [], before['rsp'] - 4096
     if name.startswith('int80:'):
@@ -72,7 +72,7 @@ def make_ready(text, memory, before):
 
 
 def call(text, memory, before):
-    """Returns what the call does, as the kernel says it."""
+    """Returns the result of the call as the kernel reports it."""
     name = make_ready(text, memory, before)
     ptrace(SINGLESTEP)
     status = os.waitpid(pid, 0)[1]
@@ -80,7 +80,7 @@ def call(text, memory, before):
         print(f'{name}: killed by {signal.Signals(os.WTERMSIG(status)).name}')
         sys.exit()
     if os.WSTOPSIG(status) == signal.SIGSYS:
-        ptrace(SINGLESTEP)  # the trap of the step is still to come
+        ptrace(SINGLESTEP)  # the trap of the single step follows
         os.waitpid(pid, 0)
         return name, 'EPERM'
     if name.startswith('int80:'):
@@ -91,7 +91,7 @@ def call(text, memory, before):
 
 
 def find_channel():
-    """The descriptor of the session that leads to its keeper: its only socket that keeps packets apart."""
+    """Returns the session's descriptor of the channel to its keeper: its only SOCK_SEQPACKET socket."""
     with open('/proc/net/unix') as table:
         inodes = {words[6] for words in map(str.split, table) if words[4] == '0005'}
     for fd in os.listdir(f'/proc/{pid}/fd'):
@@ -101,7 +101,7 @@ def find_channel():
 
 
 def talk_to_keeper(verb, packet, memory, before):
-    """Sends a packet, and may wait for its answer."""
+    """Sends a packet, and optionally waits for its answer."""
     fd, octets = find_channel(), bytes.fromhex(packet)
     space = call(f'mmap 0 {1 << 16} 3 0x22 -1 0', memory, before)[1]
     memory.seek(space)

@@ -2,28 +2,26 @@
 # SPDX-License-Identifier: ISC
 """glusterfs.py [recovery|announcements|seen|cache|replaced]...
 
-Sessions on two hosts share the mailboxes of a GlusterFS volume. The hosts are two mounts, A and B,
-of one volume with one brick, mounted as GlusterFS does by default. Runs these cases, or those that
-are named:
+Sessions on two hosts share the mailboxes of a GlusterFS volume. The hosts are two default mounts, A
+and B, of a volume with one brick. Runs all of these cases, or those that are named:
   recovery       a session on A is killed while it deletes 25 of 40 messages, while one on B polls:
-                 all 25 are there afterwards, or none, to each later session on both
+                 afterwards each later session on both finds all 25, or none
   announcements  mail is delivered on A while a session on B sleeps: WAKE announces it within 2.5 s
-  seen           a session that has retrieved 20 messages is killed in its QUIT: none is there twice
+  seen           a session that has retrieved 20 messages is killed in its QUIT: no message is doubled
   cache          whether B takes what A remembers of a large Maildir (says so, cannot fail)
-  replaced       another directory takes the place of a mailbox: the first login on B finds it
-Prints what was counted; what is not right makes the exit status 1. HANDLER is the program, and
-KILLS says how often to kill instead of 50 times. Needs root, a current directory on ext4 or xfs,
-and Debian's glusterfs-server and glusterfs-client; if something is missing it says so, and the exit
-status is 77. Its processes, mounts and addresses are in namespaces of their own, and end with
-them."""
+  replaced       another directory replaces a mailbox: the first login on B finds it
+Prints counts; exit status 1 if a case failed. HANDLER is the program; KILLS is the number of kills
+(50). Needs root, a current directory on ext4 or xfs, and Debian's glusterfs-server and
+glusterfs-client; if something is missing it says so and exits with 77. Its processes, mounts and
+addresses are in private namespaces and end with them."""
 import collections, ctypes, itertools, os, random, re, select, shutil, signal
 import statistics, subprocess, sys, tempfile, threading, time, traceback
 
 KILLS = int(os.environ.get('KILLS', '50'))
 DELIVERIES, MESSAGES_SEEN, REPLACEMENTS = 100, 20, 20
-CALM = 3           # rounds without a kill, which tell how long a QUIT takes
-ATTRIBUTES_S = 1.2  # attributes and entries are mostly cached no longer
-LATE_S = 2.5       # never longer: a second in the kernel, after one in the client
+CALM = 3           # rounds without a kill, which measure a QUIT
+ATTRIBUTES_S = 1.2  # caches of attributes and entries mostly expire before this
+LATE_S = 2.5       # and always before this: a second in the kernel, after one in the client
 PATIENCE_S = 20    # for a reply, or for a mailbox that is in use
 LIMIT_S = 900      # for a case
 ADDRESS = '192.0.2.1'  # GlusterFS refuses 127.0.0.1
@@ -55,7 +53,7 @@ def check_needs():
 
 
 def run(*command):
-    """What it prints."""
+    """Runs a command, and returns its output."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, (command, done.stdout)
@@ -68,7 +66,7 @@ def unshare(flags):
 
 
 def run_inside(work):
-    """Runs it in namespaces of its own; they end with it, or with this process."""
+    """Runs a function in private namespaces, which end with it or with this process."""
     unshare(CLONE_NEWPID)
     child = os.fork()
     if child == 0:
@@ -89,7 +87,7 @@ def run_inside(work):
     try:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except BaseException:
-        # It is process 1 of its namespace: nothing there outlives it, and waitpid waits for all.
+        # PID 1 of its namespace: no process there outlives it, and waitpid waits for all.
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
@@ -149,7 +147,7 @@ def fill(name, count, subdir='new'):
 
 
 def on_brick(name):
-    """The unique-ids of the files in the brick, which no cache hides."""
+    """Returns the unique-ids of the files in the brick, past all caches."""
     return sorted(file.partition(':')[0] for subdir in ['new', 'cur']
                   for file in os.listdir(f'{here}/brick/{name}/{subdir}'))
 
@@ -171,7 +169,7 @@ class Session:
         self.answer = self.insist('PASS apple')
 
     def hear(self):
-        """A line; None at the end."""
+        """Returns a line; None at the end."""
         until = time.monotonic() + PATIENCE_S
         while b'\n' not in self.octets:
             left_s = max(0, until - time.monotonic())
@@ -233,7 +231,7 @@ class Session:
 
 
 def listed(host, user):
-    """What a session there finds."""
+    """Returns the unique-ids that a session on that host lists."""
     session = Session(host, user)
     uids = session.uids()
     session.end()
@@ -241,12 +239,12 @@ def listed(host, user):
 
 
 class Killer:
-    """Ends sessions with QUIT and kills them at a random moment of it; the first ones live, and
-    tell how long a QUIT takes."""
+    """Ends sessions with QUIT and kills them at a random moment of it. The first ones are not killed,
+    and measure a QUIT."""
 
     def __init__(self):
         self.quit_s = []
-        self.files = None  # how many the last one left when it was killed
+        self.files = None  # number of messages that the last killed session left
 
     def kill(self, session):
         session.process.kill()
@@ -274,7 +272,7 @@ class Killer:
         return reply is not None
 
 
-# ---- Cases: each returns what it counted, and the names of the counters that must be 0 ----
+# ---- Cases: each returns its counters, and the names of those that must be 0 ----
 
 def recovery():
     counts, killer = collections.Counter(), Killer()
@@ -306,11 +304,11 @@ def recovery():
         for uid in marked:
             victim.expect('DELE UID:' + uid)
         until = time.monotonic() + random.choice([0, random.uniform(0, ATTRIBUTES_S)])
-        while time.monotonic() < until:  # what B has cached becomes old
+        while time.monotonic() < until:  # B's caches expire
             poller.expect('WAKE', '-ERR [IN-USE]')
             time.sleep(random.uniform(0.001, 0.004))
-        # What comes first after the kill: a session on A, or the poller: for a moment, or until its
-        # caches have ended, or with a deletion of its own.
+        # The first session after the kill: one on A, or the poller at once, or after its caches have
+        # expired, or with its own deletion.
         if number % 4 == 0:
             is_acknowledged = killer.quit(victim)
         else:
@@ -334,8 +332,8 @@ def recovery():
 
 
 def judge(views, every, marked, left, is_acknowledged, files):
-    """What became of the deletion of `marked`, and of the messages that are `left`. An old view is
-    allowed while the client caches it, but never a part."""
+    """Classifies the result of deleting `marked` when `left` are listed. An old view is allowed while
+    the client caches it, but never a part of the set."""
     if files != sorted(views[-1]) or views[-1] != views[-2]:
         return 'not as the disk has it'
     if not all(left <= view <= every for view in views):
@@ -416,7 +414,7 @@ def seen():
 def cache():
     user = make_account()
     uids = fill(user, 1500, 'cur')
-    time.sleep(LATE_S + 1)  # so that the times of the directories can be relied on
+    time.sleep(LATE_S + 1)  # so that the directories' times are reliable
     counts = collections.Counter(messages=len(uids))
     for host, which in [('A', 'first'), ('A', 'second'), ('B', 'first'), ('B', 'second')]:
         trace = here + '/trace'
@@ -463,7 +461,7 @@ USUAL = re.compile(r'pop3-handler: (login of .* accepted: |session .* ended|'
 
 
 def print_log():
-    """The lines of the log that no good session writes, and how many of each."""
+    """Returns the log lines of failures, with their numbers."""
     with open(here + '/log') as log:
         unusual = collections.Counter(re.sub(r'\d+', 'N', line.replace(here, '').strip())
                                       for line in log if not USUAL.match(line))
@@ -473,7 +471,7 @@ def print_log():
 
 
 def run_case(name):
-    """Returns whether all was right."""
+    """Returns whether all cases passed."""
     def give_up(*_):
         raise TimeoutError(f'{name} took longer than {LIMIT_S} seconds')
 

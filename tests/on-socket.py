@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""Runs the handler on a real connected socket, and is its client.
+"""Runs the handler on a connected socket, and acts as its client.
 
 on-socket.py ADDRESS COMMAND...: ADDRESS is an IP address to serve and to connect to ("unix" for a
 Unix socket, "mapped:" before an IPv4 address to serve it on an IPv6 socket). Sends standard input,
-prints what comes back, and exits as the command does. With LATE in the environment it begins to
-read only when the command has ended."""
+prints the replies, and exits with the command's status. With LATE in the environment it reads only
+after the command has ended."""
 import os
 import socket
 import subprocess
@@ -18,7 +18,7 @@ def connect(address):
     if address == 'unix':
         return socket.socketpair()
     family = socket.AF_INET6 if ':' in address else socket.AF_INET
-    # Served on the wildcard address, an IPv4 client of an IPv6 socket has a mapped address.
+    # On an IPv6 wildcard socket, an IPv4 client has a mapped address.
     mapped = address.startswith('mapped:')
     if mapped:
         address, family = address.removeprefix('mapped:'), socket.AF_INET6

@@ -3,14 +3,13 @@
 """power.py ext4|xfs|btrfs maildir|folder|imported [N]
 
 Cuts the power of a session that deletes messages. The session works on a real file system, on a
-disk that takes down every write and every flush of its cache, while another process has the file
-system written out as often as it can. After that, for each write: the disk is made as it would be
-if the power had failed there, once with all writes up to it, and once with any of those that had
-not been flushed (not at all, whole, or the beginning). Each such disk is mounted, and the next
-session must find every set of messages that was deleted whole or gone, and gone if the deletion had
-been acknowledged. (imported: a Maildir whose unique-ids and order are taken over from a list, which
-goes right after that.) Prints how many disks there were; with N it takes only every Nth write or flush. In a mount
-namespace of its own, as root."""
+disk that records every write and every flush of its cache, while another process calls sync as often
+as it can. For each write, the disk is then restored to its state at a power failure there: once with
+all writes so far, and once with a random part of the unflushed ones (each missing, complete, or only
+its beginning). Each such disk is mounted, and the next session must find each deleted set of messages
+complete or gone, and gone if the deletion had been acknowledged. (imported: a Maildir whose unique-ids
+and order are imported from a list that is removed afterwards.) Prints the number of disks; with N it
+tests only every Nth write or flush. Needs root and a private mount namespace."""
 import ctypes, os, random, shutil, struct, subprocess, sys, tempfile, threading
 from multiprocessing import Process
 
@@ -25,15 +24,15 @@ for folder in ['fuse', 'mail']:
 image, log_path = here + '/image', here + '/log'
 make = {'ext4': 'mke2fs -q -t ext4 -J size=4', 'xfs': 'mkfs.xfs -q', 'btrfs': 'mkfs.btrfs -q'}
 size = {'ext4': 16, 'xfs': 300, 'btrfs': 128}[filesystem] << 20
-sector = 4096 if filesystem == 'btrfs' else 512  # what it takes to be written whole
+sector = 4096 if filesystem == 'btrfs' else 512  # the unit that is written atomically
 open(here + '/users', 'w').write('alice:{PLAIN}apple\n')
 options = ['--user=root', '--users=' + here + '/users', '--mailbox=' + here + '/mail/%u']
 subprocess.run(['mount', '--make-rprivate', '/'], check=True)
 
 
 def serve_disk():
-    """A file that is a disk, and its log: offset and length of each write, and what was written; or
-    a length of 0 for a flush."""
+    """A file that is a disk, and its log: offset, length and octets of each write; length 0 is a
+    flush."""
     from fusepy import FUSE, Operations
 
     class Disk(Operations):
@@ -71,8 +70,8 @@ def mount(path):
     command = ['mount', '-t', filesystem, '-o', 'loop', path, here + '/mail']
     if subprocess.run(command).returncode == 0:
         return
-    # About once in ten thousand disks the superblock of ext4 is one with a wrong checksum. Do what
-    # an administrator would: e2fsck takes another superblock, and plays the journal back.
+    # About one in ten thousand disks has an ext4 superblock with a wrong checksum. Do what an
+    # administrator would: e2fsck uses another superblock and replays the journal.
     if filesystem == 'ext4':
         subprocess.run(['e2fsck', '-fy', path], stdout=subprocess.DEVNULL)
     subprocess.run(command, check=True)
@@ -125,9 +124,9 @@ class Session:
 
 
 def record():
-    """Runs the session that is cut. Returns the states that the mailbox goes through, each with
-    the length of the log when it was acknowledged."""
-    disk = Process(target=serve_disk, daemon=True)  # it does not outlive a failed test
+    """Runs the session. Returns the states of the mailbox, each with the length of the log when the
+    state was acknowledged."""
+    disk = Process(target=serve_disk, daemon=True)  # ends with a failed test
     disk.start()
     while not os.path.ismount(here + '/fuse'):
         assert disk.is_alive()
@@ -195,7 +194,7 @@ def write(path, offset, octets):
 
 
 def check(end, states):
-    """Mounts the disk that the power left at this point of the log."""
+    """Mounts the disk as a power failure at this point of the log leaves it."""
     acknowledged = max(i for i, (length, _) in enumerate(states) if length <= end)
     allowed = [left for _, left in states[acknowledged:acknowledged + 2]]
     mount(here + '/cut')
@@ -213,7 +212,7 @@ subprocess.run([*make[filesystem].split(), image], check=True)
 shutil.copy(image, here + '/flushed')
 states = record()
 begin, finish = states[0][0], states[-1][0]
-disks, waiting = 0, []  # what has not been flushed
+disks, waiting = 0, []  # unflushed writes
 for i, (end, offset, octets) in enumerate(entries()):
     if octets:
         waiting.append((offset, octets))

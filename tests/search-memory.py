@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""search-memory.py PID TEXT...: prints those of the texts that are in the memory of a process. For one that
-begins with `hex:` these are octets."""
+"""search-memory.py PID TEXT...: prints the texts that are found in the memory of a process. A text that
+begins with `hex:` stands for octets in hexadecimal."""
 import sys
 
 
 def regions(pid):
-    """Yields the octets of each region that the process can read."""
+    """Yields the octets of each readable region of the process."""
     with open(f'/proc/{pid}/maps') as maps, open(f'/proc/{pid}/mem', 'rb', buffering=0) as memory:
         for line in maps:
             limits, permissions = line.split()[:2]
@@ -21,7 +21,7 @@ def regions(pid):
 
 
 def search(pid, *texts):
-    """Those of the texts that are there."""
+    """Returns the texts that are found."""
     sought = {text: bytes.fromhex(text[4:]) if text.startswith('hex:') else text.encode() for text in texts}
     return {text for octets in regions(pid) for text in texts if sought[text] in octets}
 

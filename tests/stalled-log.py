@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""Plays a log that nobody reads: fills it, prints its path, and reads it from SIGUSR1 on.
+"""Simulates a stalled log: fills it, prints its path, and reads it from SIGUSR1 on.
 
-stalled-log.py pipe|pty|datagrams|stream PATH: PATH is where a pipe or socket is made. What is read is
-appended to the file `taken`: of sockets, a line for each message, as Python writes it. After
-SIGHUP a socket is as it would be if its daemon had been restarted."""
+stalled-log.py pipe|pty|datagrams|stream PATH: makes a pipe or socket at PATH. Appends what it reads to
+the file `taken`: for sockets a line for each message, as Python writes it. SIGHUP replaces the socket,
+as a restart of its daemon would."""
 import os
 import pty
 import select
@@ -17,7 +17,7 @@ SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
 
 
 def fill(write):
-    """Writes until no octet more fits."""
+    """Writes until it is full."""
     for octets in (4096, 1):
         try:
             while True:
@@ -27,7 +27,7 @@ def fill(write):
 
 
 def open_socket(is_full):
-    """A new socket in place of an old one."""
+    """Makes a new socket in place of an old one."""
     if os.path.exists(path):
         os.unlink(path)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if kind == 'stream' else socket.SOCK_DGRAM)
@@ -44,7 +44,7 @@ def open_socket(is_full):
 
 
 def open_log():
-    """Returns the path of the log, and what is to be read."""
+    """Returns the path of the log, and the objects to read from."""
     if kind == 'pipe':
         os.mkfifo(path)
         reader = os.open(path, os.O_RDWR)
@@ -60,7 +60,7 @@ def open_log():
 
 
 def read_some(log, readers):
-    """What one reader has now, as it is to be noted."""
+    """Returns the octets that a reader has now, in the form for `taken`."""
     for reader in select.select(readers, [], [])[0]:
         if isinstance(reader, int):
             yield os.read(reader, 65536)

@@ -3,10 +3,9 @@
 """stress.py SECONDS renames|dovecot HANDLER MAIL OPTION...
 
 Sessions of alice list, retrieve, delete, sleep and wake, while mail is delivered to her Maildir
-below MAIL, and somebody at an IMAP server sets flags and expunges: with the steps that such servers
-take, or with a real Dovecot. Every message must be accounted for: found by each session that began
-after its delivery, retrieved as it was delivered, and at the end still there, with its flags, or
-gone by someone's hand."""
+below MAIL, and an IMAP client sets flags and expunges: by the file operations of such a server, or
+through a real Dovecot. Every message must be accounted for: found by each session that began after
+its delivery, retrieved unchanged, and at the end present with its flags, or deleted by one side."""
 import imaplib, os, random, re, subprocess, sys, threading, time
 
 seconds, imap_kind, handler, mail, *options = sys.argv[1:]
@@ -15,13 +14,13 @@ random.seed(os.environ.get('SEED'))
 stop = threading.Event()
 failures = []
 
-delivered, lines_of = [], {}  # unique-ids, and the lines of each message
-deleted = set()    # by POP3, acknowledged
+delivered, lines_of = [], {}  # unique-ids; the lines of each message
+deleted = set()    # by POP3, with +OK
 expunged = set()   # by IMAP
-gone = set()       # that a session was told are gone
+gone = set()       # reported to a session as gone
 flagged = {}       # unique-id -> flags that IMAP has set
-counted = []       # (how many messages a SLEE said it had deleted, how many were marked)
-listings = []      # (how many were delivered before, the unique-ids that a session found)
+counted = []       # (number of messages that a SLEE reported as deleted, number marked)
+listings = []      # (number delivered before, unique-ids that a session found)
 operations = {'delivered': 0, 'imap': 0, 'sessions': 0, 'retrieved': 0, 'deleted': 0, 'wakes': 0}
 
 
@@ -55,7 +54,7 @@ def deliver():
 
 
 def rename():
-    """What an IMAP server does to files."""
+    """Makes the file operations of an IMAP server."""
     while not stop.wait(0.001):
         new, cur = os.listdir(maildir + '/new'), os.listdir(maildir + '/cur')
         for name in random.sample(new, len(new) // 2):
@@ -91,12 +90,12 @@ def dovecot():
             answer = imap.uid('fetch', number, '(BODY.PEEK[HEADER.FIELDS (SUBJECT)])')[1]
             header = b''.join(part[1] for part in answer if isinstance(part, tuple))
             if not header.startswith(b'Subject: '):
-                continue  # deleted by POP3 in the meantime
+                continue  # POP3 has deleted it meanwhile
             unique = header.decode().split()[1]
             letter = random.choice('DFR')
             if random.random() < 0.1:
                 imap.uid('store', number, '+FLAGS', '(\\Deleted)')
-                # Counted before, since a session may see it at once.
+                # Counted first, because a session may list it at once.
                 expunged.add(unique)
                 imap.uid('expunge', number)
             elif imap.uid('store', number, '+FLAGS', f'({flags[letter]})')[1] != [None]:
@@ -125,8 +124,8 @@ class Session:
         return first, rest
 
     def open(self, command):
-        """Logs in or wakes; somebody else may have the mailbox."""
-        for _ in range(19):  # one more would end the session
+        """Logs in or wakes; another session may have the mailbox."""
+        for _ in range(19):  # one more failure would end the session
             if stop.is_set():
                 return False
             before = len(delivered)
@@ -154,7 +153,7 @@ class Session:
         operations['retrieved'] += 1
 
     def work(self):
-        """A part of a session. Returns the unique-ids that are marked."""
+        """Runs a part of a session. Returns the marked unique-ids."""
         sizes = {}
         if random.random() < 0.5:
             sizes = dict(line.split() for line in self.ask_all('LIST')[1])
@@ -204,7 +203,7 @@ def collect():
 
 
 def account():
-    """Nothing moves any more: where is every message?"""
+    """Accounts for every message after all activity has ended."""
     session = Session()
     stop.clear()
     assert session.open('PASS apple')
@@ -214,14 +213,14 @@ def account():
         session.retrieve(uid, None)
     session.ask('NOOP')
     assert gone <= expunged | deleted, gone - expunged
-    # What a session had marked and not deleted, somebody else had.
+    # Messages that a session marked but did not delete were expunged by IMAP.
     assert sum(marked - removed for removed, marked in counted) <= len(expunged), counted
     names = [name for place in ['new', 'cur'] for name in os.listdir(f'{maildir}/{place}')]
     assert sorted(name.partition(':')[0] for name in names) == sorted(left)
     for name in names:
         unique, _, info = name.partition(':2,')
         assert flagged.get(unique, set()) <= set(info), (name, flagged[unique])
-    # Each session found what was there before it came.
+    # Each session found the messages delivered before it began.
     removed = deleted | expunged
     for before, found in listings:
         missing = set(delivered[:before]) - found - removed

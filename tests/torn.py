@@ -2,28 +2,27 @@
 # SPDX-License-Identifier: ISC
 """torn.py [--messages=N] [--seconds=N] [--seed=N] [CASE...]
 
-Sessions beside a neighbour that renames all messages of a large Maildir, as an IMAP server does when
-it sets flags: once each, or over and over. It expunges messages, moves some to another mailbox and
-delivers others as well. A readdir(3) that runs beside renames misses files that are there all the
-time (a torn read). Whatever a session reads, these must be true:
+Sessions beside a process, the neighbour, that renames all messages of a large Maildir as an IMAP
+server does when it sets flags: each once, or repeatedly. It also expunges messages, moves some to
+another mailbox and delivers others. A readdir(3) during renames misses existing files (a torn read).
+Whatever a session reads, these must be true:
 
-commit    +OK to QUIT: no marked message is on the disk when the neighbour has ended and one more
-          session was there; -ERR: each is still there. Nothing else is gone.
-recovery  A session after one that was killed while it deleted lists no message of that set, and each
-          other one, unless it says in the log that it could not look at all; at the end all of the
-          set are gone, and nothing else is.
-logins    A session lists each message that was there all the time.
-wakes     WAKE says NEW after a delivery, and each message that was there all the time is listed.
-retrieve  RETR says "gone" of no message that is there.
+commit    After +OK to QUIT, no marked message is on the disk once the neighbour and one more
+          session have ended; after -ERR each is there. No other message is gone.
+recovery  After a session was killed during a deletion, the next one lists no message of that set and
+          every other message, unless it logs that it could not examine all; in the end the set is
+          gone and nothing else.
+logins    A session lists each message that existed all the time.
+wakes     WAKE answers NEW after a delivery, and lists each message that existed all the time.
+retrieve  RETR does not answer "gone" for an existing message.
 
-The folder is made below the working directory, whose file system is what is tested. Prints what was
-counted; exit status 1 if anything of this was not true."""
+Tests the file system of the working directory. Prints counts; exit status 1 if a case failed."""
 import argparse, ctypes, getpass, itertools, multiprocessing, os, random, re, shutil, signal, subprocess, sys
 import tempfile, time
 
-MODES = ['once', 'over']  # each message once, or all over and over
+MODES = ['once', 'over']  # each message once, or all repeatedly
 FLAGS = ['F', 'FS', 'S', '', 'DFRS', 'RS']
-TIMEOUT_S = 60  # for one answer
+TIMEOUT_S = 60  # for an answer
 
 parser = argparse.ArgumentParser()
 parser.add_argument('--messages', type=int, default=5000)
@@ -33,7 +32,7 @@ parser.add_argument('cases', nargs='*')
 arguments = parser.parse_args()
 random.seed(arguments.seed)
 handler = os.environ['HANDLER']
-os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # no LeakSanitizer under strace
+os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # LeakSanitizer does not work under strace
 here = tempfile.mkdtemp(dir=os.getcwd(), prefix='torn.')
 mailbox, other = here + '/mail/alice', here + '/mail/other'
 options = ['--user=' + getpass.getuser(), f'--users={here}/users', f'--mailbox={here}/mail/%u',
@@ -61,13 +60,13 @@ def deliver():
 
 
 def read_disk(folder=mailbox):
-    """What is there, as unique part -> path below the mailbox."""
+    """Returns unique part -> path below the mailbox, for all messages."""
     return {name.partition(':')[0]: f'{place}/{name}' for place in ['new', 'cur']
             for name in os.listdir(f'{folder}/{place}')}
 
 
 def fill():
-    """Makes as many messages as are missing. Returns the unique parts of all."""
+    """Makes the missing messages. Returns the unique parts of all."""
     found = read_disk()
     while len(found) < arguments.messages:
         unique = make_name()
@@ -79,8 +78,8 @@ def fill():
 # ---- The neighbour ----
 
 class Neighbour:
-    """Renames from when `with` begins until it ends, or all are renamed. After that it says in
-    `expunged`, `moved` and `arrived` what else it has done."""
+    """Renames from the beginning of `with` to its end, or until all are renamed. Afterwards `expunged`,
+    `moved` and `arrived` are its other changes."""
 
     def __init__(self, mode, arrivals=100, favourite=None):
         self.mode, self.arrivals, self.favourite = mode, arrivals, favourite
@@ -88,7 +87,7 @@ class Neighbour:
         self.end, far_end = multiprocessing.Pipe()
         self.process = multiprocessing.Process(target=self.run, args=(far_end,), daemon=True)
         self.paths = list(read_disk().items())
-        self.favourite_path = dict(self.paths).get(favourite)  # renamed between those of others
+        self.favourite_path = dict(self.paths).get(favourite)  # interleaved with other renames
         self.paths = [entry for entry in self.paths if entry[0] != favourite]
         random.shuffle(self.paths)
         some = max(len(self.paths) // 50, 2)
@@ -126,7 +125,7 @@ class Neighbour:
                         os.rename(f'{mailbox}/{path}', f'{mailbox}/{renamed}')
                         self.paths[i] = unique, renamed
                 except FileNotFoundError:
-                    pass  # the session was quicker
+                    pass  # the session deleted it first
                 if self.favourite and i % 20 == 0:
                     renamed = f'cur/{self.favourite}:2,{flags}'
                     os.rename(f'{mailbox}/{self.favourite_path}', f'{mailbox}/{renamed}')
@@ -138,7 +137,7 @@ class Neighbour:
                 if self.stopped.value and (self.mode == 'over' or turn > 0):
                     break
             leaving = set()
-            known = {unique for unique, _ in self.paths}  # what has come since is renamed as well
+            known = {unique for unique, _ in self.paths}  # new messages are renamed, too
             self.paths += [(name, f'new/{name}') for name in os.listdir(f'{mailbox}/new')
                            if name not in known | {self.favourite}]
             self.paths = [entry for entry in self.paths if entry[0] not in expunged | moved]
@@ -150,7 +149,7 @@ class Neighbour:
 
 # ---- Sessions ----
 
-sessions = []  # of this round
+sessions = []  # log of this round
 
 
 class Failure(Exception):
@@ -229,10 +228,10 @@ def list_once(command='QUIT'):
     return set(ids)
 
 
-# ---- Cases: each returns what is not true, as text -> how many ----
+# ---- Cases: each returns its failures, as text -> number ----
 
 def compare_disk(before, neighbour, gone=frozenset()):
-    """What is missing on the disk, or listed of it by a session in peace."""
+    """Returns the messages missing on the disk, and those wrongly listed without a neighbour."""
     listed, disk = list_once(), set(read_disk())
     moved = set(read_disk(other))
     kept = (set(before) | neighbour.arrived) - neighbour.expunged - neighbour.moved - gone
@@ -278,7 +277,7 @@ def recovery(mode):
     with open(here + '/log', 'rb') as log:
         log.seek(before)
         if re.search(b'cannot end the commit record|are hidden, but not yet removed', log.read()):
-            # Renamed faster than it could look: what it has not looked at may be deleted.
+            # Renamed faster than the session could read: unexamined messages may be deleted.
             count('not sure of all')
             staying &= listed
     faults = compare_disk(left, neighbour, chosen)
@@ -306,7 +305,7 @@ def wakes(mode):
     session.ask('SLEE')
     none = 0
     arrived = deliver()
-    # It delivers nothing: or WAKE would say NEW because of that.
+    # Without deliveries, because WAKE would answer NEW for them.
     with Neighbour(mode, arrivals=0, favourite=arrived) as neighbour:
         answer = session.ask('WAKE')
         if not answer.startswith('+OK'):
@@ -349,10 +348,10 @@ def retrieve(mode):
     return faults
 
 
-# ---- All of them, again and again ----
+# ---- All cases, repeatedly ----
 
 cases = [commit, recovery, logins, wakes, retrieve]
-counts, seen = {}, {}  # seen: what was not true -> in how many rounds, how many messages
+counts, seen = {}, {}  # seen: failure -> number of rounds, number of messages
 running = ''
 
 
