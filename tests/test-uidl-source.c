@@ -218,7 +218,8 @@ static void test_mistakes(void)
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct uidl_source source;
 
-		(void)tap(uidl_source_parse(bad[i], &source) == -EINVAL, "'%s' is refused", bad[i]);
+		(void)tap(uidl_source_parse(bad[i], &source) == -EINVAL, "'%.*s' is refused",
+			  (int)strcspn(bad[i], "\n"), bad[i]);
 	}
 }
 
