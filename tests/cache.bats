@@ -126,15 +126,15 @@ opened_message() {
 		import os, subprocess, sys
 		path, *command = sys.argv[1:]
 		good = open('good', 'rb').read()
-		few = 1 if os.environ['SANITIZED'] == 'none' else 5
-		places = [*range(0, 300, 2), *range(300, len(good), 1999), len(good) - 1][::few]
+		few = 1 if os.environ['SANITIZED'] == 'none' else 4
+		places = [*range(0, 300, 7), *range(300, len(good), 1999), len(good) - 1][::few]
 		for damaged in ([good[:i] + bytes([good[i] ^ 1]) + good[i + 1:] for i in places] +
 		                [good[:i] for i in places[::7]] + [good + b'x', b'', good * 2]):
 		    open(path, 'wb').write(damaged)
 		    done = subprocess.run(command, input=b'USER alice\nPASS apple\nUIDL\nLIST\nQUIT\n', capture_output=True)
 		    assert done.stdout == open('first', 'rb').read(), done
 		    assert done.returncode == 0, done
-		    assert open(path, 'rb').read() != damaged
+		    assert open(path, 'rb').read() == good
 	END
 	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
 	listed UIDL LIST QUIT
@@ -146,18 +146,6 @@ opened_message() {
 	mv "$mail/bob" "$mail/alice"
 	listed QUIT
 	run ! took_cache
-}
-
-@test "while the directories are as they were when the cache was made, a session lists the same without reading them" {
-	fill 1000 1300
-	listed UIDL LIST STAT QUIT
-	run ! read_no_directory
-	cp out first
-	listed UIDL LIST STAT QUIT
-	read_no_directory
-	cmp out first
-	[ "$(stat -c %a "$cache")" = 600 ]
-	run ! opened_message
 }
 
 @test "a session that asks for no sizes keeps the cached ones" {
@@ -222,54 +210,6 @@ opened_message() {
 	listed 'LIST 1'
 	read_no_directory
 	grep -q "^+OK 1 $right" out
-}
-
-@test "a damaged, truncated or copied cache of a large mailbox is ignored" {
-	fill 1000 1300
-	listed UIDL QUIT
-	cp out first
-	cp "$cache" good
-	cat >damage.py <<-'END'
-		import os, subprocess, sys
-		path, *command = sys.argv[1:]
-		good = open('good', 'rb').read()
-		few = 1 if os.environ['SANITIZED'] == 'none' else 5
-		places = [*range(0, 260), *range(260, len(good), 997), len(good) - 1][::few]
-		for damaged in ([good[:i] + bytes([good[i] ^ 1]) + good[i + 1:] for i in places] +
-		                [good[:i] for i in places[::7]] + [good + b'x', b'', good * 2]):
-		    open(path, 'wb').write(damaged)
-		    done = subprocess.run(command, input=b'USER alice\nPASS apple\nUIDL\nQUIT\n', capture_output=True)
-		    assert done.stdout == open('first', 'rb').read(), done
-		    assert open(path, 'rb').read() == good
-	END
-	ASAN_OPTIONS=exitcode=99 /usr/bin/python3 damage.py "$cache" "$HANDLER" "${options[@]}"
-	# A copy of the whole mailbox, with its times.
-	cp -a "$mail/alice" "$mail/bob"
-	rm -r "$mail/alice"
-	mv "$mail/bob" "$mail/alice"
-	listed UIDL QUIT
-	run ! read_no_directory
-	cmp out first
-}
-
-@test "no session fails because the cache of a large mailbox cannot be read or written" {
-	fill 1000 1300
-	listed UIDL QUIT
-	cp out first
-	rm "$cache"
-	mkdir "$cache" "$cache.new"
-	listed UIDL QUIT
-	cmp out first
-	rmdir "$cache" "$cache.new"
-	printf '%s\r\n' 'USER alice' 'PASS apple' UIDL QUIT >script
-	trace trace trace=pwrite64 -e inject=pwrite64:error=ENOSPC "$HANDLER" "${options[@]}" <script >out 2>log
-	grep -q INJECTED trace
-	cmp out first
-	[ ! -e "$cache" ]
-	[ ! -e "$cache.new" ]
-	options+=(--read-only=yes)
-	listed UIDL QUIT
-	[ ! -e "$cache" ]
 }
 
 # root's file in a sticky directory cannot be removed: a record hides its message.

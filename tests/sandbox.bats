@@ -191,17 +191,6 @@ cannot_empty() {
 	[ "${lines[0]}" = '+OK 1 24' ]
 }
 
-@test "without a sandbox, WAKE finds a mailbox that did not exist at login" {
-	rm -r "$mail/alice"
-	start_session one "$HANDLER" "${options[@]}" --sandbox=off
-	login one
-	ask one SLEE
-	make_maildir alice
-	make_message alice/new/1.M1P1.h
-	ask one WAKE
-	[ "$reply" = '+OK [ACTIVITY/NEW] 1 messages' ]
-}
-
 @test "with each version of Landlock since the second, a session cannot reach more" {
 	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
 	version=$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')

@@ -145,7 +145,8 @@ opened() {
 		read_lines
 		[ "${lines[*]:3}" = '+OK 4 39 +OK goodbye' ]
 		[ "$(files alice | wc -l)" -eq 4 ]
-		[ "$(find "$mail/alice" -name '*.sizes*' | wc -l)" -eq 0 ]
+		[ ! -e "$cache" ]
+		[ ! -e "$cache.new" ]
 	done
 }
 
