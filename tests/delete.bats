@@ -190,15 +190,6 @@ mounted() {
 	[ "$(cat "$mail"/alice/*/1.M1P1.h* | sort | tr '\n' ' ')" = 'message 1 the other 1 ' ]
 }
 
-@test "where the file system has no RENAME_NOREPLACE, messages are marked as seen, too" {
-	printf '%s\r\n' 'USER alice' 'PASS apple' 'RETR 1' QUIT >script
-	trace_calls trace trace=renameat2 -e inject=renameat2:error=EINVAL \
-		"$HANDLER" "${options[@]}" <script >out 2>log
-	[ -z "$(troubles)" ]
-	[ "$(files alice | head -n 1)" = ./cur/1.M1P1.h:2,S ]
-	[ "$(files alice | wc -l)" -eq 4 ]
-}
-
 @test "retrieved messages of a folder keep their names" {
 	rm -r "$mail/alice"
 	mkdir "$mail/alice"

@@ -32,22 +32,6 @@ setup() {
 	[ "$(tac trace | sed '/getdents64/q' | wc -l)" -lt 150 ]
 }
 
-@test "the second STAT of 100,000 messages opens none of them" {
-	[ "$SANITIZED" = none ] || skip 'it is about system calls; cache.bats has the same for fewer messages'
-	/usr/bin/python3 -c "
-for i in range(100000):
-    open(f'$mail/alice/cur/{1000000000 + i}.M{i}P1.h:2,S', 'w').write('x' * (i % 9))"
-	as_alice STAT QUIT
-	first=${lines[0]}
-	[[ $first == '+OK 100000 '* ]]
-	printf '%s\r\n' 'USER alice' 'PASS apple' STAT QUIT >script
-	trace trace openat "$HANDLER" "${options[@]}" <script >out
-	read_lines
-	[ "${lines[3]}" = "$first" ]
-	# Only the messages' files count, not those that libraries open.
-	run ! grep -F P1.h trace
-}
-
 @test "STAT, LIST and RETR are right for a message of more than 4 GiB" {
 	# A sparse file takes no space, and its 4 GiB of NULs are one line.
 	printf 'Subject: large\n\n' >"$mail/alice/new/1.M1P1.h"

@@ -389,19 +389,6 @@ foreign() {
 	good_ids 2
 }
 
-@test "a Maildir name that cannot be a unique-id keeps its stand-in when its flags change" {
-	make_maildir alice
-	make_message 'alice/new/1.M1P1.Grüße'
-	make_message 'alice/new/_'
-	unique_ids alice apple
-	good_ids 2
-	before="${ids[*]}"
-	mv "$mail/alice/new/1.M1P1.Grüße" "$mail/alice/cur/1.M1P1.Grüße:2,RS"
-	mv "$mail/alice/new/_" "$mail/alice/cur/_:2,F"
-	unique_ids alice apple
-	[ "${ids[*]}" = "$before" ]
-}
-
 @test "files with the same unique part get different unique-ids and keep them" {
 	make_maildir alice
 	make_message alice/new/1.M1P1.h 'new\n'

@@ -261,7 +261,7 @@ make_namesake() {
 
 @test "the stand-in for a long or odd name depends on its unique part only" {
 	long=3.M1P1.$(printf 'x%.0s' {1..70})
-	for name in '2.M1P1.with blanks' "$long"; do
+	for name in '2.M1P1.with blanks' 2.M1P1.Grüße _ "$long"; do
 		rm "$mail"/alice/*/*
 		make_message "alice/new/$name"
 		unique_ids

@@ -105,14 +105,14 @@ trickle() {
 	[ "$(files alice)" = ./new/1.M1P1.h ]
 }
 
-@test "a failed login is answered after a delay, and the next one after twice that" {
+@test "a failed AUTH or PASS is answered after a delay, and the next one after twice that" {
 	options+=(--login-penalty=1 --login-timeout=60)
-	printf '%s\r\n' 'USER alice' 'PASS x' 'USER alice' 'PASS y' 'USER alice' 'PASS apple' QUIT >script
+	printf '%s\r\n' 'AUTH PLAIN AGFsaWNlAHg=' 'USER alice' 'PASS y' 'USER alice' 'PASS apple' QUIT >script
 	trace trace trace=ppoll "$HANDLER" "${options[@]}" <script >out 2>log
 	read_lines
-	[[ ${lines[2]} == '-ERR [AUTH]'* ]]
-	[[ ${lines[4]} == '-ERR [AUTH]'* ]]
-	[ "${lines[7]}" = '+OK goodbye' ]
+	[[ ${lines[1]} == '-ERR [AUTH]'* ]]
+	[[ ${lines[3]} == '-ERR [AUTH]'* ]]
+	[ "${lines[6]}" = '+OK goodbye' ]
 	# During a delay, the session polls only for an error at the client's end.
 	grep -E 'ppoll\(\[\{fd=1, events=0\}\], 1, .* = 0' trace |
 		sed -E 's/.*tv_sec=([0-9]+), tv_nsec=([0-9]+)\}.*/\1 \2/' |
