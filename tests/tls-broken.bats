@@ -421,45 +421,6 @@ assert answers == 2731 * b'+OK nothing done\r\n'"
 	done
 }
 
-@test "no trace of a private key is in memory when the session begins" {
-	needs_root
-	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
-	for how in 'serve_port ec' 'serve_port rsa' 'listen_port ec' 'listen_port rsa'; do
-		rm server.key
-		make_key server.key "${how#* }"
-		make_certificate server ca /CN=localhost subjectAltName=DNS:localhost
-		"${how% *}" --tls=implicit
-		python "
-import re, subprocess
-def run(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-text = run('openssl', 'pkey', '-in', 'server.key', '-text', '-noout')
-needles = [open('server.key', 'rb').read()[40:80]]
-for name, digits in re.findall(r'(?m)^(priv|prime1|prime2|privateExponent):((?:\\s+[0-9a-f:]+\n)+)', text):
-    secret = bytes.fromhex(re.sub(r'[\\s:]', '', digits)).lstrip(b'\\0')
-    needles += [secret[:24], secret[::-1][-24:], secret[-24:], secret[::-1][:24]]
-assert len(needles) in (5, 13), text
-def search(pid):
-    found = 0
-    with open('/proc/%s/mem' % pid, 'rb', 0) as memory:
-        for line in open('/proc/%s/maps' % pid):
-            start, end = (int(x, 16) for x in line.split()[0].split('-'))
-            if ' rw' in line:
-                memory.seek(start)
-                octets = memory.read(end - start)
-                found += sum(needle in octets for needle in needles)
-    return found
-tls = secure(connect())
-assert tls.recv(100)
-pid = re.search(r'pid=(\\d+)', run('ss', '-Htnp', 'sport = :$port and dport = :%d' % tls.getsockname()[1]))[1]
-assert search(pid) == 0
-# The same search finds present octets.
-text, needles = '', [b'+OK pop3-handler']
-assert search(pid) > 0
-"
-	done
-}
-
 # talk_port LINE...: a session of these lines and QUIT at `port`; its replies are in `lines`.
 talk_port() {
 	local client

@@ -79,12 +79,20 @@ with_keys() {
 	with_client <keys.py
 }
 
-@test "a session in TLS has neither the ticket key nor keys derived from it, and resumption works" {
-	for how in serve_port listen_port; do
+# use_key KIND: another private key, of P-256 (ec) or RSA (rsa).
+use_key() {
+	rm server.key
+	make_key server.key "$1"
+	make_certificate server ca /CN=localhost subjectAltName=DNS:localhost
+}
+
+@test "a session in TLS has neither the private key, the ticket key nor keys derived from it, and resumption works" {
+	for how in 'serve_port ec' 'serve_port rsa' 'listen_port ec' 'listen_port rsa'; do
 		rm -f run/ticket-key
-		$how --tls=implicit
+		use_key "${how#* }"
+		${how% *} --tls=implicit
 		with_keys <<-'END'
-			keys = ticket_keys()
+			keys = ticket_keys() + private_key()
 			for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
 			    context = ssl.create_default_context(cafile='ca.pem')
 			    context.maximum_version = version
@@ -104,9 +112,7 @@ with_keys() {
 
 @test "a session that logs in without TLS keeps neither the private key nor the ticket key" {
 	for kind in ec rsa; do
-		rm server.key
-		make_key server.key $kind
-		make_certificate server ca /CN=localhost subjectAltName=DNS:localhost
+		use_key $kind
 		listen_port
 		with_keys <<-'END'
 			private, client = private_key(), Client(port)
