@@ -43,6 +43,8 @@ teardown() {
 	fi
 	stop_sessions
 	for pid in "${background[@]}"; do
+		# strace ignores signals, and ends with its program.
+		read -r name 2>/dev/null <"/proc/$pid/comm" && [ "$name" = strace ] && pkill -P "$pid"
 		kill "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
 	done

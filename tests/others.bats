@@ -87,9 +87,10 @@ setup() {
 		strace -qq -o trace -e trace=getdents64 "$HANDLER" "${options[@]}"
 	login two
 	before=$(grep -c '= 0$' trace)
-	for file in "$mail"/alice/new/*; do
-		mv "$file" "$mail/alice/cur/${file##*/}:2,"
-	done
+	/usr/bin/python3 -c "
+import os
+for name in os.listdir('$mail/alice/new'):
+    os.rename(f'$mail/alice/new/{name}', f'$mail/alice/cur/{name}:2,')"
 	ask two STAT
 	[ "$reply" = '+OK 504 44' ]
 	[ "$(($(grep -c '= 0$' trace) - before))" -le 4 ]

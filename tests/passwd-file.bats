@@ -276,7 +276,7 @@ has_argon2() {
 
 @test "WAKE accepts only the account that logged in" {
 	make_maildir alice
-	options=("$as_me" "--users=$users" "--mailbox=$mail/alice" --default-domain=example.org)
+	options=("$as_me" "--users=$users" "--mailbox=$mail/alice" --default-domain=example.org --login-penalty=0)
 	start_session one
 	login one
 	ask one SLEE

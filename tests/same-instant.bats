@@ -11,8 +11,8 @@ on_coarse_clocks() {
 	{
 		cat <<-'END'
 			import os, subprocess, sys
-			turns = 200 if os.environ['SANITIZED'] == 'none' else 20
 			mail, kind, device, *command = sys.argv[1:]
+			turns = 20 if os.environ['SANITIZED'] != 'none' else 200 if kind == 'ramfs' else 40
 			subprocess.run(['mount', '-t', kind, device, mail], check=True)
 			handler = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 			def ask(*lines):
@@ -29,7 +29,7 @@ on_coarse_clocks() {
 	mke2fs -q -t ext2 -I 128 ext2.image 2>&1
 	# On many file systems, newer kernels give two changes different times if the file was examined in
 	# between. ramfs does not: its clock advances every few milliseconds. This ext2 stores whole
-	# seconds.
+	# seconds: a turn takes a tenth.
 	unshare --mount /usr/bin/python3 scenario.py "$mail" ramfs none "$HANDLER" "${options[@]}"
 	unshare --mount /usr/bin/python3 scenario.py "$mail" ext2 ext2.image "$HANDLER" "${options[@]}"
 }
