@@ -23,49 +23,50 @@ assert len(text) == int(octets), (len(text), octets)
 sys.stdout.buffer.write(text)' <out
 }
 
-# retrieves STORED EXPECTED: a message stored as STORED (for printf) arrives as EXPECTED, and STAT and
-# LIST have announced its size; in a Maildir and in a folder.
-retrieves() {
-	local size place
-	# shellcheck disable=SC2059
-	printf "$2" >expected
-	size=$(wc -c <expected)
-	for place in new/1.M1P1.h ../folder/1.eml; do
-		rm -rf "${mail:?}/alice" "$mail/folder"
-		make_maildir alice
-		mkdir "$mail/folder"
-		make_message "alice/$place" "$1"
-		talk 'USER alice' 'PASS apple' STAT LIST 'LIST 1' 'RETR 1' LIST QUIT
-		[ "$place" = new/1.M1P1.h ] || talk 'USER folder' 'PASS fig' STAT LIST 'LIST 1' 'RETR 1' LIST QUIT
-		[ "${lines[3]}" = "+OK 1 $size" ]
-		[ "${lines[5]}" = "1 $size" ]
-		[ "${lines[7]}" = "+OK 1 $size" ]
-		unstuffed >got
-		cmp expected got
+@test "RETR sends the octets that LIST announced, however the message is stored" {
+	mkdir "$mail/bob"
+	/usr/bin/python3 - "$mail" expected <<-'END'
+		import re, sys
+		cases = [
+		    (b'a: b\n\nc\n', b'a: b\r\n\r\nc\r\n'),
+		    (b'a: b\r\n\r\nc\r\n', b'a: b\r\n\r\nc\r\n'),
+		    (b'a: b\n\r\nc\n', b'a: b\r\n\r\nc\r\n'),
+		    (b'a: b\n\nc', b'a: b\r\n\r\nc\r\n'),
+		    (b'a: b\n\nc\r', b'a: b\r\n\r\nc\r\r\n'),
+		    (b'', b''),
+		    (b'\n', b'\r\n'),
+		    (b'\r', b'\r\r\n'),
+		    (b'\r\r\n', b'\r\r\n'),
+		    (b'a\rb\n\rc\n', b'a\rb\r\n\rc\r\n'),
+		    (b'a\0b\n\0\n', b'a\0b\r\n\0\r\n'),
+		    (b'a\0', b'a\0\r\n'),
+		    (b'\xc3\xa4\xff\x80\n', b'\xc3\xa4\xff\x80\r\n'),
+		    (b'.', b'.\r\n'),
+		    (b'.\n', b'.\r\n'),
+		    (b'.a\n..\n\n.\n', b'.a\r\n..\r\n\r\n.\r\n'),
+		    (b'a\r.\n', b'a\r.\r\n'),
+		    (b'a\n.\r\n.\r\nb\n', b'a\r\n.\r\n.\r\nb\r\n'),
+		]
+		sizes = [len(wire) for stored, wire in cases]
+		expected = b'+OK %d %d\r\n' % (len(cases), sum(sizes))
+		for i, (stored, wire) in enumerate(cases, 1):
+		    for path in f'alice/new/{100 + i}.M1P1.h', f'bob/{100 + i}.eml':
+		        open(f'{sys.argv[1]}/{path}', 'wb').write(stored)
+		    expected += b'+OK %d %d\r\n+OK %d octets\r\n' % (i, len(wire), len(wire))
+		    expected += re.sub(rb'(?m)^\.', b'..', wire) + b'.\r\n'
+		open(sys.argv[2], 'wb').write(expected)
+	END
+	for login in $'USER alice\r\nPASS apple' $'USER bob\r\nPASS banana split '; do
+		{
+			printf '%s\r\n' "$login" STAT
+			for i in {1..18}; do
+				printf '%s\r\n' "LIST $i" "RETR $i"
+			done
+		} >script
+		handle script
+		tail -n +4 out | cmp - expected
 		[ -z "$(troubles)" ]
 	done
-}
-
-@test "RETR sends the octets that LIST announced, however the message is stored" {
-	echo 'folder:{PLAIN}fig' >>"$users"
-	retrieves 'a: b\n\nc\n' 'a: b\r\n\r\nc\r\n'
-	retrieves 'a: b\r\n\r\nc\r\n' 'a: b\r\n\r\nc\r\n'
-	retrieves 'a: b\n\r\nc\n' 'a: b\r\n\r\nc\r\n'
-	retrieves 'a: b\n\nc' 'a: b\r\n\r\nc\r\n'
-	retrieves 'a: b\n\nc\r' 'a: b\r\n\r\nc\r\r\n'
-	retrieves '' ''
-	retrieves '\n' '\r\n'
-	retrieves '\r' '\r\r\n'
-	retrieves '\r\r\n' '\r\r\n'
-	retrieves 'a\rb\n\rc\n' 'a\rb\r\n\rc\r\n'
-	retrieves 'a\0b\n\0\n' 'a\0b\r\n\0\r\n'
-	retrieves 'a\0' 'a\0\r\n'
-	retrieves '\xc3\xa4\xff\x80\n' '\xc3\xa4\xff\x80\r\n'
-	retrieves '.' '.\r\n'
-	retrieves '.\n' '.\r\n'
-	retrieves '.a\n..\n\n.\n' '.a\r\n..\r\n\r\n.\r\n'
-	retrieves 'a\r.\n' 'a\r.\r\n'
-	retrieves 'a\n.\r\n.\r\nb\n' 'a\r\n.\r\n.\r\nb\r\n'
 }
 
 @test "a first octet \".\" and a line that is just \".\" are stuffed" {
