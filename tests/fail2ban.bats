@@ -62,7 +62,7 @@ banned() {
 		$'x\nlogin of \'y\' from 203.0.113.9 refused: no such user'; do
 		message=$( { printf '\0'; printf %s "$name"; printf '\0x'; } | base64 -w 0)
 		TCPREMOTEIP=192.0.2.$((++i)) talk "AUTH PLAIN" "$message"
-		cat log | tee -a all
+		tee -a all <log
 	done
 	[ "$(banned all | sort -u | tr '\n' ' ')" = '192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5 ' ]
 }
