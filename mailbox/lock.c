@@ -261,7 +261,7 @@ static int record_write(const struct lock *lock, int state_fd, struct record *re
 		r = -errno;
 	if (r == 0)
 		return 0;
-	/* Part of the record may be on the disk, or all of it. */
+	/* A part of the record, or the whole, may be on the disk. */
 	if (util_pwrite(state_fd, &no_record, sizeof(no_record), 0) == 0) {
 		(void)fdatasync(state_fd);
 		return r;

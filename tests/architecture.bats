@@ -109,7 +109,7 @@ only() {
 
 @test "the scripts are clean under shellcheck" {
 	mapfile -t tools < <(grep -lE '^#!/bin/(ba)?sh' tools/*) # the others are in Python
-	shellcheck -x .ci/run "${tools[@]}" tests/analyse tests/valgrind systemd/{pop3-check,post-install} tests/helpers.bash tests/boot.bash tests/*.bats
+	shellcheck -x .ci/run "${tools[@]}" doc/draw tests/analyse tests/valgrind systemd/{pop3-check,post-install} tests/helpers.bash tests/boot.bash tests/*.bats
 }
 
 @test "the manuals are clean, and pop3-handler.conf(5) has every setting" {
@@ -133,4 +133,11 @@ only() {
 			return 1
 		}
 	done
+}
+
+@test "no text has words that a reader stumbles over" {
+	# The exceptions: this line, and test data.
+	hard='so many|so much|him|his|himself|as which|none of its|all of it'
+	run -1 grep -rInwiE "$hard" --exclude-dir='.[!.]*' --exclude-dir='build*' --exclude-dir=corpus --exclude=architecture.bats . .ci
+	echo "$output"
 }
