@@ -83,6 +83,9 @@ table() {
 		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --take-over
 		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --take-over --no-list bob@example.org
 
+		# Report it
+		git log -1 --format=%ae
+
 		# Measure it
 		bench/run --quick
 		    bench/run --quick --smoke --only='RETR 2 x 50 KiB, TLS; listener; '
@@ -625,6 +628,7 @@ unique_ids() {
 
 @test "develop: build and test" {
 	needs_clone
+	try clone 'git log -1 --format=%ae' '@'
 	try clone 'tools/packages build check'
 	try clone 'meson setup build -Dwerror=true' 'werror *: true'
 	try clone 'meson test -C build' 'test-wire +OK'
@@ -668,6 +672,9 @@ unique_ids() {
 @test "try it: the demonstration, the tests and the fuzzer" {
 	needs_clone
 	try clone tools/demo '^S: \+OK \[ACTIVITY/NEW\]' 'Subject: Lunch on Thursday\?'
+	sed -n 's/^    \([CS]: .*\)/\1/p' "$clone/README.md" >quoted
+	[ "$(wc -l <quoted)" -ge 4 ]
+	grep '^[CS]: ' "$BATS_FILE_TMPDIR/results/$(result_of tools/demo).out" | tr '\n' '|' | grep -qF "$(tr '\n' '|' <quoted)"
 	in_clone "mkdir mail && printf 'Subject: A file\n\nHello\n' >mail/1.eml"
 	try clone "echo 'me:{PLAIN}secret' >users"
 	try clone 'build-demo/pop3-handler --listen=127.0.0.1:1100 --users=users --mailbox=mail' '^Subject: A file'
