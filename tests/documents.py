@@ -31,7 +31,7 @@ LINES = {
     'log': re.compile(r"(login of|message|session of) '|session from |TLS handshake with |connection from |"
                       r'settings and certificates are |reload failed, |the sandbox has refused '),
 }
-OTHERS = ['c', 'ini', 'text']  # languages of fenced blocks without commands
+OTHERS = ['c', 'diff', 'ini', 'text']  # languages of fenced blocks without commands
 FENCED = re.compile(r'^(?P<fence>```+|~~~+) *(?P<language>\w*)\n(?P<code>.*?)^(?P=fence)$', re.M | re.S)
 LITERAL = re.compile(r'^\.Bd -literal.*\n(?P<code>(.*\n)*?)\.Ed$', re.M)  # of a manual
 QUOTED = re.compile(r'^\.[DQ]l (.+?)( [.,:;)])*$', re.M)  # likewise
