@@ -455,12 +455,12 @@ static void raise_descriptors(const struct settings *settings)
 
 static int answer_settings(const struct keeper *keeper, int error)
 {
-	int set_fd = error < 0 ? -1 : sandbox_make_base(keeper->settings, NULL);
-	const int fds[2] = { set_fd, set_fd < 0 ? -1 : keeper->public_fd };
-	struct channel_answer answer = { .error = MIN(error ?: set_fd, 0) };
+	int ruleset_fd = error < 0 ? -1 : sandbox_make_base(keeper->settings, NULL);
+	const int fds[2] = { ruleset_fd, ruleset_fd < 0 ? -1 : keeper->public_fd };
+	struct channel_answer answer = { .error = MIN(error ?: ruleset_fd, 0) };
 
 	error = channel_send(keeper->control_fd, &answer, sizeof(answer), fds);
-	util_drop(&set_fd);
+	util_drop(&ruleset_fd);
 	return error;
 }
 

@@ -199,7 +199,7 @@ static void service_done(struct service *service)
 {
 	if (service->tls)
 		service->tls->functions->free(service->tls);
-	util_drop(&service->sandbox.set_fd);
+	util_drop(&service->sandbox.ruleset_fd);
 	settings_free(service->settings);
 }
 
@@ -241,7 +241,7 @@ static void reload(struct service *service)
 	if (r == 0 && fresh.settings->has_keeper) {
 		r = keeper_reload(fds);
 		problem = r < 0 ? "the keeper cannot use them" : problem;
-		fresh.sandbox.set_fd = fds[0];
+		fresh.sandbox.ruleset_fd = fds[0];
 	}
 	r = r ?: load_tls(&fresh, fds[1]);
 	if (r < 0) { /* also for STLS: if it was offered, it still is */
@@ -329,7 +329,7 @@ static int become_service_user(struct service *service)
 	if (r == 0 && settings->has_keeper) {
 		(void)load_tls(service, fds[1]); /* tls->load_error keeps a failure */
 		r = sandbox_become_login() ?: make_sandbox(service);
-		service->sandbox.set_fd = fds[0];
+		service->sandbox.ruleset_fd = fds[0];
 		if (service->listener)
 			listener_watch_keeper(service->listener, keeper);
 		return r;
@@ -365,10 +365,11 @@ static void check_timeout(const char *name, unsigned seconds)
 static const char *test_mailbox(const struct account *account, bool is_read_only)
 {
 	bool has_keeper = account->uid != 0, is_there;
-	auto_fd int set_fd = has_keeper ? sandbox_make_ruleset(account, true, &is_there) : -EBADF;
+	auto_fd int ruleset_fd =
+		has_keeper ? sandbox_make_ruleset(account, true, &is_there) : -EBADF;
 
-	return set_fd == -EPERM ? "the mailbox belongs to another user" :
-				  mailbox_test(account->mailbox, is_read_only || has_keeper);
+	return ruleset_fd == -EPERM ? "the mailbox belongs to another user" :
+				      mailbox_test(account->mailbox, is_read_only || has_keeper);
 }
 
 /* For auth_find_roots(). The context is the mode for faccessat(2). */

@@ -167,17 +167,17 @@ static int landlock_new(bool is_for_session)
 		.access_net = is_for_session && version >= 4 ? ACCESS_NET : 0,
 		.scoped = is_for_session && version >= 6 ? SCOPED_ALL : 0,
 	};
-	int set_fd;
+	int ruleset_fd;
 
 	/* EPERM: a container's seccomp filter does not know the call. */
 	if (version < VERSION_MIN)
 		return version >= 0 || errno == ENOSYS || errno == EPERM ? -EOPNOTSUPP : -errno;
-	set_fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
-	return set_fd < 0 ? -errno : set_fd; /* with O_CLOEXEC */
+	ruleset_fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+	return ruleset_fd < 0 ? -errno : ruleset_fd; /* with O_CLOEXEC */
 }
 
 /* Adds a file, or a directory and everything below it: by inode, not by name. */
-static int landlock_allow(int set_fd, const char *path, uint64_t access)
+static int landlock_allow(int ruleset_fd, const char *path, uint64_t access)
 {
 	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
 	struct landlock_path_beneath_attr rule = { .allowed_access = access, .parent_fd = fd };
@@ -188,21 +188,22 @@ static int landlock_allow(int set_fd, const char *path, uint64_t access)
 		return -errno;
 	if (!S_ISDIR(status.st_mode))
 		rule.allowed_access &= ACCESS_OF_FILES;
-	r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+	r = syscall(SYS_landlock_add_rule, ruleset_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 	if (r < 0 && errno == EINVAL) { /* version 2 does not know this right */
 		rule.allowed_access &= ~ACCESS_TRUNCATE;
-		r = syscall(SYS_landlock_add_rule, set_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+		r = syscall(SYS_landlock_add_rule, ruleset_fd, LANDLOCK_RULE_PATH_BENEATH, &rule,
+			    0);
 	}
 	return r < 0 ? -errno : 0;
 }
 
 /* From now on a file can be opened only if this ruleset and all earlier ones allow it. */
-static int landlock_enter(int set_fd)
+static int landlock_enter(int ruleset_fd)
 {
 #ifdef SANDBOX_ALSO /* for sanitizers or coverage (meson.build) */
-	(void)landlock_allow(set_fd, SANDBOX_ALSO, ACCESS_CHANGE);
+	(void)landlock_allow(ruleset_fd, SANDBOX_ALSO, ACCESS_CHANGE);
 #endif
-	return syscall(SYS_landlock_restrict_self, set_fd, 0) < 0 ? -errno : 0;
+	return syscall(SYS_landlock_restrict_self, ruleset_fd, 0) < 0 ? -errno : 0;
 }
 
 /* ---- The files ---- */
@@ -360,9 +361,9 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 	process_drop_bounding_set();
 	r = r ?: process_harden() ?: process_keep_capabilities(0);
 	if (r == 0) {
-		ret->set_fd = sandbox_make_base(settings, tls);
-		r = ret->set_fd != -EOPNOTSUPP ?
-			    MIN(ret->set_fd, 0) :
+		ret->ruleset_fd = sandbox_make_base(settings, tls);
+		r = ret->ruleset_fd != -EOPNOTSUPP ?
+			    MIN(ret->ruleset_fd, 0) :
 			    note_lack(settings, "the sandbox is without Landlock", NO_LANDLOCK);
 	}
 	if (r < 0 && r != -EOPNOTSUPP)
@@ -372,11 +373,11 @@ int sandbox_prepare(const struct settings *settings, const struct tls *tls, stru
 
 int sandbox_before_login(const struct settings *settings, struct sandbox *sandbox)
 {
-	int r = sandbox->set_fd < 0 ? 0 : landlock_enter(sandbox->set_fd);
+	int r = sandbox->ruleset_fd < 0 ? 0 : landlock_enter(sandbox->ruleset_fd);
 
 	if (r == 0 && sandbox->has_seccomp)
 		r = seccomp_enter(settings->has_keeper);
-	util_drop(&sandbox->set_fd);
+	util_drop(&sandbox->ruleset_fd);
 	if (r < 0)
 		log_error("cannot enter the sandbox: %s", strerror(-r));
 	else if (settings->has_keeper)
@@ -386,51 +387,51 @@ int sandbox_before_login(const struct settings *settings, struct sandbox *sandbo
 
 int sandbox_make_base(const struct settings *settings, const struct tls *tls)
 {
-	auto_fd int set_fd = landlock_new(true);
-	struct file_set set = { .fd = set_fd,
+	auto_fd int ruleset_fd = landlock_new(true);
+	struct file_set set = { .fd = ruleset_fd,
 				.access = settings->read_only ? ACCESS_READ : ACCESS_CHANGE };
 
-	if (set_fd < 0)
-		return set_fd;
+	if (ruleset_fd < 0)
+		return ruleset_fd;
 	allow_mailboxes(&set, settings);
 	if (!settings->has_keeper) /* else only the keeper reads them */
 		allow_users(&set, settings->users);
 	if (tls)
 		allow_tls(&set, settings, tls);
-	return set.error ?: take_fd(&set_fd);
+	return set.error ?: take_fd(&ruleset_fd);
 }
 
 int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool *ret_is_there)
 {
-	auto_fd int set_fd = landlock_new(true);
+	auto_fd int ruleset_fd = landlock_new(true);
 	struct stat status;
-	int r = set_fd < 0 ? set_fd : 0;
+	int r = ruleset_fd < 0 ? ruleset_fd : 0;
 
 	*ret_is_there = r == 0 && (stat(account->mailbox, &status) == 0 ||
 				   (errno != ENOENT && errno != ENOTDIR));
 	if (*ret_is_there)
-		r = landlock_allow(set_fd, account->mailbox,
+		r = landlock_allow(ruleset_fd, account->mailbox,
 				   is_read_only ? ACCESS_READ : ACCESS_CHANGE);
 	if (*ret_is_there && r == 0 && account->uid != 0 && status.st_uid != account->uid)
 		r = -EPERM;
-	return r ?: take_fd(&set_fd);
+	return r ?: take_fd(&ruleset_fd);
 }
 
 int sandbox_after_login(const struct settings *settings, const struct account *account,
 			bool is_read_only)
 {
 	bool is_there;
-	auto_fd int set_fd = settings->sandbox == SANDBOX_OFF ?
-				     -EOPNOTSUPP :
-				     sandbox_make_ruleset(account, is_read_only, &is_there);
-	struct file_set set = { .fd = set_fd };
+	auto_fd int ruleset_fd = settings->sandbox == SANDBOX_OFF ?
+					 -EOPNOTSUPP :
+					 sandbox_make_ruleset(account, is_read_only, &is_there);
+	struct file_set set = { .fd = ruleset_fd };
 
-	if (set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED)
+	if (ruleset_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED)
 		return 0; /* sandbox_prepare() has logged it */
-	if (set_fd < 0)
-		return set_fd;
+	if (ruleset_fd < 0)
+		return ruleset_fd;
 	allow_users(&set, settings->users); /* for WAKE */
-	return set.error ?: landlock_enter(set_fd) ?: !is_there;
+	return set.error ?: landlock_enter(ruleset_fd) ?: !is_there;
 }
 
 int sandbox_enter_account(const struct settings *settings, const struct account *account,
@@ -439,7 +440,7 @@ int sandbox_enter_account(const struct settings *settings, const struct account 
 	uid_t uid = account->uid;
 	gid_t gid = account->gid;
 	bool is_there;
-	auto_fd int set_fd = -1;
+	auto_fd int ruleset_fd = -1;
 	struct file_set set = { 0 };
 	int r;
 
@@ -452,25 +453,27 @@ int sandbox_enter_account(const struct settings *settings, const struct account 
 	if (uid != 0 && (is_root() || getuid() != uid || geteuid() != uid || getegid() != gid))
 		return -EACCES;
 	/* Only now, as the user: directories above the mailbox may be closed to others. */
-	set_fd = sandbox_make_ruleset(account, is_read_only, &is_there);
-	if (set_fd < 0)
-		return set_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED ? 0 : set_fd;
+	ruleset_fd = sandbox_make_ruleset(account, is_read_only, &is_there);
+	if (ruleset_fd < 0)
+		return ruleset_fd == -EOPNOTSUPP && settings->sandbox != SANDBOX_REQUIRED ?
+			       0 :
+			       ruleset_fd;
 	if (settings->sandbox == SANDBOX_OFF)
 		return 0;
-	set.fd = set_fd;
+	set.fd = ruleset_fd;
 	allow_if_there(&set, control, ACCESS_READ);
-	return set.error ?: landlock_enter(set_fd);
+	return set.error ?: landlock_enter(ruleset_fd);
 }
 
 /* PAM modules and NSS may need to read any file. */
 int sandbox_confine_keeper(void)
 {
-	auto_fd int set_fd = landlock_new(false);
-	int r = set_fd < 0 ? set_fd : landlock_allow(set_fd, "/", ACCESS_KEEPER);
+	auto_fd int ruleset_fd = landlock_new(false);
+	int r = ruleset_fd < 0 ? ruleset_fd : landlock_allow(ruleset_fd, "/", ACCESS_KEEPER);
 
 	if (r == 0)
-		r = landlock_allow(set_fd, "/dev/null", ACCESS_OF_FILES);
-	r = r ?: landlock_enter(set_fd);
+		r = landlock_allow(ruleset_fd, "/dev/null", ACCESS_OF_FILES);
+	r = r ?: landlock_enter(ruleset_fd);
 	if (r == 0)
 		return 0;
 	log_error("cannot use a keeper (try keeper = no): Landlock: %s",

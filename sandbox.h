@@ -20,19 +20,19 @@ int sandbox_become_user(const char *user);
 
 /* The sandbox of a session before login. */
 struct sandbox {
-	int set_fd; /* the ruleset; -1: all files */
+	int ruleset_fd; /* -1: all files are in reach */
 	bool has_seccomp;
 	int notify_fd; /* set by sandbox_before_login(): seccomp's notifications, for a keeper */
 };
 
-#define SANDBOX_NONE ((struct sandbox){ .set_fd = -1, .notify_fd = -1 })
+#define SANDBOX_NONE ((struct sandbox){ .ruleset_fd = -1, .notify_fd = -1 })
 
 /* The first call, in the process that becomes a session or forks sessions: makes the sandbox, whose
- * set_fd the caller closes. `tls` may be NULL. Logs failures, features that this kernel lacks, and
- * mailboxes that are out of reach. -EOPNOTSUPP: a feature is missing, and sandbox = required. */
+ * ruleset_fd the caller closes. `tls` may be NULL. Logs failures, features that this kernel lacks,
+ * and mailboxes out of reach. -EOPNOTSUPP: a feature is missing, and sandbox = required. */
 int sandbox_prepare(const struct settings *settings, const struct tls *tls, struct sandbox *ret);
 
-/* The second call, before a session reads: enters the sandbox. Closes set_fd. Logs failures. */
+/* The second call, before a session reads: enters the sandbox. Closes ruleset_fd. Logs failures. */
 int sandbox_before_login(const struct settings *settings, struct sandbox *sandbox);
 
 /* The third call, at a login without a keeper: confines the session to this account's mailbox, and
