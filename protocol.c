@@ -86,7 +86,7 @@ static int reply_unreadable(struct session *session, int error, const struct arg
 			      is_foreign ? mailbox_report(session->mailbox)->problem : "");
 }
 
-/* Gets a size. An unreadable message has its file's size: the client must still get the others. */
+/* Gets a size. For an unreadable message it is the file's: LIST must still list the others. */
 static int find_size(struct session *session, size_t index, uint64_t *ret_octets)
 {
 	int r = mailbox_size(session->mailbox, index, ret_octets);
@@ -96,8 +96,8 @@ static int find_size(struct session *session, size_t index, uint64_t *ret_octets
 	return MIN(r, 0);
 }
 
-/* Gets all sizes before the reply begins, because an -ERR cannot follow +OK. Returns 1, or after a
- * failure the result of its reply (<= 0). */
+/* Gets all sizes before the reply begins, because an -ERR cannot follow +OK. Returns 1, or the
+ * result of the reply (<= 0) that it sent after a failure. */
 static int measure_all(struct session *session, size_t *ret_count, uint64_t *ret_octets)
 {
 	*ret_count = 0;
@@ -125,8 +125,8 @@ static int cmd_stat(struct session *session, NO_ARGUMENT)
 	return r > 0 ? reply_ok(session, "%zu %" PRIu64, count, octets) : r;
 }
 
-/* Writes a line of LIST or UIDL; without printf(3), which is slow for many messages. Returns its
- * octets, or a negative errno as mailbox_size(). */
+/* Writes a line of LIST or UIDL; without printf(3), which is slow for many messages. Returns the
+ * number of octets, or a negative errno as mailbox_size(). */
 static int put_listed(struct session *session, size_t index, bool has_size, char *ret_line)
 {
 	char *end = ret_line + wire_put_number(index + 1, ret_line);
@@ -210,7 +210,7 @@ static int cmd_retr(struct session *session, const struct argument *argument)
 		/* After +OK, only closing the connection tells the client of the failure. */
 		log_error("cannot read the message %s to its end: %s", quote_id(session, index),
 			  strerror(-read_error));
-		(void)transport_flush(session->transport); /* has replies to earlier commands */
+		(void)transport_flush(session->transport); /* sends earlier replies */
 		return -EIO; /* read_error could be taken for an error of the connection */
 	}
 	r = r ?: transport_put_end(session->transport, wire_convert_end(&converter));
@@ -254,7 +254,7 @@ static int cmd_rset(struct session *session, NO_ARGUMENT)
 /* ---- QUIT, SLEE, WAKE ---- */
 
 /* Deletes the marked messages, then flags the retrieved ones as seen; a failure to flag them is
- * only logged. Returns 1, or after a failed deletion the result of its reply (<= 0). */
+ * only logged. Returns 1, or the result of the reply (<= 0) that it sent if the deletion failed. */
 static int commit(struct session *session)
 {
 	const char *mailbox = session->account->mailbox;
