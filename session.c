@@ -70,7 +70,7 @@ int session_ask_keeper(struct session *session, unsigned type, struct channel_an
 	return r;
 }
 
-/* Some clients show [IN-USE] as a wrong password. Most downloads take less than a second. */
+/* Wait, because some clients show [IN-USE] as a wrong password, and most downloads are shorter. */
 #define LOCK_WAIT_MS 5000
 #define LOCK_PAUSE_MS_MIN 5
 #define LOCK_PAUSE_MS_MAX 160

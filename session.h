@@ -92,8 +92,8 @@ int session_ask_keeper(struct session *session, unsigned type, struct channel_an
 /* Calls mailbox_wake(), and retries for some seconds while another session has the lock. */
 int session_open_mailbox(struct session *session, bool *ret_has_new);
 
-/* Log in full why the mailbox cannot be opened or the account cannot be looked up, rate-limit as
- * session_throttle(), and reply with the kind of failure only. -ECANCELED is passed on. */
+/* Log why the mailbox or the account cannot be used, rate-limit as session_throttle(), and reply
+ * with the kind of failure only. reply_account_failure() returns -ECANCELED at once. */
 int reply_mailbox_failure(struct session *session, int error, const char *path);
 struct auth_report;
 int reply_account_failure(struct session *session, int error, const char *user,
