@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * The client is not authenticated yet: no octet of it is trusted. */
+ * The client is not authenticated yet: nothing that it sends is trusted. */
 #include "login.h"
 
 #include "auth.h"
@@ -27,7 +27,7 @@
 #define CHALLENGE_PASSWORD "UGFzc3dvcmQ6"
 
 /* Handles a decoded SASL response (a NUL follows its last octet) and sends one reply. Returns as a
- * command_handler; or ASK_PASSWORD, and then it has sent none. */
+ * command_handler, or ASK_PASSWORD without a reply. */
 #define ASK_PASSWORD 1
 typedef int response_handler(struct session *session, const char *response, size_t octets);
 
@@ -134,7 +134,7 @@ static int wait_for_source(struct session *session, const struct login *login)
 }
 
 /* Returns whether the session has failed with the same attempt before: some clients try a wrong
- * password again with each mechanism. Records the attempt's digest, in case that it fails. */
+ * password again with each mechanism. Records the attempt's digest, in case it fails. */
 static bool is_repeated(struct session *session, const struct login *login)
 {
 	unsigned char digest[DIGEST_OCTETS] = { 0 };
@@ -176,7 +176,7 @@ static int ask_keeper(struct session *session, const struct login *login,
 	struct channel_login request = { .request.type = CHANNEL_LOGIN };
 	int r;
 
-	/* No account has a name or password that is too long: it becomes "", which is refused. */
+	/* A text that does not fit belongs to no account: it becomes "", which is refused. */
 	if (!util_copy(request.user, login->user))
 		*request.user = '\0';
 	if (login->problem || !util_copy(request.password, login->password))
@@ -196,7 +196,7 @@ static int ask_keeper(struct session *session, const struct login *login,
 	return r;
 }
 
-/* Takes on the account's uid and gid, which the keeper must permit; does nothing without one. */
+/* Takes on the account's uid and gid with the keeper's consent; does nothing without a keeper. */
 static int become_account(struct session *session, const struct account *account)
 {
 	int r;

@@ -4,8 +4,8 @@
 
 #include "session.h"
 
-/* Puts the capabilities that depend on the session: USER, STLS, and SASL with the mechanisms that
- * are allowed now (RFC 5034 section 3); none of them if it is not allowed now. */
+/* Puts those of the capabilities SASL, USER and STLS that the session allows now. SASL lists only
+ * mechanisms that are allowed (RFC 5034 section 3). */
 void login_put_capabilities(struct session *session);
 
 command_handler login_stls, login_user, login_pass, login_auth;
