@@ -39,7 +39,7 @@ struct plain_stream {
 struct transport {
 	struct plain_stream plain;
 	struct stream *tls;	 /* over `plain`; `plain` itself until transport_prepare_tls() */
-	struct stream *current;	 /* that carries octets now: `plain` or `tls` */
+	struct stream *current;	 /* the one that carries octets now: `plain` or `tls` */
 	int64_t deadline_ms;	 /* monotonic; INT64_MAX: none */
 	int64_t timeout_ms;	 /* of one wait; the deadline is a limit, too */
 	int error;		 /* the first failure, which every later call returns */
@@ -119,8 +119,8 @@ static void catch_sigterm(void)
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
-/* Sets options of TCP; other descriptors reject them. TCP_NODELAY: a write has all that is ready.
- * Keepalive finds a client that has vanished within ten minutes, even if the session sleeps. */
+/* Sets options of TCP; other descriptors reject them. TCP_NODELAY: writes are as large as possible
+ * anyway. Keepalive detects the loss of a client within ten minutes, even if the session sleeps. */
 static void tune_tcp(int fd)
 {
 	static const int options[][3] = {

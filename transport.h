@@ -34,8 +34,8 @@ void transport_set_deadline(struct transport *transport, unsigned seconds);
  * one before it, and for each write that makes progress. */
 void transport_set_timeout(struct transport *transport, unsigned seconds);
 
-/* Makes the stream for transport_start_tls(). `tls` is borrowed until that has returned. Returns 0,
- * -EBADMSG (no certificate can be used) or -ENOMEM; after a failure the connection is usable. */
+/* Makes the stream for transport_start_tls(), and borrows `tls` until the handshake ends. Returns
+ * 0, -EBADMSG (no certificate can be used) or -ENOMEM: the connection is still usable. */
 int transport_prepare_tls(struct transport *transport, struct tls *tls);
 
 /* Flushes, discards the input read so far (RFC 2595 section 4), and does the TLS handshake. */
