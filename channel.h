@@ -25,7 +25,7 @@ enum channel_type {
 	CHANNEL_END,	 /* from the keeper: the session must end */
 	CHANNEL_SIGN,	 /* sign a TLS handshake, once before login; answered */
 	/* From the keeper, on the control socket. */
-	CHANNEL_RENEWED, /* certificates were renewed; with the fd of their public file */
+	CHANNEL_RENEWED, /* certificates were renewed; with the public TLS file */
 };
 
 struct channel_request {
@@ -47,8 +47,8 @@ struct channel_signing {
 	struct tls_signing signing;
 };
 
-/* The answer to CHANNEL_RELOAD carries two descriptors: the Landlock ruleset of sessions before
- * login, and the public file of TLS if there is TLS (tls.h). */
+/* On the control socket (after the start and a CHANNEL_RELOAD), the answer carries the Landlock
+ * ruleset of sessions before login, and the public TLS file (tls.h) if TLS is served. */
 struct channel_answer {
 	int32_t error;	      /* as auth_login(); -EAGAIN: the final answer follows after wait_s */
 	uint32_t wait_s;      /* the delay after failed logins from the same source */
@@ -66,8 +66,8 @@ int channel_send(int fd, void *packet, size_t octets, const int fds[2]);
  * peer has closed), or a negative errno: -ETIMEDOUT; -EMSGSIZE: the packet is longer. */
 ssize_t channel_receive(int fd, void *space, size_t octets, int ret_fds[2], int64_t ms);
 
-/* For a talker, which its seccomp filter keeps from passing descriptors: sends the keeper a
- * request. Returns 0, or -EIO if the keeper is gone. */
+/* For a talker: sends the keeper a request with write(2), because seccomp denies it sendmsg(2).
+ * Returns 0, or -EIO if the keeper is gone. */
 int channel_tell(int fd, const void *request, size_t octets);
 
 /* For a talker: waits up to `ms` milliseconds for the keeper's next answer, of `octets`. Returns 0,
