@@ -25,7 +25,7 @@
 #define START_MS 10000 /* how long other processes wait for the keeper */
 #define RELOAD_S 8     /* below START_MS: a later answer would count for the next reload */
 #define RESERVED_FDS 128
-#define EVENTS_MAX 16 /* between two signatures at most: a session may flood the keeper */
+#define EVENTS_MAX 16 /* handled between two signatures: a session may flood the keeper */
 #define LOOK_MS 1000  /* between two checks for renewed certificates */
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
@@ -47,11 +47,11 @@ struct kept {
 	enum kept_state state;	     /* unless IDLE, the session is in the queue `busy` */
 	int64_t arrival_ms, due_ms;  /* monotonic: of the request, and of its next step */
 	char *counted;		     /* the user with a domain: failures count for this name */
-	struct channel_login *login; /* whose password is being checked; else NULL */
+	struct channel_login *login; /* the one that is being checked; NULL: none */
 	pid_t checker;
 	struct channel_answer answer;
 	struct tls_signing signing;
-	bool has_signed; /* or has asked for a signature */
+	bool has_signed; /* has asked for its one signature */
 	unsigned failed_logins;
 	struct account *account; /* NULL: before login */
 	struct sandbox_consent consent;
@@ -72,7 +72,7 @@ struct keeper {
 	struct tls *tls;		   /* with the private keys; NULL: TLS was never on */
 	struct tls *former; /* the previous keys, for connections that began with them */
 	int public_fd;	    /* the public TLS file; -1: TLS cannot be served */
-	int64_t look_ms;    /* the next check for renewed certificates, with a listener */
+	int64_t look_ms;    /* of the next check for renewed certificates, for the listener */
 };
 
 /* For log lines that talkers can cause. */
@@ -182,7 +182,7 @@ static void begin(struct keeper *keeper, const struct channel_request *request, 
 		drop_kept(keeper, kept);
 }
 
-/* Only a compromised talker sends such a packet. */
+/* Ends a session that has sent a packet which only a compromised talker sends. */
 static void hang_up(struct keeper *keeper, struct kept *kept, const char *reason)
 {
 	log_at_rate(keeper, "the session from %s is ended: %s", kept->begin.peer.text, reason);
@@ -254,7 +254,7 @@ static void handle_checker(struct keeper *keeper, struct kept *kept)
 
 /* ---- Requests ---- */
 
-/* Begins a check. That of a password first waits for as long as its source must back off. */
+/* Begins a check. The check of a password first waits for as long as its source must back off. */
 static void begin_check(struct keeper *keeper, struct kept *kept)
 {
 	const struct settings *settings = keeper->settings;
@@ -322,8 +322,8 @@ static void handle_signing(struct keeper *keeper, struct kept *kept,
 	set_state(keeper, kept, SIGNING);
 }
 
-/* Makes the signature of the oldest request. A signature takes up to some milliseconds, so other
- * events come first, and wait for one signature at most. */
+/* Signs for the oldest request. A signature may take milliseconds, so other events come first, and
+ * wait for one signature at most. */
 static void sign_next(struct keeper *keeper)
 {
 	struct tls_signature signature;
@@ -441,7 +441,7 @@ static void handle_channel(struct keeper *keeper, struct kept *kept)
 
 /* ---- The control socket ---- */
 
-/* For up to three descriptors of each session, within the hard limit. */
+/* Raises the limit to three descriptors for each session, or to the hard limit. */
 static void raise_descriptors(const struct settings *settings)
 {
 	struct rlimit limit;
@@ -494,8 +494,8 @@ static void read_settings_again(struct keeper *keeper)
 		keeper->settings = fresh;
 		raise_descriptors(fresh);
 	}
-	/* A child answers, because NSS may hang while it lists homes. Until then the listener takes
-	 * no renewal. */
+	/* A child answers, because NSS may hang while it lists homes. A renewal waits until then:
+	 * await_files() would discard it. */
 	keeper->look_ms = MAX(keeper->look_ms, util_now_ms() + INT64_C(1000) * RELOAD_S);
 	pid = checker_fork(keeper->control_fd, keeper->public_fd);
 	if (pid == 0)
@@ -580,13 +580,13 @@ static int carry_on(struct keeper *keeper)
 			next = MIN(next, MAX(kept->due_ms - now, kept->state == WAITING ? 20 : 0));
 		}
 	}
-	/* Checkers that were killed are reaped within a second: no event tells of their end. */
+	/* Reaps killed checkers within a second, because no event reports their end. */
 	if (log_report_omitted(&keeper->lines, "what sessions asked") || checker_count() > 0)
 		next = MIN(next, 1000);
 	return (int)next;
 }
 
-/* The handlers also notice that the other end was closed. */
+/* The handlers also notice that the peer has closed its end. */
 static void handle_event(struct keeper *keeper, struct watch *watched, uint32_t events)
 {
 	struct kept *kept = watched ? watched->kept : NULL;
@@ -653,7 +653,7 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 	int r;
 
 	if (is_shared) {
-		/* As the file's owner: in the units, root has no CAP_DAC_OVERRIDE. */
+		/* Opened as the file's owner: in the units, root has no CAP_DAC_OVERRIDE. */
 		if (user && seteuid(user->pw_uid) < 0)
 			return -errno;
 		fd = open(FAILURES_FOLDER "/failures", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
@@ -670,7 +670,7 @@ static int open_failures(struct keeper *keeper, bool is_shared)
 
 static int prepare(struct keeper *keeper, struct listener *listener)
 {
-	/* A checkpassword program becomes the user. */
+	/* The keeper stays root so that a checkpassword program can become the user. */
 	bool is_root = auth_has_backend(keeper->settings, "checkpassword");
 	static const sigset_t none;
 	int r = let_go_of_client(listener);
@@ -701,7 +701,7 @@ int keeper_become(const struct settings *settings)
 {
 	bool is_root = auth_has_backend(settings, "checkpassword");
 	int r = find_conflict(settings) ?: sandbox_test_keeper() ?: sandbox_test_login();
-	int keeper_error = sandbox_become_keeper(is_root); /* even after an error: logs its own */
+	int keeper_error = sandbox_become_keeper(is_root); /* after an error, too, to log its own */
 
 	if (r < 0 || keeper_error < 0)
 		return -EBADMSG;
@@ -725,7 +725,7 @@ static int await_files(int ret_fds[2])
 		log_error("the keeper does not answer");
 	else if (n > 0 && answer.error != -EBADMSG) /* else the keeper has logged why */
 		log_error("the keeper cannot use its settings: %s", strerror(-answer.error));
-	return -EBADMSG; /* n is 0: the keeper has ended, after an error in the log */
+	return -EBADMSG; /* if n is 0, the keeper has ended after an error in the log */
 }
 
 int keeper_start(struct settings *settings, int argc, char *argv[], struct listener *listener,
@@ -756,7 +756,7 @@ int keeper_start(struct settings *settings, int argc, char *argv[], struct liste
 	(void)close(SANDBOX_CONTROL_FD);
 	keeper.control_fd = pair[1];
 	r = prepare(&keeper, listener);
-	/* With the privileges that later renewals have. Without keys STLS is not offered. */
+	/* With the same privileges as later renewals. After a failure, STLS is not offered. */
 	if (r == 0)
 		(void)read_certificates(&keeper, settings);
 	r = r ?: answer_settings(&keeper, 0) ?: serve_sessions(&keeper);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC
  * The keeper: a process that never reads an octet from a client. It checks passwords, each in a
  * child (a checker), signs TLS handshakes, counts failed logins, and consents when a talker (the
- * process of a session beside a keeper) takes on the ids of its account. A listener has one keeper;
- * without a listener, each connection has its own. It trusts the settings and what they name, but
- * no talker. doc/DESIGN.md has all processes. */
+ * process of one session) takes on the ids of its account. A listener has one keeper; without a
+ * listener, each connection has its own. The keeper trusts the settings and the files that they
+ * name, but no talker. doc/DESIGN.md has all processes. */
 #pragma once
 
 #include <stdbool.h>
@@ -32,8 +32,8 @@ int keeper_become(const struct settings *settings);
 /* For a listener: makes the keeper read the settings again. Returns as keeper_start(). */
 int keeper_reload(int ret_fds[2]);
 
-/* For a listener, when SANDBOX_CONTROL_FD is readable: returns the public TLS file of certificates
- * that the keeper has read again, which the caller closes, or a negative errno. */
+/* For a listener, when SANDBOX_CONTROL_FD is readable: returns the public TLS file of renewed
+ * certificates, which the caller closes, or a negative errno. */
 int keeper_take_renewed(void);
 
 /* For a talker, before it reads from its client: registers the session with the keeper. Closes
