@@ -37,8 +37,8 @@ static void answer_check(const struct settings *settings, const struct channel_r
 		fds[0] = sandbox_make_ruleset(&answer.account,
 					      settings->read_only || answer.account.is_read_only,
 					      &is_there);
-		/* Like a missing mailbox: otherwise a user could find out, by symbolic links, which
-		 * paths of other users exist. */
+		/* Treated like a missing mailbox: otherwise a user could find out, by symbolic
+		 * links, which paths of other users exist. */
 		if (fds[0] == -EPERM) {
 			fds[0] = sandbox_make_ruleset(&(struct account){ 0 }, true, &is_there);
 			(void)util_copy(answer.report.refusal,
