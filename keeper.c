@@ -159,6 +159,7 @@ static void drop_kept(struct keeper *keeper, struct kept *kept)
 	free(kept);
 }
 
+/* Takes the descriptors, except after a failure. */
 static void begin(struct keeper *keeper, const struct channel_request *request, int fds[2])
 {
 	struct kept *kept = fds[0] >= 0 && fds[1] >= 0 ? calloc(1, sizeof(*kept)) : NULL;
@@ -166,15 +167,13 @@ static void begin(struct keeper *keeper, const struct channel_request *request, 
 	if (!kept) {
 		log_at_rate(keeper, "cannot keep the session from %s: %s", request->peer.text,
 			    strerror(ENOMEM));
-		util_drop(&fds[0]);
-		util_drop(&fds[1]);
 		return;
 	}
 	kept->begin = *request;
 	kept->begin.peer.text[sizeof(kept->begin.peer.text) - 1] = '\0';
 	kept->consent.ruleset_fd = -1;
-	kept->watched[OF_CHANNEL] = (struct watch){ kept, fds[0] };
-	kept->watched[OF_NOTIFICATIONS] = (struct watch){ kept, fds[1] };
+	kept->watched[OF_CHANNEL] = (struct watch){ kept, take_fd(&fds[0]) };
+	kept->watched[OF_NOTIFICATIONS] = (struct watch){ kept, take_fd(&fds[1]) };
 	kept->watched[OF_CHECKER] = (struct watch){ kept, -1 };
 	LIST_INSERT_HEAD(&keeper->all, kept, all);
 	if (watch(keeper, &kept->watched[OF_CHANNEL]) < 0 ||
@@ -524,10 +523,8 @@ static void handle_control(struct keeper *keeper)
 	int fds[2];
 	ssize_t n = channel_receive(keeper->control_fd, &request, sizeof(request), fds, 0);
 
-	if (n == sizeof(request) && request.type == CHANNEL_BEGIN) {
+	if (n == sizeof(request) && request.type == CHANNEL_BEGIN)
 		begin(keeper, &request, fds);
-		return;
-	}
 	util_drop(&fds[0]);
 	util_drop(&fds[1]);
 	if (n == sizeof(request) && request.type == CHANNEL_RELOAD)
