@@ -25,10 +25,10 @@
 #include <xxhash.h>
 
 #define TICKET_KEY_LIFETIME_MS 86400000
-#define IDLE_MS 5000	     /* without a session; the next client makes inetd start it again */
+#define IDLE_MS 5000	     /* without a session; inetd starts it again for the next client */
 #define HOLD_MS 500	     /* pause after fork or accept has failed for lack of resources */
 #define LOOK_MS 1000	     /* between two looks at the scoreboard, if a session has a deadline */
-#define LOOK_AGAIN_MS 10000  /* else: sessions fall asleep without a word to the listener */
+#define LOOK_AGAIN_MS 10000  /* else: the listener is not told that a session falls asleep */
 #define FILES_MS 1000	     /* between two checks for renewed certificates */
 #define LOGIN_GRACE_MS 10000 /* after login-timeout: a login may wait for a lock and a listing */
 #define EVICT_GRACE_MS 1000
@@ -36,14 +36,14 @@
 #define KEEPER_GRACE_MS 2000 /* to refuse clients, before the listener ends without a keeper */
 #define STACK_OCTETS 16384   /* more than a log line needs */
 #define REFUSALS_MAX 64	     /* sessions reserved for telling clients why they are refused */
-#define EVICTED_MAX 64	     /* sessions that have not ended yet */
+#define EVICTED_MAX 64	     /* evicted sessions that have not ended yet */
 #define NETWORKS 65536
 #define SOURCE_TRIES 64
 #define STRANGER_NICE 10
 #define NEVER INT64_MAX
 
 /* Clients back off after a crash, twice as long after each, until crashes are forgotten: all
- * sessions have the same addresses in memory, so each crash can tell an attacker about them. */
+ * sessions have the same memory layout, so each crash can tell an attacker more about it. */
 #define CRASH_WAIT_MS 1000
 #define CRASH_WAIT_MAX_MS 60000
 #define CRASH_FORGET_MS 600000
@@ -55,14 +55,14 @@ static_assert(SETTINGS_SESSIONS_MAX + REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_S
 struct child {
 	pid_t pid;		   /* 0: the slot is free */
 	size_t source;		   /* index into `sources` */
-	uint16_t network;	   /* a digest: networks with equal ones count as one */
+	uint16_t network;	   /* a hash: networks with the same hash count as one */
 	int64_t start_ms, kill_ms; /* monotonic; kill_ms: the deadline until login */
 	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
-	bool is_hung_up, is_left; /* told by the keeper to end; does not, and cannot be killed */
+	bool is_hung_up, is_left; /* the keeper was told to end it; it has not ended, and is left */
 	struct peer peer;
 };
 
-/* A wait after crashes: only trusted networks are served. */
+/* A wait after crashes, of one source or of all: only trusted networks are served. */
 struct crash_wait {
 	int64_t last_ms, end_ms; /* monotonic: of the last crash; of the wait */
 	int64_t wait_ms;	 /* its length; 0: none */
@@ -87,7 +87,7 @@ enum { SIGNALS, KEEPER, FIRST_SOCKET };
 struct listener {
 	struct pollfd polled[FIRST_SOCKET + SETTINGS_SOCKETS_MAX];
 	size_t polled_count;
-	bool is_inetd; /* its "wait": the next client makes it start the program again */
+	bool is_inetd; /* inetd's "wait": it starts the program again for the next client */
 	bool is_stopping;
 
 	struct scoreboard *scoreboard;
@@ -107,10 +107,10 @@ struct listener {
 	int64_t held_until_ms, idle_since_ms, stop_end_ms; /* monotonic, or NEVER */
 	int64_t next_watch_ms, watch_every_ms;		   /* NEVER: no watchdog */
 	int64_t next_look_ms;				   /* NEVER: nothing to look at */
-	int64_t next_files_ms;				   /* NEVER: the keeper does */
+	int64_t next_files_ms;				   /* NEVER: the keeper checks them */
 	int64_t next_ticket_key_ms;
 	unsigned char ticket_key[TLS_TICKET_KEY_OCTETS];
-	uint64_t told; /* to systemd, in the form of tell_sessions() */
+	uint64_t told; /* what tell_sessions() has told systemd */
 };
 
 /* ---- The sockets ---- */
@@ -186,7 +186,7 @@ static int open_socket(struct listener *listener, const char *text)
 
 static int open_sockets(struct listener *listener, char *const *endpoints, int passed)
 {
-	int r = 0, domain = AF_UNIX; /* ignored on descriptor 0: such a socket may be sshd's */
+	int r = 0, domain = AF_UNIX; /* a Unix socket on 0 is ignored, as it may be sshd's */
 	socklen_t size = sizeof(domain);
 
 	log_open(!endpoints && passed == 0 && is_listening(STDIN_FILENO) != 1);
@@ -230,7 +230,7 @@ static void close_sockets(struct listener *listener)
 
 /* ---- The start ---- */
 
-/* poll(2) waits for signals and connections at once. */
+/* Makes poll(2) wait for signals, too. */
 static int catch_signals(struct listener *listener)
 {
 	sigset_t signals;
@@ -246,7 +246,7 @@ static int catch_signals(struct listener *listener)
 	return listener->polled[SIGNALS].fd < 0 ? -errno : 0;
 }
 
-/* After an error the key stays as it is. */
+/* After an error the old key stays. */
 static int change_ticket_key(struct listener *listener)
 {
 	listener->next_ticket_key_ms = util_now_ms() + TICKET_KEY_LIFETIME_MS;
@@ -330,7 +330,7 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 	return true;
 }
 
-/* Its source backs off. After too many crashes, all sources but trusted networks back off. */
+/* Makes the source wait; after too many crashes, all sources but those of trusted networks. */
 static void note_crash(struct listener *listener, const struct child *child, int signal_number)
 {
 	int64_t now = util_now_ms();
@@ -388,8 +388,8 @@ static bool is_source_needed(struct listener *listener, size_t source)
 	       report_omitted(listener, source);
 }
 
-/* Finds an entry for a new source: of the next few one that can be forgotten, or a fresh one; else
- * evicts round-robin, so that nobody can choose the victim. */
+/* Finds an entry for a new source: one of the next few that can be forgotten, else a fresh one;
+ * else reuses one, round-robin, so that no client can choose which. */
 static size_t find_source_entry(struct listener *listener)
 {
 	size_t *next = &listener->next_source;
@@ -476,7 +476,7 @@ static void reap(struct listener *listener)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		/* Only a new start of the service makes a keeper: see end_ms(). */
+		/* Only a restart of the service makes a new keeper: see end_ms(). */
 		if (pid == listener->keeper) {
 			log_error(
 				"the keeper has ended (%s): nobody can log in, so the service ends",
@@ -493,8 +493,8 @@ static void reap(struct listener *listener)
 
 /* ---- Sessions that must end ---- */
 
-/* Sends a signal. The listener may not signal a session that runs as its user: the keeper asks it
- * to end. Returns whether a signal was sent. */
+/* Sends a signal. Returns false if the listener may not, because the session runs as its user: then
+ * the keeper asks the session to end. */
 static bool end_child(struct listener *listener, struct child *child, int signal_number)
 {
 	struct channel_request request = { .type = CHANNEL_HANG_UP,
@@ -507,7 +507,8 @@ static bool end_child(struct listener *listener, struct child *child, int signal
 	return false;
 }
 
-/* For a session that does not end by itself: it is stopped, say, or compromised. */
+/* Kills a session that does not end by itself: it may be stopped, or compromised. If that is not
+ * allowed, has the keeper ask it to end; at the second attempt, leaves it. */
 static void kill_child(struct listener *listener, struct child *child)
 {
 	const struct log_field fields[] = { { "POP3_PEER", child->peer.text }, { 0 } };
@@ -554,7 +555,7 @@ static bool look_at_children(struct listener *listener)
 	return has_deadline;
 }
 
-/* Finds the oldest stranger of the network that has the most; NULL: there are no strangers. */
+/* Finds the oldest stranger of the network with the most strangers; NULL: there are none. */
 static struct child *find_victim(struct client_tables *tables, size_t slots)
 {
 	struct child *victim = NULL;
@@ -590,8 +591,8 @@ static bool evict(struct listener *listener)
 	return true;
 }
 
-/* Evicts a stranger if a limit is reached. Returns whether the client can be served. If
- * max-sessions is not above max-logins, strangers may fill it: then none makes room for another. */
+/* Evicts a stranger if a limit is reached. Returns whether the client can be served. If strangers
+ * alone fill max-sessions (it may be below max-logins), none is evicted for another stranger. */
 static bool make_room(struct listener *listener, const struct settings *settings, bool is_trusted)
 {
 	unsigned sessions = listener->sessions - listener->evicted;
@@ -607,7 +608,7 @@ static bool make_room(struct listener *listener, const struct settings *settings
 
 /* ---- Connections ---- */
 
-/* Log lines about other clients were on the stack, which a session inherits. */
+/* Wipes log lines about other clients from the stack, which a session inherits. */
 __attribute__((noinline)) static void wipe_stack(void)
 {
 	char below[STACK_OCTETS];
@@ -622,7 +623,7 @@ static int become_session(struct listener *listener, int fd)
 
 	listener_close(listener);
 	listener->tables = NULL;
-	(void)signal(SIGHUP, SIG_IGN); /* one sent to all processes is meant for the listener */
+	(void)signal(SIGHUP, SIG_IGN); /* sent to all processes, it is meant for the listener */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	return move_client(fd) ?: LISTENER_SESSION;
 }
@@ -662,14 +663,14 @@ static const char *find_refusal(struct listener *listener, const struct settings
 	return refusal;
 }
 
-/* Pauses for lack of resources: immediate retries would cost CPU, too. */
+/* Stops accepting for a while, because resources are short: retries would waste CPU, too. */
 static void hold(struct listener *listener, const char *what, int error)
 {
 	log_error("cannot %s: %s", what, strerror(error));
 	listener->held_until_ms = util_now_ms() + HOLD_MS;
 }
 
-/* Forks a session for a connection. Returns LISTENER_NOTHING, or in it as become_session(). */
+/* Forks a session. Returns LISTENER_NOTHING, or in the new process as become_session(). */
 static int serve_connection(struct listener *listener, const struct settings *settings, int client,
 			    struct listener_session *ret_session)
 {
@@ -686,7 +687,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	child.network = (uint16_t)XXH32(&network, sizeof(network), 0);
 	child.source = find_source(listener, child.peer.address);
 	child.is_trusted = is_trusted(settings, &child.peer.address);
-	/* After crashes the client must wait. It is not told: that would take another session. */
+	/* After crashes the client must wait. Telling it would take another session. */
 	if (!child.is_trusted &&
 	    (child.start_ms < listener->crash_wait.end_ms ||
 	     child.start_ms < listener->tables->sources[child.source].crash_wait.end_ms))
@@ -727,7 +728,7 @@ static int accept_one(struct listener *listener, const struct settings *settings
 
 	if (fd >= 0)
 		return serve_connection(listener, settings, fd, ret_session);
-	/* No client can cause these errors, because no address is asked for. */
+	/* No client can cause another error: ECONNABORTED needs a request for its address. */
 	if (errno != EAGAIN)
 		hold(listener, "accept connections", errno);
 	return LISTENER_NOTHING;
