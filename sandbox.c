@@ -126,7 +126,7 @@ int process_harden(void)
 
 /* ---- Landlock: which files the process can open ---- */
 
-/* The headers may be older than the kernel. The number is the version that has it first. */
+/* The headers may be older than the kernel. The number is the first Landlock version with it. */
 #define ACCESS_REFER (UINT64_C(1) << 13)     /* 2 */
 #define ACCESS_TRUNCATE (UINT64_C(1) << 14)  /* 3 */
 #define ACCESS_IOCTL_DEV (UINT64_C(1) << 15) /* 5 */
@@ -143,8 +143,8 @@ struct ruleset {
 
 #define ACCESS_READ_FILE (UINT64_C(0) + LANDLOCK_ACCESS_FS_READ_FILE)
 #define ACCESS_READ (ACCESS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-/* Includes truncation, because the kernel looks for that right at each open(2): if no rule grants
- * it, in all directories up to the root. */
+/* Includes truncation, because the kernel looks up that right at each open(2): unless a rule grants
+ * it, the search goes up to the root directory. */
 #define ACCESS_WRITE_FILE (LANDLOCK_ACCESS_FS_WRITE_FILE | ACCESS_TRUNCATE)
 /* Of a directory: also to create, rename, truncate and unlink files below it. */
 #define ACCESS_CHANGE                                                       \

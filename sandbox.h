@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
  * The sandbox confines a process, for good: it gives up root, unbounded memory, and the files
  * (Landlock) and system calls (seccomp) that it does not need. Open descriptors remain usable. A
- * ruleset is Landlock's list of files. Runs before login and at it; trusts the settings, and paths
- * in the passwd-file.
+ * ruleset is Landlock's list of files. Runs before login and during it; trusts the settings, and
+ * paths in the passwd-file.
  *
  * Functions that return an int return 0 or a negative errno. */
 #pragma once
@@ -66,7 +66,7 @@ int sandbox_test_login(void);
 #define SANDBOX_LOGIN_USER "pop3-login"
 
 /* Becomes the keeper's user, with its groups and only CAP_DAC_READ_SEARCH: -EBADMSG after an error
- * in the log; or root with its present capabilities, which logs nothing. */
+ * in the log. stays_root: stays root, with its present capabilities, and logs no error. */
 int sandbox_become_keeper(bool stays_root);
 
 /* Confines the keeper to reading and executing files. -EOPNOTSUPP after an error in the log. */
@@ -78,7 +78,7 @@ int sandbox_become_login(void);
 
 /* The ruleset of a session before login, and that of an account; *ret_is_there: its mailbox exists.
  * Return a descriptor, which the caller closes. -EOPNOTSUPP: this kernel has no Landlock; -EPERM:
- * the account has a user, and its mailbox belongs to another one. */
+ * the account has a uid, and its mailbox belongs to another user. */
 int sandbox_make_base(const struct settings *settings, const struct tls *tls);
 int sandbox_make_ruleset(const struct account *account, bool is_read_only, bool *ret_is_there);
 
@@ -87,7 +87,7 @@ struct sandbox_consent {
 	bool is_confined; /* the talker has the ruleset */
 	uid_t uid;
 	gid_t gid;
-	int ruleset_fd; /* -1: to nothing */
+	int ruleset_fd; /* -1: it consents to nothing */
 };
 
 /* Answers one system call that needs consent; a talker repeats one that a signal interrupts.

@@ -154,6 +154,7 @@ static bool give_ruleset(int notify_fd, const struct seccomp_notif *call,
 	return consent->is_confined;
 }
 
+/* Whether setresuid(2) or setresgid(2) sets the real, effective and saved id to this one. */
 static bool is_threefold(const struct seccomp_notif *call, uint32_t id)
 {
 	const __u64 *ids = call->data.args;

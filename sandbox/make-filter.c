@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  * Writes filter.h at build time: the seccomp filters of sessions, before login and after it. At run
- * time this would cost each session a library and 0.15 milliseconds. libseccomp knows the numbers,
- * but its filter for these conditions takes 0.05 more to load. */
+ * time this would cost each session a library and 0.15 milliseconds. libseccomp knows the numbers
+ * of the calls, but its own filter for these conditions takes 0.05 milliseconds more to load. */
 #include "lib/util.h"
 #include "sandbox.h"
 
@@ -41,7 +41,7 @@ struct condition {
 #define HAS_NOT(argument, bits) { BPF_JSET, 2 * (argument), (uint32_t)(bits) }
 #define HAS_ONLY(argument, bits) HAS_NOT((argument), ~(bits))
 #define IS_NULL(argument) IS((argument), 0), { BPF_JEQ, 2 * (argument) + 1, 0 }
-/* Not standard input, output or error, such as a log file: other processes share them. */
+/* Not standard input, output or error: other processes may share these, such as a log file. */
 #define IS_OUR_FILE { BPF_JGT, 0, STDERR_FILENO }
 
 /* Calls of the session, the C library, GnuTLS and libcrypt. Landlock decides about files. */
@@ -56,7 +56,7 @@ static struct call {
 	CALL("recvfrom", IS(0, STDIN_FILENO)),
 	CALL("sendto", HAS_ONLY(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4)),
 	CALL("shutdown", IS(0, STDOUT_FILENO)),
-	/* files; Landlock does not restrict times and locks, and version 2 not O_TRUNC */
+	/* files; Landlock does not restrict times and locks, nor (in version 2) O_TRUNC */
 	CALL("close"), CALL("faccessat"), CALL("faccessat2"), CALL("fadvise64"), CALL("fdatasync"),
 	CALL("fstat"), CALL("fstatfs"), CALL("fsync"), CALL("getcwd"), CALL("getdents64"),
 	CALL("newfstatat"), CALL("pread64"), CALL("readlink"), CALL("renameat"), CALL("statx"),
@@ -89,7 +89,7 @@ static struct call {
 	ACTION("setresgid", "rnn"), ACTION("setresuid", "rnn"),
 	TALKER("capget"), TALKER("capset"), TALKER("getresgid"), TALKER("getresuid"),
 	TALKER("prctl", IS(0, PR_SET_DUMPABLE), IS_NULL(1)),
-	TALKER("sendmsg", IS(0, SANDBOX_CONTROL_FD)), /* which a session has closed */
+	TALKER("sendmsg", IS(0, SANDBOX_CONTROL_FD)), /* closed before a session reads */
 	/* calls that no session makes by accident */
 	DEADLY("bpf"), DEADLY("execve"), DEADLY("execveat"), DEADLY("io_uring_enter"),
 	DEADLY("io_uring_register"), DEADLY("io_uring_setup"), DEADLY("ptrace"),
