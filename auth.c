@@ -18,7 +18,7 @@ static const struct backend {
 	{ "checkpassword", checkpassword_check, checkpassword_prepare },
 };
 
-/* Finds entry `i` of `auth` and its argument; NULL: there is none. settings.c has checked names. */
+/* Finds entry `i` of `auth` and its argument; NULL: no such entry. settings.c checks the names. */
 static const struct backend *find_backend(const struct settings *settings, unsigned i,
 					  const char **ret_argument)
 {

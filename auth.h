@@ -32,14 +32,14 @@ struct auth_report {
 	unsigned line_number;		  /* of the line being read */
 	unsigned malformed_lines;	  /* the number of lines skipped */
 	unsigned malformed_line;	  /* line number of the first of these */
-	char file[2 * AUTH_USER_OCTETS];  /* of that line, else read last; truncated */
+	char file[2 * AUTH_USER_OCTETS];  /* the file of that line, or the last one; truncated */
 	bool has_wide_template;		  /* auth_find_roots(): the root of `mailbox` is `/` */
-	char user[AUTH_USER_OCTETS];	  /* found, as the backend spells it; "": none */
+	char user[AUTH_USER_OCTETS];	  /* the user found, as the backend spells it; "": none */
 	char refusal[AUTH_REASON_OCTETS]; /* why the call failed; "": the errno says it */
 };
 
 /* Loads the backends of `auth`, and makes the digest key, which processes forked later inherit.
- * Returns 0, or -EBADMSG after logging an error: also if a setting needs a keeper, without one. */
+ * Returns 0, or -EBADMSG after logging an error, for instance that a setting needs a keeper. */
 int auth_prepare(const struct settings *settings);
 
 /* Whether `auth` names this backend. */

@@ -20,7 +20,7 @@ struct auth_attempt {
 	const char *template; /* replaces the template of the mailbox; NULL: none */
 };
 
-/* Fills in the account. Returns 0, 1 if no change since login can be seen, or with `refusal` set
+/* Fills in the account. Returns 0, 1 if it sees no change since the login, or with `refusal` set
  *   -ENOKEY        this backend does not know the user: the next one is asked
  *   -EKEYREJECTED  or another error of auth_login(): no other backend is asked */
 typedef int auth_backend(struct auth_attempt *attempt);
@@ -33,7 +33,7 @@ int checkpassword_prepare(const char *argument);
 /* Whether a name is empty, too long, or could escape its path component or forge a log line. */
 bool backend_is_bad_name(const char *user);
 
-/* Stores why an attempt fails, for the log only. Its value is `error`. */
+/* Stores why an attempt fails, for the log only. The value of the macro is `error`. */
 #define auth_fail(report, error, ...) \
 	((void)snprintf((report)->refusal, AUTH_REASON_OCTETS, __VA_ARGS__), (error))
 

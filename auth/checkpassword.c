@@ -35,7 +35,7 @@ int auth_report_account(void)
 	return send(REPORT_FD, &message, sizeof(message), MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static char this_program[PATH_MAX]; /* read once: an upgrade may replace the file */
+static char this_program[PATH_MAX]; /* found once: an upgrade may replace the file */
 
 int checkpassword_prepare(const char *argument)
 {

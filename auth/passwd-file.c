@@ -16,7 +16,7 @@
 #include <search.h>
 
 #define LINE_OCTETS_MAX 4096		      /* without its LF */
-#define TEMPLATE_OCTETS (LINE_OCTETS_MAX + 2) /* when "~" becomes "%h"; a NUL */
+#define TEMPLATE_OCTETS (LINE_OCTETS_MAX + 2) /* "~" may become "%h"; and a NUL */
 #define READ_OCTETS 6144		      /* of the buffer; more than LINE_OCTETS_MAX + 1 */
 
 #define BLANKS " \t" /* between the fields of `extra` */
@@ -30,13 +30,13 @@
 
 /* ---- Lines ---- */
 
-/* The fields of a line, as in passwd(5): they point into the line. "": omitted. */
+/* The fields of a line, as in passwd(5). They point into the line; "" if omitted. */
 struct passwd_line {
 	char *user, *password; /* `user` is the start of the line */
 	const char *uid, *gid, *home, *extra;
 };
 
-/* A word NAME[=VALUE] of `extra`: points into it. */
+/* A word NAME[=VALUE] of `extra`, into which it points. */
 struct passwd_field {
 	const char *name; /* without the prefix "userdb_" and a suffix after ":" */
 	size_t name_octets;
@@ -80,9 +80,9 @@ static bool passwd_next_field(const char **extra, struct passwd_field *ret)
 	return *name != '\0';
 }
 
-/* Handles a line; NULL: it is too long or contains a NUL. May write a NUL after the line: if the
- * caller did, a login among 100,000 accounts would take a tenth longer. Returns 0, -EINVAL if the
- * line is malformed, or an error that ends the reading. */
+/* Handles a line; NULL: it is too long or contains a NUL. May write a NUL after the line: writing
+ * one after every line would make a login among 100,000 accounts a tenth slower. Returns 0, -EINVAL
+ * if the line is malformed, or an error that ends the reading. */
 typedef int passwd_line_handler(void *context, char *line, size_t octets);
 
 /* Handles a line that is not a comment or empty, and counts malformed lines. */
@@ -199,7 +199,7 @@ static void passwd_search_end(struct passwd_search *search)
 	free(search->name);
 }
 
-/* The scope of such a variable owns the result. */
+/* Frees the result when the variable goes out of scope. */
 #define auto_search __attribute__((cleanup(passwd_search_end)))
 
 /* Remembers the first costly hash as a decoy, which check_password() needs. */
@@ -328,9 +328,9 @@ static const char *describe_encoding(const char *text)
 				      " (it is not ASCII, and not UTF-8: Latin-1 perhaps)";
 }
 
-/* Checks a password. Takes the time of one costly hash, if the file has any: also for an unknown
- * user, an unusable field or a cheap hash. Even for a cheap one that matches, because the account
- * may be refused for another reason. Returns 1, -EKEYREJECTED or -ENOMEM. */
+/* Checks a password. If the file has a costly hash, takes as long as that for every user: unknown
+ * ones, and those with an unusable field or a cheap hash, even if the password is right, because
+ * the account may be refused for another reason. Returns 1, -EKEYREJECTED or -ENOMEM. */
 static int check_password(const struct passwd_search *search, const char *password,
 			  struct auth_report *report)
 {
@@ -400,7 +400,7 @@ static int is_in_networks(const struct passwd_field *field, const struct peer *p
 
 /* Whether a field of `extra` lets a peer log in. Returns 1, or with the reason:
  *   0        it refuses this peer
- *   -EINVAL  it is malformed or not supported, so it refuses everybody
+ *   -EINVAL  it is malformed or not supported, so it refuses every peer
  *   -ENOENT  it is unknown and ignored */
 static int check_field(const struct passwd_field *field, const struct peer *peer, char *ret_reason)
 {
@@ -520,7 +520,7 @@ static int handle_name(void *context, char *line, size_t octets)
 	return search->handle(search->context, name);
 }
 
-/* Reads each existing file of a domain. */
+/* Reads the files of all domains, for a path with %d. */
 static int read_domains(struct name_search *search, const char *template,
 			struct auth_report *report)
 {
@@ -639,7 +639,7 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 	return *root == '/' ? note_root(search, root) : -EINVAL;
 }
 
-/* Finds the parents of the home directories, of the users that NSS enumerates. */
+/* Finds the parent directories of the homes of all users that NSS enumerates. */
 static int note_homes(struct root_search *search, const struct settings *settings)
 {
 	struct passwd *user;
@@ -651,7 +651,7 @@ static int note_homes(struct root_search *search, const struct settings *setting
 			continue;
 		util_cut_path(user->pw_dir);
 		r = note_root(search, user->pw_dir);
-		r = r == -EINVAL ? 0 : r; /* in `/`, as the home of `nobody` */
+		r = r == -EINVAL ? 0 : r; /* the parent is `/`, as for the home of `nobody` */
 	}
 	endpwent();
 	return r;

@@ -15,7 +15,7 @@
 #include <nettle/memops.h>
 #include <nettle/pbkdf2.h>
 
-/* Limits on the cost of a hash: seconds of CPU time, half the memory that sandbox.c allows. */
+/* Limits on the cost of a hash: some seconds of CPU time, and half of sandbox.c's memory limit. */
 #define NUMBER_MAX 10000000
 #define BCRYPT_COST_MIN 4
 #define BCRYPT_COST_MAX 16UL /* as a power of two */
@@ -108,7 +108,7 @@ static int parse(struct secret *secret, const char *format, char *text)
 
 /* ---- The `make` functions of the schemes ---- */
 
-/* The number is PLAIN-TRUNC's limit: a stored password of that length may be truncated. */
+/* The number is of PLAIN-TRUNC: a stored password of that length may have been truncated. */
 static int make_text(struct secret *secret)
 {
 	secret->made = secret->typed;
