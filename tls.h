@@ -15,7 +15,7 @@ struct settings;
 #define TLS_SIGNED_OCTETS_MAX 208
 #define TLS_SIGNATURE_OCTETS_MAX 1024 /* of an RSA key with 8,192 bits */
 
-/* The request of a process without private keys, and the keeper's answer: messages, no pointers. */
+/* Messages, so no pointers: the request of a process without private keys, the keeper's answer. */
 struct tls_signing {
 	uint32_t key; /* index of the certificate in tls-cert */
 	uint32_t generation, algorithm, count;
@@ -36,7 +36,7 @@ struct tls {
 	char *ticket_directory;		 /* where the file of own_ticket_key is */
 	int load_error;			 /* of `load`, which then is not retried; 0: none */
 	bool is_keeper;
-	/* The keeper's public file: `load` makes it there, and reads and borrows it elsewhere. */
+	/* The public TLS file: `load` makes it in the keeper; others read and borrow it. */
 	int public_fd; /* -1: no keeper */
 	/* Checksums of the stamps of all files: at the last load, and at the last attempt. */
 	uint64_t stamps, tried_stamps;
@@ -61,7 +61,7 @@ struct tls_functions {
 	/* Reads the files, unless it has done so. Logs each mistake, such as an expired
 	 * certificate, a key that others can read, or an unusable OCSP response. Returns the
 	 * number of mistakes, -EBADMSG if TLS cannot be served, or -ENOMEM. The keeper writes
-	 * everything but the keys to public_fd, a sealed memfd for other processes. */
+	 * everything but the keys to the public TLS file, a sealed memfd (public_fd). */
 	int (*load)(struct tls *tls);
 
 	/* Wipes the private keys and the ticket key: no handshake can begin afterwards. */

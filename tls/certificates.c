@@ -57,7 +57,7 @@ static void cut_to_public(gnutls_datum_t *pem)
 	explicit_bzero(kept, (size_t)(pem_end - kept));
 }
 
-/* Appends a part to the public file: its length, then its octets. An unreadable file is empty. */
+/* Appends a part to the public file: its length, then its octets; none for an unreadable file. */
 static int publish(const struct tls *tls, const gnutls_datum_t *datum)
 {
 	uint64_t octets = datum->size;
@@ -385,7 +385,7 @@ static void check_chain(const struct tls_service *service, const struct certific
 		 certificate->cert_path, name);
 }
 
-/* Checks nothing if the system has no root certificates to compare with. */
+/* Checks nothing if the system has no root certificates. */
 static void check_chains(const struct tls_service *service)
 {
 	gnutls_x509_trust_list_t roots;
@@ -463,7 +463,7 @@ void certificates_unload(struct tls_service *service)
 	*service = (struct tls_service){ .tls = service->tls };
 }
 
-/* Loads all files and copies them to a new public file, which it seals. */
+/* Loads all files and copies all but the keys to a new public file, which it seals. */
 static int load_for_others(struct tls_service *service)
 {
 	static const int seals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;

@@ -18,7 +18,7 @@
 	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1" \
 	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%SERVER_PRECEDENCE"
 
-/* With a keeper, which does not decrypt (RSA key exchange) and does not check DHE groups. */
+/* Appended with a keeper: it does not decrypt (RSA key exchange), and does not check DHE groups. */
 #define TLS_KEEPER_PRIORITY ":-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"
 
 #define CERTIFICATES_NAME_OCTETS_MAX 255 /* RFC 1035 section 2.3.4 */
