@@ -451,6 +451,13 @@ static int find_mailbox(struct auth_attempt *attempt, const struct passwd_line *
 
 static const struct peer nobody;
 
+/* Any value but "no" protects the mailbox. */
+static bool is_protection(const struct passwd_field *field)
+{
+	return passwd_field_is(field, "read-only") &&
+	       !util_is_listed("no", field->value, field->value_octets);
+}
+
 /* Fills in the account that has been found: its rights, ids, mailbox and digest. */
 static int find_account(struct auth_attempt *attempt, const struct passwd_search *search)
 {
@@ -473,9 +480,7 @@ static int find_account(struct auth_attempt *attempt, const struct passwd_search
 		r = check_field(&field, is_lookup ? &nobody : attempt->peer, report->refusal);
 		if (r != 1 && r != -ENOENT && !(r == 0 && is_lookup))
 			return -EKEYREJECTED;
-		/* Any value but "no" protects the mailbox. */
-		account->is_read_only |= passwd_field_is(&field, "read-only") &&
-					 !util_is_listed("no", field.value, field.value_octets);
+		account->is_read_only |= is_protection(&field);
 	}
 	*report->refusal = '\0';
 	r = attempt->settings->has_keeper ? find_ids(attempt, entry) : 0;
@@ -761,7 +766,7 @@ static int check_line(void *context, char *line, size_t octets)
 		r = check_field(&field, &nobody, reason);
 		if (r < 0)
 			note_finding(check, r != -ENOENT, reason);
-		is_read_only |= passwd_field_is(&field, "read-only");
+		is_read_only |= is_protection(&field);
 	}
 	problem = *account.mailbox ? check->test_mailbox(&account, is_read_only) : NULL;
 	if (problem)

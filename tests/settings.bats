@@ -241,6 +241,8 @@ fails() {
 	chown nobody "$mail/bob"
 	mkdir "$mail/bob/new" # in which nothing can be deleted
 	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $denied")" "--mailbox=$mail/%u"
+	sed -i '/^bob/s/$/::::::read-only=no/' "$users" # bob may delete
+	says "$(printf 'pop3-handler: %s\n' "$users:1: $denied" "$users:2: $denied")" "--mailbox=$mail/%u"
 	chown nobody "$mail/bob/new"
 	says "pop3-handler: $users:1: $denied" "--mailbox=$mail/%u"
 	touch "$mail/bob/new/maildirsize" "$mail/bob/maildirsize"
