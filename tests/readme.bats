@@ -44,6 +44,7 @@ table() {
 		systemd-analyze security
 
 		# Deliver
+		postconf -n
 		postconf home_mailbox=Maildir/
 		sed -nE 's|^([^#:@ /]+)@([^: /]+):.*|\1@\2 \2/\1/|p' /etc/pop3-handler/users >/etc/mailboxes
 		postconf mydestination='$myhostname, localhost' virtual_mailbox_domains=example.org virtual_mailbox_base=/var/vmail virtual_mailbox_maps=texthash:/etc/mailboxes virtual_uid_maps=static:$(id -u vmail) virtual_gid_maps=static:$(id -g vmail)
@@ -68,6 +69,8 @@ table() {
 		tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
 		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
 		journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org
+		journalctl POP3_USER=alice@example.org
+		journalctl -t pop3-handler
 		journalctl -x
 		    journalctl -x -t pop3-handler
 		cp /usr/local/share/pop3-handler/fail2ban/filter.conf /etc/fail2ban/filter.d/pop3-handler.conf
@@ -507,6 +510,8 @@ lists_mail() {
 	inside journalctl --sync
 	try machine 'journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org' \
 		"message '2\.M1P1\.h' deleted by 'alice@example\.org' from 127\.0\.0\.1"
+	try machine 'journalctl -t pop3-handler' "login of '"
+	try machine 'journalctl POP3_USER=alice@example.org' "login of 'alice@example\.org' from 127\.0\.0\.1 accepted"
 	try machine 'journalctl -x' 'Defined-By: pop3-handler'
 	try machine 'cp /usr/local/share/pop3-handler/fail2ban/filter.conf /etc/fail2ban/filter.d/pop3-handler.conf'
 	try machine 'cp /usr/local/share/pop3-handler/fail2ban/jail.conf /etc/fail2ban/jail.d/pop3-handler.conf'
