@@ -26,7 +26,7 @@ struct mailbox {
 	struct listing listing;
 	char unique_id[WIRE_IMPORTED_ID_MAX + 1]; /* returned last */
 	bool has_marked, has_retrieved;		  /* messages with is_marked, is_retrieved */
-	bool has_unsaved;			  /* the cache lacks something */
+	bool has_unsaved;			  /* the cache lacks a size or unique-id */
 	bool is_cached; /* the whole listing is in the cache, or need not be */
 };
 
@@ -241,7 +241,7 @@ static bool is_size_valid(struct mailbox *mailbox, struct message *message)
 	return message->is_measured;
 }
 
-/* Whether a retry may soon succeed. Any other error is that of one message, or of a disk. */
+/* Whether a retry may soon succeed. Any other error concerns one message, or a disk. */
 static bool is_temporary(int error)
 {
 	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
@@ -363,7 +363,7 @@ int mailbox_commit(struct mailbox *mailbox)
 
 /* ---- Flags ---- */
 
-/* For listing_with_files(): `context` gets the first error, and the other messages are handled. */
+/* For listing_with_files(). `context` gets the first error, which does not stop the others. */
 static int mark_file_seen(struct listing *listing, struct message *message, void *context)
 {
 	static const char *const info_starts[] = { ":2,", ";2," }; /* for FAT, NTFS and SMB: ';' */
@@ -431,7 +431,7 @@ static int read_directories(struct mailbox *mailbox, const struct listing *cache
 }
 
 /* Saves the cache, if the next session needs it; a failure costs only time. `is_ready`: unique-ids
- * are imported and the listing is in its final order, so a whole cache can replace both. */
+ * are imported and the listing is in its final order, so a whole cache can spare both steps. */
 static void save_cache(struct mailbox *mailbox, bool is_ready)
 {
 	const struct lock *lock = &mailbox->lock;
@@ -440,7 +440,7 @@ static void save_cache(struct mailbox *mailbox, bool is_ready)
 	if (lock->root_fd < 0 || lock->state_error != 0)
 		return;
 	is_whole = is_ready && mailbox->listing.count >= CACHED_MESSAGES_MIN && lock->is_maildir &&
-		   !mailbox->listing.hides && /* they would come back without the record */
+		   !mailbox->listing.hides && /* if the record is lost, hidden messages return */
 		   listing_is_unchanged(&mailbox->listing);
 	if (mailbox->has_unsaved || (is_whole && !mailbox->is_cached)) {
 		if (lock_check(lock) < 0) /* another session may have saved since */
@@ -456,7 +456,7 @@ static bool rename_namesakes(struct mailbox *mailbox)
 {
 	if (mailbox->listing.namesakes == 0)
 		return false;
-	/* Sessions must know their unique-ids later, even if this one is killed after a rename. */
+	/* Later sessions need the old unique-ids, even if this one is killed after a rename. */
 	mailbox->has_unsaved = true;
 	save_cache(mailbox, mailbox->is_cached);
 	if (!mailbox->listing.is_torn && !mailbox->lock.old_record &&
@@ -476,7 +476,7 @@ static int read_listing(struct mailbox *mailbox, const struct listing *older)
 	cache_load(lock, &cached);
 	mailbox->is_cached = !lock->old_record && listing_is_unchanged(&cached) &&
 			     !import_is_due(&cached, &mailbox->origin) &&
-			     /* An older listing is compared with one that is sorted by name. */
+			     /* list_anew() compares it with `older`: it must be sorted by name. */
 			     (older->count == 0 || cached.imported_count == 0);
 	if (!mailbox->is_cached) {
 		r = read_directories(mailbox, &cached, older);
@@ -522,7 +522,7 @@ static int list_anew(struct mailbox *mailbox, bool *ret_has_new)
 	auto_listing struct listing older = take_ptr(mailbox->listing);
 	int r;
 
-	listing_drop_expunged(&older); /* if such a file appears again, it is new */
+	listing_drop_expunged(&older); /* if a file of theirs appears again, it is new */
 	r = read_listing(mailbox, &older);
 	if (r == 0)
 		*ret_has_new =

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * A session's mailbox: locks it, lists and reads its messages, tells their sizes, deletes them. A
- * mailbox is a Maildir (a directory with new/ or cur/) or a folder (any other directory that is not
- * another program's store).
+ * A session's mailbox: locks it, lists, measures, reads and deletes its messages. A mailbox is a
+ * Maildir (a directory with new/ or cur/) or a folder (any other directory that is not another
+ * program's store).
  *
  * A message has an index from 0 to mailbox_count() - 1, which changes only in mailbox_wake().
  * Functions that return an int return 0, or a negative errno: a system call's, one that is named at
@@ -19,14 +19,14 @@ struct mailbox;
 /* What the last mailbox_wake(), mailbox_commit() or mailbox_delete() found. Errors are negative
  * errnos, or 0. */
 struct mailbox_report {
-	const char *problem; /* why this is no mailbox, or the message last opened no plain mail */
+	const char *problem; /* why this is not a mailbox, or the last message not plain mail */
 	bool is_missing;     /* the mailbox does not exist */
 	bool has_bad_record; /* a record was damaged, or another mailbox's */
 	bool has_bad_state;  /* the state file is another owner's, or not a state file */
 	size_t completed;    /* messages of an interrupted deletion that were unlinked now */
 	size_t hidden;	     /* deleted messages whose files could not be unlinked yet */
-	int error;	     /* why they could not, or why the record could not be voided */
-	size_t renamed;	     /* namesakes that were renamed, and the names of the first */
+	int error;	     /* why files could not be unlinked, or the record not be voided */
+	size_t renamed;	     /* namesakes (see mailbox/listing.h) that were renamed; the first: */
 	char renamed_from[NAME_MAX + 1], renamed_to[NAME_MAX + 1];
 	int rename_error; /* why a namesake could not be renamed */
 	int quota_error;  /* why maildirsize could not be updated */
@@ -34,10 +34,10 @@ struct mailbox_report {
 	bool is_takeover; /* unique-ids were imported now */
 	size_t imported;  /* messages with an imported unique-id */
 	size_t excluded;  /* messages that the other server hid, and that are not listed */
-	int ids_error;	  /* why they could not be saved: only imported messages are listed */
+	int ids_error;	  /* why ids could not be saved; then only imported messages are listed */
 	size_t unusable;  /* messages whose imported unique-id is invalid or another message's */
 	size_t clashes;	  /* messages whose own unique-id equals an imported one */
-	char import_text[NAME_MAX + 1]; /* of `problem`, or the name of the first of these two */
+	char import_text[NAME_MAX + 1]; /* of `problem`, or the first name in these two counts */
 	size_t *removed, removed_count; /* indices that mailbox_delete() or _commit() deleted */
 };
 
@@ -45,12 +45,12 @@ struct mailbox_report {
 struct mailbox_origin {
 	const char *from;    /* as in lib/uidl-source.h; NULL: none */
 	const char *control; /* the directory with Dovecot's list; NULL: the Maildir */
-	bool may_lack_list;  /* the list, even if there is mail: no client has fetched that */
+	bool may_lack_list;  /* accepts mail without a list: no client has fetched that mail */
 };
 
 /* Makes a mailbox, which mailbox_wake() opens and the caller frees. Borrows the path and the
- * strings of `origin`. A read-only mailbox is neither changed nor locked. One that does not exist
- * is empty, and is not created. */
+ * strings of `origin`. A read-only mailbox is neither changed nor locked. A mailbox that does not
+ * exist is empty, and is not created. */
 int mailbox_new(const char *path, bool is_read_only, const struct mailbox_origin *origin,
 		struct mailbox **ret);
 
@@ -74,7 +74,7 @@ struct mailbox *mailbox_free(struct mailbox *mailbox);
 /* Borrowed until the next call of mailbox_wake(), _commit() or _delete(). */
 const struct mailbox_report *mailbox_report(const struct mailbox *mailbox);
 
-/* The number of messages that were listed, with those deleted since. */
+/* The number of messages that were listed, including those deleted since. */
 size_t mailbox_count(const struct mailbox *mailbox);
 
 /* Whether the message is neither marked as deleted nor known to be gone. */
@@ -84,15 +84,15 @@ bool mailbox_has(const struct mailbox *mailbox, size_t index);
 bool mailbox_is_deleted(const struct mailbox *mailbox, size_t index);
 
 /* The unique-id of a message (RFC 1939 section 7, UIDL), 1 to 70 octets from '!' to '~': the unique
- * part of a Maildir name, the name of a folder's file, or a stand-in. One that is imported has up
- * to WIRE_IMPORTED_ID_MAX octets. Borrowed until the next call. */
+ * part of a Maildir name, the name of a folder's file, or a stand-in (see mailbox/listing.h). An
+ * imported unique-id has up to WIRE_IMPORTED_ID_MAX octets. Borrowed until the next call. */
 const char *mailbox_unique_id(struct mailbox *mailbox, size_t index);
 
 /* Looks a unique-id up, only in the listing. Returns 0, -ENOENT or -ENOMEM. */
 int mailbox_find(struct mailbox *mailbox, const char *unique_id, size_t *ret_index);
 
-/* Looks for the message's file, also after a rename. Returns 0 if it exists or cannot be examined,
- * -ENOENT, or an error that may be temporary. */
+/* Looks for the message's file, also after a rename. Returns 0 if the file exists or cannot be
+ * examined, -ENOENT, or an error that may be temporary. */
 int mailbox_check(struct mailbox *mailbox, size_t index);
 
 /* The octets that RETR will send, with CRLF line ends, before dot-stuffing. Returns 0, or a
@@ -102,8 +102,8 @@ int mailbox_size(struct mailbox *mailbox, size_t index, uint64_t *ret_octets);
 /* A message that is being read. */
 struct mailbox_message {
 	int fd;
-	char *octets;			     /* those that were read last, as stored */
-	size_t count;			     /* of these; 0 at the end of the file */
+	char *octets;			     /* the octets read last, as stored */
+	size_t count;			     /* of `octets`; 0 at the end of the file */
 	uint64_t stored_octets, read_octets; /* the size of the file, and how much of it was read */
 	uint64_t believed_octets;	     /* the message's size, as known before it was read */
 	struct file_stamp version; /* of the file when opened; see listing_set_version() */
@@ -114,7 +114,7 @@ struct mailbox_message {
  *   -ENODATA      the file has become shorter */
 int mailbox_message_open(struct mailbox *mailbox, size_t index, struct mailbox_message *ret);
 
-/* The octets that RETR will send of a message that was just opened. mailbox_size() says the same
+/* The octets that RETR will send of a message that was just opened. mailbox_size() returns the same
  * from then on. */
 int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_message *file,
 			 uint64_t *ret_octets);
@@ -126,7 +126,7 @@ void mailbox_message_close(struct mailbox_message *message);
 
 #define auto_message __attribute__((cleanup(mailbox_message_close)))
 
-/* Notes that the client got a message, and its size. Returns whether another size was believed. */
+/* Notes that the client got a message of this size. Returns whether another size was believed. */
 bool mailbox_note_retrieved(struct mailbox *mailbox, size_t index,
 			    const struct mailbox_message *file, uint64_t octets);
 
@@ -148,8 +148,8 @@ int mailbox_delete(struct mailbox *mailbox, size_t index);
  *   -EIO                     the disk failed before the commit point */
 int mailbox_commit(struct mailbox *mailbox);
 
-/* Gives each message of a Maildir that the client got the flag S, and moves it to cur/. An error is
- * that of the first message that could not be changed; it does not stop the others. */
+/* In a Maildir, sets the flag S on each message that the client got, and moves it to cur/. Goes on
+ * after an error, and returns the first. */
 int mailbox_mark_seen(struct mailbox *mailbox);
 
 /* For --check-config: why a session could not serve the mailbox at `path`, or delete its messages.
