@@ -21,7 +21,7 @@
 #define TICKS_MAX 5
 
 /* The clock of a file server may tick this slowly. Where its time is unknown, or each host stamps
- * with its own clock, a stamp is trusted later if it is older than the margin. */
+ * with its own clock, a stamp must be older than the margin to be trusted later. */
 #define REMOTE_TICK_NS (20 * INT64_C(1000000))
 #define REMOTE_MARGIN_NS (2 * UTIL_NS_PER_S)
 
@@ -92,8 +92,8 @@ static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 
 		*ret_now_ns = now_on_disk_ns(lock);
 		r = take_stamps(lock, listing->stamps);
-		/* A missing directory may exist now. Opened after the other's stamp is taken: that
-		 * stamp shows if files move between them. */
+		/* A missing directory may exist now. This comes after the other's stamp is taken,
+		 * which then shows if files move between them. */
 		if (r == 0 && lock->is_maildir && lock_open_subdirs(lock) != 0)
 			r = take_stamps(lock, listing->stamps);
 		if (r < 0 || !lock->is_local || i == TICKS_MAX ||
@@ -104,7 +104,7 @@ static int begin_read(struct listing *listing, int64_t *ret_now_ns)
 	}
 }
 
-/* How much older than now a stamp must be if it is to be trusted later. */
+/* How much older than now a stamp must be to be trusted later. */
 static int64_t margin_ns(const struct lock *lock)
 {
 	return lock->is_local && lock->state_error == 0 ? 0 : REMOTE_MARGIN_NS;
@@ -213,7 +213,6 @@ const char *listing_unique_id(const struct message *message, size_t *ret_octets)
 	return message->unique_id ? message->unique_id : message->name;
 }
 
-/* As memcmp(3), of two numbers. */
 #define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
 
 /* Compares octets; a prefix comes before a longer string. */
@@ -309,7 +308,7 @@ int listing_add_name(struct listing *listing, struct message *message, const cha
 	return 0;
 }
 
-/* For bsearch(3): the order of arrival; 0: the same unique part. */
+/* The order of arrival; 0: the same unique part. */
 static int compare_unique_parts(const void *left, const void *right)
 {
 	const struct message *a = left, *b = right;
@@ -401,7 +400,7 @@ static int add_message(struct listing *listing, const struct message *like)
 	return 0;
 }
 
-/* 0 in a folder, where the name identifies a message, and where inodes may get new numbers. */
+/* 0 in a folder, whose names identify messages, and on a file system that may renumber inodes. */
 static uint16_t make_tag(const struct listing *listing, uint64_t inode)
 {
 	if (!listing->lock->keeps_inodes || !listing->lock->is_maildir)
@@ -467,7 +466,7 @@ static size_t find_first(const struct listing *listing, const struct message *li
 	return low;
 }
 
-/* Whether there is a message at the index, and has the unique part of `like`. */
+/* Whether the message at the index, if any, has the unique part of `like`. */
 static bool is_at(const struct listing *listing, size_t index, const struct message *like)
 {
 	return index < listing->count && compare_unique_parts(&listing->messages[index], like) == 0;
@@ -506,7 +505,7 @@ struct message *listing_find_name(const struct listing *listing, const char *nam
 	return &listing->messages[index];
 }
 
-/* Whether two messages with one unique part have the same unique-id and file. */
+/* Whether two messages with the same unique part have the same unique-id and file. */
 static bool are_alike(const struct message *a, const struct message *b)
 {
 	return a->is_namesake == b->is_namesake &&
@@ -589,8 +588,8 @@ int listing_identify(const struct listing *listing, const struct message *messag
 		       0;
 }
 
-/* Makes one message of each inode among `count` names with one unique part. All but the oldest get
- * stand-ins. Returns how many messages there are. */
+/* Makes one message of each inode among `count` names with the same unique part. All but the oldest
+ * get stand-ins. Returns the number of messages. */
 static ssize_t tell_apart(struct listing *listing, struct message *messages, size_t count)
 {
 	auto_free struct namesake *found = calloc(count, sizeof(*found));
@@ -806,9 +805,10 @@ int listing_put_in_order(struct listing *listing)
 	return 0;
 }
 
-/* Gives a unique-id back that an older listing shows (`known`): to `first`, which would lose its
- * stand-in because an older namesake is gone; or to `owner`, whose unique part went to `first`
- * because that is older and has just come. Does nothing if `newer` has the first as it is. */
+/* Restores a unique-id of an older listing (`known`). Now `first` has the unique part, as the
+ * oldest file. If it was a namesake until an older file went, it gets its stand-in back. If `owner`
+ * had the unique part until the older `first` came, `owner` gets that back, and `first` a stand-in.
+ * Does nothing if `newer` has `first` as it is now. */
 static int keep_unique_id(struct listing *listing, const struct message *known,
 			  const struct listing *newer)
 {

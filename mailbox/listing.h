@@ -2,12 +2,12 @@
  * Lists the messages of a mailbox, gives them unique-ids, and finds their files after a rename.
  *
  * - A torn read is one during which the directories changed: it may miss files that exist all the
- *   time. Any other is stable. Not seen does not mean gone: only a stable read shows what is gone.
- * - Namesakes are Maildir names with one unique part. If they have one inode, they are names of one
- *   message. If not, the oldest file keeps the unique part as its unique-id; each other becomes a
+ *   time. Any other read is stable: only a stable read shows which messages are gone.
+ * - Equal stamps that are stable (lib/file-stamp.h) prove that a directory has not changed.
+ * - Namesakes are Maildir names with the same unique part. Names of one inode are one message. Of
+ *   several inodes, the oldest keeps the unique part as its unique-id; each other one becomes a
  *   message with `is_namesake` and a stand-in.
- * - A stand-in is a unique-id that is a digest: of the unique part of a name that cannot serve as a
- *   unique-id, and for a namesake also of its inode number.
+ * - A stand-in is a digest that serves as a unique-id, of a namesake or an unusable unique part.
  *
  * Functions that return an int return 0 or a negative errno: a system call's, or -ENOMEM. */
 #pragma once
@@ -22,7 +22,7 @@
 struct message {
 	const char *name;      /* of its file */
 	const char *unique_id; /* NULL: it is the unique part of the name */
-	uint64_t arrival_us;   /* 0 in a folder, which is sorted by versions */
+	uint64_t arrival_us;   /* 0 in a folder, which is sorted by modification time */
 	uint64_t octets;       /* as RETR will send it, or LISTING_SIZE_UNKNOWN */
 	union {
 		struct file_stamp *version; /* folder: of the file when it was listed or measured */
@@ -36,12 +36,12 @@ struct message {
 	bool is_chosen : 1;	/* its file has been found, to be deleted */
 	bool is_expunged : 1;	/* deleted for good by DELI or a commit, even if its file remains */
 	bool is_replaced : 1;	/* folder: another file has taken its name since it was listed */
-	bool is_gone : 1;	/* its file does not exist any more, or must not be seen */
+	bool is_gone : 1;	/* its file does not exist any more, or must not be shown */
 	bool is_namesake : 1;	/* its unique part is, or was, that of an older message */
 	bool is_measured : 1;	/* its size was found right since login or WAKE */
 	bool is_retrieved : 1;	/* by RETR, in full */
 	bool is_imported : 1;	/* its unique-id is from another server */
-	bool is_hint : 1;	/* its size, too, and that was not yet compared with the file's */
+	bool is_hint : 1;	/* its size is from there, too, and not compared with its file's */
 };
 
 /* The file with imported unique-ids, see mailbox/import.h. */
@@ -68,7 +68,7 @@ struct listing {
 
 /* Reads the directories until a read is stable. The caller clears *ret, which is empty on failure.
  * After `deadline_ms` (of util_now_ms()), *ret is the union of all reads, and torn. Where change
- * times are coarse, two equal reads count as stable, unless it `must_prove` what is gone. */
+ * times are coarse, two equal reads count as stable, unless stamps `must_prove` what is gone. */
 int listing_read(struct lock *lock, int64_t deadline_ms, bool must_prove, struct listing *ret);
 
 void listing_clear(struct listing *listing);
@@ -86,7 +86,7 @@ bool listing_can_trust(const struct lock *lock, const struct file_stamp *stamp);
 bool listing_has_new(const struct listing *listing, const struct listing *older);
 
 /* Sorts a listing for the client: imported messages in their old order, then the rest by arrival.
- * Compare it with older listings, in any order, before. Returns 0 or -ENOMEM. */
+ * Compare it with older listings, which may be in any order, before. Returns 0 or -ENOMEM. */
 int listing_put_in_order(struct listing *listing);
 
 /* Copies what an older listing of the mailbox knows: sizes, and unique-ids of messages that had a
@@ -98,7 +98,7 @@ int listing_merge(struct listing *listing, const struct listing *older,
  * own. The caller holds the lock, and must list again. */
 void listing_rename_namesakes(const struct listing *listing);
 
-/* Allocates memory, aligned to 8 octets, that listing_clear() frees. NULL: there is none. */
+/* Allocates memory, aligned to 8 octets, that listing_clear() frees. NULL: out of memory. */
 void *listing_allocate(struct listing *listing, size_t octets);
 
 /* ---- Messages ---- */
@@ -114,8 +114,8 @@ int listing_give_stand_in(struct listing *listing, struct message *message, uint
 
 bool listing_is_stand_in(const char *id, size_t octets);
 
-/* Finds the message with the unique part of a name that is not a namesake, or NULL. Only before
- * listing_put_in_order(). *next, 0 at first, makes calls with sorted names fast. */
+/* Finds the message with the unique part of a name, but never a namesake. NULL: not found. Only
+ * before listing_put_in_order(). *next, 0 at first, makes calls with sorted names fast. */
 struct message *listing_find_name(const struct listing *listing, const char *name, size_t *next);
 
 /* Finds a message by its unique-id. -ENOENT: there is none. */
