@@ -6,7 +6,7 @@
  *   message, except where there is no space for a record (see delete_found()).
  * - After it, all messages count as deleted. A message whose file cannot be unlinked is hidden: no
  *   listing shows it until a session has unlinked the file.
- * - A record is withdrawn while no file is gone, and else voided only when all its files are. */
+ * - While no file is gone, a record can be withdrawn; after that it is voided once all are gone. */
 #include "mailbox/deletion.h"
 
 #include "lib/util.h"
@@ -19,7 +19,7 @@ struct deletion {
 	struct lock *lock;	 /* the listing's */
 	bool has_record;	 /* the commit point has passed */
 	bool can_withdraw;	 /* no file is gone yet, and the record is this session's */
-	bool has_more_links;	 /* a file has unknown names: some programs rename by link(2) */
+	bool has_more_links;	 /* a file has names not listed: some programs rename by link(2) */
 	bool may_reuse_inodes;	 /* without times of birth, a new file may look like an old one */
 	bool has_unexamined;	 /* a file that the record may name could not be examined */
 	bool uses[SUBDIRS];	 /* directories with chosen messages */
@@ -51,7 +51,7 @@ static bool is_replaced(const struct listing *listing, const struct message *mes
 			   version->octets != file->stx_size);
 }
 
-/* Chooses a message if its file exists, and, to recover, if the record has its key. */
+/* Chooses a message if its file exists and, in a recovery, the record has its key. */
 static int choose(struct listing *listing, struct message *message, void *context)
 {
 	struct deletion *deletion = context;
@@ -86,8 +86,8 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	return 0;
 }
 
-/* Chooses the marked messages, or, to recover, those in the record. A new record includes the keys
- * of an earlier one. Allocates the report, so that this cannot fail after the commit point. */
+/* Chooses the marked messages, or in a recovery those in the record. A new record includes the keys
+ * of an earlier one. Allocates the report now: after the commit point, that must not fail. */
 static int choose_messages(struct deletion *deletion)
 {
 	size_t count = deletion->end - deletion->first;
@@ -107,7 +107,7 @@ static int choose_messages(struct deletion *deletion)
 	}
 	r = listing_with_files(deletion->listing, deletion->first, count, choose, deletion);
 	for (size_t i = deletion->first; i < deletion->end; i++) {
-		/* A message whose file was not found may be one in the record: hides it. */
+		/* A message whose file was not found may be in the record: hides the message. */
 		if (messages[i].is_wanted && deletion->has_record)
 			deletion->has_unexamined = messages[i].is_gone = true;
 		messages[i].is_wanted = messages[i].is_chosen;
@@ -146,13 +146,13 @@ static int withdraw_record(const struct deletion *deletion)
 
 /* ---- Removing files ---- */
 
-/* Whether no file is gone, and the error is permanent: not of a disk or of another program. */
+/* Whether no file is gone and the error is permanent: not from a disk or another program. */
 static bool may_withdraw(const struct deletion *deletion, int error)
 {
 	return deletion->can_withdraw && (error == -EPERM || error == -EACCES || error == -EROFS);
 }
 
-/* Notes that a message is deleted; with an error, that its file is still there, and hidden. */
+/* Notes that a message is deleted; with an error, that it is hidden, because its file remains. */
 static void note_removed(struct deletion *deletion, struct message *message, int error)
 {
 	struct mailbox_report *report = &deletion->lock->report;
@@ -168,7 +168,7 @@ static void note_removed(struct deletion *deletion, struct message *message, int
 	report->error = report->error ?: error;
 }
 
-/* Unlinks all names of a file. An error ends the deletion if it can, or else hides the message. */
+/* Unlinks all names of a file. An error that cannot end the deletion any more hides the message. */
 static int unlink_file(struct listing *listing, struct message *message, void *context)
 {
 	const int *fds = listing->lock->fds;

@@ -20,7 +20,7 @@
 
 #define STATE_NEW_NAME ".pop3-handler.state.new"
 
-#define ENTRIES_OCTETS 6144 /* of directory entries at once; small, because each session has it */
+#define ENTRIES_OCTETS 6144 /* of directory entries, read at once; small: each session has them */
 
 /* The state file grows in steps of the usual block size. */
 #define BLOCK_OCTETS 4096UL
@@ -234,7 +234,7 @@ static int record_read(const struct lock *lock, int state_fd, struct record **re
 	seal(record, octets);
 	if ((size_t)n < octets - sizeof(header) || memcmp(record, &header, sizeof(header)) != 0)
 		return -EBADMSG;
-	/* A copy of a mailbox that is made of hard links shares its state file. */
+	/* A copy of a mailbox that is made of hard links shares the original's state file. */
 	if (header.mailbox_inode != lock->inode)
 		return -EMLINK;
 	*ret = take_ptr(record);
@@ -261,12 +261,12 @@ static int record_write(const struct lock *lock, int state_fd, struct record *re
 		r = -errno;
 	if (r == 0)
 		return 0;
-	/* A part of the record, or the whole, may be on the disk. */
+	/* A part of the record may be on the disk, or the whole record. */
 	if (util_pwrite(state_fd, &no_record, sizeof(no_record), 0) == 0) {
 		(void)fdatasync(state_fd);
 		return r;
 	}
-	/* It cannot be voided. If it is whole, the commit holds: later sessions will find it. */
+	/* The record cannot be voided. If it is whole, later sessions find it: the commit holds. */
 	return record_read(lock, state_fd, &found) == 0 && found ? 0 : r;
 }
 
@@ -326,8 +326,8 @@ int lock_check(const struct lock *lock)
 	return status.st_ino == lock->state_inode ? 0 : -ENOLCK;
 }
 
-/* Where the state file cannot be written (a full disk, for example), opens it to read its record,
- * and locks the directory instead. Some shared file systems cannot lock directories. */
+/* Where the state file cannot be written (on a full disk, for example), opens it for reading, and
+ * locks the directory instead. Some shared file systems cannot lock directories. */
 static int read_state(struct lock *lock)
 {
 	int r;

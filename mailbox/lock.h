@@ -26,7 +26,7 @@ struct record_key {
 /* The start of the state file, in the machine's byte order (the magic shows another order). */
 struct record {
 	uint64_t magic;
-	uint64_t mailbox_inode, state_inode; /* for which it was written */
+	uint64_t mailbox_inode, state_inode; /* that the record was written for */
 	uint64_t count;			     /* of keys */
 	unsigned char seal[DIGEST_OCTETS];   /* of header and keys, with zeros here */
 	struct record_key keys[];	     /* sorted when written */
@@ -49,7 +49,7 @@ struct lock {
 	bool is_local;		      /* no other host changes the file system */
 	bool keeps_inodes;	      /* the file system never renumbers the inode of a file */
 	struct mailbox_report report; /* of the last lock_open() or deletion */
-	struct file_stamp looked_at;  /* of a folder that is no other program's store */
+	struct file_stamp looked_at;  /* of a folder, when it was no other program's store */
 };
 
 #define LOCK_NONE(read_only) \
@@ -82,8 +82,8 @@ int lock_check(const struct lock *lock);
 /* Reserves blocks for a record of `count` messages, because the disk may be full at the commit. */
 int lock_reserve_record(const struct lock *lock, size_t count);
 
-/* The key of a message, from the unique part of its name, and the inode number and time of birth
- * (in ns; 0 if the file system has none) of its file: other files may get the same name. */
+/* The key of a message: a digest of the unique part of its name, and, because other files may get
+ * that name, of its file's inode number and time of birth (ns; 0 if the file system has none). */
 struct record_key record_make_key(const char *unique, size_t unique_octets, uint64_t inode,
 				  int64_t born_ns);
 
@@ -98,5 +98,5 @@ bool record_has_key(const struct record *record, const struct record_key *key);
  * deleted, even after a crash. On failure (-ENOSPC, -EDQUOT: no space) there is no new record. */
 int lock_write_record(struct lock *lock, struct record *record);
 
-/* Voids the record, without a sync: if a crash brings it back, its files are gone. */
+/* Voids the record, without a sync: if a crash brings the record back, its files are gone. */
 int lock_clear_record(const struct lock *lock);
