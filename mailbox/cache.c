@@ -13,14 +13,14 @@
 #define CACHE_NAME ".pop3-handler.cache"
 #define CACHE_NEW_NAME ".pop3-handler.cache.new"
 
-/* Enough for some millions of messages. No longer file is written, so none is read. */
+/* Enough for some millions of messages. A file that is larger is neither written nor read. */
 #define CACHE_OCTETS_MAX (256 << 20)
 
 #define MAGIC UINT64_C(0x3463616333706f70) /* "pop3cac4" */
 
 enum cache_flag {
 	CACHE_OTHER_NAME = 1, /* another name of the previous message */
-	CACHE_UNIQUE_ID = 2,  /* a unique-id that the name does not tell follows it */
+	CACHE_UNIQUE_ID = 2,  /* a unique-id follows the name, which does not tell it */
 	CACHE_NAMESAKE = 4,
 	CACHE_IMPORTED = 8,
 	CACHE_HINT = 16,
@@ -39,9 +39,9 @@ struct cache_entry {
 /* The header, in this machine's byte order. The entries follow. */
 struct cache {
 	uint64_t magic;
-	uint64_t mailbox_inode; /* of the mailbox that it was written for */
+	uint64_t mailbox_inode; /* of the mailbox that the cache was written for */
 	struct file_stamp stamps[STAMPS];
-	uint64_t is_whole; /* 0 or 1: it has all messages as of these stamps */
+	uint64_t is_whole; /* 0 or 1: the cache has all messages as of these stamps */
 	uint64_t count;
 	uint64_t checksum; /* of the whole file, with 0 here */
 };

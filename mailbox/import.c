@@ -44,7 +44,7 @@ struct ids {
 	size_t count, needed;
 	uint32_t *table; /* hash table of ids: line numbers from 1; 0: free */
 	size_t mask;	 /* the table's length, a power of 2, minus 1 */
-	uint64_t seed;	 /* of the hash; secret, so that nobody can provoke collisions */
+	uint64_t seed;	 /* of the hash; secret, so that no attacker can provoke collisions */
 };
 
 static void ids_clear(struct ids *ids)
@@ -349,7 +349,7 @@ static void takeover_clear(struct takeover *takeover)
 
 #define auto_takeover __attribute__((cleanup(takeover_clear)))
 
-/* The value of X-UIDL, cut out of the beginning of a message in place; "": there is none. */
+/* The value of X-UIDL, cut out of the beginning of a message in place; "": no such header. */
 static const char *find_header(char *text)
 {
 	char *value, *end;
@@ -401,7 +401,7 @@ static int look_into_file(struct listing *listing, struct message *message, void
 		if (r < HEADERS_OCTETS_MAX)
 			text[r++] = '\n'; /* the last line may lack it */
 		text[r] = '\0';
-		/* A NUL in another header must not end the text. X-UIDL may have neither octet. */
+		/* A NUL in some header must not end the text. A valid X-UIDL has no NUL or DEL. */
 		for (char *nul = text; (nul = memchr(nul, '\0', (size_t)(text + r - nul)));)
 			*nul = '\x7f';
 		header = find_header(text);

@@ -66,7 +66,7 @@ uint64_t maildir_name_find_octets(const char *name, const char *field)
 
 bool maildir_name_can_grow(uint64_t stored, uint64_t octets)
 {
-	/* At most, each octet is an LF that gets a CR, and a last octet that is none gets CRLF. */
+	/* At most, each octet is an LF that gets a CR, and the last is another that gets CRLF. */
 	return octets >= stored && octets - stored <= stored + 1;
 }
 
