@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Identity and times of a file: equal stamps, by memcmp(3), mean unchanged content. */
+ * Identity and times of a file. Equal stamps, by memcmp(3), prove no change if they are stable. */
 #pragma once
 
 #include "lib/util.h"
@@ -47,7 +47,7 @@ static inline int64_t file_stamp_now_ns(void)
 	return file_stamp_ns(now.tv_sec, now.tv_nsec);
 }
 
-/* Whether every change of the file after `now_ns` will change this stamp. The clock
+/* Whether a stamp is stable: every change of the file after `now_ns` will change it. The clock
  * advances in steps of some milliseconds, so the current time may be given again. File systems with
  * whole seconds (FAT: two) round times down. Only the change time counts, because an owner can set
  * the modification time. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * Loads libsystemd for each call, then unloads it, because each page of a listener makes its
- * fork(2) slower. Trusts the environment, because the process was started with it. */
+ * Loads libsystemd for each call, then unloads it, because each page of a listener makes fork(2)
+ * slower. Trusts the environment, because the process was started with it. */
 #include "lib/libsystemd.h"
 
 #include "lib/util.h"

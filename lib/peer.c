@@ -96,7 +96,7 @@ int peer_is_in_network(const struct in6_addr *address, const char *network)
 
 	if (!parse_address(network, octets, &wanted))
 		return -EINVAL;
-	bits = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128; /* all: default and maximum */
+	bits = IN6_IS_ADDR_V4MAPPED(&wanted) ? 32 : 128; /* all bits: default and maximum */
 	if (network[octets] && wire_parse_number(network + octets + 1, bits, &bits) < 0)
 		return -EINVAL;
 	peer_cut_address(&wanted, (unsigned)bits, (unsigned)bits);

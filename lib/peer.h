@@ -29,8 +29,8 @@ void peer_of_socket(int fd, struct peer *ret);
 
 /* The client on two descriptors, local only if both peers are. A local peer may be a relay, such as
  * tcpserver(1), systemd.exec(5), socat(1), ncat(1) or stunnel(8), that names the client in the
- * environment: then the client is local only if all names are. A name that is not an address means
- * an unknown client. */
+ * environment: then the client is local only if all these names are. A name that is not an address
+ * means an unknown client. */
 struct peer peer_of_client(int in_fd, int out_fd);
 
 /* The peer at an internet address. */

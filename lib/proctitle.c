@@ -12,7 +12,7 @@
 static char *area; /* set once, by proctitle_open() */
 static size_t area_octets;
 
-/* Adds a string to the area if it directly follows that, and replaces the string with a copy. */
+/* If a string directly follows the area, adds it to the area and replaces the string by a copy. */
 static bool take(char **text)
 {
 	char *copy = *text == area + area_octets ? strdup(*text) : NULL;

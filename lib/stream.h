@@ -27,7 +27,7 @@ struct stream {
 	bool has_pending;    /* the stream holds octets to read, which poll(2) does not show */
 	bool wants_write;    /* after -EAGAIN of handshake or close */
 	size_t piece_octets; /* writes up to this size are sent in one piece */
-	/* Of TLS, after the handshake: */
+	/* TLS only, after the handshake: */
 	const char *tls_version; /* "TLS1.3" for instance; NULL: this is not TLS, or not yet */
 	const char *tls_problem; /* of the handshake or a client certificate; NULL: none */
 	const char *const *client_names; /* from a verified client certificate; ends in NULL */

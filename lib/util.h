@@ -96,12 +96,12 @@ static inline void util_wipe(char *const *secret)
 	free(*secret);
 }
 
-/* A variable with such an attribute owns its value. */
+/* A variable with one of these attributes owns its value. */
 #define auto_free __attribute__((cleanup(util_free)))
 #define auto_fd __attribute__((cleanup(util_drop)))
 #define auto_wipe __attribute__((cleanup(util_wipe)))
 
-/* Move the value (a pointer or a struct of pointers) out of such a variable: the caller owns it. */
+/* Move a value (a pointer or a struct of pointers) out of its variable: the caller now owns it. */
 #define take_ptr(pointer)                               \
 	({                                              \
 		__typeof__(pointer) taken_ = (pointer); \
@@ -125,7 +125,7 @@ static inline void util_cut_path(char *path)
 	memmove(path, directory, strlen(directory) + 1);
 }
 
-/* Makes a directory that only this user can open, unless the path exists. Works only for root. */
+/* Makes a directory that only `user` can open, unless the path exists. Works only for root. */
 static inline void util_make_folder(const char *path, const char *user)
 {
 	const struct passwd *entry = access(path, F_OK) < 0 && user ? getpwnam(user) : NULL;

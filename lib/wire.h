@@ -17,7 +17,7 @@
  *   -ERANGE  the number is larger than `max` */
 int wire_parse_number(const char *text, uint64_t max, uint64_t *ret_number);
 
-/* Whether these are 1 to `max` octets from '!' to '~', as in a unique-id (RFC 1939 section 7). */
+/* Whether a text is 1 to `max` octets from '!' to '~', as in a unique-id (RFC 1939 section 7). */
 bool wire_is_printable(const char *text, size_t octets, size_t max);
 
 /* Writes a number in decimal digits, without a NUL. Returns the number of octets. */
