@@ -38,7 +38,7 @@ struct service {
 	struct sandbox sandbox;
 };
 
-/* An error that the client causes is not a failure of this program. */
+/* An error that a client causes is not a failure of this program. */
 static int exit_status(int error)
 {
 	switch (error) {
@@ -130,7 +130,7 @@ static int serve_client(struct service *service, const struct listener_session *
 	return r;
 }
 
-/* Whoever can write such a file can log in as anybody. */
+/* Warns of a file that another user can write: that user could log in as any account. */
 static int check_writers(const char *what, const char *path)
 {
 	struct stat status;
@@ -151,7 +151,7 @@ static int check_writers(const char *what, const char *path)
 	return EX_CONFIG;
 }
 
-/* A path with %d stands for the files of all domains that exist. */
+/* Checks a passwd-file; if its path has %d, the files of all domains. */
 static int check_passwd_files(const char *path, bool is_check)
 {
 	auto_free char *pattern = strdup(path);
@@ -203,8 +203,8 @@ static void service_done(struct service *service)
 	settings_free(service->settings);
 }
 
-/* Loads certificates: with a keeper, from its public file, which this closes. Without that file,
- * the keeper has logged the reason. */
+/* Loads certificates: with a keeper, from its public file, which this function closes. A keeper
+ * that made no file has logged the reason. */
 static int load_tls(const struct service *service, int public_fd)
 {
 	auto_fd int fd = public_fd;
@@ -244,7 +244,7 @@ static void reload(struct service *service)
 		fresh.sandbox.ruleset_fd = fds[0];
 	}
 	r = r ?: load_tls(&fresh, fds[1]);
-	if (r < 0) { /* also for STLS: if it was offered, it still is */
+	if (r < 0) { /* also if only STLS failed: the old settings may still offer it */
 		log_event(LOG_EVENT_RELOAD_FAILED, NULL,
 			  "reload failed, the settings are as before: %s",
 			  *problem	? problem :
@@ -287,7 +287,7 @@ static int listen_for_clients(struct service *service)
 
 	(void)mallopt(M_TOP_PAD, HEAP_OCTETS); /* once for all sessions */
 	r = load_tls(service, -1);
-	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* STLS is just not offered */
+	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* STLS is then not offered */
 		return r;
 	while ((r = listener_next(service->listener, service->settings, service->tls, &session)) ==
 		       LISTENER_RELOAD ||
@@ -361,7 +361,7 @@ static void check_timeout(const char *name, unsigned seconds)
 			    seconds);
 }
 
-/* The keeper cannot write to mailboxes, so the owner of a mailbox tells whether its user can. */
+/* The keeper cannot write to mailboxes, so it checks that a mailbox belongs to its user. */
 static const char *test_mailbox(const struct account *account, bool is_read_only)
 {
 	bool has_keeper = account->uid != 0, is_there;
@@ -380,7 +380,7 @@ static int check_root(void *context, const char *path)
 	return 0;
 }
 
-/* The service user delivers mail: it makes mailboxes in the roots, but no home directories. */
+/* The service user also delivers mail: it makes mailboxes in the roots, but no homes. */
 static void check_roots(const struct settings *settings)
 {
 	bool is_in_homes = !settings->mail_root && path_template_is_in_home(settings->mailbox);
@@ -393,7 +393,7 @@ static void check_roots(const struct settings *settings)
 /* Runs the checks as the service user, or as the keeper. Checks accounts inside the sandbox. */
 static int check(struct service *service)
 {
-	/* Like the key of a listener: without one, tls_new() would make a directory. */
+	/* In place of a listener's key: without a key, tls_new() would make a directory. */
 	static unsigned char unused[TLS_TICKET_KEY_OCTETS];
 	struct settings *settings = service->settings;
 	int r = tls_new(settings, unused, &service->tls);
