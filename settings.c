@@ -26,7 +26,7 @@ struct setting {
 	int (*parse)(const struct setting *setting, const char *value, void *field);
 	void (*release)(void *field); /* frees the field; NULL: it owns no memory */
 	size_t field;		      /* the offset of the member of struct settings */
-	unsigned min, max; /* of parse_number(); parse_item(): at most `max` items, 0: any */
+	unsigned min, max; /* for parse_number(); for parse_item(): at most `max` items; 0: any */
 	const char *words[WORDS_MAX]; /* of parse_word(), which stores the index of the word */
 	const char *expects;	      /* the end of the error "NAME: 'VALUE' is not ..." */
 	const char *help;	      /* for --help; "\n\t" begins a further line */

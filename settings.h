@@ -35,12 +35,12 @@ struct settings {
 	/* A member that is a list (char **) ends in NULL. */
 	enum settings_action action;
 	char problem[2048]; /* the first mistake, as a line for the log; "": none */
-	char *user;	    /* that root becomes; NULL: without a keeper, root is refused */
+	char *user;	    /* the user that root becomes; NULL: root needs a keeper */
 	unsigned keeper;    /* 0: no, 1: auto */
 	bool has_keeper;    /* a keeper checks accounts; set by main, not by settings_load() */
 	char **auth;	    /* backends, see auth.c; NULL: passwd-file */
 	char **users;	    /* paths of passwd-files; NULL: none */
-	char *mail_user;    /* the system user of accounts that name none */
+	char *mail_user;    /* the system user of accounts without a uid */
 	unsigned first_valid_uid;
 	char *default_domain; /* NULL: none */
 	char *mailbox;	      /* a template, see lib/path-template.h */
