@@ -122,9 +122,9 @@ static uint64_t digest_user(const struct failures *failures, const char *user)
 	return digest;
 }
 
-/* Finds the row in which this login counts, and the user's digest. An owner without a row gets NULL
- * or (`takes`) the candidate with the oldest failure. The key decides which rows are candidates, so
- * that no client can choose the victim. NULL also if nothing is counted. */
+/* Finds the row in which a login counts, and the user's digest. For an owner without a row, returns
+ * NULL, or with `takes` evicts the candidate row with the oldest failure. The key decides which
+ * rows are candidates, so that no client can choose the victim. NULL also if nothing is counted. */
 static struct failure_row *find_row(const struct failures *failures, const struct in6_addr *source,
 				    bool is_trusted, const char *user, bool takes,
 				    uint64_t *ret_digest)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  * Counts failed logins, so that clients that guess passwords back off: by source, or for trusted
- * networks by account. The penalty (`login-penalty`) is the wait after one, doubling with each.
+ * networks by account. The first wait is the penalty (`login-penalty`); each failure doubles it.
  * Runs before login, in memory shared by a listener's processes, or by all that open one file. A
  * compromised process can write there: the worst result is wrong waits. NULL counts nothing. */
 #pragma once
@@ -35,10 +35,10 @@ void failures_forgive(struct failures *failures, const struct in6_addr *source, 
 
 /* ---- For a session without a keeper ---- */
 
-/* Before a session reads: unmaps the table of sources (trusted) or of accounts. */
+/* Before a session reads: unmaps the table that it does not use (trusted: that of sources). */
 void failures_confine(struct failures *failures, bool is_trusted);
 
-/* Notes its login, as failures_forgive(), unmaps the other table, and wipes the key of digests.
+/* Notes the login, as failures_forgive(), unmaps the table in use, and wipes the key of digests.
  * Returns the digest of the user for scoreboard_note_login(). */
 uint64_t failures_leave(struct failures *failures, const struct in6_addr *source, bool is_trusted,
 			const char *user);
