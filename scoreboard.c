@@ -20,8 +20,8 @@ struct source_quota_entry {
 } __attribute__((aligned(256)));
 
 struct scoreboard {
-	size_t slot_octets; /* with a keeper a page, so that a session maps only its own */
-	char *slots;	    /* and one more, which counts lines lost outside of sessions */
+	size_t slot_octets; /* with a keeper a page, so that a session maps only its own slot */
+	char *slots;	    /* and one more slot, which counts lines lost outside of sessions */
 	struct source_quota_entry *quotas;
 };
 
@@ -168,7 +168,7 @@ bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)
 	return slot_ref && own_slot(slot_ref)->state == SCOREBOARD_EVICTED;
 }
 
-/* This session counts, too: of two at once both may be refused, but never one too many let in. */
+/* Counts this session: of two at once both may be refused, but never do more than `max` sleep. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
 	struct scoreboard *scoreboard = slot_ref ? slot_ref->scoreboard : NULL;

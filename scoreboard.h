@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  * The scoreboard: memory that a listener shares with its sessions. A slot says whether its session
- * has logged in, and whether it sleeps. A quota limits log lines about a source; a session has that
- * of its source until login. A compromised session can write there, so no process trusts it: the
+ * has logged in, and whether it sleeps. A quota limits log lines about a source; until login, a
+ * session has its source's. A compromised session can write there, so no process trusts it: the
  * worst results are wrong limits before login, and wrong states (with a keeper, only its own). */
 #pragma once
 
@@ -13,7 +13,7 @@
 struct log_quota;
 
 #define SCOREBOARD_SLOTS 65664
-#define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4224) /* some are idle */
+#define SCOREBOARD_SOURCES (SCOREBOARD_SLOTS + 4224) /* some are remembered without a session */
 
 enum scoreboard_state {
 	SCOREBOARD_NEVER_USED,
@@ -33,7 +33,7 @@ struct scoreboard;
  * the next session reports the lines that an ended one has lost. Returns 0 or -ENOMEM. */
 int scoreboard_new(bool has_keeper, struct scoreboard **ret);
 
-/* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. A slot that begins
+/* Begins (SCOREBOARD_BEFORE_LOGIN) or ends (SCOREBOARD_FREE) the use of a slot. A slot to be used
  * is free, or the first that was never used. */
 void scoreboard_set(struct scoreboard *scoreboard, size_t slot, enum scoreboard_state state);
 enum scoreboard_state scoreboard_state(const struct scoreboard *scoreboard, size_t slot);
@@ -61,8 +61,8 @@ struct log_quota *scoreboard_enter(const struct scoreboard_slot_ref *slot_ref);
  * mailbox. Returns 0, or -ECANCELED: it was evicted (never from a trusted network). */
 int scoreboard_note_password(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that the session did not get its mailbox after that (SCOREBOARD_BEFORE_LOGIN), or wakes up
- * (SCOREBOARD_AWAKE). */
+/* Notes that the session did not get its mailbox after the password (SCOREBOARD_BEFORE_LOGIN), or
+ * wakes up (SCOREBOARD_AWAKE). */
 void scoreboard_note(const struct scoreboard_slot_ref *slot_ref, enum scoreboard_state state);
 
 /* Notes a login of a user with this digest, and unmaps the quota. */
@@ -70,6 +70,6 @@ void scoreboard_note_login(const struct scoreboard_slot_ref *slot_ref, uint64_t 
 
 bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref);
 
-/* Notes that the session falls asleep. Returns 0, or -EDQUOT: `max` of its user sleep already. A
- * keeper counts them itself: then it is always 0. */
+/* Notes that the session falls asleep. Returns 0, or -EDQUOT: `max` of its user's sessions sleep
+ * already. Always 0 with a keeper, which counts them itself. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max);
