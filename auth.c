@@ -4,6 +4,7 @@
 #include "auth.h"
 
 #include "auth/backend.h"
+#include "lib/path-template.h"
 #include "lib/util.h"
 #include "log.h"
 #include "settings.h"
@@ -57,7 +58,7 @@ int auth_prepare(const struct settings *settings)
 	int r = backend_make_key() < 0 ? -EBADMSG : 0;
 
 	for (char *const *users = settings->users; users && *users; users++) {
-		if (strstr(*users, "%d"))
+		if (path_template_find_domain(*users))
 			problem = "users with %d";
 	}
 	for (unsigned i = 0; r == 0 && (backend = find_backend(settings, i, &argument)); i++) {

@@ -159,7 +159,7 @@ static int check_passwd_files(const char *path, bool is_check)
 	int status = EX_OK;
 	glob_t files;
 
-	while (domain && (domain = strstr(domain, "%d")))
+	while (domain && (domain = path_template_find_domain(domain)))
 		domain[0] = domain[1] = '*';
 	if (!pattern || strcmp(pattern, path) == 0)
 		return check_writers("passwd-file", path);

@@ -108,9 +108,9 @@ static int check_path_of_users(const char *value)
 {
 	auto_free char *path = NULL;
 
-	return strstr(value, "%d") && path_template_expand(value, "@domain", NULL, &path) < 0 ?
-		       -EINVAL :
-		       0;
+	if (!path_template_find_domain(value))
+		return 0;
+	return path_template_expand(value, "@domain", NULL, &path) < 0 ? -EINVAL : 0;
 }
 
 /* Appends the networks of a list, which blanks or commas separate. */

@@ -152,8 +152,6 @@ static int read_file(const char *path, passwd_line_handler *handle, void *contex
 	return read_each_line(fd, handle, context, report);
 }
 
-#define IS_OF_DOMAIN(users) strstr((users), "%d")
-
 /* Reads all passwd-files except those of domains. Returns 0, or the error that ended it. */
 static int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
 				void *context, struct auth_report *report)
@@ -161,7 +159,7 @@ static int passwd_file_read_all(const struct settings *settings, passwd_line_han
 	int r = 0;
 
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
-		if (!IS_OF_DOMAIN(*users))
+		if (!path_template_find_domain(*users))
 			r = read_file(*users, handle, context, report, &(struct file_stamp){ 0 });
 	}
 	return r;
@@ -269,7 +267,7 @@ static int search_file(struct passwd_search *search, const char *users, struct a
 	int r;
 
 	search->name_octets[2] = 0;
-	if (!IS_OF_DOMAIN(users))
+	if (!path_template_find_domain(users))
 		return read_file(users, search_line, search, report, stamp);
 	r = *search->domain ? path_template_expand(users, search->domain, NULL, &path) : -ENOENT;
 	if (r == 0) {
@@ -536,7 +534,7 @@ static int read_domains(struct name_search *search, const char *template,
 
 	if (!pattern)
 		return -ENOMEM;
-	for (char *place; (place = strstr(pattern, "%d")); places++, fixed -= 2)
+	for (char *place; (place = path_template_find_domain(pattern)); places++, fixed -= 2)
 		memset(place, '*', 2);
 	if (glob(pattern, 0, NULL, &files) == GLOB_NOSPACE)
 		r = -ENOMEM;
@@ -566,7 +564,7 @@ int auth_for_each_name(const struct settings *settings, auth_name_handler *handl
 	*ret_report = (struct auth_report){ 0 };
 	r = passwd_file_read_all(settings, handle_name, &search, ret_report);
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
-		if (IS_OF_DOMAIN(*users))
+		if (path_template_find_domain(*users))
 			r = read_domains(&search, *users, ret_report);
 	}
 	return r;

@@ -16,5 +16,8 @@ int path_template_expand(const char *template, const char *user, const char *hom
 /* Whether paths begin with the home directory, which differs for each user. */
 #define path_template_is_in_home(template) (strncmp((template), "%h", 2) == 0)
 
+/* The first %d of a path, or NULL: then the path is the same for all domains. */
+#define path_template_find_domain(path) strstr((path), "%d")
+
 /* Checks a template. Returns 0, -EINVAL or -ENOMEM. */
 int path_template_check(const char *template);
