@@ -126,7 +126,7 @@ static int read_and_apply(unsigned flags, const struct mailbox_origin *origin, s
 	lock.is_read_only = flags & FLAG_READ_ONLY;
 	FUZZ_CHECK(listing_read(&lock, 0, false, ret) == 0 && ret->count == ARRAY_SIZE(names));
 	count = ret->count;
-	ret->is_stable = flags & FLAG_STABLE;
+	ret->has_stable_stamps = flags & FLAG_STABLE;
 	if (flags & FLAG_RENAMED)
 		FUZZ_CHECK(renameat(cur_fd, names[0], cur_fd, NAME_RENAMED) == 0);
 	r = import_apply(ret, origin);

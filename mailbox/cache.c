@@ -138,7 +138,7 @@ static bool take_cache(struct cache *cache, size_t octets, struct listing *listi
 	for (size_t i = 0; i < cache->count && at; i++)
 		at = take_entry(at, end, listing);
 	memcpy(listing->stamps, cache->stamps, sizeof(listing->stamps));
-	listing->is_stable = cache->is_whole;
+	listing->has_stable_stamps = cache->is_whole;
 	return at == end;
 }
 

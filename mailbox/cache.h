@@ -6,8 +6,8 @@
 
 #include "mailbox/listing.h"
 
-/* Loads the cache: an older listing, which the caller clears. If its `is_stable` is set, it has all
- * messages as of its stamps, else some messages, or none without a usable cache. */
+/* Loads the cache: an older listing, which the caller clears. If its `has_stable_stamps` is set, it
+ * has all messages as of its stamps, else some messages, or none without a usable cache. */
 void cache_load(struct lock *lock, struct listing *ret);
 
 /* Replaces the cache. Without `is_whole`, it gets only the messages whose size or unique-id the

@@ -246,8 +246,8 @@ static void drop_lines(struct listing *listing, const struct ids *ids)
 	auto_ids struct ids fresh = { .octets = HEADER_OCTETS };
 	char *end;
 
-	/* Only a stable listing proves that a message is gone. A missing cur may come back. */
-	if (2 * ids->needed >= ids->count || lock->is_read_only || !listing->is_stable ||
+	/* Only stable stamps prove that a message is gone. A missing cur may come back. */
+	if (2 * ids->needed >= ids->count || lock->is_read_only || !listing->has_stable_stamps ||
 	    lock->fds[SUBDIR_CUR] < 0)
 		return;
 	fresh.text = malloc(ids->octets);
@@ -484,7 +484,7 @@ static int find_messages(struct takeover *takeover)
 		struct old_entry *entry = &takeover->entries[i];
 		bool is_there = entry->index < listing->count;
 
-		if (is_there ? last[entry->index] != i : listing->is_stable)
+		if (is_there ? last[entry->index] != i : listing->has_stable_stamps)
 			continue;
 		if (is_there && takeover->source.has_headers && !entry->id)
 			listing->messages[entry->index].is_wanted = true;
@@ -657,7 +657,7 @@ static int take_over(struct listing *listing, const struct mailbox_origin *origi
 		report->ids_error = write_ids(listing, ids);
 	/* Without a file, a message that has no line could get another unique-id later. */
 	r = apply_lines(listing, ids, report->ids_error == 0);
-	listing->is_stable &= report->ids_error == 0; /* WAKE retries */
+	listing->has_stable_stamps &= report->ids_error == 0; /* WAKE retries */
 	return r;
 }
 

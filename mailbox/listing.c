@@ -119,7 +119,7 @@ bool listing_is_unchanged(const struct listing *listing)
 {
 	struct file_stamp stamps[STAMPS];
 
-	return listing->is_stable && take_stamps(listing->lock, stamps) == 0 &&
+	return listing->has_stable_stamps && take_stamps(listing->lock, stamps) == 0 &&
 	       memcmp(stamps, listing->stamps, sizeof(stamps)) == 0;
 }
 
@@ -723,7 +723,7 @@ static int read_again(struct listing *listing, bool must_prove)
 	if (r != 0)
 		return r;
 	listing->is_torn = memcmp(stamps, listing->stamps, sizeof(stamps)) != 0;
-	listing->is_stable = are_stable(stamps, now_ns - margin_ns(lock));
+	listing->has_stable_stamps = are_stable(stamps, now_ns - margin_ns(lock));
 	if (!listing->is_torn && (lock->is_local || lock->state_error == 0) &&
 	    are_stable(stamps, now_ns - tick_ns))
 		return 0;
@@ -746,7 +746,7 @@ int listing_read(struct lock *lock, int64_t deadline_ms, bool must_prove, struct
 		if (r == 0 && (!ret->is_torn || is_last))
 			r = resolve_namesakes(ret);
 	} while (r == 0 && ret->is_torn && !is_last);
-	ret->is_stable &= !ret->is_torn;
+	ret->has_stable_stamps &= !ret->is_torn;
 	if (r < 0)
 		listing_clear(ret);
 	return r;

@@ -56,12 +56,12 @@ struct listing {
 	size_t namesakes;		     /* messages with is_namesake */
 	const struct message **by_unique_id; /* sorted; NULL until listing_find() makes it */
 	struct file_stamp stamps[STAMPS];    /* all 0: there is no such directory or file */
-	uint32_t *imported;    /* indices of imported messages, until listing_put_in_order() */
-	size_t imported_count; /* messages with is_imported */
-	size_t excluded;       /* messages that listing_put_in_order() will leave out */
-	bool is_torn;	       /* it may lack messages */
-	bool hides;	       /* it lacks messages that a record deletes */
-	bool is_stable;	       /* while the stamps stay the same, so does the listing */
+	uint32_t *imported;	/* indices of imported messages, until listing_put_in_order() */
+	size_t imported_count;	/* messages with is_imported */
+	size_t excluded;	/* messages that listing_put_in_order() will leave out */
+	bool is_torn;		/* it may lack messages */
+	bool hides;		/* it lacks messages that a record deletes */
+	bool has_stable_stamps; /* while the stamps stay the same, so does the listing */
 };
 
 /* ---- Listings ---- */
