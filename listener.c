@@ -47,7 +47,7 @@
 #define CRASH_WAIT_MS 1000
 #define CRASH_WAIT_MAX_MS 60000
 #define CRASH_FORGET_MS 600000
-#define CRASHES_MAX 10 /* within a minute, from all sources */
+#define CRASHES_MAX 10 /* within a minute, from all sources: guessing a canary takes hundreds */
 
 static_assert(SETTINGS_SESSIONS_MAX + REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_SLOTS,
 	      "all sessions that may be allowed have a slot");
@@ -555,7 +555,8 @@ static bool look_at_children(struct listener *listener)
 	return has_deadline;
 }
 
-/* Finds the oldest stranger of the network with the most strangers; NULL: there are none. */
+/* Finds the oldest stranger of the network with the most strangers: an attacker with few networks
+ * evicts only its own sessions. NULL: there are none. */
 static struct child *find_victim(struct client_tables *tables, size_t slots)
 {
 	struct child *victim = NULL;
