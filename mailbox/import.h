@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC
  * Unique-ids from the POP3 server that served the mailbox before. They are imported once, from that
- * server's list, into a file of our own, which no other program changes. */
+ * server's list, into a file of our own, which no other program changes: if each login read the
+ * list, or predicted what it would say, the unique-ids would change when that server resets it. */
 #pragma once
 
 #include "mailbox/listing.h"
