@@ -159,7 +159,8 @@ typedef int listing_file_handler(struct listing *listing, struct message *messag
 
 /* Calls `handle` for the files of the wanted messages among `count`, and looks for renamed files.
  * Returns 0 when each message was handled or is gone, a failure of `handle`, or -EAGAIN: some files
- * were not found in time, and may still exist. Messages that were not handled stay wanted. */
+ * were not found in time, and may still exist. Messages that were not handled stay wanted. One
+ * search serves all messages, because a program that renames one file often renames many. */
 int listing_with_files(struct listing *listing, size_t first, size_t count,
 		       listing_file_handler *handle, void *context);
 
