@@ -190,7 +190,8 @@ static int unlink_chosen(struct deletion *deletion)
 				  deletion->end - deletion->first, unlink_file, deletion);
 }
 
-/* Subtracts the files that this session has unlinked from the quota of a Maildir++, if any. */
+/* Subtracts the files that this session has unlinked from the quota of a Maildir++, if any: a line
+ * in one write(2), because other programs append to the file, too. */
 static void update_quota(const struct deletion *deletion)
 {
 	struct stat status;
