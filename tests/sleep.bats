@@ -199,7 +199,7 @@ setup() {
 	done
 	start=$(date +%s%N)
 	ask two WAKE
-	[ "$reply" = '-ERR [AUTH] the account is not as it was at login' ]
+	[ "$reply" = '-ERR [AUTH] the account has changed since login' ]
 	[ $((($(date +%s%N) - start) / 1000000)) -ge 1000 ]
 	hang_up one
 	[ "$status" -eq 0 ]
