@@ -37,10 +37,6 @@ LOCK_WAIT_S = 5
 VAIN_EVERY_S = 60  # an omitted step changes no other one, so that the seed repeats the run
 CLOCK_S = 0.03  # an older file's times differ from those of later changes
 READ_ONLY_CLOCK_S = 2.1
-# Properties of a session that is awake: it finds messages in a new/ or cur/ that appeared during it,
-# and it counts a message that it removes after another program has removed one of its names.
-FINDS_LATE_SUBDIRS = True  # a session finds messages in a new/ or cur/ that appears during it
-COUNTS_LOST_NAMES = False
 FIRST_READ = 65536  # RETR measures a message of up to this size before it announces the size
 TIMES_NS = [-10 ** 15, -1, 0, 1, 10 ** 9, 10 ** 18, 10 ** 18 + 1, 2 * 10 ** 18]  # of files of a folder
 DIGEST = re.compile('sha256[0-9a-f]{64}')
@@ -455,8 +451,7 @@ class Mailbox:
             return unique
         flags = ''.join(sorted(self.random.sample('DFPRSTab', self.random.choice([0, 0, 1, 2, 3]))))
         flags = self.random.choice([':2,', ':2,', ':2,', ';2,', '!2,']) + flags
-        path = self.random.choice([path for path in [f'new/{unique}', f'cur/{unique}{flags}', f'cur/{unique}{flags}']
-                                   if self.has_subdir(path)])
+        path = self.random.choice([f'new/{unique}', f'cur/{unique}{flags}', f'cur/{unique}{flags}'])
         is_past = any(path in other.past for other in self.groups.get(unique, []) if other is not message)
         return None if is_past or self.exists(path) else path
 
@@ -478,11 +473,6 @@ class Mailbox:
             self.set_time(message)
         self.note_file(message)
         return message
-
-    def has_subdir(self, path):
-        """Whether the directory of a path exists, or may be made."""
-        return (FINDS_LATE_SUBDIRS or os.path.dirname(path) in {'', *self.subdirs}
-                or not any(session.is_writing() for session in self.sessions))
 
     def make_subdir(self, path):
         """Makes the directory of a path, if it is missing."""
@@ -506,7 +496,7 @@ class Mailbox:
             content = self.new_content()
             unique = self.new_unique(content)
             path = self.new_path(unique)
-            if self.is_maildir and self.random.random() < 0.6 and self.has_subdir('new/'):
+            if self.is_maildir and self.random.random() < 0.6:
                 path = f'new/{unique}'
             message = self.put(unique, path, content)
             self.groups[unique] = [message]
@@ -634,8 +624,7 @@ class Mailbox:
 
     def bring_back(self, messages=None):
         """Moves the same file back, perhaps after a session has deleted the message."""
-        for message in self.some(messages or [message for message, (path, _) in self.away.items()
-                                  if self.has_subdir(path) and not self.is_listed(message)], 3):
+        for message in self.some(messages or [message for message in self.away if not self.is_listed(message)], 3):
             path, elsewhere = self.away.pop(message)
             self.make_subdir(path)
             os.rename(elsewhere, f'{self.path}/{path}')
@@ -674,7 +663,7 @@ class Mailbox:
                 renamed = target + (split_name(name)[0] if target == 'new/' else name)
                 is_taken = self.exists(renamed) or any(
                     renamed in other.past for other in self.groups[message.unique] if other is not message)
-                if not path.startswith(target) and self.has_subdir(target) and not is_taken:
+                if not path.startswith(target) and not is_taken:
                     self.make_subdir(renamed)
                     self.rename(path, renamed)
                     message.set_names(message.names - {path} | {renamed})
@@ -895,7 +884,6 @@ class Session:
         self.is_read_only = self.random.random() < 0.2 if read_only is None else read_only
         self.entries = []
         self.state = 'authorization'
-        self.subdirs = set()  # existing at login or WAKE
         self.stamp = None  # of a folder, as listed; None: unknown
         self.deleted = [0, 0]  # number of messages: minimum, maximum
         self.retrieved, self.retrieved_octets = 0, 0
@@ -983,8 +971,7 @@ class Session:
         if any(self.is_in_place_of(other, entry.message) for other in self.mailbox.groups[entry.message.unique]):
             return None
         if entry.message in self.mailbox.alive:
-            is_late = all(os.path.dirname(path) not in {'', *self.subdirs} for path in entry.message.names)
-            return None if is_late and not FINDS_LATE_SUBDIRS else True
+            return True
         return None if self.has_unlisted_namesake(entry.message) else False
 
     def is_in_place_of(self, other, message):
@@ -1041,7 +1028,7 @@ class Session:
         check(parts, f'the answer to {command}', 'a number of messages', answer)
         self.mailbox.settle(int(parts[2]), self.is_read_only)
         self.check_read_only(before)
-        self.state, self.subdirs = 'transaction', set(self.mailbox.subdirs)
+        self.state = 'transaction'
         older, self.entries = self.entries, [Entry(message) for message in sorted(
             self.mailbox.alive, key=Message.order)]
         known = {entry.message: entry for entry in older if entry.is_measured}
@@ -1287,8 +1274,7 @@ class Session:
         """Returns those of the marked messages that this session will certainly remove, and those that
         it may remove."""
         there = {entry.message: self.is_there(entry) for entry in entries}
-        unsure = [message for message in there if there[message] is None
-                  or (there[message] and message.has_lost_name and not COUNTS_LOST_NAMES)]
+        unsure = [message for message in there if there[message] is None or (there[message] and message.has_lost_name)]
         return [message for message in there if there[message] and message not in unsure], unsure
 
     def note_removals(self, removed):

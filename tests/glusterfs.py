@@ -10,15 +10,13 @@ and B, of a volume with one brick. Runs all of these cases, or those that are na
   seen           a session that has retrieved 20 messages is killed in its QUIT: no message is doubled
   cache          whether B takes what A remembers of a large Maildir (says so, cannot fail)
   replaced       another directory replaces a mailbox: the first login on B finds it
-Prints counts; exit status 1 if a case failed. HANDLER is the program; KILLS is the number of kills
-(50). Needs root, a current directory on ext4 or xfs, and Debian's glusterfs-server and
-glusterfs-client; if something is missing it says so and exits with 77. Its processes, mounts and
-addresses are in private namespaces and end with them."""
+Prints counts; exit status 1 if a case failed. HANDLER is the program. Needs root, a current directory
+on ext4 or xfs, and Debian's glusterfs-server and glusterfs-client; if something is missing it says so
+and exits with 77. Its processes, mounts and addresses are in private namespaces and end with them."""
 import collections, ctypes, itertools, os, random, re, select, shutil, signal
 import statistics, subprocess, sys, tempfile, threading, time, traceback
 
-KILLS = int(os.environ.get('KILLS', '50'))
-DELIVERIES, MESSAGES_SEEN, REPLACEMENTS = 100, 20, 20
+KILLS, DELIVERIES, MESSAGES_SEEN, REPLACEMENTS = 50, 100, 20, 20
 CALM = 3           # rounds without a kill, which measure a QUIT
 ATTRIBUTES_S = 1.2  # caches of attributes and entries mostly expire before this
 LATE_S = 2.5       # and always before this: a second in the kernel, after one in the client
@@ -28,7 +26,6 @@ ADDRESS = '192.0.2.1'  # GlusterFS refuses 127.0.0.1
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None, use_errno=True)
-random.seed(os.environ.get('SEED'))
 user_numbers = itertools.count()
 
 

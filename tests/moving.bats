@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # Moving: a real Dovecot or Courier serves a Maildir, then this server does, and no client fetches a message
-# twice. Needs root. BESIDE_IMAP_SECONDS is the duration of the test beside IMAP (2).
+# twice. Needs root.
 
 load helpers
 
@@ -500,6 +500,6 @@ restart_dovecot() {
 	printf '%s\n' "base_dir = $mail/run" "state_dir = $mail/run" 'log_path = /dev/stderr' 'ssl = no' \
 		"mail_location = maildir:$mail/alice" >"$mail/dovecot.conf"
 	cp "$BATS_TEST_DIRNAME/beside-imap.py" . # the user nobody cannot read the source directory
-	as_nobody /usr/bin/python3 beside-imap.py "${BESIDE_IMAP_SECONDS-2}" "$PWD/handler" "$mail" "${options[@]}" \
+	as_nobody /usr/bin/python3 beside-imap.py 2 "$PWD/handler" "$mail" "${options[@]}" \
 		'--unique-ids-from=dovecot %08Xu%08Xv'
 }

@@ -44,7 +44,7 @@ def open_socket(is_full):
 
 
 def open_log():
-    """Returns the path of the log, and the objects to read from."""
+    """Returns the path of the log, and the descriptor or socket to read from."""
     if kind == 'pipe':
         os.mkfifo(path)
         reader = os.open(path, os.O_RDWR)

@@ -10,7 +10,6 @@ import imaplib, os, random, re, subprocess, sys, threading, time
 
 seconds, imap_kind, handler, mail, *options = sys.argv[1:]
 maildir = mail + '/alice'
-random.seed(os.environ.get('SEED'))
 stop = threading.Event()
 failures = []
 

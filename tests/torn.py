@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""torn.py [--messages=N] [--seconds=N] [--seed=N] [CASE...]
+"""torn.py [--messages=N] [--seconds=N] [CASE...]
 
 Sessions beside a process, the neighbour, that renames all messages of a large Maildir as an IMAP
 server does when it sets flags: each once, or repeatedly. It also expunges messages, moves some to
@@ -27,10 +27,8 @@ TIMEOUT_S = 60  # for an answer
 parser = argparse.ArgumentParser()
 parser.add_argument('--messages', type=int, default=5000)
 parser.add_argument('--seconds', type=float, default=60)
-parser.add_argument('--seed', default=str(random.randrange(10 ** 6)))
 parser.add_argument('cases', nargs='*')
 arguments = parser.parse_args()
-random.seed(arguments.seed)
 handler = os.environ['HANDLER']
 os.environ['ASAN_OPTIONS'] = 'detect_leaks=0:exitcode=99'  # LeakSanitizer does not work under strace
 here = tempfile.mkdtemp(dir=os.getcwd(), prefix='torn.')
@@ -392,7 +390,7 @@ for turn, (mode, case) in enumerate(itertools.cycle(itertools.product(MODES, cho
         break
     run(case, mode)
 shutil.rmtree(here)
-print(f'torn.py: {arguments.messages} messages, seed {arguments.seed}')
+print(f'torn.py: {arguments.messages} messages')
 for key, how_many in sorted(counts.items()):
     print(f'{key}: {how_many}')
 for key, (rounds, messages) in sorted(seen.items()):
