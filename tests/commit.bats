@@ -12,10 +12,7 @@ setup() {
 
 # interrupted: a session that deletes 1, 2 and 3, and is killed when it removes the second one.
 interrupted() {
-	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
-	trace_calls trace trace=unlinkat -e inject=unlinkat:signal=KILL:when=2 \
-		"$HANDLER" "${options[@]}" <script >out 2>log || true
-	grep -q 'killed by SIGKILL' trace
+	killed_at 2
 }
 
 # broken CALL ERRNO LINE...: a session of alice in which that system call always fails.
@@ -98,7 +95,7 @@ broken() {
 	[ -z "$(files alice)" ]
 }
 
-@test "where permissions forbid removing files, QUIT says -ERR and nothing is gone" {
+@test "where permissions forbid removing files, SLEE and DELI say -ERR and nothing is gone" {
 	needs_root
 	chmod a-w "$mail/alice/new"
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' SLEE STAT RSET STAT 'DELI 1' >script

@@ -212,7 +212,7 @@ fails() {
 	make_message new/alice/cur/4.M1P1.h:2,S 'Subject: four\n\nno line end'
 	mkdir dovecot
 	chown -R nobody dovecot server.key "$mail"
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	let_others_in
 	cat >dovecot.conf <<-END
 		base_dir = $PWD/dovecot
 		state_dir = $PWD/dovecot

@@ -116,13 +116,6 @@ as_alice() {
 	lines=("${lines[@]:3}")
 }
 
-# alice_is_free: waits until no session has alice's mailbox.
-alice_is_free() {
-	until talk 'USER alice' 'PASS apple' QUIT && [[ ${lines[2]} == +OK* ]]; do
-		:
-	done
-}
-
 # show: prints the replies, for a test that fails.
 show() {
 	printf 'line %s\n' "${lines[@]}"
@@ -239,6 +232,19 @@ trace_calls() {
 	ASAN_OPTIONS=exitcode=99:detect_leaks=0 strace -qq -o "$1" -e "$2" "${@:3}"
 }
 
+# killed_at WHEN: a session of alice that deletes 1, 2 and 3, and is killed when it removes one of them.
+killed_at() {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
+	trace_calls trace trace=unlinkat -e "inject=unlinkat:signal=KILL:when=$1" \
+		"$HANDLER" "${options[@]}" <script >out 2>log || true
+	grep -q 'killed by SIGKILL' trace
+}
+
+# let_others_in: other users can enter the directory of the test.
+let_others_in() {
+	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+}
+
 # as_nobody COMMAND...: for programs that refuse to run as root, and for failures by permissions.
 # From then on the mailboxes belong to nobody, and ./handler is a program that nobody can run.
 as_nobody() {
@@ -247,7 +253,7 @@ as_nobody() {
 		cp "$HANDLER" handler
 		cp "${HANDLER%/*}/pop3-handler-tls.so" .
 	}
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}"
+	let_others_in
 	chmod -R a+rX "$BATS_TEST_TMPDIR"
 	chown -R nobody "$mail"
 	setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody HOME="$mail" \

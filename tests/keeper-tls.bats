@@ -3,21 +3,20 @@
 # TLS with a keeper: only the keeper has the private keys. Also renewals of certificates.
 
 load helpers
+load keeper
 
 setup() {
 	setup_site
 	needs_root
 	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
+	let_others_in
 	mkdir -p homes/61001/Maildir/{new,cur,tmp}
 	printf 'Subject: test\n\nHello\n' >homes/61001/Maildir/new/1.M1P1.h
 	chown -R 61001:61001 homes/61001
 	chmod 755 homes
 	chmod 700 homes/61001
 	printf '%s\n' "alice:{PLAIN}apple:61001:61001::$PWD/homes/61001" >users
-	cp /etc/passwd passwd
-	sed -i '/^pop3-/d' passwd
-	printf '%s\n' 'pop3-keeper:x:64990:64990::/:/bin/false' 'pop3-login:x:64991:64991::/:/bin/false' >>passwd
+	make_service_users
 	chown root:64990 users
 	chmod 640 users
 	options=("--users=$PWD/users" --keeper=auto --login-penalty=0 --login-timeout=8)
@@ -26,9 +25,6 @@ setup() {
 	options=("${options[@]/#--tls-key=/--tls-key=$PWD/}")
 	chmod 600 server.key # owned by root
 	chown 64991:64991 run
-	# The users of the service exist, and /run is private.
-	# shellcheck disable=SC2016
-	wrapper=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount -t tmpfs run /run && exec "$@"' bash)
 }
 
 # open_port [OPTION...]: a listener that does not end while it has no client.

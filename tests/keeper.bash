@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash
-# Shared by the tests of a keeper's attacks and failures.
+# Shared by the tests of keepers.
+
+# make_service_users: a passwd with the users of the service. `wrapper` runs a command where that is
+# /etc/passwd, and /run is private.
+make_service_users() {
+	sed '/^pop3-/d' /etc/passwd >passwd
+	printf '%s\n' 'pop3-keeper:x:64990:64990::/:/bin/false' 'pop3-login:x:64991:64991::/:/bin/false' >>passwd
+	wrapper=(unshare --mount sh -ec 'mount --bind passwd /etc/passwd; mount -t tmpfs run /run; exec "$@"' sh)
+}
 
 # Accounts with their own users: ann and ben; and vic and wim, whose mail belongs to one user.
 setup_keeper() {
 	setup_site
 	needs_root
 	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
+	let_others_in
 	mkdir homes
 	chmod 755 homes
 	homes=$PWD/homes
@@ -27,15 +35,12 @@ setup_keeper() {
 	END
 	echo "root:{PLAIN}secret:0:0::$homes/ann" >>accounts/list
 	mv accounts/list "$users"
-	sed '/^pop3-/d' /etc/passwd >passwd
-	printf '%s\n' 'pop3-keeper:x:64990:64990::/:/bin/false' 'pop3-login:x:64991:64991::/:/bin/false' >>passwd
+	make_service_users
 	chown root:64990 accounts "$users"
 	chmod 750 accounts
 	chmod 640 "$users"
 	# shellcheck disable=SC2034 # of listen_port and start_keeper
 	options=("--users=$users" --keeper=auto --login-penalty=0 --login-timeout=4)
-	# A mount namespace in which the users of the service exist and /run is private.
-	wrapper=(unshare --mount sh -ec 'mount --bind passwd /etc/passwd; mount -t tmpfs run /run; exec "$@"' sh)
 }
 
 # start_keeper NAME [COMMAND...]: a session like that of start_session, with its own keeper.

@@ -3,13 +3,14 @@
 # Sessions that become the users whose mail they serve, with the keeper's consent.
 
 load helpers
+load keeper
 
 setup() {
 	setup_site
 	needs_root
 	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
 	cd "$BATS_TEST_TMPDIR" || return 1
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
+	let_others_in
 	mkdir homes
 	chmod 755 homes
 	for uid in 61001 61002; do
@@ -22,20 +23,15 @@ setup() {
 	printf '%s\n' "ann:{PLAIN}secret:61001:61001::$homes/61001" "ben:{PLAIN}secret:61002:61002::$homes/61002" \
 		"root:{PLAIN}secret:0:0::$homes/61001" "www:{PLAIN}secret:33:33::$homes/61001" \
 		"thief:{PLAIN}secret:61001:61001::$homes/61002" >users
-	cp /etc/passwd passwd
-	sed -i '/^pop3-/d' passwd
-	printf '%s\n' 'pop3-keeper:x:64990:64990::/:/bin/false' 'pop3-login:x:64991:64991::/:/bin/false' >>passwd
+	make_service_users
 	chown root:64990 users
 	chmod 640 users
 	keeper=("$HANDLER" "--users=$PWD/users" --keeper=auto --login-penalty=0 --login-timeout=8)
 }
 
-# Runs a command where the users of the service exist and /run is private.
-with_users=(unshare --mount bash -c 'mount --bind passwd /etc/passwd && mount -t tmpfs run /run && exec "$@"' bash)
-
 # as USER COMMAND...: a session of this user.
 as() {
-	printf '%s\r\n' "USER $1" 'PASS secret' "${@:2}" QUIT | "${with_users[@]}" "${keeper[@]}" 2>log | tr -d '\r' >out
+	printf '%s\r\n' "USER $1" 'PASS secret' "${@:2}" QUIT | "${wrapper[@]}" "${keeper[@]}" 2>log | tr -d '\r' >out
 	cat out log
 }
 
@@ -73,7 +69,7 @@ as() {
 }
 
 @test "privileges of each process: no talker has a hash, and each has only what it needs" {
-	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
+	coproc session { exec "${wrapper[@]}" "${keeper[@]}" 2>log; }
 	read -r -u "${session[0]}"
 	talker=$session_PID
 	child=$(<"/proc/$talker/task/$talker/children")
@@ -101,7 +97,7 @@ as() {
 @test "a checker holds no descriptor of a session, nor of the kernel's notifications about one" {
 	hash=$(perl -e 'print crypt("other", "\$6\$rounds=900000\$salt")')
 	echo "slow:$hash:61001:61001::$homes/61001" >>users
-	coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
+	coproc session { exec "${wrapper[@]}" "${keeper[@]}" 2>log; }
 	talker=$session_PID
 	read -r -u "${session[0]}"
 	child=$(<"/proc/$talker/task/$talker/children")
@@ -120,7 +116,7 @@ as() {
 
 @test "when the keeper is killed, a session continues, but cannot wake up or log in" {
 	for command in 'PASS secret' NOOP; do
-		coproc session { exec "${with_users[@]}" "${keeper[@]}" 2>log; }
+		coproc session { exec "${wrapper[@]}" "${keeper[@]}" 2>log; }
 		exec {from}<&"${session[0]}" {to}>&"${session[1]}"
 		pid=$session_PID
 		read -r -u "$from"
@@ -151,7 +147,7 @@ as() {
 	# refused TEXT OPTION...: the program says so and exits with 78.
 	refused() {
 		local status=0
-		"${with_users[@]}" "${keeper[@]}" "${@:2}" </dev/null >out 2>log || status=$?
+		"${wrapper[@]}" "${keeper[@]}" "${@:2}" </dev/null >out 2>log || status=$?
 		cat log
 		[ "$status" -eq 78 ]
 		grep -F "$1" log

@@ -4,8 +4,6 @@
 
 load helpers
 
-busy='-ERR [IN-USE] the mailbox is locked by another session'
-
 @test "a second session of the same user is refused, and may try again" {
 	make_maildir alice
 	start_session one
@@ -13,7 +11,7 @@ busy='-ERR [IN-USE] the mailbox is locked by another session'
 	start_session two
 	ask two 'USER alice'
 	ask two 'PASS apple'
-	[ "$reply" = "$busy" ]
+	[ "$reply" = '-ERR [IN-USE] the mailbox is locked by another session' ]
 	ask one QUIT
 	ask two 'USER alice'
 	ask two 'PASS apple'

@@ -10,7 +10,7 @@ setup() {
 	setup_site
 	export HOME=$BATS_TEST_TMPDIR
 	options=(--user=nobody "--users=$users" "--mailbox=$mail/%u" --login-penalty=0 --tls=off)
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	let_others_in
 	make_maildir alice
 	chown -R nobody:nogroup "$mail" run
 }

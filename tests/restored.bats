@@ -23,7 +23,7 @@ setup_dovecot() {
 	END
 	printf '%s\n' "$@" >>dovecot.conf
 	chown nobody "$mail" dovecot home
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	let_others_in
 	dovecot=(setpriv --reuid=nobody --regid=nogroup --clear-groups env USER=nobody "HOME=$PWD/home" doveadm -c "$PWD/dovecot.conf")
 }
 

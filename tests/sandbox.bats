@@ -526,7 +526,7 @@ has_no_capability() {
 @test "root serves no session: the process becomes the user of the settings, or ends" {
 	needs_root
 	chown -R nobody "$mail"
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	let_others_in
 	options=("--users=$users" "--mailbox=$mail/%u" --keeper=no)
 	expect_status=78
 	talk QUIT
@@ -573,7 +573,7 @@ has_no_capability() {
 @test "a listener that root starts becomes the user of the settings" {
 	needs_root
 	chown -R nobody "$mail"
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	let_others_in
 	options+=(--user=nobody)
 	listen_port
 	exec {to}<>"/dev/tcp/127.0.0.1/$port" # the greeting comes after the change of user

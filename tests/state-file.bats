@@ -11,19 +11,10 @@ setup() {
 	state=$mail/alice/.pop3-handler.state
 }
 
-# killed_at WHEN: a session of alice that deletes 1, 2 and 3 of her new messages and is killed when it
-# removes one of them.
-killed_at() {
-	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' 'DELE 3' QUIT >script
-	trace trace trace=unlinkat -P "$mail/alice/new" -e "inject=unlinkat:signal=KILL:when=$1" \
-		"$HANDLER" "${options[@]}" <script >out 2>log || true
-	grep -q 'killed by SIGKILL' trace
-}
-
 # serve_nobody: sessions run as nobody, the owner of the mailbox; only root can give a file away.
 serve_nobody() {
 	needs_root
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	let_others_in
 	chown -R nobody "$mail"
 	options+=(--user=nobody)
 }

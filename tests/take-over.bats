@@ -241,7 +241,7 @@ hold_alice() {
 # setup_uids: ann and ben have their own uids; thief's mailbox is ben's.
 setup_uids() {
 	needs_root
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
+	let_others_in
 	mkdir -m 755 homes
 	for uid in 61001 61002; do
 		make_left "homes/$uid/Maildir"
@@ -319,7 +319,7 @@ ben: $line"* ]]
 	chown -R nobody "$mail/alice"
 	chmod 755 "$mail" accounts
 	chmod 644 "$users"
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" .
+	let_others_in
 	take_over --user=nobody
 	[ "$status" -eq 75 ]
 	[[ $output == "alice: $line"$'\nbob: failed: '*$'\n3 accounts: 1 taken over, 0 before, 2 failed' ]]

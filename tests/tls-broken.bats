@@ -42,6 +42,13 @@ python() {
 	END
 }
 
+# alice_is_free: waits until no session has alice's mailbox.
+alice_is_free() {
+	until talk 'USER alice' 'PASS apple' QUIT && [[ ${lines[2]} == +OK* ]]; do
+		:
+	done
+}
+
 # handshake_failed WHY: the log has this one line.
 handshake_failed() {
 	logged "pop3-handler: TLS handshake with 127.0.0.1 failed: $1"

@@ -160,7 +160,7 @@ has_no_record() {
 sticky() {
 	needs_root
 	make_messages 9
-	chmod a+rx "$BATS_RUN_TMPDIR" "${BATS_TEST_TMPDIR%/*}" "$BATS_TEST_TMPDIR"
+	let_others_in
 	chown -R nobody "$mail"
 	chown root "$mail/alice/new" "${@/#/$mail/alice/new/}"
 	chmod 1777 "$mail/alice/new"
