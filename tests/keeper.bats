@@ -115,7 +115,7 @@ as() {
 }
 
 @test "when the keeper is killed, a session continues, but cannot wake up or log in" {
-	for command in 'PASS secret' NOOP; do
+	for command in 'PASS secret' NOOP WAKE; do
 		coproc session { exec "${wrapper[@]}" "${keeper[@]}" 2>log; }
 		exec {from}<&"${session[0]}" {to}>&"${session[1]}"
 		pid=$session_PID
@@ -123,8 +123,12 @@ as() {
 		child=$(<"/proc/$pid/task/$pid/children")
 		printf 'USER ann\r\n' >&"$to"
 		read -r -u "$from"
-		if [ "$command" = NOOP ]; then
+		if [ "$command" != 'PASS secret' ]; then
 			printf 'PASS secret\r\n' >&"$to"
+			read -r -u "$from"
+		fi
+		if [ "$command" = WAKE ]; then
+			printf 'SLEE\r\n' >&"$to"
 			read -r -u "$from"
 		fi
 		kill -KILL "${child% }"
@@ -137,8 +141,9 @@ as() {
 			[[ $reply == '+OK 1 '* ]]
 		else
 			[[ $reply == '-ERR [SYS/TEMP]'* ]]
-			grep -F 'the keeper does not answer' log
+			grep -E 'the keeper does not answer|cannot look up .ann.: ' log
 		fi
+		[ "$command" != WAKE ] || printf 'QUIT\r\n' >&"$to"
 		wait "$pid" || true
 	done
 }
