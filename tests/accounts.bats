@@ -74,7 +74,7 @@ teardown_file() {
 }
 
 setup() {
-	[ "$SANITIZED" = none ] || skip 'the units are tried with the plain build'
+	[ "$SANITIZED" = none ] || skip 'the plain build tests the units'
 	[ -e "$BATS_FILE_TMPDIR/boot.pid" ]
 	setup_site
 }

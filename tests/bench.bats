@@ -12,7 +12,7 @@ setup() {
 
 # bench COMMAND [ARGUMENT...]: runs a command of bench/ on this build; its output goes to the file `out`.
 bench() {
-	[ "$SANITIZED" = none ] || skip 'what is measured is the plain build'
+	[ "$SANITIZED" = none ] || skip 'only the plain build is measured'
 	"$BATS_TEST_DIRNAME/../bench/$1" --build="${HANDLER%/*}" "${@:2}" >out 2>log || {
 		status=$?
 		cat log out
@@ -88,7 +88,7 @@ bench() {
 }
 
 @test "bench/run leaves nothing behind after SIGTERM" {
-	[ "$SANITIZED" = none ] || skip 'what is measured is the plain build'
+	[ "$SANITIZED" = none ] || skip 'only the plain build is measured'
 	"$BATS_TEST_DIRNAME/../bench/run" --smoke --build="${HANDLER%/*}" --output="$BATS_TEST_TMPDIR" >out 2>log 3>&- &
 	background+=($!)
 	until grep -q 'floor' log; do # the measurement has begun

@@ -7,8 +7,8 @@ load helpers
 
 setup() {
 	setup_site
-	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py supports x86_64 only'
+	[ "$SANITIZED" = none ] || skip 'sanitizer builds refuse no system call'
 	needs_root
 	for user in alice bob; do
 		make_maildir $user

@@ -6,7 +6,7 @@
 load helpers
 
 setup() {
-	[ "${SANITIZED:-none}" = none ] || skip 'the tool is not of C'
+	[ "${SANITIZED:-none}" = none ] || skip 'the tool is not a C program'
 	setup_site
 	echo 'alice apple' >list
 	chmod 600 list

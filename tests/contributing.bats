@@ -5,7 +5,7 @@
 load helpers
 
 setup() {
-	[ "$SANITIZED" = none ] || skip 'the steps are tried with the plain build'
+	[ "$SANITIZED" = none ] || skip 'the plain build tests the steps'
 	cd "$BATS_TEST_TMPDIR" || return 1
 }
 

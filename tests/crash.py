@@ -235,8 +235,8 @@ for point in points[::stride]:
             was_deleted.append((check_ids if command in ('takeover', 'rewrite') else check)(point, *result))
         else:
             not_reached += 1
-# The points must have been the right ones: before and after the one of no return, and all but what
-# five late ticks of the clock may add to a session.
+# The points were on both sides of the commit point; those that were not reached are calls that at most
+# five late ticks of the clock had added.
 assert not_reached <= 5 * 3, not_reached
 assert any(was_deleted)
 assert how == 'short' or command == 'recovery' or not all(was_deleted)

@@ -34,7 +34,7 @@ LINES = {
 OTHERS = ['c', 'diff', 'ini', 'text']  # languages of fenced blocks without commands
 FENCED = re.compile(r'^(?P<fence>```+|~~~+) *(?P<language>\w*)\n(?P<code>.*?)^(?P=fence)$', re.M | re.S)
 LITERAL = re.compile(r'^\.Bd -literal.*\n(?P<code>(.*\n)*?)\.Ed$', re.M)  # of a manual
-QUOTED = re.compile(r'^\.[DQ]l (.+?)( [.,:;)])*$', re.M)  # likewise
+QUOTED = re.compile(r'^\.[DQ]l (.+?)( [.,:;)])*$', re.M)  # in a manual
 INDENTED = re.compile(r'(?<=\n\n)(?P<code>( {4}.*\n+)+)')
 
 

@@ -193,7 +193,7 @@ put_odd() {
 }
 
 @test "X-UIDL headers that are longer than any unique-id use no memory" {
-	[ "$SANITIZED" = none ] || skip 'they need memory of their own'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers need more memory'
 	options[-1]=--unique-ids-from=x-uidl
 	rm "$box"/*/*.h*
 	for i in {100..299}; do

@@ -7,8 +7,8 @@ load helpers
 load keeper
 
 setup() {
-	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
-	[ "$SANITIZED" = none ] || skip 'the filter of the sanitizers is another one'
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py supports x86_64 only'
+	[ "$SANITIZED" = none ] || skip 'sanitizer builds have another seccomp filter'
 	setup_keeper
 	options+=(--login-timeout=60) # a debugger is slow
 	packet=${HANDLER%/*}/tests/channel-packet

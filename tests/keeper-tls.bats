@@ -94,7 +94,7 @@ renew() {
 }
 
 @test "only the keeper has the private key" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep freed memory'
 	open_port
 	with_client <<-END
 		tests = '$BATS_TEST_DIRNAME'
@@ -275,7 +275,7 @@ offers_stls() {
 }
 
 @test "a session that requests a second signature, or one after login, is ended" {
-	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py supports x86_64 only'
 	type=$(grep -oE '^	CHANNEL_[A-Z_]+' "$BATS_TEST_DIRNAME/../channel.h" | grep -n CHANNEL_SIGN | cut -d: -f1)
 	for when in before after; do
 		rm -f log

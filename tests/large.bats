@@ -20,7 +20,7 @@ setup() {
 }
 
 @test "WAKE on an unchanged mailbox of 100,000 messages reads no directory" {
-	[ "$SANITIZED" = none ] || skip 'it is about system calls; cache.bats has the same for fewer messages'
+	[ "$SANITIZED" = none ] || skip 'it counts system calls; cache.bats does so with fewer messages'
 	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h:2,S' 1700000001 1700100000 | xargs touch)
 	printf '%s\r\n' 'USER alice' 'PASS apple' SLEE WAKE SLEE WAKE SLEE WAKE QUIT >script
 	trace trace all "$HANDLER" "${options[@]}" <script >out

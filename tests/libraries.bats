@@ -16,7 +16,7 @@ loaded() {
 }
 
 @test "without TLS and systemd neither GnuTLS nor libsystemd is loaded" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have them loaded from the start'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers load them at the start'
 	loaded "$HANDLER" "${options[@]}"
 	run ! grep -E 'pop3-handler-tls|libgnutls|libsystemd|libnettle' trace
 	setup_tls
@@ -46,7 +46,7 @@ fails() {
 }
 
 @test "without libsystemd, passed sockets are an error" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have it loaded from the start'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers load it at the start'
 	echo rubbish >libsystemd.so.0
 	fails env LD_LIBRARY_PATH="$PWD" LISTEN_FDS=1 "$HANDLER" "${options[@]}"
 	grep -qxF 'pop3-handler: cannot use the sockets that were passed: Can not access a needed shared library' log

@@ -56,7 +56,7 @@ peak_kib() {
 
 @test "a session stays below 20 MB for a line of 100 MB, and for a client that does not read" {
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'the sanitizers need more'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers need more memory'
 	make_messages 3
 	cat >scenario.py <<-'END'
 		import os, re, subprocess, sys, threading
@@ -98,7 +98,7 @@ peak_kib() {
 }
 
 @test "a session limits its address space, and file sizes unless it logs into a file" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers live in an address space of their own'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers need a larger address space'
 	start_session one
 	grep -xE 'Max address space +2147483648 +2147483648 .*' "/proc/$pid_one/limits"
 	grep -xE 'Max file size +unlimited .*' "/proc/$pid_one/limits" # the log is a file
@@ -128,7 +128,7 @@ peak_kib() {
 # --- Secrets ---
 
 plain_build() {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep freed memory'
 }
 
 @test "after login, no password is in memory, neither the user's nor another one" {

@@ -239,7 +239,7 @@ make_root() {
 
 @test "as PID 1 of a container without libsystemd it reaps orphans and ends on signals" {
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have libsystemd loaded from the start'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers load libsystemd at the start'
 	make_root
 	mkfifo orphan.pipe
 	for signal in TERM INT; do

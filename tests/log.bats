@@ -235,7 +235,7 @@ ends() {
 }
 
 @test "a stalled pipe stops neither a session nor the listener" {
-	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
+	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
 	# Without /proc the pipe cannot be reopened.
 	local no_proc=(unshare --mount sh -c 'mount -t tmpfs tmpfs /proc && exec "$@"' sh)
 	for form in listen_port serve_port no_proc; do
@@ -272,7 +272,7 @@ ends() {
 }
 
 @test "a stopped terminal stops neither a session nor the listener" {
-	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
+	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
 	stall pty
 	ln -s "$log_path" log
 	listen_port
@@ -295,7 +295,7 @@ with_devices() {
 }
 
 @test "a stalled syslog daemon stops neither a session nor the listener" {
-	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
+	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
 	stall datagrams "$PWD/socket"
 	with_devices
 	listen_port
@@ -351,7 +351,7 @@ with_journal() {
 }
 
 @test "a stalled journal stops neither a session nor the listener" {
-	[ "$SANITIZED" = none ] || skip 'it mostly waits, which the plain build does'
+	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
 	stall datagrams "$PWD/socket"
 	with_journal
 	listen_port
@@ -398,7 +398,7 @@ with_journal() {
 }
 
 @test "neither a listener under systemd's watchdog nor its sessions load libsystemd" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have it loaded from the start'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers load it at the start'
 	stall datagrams "$PWD/socket"
 	with_journal
 	export NOTIFY_SOCKET=$PWD/socket WATCHDOG_USEC=2000000

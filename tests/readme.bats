@@ -211,7 +211,7 @@ end_group() {
 }
 
 setup() {
-	[ "${SANITIZED:-none}" = none ] || skip 'the commands are tried with the plain build'
+	[ "${SANITIZED:-none}" = none ] || skip 'the plain build tests the commands'
 	cd "$BATS_TEST_TMPDIR" || return 1
 	clone=$BATS_FILE_TMPDIR/clone
 	input=

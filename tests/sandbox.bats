@@ -16,7 +16,7 @@ setup() {
 
 # from_inside PID CALL...: sets `lines` to the calls with their results.
 from_inside() {
-	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py knows x86_64 only'
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py supports x86_64 only'
 	needs_root
 	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$@"
 }
@@ -192,7 +192,7 @@ cannot_empty() {
 }
 
 @test "with each version of Landlock since the second, a session cannot reach more" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
+	[ "$SANITIZED" = none ] || skip 'sanitizer builds refuse no system call'
 	version=$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')
 	[ "$version" -ge 2 ] || skip 'this kernel has no Landlock'
 	for ((version = version < 7 ? version : 7; version >= 2; version--)); do
@@ -361,7 +361,7 @@ cannot_empty() {
 }
 
 @test "a system call that is refused is logged and ends no session" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
+	[ "$SANITIZED" = none ] || skip 'sanitizer builds refuse no system call'
 	start_session one
 	login one
 	from_inside "$pid_one" '!socket 1 2'
@@ -381,7 +381,7 @@ cannot_empty() {
 
 @test "without a syslog daemon a session does not log that logging fails" {
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'the sanitizers have no call refused'
+	[ "$SANITIZED" = none ] || skip 'sanitizer builds refuse no system call'
 	printf '%s\r\n' 'USER alice' 'PASS apple' {,,,,}{NOOP,STAT,NOOP,STAT} QUIT >script
 	cat >scenario <<-'END'
 		mount -t tmpfs tmpfs /dev
@@ -465,7 +465,7 @@ cannot_empty() {
 	options=(--config=conf)
 	# shellcheck disable=SC2034 # of listen_port
 	wrapper=(env LD_PRELOAD="${HANDLER%/*}/tests/landlock-version.so" LANDLOCK_VERSION=1)
-	[ "$SANITIZED" = none ] || skip 'the sanitizers want to be loaded first'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers must be loaded first'
 	listen_port
 	logged 'without Landlock'
 	echo 'sandbox = required' >>conf

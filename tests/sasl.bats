@@ -176,7 +176,7 @@ not_base64='-ERR the response is not base64'
 
 @test "a password is wiped from memory after use" {
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep freed memory'
 	printf 'alice:%s\n' "$(openssl passwd -6 -salt salt open-sesame)" >"$users"
 	search() {
 		local found

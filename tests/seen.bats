@@ -66,7 +66,7 @@ without_noreplace() {
 }
 
 @test "without RENAME_NOREPLACE, a session killed at any moment leaves each message exactly once" {
-	[ "$SANITIZED" = none ] || skip "the plain build does it"
+	[ "$SANITIZED" = none ] || skip 'the plain build is enough'
 	script() {
 		rm -rf "$mail/alice"
 		make_messages 3

@@ -324,7 +324,7 @@ delays() {
 
 @test "no session has another client's address in memory, nor the table of failures after login" {
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'the sanitizers keep what has been freed'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep freed memory'
 	listen_port --max-sessions-per-source=1
 	with_client <<-END
 		search = '$BATS_TEST_DIRNAME/search-memory.py'

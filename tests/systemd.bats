@@ -33,7 +33,7 @@ teardown_file() {
 }
 
 setup() {
-	[ "$SANITIZED" = none ] || skip 'the units are tried with the plain build'
+	[ "$SANITIZED" = none ] || skip 'the plain build tests the units'
 	setup_site
 }
 

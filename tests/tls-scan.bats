@@ -52,7 +52,7 @@ setup() {
 # testssl_finds_nothing OPTION... -- ID...: testssl.sh reports nothing worse than information, and has
 # checked these.
 testssl_finds_nothing() {
-	[ "$SANITIZED" = none ] || skip 'it takes long, and sees the protocol only'
+	[ "$SANITIZED" = none ] || skip 'it is slow, and sees only the protocol'
 	local how=()
 	while [ "$1" != -- ]; do
 		how+=("$1")

@@ -6,7 +6,7 @@ load helpers
 
 setup() {
 	needs_root
-	[ "$SANITIZED" = none ] || skip 'what a sanitizer keeps is not what the program keeps'
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep freed memory'
 	setup_site
 	setup_tls
 	make_maildir alice

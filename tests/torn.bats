@@ -7,7 +7,7 @@ load helpers
 
 # torn_on KIND COMMAND...: the same on a new file system of this kind, which COMMAND makes.
 torn_on() {
-	[ "$SANITIZED" = none ] || skip 'what a file system does to a reading is no matter of memory'
+	[ "$SANITIZED" = none ] || skip 'torn reads are those of the file system: the plain build is enough'
 	needs_root
 	command -v "$2" >/dev/null || skip "there is no $2"
 	truncate -s 300M disk
@@ -34,7 +34,7 @@ torn_on() {
 }
 
 @test "a torn read loses no message and restores none: tmpfs" {
-	[ "$SANITIZED" = none ] || skip 'what a file system does to a reading is no matter of memory'
+	[ "$SANITIZED" = none ] || skip 'torn reads are those of the file system: the plain build is enough'
 	needs_root
 	# shellcheck disable=SC2016
 	unshare --mount sh -c 'mount -t tmpfs tmpfs mail && cd mail && exec "$1" --messages=10000 --seconds=2' \
