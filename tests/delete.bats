@@ -63,11 +63,6 @@ setup() {
 	[ "$status" -eq 0 ]
 }
 
-@test "end of file deletes nothing" {
-	as_alice 'DELE 1' 'DELE 2'
-	[ "$(files alice | wc -l)" -eq 4 ]
-}
-
 @test "QUIT is answered after the messages are deleted and the lock is free" {
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
 	trace trace trace=unlink,unlinkat,write,close,openat "$HANDLER" "${options[@]}" <script >out
