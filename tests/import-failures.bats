@@ -122,23 +122,13 @@ put_odd() {
 
 # --- The list ---
 
+# test-old-list.c has many damages.
 @test "a damaged list is refused, with the number of its line" {
-	# bad TEXT: a list with this line is refused.
-	bad() {
-		printf '%s\n' '3 V5 N99' '7 :2.M1P1.h' "$1" '9 :3.M1P1.h' >"$list"
-		is_refused 'dovecot-uidlist is damaged at line 3'
-		[ ! -e "$ids" ]
-	}
-	for line in '' ' ' '8' '8 ' '8 1.M1P1.h' '8 :' '7 :1.M1P1.h' '6 :1.M1P1.h' '0 :1.M1P1.h' '-8 :1.M1P1.h' '+8 :1.M1P1.h' \
-		'8a :1.M1P1.h' '4294967295 :1.M1P1.h' '18446744073709551624 :1.M1P1.h' '8  :1.M1P1.h' '8 w1 :1.M1P1.h' \
-		'8 :cur/1.M1P1.h' '8 P' '8 Px' $'8\t:1.M1P1.h' ' 8 :1.M1P1.h' $'8 :1.M1P1.h\r'; do
-		bad "$line"
-	done
-	for header in '' '2 V5 N99' '4 V5 N99' '3' '3 V5' '3 N99' '3 V0 N99' '3 V5 N0' '3 V5 V6 N99' '3 Vx N99' '3V5 N99' 'V5 N99' '1 5' \
-		'1 0 99' '3 V4294967296 N99'; do
-		printf '%s\n' "$header" '7 :2.M1P1.h' >"$list"
-		is_refused 'dovecot-uidlist is damaged at line 1'
-	done
+	printf '%s\n' '3 V5 N99' '7 :2.M1P1.h' '8 :cur/1.M1P1.h' '9 :3.M1P1.h' >"$list"
+	is_refused 'dovecot-uidlist is damaged at line 3'
+	[ ! -e "$ids" ]
+	printf '%s\n' '4 V5 N99' '7 :2.M1P1.h' >"$list"
+	is_refused 'dovecot-uidlist is damaged at line 1'
 	printf '3 V5 N99\n7 :2.M1\0P1.h\n' >"$list"
 	is_refused 'dovecot-uidlist is damaged at line 2'
 	: >"$list"
@@ -160,15 +150,10 @@ put_odd() {
 @test "a damaged list of Courier is refused, with the number of its line" {
 	courier=$box/courierpop3dsizelist
 	options[-1]=--unique-ids-from=courier
-	for line in '' '2.M1P1.h' '2.M1P1.h 7' '2.M1P1.h 7 1' '2.M1P1.h a 1:5' '2.M1P1.h 7 1:x' '2.M1P1.h 7 x:5' ' 7 1:5' 'cur/2.M1P1.h 7 1:5' \
-		'2.M1P1.h -7 1:5' '2.M1P1.h 7 18446744073709551616:5'; do
-		printf '%s\n' '/3 9 5' "$line" >"$courier"
-		is_refused 'courierpop3dsizelist is damaged at line 2'
-	done
-	for header in '' '/1 9 5' '/4 9 5' '/3 9' '/3 9 x' '3 9 5' '/39 5'; do
-		printf '%s\n' "$header" '2.M1P1.h 7 1:5' >"$courier"
-		is_refused 'courierpop3dsizelist is damaged at line 1'
-	done
+	printf '%s\n' '/3 9 5' '2.M1P1.h 7 1:x' >"$courier"
+	is_refused 'courierpop3dsizelist is damaged at line 2'
+	printf '%s\n' '/4 9 5' '2.M1P1.h 7 1:5' >"$courier"
+	is_refused 'courierpop3dsizelist is damaged at line 1'
 	printf '/3 9 5\n2.M1P1.h 7 1:5:0\n1.M1P1.h 7 ' >"$courier" # Courier never writes it in place
 	is_refused 'courierpop3dsizelist is damaged at line 3'
 	[ ! -e "$ids" ]
