@@ -103,6 +103,11 @@ only() {
 	[ "$(grep -cE 'session->state = ' session.c)" -eq 1 ]
 }
 
+@test "each event of the log has an entry in the catalog, and each entry an event" {
+	diff <(grep -oE '"[0-9a-f]{32}"' log.c | tr -d '"' | sort) \
+		<(sed -n 's/^-- //p' systemd/pop3-handler.catalog | sort)
+}
+
 @test "the C code is formatted as .clang-format says" {
 	clang-format --dry-run --Werror ./*.[ch] {auth,bench,fuzz,keeper,lib,mailbox,sandbox,tests,tls}/*.[ch]
 }
