@@ -17,6 +17,7 @@
 struct deletion {
 	struct listing *listing;
 	struct lock *lock;	 /* the listing's */
+	bool is_recovery;	 /* completes the deletion of an earlier session */
 	bool has_record;	 /* the commit point has passed */
 	bool can_withdraw;	 /* no file is gone yet, and the record is this session's */
 	bool has_more_links;	 /* a file has names not listed: some programs rename by link(2) */
@@ -51,6 +52,13 @@ static bool is_replaced(const struct listing *listing, const struct message *mes
 			   version->octets != file->stx_size);
 }
 
+/* In a recovery: hides a message that the record may have, because its file, which may still exist,
+ * was not found or could not be examined. */
+static void hide_unexamined(struct deletion *deletion, struct message *message)
+{
+	deletion->has_unexamined = message->is_gone = true;
+}
+
 /* Chooses a message if its file exists and, in a recovery, the record has its key. */
 static int choose(struct listing *listing, struct message *message, void *context)
 {
@@ -61,11 +69,11 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	struct statx file;
 	int r = listing_identify(listing, message, &file);
 
-	if (r < 0 && r != -ENOENT && r != -ENOMEM && deletion->has_record) {
-		deletion->has_unexamined = message->is_gone = true;
+	if (r < 0 && r != -ENOENT && r != -ENOMEM && deletion->is_recovery) {
+		hide_unexamined(deletion, message);
 		return 0;
 	}
-	if (r == 0 && !deletion->has_record && is_replaced(listing, message, &file))
+	if (r == 0 && !deletion->is_recovery && is_replaced(listing, message, &file))
 		r = -ENOENT;
 	if (r < 0)
 		return r;
@@ -76,7 +84,7 @@ static int choose(struct listing *listing, struct message *message, void *contex
 	deletion->uses[message->subdir] = true;
 	*key = record_make_key(message->name, message->unique_octets, file.stx_ino,
 			       listing_ns(file.stx_btime));
-	if (deletion->has_record && !record_has_key(deletion->lock->old_record, key))
+	if (deletion->is_recovery && !record_has_key(deletion->lock->old_record, key))
 		return 0;
 	deletion->record->count++;
 	deletion->chosen++;
@@ -95,24 +103,23 @@ static int choose_messages(struct deletion *deletion)
 	struct lock *lock = deletion->lock;
 	int r;
 
-	deletion->record = record_new(deletion->has_record ? NULL : lock->old_record, count);
+	deletion->record = record_new(deletion->is_recovery ? NULL : lock->old_record, count);
 	deletion->octets = calloc(deletion->end, sizeof(uint64_t));
 	lock->report.removed = calloc(count, sizeof(size_t));
 	if (!deletion->record || !deletion->octets || !lock->report.removed)
 		return -ENOMEM;
 	for (size_t i = deletion->first; i < deletion->end; i++) {
-		messages[i].is_wanted =
-			deletion->has_record || (messages[i].is_marked && !messages[i].is_expunged);
+		messages[i].is_wanted = deletion->is_recovery ||
+					(messages[i].is_marked && !messages[i].is_expunged);
 		messages[i].is_chosen = false;
 	}
 	r = listing_with_files(deletion->listing, deletion->first, count, choose, deletion);
 	for (size_t i = deletion->first; i < deletion->end; i++) {
-		/* A message whose file was not found may be in the record: hides the message. */
-		if (messages[i].is_wanted && deletion->has_record)
-			deletion->has_unexamined = messages[i].is_gone = true;
+		if (messages[i].is_wanted && deletion->is_recovery)
+			hide_unexamined(deletion, &messages[i]);
 		messages[i].is_wanted = messages[i].is_chosen;
 	}
-	if (r == -EAGAIN && deletion->has_record)
+	if (r == -EAGAIN && deletion->is_recovery)
 		r = 0;
 	return r == 0 && deletion->has_more_links ? listing_look_again(deletion->listing) : r;
 }
@@ -321,6 +328,7 @@ int deletion_recover(struct listing *listing)
 	auto_deletion struct deletion deletion = {
 		.listing = listing,
 		.lock = listing->lock,
+		.is_recovery = true,
 		.has_record = true,
 		.may_reuse_inodes = true, /* files that are gone may have had no times of birth */
 		.end = listing->count,
