@@ -175,7 +175,8 @@ static void note_removed(struct deletion *deletion, struct message *message, int
 	report->error = report->error ?: error;
 }
 
-/* Unlinks all names of a file. An error that cannot end the deletion any more hides the message. */
+/* Unlinks all names of a file. An error that cannot end the deletion any more hides the message.
+ * -ENOENT: the name in `message` was not found; listing_with_files() tries the names after it. */
 static int unlink_file(struct listing *listing, struct message *message, void *context)
 {
 	const int *fds = listing->lock->fds;
@@ -266,8 +267,9 @@ static int end_record(const struct deletion *deletion)
 	return r;
 }
 
-/* Deletes the chosen messages, all or none. One message needs no record: unlink(2) is atomic. If
- * the disk has no space for a record, deletes them one by one: else a full disk would stay full. */
+/* Deletes the chosen messages, all or none. One message needs no record: it exists until its last
+ * name is unlinked, and unlink(2) is atomic. If the disk has no space for a record, deletes them
+ * one by one: else a full disk would stay full. */
 static int delete_found(struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
@@ -283,8 +285,11 @@ static int delete_found(struct deletion *deletion)
 		return r;
 	r = unlink_chosen(deletion);
 	error = sync_subdirs(deletion);
-	/* If the directories cannot be synced, a record can make the deletion durable. */
-	return r == 0 && error < 0 && write_record(deletion) < 0 ? error : r;
+	/* If the directories cannot be synced, a record makes the deletion durable: the next
+	 * session unlinks files that a crash brings back. */
+	if (r == 0 && error < 0 && write_record(deletion) < 0)
+		r = error;
+	return r;
 }
 
 int deletion_run(struct listing *listing, size_t first, size_t count)
@@ -310,6 +315,7 @@ int deletion_run(struct listing *listing, size_t first, size_t count)
 	else if (r == 0)
 		r = delete_found(&deletion);
 	update_quota(&deletion);
+	/* Another program has removed a marked message that was not chosen. */
 	for (size_t i = first; i < deletion.end && r == 0; i++) {
 		struct message *message = &listing->messages[i];
 
