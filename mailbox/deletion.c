@@ -143,12 +143,9 @@ static int write_record(struct deletion *deletion)
 static int withdraw_record(const struct deletion *deletion)
 {
 	struct lock *lock = deletion->lock;
-	int r = lock->old_record ? lock_write_record(lock, lock->old_record) :
-				   lock_clear_record(lock);
 
-	if (r == 0)
-		(void)fdatasync(lock->state_fd);
-	return r;
+	return lock->old_record ? lock_write_record(lock, lock->old_record) :
+				  lock_clear_record(lock);
 }
 
 /* ---- Removing files ---- */
@@ -237,7 +234,9 @@ static int sync_subdirs(const struct deletion *deletion)
 }
 
 /* Unlinks the files of chosen messages, which a record has, and hides those that remain. Returns 0,
- * or an error if no file is gone and the record is withdrawn. */
+ * or an error if no file is gone and the record is withdrawn: -EIO if the disk, which has just
+ * taken the record, may still have it. After a loss of power, the next session may then delete
+ * messages of which the client heard that none was deleted; the log has the disk's failure. */
 static int unlink_recorded(struct deletion *deletion)
 {
 	struct mailbox_report *report = &deletion->lock->report;
@@ -245,7 +244,7 @@ static int unlink_recorded(struct deletion *deletion)
 
 	r = r ?: unlink_chosen(deletion);
 	if (may_withdraw(deletion, r) && withdraw_record(deletion) == 0)
-		return r;
+		return fdatasync(deletion->lock->state_fd) < 0 ? -EIO : r;
 	for (size_t i = deletion->first; i < deletion->end && r < 0; i++) {
 		struct message *message = &deletion->listing->messages[i];
 

@@ -3,7 +3,8 @@
  * path, which administrators set, and nothing below it, which the owner of the mailbox can change.
  * - A record is valid only if it is whole (a crash may leave a part of it) and was written for this
  *   mailbox (a backup may have copied it). Its keys contain inodes, so it matches no restored file.
- * - A record whose writing was reported as failed must never be found. */
+ * - A record whose writing was reported as failed must never be found. Only a disk that cannot even
+ *   sync that it is void can bring it back, after a loss of power. */
 #include "mailbox/lock.h"
 
 #include "lib/util.h"

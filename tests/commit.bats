@@ -247,6 +247,18 @@ broken() {
 	done
 }
 
+@test "if a record is withdrawn but that cannot be synced, -ERR is about the disk, and nothing is gone" {
+	as_alice QUIT
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
+	trace_calls trace trace=fdatasync,unlinkat -e inject=unlinkat:error=EPERM \
+		-e inject=fdatasync:error=EIO:when=2 "$HANDLER" "${options[@]}" <script >out 2>log
+	read_lines
+	[ "${lines[-1]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none was deleted' ]
+	grep -F '0 are gone: Input/output error' log
+	[ "$(files alice | wc -l)" -eq 4 ]
+	cmp -n 64 "$state" /dev/zero
+}
+
 @test "if the directory cannot be synced, a single deletion uses a record or is answered with -ERR" {
 	as_alice QUIT
 	broken fsync EIO 'DELI 1' STAT
