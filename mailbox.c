@@ -558,7 +558,8 @@ int mailbox_wake(struct mailbox *mailbox, bool *ret_has_new)
 	/* A folder's files may be written to without a change of the directory. */
 	for (size_t i = 0; i < listing->count && !lock->is_maildir; i++)
 		listing->messages[i].is_measured = false;
-	/* Space for a record of all messages. If there is none, the next session retries. */
+	/* Space for a record of all messages. A failure is not final: a commit, or the next
+	 * session, tries again. */
 	if (r == 0 && lock->state_error == 0 && !lock->is_record_kept)
 		(void)lock_reserve_record(lock, listing->count);
 	if (r < 0) {

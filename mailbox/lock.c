@@ -257,7 +257,7 @@ static int record_write(const struct lock *lock, int state_fd, struct record *re
 	qsort(record->keys, record->count, sizeof(*record->keys), compare_record_keys);
 	seal(record, octets);
 	r = util_pwrite(state_fd, record, octets, 0);
-	/* The commit point. The name of the file is durable: see lock_reserve_record(). */
+	/* The commit point, if the name of the file is durable; else that is still to come. */
 	if (r == 0 && fdatasync(state_fd) < 0)
 		r = -errno;
 	if (r == 0)
@@ -271,22 +271,30 @@ static int record_write(const struct lock *lock, int state_fd, struct record *re
 	return record_read(lock, state_fd, &found) == 0 && found ? 0 : r;
 }
 
-int lock_reserve_record(const struct lock *lock, size_t count)
+/* Makes the name of a new state file durable. A file with octets has been reserved or written to,
+ * which comes after this. EINVAL: this file system cannot sync directories. */
+static int sync_name(const struct lock *lock)
 {
-	uint64_t state_octets = lock->state_octets;
+	return lock->state_octets > 0 || fsync(lock->root_fd) == 0 || errno == EINVAL ? 0 : -errno;
+}
+
+int lock_reserve_record(struct lock *lock, size_t count)
+{
 	size_t octets = roundup(record_octets(count), BLOCK_OCTETS);
 	auto_free char *nothing = NULL;
+	int r;
 
-	if (state_octets >= octets)
+	if (lock->state_octets >= octets)
 		return 0;
-	nothing = calloc(1, octets - state_octets);
-	if (!nothing)
-		return -ENOMEM;
-	/* Syncs the name of a new state file, so that a commit syncs only the file. */
-	if (state_octets == 0 && fsync(lock->root_fd) < 0)
-		return -errno;
+	nothing = calloc(1, octets - lock->state_octets);
+	r = nothing ? sync_name(lock) : -ENOMEM;
 	/* Writes zeros, because a hole would have no blocks on the disk. */
-	return util_pwrite(lock->state_fd, nothing, octets - state_octets, state_octets);
+	r = r	  ?:
+		    util_pwrite(lock->state_fd, nothing, octets - lock->state_octets,
+				lock->state_octets);
+	if (r == 0)
+		lock->state_octets = octets;
+	return r;
 }
 
 /* ---- The lock ---- */
@@ -447,8 +455,8 @@ int lock_write_record(struct lock *lock, struct record *record)
 	auto_fd int fd = -1;
 	int r;
 
-	if (!lock->is_record_kept)
-		return record_write(lock, lock->state_fd, record);
+	if (!lock->is_record_kept) /* the name is durable already, unless no space was reserved */
+		return sync_name(lock) ?: record_write(lock, lock->state_fd, record);
 	/* The new file is locked before it gets its name: no other session can lock it first. */
 	fd = util_create(lock->root_fd, STATE_NEW_NAME);
 	r = fd < 0 ? fd : lock_state(fd) ?: record_write(lock, fd, record);
@@ -458,7 +466,7 @@ int lock_write_record(struct lock *lock, struct record *record)
 	util_drop(&lock->state_fd);
 	lock->state_fd = take_fd(&fd);
 	lock->state_inode = record->state_inode;
-	/* If this fails, later sessions will find the record all the same. */
+	/* If this fails, later sessions find the record all the same, unless the power goes. */
 	(void)fsync(lock->root_fd);
 	return 0;
 }

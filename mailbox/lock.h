@@ -43,7 +43,7 @@ struct lock {
 	ino_t state_inode;
 	int state_error;	   /* why the state file cannot be written (negative errno), or 0 */
 	bool is_record_kept;	   /* a record in the state file must not be overwritten */
-	uint64_t state_octets;	   /* size of the state file when opened; 0 if it has holes */
+	uint64_t state_octets;	   /* reserved in the state file; 0 if it is new or has holes */
 	struct record *old_record; /* an earlier record whose files may still exist; NULL: none */
 	bool is_maildir;
 	bool is_local;		      /* no other host changes the file system */
@@ -79,8 +79,10 @@ int lock_for_entries(int dir_fd, lock_entry_handler *handle, void *context);
 /* Returns 0 if the lock still excludes others, or -ENOLCK: its file was removed or replaced. */
 int lock_check(const struct lock *lock);
 
-/* Reserves blocks for a record of `count` messages, because the disk may be full at the commit. */
-int lock_reserve_record(const struct lock *lock, size_t count);
+/* Reserves blocks for a record of `count` messages, because the disk may be full at the commit, and
+ * syncs the name of a new state file, so that a commit need not. After a failure,
+ * lock_write_record() syncs the name. */
+int lock_reserve_record(struct lock *lock, size_t count);
 
 /* The key of a message: a digest of the unique part of its name, and, because other files may get
  * that name, of its file's inode number and time of birth (ns; 0 if the file system has none). */

@@ -219,6 +219,26 @@ broken() {
 	[ -z "$(files alice)" ]
 }
 
+@test "if the name of a new state file could not be synced at login, that is done before the record" {
+	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELE 1' 'DELE 2' QUIT >script
+	for faults in 1 1..2; do
+		rm -f "$state"
+		trace_calls trace trace=pwrite64,fdatasync,unlinkat,fsync -e "inject=fsync:error=EIO:when=$faults" \
+			"$HANDLER" "${options[@]}" <script >out 2>log
+		read_lines
+		# The injection shows as a signal of seccomp, too.
+		grep -v SIGSYS trace | sed 's/(.*//' | uniq | tr '\n' ' ' >order
+		if [ "$faults" = 1 ]; then
+			[ "$(cat order)" = 'fsync pwrite64 fdatasync unlinkat fsync pwrite64 ' ]
+			[ "${lines[-1]}" = '+OK goodbye' ]
+			make_messages 4
+		else
+			[ "$(cat order)" = 'fsync ' ]
+			[ "${lines[-1]}" = '-ERR [SYS/TEMP] cannot delete the marked messages: none was deleted' ]
+		fi
+	done
+}
+
 @test "a single deletion needs no record, and is on the disk before +OK" {
 	as_alice QUIT
 	printf '%s\r\n' 'USER alice' 'PASS apple' 'DELI 1' 'DELE 2' QUIT >script
