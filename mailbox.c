@@ -295,10 +295,9 @@ int mailbox_message_size(struct mailbox *mailbox, size_t index, struct mailbox_m
 			    memcmp(message->version, &file->version, sizeof(file->version)) != 0))
 		known = LISTING_SIZE_UNKNOWN;
 	*ret_octets = known;
-	/* Replaces a size that is unknown or impossible: at most, each octet is an LF that gets a
-	 * CR, and RETR adds a line end. Checks a size from a name or a list only if the whole
-	 * message has been read already, or lacks its last line end. */
-	if (known == LISTING_SIZE_UNKNOWN || known < stored || known - stored > stored + 2 ||
+	/* Replaces a size that is unknown or impossible. Checks a size from a name or a list only
+	 * if the whole message has been read already, or lacks its last line end. */
+	if (known == LISTING_SIZE_UNKNOWN || !maildir_name_can_grow(stored, known) ||
 	    (is_hint && (file->count == stored || !ends_in_lf(file))))
 		r = count_octets(file, ret_octets);
 	if (r == 0 && file->read_octets > file->count) { /* reads the beginning again */
