@@ -160,17 +160,17 @@ static void drop_kept(struct keeper *keeper, struct kept *kept)
 }
 
 /* Takes the descriptors, except after a failure. */
-static void begin(struct keeper *keeper, const struct channel_request *request, int fds[2])
+static void begin(struct keeper *keeper, struct channel_request *request, int fds[2])
 {
 	struct kept *kept = fds[0] >= 0 && fds[1] >= 0 ? calloc(1, sizeof(*kept)) : NULL;
 
+	request->peer.text[sizeof(request->peer.text) - 1] = '\0';
 	if (!kept) {
 		log_at_rate(keeper, "cannot keep the session from %s: %s", request->peer.text,
 			    strerror(ENOMEM));
 		return;
 	}
 	kept->begin = *request;
-	kept->begin.peer.text[sizeof(kept->begin.peer.text) - 1] = '\0';
 	kept->consent.ruleset_fd = -1;
 	kept->watched[OF_CHANNEL] = (struct watch){ kept, take_fd(&fds[0]) };
 	kept->watched[OF_NOTIFICATIONS] = (struct watch){ kept, take_fd(&fds[1]) };
