@@ -58,7 +58,7 @@ int auth_prepare(const struct settings *settings)
 	int r = backend_make_key() < 0 ? -EBADMSG : 0;
 
 	for (char *const *users = settings->users; users && *users; users++) {
-		if (path_template_find_domain(*users))
+		if (path_template_has_domain(*users))
 			problem = "users with %d";
 	}
 	for (unsigned i = 0; r == 0 && (backend = find_backend(settings, i, &argument)); i++) {

@@ -19,7 +19,6 @@
 #include "takeover.h"
 #include "tls.h"
 
-#include <glob.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -151,30 +150,34 @@ static int check_writers(const char *what, const char *path)
 	return EX_CONFIG;
 }
 
+struct domains_check {
+	bool is_check; /* also of who can read */
+	int status;
+};
+
+/* For path_template_for_domains(). Notes what is wrong, and goes on. */
+static int check_domain_file(void *context, const char *path, const char *domain)
+{
+	struct domains_check *check = context;
+
+	(void)domain;
+	check->status |= check_writers("passwd-file", path);
+	if (check->is_check && faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0) {
+		log_error("cannot read users = %s: %s", log_quote(path), strerror(errno));
+		check->status |= EX_CONFIG;
+	}
+	return 0;
+}
+
 /* Checks a passwd-file; if its path has %d, the files of all domains. */
 static int check_passwd_files(const char *path, bool is_check)
 {
-	auto_free char *pattern = strdup(path);
-	char *domain = pattern;
-	int status = EX_OK;
-	glob_t files;
+	struct domains_check check = { is_check, EX_OK };
 
-	while (domain && (domain = path_template_find_domain(domain)))
-		domain[0] = domain[1] = '*';
-	if (!pattern || strcmp(pattern, path) == 0)
+	if (!path_template_has_domain(path))
 		return check_writers("passwd-file", path);
-	if (glob(pattern, 0, NULL, &files) != 0)
-		return EX_OK;
-	for (size_t i = 0; i < files.gl_pathc; i++) {
-		status |= check_writers("passwd-file", files.gl_pathv[i]);
-		if (is_check && faccessat(AT_FDCWD, files.gl_pathv[i], R_OK, AT_EACCESS) < 0) {
-			log_error("cannot read users = %s: %s", log_quote(files.gl_pathv[i]),
-				  strerror(errno));
-			status |= EX_CONFIG;
-		}
-	}
-	globfree(&files);
-	return status;
+	(void)path_template_for_domains(path, check_domain_file, &check);
+	return check.status;
 }
 
 static int check_all_writers(const struct service *service)

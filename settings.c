@@ -108,7 +108,7 @@ static int check_path_of_users(const char *value)
 {
 	auto_free char *path = NULL;
 
-	if (!path_template_find_domain(value))
+	if (!path_template_has_domain(value))
 		return 0;
 	return path_template_expand(value, "@domain", NULL, &path) < 0 ? -EINVAL : 0;
 }

@@ -11,7 +11,6 @@
 #include "settings.h"
 
 #include <ctype.h>
-#include <glob.h>
 #include <pwd.h>
 #include <search.h>
 
@@ -159,7 +158,7 @@ static int passwd_file_read_all(const struct settings *settings, passwd_line_han
 	int r = 0;
 
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
-		if (!path_template_find_domain(*users))
+		if (!path_template_has_domain(*users))
 			r = read_file(*users, handle, context, report, &(struct file_stamp){ 0 });
 	}
 	return r;
@@ -267,7 +266,7 @@ static int search_file(struct passwd_search *search, const char *users, struct a
 	int r;
 
 	search->name_octets[2] = 0;
-	if (!path_template_find_domain(users))
+	if (!path_template_has_domain(users))
 		return read_file(users, search_line, search, report, stamp);
 	r = *search->domain ? path_template_expand(users, search->domain, NULL, &path) : -ENOENT;
 	if (r == 0) {
@@ -506,6 +505,7 @@ int passwd_file_check(struct auth_attempt *attempt)
 struct name_search {
 	auth_name_handler *handle;
 	void *context;
+	struct auth_report *report;
 	const char *domain; /* that the file is for, with the "@"; "": none */
 };
 
@@ -523,49 +523,26 @@ static int handle_name(void *context, char *line, size_t octets)
 	return search->handle(search->context, name);
 }
 
-/* Reads the files of all domains, for a path with %d. */
-static int read_domains(struct name_search *search, const char *template,
-			struct auth_report *report)
+/* For path_template_for_domains(). */
+static int read_domain(void *context, const char *path, const char *domain)
 {
-	auto_free char *pattern = strdup(template);
-	size_t begin = strcspn(template, "%"), fixed = strlen(template), places = 0;
-	glob_t files = { 0 };
-	int r = 0;
+	struct name_search *search = context;
 
-	if (!pattern)
-		return -ENOMEM;
-	for (char *place; (place = path_template_find_domain(pattern)); places++, fixed -= 2)
-		memset(place, '*', 2);
-	if (glob(pattern, 0, NULL, &files) == GLOB_NOSPACE)
-		r = -ENOMEM;
-	for (size_t i = 0; i < files.gl_pathc && r == 0; i++) {
-		const char *file = files.gl_pathv[i];
-		auto_free char *domain = NULL, *path = NULL;
-
-		if (asprintf(&domain, "@%.*s", (int)((strlen(file) - fixed) / MAX(places, 1)),
-			     file + begin) < 0)
-			r = -ENOMEM;
-		else if (path_template_expand(template, domain, NULL, &path) < 0 ||
-			 strcmp(path, file) != 0)
-			continue; /* not the file of a domain */
-		search->domain = domain;
-		r = r ?: read_file(file, handle_name, search, report, &(struct file_stamp){ 0 });
-	}
-	globfree(&files);
-	return r;
+	search->domain = domain;
+	return read_file(path, handle_name, search, search->report, &(struct file_stamp){ 0 });
 }
 
 int auth_for_each_name(const struct settings *settings, auth_name_handler *handle, void *context,
 		       struct auth_report *ret_report)
 {
-	struct name_search search = { handle, context, "" };
+	struct name_search search = { handle, context, ret_report, "" };
 	int r;
 
 	*ret_report = (struct auth_report){ 0 };
 	r = passwd_file_read_all(settings, handle_name, &search, ret_report);
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
-		if (path_template_find_domain(*users))
-			r = read_domains(&search, *users, ret_report);
+		if (path_template_has_domain(*users))
+			r = path_template_for_domains(*users, read_domain, &search);
 	}
 	return r;
 }

@@ -4,6 +4,9 @@
 
 #include "lib/util.h"
 
+#include <assert.h>
+#include <glob.h>
+
 /* Whether text from the user name, which begins at `name`, made a component empty, "." or "..". */
 static bool is_stray(const char *component, const char *end, const char *name)
 {
@@ -61,6 +64,62 @@ int path_template_expand(const char *template, const char *user, const char *hom
 		return -EKEYREJECTED;
 	*ret_path = take_ptr(text);
 	return 0;
+}
+
+bool path_template_has_domain(const char *template)
+{
+	const char *percent = strchr(template, '%');
+
+	while (percent && percent[1] && percent[1] != 'd')
+		percent = strchr(percent + 2, '%');
+	return percent && percent[1];
+}
+
+/* Escapes the characters that are special to glob(3). NULL: no memory. */
+static char *escape_pattern(const char *text)
+{
+	char *escaped = calloc(2, strlen(text) + 1), *end = escaped;
+
+	for (; escaped && *text; text++) {
+		if (strchr("*?[\\", *text))
+			*end++ = '\\';
+		*end++ = *text;
+	}
+	return escaped;
+}
+
+int path_template_for_domains(const char *template, path_template_handler *handle, void *context)
+{
+	auto_free char *escaped = escape_pattern(template), *pattern = NULL, *one = NULL,
+		       *two = NULL;
+	size_t begin = 0, places;
+	glob_t files = { 0 };
+	int r = escaped ? path_template_expand(escaped, "@*", NULL, &pattern) : -ENOMEM;
+
+	assert(path_template_has_domain(template));
+	/* Two paths show where the domain begins, and how often it is there. */
+	r = r ?: path_template_expand(template, "@a", NULL, &one);
+	r = r ?: path_template_expand(template, "@bb", NULL, &two);
+	if (r < 0)
+		return r;
+	while (one[begin] == two[begin])
+		begin++;
+	places = strlen(two) - strlen(one);
+	if (glob(pattern, 0, NULL, &files) == GLOB_NOSPACE)
+		r = -ENOMEM;
+	for (size_t i = 0; i < files.gl_pathc && r == 0; i++) {
+		const char *path = files.gl_pathv[i];
+		size_t octets = (strlen(path) - (strlen(one) - places)) / places;
+		auto_free char *domain = NULL, *expanded = NULL;
+
+		if (asprintf(&domain, "@%.*s", (int)octets, path + begin) < 0)
+			r = -ENOMEM;
+		else if (path_template_expand(template, domain, NULL, &expanded) == 0 &&
+			 strcmp(expanded, path) == 0) /* else it is no domain's file */
+			r = handle(context, path, domain);
+	}
+	globfree(&files);
+	return r;
 }
 
 int path_template_check(const char *template)

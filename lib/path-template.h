@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC
- * The path template of a mailbox: %u the whole user name, %n its part before the "@", %d the
- * domain after it, %h the home directory, %% a percent sign. */
+ * The path template of a mailbox, or of passwd-files: %u the whole user name, %n its part before
+ * the
+ * "@", %d the domain after it, %h the home directory, %% a percent sign. */
 #pragma once
 
+#include <stdbool.h>
 #include <string.h>
 
 /* Makes the path for one user; the caller frees it. `home` may be NULL. A user name cannot leave
@@ -16,8 +18,15 @@ int path_template_expand(const char *template, const char *user, const char *hom
 /* Whether paths begin with the home directory, which differs for each user. */
 #define path_template_is_in_home(template) (strncmp((template), "%h", 2) == 0)
 
-/* The first %d of a path, or NULL: then the path is the same for all domains. */
-#define path_template_find_domain(path) strstr((path), "%d")
+/* Whether a template has %d. In "%%d" the "d" is an ordinary letter. */
+bool path_template_has_domain(const char *template);
+
+/* Handles a file that exists, with its domain, which begins with "@". Both texts are borrowed. */
+typedef int path_template_handler(void *context, const char *path, const char *domain);
+
+/* Finds the files to which a template with %d, and without %h, leads for any domain. Calls `handle`
+ * for each until that returns an error. Returns this error, 0 or -ENOMEM. */
+int path_template_for_domains(const char *template, path_template_handler *handle, void *context);
 
 /* Checks a template. Returns 0, -EINVAL or -ENOMEM. */
 int path_template_check(const char *template);

@@ -337,6 +337,14 @@ has_argon2() {
 	accepted alice apple
 }
 
+@test "a passwd-file whose name has %%d is no template" {
+	mv "$users" "$users.100%%d"
+	users=$users.100%%d
+	options[1]=--users=$users
+	accepted alice apple
+	checked 0
+}
+
 @test "--check-config prints twenty findings and the number of further ones" {
 	for i in {1..20}; do
 		echo broken

@@ -450,14 +450,14 @@ fails() {
 	echo 'post:x:4713:4713::/:/bin/false' >>passwd
 	says 0 '' "--users=$users" --mail-user=post
 	sed -i /bob/d "$users"
-	# The files of domains.
-	mkdir -p domains/{one,two}
-	cp "$users" domains/one/users
-	: >domains/two/users
-	chmod 666 domains/two/users
-	says 78 "the passwd-file '$PWD/domains/two/users' can be written by others (mode 0666)" "--users=$PWD/domains/%d/users"
-	chmod 600 domains/two/users
-	says 0 '' "--users=$PWD/domains/%d/users"
+	# The files of domains, in a folder whose name is special to the template and to glob(3).
+	mkdir -p 'a%b[1]'/{one,two}
+	cp "$users" 'a%b[1]/one/users'
+	: >'a%b[1]/two/users'
+	chmod 666 'a%b[1]/two/users'
+	says 78 "the passwd-file '$PWD/a%b[1]/two/users' can be written by others (mode 0666)" "--users=$PWD/a%%b[1]/%d/users"
+	chmod 600 'a%b[1]/two/users'
+	says 0 '' "--users=$PWD/a%%b[1]/%d/users"
 	# The backends.
 	says 0 'auth: there is no /etc/pam.d/pop3: for PAM, what is in other counts' --auth=pam
 	: >pam.d/pop3

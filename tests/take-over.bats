@@ -346,10 +346,10 @@ ben: $line"* ]]
 
 @test "names come from the passwd-files of all domains" {
 	setup_uids
-	mkdir -p domains/{example.org,example.net}
-	echo "ann:x:61001:61001::$PWD/homes/61001" >domains/example.org/users
-	echo "ben@example.net:x:61002:61002::$PWD/homes/61002" >domains/example.net/users
-	options=("--users=$PWD/domains/%d/users" --keeper=auto)
+	mkdir -p 'a%b[1]'/{example.org,example.net} # special to the template and to glob(3)
+	echo "ann:x:61001:61001::$PWD/homes/61001" >'a%b[1]/example.org/users'
+	echo "ben@example.net:x:61002:61002::$PWD/homes/61002" >'a%b[1]/example.net/users'
+	options=("--users=$PWD/a%%b[1]/%d/users" --keeper=auto)
 	take_over
 	[ "$status" -eq 0 ]
 	[[ $output == *"ann@example.org: $line"* && $output == *"ben@example.net: $line"* ]]
