@@ -78,7 +78,7 @@ struct listener_source {
 struct client_tables {
 	struct child children[SCOREBOARD_SLOTS]; /* the index is the slot on the scoreboard */
 	struct listener_source sources[SCOREBOARD_SOURCES]; /* the index is that of the quota */
-	unsigned strangers[NETWORKS];			    /* by network; scratch space */
+	unsigned by_network[NETWORKS]; /* strangers; scratch space of find_victim() */
 };
 
 /* What poll(2) watches. */
@@ -98,7 +98,7 @@ struct listener {
 	unsigned sessions, refusals, evicted, asleep, left;
 	pid_t keeper;	       /* 0: none */
 	int64_t keeper_end_ms; /* when the listener may end because the keeper has; or NEVER */
-	unsigned logins;       /* strangers; some may have logged in since the last look */
+	unsigned strangers;    /* some may have logged in since the last look */
 
 	struct crash_wait crash_wait;
 	int64_t crash_minute_ms;
@@ -451,7 +451,7 @@ static void count_child(struct listener *listener, const struct child *child, in
 		return;
 	}
 	listener->sessions += (unsigned)step;
-	listener->logins += is_stranger(child) ? (unsigned)step : 0;
+	listener->strangers += is_stranger(child) ? (unsigned)step : 0;
 	listener->tables->sources[child->source].sessions += (unsigned)step;
 }
 
@@ -532,7 +532,7 @@ static bool look_at_children(struct listener *listener)
 	int64_t now = util_now_ms();
 	bool has_deadline = false;
 
-	listener->logins = listener->asleep = 0;
+	listener->strangers = listener->asleep = 0;
 	for (size_t i = 0; i < listener->slots; i++) {
 		struct child *child = &listener->tables->children[i];
 		enum scoreboard_state state;
@@ -544,7 +544,7 @@ static bool look_at_children(struct listener *listener)
 		child->has_logged_in = state >= SCOREBOARD_AWAKE && !child->is_evicted;
 		if (!child->has_logged_in && child->kill_ms < end_ms)
 			end_ms = child->kill_ms;
-		listener->logins += is_stranger(child);
+		listener->strangers += is_stranger(child);
 		listener->asleep += state == SCOREBOARD_ASLEEP;
 		if (listener->is_stopping && state != SCOREBOARD_AWAKE)
 			(void)end_child(listener, child, SIGTERM);
@@ -561,13 +561,14 @@ static struct child *find_victim(struct client_tables *tables, size_t slots)
 {
 	struct child *victim = NULL;
 
-	memset(tables->strangers, 0, sizeof(tables->strangers));
+	memset(tables->by_network, 0, sizeof(tables->by_network));
 	for (size_t i = 0; i < slots; i++)
-		tables->strangers[tables->children[i].network] += is_stranger(&tables->children[i]);
+		tables->by_network[tables->children[i].network] +=
+			is_stranger(&tables->children[i]);
 	for (size_t i = 0; i < slots; i++) {
 		struct child *child = &tables->children[i];
-		unsigned count = tables->strangers[child->network];
-		unsigned most = victim ? tables->strangers[victim->network] : 0;
+		unsigned count = tables->by_network[child->network];
+		unsigned most = victim ? tables->by_network[victim->network] : 0;
 
 		if (is_stranger(child) && (!victim || count > most ||
 					   (count == most && child->start_ms < victim->start_ms)))
@@ -584,7 +585,7 @@ static bool evict(struct listener *listener)
 	if (!child || listener->evicted == EVICTED_MAX ||
 	    !scoreboard_evict(listener->scoreboard, (size_t)(child - listener->tables->children)))
 		return false;
-	listener->logins--;
+	listener->strangers--;
 	listener->evicted++;
 	child->is_evicted = true;
 	child->kill_ms = util_now_ms() + EVICT_GRACE_MS;
@@ -594,17 +595,18 @@ static bool evict(struct listener *listener)
 
 /* Evicts a stranger if a limit is reached. Returns whether the client can be served. If strangers
  * alone fill max-sessions (it may be below max-logins), none is evicted for another stranger. */
-static bool make_room(struct listener *listener, const struct settings *settings, bool is_trusted)
+static bool make_room(struct listener *listener, const struct settings *settings,
+		      const struct child *child)
 {
 	unsigned sessions = listener->sessions - listener->evicted;
 	bool is_full = sessions >= settings->max_sessions;
 
-	if (!is_full && (is_trusted || listener->logins < settings->max_logins))
+	if (!is_full && (child->is_trusted || listener->strangers < settings->max_logins))
 		return true;
 	(void)look_at_children(listener); /* some strangers may have logged in */
 	if (is_full)
-		return (is_trusted || listener->logins < sessions) && evict(listener);
-	return listener->logins < settings->max_logins || evict(listener);
+		return (child->is_trusted || listener->strangers < sessions) && evict(listener);
+	return listener->strangers < settings->max_logins || evict(listener);
 }
 
 /* ---- Connections ---- */
@@ -629,7 +631,7 @@ static int become_session(struct listener *listener, int fd)
 	return move_client(fd) ?: LISTENER_SESSION;
 }
 
-static bool is_trusted(const struct settings *settings, const struct in6_addr *address)
+static bool is_in_trusted_networks(const struct settings *settings, const struct in6_addr *address)
 {
 	for (char *const *network = settings->trusted_networks; network && *network; network++) {
 		if (peer_is_in_network(address, *network) == 1)
@@ -653,7 +655,7 @@ static const char *find_refusal(struct listener *listener, const struct settings
 		limit = "max-sessions-per-source";
 		most = settings->max_sessions_per_source;
 		refusal = "too many sessions from your address, try again later";
-	} else if (make_room(listener, settings, child->is_trusted)) {
+	} else if (make_room(listener, settings, child)) {
 		return NULL;
 	} else if (listener->sessions - listener->evicted >= settings->max_sessions) {
 		limit = "max-sessions";
@@ -687,7 +689,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	peer_cut_address(&network, PEER_NETWORK_BITS);
 	child.network = (uint16_t)XXH32(&network, sizeof(network), 0);
 	child.source = find_source(listener, child.peer.address);
-	child.is_trusted = is_trusted(settings, &child.peer.address);
+	child.is_trusted = is_in_trusted_networks(settings, &child.peer.address);
 	/* After crashes the client must wait. Telling it would take another session. */
 	if (!child.is_trusted &&
 	    (child.start_ms < listener->crash_wait.end_ms ||
@@ -824,7 +826,7 @@ static enum listener_event handle_signal(struct listener *listener)
 	return LISTENER_NOTHING;
 }
 
-/* Whether certificates have been renewed. */
+/* Whether certificates have been renewed. Files are due for a check only if `tls` has read some. */
 static bool is_renewal(struct listener *listener, struct tls *tls)
 {
 	int64_t now = util_now_ms();
@@ -834,6 +836,7 @@ static bool is_renewal(struct listener *listener, struct tls *tls)
 		listener->polled[KEEPER].fd = -1;
 	if (now < listener->next_files_ms)
 		return events == POLLIN;
+	assert(tls);
 	listener->next_files_ms = now + FILES_MS;
 	return tls->functions->has_changed(tls);
 }
