@@ -55,7 +55,7 @@ static_assert(SETTINGS_SESSIONS_MAX + REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_S
 struct child {
 	pid_t pid;		   /* 0: the slot is free */
 	size_t source;		   /* index into `sources` */
-	uint16_t network;	   /* a hash: networks with the same hash count as one */
+	uint16_t network;	   /* a digest: networks with the same digest count as one */
 	int64_t start_ms, kill_ms; /* monotonic; kill_ms: the deadline until login */
 	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
 	bool is_hung_up, is_left; /* the keeper was told to end it; it has not ended, and is left */
@@ -79,6 +79,9 @@ struct client_tables {
 	struct child children[SCOREBOARD_SLOTS]; /* the index is the slot on the scoreboard */
 	struct listener_source sources[SCOREBOARD_SOURCES]; /* the index is that of the quota */
 	unsigned by_network[NETWORKS]; /* strangers; scratch space of find_victim() */
+	/* Of digests of networks. Secret: else an attacker could compute which other network shares
+	 * the count of a victim's, and connect from there to have the victim evicted. */
+	uint64_t seed;
 };
 
 /* What poll(2) watches. */
@@ -296,7 +299,8 @@ int listener_open(const struct settings *settings, int passed, struct listener *
 	listener.tables = mmap(NULL, sizeof(*listener.tables), PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (listener.tables == MAP_FAILED ||
-	    madvise(listener.tables, sizeof(*listener.tables), MADV_DONTFORK) < 0)
+	    madvise(listener.tables, sizeof(*listener.tables), MADV_DONTFORK) < 0 ||
+	    getrandom(&listener.tables->seed, sizeof(listener.tables->seed), 0) < 0)
 		r = -errno;
 	r = r								       ?:
 		    scoreboard_new(settings->has_keeper, &listener.scoreboard) ?:
@@ -687,7 +691,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	peer_of_socket(fd, &child.peer);
 	network = child.peer.address;
 	peer_cut_address(&network, PEER_NETWORK_BITS);
-	child.network = (uint16_t)XXH32(&network, sizeof(network), 0);
+	child.network = (uint16_t)XXH64(&network, sizeof(network), listener->tables->seed);
 	child.source = find_source(listener, child.peer.address);
 	child.is_trusted = is_in_trusted_networks(settings, &child.peer.address);
 	/* After crashes the client must wait. Telling it would take another session. */
