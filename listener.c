@@ -52,13 +52,21 @@
 static_assert(SETTINGS_SESSIONS_MAX + REFUSALS_MAX + EVICTED_MAX <= SCOREBOARD_SLOTS,
 	      "all sessions that may be allowed have a slot");
 
+/* How far the listener has got in ending a child. SIGTERM and evictions do not count. */
+enum child_end {
+	CHILD_RUNS,
+	CHILD_ASKED,  /* by the keeper, because the listener may not signal it */
+	CHILD_KILLED, /* and can only be reaped */
+	CHILD_LEFT,   /* has not done what the keeper asked; the listener does not wait for it */
+};
+
 struct child {
 	pid_t pid;		   /* 0: the slot is free */
 	size_t source;		   /* index into `sources` */
 	uint16_t network;	   /* a digest: networks with the same digest count as one */
 	int64_t start_ms, kill_ms; /* monotonic; kill_ms: the deadline until login */
-	bool is_refused, is_trusted, has_logged_in, is_evicted, is_killed;
-	bool is_hung_up, is_left; /* the keeper was told to end it; it has not ended, and is left */
+	bool is_refused, is_trusted, has_logged_in, is_evicted;
+	enum child_end end;
 	struct peer peer;
 };
 
@@ -464,11 +472,11 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 	struct child *child = &listener->tables->children[slot];
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGINT &&
-	    !child->is_killed)
+	    child->end < CHILD_KILLED)
 		note_crash(listener, child, WTERMSIG(status));
 	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;
-	listener->left -= child->is_left;
+	listener->left -= child->end == CHILD_LEFT;
 	scoreboard_set(listener->scoreboard, slot, SCOREBOARD_FREE);
 	child->pid = 0;
 	listener->idle_since_ms = util_now_ms();
@@ -497,36 +505,42 @@ static void reap(struct listener *listener)
 
 /* ---- Sessions that must end ---- */
 
-/* Sends a signal. Returns false if the listener may not, because the session runs as its user: then
- * the keeper asks the session to end. */
+/* Sends a signal. If that is denied, because the session runs as its user, has the keeper ask the
+ * session to end. Returns whether the signal was sent. */
 static bool end_child(struct listener *listener, struct child *child, int signal_number)
 {
 	struct channel_request request = { .type = CHANNEL_HANG_UP,
 					   .slot = (uint64_t)(child - listener->tables->children) };
 
-	if (kill(child->pid, signal_number) == 0 || errno != EPERM || listener->keeper == 0)
+	if (kill(child->pid, signal_number) == 0)
 		return true;
-	if (channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL) == 0)
-		child->is_hung_up = true; /* else try again later: the keeper is busy */
+	/* A failure means that the keeper is busy: the next look at the children tries again. */
+	if (listener->keeper != 0 &&
+	    channel_send(SANDBOX_CONTROL_FD, &request, sizeof(request), NULL) == 0 &&
+	    child->end == CHILD_RUNS)
+		child->end = CHILD_ASKED;
 	return false;
 }
 
-/* Kills a session that does not end by itself: it may be stopped, or compromised. If that is not
- * allowed, has the keeper ask it to end; at the second attempt, leaves it. */
+/* Kills a session that does not end by itself: it may be stopped, or compromised. If that is
+ * denied, the keeper asks it to end; if it was asked before, or there is no keeper any more, leaves
+ * it. */
 static void kill_child(struct listener *listener, struct child *child)
 {
 	const struct log_field fields[] = { { "POP3_PEER", child->peer.text }, { 0 } };
-	bool was_hung_up = child->is_hung_up;
+	bool is_last_try = child->end == CHILD_ASKED || listener->keeper == 0;
 
-	if (!end_child(listener, child, SIGKILL) && !was_hung_up)
+	if (end_child(listener, child, SIGKILL))
+		child->end = CHILD_KILLED;
+	else if (is_last_try)
+		child->end = CHILD_LEFT;
+	else
 		return;
-	child->is_killed = true;
-	child->is_left = child->is_hung_up;
-	listener->left += child->is_left;
+	listener->left += child->end == CHILD_LEFT;
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_KILLED, fields,
 			"session from %s (process %d) %s", child->peer.text, (int)child->pid,
-			child->is_left ? "does not end, and is left" :
-					 "is killed: it does not end");
+			child->end == CHILD_LEFT ? "does not end, and is left" :
+						   "is killed: it does not end");
 }
 
 /* Reads the states of sessions, and kills each that is past its deadline. When the service stops,
@@ -552,7 +566,7 @@ static bool look_at_children(struct listener *listener)
 		listener->asleep += state == SCOREBOARD_ASLEEP;
 		if (listener->is_stopping && state != SCOREBOARD_AWAKE)
 			(void)end_child(listener, child, SIGTERM);
-		if (now >= end_ms && !child->is_killed)
+		if (now >= end_ms && child->end < CHILD_KILLED)
 			kill_child(listener, child);
 		has_deadline |= end_ms != NEVER;
 	}
