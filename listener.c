@@ -769,17 +769,20 @@ static void tell_sessions(struct listener *listener)
 	listener->told = told;
 }
 
-/* When the listener ends. Without a keeper it waits for sessions that are awake, but not long. */
+/* When the listener ends. If the keeper has died, the listener waits for sessions that are awake,
+ * but not long: only a restart of the service makes a new keeper. */
 static int64_t end_ms(const struct listener *listener)
 {
-	if (listener->keeper_end_ms != NEVER && listener->sessions <= listener->asleep)
-		return listener->keeper_end_ms;
-	if (listener->sessions > listener->left || listener->refusals > 0)
-		return listener->keeper_end_ms == NEVER ? NEVER :
-							  listener->keeper_end_ms + STOP_GRACE_MS;
-	if (listener->is_stopping)
+	bool is_serving = listener->sessions > listener->left || listener->refusals > 0;
+
+	if (listener->is_stopping && !is_serving)
 		return 0;
-	return listener->is_inetd ? listener->idle_since_ms + IDLE_MS : NEVER;
+	if (listener->keeper_end_ms != NEVER)
+		return listener->keeper_end_ms +
+		       (is_serving && listener->sessions > listener->asleep ? STOP_GRACE_MS : 0);
+	if (listener->is_inetd && !is_serving)
+		return listener->idle_since_ms + IDLE_MS;
+	return NEVER;
 }
 
 static void look(struct listener *listener)

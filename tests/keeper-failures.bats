@@ -131,6 +131,32 @@ checkers() {
 	[ "$status" -ne 0 ]
 }
 
+@test "when the keeper is killed, the listener does not wait for a session that it has left" {
+	# A session with the ids of its account, but no mailbox, which has stopped.
+	"${wrapper[@]}" "$HANDLER" "${options[@]}" --login-timeout=8 --listen=127.0.0.1:0 </dev/null >listening 2>log &
+	background+=($!)
+	listener=$!
+	until grep -q listening listening; do
+		sleep 0.1
+	done
+	port=$(sed 's/.*://' listening)
+	read -r keeper _ <"/proc/$listener/task/$listener/children" || [ -n "$keeper" ]
+	connect one
+	login one ann secret
+	connect two
+	ask two 'USER ann'
+	ask two 'PASS secret'
+	[[ $reply == *IN-USE* ]]
+	kill -STOP "$pid_two"
+	logged 'does not end, and is left'
+	ask one QUIT
+	kill -KILL "$keeper"
+	status=0
+	wait "$listener" || status=$?
+	kill -KILL "$pid_two"
+	[ "$status" -ne 0 ]
+}
+
 @test "while the keeper is stopped a login fails, and succeeds as soon as it continues" {
 	listen_keeper
 	connect one
