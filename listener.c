@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: ISC
- * The listener never reads an octet from a client, before login or later. It lives as long as the
- * service, so no failure of one connection may end it. Sessions can write to the scoreboard. */
+ * Opens the log and the sockets, accepts connections, forks and reaps sessions, and ends those that
+ * are past a deadline. Never reads an octet from a client, before login or later. Sessions can
+ * write to the scoreboard, so a state there only decides which limits and deadlines apply.
+ * - The listener lives as long as the service, so no failure of one connection may end it. When
+ *   resources are short, it stops accepting for a while.
+ * - What it knows about clients is in memory that no session inherits (struct client_tables). */
 #include "listener.h"
 
 #include "channel.h"

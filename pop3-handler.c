@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: ISC
  * The main program. Serves one connection on standard input and output, or listens on sockets that
- * it inherits or opens; or runs --check-config or --take-over. */
+ * it inherits or opens; or runs --check-config or --take-over. Trusts the command line, the
+ * settings and the files that they name, but warns of a file that others can write.
+ * - The sockets, the keeper and the TLS module come first, because they may need privileges. These
+ *   are dropped before a client is served, and a session reads nothing before its sandbox.
+ * - The listener reads all files again at SIGHUP (reload), and certificates when they have changed
+ *   (renewal). Both make new objects beside the old ones, which serve on after a failure. */
 #include "auth.h"
 #include "channel.h"
 #include "failures.h"

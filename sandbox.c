@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: ISC
- * Limits what an attacker can do with a compromised process. */
+ * Limits what an attacker can do with a compromised process: its user, its memory, the files that
+ * it can open (Landlock), and the system calls that it can make (seccomp: sandbox/make-filter.c).
+ * sandbox/consent.c has the users of a keeper. A client may compromise the process with its first
+ * octet, so each step only takes away, and for good.
+ * - Landlock allows inodes, not paths: a new file is in reach only below an allowed directory.
+ * - A refused call that may be an accident fails, and is logged; any other kills the process.
+ * - What this kernel lacks is a warning, or with sandbox = required a refusal to serve. */
 #include "sandbox.h"
 
 #include "auth.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: ISC
- * Shared members are atomic, because there is no lock. */
+ * Shared members are atomic, because there is no lock. A compromised session can set them to any
+ * value, so none is an index, a length or a pointer. A session unmaps what it need not write before
+ * it reads from its client. */
 #include "scoreboard.h"
 
 #include "lib/util.h"

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: ISC
- * What all commands share. The log gets the full reason of a failure, a client only its kind. */
+ * What the commands share: they rate-limit clients, ask the keeper, open the mailbox, reply to
+ * failures, and change the state. Runs before login and after it. The client is not trusted.
+ * - Bad commands, failed logins and failures that are logged wait longer each time, and the last
+ *   allowed one ends the session.
+ * - Every wait has a limit: half of login-timeout for the keeper, 5 s for a locked mailbox.
+ * - The log gets the full reason of a failure, a client only its kind.
+ * - Only session_enter() assigns the state. */
 #include "session.h"
 
 #include "auth.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: ISC */
+/* SPDX-License-Identifier: ISC
+ * Loads a module by its full path, so that no variable of the environment can lead to another file.
+ * Trusts the folder of the program: whoever can write there can replace the program, too. */
 #include "lib/module.h"
 
 #include "lib/util.h"
