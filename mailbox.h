@@ -145,7 +145,8 @@ int mailbox_delete(struct mailbox *mailbox, size_t index);
  * has those that are gone. Errors are those of mailbox_delete(), and
  *   -EROFS, -EACCES, -EPERM  the files cannot be unlinked
  *   -ENOLCK                  the state file, and with it the lock, was removed
- *   -EIO                     the disk failed before the commit point */
+ *   -EIO                     the disk failed before the commit point, or while the record of a
+ *                            deletion that was denied was withdrawn */
 int mailbox_commit(struct mailbox *mailbox);
 
 /* In a Maildir, sets the flag S on each message that the client got, and moves it to cur/. Goes on
