@@ -54,6 +54,7 @@ table() {
 
 		# pop3-handler(8)
 		systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket
+		systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3.socket
 		systemctl disable --now pop3s.socket pop3s.service
 		systemctl reload pop3s.service
 		systemctl try-restart pop3.service pop3s.service
@@ -359,9 +360,9 @@ needs_clone() {
 	try machine 'ln -s /etc/letsencrypt/live/mail.example.org /etc/pop3-handler/tls'
 	# shellcheck disable=SC2016
 	input=$'secret\nsecret' try machine 'echo "alice@example.org:$(openssl passwd -6)" >>/etc/pop3-handler/users'
+	try machine pop3-check
 	try machine 'systemctl enable --now pop3s.socket'
 	input=secret try machine 'curl --user alice@example.org pop3s://mail.example.org/'
-	try machine pop3-check
 	try machine 'systemctl enable --now pop3.socket'
 	try machine 'pop3-check pop3'
 	inside tee /root/editor <<-'END'
@@ -587,9 +588,13 @@ unique_ids() {
 	try machine "$config --take-over --no-list bob@example.org" '^bob@example.org: 1 messages, 0 unique-ids'
 	try machine "$config --take-over --dry-run" '^alice@example.org: .* would be' '^bob@example.org: .*before'
 	try machine "$config --take-over" "^alice@example.org: $count messages, $count unique-ids imported" '1 taken over, 1 before, 0 failed'
-	inside systemctl enable --now pop3.socket pop3s.socket
+	try machine pop3-check
+	try machine 'pop3-check pop3'
+	try machine 'systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3s.socket'
+	try machine 'systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3.socket'
 	unique_ids >new
 	diff old new
+	inside systemctl stop pop3.socket pop3s.socket pop3.service pop3s.service
 	inside sh -ec 'sed -i "/^unique-ids-from/d" /etc/pop3-handler/pop3-handler.conf; sed -i "/^bob/d" /etc/pop3-handler/users
 		rm -r /var/vmail/example.org/bob; chmod o= /etc/pop3-handler/users'
 }
