@@ -169,8 +169,6 @@ int checkpassword_check(struct auth_attempt *attempt)
 	if (backend_is_bad_name(account->user))
 		return auth_fail(attempt->report, -EKEYREJECTED, "a bad user name");
 	(void)util_copy(attempt->report->user, account->user);
-	r = sender.uid != 0 && sender.uid == getuid() ?
-		    backend_use_mail_user(attempt) :
-		    backend_set_ids(attempt, sender.uid, sender.gid);
+	r = backend_set_ids(attempt, sender.uid, sender.gid);
 	return r ?: backend_set_mailbox(attempt, NULL, message.home);
 }

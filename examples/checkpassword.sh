@@ -16,5 +16,4 @@ salt=${hash#?6?}
 made=$(printf '%s\n' "$password" | openssl passwd -6 -salt "${salt%%[$]*}" -stdin) || exit 111
 [ "$made" = "$hash" ] || exit 1
 export USER="$user" HOME="$home"
-[ "$(id -u)" -eq 0 ] || exec "$@"
 exec setpriv --reuid "$uid" --regid "$gid" --clear-groups -- "$@"

@@ -118,7 +118,7 @@ static int report(int error, const char *name)
 
 int sandbox_become_keeper(bool stays_root)
 {
-	if (stays_root) /* for checkpassword programs; units start it as another user */
+	if (stays_root) /* checkpassword programs become users; units start us as another user */
 		return setresuid(0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno :
 											  0;
 	return report(become_own_user(SANDBOX_KEEPER_USER, true, BIT(CAP_DAC_READ_SEARCH)),

@@ -237,15 +237,10 @@ checks() {
 	is 0 'ok ann 1234:2345 /home/a/Maildir'
 }
 
-@test "checkpassword: root is refused, and a keeper that is not root serves mail-user" {
+@test "checkpassword: root is refused" {
 	needs_root
-	chmod 755 . ..
 	checks 'shift 2; exec "$@"' 'login ann x'
 	is 0 'EKEYREJECTED ann uid 0 with gid 0 may not log in'
-	# Other users cannot enter the directory of the tests.
-	mapfile -t lines < <(setpriv --reuid=1 --regid=1 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override \
-		./ask-auth "${options[@]}" "--auth=checkpassword $PWD/program one two" <<<'login ann x')
-	is 0 "ok ann $(id -u mail):$(id -g mail) $mail/ann"
 }
 
 @test "checkpassword: any other result than yes or no is a failure" {
