@@ -24,14 +24,6 @@
 #define BIT(capability) (1U << (capability))
 #define TAKE_ON_IDS (BIT(CAP_SETUID) | BIT(CAP_SETGID))
 
-#ifdef SYS_setresuid32
-#define SET_UIDS SYS_setresuid32
-#define SET_GIDS SYS_setresgid32
-#else
-#define SET_UIDS SYS_setresuid
-#define SET_GIDS SYS_setresgid
-#endif
-
 /* The permitted capabilities as bits; only the first 32. */
 static uint32_t own_capabilities(void)
 {
@@ -174,9 +166,9 @@ bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
 		is_good = false;
 	else if (call.data.nr == SYS_landlock_restrict_self)
 		is_good = give_ruleset(notify_fd, &call, consent);
-	else if (call.data.nr == SET_GIDS)
+	else if (call.data.nr == SYS_setresgid)
 		is_good = consent->is_confined && is_threefold(&call, consent->gid);
-	else if (call.data.nr == SET_UIDS)
+	else if (call.data.nr == SYS_setresuid)
 		is_good = consent->is_confined && is_threefold(&call, consent->uid);
 	answer.id = call.id;
 	if (is_good) {
@@ -184,7 +176,7 @@ bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
 		answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE; /* no argument is a pointer */
 	}
 	(void)ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
-	return is_good && call.data.nr == SET_UIDS;
+	return is_good && call.data.nr == SYS_setresuid;
 }
 
 /* ---- A talker ---- */
@@ -205,8 +197,8 @@ int sandbox_become_account(const struct account *account)
 	long uid = (long)account->uid, gid = (long)account->gid;
 
 	if (TEMP_FAILURE_RETRY(syscall(SYS_landlock_restrict_self, SANDBOX_RULESET_FD, 0)) < 0 ||
-	    TEMP_FAILURE_RETRY(syscall(SET_GIDS, gid, gid, gid)) < 0 ||
-	    TEMP_FAILURE_RETRY(syscall(SET_UIDS, uid, uid, uid)) < 0)
+	    TEMP_FAILURE_RETRY(syscall(SYS_setresgid, gid, gid, gid)) < 0 ||
+	    TEMP_FAILURE_RETRY(syscall(SYS_setresuid, uid, uid, uid)) < 0)
 		return -errno;
 	(void)close(SANDBOX_RULESET_FD);
 	/* setresuid(2) sets dumpable to fs.suid_dumpable: 1 would let the user trace it. */
