@@ -59,6 +59,7 @@ static struct talker {
 	unsigned account;   /* the first one that a checker has named */
 	bool has_long_name; /* of that account */
 	ino_t ruleset;	    /* likewise */
+	int64_t end_ms;	    /* of the step that ended the talker; 0: none */
 } talkers[TALKERS];
 
 static const char *next; /* the next step of the input */
@@ -284,7 +285,8 @@ static void begin_talker(struct talker *talker, const char *how)
 					   .slot = (uint64_t)(talker - talkers) };
 	int pair[2], pipes[2];
 
-	if (talker->channel_fd >= 0 || listener_fd < 0)
+	/* In the line that has ended a talker, the keeper does not know of the end yet. */
+	if (talker->channel_fd >= 0 || listener_fd < 0 || talker->end_ms == now_ms)
 		return;
 	memset(request.peer.text, 'x', sizeof(request.peer.text));
 	(void)snprintf(request.peer.text, *how == 'u' ? 2 : sizeof(request.peer.text), "192.0.2.1");
@@ -524,6 +526,7 @@ static void take_step(char *step)
 		break;
 	case 'c':
 		end_talker(talker);
+		talker->end_ms = now_ms;
 		break;
 	case 'k':
 		tell_result(talker, how);
