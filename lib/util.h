@@ -173,7 +173,8 @@ static inline ssize_t util_pread(int fd, void *ret_octets, size_t count, uint64_
 }
 
 /* Opens a regular file in a directory; never blocks. Returns a descriptor, or a negative errno of
- * openat(2): -ELOOP for a symbolic link, -ENXIO for any other kind of file. */
+ * openat(2): -ELOOP for a symbolic link; -ENXIO for any other kind of file, but -EISDIR for a
+ * directory that is opened for writing. */
 static inline int util_open_regular_file(int directory_fd, const char *name, int flags,
 					 struct stat *ret_status)
 {
