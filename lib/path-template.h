@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC
  * The path template of a mailbox, or of passwd-files: %u the whole user name, %n its part before
- * the
- * "@", %d the domain after it, %h the home directory, %% a percent sign. */
+ * the "@", %d the domain after it, %h the home directory, %% a percent sign. */
 #pragma once
 
 #include <stdbool.h>
