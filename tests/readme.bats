@@ -68,7 +68,7 @@ table() {
 		chgrp vmail /etc/pop3-handler/users
 		systemctl daemon-reload
 		tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
-		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
+		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --read-only=yes
 		journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org
 		journalctl POP3_USER=alice@example.org
 		journalctl -t pop3-handler
@@ -80,6 +80,8 @@ table() {
 		# MOVING
 		doveconf -h -f protocol=pop3 pop3_uidl_format
 		doveconf -n -f protocol=pop3
+		doveconf -h protocols
+		systemctl disable --now pop3.socket pop3s.socket pop3.service pop3s.service
 		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --take-over --dry-run
 		pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --read-only=yes --listen=127.0.0.1:1110
 		    systemd-run --quiet --collect --unit=starter pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --read-only=yes --listen=127.0.0.1:1110
@@ -577,6 +579,7 @@ unique_ids() {
 	grep -qE '^3 0{6}[0-9a-f]{9}' old
 	try machine 'doveconf -h -f protocol=pop3 pop3_uidl_format' '^%08Xu%08Xv$'
 	try machine 'doveconf -n -f protocol=pop3' '^mail_location = maildir:'
+	try machine 'doveconf -h protocols' '^pop3$'
 	documents setting | grep '^unique-ids-from' | inside tee -a /etc/pop3-handler/pop3-handler.conf
 	echo 'bob@example.org:{PLAIN}x' | inside tee -a /etc/pop3-handler/users
 	perform machine "$config --take-over --dry-run"
@@ -594,7 +597,7 @@ unique_ids() {
 	try machine 'systemctl enable --now --force /usr/local/share/pop3-handler/listener/pop3.socket'
 	unique_ids >new
 	diff old new
-	inside systemctl stop pop3.socket pop3s.socket pop3.service pop3s.service
+	try machine 'systemctl disable --now pop3.socket pop3s.socket pop3.service pop3s.service'
 	inside sh -ec 'sed -i "/^unique-ids-from/d" /etc/pop3-handler/pop3-handler.conf; sed -i "/^bob/d" /etc/pop3-handler/users
 		rm -r /var/vmail/example.org/bob; chmod o= /etc/pop3-handler/users'
 }
@@ -602,7 +605,7 @@ unique_ids() {
 @test "start it: a pipe, inetd, xinetd and tcpserver" {
 	needs_clone
 	inside systemctl disable --now pop3.socket pop3s.socket
-	try machine "printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf" \
+	try machine "printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --read-only=yes" \
 		'^1 23' '^\+OK goodbye'
 	documents inetd | inside tee /etc/inetd.conf
 	start 'exec inetd -i'
