@@ -406,6 +406,7 @@ lines_of() {
 		    open(f'{box}/cur/{name}:2,', 'w').write('Subject: a\n\nHello\n')
 		order = random.sample(names, len(names))
 		delivered, sessions, stop = ['4.M1P1.h'], {'listed': 0, 'refused': 0}, threading.Event()
+		delivery = threading.Lock() # a message is in the mailbox and in `delivered`, or in neither
 
 		def rename():
 		    while not stop.is_set():
@@ -416,8 +417,9 @@ lines_of() {
 		    while not stop.wait(0.01):
 		        name = f'{1000 + len(delivered)}.M4P1.h'
 		        open(f'{box}/tmp/{name}', 'w').write('Subject: b\n\n')
-		        os.rename(f'{box}/tmp/{name}', f'{box}/new/{name}')
-		        delivered.append(name)
+		        with delivery:
+		            os.rename(f'{box}/tmp/{name}', f'{box}/new/{name}')
+		            delivered.append(name)
 
 		def check(is_last=False):
 		    before = list(delivered)
@@ -430,7 +432,9 @@ lines_of() {
 		    ids = [line.split()[1] for line in lines[4:-2]]
 		    assert ids[:len(wanted)] == wanted, said
 		    after = ids[len(wanted):]
-		    assert after == delivered[:len(after)] and after[:len(before)] == before, (said, before)
+		    with delivery:
+		        listed = delivered[:len(after)]
+		    assert after == listed and after[:len(before)] == before, (said, before)
 		    sessions['listed'] += 1
 
 		def collect():
