@@ -42,7 +42,8 @@ static void clear_deletion(struct deletion *deletion)
 
 /* ---- Before the commit point ---- */
 
-/* Whether a folder's file is not the one that the client saw. Inode numbers may have changed. */
+/* Whether a folder's file may not be the one that the client saw: also one that was only touched.
+ * Inode numbers do not count, because they may have changed. */
 static bool is_replaced(const struct listing *listing, const struct message *message,
 			const struct statx *file)
 {

@@ -1261,8 +1261,12 @@ class Session:
             return True
         return False
 
+    def is_touched(self, entry):
+        """Whether a folder's file may have another time than this session knows: such a file is not deleted."""
+        return not self.mailbox.is_maildir and entry.version != entry.message.version()
+
     def mark(self, entry):
-        if self.ask_deletion('DELE', entry):
+        if not self.is_touched(entry) and self.ask_deletion('DELE', entry):
             entry.is_marked = True
 
     def unmark(self):
@@ -1285,7 +1289,7 @@ class Session:
 
     def delete(self, entry):
         removed = self.removals([entry])
-        if not self.ask_deletion('DELI', entry):
+        if self.is_touched(entry) or not self.ask_deletion('DELI', entry):
             return
         self.note_removals(removed)
         counts['deleted'] += entry.message in self.mailbox.alive
