@@ -296,7 +296,7 @@ static void handle_login(struct keeper *keeper, struct kept *kept, struct channe
 static void handle_sleep(const struct keeper *keeper, struct kept *kept)
 {
 	const struct kept *other;
-	unsigned asleep = 1; /* with this session */
+	unsigned asleep = 1; /* the session itself */
 
 	LIST_FOREACH (other, &keeper->all, all)
 		asleep += other != kept && other->is_asleep &&

@@ -6,7 +6,7 @@
  * A message has an index from 0 to mailbox_count() - 1, which changes only in mailbox_wake().
  * Functions that return an int return 0, or a negative errno: a system call's, one that is named at
  * the function, or
- *   -ENOENT  the message is gone: this session or another program has deleted it
+ *   -ENOENT  the message is gone: the session or another program has deleted it
  *   -ENOMEM */
 #pragma once
 
@@ -136,7 +136,7 @@ void mailbox_unmark_all(struct mailbox *mailbox);
 
 /* Deletes one message. 0: the deletion is durable, or the message was gone before. On failure the
  * message is still there, unless the disk failed after the unlink (-EIO).
- *   -EAGAIN  another program renames the message faster than this session can find it */
+ *   -EAGAIN  another program renames the message faster than the session can find it */
 int mailbox_delete(struct mailbox *mailbox, size_t index);
 
 /* Deletes the marked messages, all or none (RFC 1939 section 6). 0: all are deleted, durably; the

@@ -170,7 +170,7 @@ bool scoreboard_is_evicted(const struct scoreboard_slot_ref *slot_ref)
 	return slot_ref && own_slot(slot_ref)->state == SCOREBOARD_EVICTED;
 }
 
-/* Counts this session: of two at once both may be refused, but never do more than `max` sleep. */
+/* Counts the session: of two at once both may be refused, but never do more than `max` sleep. */
 int scoreboard_note_sleep(const struct scoreboard_slot_ref *slot_ref, unsigned max)
 {
 	struct scoreboard *scoreboard = slot_ref ? slot_ref->scoreboard : NULL;

@@ -51,7 +51,7 @@ struct argument {
 	char *rest;		     /* borrowed */
 	bool has_message, has_count; /* whether `index`, `count` are set */
 	bool has_unique_id;	     /* the client named the message by UID:unique-id */
-	size_t index;		     /* from 0; of a message that this session has not deleted */
+	size_t index;		     /* from 0; of a message that the session has not deleted */
 	uint64_t count;		     /* of lines */
 };
 

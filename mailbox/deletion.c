@@ -19,7 +19,7 @@ struct deletion {
 	struct lock *lock;	 /* the listing's */
 	bool is_recovery;	 /* completes the deletion of an earlier session */
 	bool has_record;	 /* the commit point has passed */
-	bool can_withdraw;	 /* no file is gone yet, and the record is this session's */
+	bool can_withdraw;	 /* no file is gone yet; never in a recovery */
 	bool has_more_links;	 /* a file has names not listed: some programs rename by link(2) */
 	bool may_reuse_inodes;	 /* without times of birth, a new file may look like an old one */
 	bool has_unexamined;	 /* a file that the record may name could not be examined */
@@ -196,7 +196,7 @@ static int unlink_chosen(struct deletion *deletion)
 				  deletion->end - deletion->first, unlink_file, deletion);
 }
 
-/* Subtracts the files that this session has unlinked from the quota of a Maildir++, if any: a line
+/* Subtracts the files that the session has unlinked from the quota of a Maildir++, if any: a line
  * in one write(2), because other programs append to the file, too. */
 static void update_quota(const struct deletion *deletion)
 {
@@ -361,6 +361,6 @@ int deletion_recover(struct listing *listing)
 	listing->hides |= deletion.has_unexamined;
 	listing_drop_expunged(listing);
 	report->completed = deletion.removed;
-	report->removed_count = 0; /* they are not this session's */
+	report->removed_count = 0; /* an earlier session deleted them */
 	return 0;
 }
