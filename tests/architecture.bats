@@ -135,8 +135,8 @@ only() {
 }
 
 @test "no text has words that a reader stumbles over" {
-	# The exceptions: this line, and test data.
-	hard='so many|so much|him|his|himself|as which|none of its|all of it'
-	run -1 grep -rInwiE "$hard" --exclude-dir='.[!.]*' --exclude-dir='build*' --exclude-dir=corpus --exclude=architecture.bats . .ci
+	# The exceptions are the inputs of the fuzzers. The pattern does not match itself.
+	hard='so (many|much)|h(im(self)?|is)|as whic[h]|none of it[s]|all of i[t]'
+	run -1 grep -rInwiE "$hard" --exclude-dir='.[!.]*' --exclude-dir='build*' --exclude-dir=corpus . .ci
 	echo "$output"
 }
