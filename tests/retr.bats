@@ -23,6 +23,14 @@ assert len(text) == int(octets), (len(text), octets)
 sys.stdout.buffer.write(text)' <out
 }
 
+# retrieve_each COUNT LINE...: a script of these lines, and then LIST and RETR of each message.
+retrieve_each() {
+	printf '%s\r\n' "${@:2}" >script
+	for ((i = 1; i <= $1; i++)); do
+		printf '%s\r\n' "LIST $i" "RETR $i"
+	done >>script
+}
+
 @test "RETR sends the octets that LIST announced, however the message is stored" {
 	mkdir "$mail/bob"
 	/usr/bin/python3 - "$mail" expected <<-'END'
@@ -57,12 +65,7 @@ sys.stdout.buffer.write(text)' <out
 		open(sys.argv[2], 'wb').write(expected)
 	END
 	for login in $'USER alice\r\nPASS apple' $'USER bob\r\nPASS banana split '; do
-		{
-			printf '%s\r\n' "$login" STAT
-			for i in {1..18}; do
-				printf '%s\r\n' "LIST $i" "RETR $i"
-			done
-		} >script
+		retrieve_each 18 "$login" STAT
 		handle script
 		tail -n +4 out | cmp - expected
 		[ -z "$(troubles)" ]
@@ -102,12 +105,7 @@ sys.stdout.buffer.write(text)' <out
 		    expected += b'+OK %d octets\r\n' % len(wire) + re.sub(rb'(?m)^\.', b'..', wire) + b'.\r\n'
 		open(sys.argv[2], 'wb').write(expected)
 	END
-	{
-		printf '%s\r\n' 'USER alice' 'PASS apple'
-		for i in {1..40}; do
-			printf '%s\r\n' "LIST $i" "RETR $i"
-		done
-	} >script
+	retrieve_each 40 'USER alice' 'PASS apple'
 	handle script
 	tail -n +4 out | cmp - expected
 	# Reads from a pipe are split elsewhere than reads from a file.
