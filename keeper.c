@@ -458,6 +458,8 @@ static int answer_settings(const struct keeper *keeper, int error)
 	const int fds[2] = { ruleset_fd, ruleset_fd < 0 ? -1 : keeper->public_fd };
 	struct channel_answer answer = { .error = MIN(error ?: ruleset_fd, 0) };
 
+	if (error == 0)
+		(void)auth_check_writers(keeper->settings, keeper->argc, keeper->argv);
 	error = channel_send(keeper->control_fd, &answer, sizeof(answer), fds);
 	util_drop(&ruleset_fd);
 	return error;

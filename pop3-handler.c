@@ -134,72 +134,10 @@ static int serve_client(struct service *service, const struct listener_session *
 	return r;
 }
 
-/* Warns of a file that another user can write: that user could log in as any account. */
-static int check_writers(const char *what, const char *path)
-{
-	struct stat status;
-	mode_t others = S_IWOTH;
-
-	if (!path || stat(path, &status) < 0 || !S_ISREG(status.st_mode))
-		return EX_OK;
-	if (status.st_gid != 0 && status.st_gid != getegid())
-		others |= S_IWGRP;
-	if (status.st_mode & others)
-		log_warning("the %s %s can be written by others (mode %04o)", what, log_quote(path),
-			    status.st_mode & 07777);
-	else if (status.st_uid != 0 && status.st_uid != geteuid())
-		log_warning("the %s %s can be written by its owner, user %u", what, log_quote(path),
-			    status.st_uid);
-	else
-		return EX_OK;
-	return EX_CONFIG;
-}
-
-struct domains_check {
-	bool is_check; /* also of who can read */
-	int status;
-};
-
-/* For path_template_for_domains(). Notes what is wrong, and goes on. */
-static int check_domain_file(void *context, const char *path, const char *domain)
-{
-	struct domains_check *check = context;
-
-	(void)domain;
-	check->status |= check_writers("passwd-file", path);
-	if (check->is_check && faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0) {
-		log_error("cannot read users = %s: %s", log_quote(path), strerror(errno));
-		check->status |= EX_CONFIG;
-	}
-	return 0;
-}
-
-/* Checks a passwd-file; if its path has %d, the files of all domains. */
-static int check_passwd_files(const char *path, bool is_check)
-{
-	struct domains_check check = { is_check, EX_OK };
-
-	if (!path_template_has_domain(path))
-		return check_writers("passwd-file", path);
-	(void)path_template_for_domains(path, check_domain_file, &check);
-	return check.status;
-}
-
-static int check_all_writers(const struct service *service)
-{
-	char *const *users = service->settings->users;
-	int status = EX_OK;
-
-	for (; users && *users; users++)
-		status |= check_passwd_files(*users, service->settings->action == SETTINGS_CHECK);
-	for (int i = 1; i < service->argc; i++)
-		status |= check_writers("settings file", settings_config_path(service->argv[i]));
-	return status;
-}
-
 static int make_sandbox(struct service *service)
 {
-	(void)check_all_writers(service);
+	if (!service->settings->has_keeper) /* else the keeper does so */
+		(void)auth_check_writers(service->settings, service->argc, service->argv);
 	return sandbox_prepare(service->settings, service->tls, &service->sandbox);
 }
 
@@ -429,7 +367,7 @@ static int check(struct service *service)
 			    settings->max_logins, settings->max_sessions);
 	if (!settings->users && !settings->auth)
 		log_warning("users is not set: nobody can log in");
-	files = check_all_writers(service);
+	files = auth_check_writers(settings, service->argc, service->argv) ? EX_OK : EX_CONFIG;
 	/* Any mistake counts here, even one that does not keep TLS from working. */
 	if (service->tls)
 		service->tls->is_check = true;

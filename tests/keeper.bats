@@ -163,3 +163,36 @@ as() {
 	sed -i /pop3-login/d passwd
 	refused 'cannot become the user pop3-login for the keeper (or set keeper = no): there is no such user'
 }
+
+@test "a keeper warns at its start and at a reload of files that others can write, even if only it sees them" {
+	local client
+	mv users accounts/users
+	chown root:64990 accounts
+	chmod 750 accounts
+	echo "users = $PWD/accounts/users" >conf
+	keeper=("$HANDLER" "--config=$PWD/conf" --keeper=auto)
+	options=("${keeper[@]:1}")
+	# warns [FILE...]: once about each of these files, and not about others.
+	warns() {
+		cat log
+		[ "$(grep -o "the .* can be written by others" log)" = "$(printf "the %s can be written by others\n" "$@")" ]
+	}
+	as ann
+	run ! grep 'can be written' log
+	chmod 666 accounts/users conf
+	as ann
+	warns "passwd-file '$PWD/accounts/users'" "settings file '$PWD/conf'"
+	chmod 640 accounts/users
+	chmod 644 conf
+	: >log
+	listen_port
+	exec {client}<>"/dev/tcp/127.0.0.1/$port"
+	read -r -t 20 <&"$client" # then it listens
+	exec {client}<&-
+	run ! grep 'can be written' log
+	chmod 660 accounts/users # its group is the keeper's
+	chmod 666 conf
+	kill -s HUP "${background[-1]}"
+	logged 'settings and certificates are read again'
+	warns "settings file '$PWD/conf'"
+}
