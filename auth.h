@@ -91,7 +91,7 @@ typedef int auth_root_handler(void *context, const char *path);
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
 		    struct auth_report *ret_report);
 
-/* Warns of passwd-files and settings files that a user other than root and that of this process can
- * write. With --check-config also names files of domains that cannot be read. Returns whether there
- * is no mistake. */
+/* Warns of passwd-files, checkpassword programs and settings files that a user other than root and
+ * that of this process can write or replace. With --check-config also names files of domains that
+ * cannot be read. Returns whether there is no mistake. */
 bool auth_check_writers(const struct settings *settings, int argc, char *const argv[]);

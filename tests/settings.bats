@@ -307,6 +307,47 @@ fails() {
 	fails 78 "the passwd-file '$users' can be written by its owner, user 1" "$as_me" "--mailbox=$mail/%u" --check-config "--users=$users"
 }
 
+@test "a directory in which others can replace such a file is a line in the log, and a mistake" {
+	make_maildir alice
+	mkdir real config
+	mv "$users" real/users
+	ln -s "$PWD/real/users" "$users"
+	printf 'users = %s\n' "$users" >config/file
+	options=("$as_me" "--mailbox=$mail/%u" "--config=$PWD/config/file")
+	"$HANDLER" "${options[@]}" --check-config >out 2>&1
+	[ ! -s out ]
+	while read -r what directory; do
+		chmod 777 "$directory"
+		line="the directory of the $what file '$PWD/$directory' can be written by others (mode 0777)"
+		fails 78 "${line/passwd /passwd-}" "${options[@]}" --check-config
+		talk 'USER alice' 'PASS apple'
+		[ "$(troubles)" = "pop3-handler: ${line/passwd /passwd-}" ]
+		chmod 1777 "$directory" # as /tmp
+		"$HANDLER" "${options[@]}" --check-config >out 2>&1
+		[ ! -s out ]
+	done <<-'END'
+		passwd accounts
+		passwd real
+		settings config
+	END
+}
+
+@test "an entry of an ACL that lets others write a passwd-file is a mistake" {
+	# acl PERMISSIONS: gives them to user 1.
+	acl() {
+		/usr/bin/python3 -c 'import os, struct, sys
+parts = (1, 6, -1), (2, int(sys.argv[2]), 1), (4, 4, -1), (16, int(sys.argv[2]), -1), (32, 0, -1)
+os.setxattr(sys.argv[1], "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *part) for part in parts))' \
+			"$users" "$1" || skip 'this file system has no ACL'
+	}
+	options=("$as_me" "--mailbox=$mail/%u" "--users=$users")
+	acl 4
+	"$HANDLER" "${options[@]}" --check-config >out 2>&1
+	[ ! -s out ]
+	acl 6
+	fails 78 "the passwd-file '$users' can be written by others (mode 0660)" "${options[@]}" --check-config
+}
+
 @test "a reload warns of a passwd-file that others can write" {
 	local client
 	listen_port
@@ -464,6 +505,8 @@ fails() {
 	says 0 '' --auth=pam
 	says 0 'auth: there is no /etc/pam.d/mail: for PAM, what is in other counts' '--auth=pam mail'
 	says 78 "auth: cannot run checkpassword '/missing': No such file or directory" '--auth=checkpassword /missing'
+	install -m 775 -g 64990 /bin/true program
+	says 78 "the checkpassword program '$PWD/program' can be written by others (mode 0775)" "--auth=checkpassword $PWD/program x"
 	says 0 '' '--auth=checkpassword /bin/true x'
 	# A certificate of root's; then what no keeper serves.
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 99 -subj /CN=x -keyout key -out cert
