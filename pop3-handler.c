@@ -251,6 +251,7 @@ static void start_clean(int passed)
 
 	closefrom(STDERR_FILENO + 1 + (passed > 0 ? passed : 0));
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)signal(SIGALRM, SIG_DFL); /* a keeper bounds a reload with it */
 	(void)signal(SIGCHLD, SIG_DFL); /* if ignored, wait(2) would fail */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a file that is too large is an error */
@@ -342,9 +343,10 @@ static int check(struct service *service)
 	/* In place of a listener's key: without a key, tls_new() would make a directory. */
 	static unsigned char unused[TLS_TICKET_KEY_OCTETS];
 	struct settings *settings = service->settings;
-	int r = tls_new(settings, unused, &service->tls);
-	int files, tls, users;
+	int files, tls, users, r;
 
+	start_clean(0);
+	r = tls_new(settings, unused, &service->tls);
 	if (r < 0)
 		return exit_status(r);
 	settings->has_keeper = keeper_is_wanted(settings);

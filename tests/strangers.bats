@@ -4,6 +4,7 @@
 # failures. (Attacks on the log are in log.bats.)
 
 load helpers
+load keeper
 
 # Two listeners with a stopped session each: before login, and after login while the service ends. They kill
 # it after 11 and 30 seconds. Meanwhile the other tests run; the last test checks the result.
@@ -351,12 +352,14 @@ delays() {
 	needs_root
 	cat >start.py <<-'END'
 		import os, signal, sys
-		signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+		for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+		    signal.signal(number, signal.SIG_IGN)
 		signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-		signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1})
+		signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 		os.umask(0)
 		for fd in range(10, 20):
 		    os.dup2(os.open('/etc/passwd', os.O_RDONLY), fd)
+		os.environ |= {'LISTEN_FDS': '8', 'LISTEN_PID': '1'} # for another process
 		os.execvp(sys.argv[1], sys.argv[1:])
 	END
 	wrapper=(/usr/bin/python3 start.py)
@@ -369,10 +372,28 @@ delays() {
 		client = Client(port)
 		for pid in listener, *children():
 		    assert '/etc/passwd' not in [os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]
-		    assert 'Umask:\t0077\n' in open(f'/proc/{pid}/status').readlines()
+		    status = dict(line.split(':\t', 1) for line in open(f'/proc/{pid}/status').read().splitlines())
+		    assert status['Umask'] == '0077'
+		    assert not int(status['SigIgn'], 16) >> signal.SIGALRM - 1 & 1
+		    assert bin(int(status['SigBlk'], 16)).count('1') <= 4
+		os.kill(listener, signal.SIGHUP)
+		wait_for(lambda: 'settings and certificates are read again' in open('log').read())
 		os.kill(listener, signal.SIGTERM)
 	END
 	wait "${background[-1]}"
+	grep -F 'ended before login: the service stops' log
+	# Without a listener, a client that has gone is no reason for a signal.
+	/usr/bin/python3 - start.py "$HANDLER" "${options[@]}" <<-'END'
+		import subprocess, sys
+		session = subprocess.Popen(['/usr/bin/python3', *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+		session.stdout.readline()
+		session.stdout.close()
+		session.stdin.write(b'CAPA\r\n')
+		session.stdin.close()
+		assert session.wait() == 0, session.returncode
+	END
+	make_service_users
+	"${wrapper[@]}" /usr/bin/python3 start.py "$HANDLER" --check-config --keeper=auto '--auth=checkpassword /bin/true'
 }
 
 # --- All at once ---
