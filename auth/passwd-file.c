@@ -151,15 +151,37 @@ static int read_file(const char *path, passwd_line_handler *handle, void *contex
 	return read_each_line(fd, handle, context, report);
 }
 
-/* Reads all passwd-files except those of domains. Returns 0, or the error that ended it. */
-static int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
-				void *context, struct auth_report *report)
+/* A reading of all passwd-files. */
+struct passwd_files {
+	passwd_line_handler *handle;
+	void *context;
+	struct auth_report *report;
+	const char **domain; /* that the file is for, with the "@"; "": none */
+};
+
+/* For path_template_for_domains(). */
+static int read_domain(void *context, const char *path, const char *domain)
 {
+	struct passwd_files *files = context;
+
+	*files->domain = domain;
+	return read_file(path, files->handle, files->context, files->report,
+			 &(struct file_stamp){ 0 });
+}
+
+/* Reads all passwd-files; those of domains only if `domain` is not NULL. Returns 0, or the error
+ * that ended it. */
+static int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
+				void *context, struct auth_report *report, const char **domain)
+{
+	struct passwd_files files = { handle, context, report, domain ?: &(const char *){ "" } };
 	int r = 0;
 
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
 		if (!path_template_has_domain(*users))
-			r = read_file(*users, handle, context, report, &(struct file_stamp){ 0 });
+			r = read_domain(&files, *users, "");
+		else if (domain)
+			r = path_template_for_domains(*users, read_domain, &files);
 	}
 	return r;
 }
@@ -505,8 +527,7 @@ int passwd_file_check(struct auth_attempt *attempt)
 struct name_search {
 	auth_name_handler *handle;
 	void *context;
-	struct auth_report *report;
-	const char *domain; /* that the file is for, with the "@"; "": none */
+	const char *domain; /* of the file, with the "@"; "": none */
 };
 
 static int handle_name(void *context, char *line, size_t octets)
@@ -523,28 +544,13 @@ static int handle_name(void *context, char *line, size_t octets)
 	return search->handle(search->context, name);
 }
 
-/* For path_template_for_domains(). */
-static int read_domain(void *context, const char *path, const char *domain)
-{
-	struct name_search *search = context;
-
-	search->domain = domain;
-	return read_file(path, handle_name, search, search->report, &(struct file_stamp){ 0 });
-}
-
 int auth_for_each_name(const struct settings *settings, auth_name_handler *handle, void *context,
 		       struct auth_report *ret_report)
 {
-	struct name_search search = { handle, context, ret_report, "" };
-	int r;
+	struct name_search search = { handle, context, "" };
 
 	*ret_report = (struct auth_report){ 0 };
-	r = passwd_file_read_all(settings, handle_name, &search, ret_report);
-	for (char *const *users = settings->users; users && *users && r == 0; users++) {
-		if (path_template_has_domain(*users))
-			r = path_template_for_domains(*users, read_domain, &search);
-	}
-	return r;
+	return passwd_file_read_all(settings, handle_name, &search, ret_report, &search.domain);
 }
 
 /* ---- The roots of mailboxes ---- */
@@ -644,6 +650,7 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 	size_t octets = strcspn(template, "%"); /* of the part that all users share */
 	struct root_search search = { template, handle, context, NULL };
 	char *root = strndupa(template, octets + 1);
+	const char *unused;
 	int r = 0;
 
 	*ret_report = (struct auth_report){ 0 };
@@ -661,7 +668,7 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 		r = note_homes(&search, settings);
 	}
 	if (r == 0 || r == -EINVAL)
-		r = passwd_file_read_all(settings, note_root_of_line, &search, ret_report);
+		r = passwd_file_read_all(settings, note_root_of_line, &search, ret_report, &unused);
 	tdestroy(search.roots, free);
 	return r == -EINVAL ? 0 : r;
 }
@@ -752,7 +759,7 @@ static int check_line(void *context, char *line, size_t octets)
 bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox)
 {
 	struct file_check check = { .settings = settings, .test_mailbox = test_mailbox };
-	int r = passwd_file_read_all(settings, check_line, &check, &check.report);
+	int r = passwd_file_read_all(settings, check_line, &check, &check.report, NULL);
 
 	tdestroy(check.names, free);
 	if (check.findings > FINDINGS_MAX)
