@@ -33,7 +33,7 @@ struct auth_report {
 	unsigned malformed_lines;	  /* the number of lines skipped */
 	unsigned malformed_line;	  /* line number of the first of these */
 	char file[2 * AUTH_USER_OCTETS];  /* the file of that line, or the last one; truncated */
-	bool has_wide_template;		  /* auth_find_roots(): the root of `mailbox` is `/` */
+	bool has_wide_root;		  /* auth_find_roots(): a root in the settings is `/` */
 	char user[AUTH_USER_OCTETS];	  /* the user found, as the backend spells it; "": none */
 	char refusal[AUTH_REASON_OCTETS]; /* why the call failed; "": the errno says it */
 };

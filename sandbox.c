@@ -279,7 +279,9 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 	else if (r < 0 && set->error == 0)
 		log_warning("cannot look for mailboxes in users = %s: %s", log_quote(report.file),
 			    strerror(-r));
-	if (report.has_wide_template)
+	if (report.has_wide_root && settings->mail_root)
+		log_warning("mail-root = '/' would put all files in reach: it is left out");
+	else if (report.has_wide_root)
 		log_warning("mailbox = %s can be anywhere, so it is out of reach: set mail-root",
 			    log_quote(settings->mailbox));
 	if (report.malformed_lines > 0)

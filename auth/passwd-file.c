@@ -599,6 +599,21 @@ static int note_root(struct root_search *search, const char *root)
 	return r < 0 ? r : search->handle(search->context, root);
 }
 
+/* Handles the parent directory of a path, which it changes. -EINVAL: the path is relative, or it is
+ * in `/`. */
+static int note_parent(struct root_search *search, char *path)
+{
+	size_t octets = strlen(path);
+
+	/* dirname(3) would not ascend from "." or "..". */
+	while (octets > 1 && (path[octets - 1] == '/' || strcmp(path + octets - 2, "/.") == 0))
+		path[--octets] = '\0';
+	if (*path != '/' || (octets > 2 && strcmp(path + octets - 3, "/..") == 0))
+		return -EINVAL;
+	util_cut_path(path);
+	return note_root(search, path);
+}
+
 /* Finds the root of an account whose mailbox is in its home or at a path of its own: the parent
  * directory, which covers similar accounts, too. -EINVAL: a relative path, or in `/`. */
 static int note_root_of_line(void *context, char *line, size_t octets)
@@ -619,10 +634,7 @@ static int note_root_of_line(void *context, char *line, size_t octets)
 		template = own_template;
 	root = path_template_is_in_home(template) ? strdupa(entry.home) :
 						    strndupa(template, strcspn(template, "%") + 1);
-	if (*root == '\0')
-		return 0;
-	util_cut_path(root);
-	return *root == '/' ? note_root(search, root) : -EINVAL;
+	return *root == '\0' ? 0 : note_parent(search, root);
 }
 
 /* Finds the parent directories of the homes of all users that NSS enumerates. */
@@ -633,44 +645,54 @@ static int note_homes(struct root_search *search, const struct settings *setting
 
 	setpwent();
 	while (r == 0 && (user = getpwent())) {
-		if (user->pw_uid < settings->first_valid_uid || *user->pw_dir != '/')
+		if (user->pw_uid < settings->first_valid_uid)
 			continue;
-		util_cut_path(user->pw_dir);
-		r = note_root(search, user->pw_dir);
+		r = note_parent(search, user->pw_dir);
 		r = r == -EINVAL ? 0 : r; /* the parent is `/`, as for the home of `nobody` */
 	}
 	endpwent();
 	return r;
 }
 
-int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
-		    struct auth_report *ret_report)
+/* Handles the root of `mailbox`, or those of the homes in it, and those of the passwd-files. */
+static int find_default_roots(struct root_search *search, const struct settings *settings,
+			      struct auth_report *report)
 {
-	const char *template = settings->mailbox;
-	size_t octets = strcspn(template, "%"); /* of the part that all users share */
-	struct root_search search = { template, handle, context, NULL };
-	char *root = strndupa(template, octets + 1);
+	size_t octets = strcspn(search->template, "%"); /* of the part that all users share */
+	char *root = strndupa(search->template, octets + 1);
 	const char *unused;
 	int r = 0;
 
-	*ret_report = (struct auth_report){ 0 };
-	for (char *const *given = settings->mail_root; given && *given && r == 0; given++)
-		r = handle(context, *given);
-	if (settings->mail_root)
-		return r;
-	if (!path_template_is_in_home(template)) {
-		if (template[octets])
+	if (!path_template_is_in_home(search->template)) {
+		if (search->template[octets])
 			util_cut_path(root);
-		r = note_root(&search, root);
-		ret_report->has_wide_template = r == -EINVAL;
+		r = note_root(search, root);
+		report->has_wide_root = r == -EINVAL;
 	} else if (auth_has_backend(settings, "pam") ||
 		   auth_has_backend(settings, "checkpassword")) {
-		r = note_homes(&search, settings);
+		r = note_homes(search, settings);
 	}
-	if (r == 0 || r == -EINVAL)
-		r = passwd_file_read_all(settings, note_root_of_line, &search, ret_report, &unused);
+	return r < 0 && r != -EINVAL ?
+		       r :
+		       passwd_file_read_all(settings, note_root_of_line, search, report, &unused);
+}
+
+int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
+		    struct auth_report *ret_report)
+{
+	struct root_search search = { settings->mailbox, handle, context, NULL };
+	int r = 0;
+
+	*ret_report = (struct auth_report){ 0 };
+	for (char *const *root = settings->mail_root; root && *root && r == 0; root++) {
+		r = note_root(&search, *root);
+		ret_report->has_wide_root |= r == -EINVAL;
+		r = r == -EINVAL ? 0 : r;
+	}
+	if (!settings->mail_root)
+		r = find_default_roots(&search, settings, ret_report);
 	tdestroy(search.roots, free);
-	return r == -EINVAL ? 0 : r;
+	return r;
 }
 
 /* ---- --check-config ---- */

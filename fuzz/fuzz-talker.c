@@ -93,7 +93,7 @@ static void make_answer(const char *how, size_t octets, struct channel_answer *r
 	ret->report.user[AUTH_USER_OCTETS - 1] = '\0';
 	ret->report.file[sizeof(ret->report.file) - 1] = '\0';
 	ret->report.refusal[AUTH_REASON_OCTETS - 1] = '\0';
-	ret->report.has_wide_template = false;
+	ret->report.has_wide_root = false;
 	cannot_become = memchr(how, 'f', octets) != NULL;
 	if (*how == 'o') {
 		set_mailbox(octets > 1 ? how[1] : '0');

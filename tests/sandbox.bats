@@ -241,7 +241,8 @@ cannot_empty() {
 @test "homes that cannot be roots are reported and left out, whatever their number" {
 	options=("$as_me" "--users=$users")
 	mkdir -p homes/alice/Maildir/{new,cur} place{1..16}
-	for bad in home/bob / /top /nonexistent /../bob "$PWD/../../../../../../../../../../bob" //bob; do
+	for bad in home/bob / /top /nonexistent /../bob "$PWD/../../../../../../../../../../bob" //bob /top/ \
+		/./bob /. /top/. /top/./ /place/.. /tmp/../ "$PWD/homes/.."; do
 		{
 			echo "alice:{PLAIN}apple::::$PWD/homes/alice"
 			for i in {1..16}; do
@@ -324,6 +325,15 @@ cannot_empty() {
 	options+=("--mail-root=$PWD/far")
 	talk 'USER carol' 'PASS cherry'
 	[ "${lines[2]}" = '+OK 0 messages' ]
+	# Not even the administrator can open everything, except by sandbox = off.
+	for root in / // /tmp/..; do
+		start_session one "$HANDLER" "${options[@]}" "--mail-root=$root"
+		from_inside "$pid_one" "openat -100 $PWD/far 0" 'openat -100 /etc/passwd 0'
+		[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES'$ ]]
+		hang_up one
+		[ "$(head -n 1 one.log)" = "pop3-handler: mail-root = '/' would put all files in reach: it is left out" ]
+		rm one.*
+	done
 }
 
 @test "a mailbox that only the sandbox denies is logged with the setting that helps" {
