@@ -78,11 +78,13 @@ int auth_for_each_name(const struct settings *settings, auth_name_handler *handl
 int auth_report_account(void);
 
 /* Returns what is wrong with a mailbox; NULL: nothing. */
-typedef const char *auth_mailbox_test(const struct account *account, bool is_read_only);
+typedef const char *auth_mailbox_test(void *context, const struct account *account,
+				      bool is_read_only);
 
 /* For --check-config: logs mistakes in the passwd-files, and warnings about them and their
  * mailboxes. Returns whether there is no mistake. */
-bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox);
+bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox,
+		      void *context);
 
 /* Finds the directories that contain all mailboxes: those of `mail-root`; else those of `mailbox`
  * (%h: of the homes in NSS) and the passwd-files. Leaves out `/`. A line of a passwd-file with the

@@ -308,13 +308,17 @@ static void check_timeout(const char *name, unsigned seconds)
 			    seconds);
 }
 
-/* The keeper cannot write to mailboxes, so it checks that a mailbox belongs to its user. */
-static const char *test_mailbox(const struct account *account, bool is_read_only)
+/* The keeper cannot write to mailboxes, so it checks that a mailbox belongs to its user. It is not
+ * in the sandbox of sessions, whose ruleset is the context. */
+static const char *test_mailbox(void *context, const struct account *account, bool is_read_only)
 {
+	const int *base_fd = context;
 	bool has_keeper = account->uid != 0, is_there;
 	auto_fd int ruleset_fd =
 		has_keeper ? sandbox_make_ruleset(account, true, &is_there) : -EBADF;
 
+	if (has_keeper && !sandbox_is_in_reach(*base_fd, account->mailbox))
+		return "the sandbox denies access to the mailbox (see mail-root)";
 	return ruleset_fd == -EPERM ? "the mailbox belongs to another user" :
 				      mailbox_test(account->mailbox, is_read_only || has_keeper);
 }
@@ -376,12 +380,14 @@ static int check(struct service *service)
 	r = service->tls ? service->tls->functions->load(service->tls) : 0;
 	tls = r > 0 ? EX_CONFIG : exit_status(r);
 	check_roots(settings);
-	if (!settings->has_keeper)
+	if (settings->has_keeper)
+		r = service->sandbox.ruleset_fd = sandbox_make_base(settings, NULL);
+	else
 		r = sandbox_prepare(settings, NULL, &service->sandbox) ?:
 			    sandbox_before_login(settings, &service->sandbox);
-	users = r < 0					 ? exit_status(r) :
-		auth_check_files(settings, test_mailbox) ? EX_OK :
-							   EX_CONFIG;
+	users = r < 0 ? exit_status(r) :
+		auth_check_files(settings, test_mailbox, &service->sandbox.ruleset_fd) ? EX_OK :
+											 EX_CONFIG;
 	return files ?: tls ?: users;
 }
 

@@ -76,6 +76,10 @@ int sandbox_confine_keeper(void);
  * and CAP_SETGID. -EBADMSG after an error in the log. */
 int sandbox_become_login(void);
 
+/* Whether a process with this ruleset could open a mailbox, or there is none. Tries it in a child.
+ */
+bool sandbox_is_in_reach(int ruleset_fd, const char *mailbox);
+
 /* The ruleset of a session before login, and that of an account; *ret_is_there: its mailbox exists.
  * Return a descriptor, which the caller closes. -EOPNOTSUPP: this kernel has no Landlock; -EPERM:
  * the account has a uid, and its mailbox belongs to another user. */

@@ -702,6 +702,7 @@ int auth_find_roots(const struct settings *settings, auth_root_handler *handle, 
 struct file_check {
 	const struct settings *settings;
 	auth_mailbox_test *test_mailbox;
+	void *context; /* of test_mailbox */
 	struct auth_report report;
 	void *names; /* found so far, a tree of tsearch(3) */
 	unsigned findings;
@@ -772,15 +773,19 @@ static int check_line(void *context, char *line, size_t octets)
 			note_finding(check, r != -ENOENT, reason);
 		is_read_only |= is_protection(&field);
 	}
-	problem = *account.mailbox ? check->test_mailbox(&account, is_read_only) : NULL;
+	problem = *account.mailbox ? check->test_mailbox(check->context, &account, is_read_only) :
+				     NULL;
 	if (problem)
 		note_finding(check, false, problem);
 	return check_name(check, entry.user);
 }
 
-bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox)
+bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_mailbox,
+		      void *context)
 {
-	struct file_check check = { .settings = settings, .test_mailbox = test_mailbox };
+	struct file_check check = { .settings = settings,
+				    .test_mailbox = test_mailbox,
+				    .context = context };
 	int r = passwd_file_read_all(settings, check_line, &check, &check.report, NULL);
 
 	tdestroy(check.names, free);

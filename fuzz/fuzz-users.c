@@ -44,8 +44,9 @@ static int check_root(void *context, const char *path)
 	return 0;
 }
 
-static const char *test_mailbox(const struct account *account, bool is_read_only)
+static const char *test_mailbox(void *context, const struct account *account, bool is_read_only)
 {
+	(void)context;
 	FUZZ_CHECK(*account->mailbox); /* without a keeper it may be relative */
 	return is_read_only ? "read-only" : NULL;
 }
@@ -72,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t octets)
 	char *text = fuzz_string(data, octets);
 
 	log_limit(NULL); /* limits the lines about findings */
-	(void)auth_check_files(&settings, test_mailbox);
+	(void)auth_check_files(&settings, test_mailbox, NULL);
 	FUZZ_CHECK(auth_find_roots(&settings, check_root, NULL, &report) == 0);
 	FUZZ_CHECK(report.malformed_line > 0 || report.malformed_lines == 0);
 	settings.mailbox = in_home;

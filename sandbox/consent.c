@@ -127,6 +127,18 @@ int sandbox_test_login(void)
 	return run_in_child(sandbox_become_login) == 0 ? 0 : -EBADMSG;
 }
 
+bool sandbox_is_in_reach(int ruleset_fd, const char *mailbox)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		(void)syscall(SYS_landlock_restrict_self, ruleset_fd, 0);
+		_exit(open(mailbox, O_RDONLY | O_DIRECTORY) < 0 && errno == EACCES);
+	}
+	return pid < 0 || TEMP_FAILURE_RETRY(waitpid(pid, &status, 0)) < 0 || status == 0;
+}
+
 /* ---- Consent ---- */
 
 /* Puts the ruleset into the talker, which waits for the answer. */

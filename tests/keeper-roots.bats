@@ -27,3 +27,47 @@ setup() {
 	login two ben@two.org secret
 	[ -z "$(troubles two.log)" ]
 }
+
+@test "--check-config of a keeper names homes that no session can reach, and a session does not reach them" {
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py supports x86_64 only'
+	sed -i /^root/d "$users"
+	# says STATUS LINE...: that is all that --check-config says; a start says the first line, if it is about FILE:1.
+	says() {
+		status=0
+		"${wrapper[@]}" "$HANDLER" "${options[@]}" --check-config >log 2>&1 || status=$?
+		cat log
+		[ "$status" -eq "$1" ]
+		[ "$(<log)" = "$(printf 'pop3-handler: %s\n' "${@:2}")" ]
+	}
+	for bad in /bob / /tmp/.. /srv/. homes; do
+		echo "$bad"
+		echo "carol:{PLAIN}secret:61009:61009::$bad" | cat - <(grep -v ^carol "$users") >"$users.new"
+		cat "$users.new" >"$users"
+		line="$users:1: the home or mailbox is relative or not deep enough: it is out of reach (1 such lines in all)"
+		if [ "$bad" = homes ]; then
+			says 78 "$line" "$users:1: the account has no usable mailbox path"
+		else
+			says 0 "$line"
+		fi
+		start_keeper one
+		[ "$(<one.log)" = "pop3-handler: $line" ]
+		run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$pid_one" 'openat -100 / 0' 'openat -100 /tmp 0' 'openat -100 /srv 0' "openat -100 $homes 0"
+		[[ "${lines[*]}" =~ ^('openat: EACCES '){3}'openat: '[0-9]+$ ]]
+		hang_up one
+		rm one.*
+	done
+	sed -i /^carol/d "$users"
+	mkdir -m 755 disk
+	mv "$homes/ann" disk/ann
+	ln -s "$PWD/disk/ann" "$homes/ann"
+	says 0 "$users:1: the sandbox denies access to the mailbox (see mail-root)"
+	start_keeper one
+	ask one 'USER ann'
+	ask one 'PASS secret'
+	[ "$reply" = '-ERR [SYS/PERM] cannot open the mailbox' ]
+	hang_up one
+	options+=("--mail-root=$homes" "--mail-root=$PWD/disk")
+	"${wrapper[@]}" "$HANDLER" "${options[@]}" --check-config
+	start_keeper two
+	login two ann secret
+}
