@@ -71,3 +71,28 @@ setup() {
 	start_keeper two
 	login two ann secret
 }
+
+@test "with a keeper, too, a session whose domain has no directory yet can reach no mail" {
+	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py supports x86_64 only'
+	mkdir -p "$mail/old.example/ben/new"
+	chmod -R 777 "$mail" # so that only the sandbox protects it
+	sed -i '/^ann/s/ann/&@new.example/' "$users"
+	options+=("--mailbox=$mail/%d/%n")
+	start_keeper one
+	login one ann@new.example secret
+	ask one SLEE
+	ask one WAKE
+	[ "$reply" = '+OK [ACTIVITY/NONE] 0 messages' ]
+	run -0 "$BATS_TEST_DIRNAME/from-inside.py" "$pid_one" "openat -100 $mail 0" "openat -100 $mail/old.example 0" \
+		"openat -100 $mail/old.example/ben/new 0" "openat -100 $mail/made 0x41 0x180" "mkdirat -100 $mail/made 0x1c0"
+	[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES openat: EACCES mkdirat: EACCES' ]
+	ask one SLEE
+	mkdir -p "$mail/new.example/ann/new"
+	chown -R 61001:61001 "$mail/new.example/ann"
+	ask one WAKE
+	[ "$reply" = '-ERR [SYS/TEMP] the mailbox is new: log in again' ]
+	start_keeper two
+	login two ann@new.example secret
+	ask one NOOP
+	[[ $reply == +OK* ]]
+}

@@ -191,6 +191,33 @@ cannot_empty() {
 	[ "${lines[0]}" = '+OK 1 24' ]
 }
 
+@test "a session whose domain has no directory yet can reach no mail of any domain" {
+	printf '%s\n' 'alice@new.example:{PLAIN}apple' 'bob@old.example:{PLAIN}b' >"$users"
+	options=("$as_me" "--users=$users" "--mailbox=$mail/%d/%n")
+	make_maildir old.example/bob
+	for _ in domain mailbox; do # is missing
+		for option in --read-only=no --read-only=yes; do
+			start_session one "$HANDLER" "${options[@]}" "$option"
+			login one alice@new.example
+			from_inside "$pid_one" "openat -100 $mail 0" "openat -100 $mail/old.example/bob/new 0" \
+				"openat -100 $mail/made 0x41 0x180" "mkdirat -100 $mail/new.example/alice 0x1c0" "openat -100 $mail/old.example 0"
+			[[ "${lines[*]}" =~ ^('openat: EACCES '){3}'mkdirat: '(ENOENT|EACCES)' openat: EACCES'$ ]]
+			ask one SLEE
+			make_maildir new.example/alice
+			ask one WAKE
+			[ "$reply" = '-ERR [SYS/TEMP] the mailbox is new: log in again' ]
+			hang_up one
+			rm -r one.* "$mail/new.example/alice"
+		done
+	done
+	# A link to nothing.
+	ln -s nowhere "$mail/new.example/alice"
+	start_session one
+	login one alice@new.example
+	from_inside "$pid_one" "openat -100 $mail 0" "openat -100 $mail/new.example 0" "openat -100 $mail/old.example/bob/new 0"
+	[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES' ]
+}
+
 @test "with each version of Landlock since the second, a session cannot reach more" {
 	[ "$SANITIZED" = none ] || skip 'sanitizer builds refuse no system call'
 	version=$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')
