@@ -108,6 +108,10 @@ peak_kib() {
 	# A lower limit stays.
 	start_session three prlimit --as=1073741824 "$HANDLER" "${options[@]}"
 	grep -xE 'Max address space +1073741824 +1073741824 .*' "/proc/$pid_three/limits"
+	start_session four prlimit --as=1073741824:4294967296 "$HANDLER" "${options[@]}"
+	grep -xE 'Max address space +1073741824 +2147483648 .*' "/proc/$pid_four/limits"
+	cat three.log four.log
+	[ ! -s three.log ] && [ ! -s four.log ]
 }
 
 @test "keepalive and TCP_USER_TIMEOUT detect a peer that is gone" {
