@@ -218,15 +218,22 @@ static int landlock_enter(int ruleset_fd)
 struct file_set {
 	int fd, error;
 	uint64_t access; /* to mailboxes */
+	bool has_warned; /* of a path that cannot be opened */
 };
 
-/* A path (or NULL) that does not exist, or may not be searched, is out of reach anyway. */
+/* A path (or NULL) that cannot be opened stays out of reach: one bad path must not end the service.
+ * A path that does not exist, or may not be searched, is nothing special. */
 static void allow_if_there(struct file_set *set, const char *path, uint64_t access)
 {
 	int r = path && set->error == 0 ? landlock_allow(set->fd, path, access) : -ENOENT;
 
-	if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -EACCES)
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
 		set->error = r;
+	if (r >= 0 || r == -ENOENT || r == -ENOTDIR || r == -EACCES || set->error < 0)
+		return;
+	if (!set->has_warned) /* once, because there may be thousands */
+		log_warning("no session can reach %s: %s", log_quote(path), strerror(-r));
+	set->has_warned = true;
 }
 
 /* An administrator may replace a passwd-file by rename(2), so a rule needs its directory; for a
@@ -259,12 +266,14 @@ static void allow_tls(struct file_set *set, const struct settings *settings, con
 	allow_if_there(set, tls->functions->system_file(), ACCESS_READ);
 }
 
-/* For auth_find_roots(). */
+/* For auth_find_roots(). A file, perhaps the passwd-file, is not for writing. */
 static int allow_root(void *context, const char *path)
 {
 	struct file_set *set = context;
+	struct stat status;
 
-	allow_if_there(set, path, set->access);
+	if (stat(path, &status) < 0 || S_ISDIR(status.st_mode))
+		allow_if_there(set, path, set->access);
 	return set->error;
 }
 

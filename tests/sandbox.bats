@@ -291,6 +291,26 @@ cannot_empty() {
 	done
 }
 
+@test "a home that cannot be opened, or is below a file, keeps no other user out" {
+	options=("$as_me" "--users=$users")
+	mkdir -p homes/alice/Maildir/{new,cur}
+	ln -s loop loop
+	long=$PWD/$(printf '%0300d' 0)
+	for bad in "$PWD/loop" "$long" "$users"; do
+		printf '%s\n' "bob:{PLAIN}b::::$bad/bob" "carol:{PLAIN}c::::$bad/../loop/carol" "alice:{PLAIN}apple::::$PWD/homes/alice" >"$users"
+		echo "${bad##*/}"
+		start_session one
+		from_inside "$pid_one" "openat -100 $users 2" "openat -100 $PWD/homes 0" "openat -100 $PWD 0"
+		[[ "${lines[*]}" =~ ^'openat: EACCES openat: '[0-9]+' openat: EACCES'$ ]]
+		login one
+		[ "$(grep -c 'no session can reach' one.log)" -eq "$([ "$bad" = "$users" ]; echo $?)" ]
+		"$HANDLER" "${options[@]}" --check-config 2>log
+		grep "no mailbox can be in '${bad:0:100}" log
+		hang_up one
+		rm one.*
+	done
+}
+
 @test "18 and 300 homes in as many directories can be reached, and nothing beside them" {
 	options=("$as_me" "--users=$users")
 	for count in 18 300; do
