@@ -236,19 +236,28 @@ static void allow_if_there(struct file_set *set, const char *path, uint64_t acce
 	set->has_warned = true;
 }
 
+/* Unless that is `/`, which holds every file. */
+static void allow_directory_of(struct file_set *set, const char *path)
+{
+	char directory[PATH_MAX];
+
+	(void)util_copy(directory, path);
+	util_cut_path(directory);
+	allow_if_there(set, util_is_root_directory(directory) ? path : directory, ACCESS_READ);
+}
+
 /* An administrator may replace a passwd-file by rename(2), so a rule needs its directory; for a
  * symbolic link also the directory of its target. */
 static void allow_users(struct file_set *set, char *const *users)
 {
-	char real[PATH_MAX], directory[PATH_MAX];
+	char real[PATH_MAX];
 	struct stat status;
 
 	for (; users && *users; users++) {
-		(void)snprintf(directory, sizeof(directory), "%s", *users);
-		allow_if_there(set, dirname(directory), ACCESS_READ);
+		allow_directory_of(set, *users);
 		if (lstat(*users, &status) == 0 && S_ISLNK(status.st_mode) &&
 		    realpath(*users, real))
-			allow_if_there(set, dirname(real), ACCESS_READ);
+			allow_directory_of(set, real);
 	}
 }
 

@@ -577,15 +577,6 @@ static int note_text(void **tree, const char *text)
 	return known && (*known = strdup(text)) ? 0 : -ENOMEM;
 }
 
-/* Compares inodes, because "..", a symbolic link or the working directory may also be `/`. */
-static bool is_file_system_root(const char *path)
-{
-	struct stat root, status;
-
-	return stat("/", &root) == 0 && stat(path, &status) == 0 && root.st_dev == status.st_dev &&
-	       root.st_ino == status.st_ino;
-}
-
 /* Handles a root once: many accounts share it. -EINVAL: it is `/`, which contains every file. */
 static int note_root(struct root_search *search, const char *root)
 {
@@ -593,7 +584,7 @@ static int note_root(struct root_search *search, const char *root)
 
 	if (tfind(root, &search->roots, compare_texts))
 		return 0;
-	if (is_file_system_root(root))
+	if (util_is_root_directory(root))
 		return -EINVAL;
 	r = note_text(&search->roots, root);
 	return r < 0 ? r : search->handle(search->context, root);

@@ -125,6 +125,15 @@ static inline void util_cut_path(char *path)
 	memmove(path, directory, strlen(directory) + 1);
 }
 
+/* Whether a path leads to `/`: also "..", a symbolic link or the working directory may. */
+static inline bool util_is_root_directory(const char *path)
+{
+	struct stat root, status;
+
+	return stat("/", &root) == 0 && stat(path, &status) == 0 && root.st_dev == status.st_dev &&
+	       root.st_ino == status.st_ino;
+}
+
 /* Makes a directory that only `user` can open, unless the path exists. Works only for root. */
 static inline void util_make_folder(const char *path, const char *user)
 {

@@ -417,6 +417,39 @@ cannot_empty() {
 	done
 }
 
+@test "a passwd-file in the directory / puts no other file in reach" {
+	needs_root
+	mkdir root
+	cat >chroot.sh <<-'END'
+		mount -t tmpfs tmpfs root
+		for path in /*; do
+			if [ -L "$path" ]; then
+				cp -a "$path" root
+			elif [ -d "$path" ]; then
+				mkdir "root$path"
+				mount --rbind "$path" "root$path"
+			fi
+		done
+		cp accounts/users root
+		exec chroot root "$@"
+	END
+	for path in /users users "$PWD/accounts/link"; do # chroot(1) changes to the directory /
+		ln -sf /users accounts/link
+		options=("$as_me" "--users=$path" "--mailbox=$mail/%u")
+		start_session one unshare --mount sh -e chroot.sh "$HANDLER" "${options[@]}"
+		from_inside "$pid_one" 'openat -100 /users 0' 'openat -100 /users 2' 'openat -100 /etc/passwd 0' 'openat -100 / 0'
+		[[ "${lines[*]}" =~ ^'openat: '[0-9]+' openat: EACCES openat: EACCES openat: EACCES'$ ]]
+		login one
+		from_inside "$pid_one" 'openat -100 /etc/passwd 0' 'openat -100 / 0' "openat -100 $mail/bob 0"
+		[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES' ]
+		ask one SLEE
+		ask one WAKE
+		[[ $reply == '+OK [ACTIVITY/NONE]'* ]]
+		hang_up one
+		rm one.*
+	done
+}
+
 @test "a system call that is refused is logged and ends no session" {
 	[ "$SANITIZED" = none ] || skip 'sanitizer builds refuse no system call'
 	start_session one
