@@ -75,7 +75,8 @@ struct keeper {
 	int64_t look_ms;    /* of the next check for renewed certificates, for the listener */
 };
 
-/* For log lines that talkers can cause. */
+/* For log lines that talkers can cause, and in the report of those that were omitted. */
+#define OMITTED_ABOUT "what sessions asked"
 #define log_at_rate(keeper, ...) \
 	log_event_about(&(keeper)->lines, LOG_EVENT_WARNING, NULL, __VA_ARGS__)
 
@@ -580,7 +581,7 @@ static int carry_on(struct keeper *keeper)
 		}
 	}
 	/* Reaps killed checkers within a second, because no event reports their end. */
-	if (log_report_omitted(&keeper->lines, "what sessions asked") || checker_count() > 0)
+	if (log_report_omitted(&keeper->lines, OMITTED_ABOUT) || checker_count() > 0)
 		next = MIN(next, 1000);
 	return (int)next;
 }
@@ -623,6 +624,8 @@ static int serve_sessions(struct keeper *keeper)
 		if (r <= 0 || ++events % EVENTS_MAX == 0)
 			sign_next(keeper);
 	}
+	log_hasten_report(&keeper->lines);
+	(void)log_report_omitted(&keeper->lines, OMITTED_ABOUT);
 	return 0;
 }
 

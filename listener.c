@@ -393,6 +393,15 @@ static bool report_omitted(struct listener *listener, size_t source)
 	return log_report_omitted(quota, peer.text);
 }
 
+/* Reports all omitted lines before the listener ends. */
+static void report_all(struct listener *listener)
+{
+	for (size_t i = 0; i < listener->source_count; i++) {
+		log_hasten_report(scoreboard_quota(listener->scoreboard, i));
+		(void)report_omitted(listener, i);
+	}
+}
+
 static bool is_source_needed(struct listener *listener, size_t source)
 {
 	const struct listener_source *entry = &listener->tables->sources[source];
@@ -896,5 +905,7 @@ int listener_next(struct listener *listener, const struct settings *settings, st
 		if (r == LISTENER_NOTHING && util_now_ms() >= end_ms(listener))
 			r = listener->keeper_end_ms == NEVER ? LISTENER_END : -ECHILD;
 	}
+	if (r == LISTENER_END || r == -ECHILD)
+		report_all(listener);
 	return r;
 }

@@ -369,6 +369,13 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 	return false;
 }
 
+void log_hasten_report(struct log_quota *quota)
+{
+	quota->next_s = 0;
+	if (quota->report_s > 0)
+		quota->report_s = 1;
+}
+
 /* ---- Lines ---- */
 
 void log_event_about(struct log_quota *quota, enum log_event id, const struct log_field *fields,

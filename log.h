@@ -88,3 +88,6 @@ void log_limit(struct log_quota *quota);
 /* Logs how many lines about `peer` were omitted, if any were and the quota allows a line; quota
  * NULL: those that this process omitted without a quota. Returns whether some remain to report. */
 bool log_report_omitted(struct log_quota *quota, const char *peer);
+
+/* Makes the report about a quota due at once: call it before the counts are lost. */
+void log_hasten_report(struct log_quota *quota);

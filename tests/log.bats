@@ -532,3 +532,17 @@ bounds() {
 		is_bounded log
 	done
 }
+
+@test "a listener reports omitted lines before it ends" {
+	listen_port
+	with_client <<-'END'
+		for _ in range(50):
+		    Client(port).expect('QUIT', '+OK')
+		wait_for(lambda: not children())
+		os.kill(listener, signal.SIGTERM)
+	END
+	wait "${background[-1]}"
+	count=$(grep -c 'ended before login: QUIT' log)
+	[ "$count" -lt 50 ]
+	grep -E "lines about 127\.0\.0\.1 were omitted: $((50 - count)) session ended" log
+}
