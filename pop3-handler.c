@@ -107,6 +107,7 @@ static int serve_client(struct service *service, const struct listener_session *
 	int pair[2] = { -1, -1 };
 	int r = 0;
 
+	log_limit(scoreboard_enter(session.slot_ref));
 	/* The sandbox forbids new sockets. */
 	if (service->settings->has_keeper &&
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -123,7 +124,6 @@ static int serve_client(struct service *service, const struct listener_session *
 		log_error("cannot use standard input and output: %s", strerror(-r));
 	else
 		r = enter_sandbox(service, &session, client, pair[1]);
-	log_limit(scoreboard_enter(session.slot_ref));
 	failures_confine(client->failures, client->slot_ref.is_trusted);
 	/* Implicit TLS must work now; STLS can be refused later. */
 	if (r == 0 && service->settings->tls == TLS_IMPLICIT)

@@ -131,6 +131,27 @@ checkers() {
 	[ "$status" -ne 0 ]
 }
 
+@test "when the keeper is killed, clients that are refused cause one line a second" {
+	listen_keeper
+	export keeper
+	with_client <<-'END'
+		user = Client(port).login('ann', 'secret') # the listener goes on until it leaves
+		start = time.monotonic()
+		os.kill(int(os.environ['keeper']), signal.SIGKILL)
+		wait_for(lambda: 'the keeper has ended' in open('log').read())
+		for _ in range(100):
+		    assert Client(port).greeting.startswith('-ERR [SYS/TEMP]')
+		wait_for(lambda: len(children()) == 1)
+		elapsed = time.monotonic() - start
+		user.expect('QUIT', '+OK')
+		lines = open('log').read().count('cannot reach the keeper: ')
+		assert lines <= elapsed + 1, (lines, elapsed)
+	END
+	wait "$listener" || true
+	count=$(grep -c 'cannot reach the keeper: ' log) || true
+	grep "lines about 127.0.0.1 were omitted: .*\b$((100 - count)) other" log
+}
+
 @test "when the keeper is killed, the listener does not wait for a session that it has left" {
 	# A session with the ids of its account, but no mailbox, which has stopped.
 	"${wrapper[@]}" "$HANDLER" "${options[@]}" --login-timeout=8 --listen=127.0.0.1:0 </dev/null >listening 2>log &
