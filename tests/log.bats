@@ -3,6 +3,7 @@
 # Log lines: the influence that clients have on them, and that a stalled log has on clients.
 
 load helpers
+load keeper
 
 eval "stop_$(declare -f teardown)"
 
@@ -420,7 +421,7 @@ with_journal() {
 commands() {
 	sed -nE '/^static const struct command commands/,/^};/s/^\t\{ "([A-Z]+)",.*(ARG_[A-Z_]+),.*/\1 \2/p' \
 		"$BATS_TEST_DIRNAME/../protocol.c" | sort -u | sed -E 's/ARG_NONE//
-		s/ARG_MECHANISM/PLAIN AHgAeA==/; s/ARG_(WORD|TEXT)/x#/; s/ARG_(OPT_)?MSG$/#/; s/ARG_MSG_COUNT/# 1/'
+		s/ARG_MECHANISM/PLAIN AHgAeA==/; s/ARG_(NAME|SECRET)/x#/; s/ARG_(OPT_)?MSG$/#/; s/ARG_MSG_COUNT/# 1/'
 }
 
 # repeats COUNT LINE...: prints the lines COUNT times.
@@ -459,6 +460,7 @@ bounds() {
 
 @test "before login, no command fills the log, whatever fails" {
 	[ "$(commands | wc -l)" -ge 17 ]
+	run ! grep ARG_ < <(commands) # each shape has an argument
 	export TCPREMOTEIP=192.0.2.1
 	bounds '' "$HANDLER" "${options[@]}"
 	grep -E '19 lines about 192\.0\.2\.1 were omitted: 19 login refused' omitted
@@ -484,6 +486,32 @@ bounds() {
 	bounds 'USER alice\r\nPASS apple\r\nDELE 1\r\n' "${nobody[@]}"
 	bounds 'USER alice\r\nPASS apple\r\nSLEE\r\n' "${nobody[@]}"
 	[ "$(grep -cE '[0-9]{2,3} lines about local were omitted: [0-9]+ other' omitted)" -ge 6 ]
+}
+
+@test "beside a keeper no command fills the log, whatever fails, before login and after it" {
+	rm -r "$mail" accounts run
+	setup_keeper
+	export TCPREMOTEIP=192.0.2.1
+	asks=("${wrapper[@]}" "$HANDLER" "${options[@]}")
+	printf '#!/bin/sh\nexit 111\n' >program
+	chmod 755 program
+	echo rubbish >server.pem
+	bounds '' "${asks[@]}" --tls=starttls --tls-cert=server.pem
+	grep -E '19 lines about 192\.0\.2\.1 were omitted: 19 login refused' omitted
+	echo 'has-no-uid:{PLAIN}secret' >>"$users"
+	repeats 200 'USER has-no-uid' 'PASS secret' >script
+	for broken in --users=/ "--auth=checkpassword $PWD/program" --mail-user=nobody-at-all; do
+		"${asks[@]}" --plaintext-auth=always "$broken" <script >out 2>log
+		[ "$(grep -c '^-ERR \[SYS/[A-Z]*\] cannot look up the account' out)" -eq 20 ]
+		[ "$(wc -l <log)" -le 5 ]
+		grep -F 'pop3-handler: 38 lines about 192.0.2.1 were omitted: 19 login refused, 19 other' log
+	done
+	: >omitted
+	chmod 0 "$homes/ben/Maildir/new"/*
+	chmod 555 "$homes/ben/Maildir/new"
+	bounds 'USER ben\r\nPASS secret\r\nDELE 1\r\n' "${asks[@]}" --plaintext-auth=always
+	bounds 'USER ben\r\nPASS secret\r\nSLEE\r\n' "${asks[@]}" --plaintext-auth=always
+	grep -E '[0-9]{2,3} lines about 192\.0\.2\.1 were omitted: [0-9]+ other' omitted
 }
 
 @test "a failing WAKE does not fill the log" {
