@@ -514,6 +514,42 @@ bounds() {
 	grep -E '[0-9]{2,3} lines about 192\.0\.2\.1 were omitted: [0-9]+ other' omitted
 }
 
+# twenty HANDLER...: the twentieth bad command ends the session of `script`.
+twenty() {
+	"$@" <script >out 2>log
+	[ "$(grep -c '^-ERR' out)" -eq 20 ]
+	grep -E "^pop3-handler: session (of 'alice' )?from local ended.*: too many mistakes; " log
+}
+
+@test "a failure counts as a bad command, even if only the first is logged" {
+	local prologue='USER alice\r\nPASS apple\r\nDELE 2\r\n'
+	as_nobody true
+	make_messages 2
+	chmod 0 "$mail/alice/new"/*
+	chown -R nobody "$mail/alice"
+	chmod 555 "$mail/alice/new"
+	nobody=(setpriv --reuid=nobody --regid=nogroup --clear-groups ./handler "${options[@]/#--user=*/--user=nobody}")
+	for command in 'RETR 1' 'TOP 1 0' 'DELI 1' SLEE; do
+		repeats 30 "$command" | cat <(printf '%b' "$prologue") - >script
+		twenty "${nobody[@]}"
+	done
+	start_session one "${nobody[@]}"
+	login one
+	ask one SLEE
+	chmod 0 "$mail/alice"
+	say one WAKE{,,,,}{,,,,,}
+	for _ in {1..20}; do
+		hear one
+		[[ $reply == '-ERR [SYS/PERM] cannot open the mailbox' ]]
+	done
+	run ! read -r -t 20 -u "$from_one"
+	repeats 30 'USER alice' 'PASS apple' >script
+	twenty "${nobody[@]}"
+	echo rubbish >server.pem
+	repeats 30 STLS >script
+	twenty "$HANDLER" "${options[@]}" --tls=starttls --tls-cert=server.pem
+}
+
 @test "a failing WAKE does not fill the log" {
 	as_nobody true
 	make_messages 1
@@ -552,9 +588,11 @@ bounds() {
 		[ "${account%% *}" = alice ] || repeats 200 SLEE NOOP >&"$to_two"
 		say two QUIT
 		# Until the answer to QUIT or the end: too many bad commands in a row end the session.
+		errors=0
 		while read -r -t 20 reply <&"$to_two" && [[ $reply != *goodbye* ]]; do
-			:
+			[[ $reply != -ERR* ]] || errors=$((errors + 1))
 		done
+		[ "$errors" -eq 20 ]
 		exec {to_one}>&- {to_two}>&-
 		logged 'lines about 127.0.0.1 were omitted'
 		is_bounded log
