@@ -213,6 +213,17 @@ static int become_account(struct session *session, const struct account *account
 	return r;
 }
 
+/* Logs a login that fails for `refusal`, or if that is "", because of an error. The cause is in
+ * this line, too, because a source at a listener has no quota for a second line. */
+static void log_failure(const struct session *session, const char *user, const char *refusal,
+			const char *failure, const char *cause)
+{
+	char reason[512];
+
+	(void)snprintf(reason, sizeof(reason), "%s: %s", failure, cause);
+	session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user, *refusal ? refusal : reason);
+}
+
 /* Opens the mailbox, gives up access to all others, and enters TRANSACTION. `refusal` is why the
  * keeper denies access to the mailbox; "": it does not. */
 static int begin_transaction(struct session *session, const struct account *checked,
@@ -220,7 +231,7 @@ static int begin_transaction(struct session *session, const struct account *chec
 {
 	const struct mailbox_origin origin = { .from = session->settings->unique_ids_from };
 	auto_free struct account *account = malloc(sizeof(*account));
-	bool has_new;
+	bool has_new, is_denied;
 	int r = scoreboard_note_password(session->slot_ref);
 
 	if (r < 0)
@@ -240,13 +251,15 @@ static int begin_transaction(struct session *session, const struct account *chec
 	session->is_shut_out |= r > 0;
 	if (r < 0) {
 		scoreboard_note(session->slot_ref, SCOREBOARD_BEFORE_LOGIN);
-		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, account->user,
-				    r == -EBUSY ? "the mailbox is in use" :
-				    *refusal	? refusal :
-						  "the mailbox cannot be opened");
+		if (r == -EBUSY)
+			refusal = "the mailbox is in use";
 		/* faccessat(2) ignores Landlock: if it allows access, Landlock has denied it. */
-		if (r == -EACCES && !*refusal &&
-		    faccessat(AT_FDCWD, account->mailbox, R_OK | X_OK, AT_EACCESS) == 0)
+		is_denied = r == -EACCES && !*refusal &&
+			    faccessat(AT_FDCWD, account->mailbox, R_OK | X_OK, AT_EACCESS) == 0;
+		log_failure(session, account->user, refusal, "the mailbox cannot be opened",
+			    is_denied ? "the sandbox denies it" :
+					session_mailbox_problem(session, r));
+		if (is_denied)
 			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
 				  "symbolic link: set mail-root to where it really is",
 				  log_quote(account->mailbox));
@@ -294,18 +307,19 @@ static int try_login(struct session *session, struct login *login)
 		r = auth_login(session->settings, session->peer, login->user,
 			       login->has_certificate ? NULL : login->password, &answer.account,
 			       &answer.report);
-	session_log_users(report);
 	user = *report->user ? report->user : login->user; /* the account's spelling, if known */
-	if (r == -EKEYREJECTED)
-		return refuse_login(session, login, user, login->problem ?: report->refusal);
-	if (r < 0) {
-		session_log_refusal(session, LOG_EVENT_LOGIN_REFUSED, user,
-				    *report->refusal ? report->refusal :
-						       "the account cannot be looked up");
-		return reply_account_failure(session, r, user, report);
+	if (r == -EKEYREJECTED) {
+		r = refuse_login(session, login, user, login->problem ?: report->refusal);
+	} else if (r < 0) {
+		log_failure(session, user, report->refusal, "the account cannot be looked up",
+			    r == -ENXIO ? "it has no usable mailbox path" : strerror(-r));
+		r = reply_account_failure(session, r, user, report);
+	} else {
+		session->is_shut_out = answer.is_shut_out;
+		r = begin_transaction(session, &answer.account, login, report->refusal);
 	}
-	session->is_shut_out = answer.is_shut_out;
-	return begin_transaction(session, &answer.account, login, report->refusal);
+	session_log_users(report); /* not before a refusal: it would use the quota of the source */
+	return r;
 }
 
 int login_pass(struct session *session, const struct argument *argument)

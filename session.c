@@ -92,16 +92,22 @@ int session_open_mailbox(struct session *session, bool *ret_has_new)
 	return r;
 }
 
-int reply_mailbox_failure(struct session *session, int error, const char *path)
+const char *session_mailbox_problem(const struct session *session, int error)
 {
 	const char *problem = session->mailbox ? mailbox_report(session->mailbox)->problem : NULL;
 
+	return problem ?: strerror(-error);
+}
+
+int reply_mailbox_failure(struct session *session, int error, const char *path)
+{
 	if (error == -EBUSY) { /* Claws and fetchmail look for "lock" */
 		int r = session->state == IN_AUTH ? session_throttle(session) : 0;
 
 		return r ?: reply_err(session, "[IN-USE] the mailbox is locked by another session");
 	}
-	log_error("cannot open the mailbox %s: %s", log_quote(path), problem ?: strerror(-error));
+	log_error("cannot open the mailbox %s: %s", log_quote(path),
+		  session_mailbox_problem(session, error));
 	return reply_slow_err(session, "%s cannot open the mailbox%s", session_response_code(error),
 			      error == -ESTALE ? ": it has been replaced, log in again" : "");
 }

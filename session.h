@@ -92,6 +92,9 @@ int session_ask_keeper(struct session *session, unsigned type, struct channel_an
 /* Calls mailbox_wake(), and retries for some seconds while another session has the lock. */
 int session_open_mailbox(struct session *session, bool *ret_has_new);
 
+/* Why the mailbox cannot be opened, for the log. */
+const char *session_mailbox_problem(const struct session *session, int error);
+
 /* Log why the mailbox or the account cannot be used, rate-limit as session_throttle(), and reply
  * with the kind of failure only. reply_account_failure() returns -ECANCELED at once. */
 int reply_mailbox_failure(struct session *session, int error, const char *path);

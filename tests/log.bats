@@ -612,3 +612,27 @@ twenty() {
 	[ "$count" -lt 50 ]
 	grep -E "lines about 127\.0\.0\.1 were omitted: $((50 - count)) session ended" log
 }
+
+@test "at a listener the line about a refused login has the cause, and no other line takes its place" {
+	touch "$mail/alice"
+	echo malformed >>"$users"
+	listen_port --plaintext-auth=always
+	with_client <<-'END'
+		for i, user, reason in (
+		    (1, 'alice', "the mailbox cannot be opened: Not a directory"),
+		    (2, 'x', "no such user"),
+		):
+		    client = Client(port, source=f'127.0.9.{i}')
+		    client.expect(f'USER {user}', '+OK')
+		    client.expect('PASS apple', '-ERR')
+		    wait_for(lambda: f"login of '{user}' from 127.0.9.{i} refused: {reason}\n" in open('log').read())
+	END
+	mv "$users" there
+	with_client <<-'END'
+		client = Client(port, source='127.0.9.3')
+		client.expect('USER alice', '+OK')
+		client.expect('PASS apple', '-ERR')
+		wait_for(lambda: "login of 'alice' from 127.0.9.3 refused: the account cannot be looked up: "
+		    "No such file or directory\n" in open('log').read())
+	END
+}
