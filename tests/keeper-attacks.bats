@@ -290,6 +290,11 @@ has_reason() {
 	done
 	has_reason 'it sends a request that needs a login'
 	is_alive
+	# Each session is in the log, or counted in a report, the last of which comes with the end.
+	kill "$listener"
+	timeout 20 tail --pid="$keeper" -f /dev/null
+	run -0 sed -nE 's/.* is ended: .*/1/p; s/.*: ([0-9]+) lines about what sessions asked were omitted: .*/\1/p' log
+	[ "$(($(IFS=+ && echo "${lines[*]}")))" -eq 12 ]
 }
 
 @test "an invalid packet ends the session after login" {

@@ -545,6 +545,15 @@ twenty() {
 	run ! read -r -t 20 -u "$from_one"
 	repeats 30 'USER alice' 'PASS apple' >script
 	twenty "${nobody[@]}"
+	make_maildir bob
+	start_session two
+	login two bob 'banana split '
+	{ # a login waits five seconds for the lock
+		repeats 19 STAT
+		repeats 5 'USER bob' 'PASS banana split '
+	} >script
+	twenty "$HANDLER" "${options[@]}"
+	grep -F "login of 'bob' from local refused: the mailbox is in use" log
 	echo rubbish >server.pem
 	repeats 30 STLS >script
 	twenty "$HANDLER" "${options[@]}" --tls=starttls --tls-cert=server.pem
