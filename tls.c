@@ -161,8 +161,8 @@ static void find_ticket_key(struct tls *tls)
 	if (tls->ticket_error == 0)
 		tls->ticket_key = tls->own_ticket_key;
 	else if (tls->ticket_error != -EAGAIN)
-		complain(tls, "no TLS session tickets, their key cannot be shared in '%s': %s",
-			 tls->ticket_directory, strerror(-tls->ticket_error));
+		complain(tls, "no TLS session tickets, their key cannot be shared in %s: %s",
+			 tls->quote(tls->ticket_directory), strerror(-tls->ticket_error));
 }
 
 /* Offers tickets only if other processes have the key, too: else they cannot resume. */

@@ -45,6 +45,7 @@ struct tls {
 	void *sign_context;
 	bool is_check;			  /* `load` also warns of incomplete chains */
 	__typeof__(log_event_about) *log; /* of the program, to which the module is not linked */
+	__typeof__(log_quote) *quote;	  /* of the program, too */
 	/* The ticket key from its file, and the error of ticket_key_find(). */
 	unsigned char own_ticket_key[TLS_TICKET_KEY_OCTETS];
 	int ticket_error;

@@ -140,6 +140,9 @@ open_sockets() {
 	options+=("--users=/$odd/$odd/$odd")
 	talk "USER $odd" 'PASS apple'
 	grep -xE "pop3-handler: cannot look up '(\\\\xff)+\.\.\.' in the passwd-file '/(\\\\xff)+\.\.\.': No such file or directory" log
+	expect_status=78
+	handle /dev/null --tls=implicit "--tls-cert=/$odd/$odd/$odd"
+	grep -xE "pop3-handler: cannot read tls-cert = '/(\\\\xff)+\.\.\.': No such file or directory" log
 }
 
 @test "a name cannot close its quotes" {

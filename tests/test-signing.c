@@ -37,6 +37,16 @@ static void log_line(struct log_quota *quota, enum log_event id, const struct lo
 	va_end(arguments);
 }
 
+static const char *quote(const char *text)
+{
+	static char quotes[2][64];
+	static unsigned next;
+	char *quoted = quotes[next++ % ARRAY_SIZE(quotes)];
+
+	(void)snprintf(quoted, sizeof(quotes[0]), "'%s'", text);
+	return quoted;
+}
+
 /* Runs a shell command in the directory of the test. */
 __attribute__((format(printf, 1, 2))) static bool shell(const char *format, ...)
 {
@@ -66,7 +76,8 @@ static struct tls *make_tls(const struct settings *settings)
 	struct tls *tls = calloc(1, functions->size);
 
 	if (tls)
-		*tls = (struct tls){ functions, settings, .public_fd = -1, .log = log_line };
+		*tls = (struct tls){ functions, settings, .public_fd = -1, .log = log_line,
+				     .quote = quote };
 	return tls;
 }
 

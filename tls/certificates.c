@@ -22,6 +22,8 @@
 /* As report(), with the errno for `error` of GnuTLS as its value. */
 #define reject(service, error, ...) (report(service, __VA_ARGS__), certificates_errno(error))
 
+#define quote(service, text) (service)->tls.quote(text)
+
 int certificates_errno(int error)
 {
 	return error == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EBADMSG;
@@ -109,7 +111,8 @@ static int read_pem_file(struct tls_service *service, const char *setting, const
 	}
 	r = r ?: published;
 	if (r < 0) {
-		report(service, "cannot read %s = '%s': %s", setting, path, strerror(-r));
+		report(service, "cannot read %s = %s: %s", setting, quote(service, path),
+		       strerror(-r));
 		return -EBADMSG;
 	}
 	return 0;
@@ -130,9 +133,8 @@ static int load_priority(struct tls_service *service)
 		r = gnutls_priority_init(&service->priority, TLS_DEFAULT_PRIORITY, &bad);
 	if (r >= 0)
 		return 0;
-	return reject(service, r,
-		      "tls-priority = '%s' is not a GnuTLS priority string, from '%s' on",
-		      own ? own : TLS_DEFAULT_PRIORITY, bad);
+	return reject(service, r, "tls-priority = %s is not a GnuTLS priority string, from %s on",
+		      quote(service, own ? own : TLS_DEFAULT_PRIORITY), quote(service, bad));
 }
 
 /* Reports a certificate that has expired or is not yet valid. It is served nevertheless. */
@@ -149,7 +151,7 @@ static void check_time(struct tls_service *service, const char *path, gnutls_x50
 		return;
 	if (gmtime_r(&date, &tm))
 		(void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &tm);
-	report(service, "a certificate in tls-cert = '%s' %s %s", path,
+	report(service, "a certificate in tls-cert = %s %s %s", quote(service, path),
 	       now < from ? "is not valid before" : "has expired on", text);
 }
 
@@ -164,8 +166,8 @@ static int load_chain(struct tls_service *service, struct certificate *certifica
 	r = gnutls_x509_crt_list_import2(&certificate->chain, &certificate->length, &pem,
 					 GNUTLS_X509_FMT_PEM, GNUTLS_X509_CRT_LIST_SORT);
 	if (r < 0)
-		return reject(service, r, "cannot use the certificate in tls-cert = '%s': %s", path,
-			      gnutls_strerror(r));
+		return reject(service, r, "cannot use the certificate in tls-cert = %s: %s",
+			      quote(service, path), gnutls_strerror(r));
 	for (unsigned i = 0; i < certificate->length; i++)
 		check_time(service, path, certificate->chain[i]);
 	return 0;
@@ -206,15 +208,16 @@ static int load_key(struct tls_service *service, struct certificate *certificate
 		r = import_key(certificate->key, &pem);
 	if (r == GNUTLS_E_BASE64_UNEXPECTED_HEADER_ERROR && path == certificate->cert_path)
 		return reject(service, r,
-			      "there is no private key in tls-cert = '%s', and tls-key is not set",
-			      path);
+			      "there is no private key in tls-cert = %s, and tls-key is not set",
+			      quote(service, path));
 	if (r < 0)
-		return reject(service, r, "cannot use the private key in tls-key = '%s': %s", path,
+		return reject(service, r, "cannot use the private key in tls-key = %s: %s",
+			      quote(service, path),
 			      r == GNUTLS_E_DECRYPTION_FAILED ? "it is encrypted" :
 								gnutls_strerror(r));
 	if (stat(path, &status) == 0 && (status.st_mode & S_IRWXO))
-		report(service, "the private key in tls-key = '%s' is open to others (mode %04o)",
-		       path, status.st_mode & 07777);
+		report(service, "the private key in tls-key = %s is open to others (mode %04o)",
+		       quote(service, path), status.st_mode & 07777);
 	return 0;
 }
 
@@ -244,10 +247,12 @@ static int add_certificate(struct tls_service *service,
 		return 0;
 	gnutls_privkey_deinit(key);
 	if (r == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
-		return reject(service, r, "tls-key = '%s' is not the key of tls-cert = '%s'",
-			      certificate->key_path, certificate->cert_path);
-	return reject(service, r, "cannot use tls-cert = '%s' with tls-key = '%s': %s",
-		      certificate->cert_path, certificate->key_path, gnutls_strerror(r));
+		return reject(service, r, "tls-key = %s is not the key of tls-cert = %s",
+			      quote(service, certificate->key_path),
+			      quote(service, certificate->cert_path));
+	return reject(service, r, "cannot use tls-cert = %s with tls-key = %s: %s",
+		      quote(service, certificate->cert_path), quote(service, certificate->key_path),
+		      gnutls_strerror(r));
 }
 
 /* Whether `other` is valid for every DNS name of `certificate`. */
@@ -311,8 +316,8 @@ static int make_credentials(struct tls_service *service, struct certificate *cer
 						  GNUTLS_X509_FMT_PEM);
 	if (r > 0)
 		return 0;
-	return reject(service, r, "cannot use the certificates in tls-client-ca = '%s': %s",
-		      service->tls.settings->tls_client_ca,
+	return reject(service, r, "cannot use the certificates in tls-client-ca = %s: %s",
+		      quote(service, service->tls.settings->tls_client_ca),
 		      r < 0 ? gnutls_strerror(r) : "there are none");
 }
 
@@ -338,8 +343,8 @@ static void load_ocsp(struct tls_service *service, const char *path)
 		}
 	}
 	if (r < 0)
-		report(service, "cannot use the OCSP response in tls-ocsp = '%s': %s", path,
-		       gnutls_strerror(r));
+		report(service, "cannot use the OCSP response in tls-ocsp = %s: %s",
+		       quote(service, path), gnutls_strerror(r));
 }
 
 static int load_certificates(struct tls_service *service)
@@ -381,8 +386,8 @@ static void check_chain(const struct tls_service *service, const struct certific
 			return;
 	}
 	(void)gnutls_x509_crt_get_issuer_dn(crt, name, &size);
-	complain(&service->tls, "tls-cert = '%s' lacks the certificate of the issuer '%s'",
-		 certificate->cert_path, name);
+	complain(&service->tls, "tls-cert = %s lacks the certificate of the issuer %s",
+		 quote(service, certificate->cert_path), quote(service, name));
 }
 
 /* Checks nothing if the system has no root certificates. */

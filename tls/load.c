@@ -27,7 +27,8 @@ int tls_new(const struct settings *settings, unsigned char *ticket_key, struct t
 	tls = calloc(1, functions->size);
 	if (!tls)
 		return -ENOMEM;
-	*tls = (struct tls){ functions, settings, .public_fd = -1, .log = log_event_about };
+	*tls = (struct tls){ functions, settings, .public_fd = -1, .log = log_event_about,
+			     .quote = log_quote };
 	tls->ticket_key = ticket_key;
 	if (!ticket_key) {
 		tls->ticket_directory =
