@@ -18,7 +18,7 @@
 #define ENTRY_OCTETS_MAX 8192
 #define PATIENCE_MS 200 /* how long a line waits for a busy log */
 #define QUIET_S 2	/* without a line, before a QUIET one: failed logins have precedence */
-#define PRESSING_S 25	/* after which a report is no longer treated as QUIET */
+#define PRESSING_S 25	/* after which a report no longer waits, and other lines do */
 #define REPORT_S 5	/* from the first omitted line to the report */
 #define REASONS_MAX 32	/* per session */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
@@ -317,6 +317,15 @@ static bool use_quota(struct log_quota *quota, uint32_t quiet_s)
 	       atomic_compare_exchange_strong(&quota->next_s, &next_s, util_now_s() + 1);
 }
 
+/* Whether a report has waited for so long that the next second is for it: a source that goes on
+ * causing lines would delay it forever. */
+static bool is_pressing(const struct log_quota *quota)
+{
+	uint32_t report_s = quota->report_s;
+
+	return report_s > 0 && util_now_s() >= (uint64_t)report_s + PRESSING_S;
+}
+
 /* Whether to log a line; an omitted line is counted. */
 static bool is_due(enum log_event id, struct log_quota *quota, const char *line)
 {
@@ -329,7 +338,8 @@ static bool is_due(enum log_event id, struct log_quota *quota, const char *line)
 	while (i < limit.reason_count && limit.reasons[i] != reason)
 		i++;
 	if ((is_once && (i < limit.reason_count || i == REASONS_MAX)) ||
-	    (limits != UNLIMITED && quota && !use_quota(quota, limits == QUIET ? QUIET_S : 0))) {
+	    (limits != UNLIMITED && quota &&
+	     (is_pressing(quota) || !use_quota(quota, limits == QUIET ? QUIET_S : 0)))) {
 		counts->omitted[MIN(id, LOG_KINDS - 1)]++;
 		atomic_compare_exchange_strong(&counts->report_s, &none, util_now_s() + REPORT_S);
 		return false;
@@ -350,8 +360,8 @@ bool log_report_omitted(struct log_quota *quota, const char *peer)
 
 	if (counts->report_s == 0)
 		return false;
-	if (quota && (now_s < quota->report_s ||
-		      !use_quota(quota, now_s < quota->report_s + PRESSING_S ? QUIET_S : 0)))
+	if (quota &&
+	    (now_s < quota->report_s || !use_quota(quota, is_pressing(quota) ? 0 : QUIET_S)))
 		return true;
 	counts->report_s = 0; /* before the counts: a line omitted meanwhile sets it again */
 	for (size_t i = 0; i < LOG_KINDS; i++) {

@@ -2,6 +2,7 @@
  * log.c: limits on the lines that a client causes. */
 #include "log.h"
 
+#include "lib/util.h"
 #include "tap.h"
 
 #include <stdlib.h>
@@ -47,10 +48,14 @@ static void test_quota(void)
 	(void)tap(log_report_omitted(&quota, "192.0.2.1"), "a report waits for the quota");
 	quota.omitted[LOG_EVENT_CONNECTION_REFUSED] = 7;
 	log_hasten_report(&quota);
+	quota.next_s = (uint32_t)util_now_s(); /* a line has just been logged */
+	log_event_about(&quota, LOG_EVENT_LOGIN_FAILED, NULL, "no");
+	(void)tap(count_lines(text, sizeof(text)) == 0,
+		  "a report that has waited long is the next line");
 	(void)tap(!log_report_omitted(&quota, "192.0.2.1"), "and is logged then");
 	(void)count_lines(text, sizeof(text));
-	(void)tap(strcmp(text, "pop3-handler: 8 lines about 192.0.2.1 were omitted: "
-			       "1 login failed, 7 connection refused\n") == 0,
+	(void)tap(strcmp(text, "pop3-handler: 9 lines about 192.0.2.1 were omitted: "
+			       "2 login failed, 7 connection refused\n") == 0,
 		  "the report has the number of each kind");
 	(void)tap(quota.next_s > 0 && !log_report_omitted(&quota, "192.0.2.1") &&
 			  count_lines(text, sizeof(text)) == 0,
