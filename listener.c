@@ -390,6 +390,8 @@ static bool report_omitted(struct listener *listener, size_t source)
 	if (quota->report_s == 0)
 		return false;
 	peer_of_address(&listener->tables->sources[source].address, &peer);
+	if (!IN6_IS_ADDR_V4MAPPED(&peer.address)) /* a network: PEER_SOURCE_BITS */
+		(void)strcat(peer.text, "/64");
 	return log_report_omitted(quota, peer.text);
 }
 

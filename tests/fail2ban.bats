@@ -50,7 +50,8 @@ banned() {
 @test "omitted lines about failed logins count, and other omitted lines do not" {
 	echo 'pop3-handler: 5 lines about 192.0.2.1 were omitted: 3 login failed, 2 session ended' >log
 	echo 'pop3-handler: 5 lines about 192.0.2.2 were omitted: 3 login refused, 2 session ended' >>log
-	[ "$(banned log)" = 192.0.2.1 ]
+	echo 'pop3-handler: 5 lines about 2001:db8:1::/64 were omitted: 3 login failed, 2 session ended' >>log
+	[ "$(banned log | tr '\n' ' ')" = '192.0.2.1 2001:db8:1::/64 ' ]
 }
 
 @test "no user name that a client sends gets another host banned" {

@@ -648,3 +648,21 @@ twenty() {
 		    "No such file or directory\n" in open('log').read())
 	END
 }
+
+@test "a report about IPv6 names the network whose lines were omitted" {
+	"$HANDLER" "${options[@]}" --listen='[::1]:0' </dev/null >listening 2>log 3>&- &
+	background+=($!)
+	until grep -qs listening listening; do
+		:
+	done
+	for _ in {1..20}; do
+		exec {to_one}<>"/dev/tcp/::1/$(sed 's/.*://' listening)"
+		echo QUIT >&"$to_one"
+		cat <&"$to_one" >out
+		exec {to_one}>&-
+	done
+	kill "${background[-1]}"
+	wait "${background[-1]}"
+	grep -E 'session from ::1 ended before login: QUIT' log
+	grep -E '[0-9]+ lines about ::/64 were omitted: [0-9]+ session ended' log
+}
