@@ -3,6 +3,7 @@
 # The actions of fail2ban on our log.
 
 load helpers
+load keeper
 
 setup() {
 	setup_site
@@ -45,6 +46,51 @@ banned() {
 		from 192.0.2.$((++i)) 'USER alice' "PASS $password"
 	done
 	[ "$(banned all | sort | tr '\n' ' ')" = '192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8 2001:db8::4 2001:db8::5 2001:db8::6 ' ]
+}
+
+@test "the filter finds hosts that PAM, a program or the keeper refuses, and none when these fail" {
+	local i=0 result
+	needs_root
+	[ -e "${HANDLER%/*}/pop3-handler-pam.so" ] || skip 'PAM is not built in'
+	export ASAN_OPTIONS=exitcode=99:detect_leaks=0 # LeakSanitizer finds nothing after a change of users
+	let_others_in
+	make_service_users
+	sed -i '/^nobody:/d' passwd
+	echo 'zoe:x:61001:61001::/:/bin/false' >>passwd
+	echo 'ann:{PLAIN}x:61001:61001' >"$users"
+	echo 'low:{PLAIN}x:33:33' >>"$users"
+	chmod a+rX accounts "$users"
+	cp -r /etc/pam.d .
+	# shellcheck disable=SC2016
+	printf '%s\n' '#!/bin/bash' 'IFS= read -r -d "" -u 3 status' 'exit "$status"' >program
+	chmod +x program
+	# from_next AUTH USER PASSWORD: a session with a keeper from the next address.
+	from_next() {
+		message=$(printf '\0%s\0%s' "$2" "$3" | base64 -w 0)
+		printf 'AUTH PLAIN %s\r\n' "$message" >script
+		# shellcheck disable=SC2016
+		TCPREMOTEIP=192.0.2.$((++i)) "${wrapper[@]}" sh -ec 'mount --bind pam.d /etc/pam.d; exec "$@"' sh "$HANDLER" \
+			--login-penalty=0 --plaintext-auth=always "--users=$users" "--auth=$1" <script >out 2>log
+		cat log
+		cat log >>all
+	}
+	for result in auth_err user_unknown maxtries; do
+		echo "auth required pam_debug.so auth=$result" >pam.d/pop3
+		from_next pam zoe x
+	done
+	from_next pam zoe ''
+	from_next pam ghost x
+	from_next pam root x
+	from_next "checkpassword $PWD/program" 1 x
+	from_next passwd-file ann wrong
+	from_next passwd-file low x
+	for result in system_err authinfo_unavail abort acct_expired; do # these are not about a password
+		echo "auth required pam_debug.so auth=$result" >pam.d/pop3
+		from_next pam zoe x
+	done
+	from_next "checkpassword $PWD/program" 111 x
+	[ "$(grep -c ' refused: ' all)" -eq "$i" ]
+	[ "$(banned all | sort | tr '\n' ' ')" = "$(printf '192.0.2.%d ' {1..9})" ]
 }
 
 @test "omitted lines about failed logins count, and other omitted lines do not" {
