@@ -664,15 +664,6 @@ static int become_session(struct listener *listener, int fd)
 	return move_client(fd) ?: LISTENER_SESSION;
 }
 
-static bool is_in_trusted_networks(const struct settings *settings, const struct in6_addr *address)
-{
-	for (char *const *network = settings->trusted_networks; network && *network; network++) {
-		if (peer_is_in_network(address, *network) == 1)
-			return true;
-	}
-	return false;
-}
-
 /* Returns why a client cannot be served, and logs the limit; NULL: it can. */
 static const char *find_refusal(struct listener *listener, const struct settings *settings,
 				const struct child *child)
@@ -722,7 +713,7 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	peer_cut_address(&network, PEER_NETWORK_BITS);
 	child.network = (uint16_t)XXH64(&network, sizeof(network), listener->tables->seed);
 	child.source = find_source(listener, child.peer.address);
-	child.is_trusted = is_in_trusted_networks(settings, &child.peer.address);
+	child.is_trusted = settings_is_trusted(settings, &child.peer.address);
 	/* After crashes the client must wait. Telling it would take another session. */
 	if (!child.is_trusted &&
 	    (child.start_ms < listener->crash_wait.end_ms ||

@@ -79,9 +79,11 @@ static int sign_by_keeper(void *context, const struct tls_signing *signing,
 static int enter_sandbox(struct service *service, const struct session *session,
 			 const struct listener_session *client, int keeper_fd)
 {
+	const struct peer *peer = session->peer;
 	struct channel_request begin = { .slot = client->slot_ref.slot,
-					 .is_trusted = client->slot_ref.is_trusted,
-					 .peer = *session->peer };
+					 .is_trusted = settings_is_trusted(service->settings,
+									   &peer->address),
+					 .peer = *peer };
 	int r = sandbox_before_login(service->settings, &service->sandbox);
 
 	if (r < 0 || keeper_fd < 0)

@@ -529,6 +529,15 @@ int settings_load(int argc, char *argv[], struct settings **ret)
 	return r < 0 && has_file ? -EBADMSG : r;
 }
 
+bool settings_is_trusted(const struct settings *settings, const struct in6_addr *address)
+{
+	for (char *const *network = settings->trusted_networks; network && *network; network++) {
+		if (peer_is_in_network(address, *network) == 1)
+			return true;
+	}
+	return false;
+}
+
 char *settings_add_domain(const struct settings *settings, const char *user)
 {
 	const char *domain = strchr(user, '@') ? NULL : settings->default_domain;

@@ -57,9 +57,9 @@ struct settings {
 	unsigned read_only, keep_new, log_deletions; /* 0: no, 1: yes */
 	char *unique_ids_from;			     /* see lib/uidl-source.h; NULL: none */
 	unsigned login_timeout_s, idle_timeout_s, sleep_timeout_s, login_penalty_s;
-	char **listen; /* see settings_parse_endpoint(); NULL: inherited sockets */
-	/* Limits of the listener. */
+	char **listen;		 /* see settings_parse_endpoint(); NULL: inherited sockets */
 	char **trusted_networks; /* see lib/peer.h; NULL: none */
+	/* Limits of the listener. */
 	unsigned max_sessions, max_logins, max_sessions_per_source, max_sleeping_per_user;
 	/* Options of SETTINGS_TAKE_OVER. */
 	bool is_dry_run, may_lack_list;
@@ -83,6 +83,9 @@ const char *settings_config_path(const char *argument);
 /* Returns a copy of the user name, with the default domain added if it has no "@". The caller frees
  * it. NULL: out of memory. */
 char *settings_add_domain(const struct settings *settings, const char *user);
+
+/* Whether an address is in trusted_networks. A client without an internet address has "::". */
+bool settings_is_trusted(const struct settings *settings, const struct in6_addr *address);
 
 /* Frees the settings. Accepts NULL. */
 void settings_free(struct settings *settings);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Attacks of strangers on a listener: they must not shut clients out, stop it, or make it forget
-# failures. (Attacks on the log are in log.bats.)
+# Attacks of strangers on a listener: they must not shut clients out or stop it. (Attacks on the log are in
+# log.bats, attempts to log in in failures.bats.)
 
 load helpers
 load keeper
@@ -186,7 +186,7 @@ setup() {
 
 @test "repeated crashes delay strangers for longer and longer, but not trusted networks" {
 	listen_port --trusted-networks=127.0.7.1
-	with_clients <<-'END'
+	with_client <<-'END'
 		def crash(network):
 		    for i in range(11):
 		        client = Client(port, source=f'127.1.{network}.{i + 1}')
@@ -206,119 +206,6 @@ setup() {
 	END
 	grep -F 'for 1 seconds only clients of trusted-networks are served' log
 	logged 'for 2 seconds only clients of trusted-networks are served'
-}
-
-# --- Failures ---
-
-# with_clients: with_client for scripts whose logins fail at the same time, each with its own delay.
-with_clients() {
-	cat - >clients.py
-	with_client < <(
-		cat <<-'END'
-			import threading
-			def at_once(*attempts):
-			    failures = []
-			    def run(attempt):
-			        try:
-			            attempt()
-			        except BaseException as failure:
-			            failures.append(failure)
-			    threads = [threading.Thread(target=run, args=[attempt]) for attempt in attempts]
-			    for thread in threads:
-			        thread.start()
-			    for thread in threads:
-			        thread.join()
-			    assert not failures, failures
-		END
-		cat clients.py
-	)
-}
-
-# delays USER...: the logged delays of these users' logins, in order.
-delays() {
-	sed -nE "s/.*login of '([^']*)' from ([^ ]*) waits for ([0-9]+) seconds.*/\1 \2 \3/p" log
-}
-
-@test "every kind of login attempt is delayed after failures of its source" {
-	listen_port --login-penalty=1
-	with_clients <<-'END'
-		import base64
-		def plain(*texts):
-		    return 'AUTH PLAIN ' + base64.b64encode('\0'.join(texts).encode()).decode()
-		def fail(*texts):
-		    client = Client(port)
-		    client.expect(plain(*texts), '-ERR [AUTH]')
-		    client.close()
-		at_once(*(lambda i=i: fail('', 'alice', f'wrong{i}') for i in range(3)))
-		fail('bob', 'alice', 'apple')
-	END
-	[ "$(delays)" = 'alice 127.0.0.1 1' ]
-}
-
-@test "a success clears only that account's failures, whatever the case of its name" {
-	listen_port --login-penalty=1
-	with_clients <<-'END'
-		def attempt(user, password, answer):
-		    client = Client(port)
-		    client.expect(f'USER {user}', '+OK')
-		    client.expect(f'PASS {password}', answer)
-		    client.close()
-		fails = lambda *accounts: at_once(*(lambda user=user, i=i: attempt(user, f'wrong{i}', '-ERR [AUTH]')
-		                                    for i, user in enumerate(accounts)))
-		fails('alice', 'alice', 'ALICE')
-		attempt('alice', 'apple', '+OK')
-		fails('bob', 'carol', 'dave')
-		attempt('alice', 'apple', '+OK')
-		attempt('bob', 'wrong again', '-ERR [AUTH]')
-	END
-	delays | tee delays
-	[ "$(cut -d ' ' -f 1 delays | tr '\n' ' ')" = 'alice alice bob ' ]
-}
-
-@test "repeating one wrong password for one name counts as one failure of its source" {
-	listen_port --login-penalty=1
-	with_client <<-'END'
-		def attempt(password, answer):
-		    client = Client(port)
-		    client.expect('USER alice', '+OK')
-		    client.expect(f'PASS {password}', answer)
-		    client.close()
-		for i in range(3): # three different passwords would delay the next attempt
-		    attempt('old', '-ERR [AUTH]')
-		attempt('apple', '+OK')
-	END
-	[ -z "$(delays)" ]
-}
-
-@test "within a session a repeated wrong password is answered at once and counts once" {
-	listen_port --login-penalty=1
-	with_client <<-'END'
-		client = Client(port)
-		start = time.monotonic()
-		client.expect('AUTH PLAIN AGFsaWNlAHdyb25n', '-ERR [AUTH]')
-		first = time.monotonic() - start
-		for i in range(8):
-		    client.expect('USER alice', '+OK')
-		    client.expect('PASS wrong', '-ERR [AUTH] wrong user name or password')
-		print(first, time.monotonic() - start)
-		client.login()
-	END
-	[ "$(grep -c "login of 'alice' from 127.0.0.1 refused: wrong password" log)" -eq 1 ]
-}
-
-@test "failures from trusted networks delay their account only" {
-	listen_port --login-penalty=1 --trusted-networks=127.0.0.0/8
-	with_clients <<-'END'
-		def attempt(user, password, answer):
-		    client = Client(port)
-		    client.expect(f'USER {user}', '+OK')
-		    client.expect(f'PASS {password}', answer)
-		at_once(*(lambda i=i: attempt('alice', f'wrong{i}', '-ERR [AUTH]') for i in range(3)))
-		attempt('alice', 'wrong3', '-ERR [AUTH]')
-		attempt('bob', 'banana split ', '+OK')
-		attempt('alice', 'apple', '+OK')
-	END
-	[ "$(delays | tr '\n' ' ')" = "alice 127.0.0.1 1 alice 127.0.0.1 2 " ]
 }
 
 # --- What a session can read ---
