@@ -107,6 +107,30 @@ setup() {
 	END
 }
 
+@test "clients of a Unix socket can be trusted, too" {
+	for trusted in ::1 ::; do
+		/usr/bin/python3 - "$HANDLER" "${options[@]}" --max-sessions-per-source=1 "--trusted-networks=$trusted" <<-'END'
+			import socket, subprocess, sys
+			socket_path = f'./{sys.argv[-1][-3:]}'
+			with socket.socket(socket.AF_UNIX) as listener:
+			    listener.bind(socket_path)
+			    listener.listen()
+			    server = subprocess.Popen(sys.argv[1:], stdin=listener)
+			def greeting():
+			    clients.append(socket.socket(socket.AF_UNIX))
+			    clients[-1].connect(socket_path)
+			    return clients[-1].recv(3)
+			clients = []
+			try:
+			    assert greeting() == b'+OK'
+			    assert greeting() == (b'+OK' if sys.argv[-1].endswith('=::') else b'-ER')
+			finally:
+			    server.terminate()
+			    server.wait()
+		END
+	done
+}
+
 @test "a session that is evicted during its login ends" {
 	listen_port --max-logins=1
 	with_client <<-'END'
