@@ -134,13 +134,18 @@ static inline bool util_is_root_directory(const char *path)
 	       root.st_ino == status.st_ino;
 }
 
-/* Makes a directory that only `user` can open, unless the path exists. Works only for root. */
+/* Makes a directory that only `user` can open, unless the path exists. Works only for root. Until
+ * the owner is right it has another name, because another process may be about to use it. */
 static inline void util_make_folder(const char *path, const char *user)
 {
 	const struct passwd *entry = access(path, F_OK) < 0 && user ? getpwnam(user) : NULL;
+	char fresh[PATH_MAX];
 
-	if (entry && mkdir(path, S_IRWXU) == 0 && lchown(path, entry->pw_uid, entry->pw_gid) < 0)
-		(void)rmdir(path);
+	(void)snprintf(fresh, sizeof(fresh), "%s.XXXXXX", path);
+	if (entry && mkdtemp(fresh) &&
+	    (lchown(fresh, entry->pw_uid, entry->pw_gid) < 0 ||
+	     renameat2(AT_FDCWD, fresh, AT_FDCWD, path, RENAME_NOREPLACE) < 0))
+		(void)rmdir(fresh);
 }
 
 /* Writes all octets at an offset of a file. Returns 0 or a negative errno. */

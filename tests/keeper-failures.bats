@@ -454,3 +454,17 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))'
 	[ "$status" -eq 78 ]
 	[ "$(<log)" = 'pop3-handler: cannot count failed logins in /run/pop3-keeper: No space left on device' ]
 }
+
+@test "keepers that start at the same time share the directory of counts, whichever makes it" {
+	printf 'QUIT\r\n' >script
+	mkfifo pause
+	# shellcheck disable=SC2016
+	"${wrapper[@]}" bash -ec '
+		strace -qq -o trace -e trace=lchown -e inject=lchown:delay_enter=500ms "$@" <script &
+		until compgen -G "/run/pop3-keeper*" >found; do read -r -t 0.01 <>pause || true; done
+		"$@" <script
+		wait $!
+		[ "$(stat -c "%u %a %n" /run/pop3-keeper*)" = "64990 700 /run/pop3-keeper" ]' \
+		bash "$HANDLER" "${options[@]}" >out 2>log
+	[ "$(grep -c '^+OK goodbye' out)" -eq 2 ]
+}
