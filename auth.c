@@ -81,8 +81,9 @@ static int ask_backend(struct auth_attempt *attempt)
 	*attempt->report->refusal = '\0';
 	if (!backend || (backend->prepare && backend_is_bad_name(attempt->user)))
 		return auth_fail(attempt->report, -ENOKEY, "a bad user name");
-	if (backend->prepare && attempt->purpose == AUTH_LOGIN &&
-	    !(attempt->password && *attempt->password))
+	/* A session also sends an empty password if another reason refuses the login. */
+	if (attempt->purpose == AUTH_LOGIN &&
+	    (attempt->password ? !*attempt->password : backend->prepare != NULL))
 		return auth_fail(attempt->report, -ENOKEY, "an empty password, or none");
 	return backend->check(attempt);
 }

@@ -109,6 +109,18 @@ everywhere() {
 	END
 }
 
+@test "an empty password lets nobody in, whatever the client asks for" {
+	printf '%s\n' 'none:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=:61001:61001' 'plain:{PLAIN}:61001:61001' >>"$users"
+	everywhere <<-'END'
+		def run(i, texts):
+		    attempt(['AUTH PLAIN', encode(*texts)], '-ERR [AUTH]', f'127.0.1.{i}')
+		# The keeper gets no password that is too long, nor one for the mailbox of somebody else.
+		texts = [(as_whom, user, password) for user in ('none', 'plain')
+		         for as_whom, password in (('', ''), ('', 'x' * 9000), ('alice', ''), ('alice', 'x'))]
+		at_once(*(lambda i=i, texts=texts: run(i, texts) for i, texts in enumerate(texts)))
+	END
+}
+
 @test "a success clears only that account's failures, whatever the case of its name" {
 	everywhere --default-domain=example.org <<-'END'
 		fail('alice', 'alice@EXAMPLE.org', 'ALICE', 'Alice', 'alice')
