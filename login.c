@@ -242,7 +242,6 @@ static int begin_transaction(struct session *session, const struct account *chec
 	/* Waiting for the mailbox must not run into the deadline without a reply. */
 	transport_set_deadline(session->transport, session->settings->login_timeout_s);
 	session->is_read_only = session->settings->read_only || account->is_read_only;
-	session->failed_attempts[session->failed_logins] = 0; /* the password was right */
 	r = become_account(session, account);
 	r = r ?: mailbox_new(account->mailbox, session->is_read_only, &origin, &session->mailbox);
 	r = r ?: session_open_mailbox(session, &has_new);
