@@ -23,6 +23,8 @@ setup() {
 start() {
 	local options=("${options[@]}" "--mailbox=$mail/$1/%u" --login-penalty=1 "${@:2}")
 	mkdir "$1"
+	cp -a accounts "$1"
+	options=("${options[@]/#--users=*/--users=$PWD/$1/accounts/users}")
 	make_maildir "$1/alice"
 	make_maildir "$1/bob"
 	cd "$1" || return 1
@@ -170,4 +172,24 @@ everywhere() {
 		assert 4 <= login('Alice', 'apple', source='127.0.0.2')
 		assert login('alice', 'apple') < 4
 	END
+}
+
+@test "WAKE after a change of the password is refused ever more slowly, until the session ends" {
+	everywhere <<-'END'
+		client = Client(port).login()
+		with open('accounts/users') as file:
+		    accounts = file.read()
+		with open('accounts/users', 'w') as file:
+		    file.write(accounts.replace('apple', 'pear'))
+		client.expect('SLEE', '+OK')
+		for least_s in 1, 2, 4:
+		    start = time.monotonic()
+		    client.expect('WAKE', '-ERR [AUTH]')
+		    assert least_s <= time.monotonic() - start + 0.01
+		assert client.hear() == ''
+		assert login('alice', 'pear') < 4 # these count for nobody else
+	END
+	for place in "${places[@]}"; do
+		[ "$(grep -c "login of 'alice' from 127.0.0.1 refused: password, mailbox or rights" "$place/log")" -eq 1 ]
+	done
 }
