@@ -117,6 +117,30 @@ static void test_attempts(struct failures *failures)
 	(void)tap(wait_s(&client, "bob") == 8, "and so does the same password for another user");
 }
 
+/* The first password that is taken for one of two others; 1,000,000: there is none. */
+static int find_collision(struct failures *failures)
+{
+	const struct client client = { failures, "2001:db8:8::", false };
+
+	for (int i = 2; i < 1000000; i++) {
+		fail(&client, "alice", 0, 2);
+		fail(&client, "alice", i, 1);
+		if (wait_s(&client, "alice") == 0)
+			return i;
+		forgive(&client, "alice");
+	}
+	return 1000000;
+}
+
+static void test_digests(void)
+{
+	int one = find_collision(make(-1)), other = find_collision(make(-1));
+
+	(void)tap(one < 1000000 && other < 1000000,
+		  "too few bits of a password are kept to find it (%d, %d)", one, other);
+	(void)tap(one != other, "and each table has a key");
+}
+
 static void test_logins(struct failures *failures)
 {
 	const struct client client = { failures, "2001:db8:3::", false };
@@ -192,7 +216,10 @@ static int run_session(struct failures *failures, bool is_trusted, const char *u
 		fail(&client, "bob", 3, 3);
 		if (wait_s(&client, "alice") != (is_trusted ? 2 : 15))
 			abort();
-		_exit((int)(failures_leave(failures, &source, is_trusted, user) & 0xff));
+		status = (int)(failures_leave(failures, &source, is_trusted, user) & 0xff);
+		if (*(const uint64_t *)failures != 0) /* the key, its first member */
+			abort();
+		_exit(status);
 	}
 	(void)waitpid(pid, &status, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -205,7 +232,7 @@ static void test_sessions(struct failures *failures)
 	int digest = run_session(failures, false, "Alice");
 
 	(void)tap(digest >= 0 && wait_s(&client, "eve") == 2,
-		  "a session clears its user's failures for all processes");
+		  "a session clears its user's failures for all processes, and its own key");
 	(void)tap(run_session(failures, true, "alice") == digest &&
 			  wait_s(&trusted, "alice") == 0 && wait_s(&trusted, "bob") == 2,
 		  "so does a trusted session, with the same digest of the user");
@@ -277,6 +304,7 @@ int main(void)
 	test_waits(failures);
 	test_sources(failures);
 	test_attempts(failures);
+	test_digests();
 	test_logins(failures);
 	test_crowd();
 	test_sessions(failures);
