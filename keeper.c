@@ -551,13 +551,15 @@ static int carry_on(struct keeper *keeper)
 
 	for (kept = TAILQ_FIRST(&keeper->busy); kept; kept = after) {
 		int64_t due_ms = kept->due_ms;
+		/* In a flood of passwords, trusted networks do not wait behind strangers. */
+		unsigned most = CHECKERS_MAX + (kept->begin.is_trusted ? CHECKERS_TRUSTED : 0);
 
 		after = TAILQ_NEXT(kept, busy);
 		if (kept->state == SIGNING) {
 			next = 0;
 			continue;
 		}
-		if (kept->state == WAITING && now >= due_ms && checker_count() < CHECKERS_MAX) {
+		if (kept->state == WAITING && now >= due_ms && checker_count() < most) {
 			int r = checker_start(keeper->settings, &kept->begin, kept->login,
 					      kept->account, &kept->checker,
 					      &kept->watched[OF_CHECKER].fd);

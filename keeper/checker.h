@@ -7,7 +7,8 @@
 
 #include <sys/types.h>
 
-#define CHECKERS_MAX 32 /* at the limit, further checks wait */
+#define CHECKERS_MAX 32	   /* at the limit, further checks wait */
+#define CHECKERS_TRUSTED 8 /* more, for trusted networks only */
 
 /* Forks a child, which has its own process group, and is killed when this process ends. The child
  * closes all descriptors but 0 to 2 and these two (-1: none), because a copy would keep a session's

@@ -256,6 +256,27 @@ checkers() {
 	logs_in_at_once vic
 }
 
+@test "a login from a trusted network does not wait behind those of strangers" {
+	checks_by 'exec sleep 600'
+	listen_keeper --max-sessions-per-source=100 --login-timeout=100 --trusted-networks=127.200.0.1
+	checks="pgrep -c -P $keeper"
+	with_client < <(
+		echo "checks = '$checks'"
+		cat <<-'END'
+			import select
+			strangers = [Client(port, source=f'127.1.{i}.1') for i in range(40)]
+			for i, client in enumerate(strangers):
+			    client.expect(f'USER stranger{i}', '+OK')
+			    client.file.write(b'PASS wrong\r\n')
+			    client.file.flush()
+			wait_for(lambda: subprocess.run(checks.split(), capture_output=True, text=True).stdout == '32\n')
+			# It gets an answer, and no stranger does.
+			Client(port, source='127.200.0.1').login('ann', 'secret').expect('QUIT', '+OK')
+			assert not select.select([client.socket for client in strangers], [], [], 0)[0]
+		END
+	)
+}
+
 @test "logins that wait for a checker are checked in the order of their arrival" {
 	checks_by "head -c 3 <&3 >>$PWD/order
 echo >>$PWD/order
