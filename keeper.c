@@ -25,8 +25,8 @@
 #define START_MS 10000 /* how long other processes wait for the keeper */
 #define RELOAD_S 8     /* below START_MS: a later answer would count for the next reload */
 #define RESERVED_FDS 128
-#define EVENTS_MAX 16 /* handled between two signatures: a session may flood the keeper */
-#define LOOK_MS 1000  /* between two checks for renewed certificates */
+#define EVENTS_MAX 256 /* handled between two signatures: a session may flood the keeper */
+#define LOOK_MS 1000   /* between two checks for renewed certificates */
 
 #define FAILURES_FOLDER "/run/pop3-keeper"
 
@@ -322,22 +322,26 @@ static void handle_signing(struct keeper *keeper, struct kept *kept,
 	set_state(keeper, kept, SIGNING);
 }
 
-/* Signs for the oldest request. A signature may take milliseconds, so other events come first, and
- * wait for one signature at most. */
+/* Signs for the oldest request, first of all one from a trusted network. A signature may take
+ * milliseconds, so other events come first, and wait for one signature at most. */
 static void sign_next(struct keeper *keeper)
 {
 	struct tls_signature signature;
-	struct kept *first = TAILQ_FIRST(&keeper->busy);
+	struct kept *kept, *next = NULL;
 
-	while (first && first->state != SIGNING)
-		first = TAILQ_NEXT(first, busy);
-	if (!first)
+	TAILQ_FOREACH(kept, &keeper->busy, busy)
+	{
+		if (kept->state == SIGNING &&
+		    (!next || (kept->begin.is_trusted && !next->begin.is_trusted)))
+			next = kept;
+	}
+	if (!next)
 		return;
-	if (keeper->tls->functions->sign(keeper->tls, &first->signing, &signature) == -EPERM &&
+	if (keeper->tls->functions->sign(keeper->tls, &next->signing, &signature) == -EPERM &&
 	    keeper->former)
-		(void)keeper->tls->functions->sign(keeper->former, &first->signing, &signature);
-	(void)channel_send(first->watched[OF_CHANNEL].fd, &signature, sizeof(signature), NULL);
-	set_state(keeper, first, IDLE);
+		(void)keeper->tls->functions->sign(keeper->former, &next->signing, &signature);
+	(void)channel_send(next->watched[OF_CHANNEL].fd, &signature, sizeof(signature), NULL);
+	set_state(keeper, next, IDLE);
 }
 
 /* Returns 0, or -EBADMSG after an error in the log. */

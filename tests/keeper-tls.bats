@@ -301,6 +301,36 @@ offers_stls() {
 	served -starttls pop3
 }
 
+@test "a handshake from a trusted network does not wait behind those of strangers" {
+	listen_port --tls=starttls --max-sessions-per-source=100 --trusted-networks=127.200.0.1 --login-timeout=60
+	with_client <<-'END'
+		def begin(source):
+		    client = Client(port, source=source)
+		    client.expect('STLS', '+OK')
+		    return client.socket
+		strangers = [begin('127.0.0.1') for i in range(40)]
+		[keeper] = [pid for pid in children() if 'keeper' in open(f'/proc/{pid}/cmdline').read()]
+		# Each signature takes 0.2 seconds.
+		tracer = subprocess.Popen(['strace', '-qq', '-f', '-o', 'trace', '-p', str(keeper), '-e', 'trace=sendmsg',
+		                           '-e', 'inject=sendmsg:delay_exit=200000'])
+		wait_for(lambda: f'TracerPid:\t{tracer.pid}\n' in open(f'/proc/{keeper}/status').readlines())
+		context = ssl.create_default_context()
+		context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+		def hello(stranger):
+		    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+		    try:
+		        context.wrap_bio(incoming, outgoing).do_handshake()
+		    except ssl.SSLWantReadError:
+		        stranger.sendall(outgoing.read())
+		for stranger in strangers:
+		    hello(stranger)
+		context.wrap_socket(begin('127.200.0.1')).close()
+		signatures = open('trace').read().count('sendmsg(')
+		tracer.kill()
+		assert 0 < signatures < 40, signatures
+	END
+}
+
 @test "when the keeper dies, a handshake fails with an alert and a log line" {
 	for version in -tls1_2 -tls1_3; do
 		rm -f log
