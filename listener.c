@@ -708,7 +708,9 @@ static int serve_connection(struct listener *listener, const struct settings *se
 	const char *refusal;
 
 	wipe_stack();
-	peer_of_socket(fd, &child.peer);
+	/* In a flood of connections that are reset, a process for each would delay all others. */
+	if (!peer_of_socket(fd, &child.peer))
+		return LISTENER_NOTHING;
 	network = child.peer.address;
 	peer_cut_address(&network, PEER_NETWORK_BITS);
 	child.network = (uint16_t)XXH64(&network, sizeof(network), listener->tables->seed);

@@ -52,7 +52,7 @@ static void ask_environment(struct peer *peer)
 	}
 }
 
-void peer_of_socket(int fd, struct peer *ret)
+bool peer_of_socket(int fd, struct peer *ret)
 {
 	union peer_endpoint address = { 0 };
 	socklen_t size = sizeof(address);
@@ -64,14 +64,15 @@ void peer_of_socket(int fd, struct peer *ret)
 		address.in6.sin6_addr = MAPPED(address.in.sin_addr.s_addr);
 	if (family == AF_INET || family == AF_INET6)
 		peer_of_address(&address.in6.sin6_addr, ret);
+	return !is_socket || family != AF_UNSPEC;
 }
 
 struct peer peer_of_client(int in_fd, int out_fd)
 {
 	struct peer peer, other;
 
-	peer_of_socket(in_fd, &peer);
-	peer_of_socket(out_fd, &other);
+	(void)peer_of_socket(in_fd, &peer);
+	(void)peer_of_socket(out_fd, &other);
 	if (peer.is_local)
 		ask_environment(&peer);
 	peer.is_local &= other.is_local;

@@ -24,8 +24,9 @@ union peer_endpoint {
 
 #define PEER_LOCAL ((struct peer){ .text = "local", .is_local = true })
 
-/* The peer of a connected socket. If `fd` is not a socket, the peer is local. */
-void peer_of_socket(int fd, struct peer *ret);
+/* The peer of a connected socket. If `fd` is not a socket, the peer is local. Returns false if the
+ * peer has reset the connection: it is unknown. */
+bool peer_of_socket(int fd, struct peer *ret);
 
 /* The client on two descriptors, local only if both peers are. A local peer may be a relay, such as
  * tcpserver(1), systemd.exec(5), socat(1), ncat(1) or stunnel(8), that names the client in the

@@ -44,6 +44,23 @@ setup() {
 	grep -q 'cannot start a session: Resource temporarily unavailable' log
 }
 
+@test "clients that reset their connection before it is accepted get no process" {
+	listen_port
+	with_client <<-'END'
+		import struct
+		os.kill(listener, signal.SIGSTOP)
+		for i in range(100):
+		    with socket.create_connection(('127.0.0.1', port)) as client:
+		        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+		waiting = socket.create_connection(('127.0.0.1', port), TIMEOUT)
+		os.kill(listener, signal.SIGCONT)
+		assert waiting.recv(100).startswith(b'+OK')
+		Client(port).login().expect('QUIT', '+OK')
+		wait_for(lambda: len(children()) == 1)
+	END
+	run ! grep -F unknown log
+}
+
 @test "200 clients at once are all served" {
 	listen_port --max-sessions-per-source=200
 	with_client <<-'END'
