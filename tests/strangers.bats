@@ -94,6 +94,22 @@ setup() {
 	logged 'connection from 127.0.3.1 refused: max-sessions = 2'
 }
 
+@test "clients that have logged in leave an eighth of max-sessions to trusted networks" {
+	printf 'user%d:{PLAIN}p\n' {1..16} >"$users"
+	listen_port --max-sessions=16 --trusted-networks=127.0.7.1
+	with_client <<-'END'
+		refusal = '-ERR [SYS/TEMP] too many sessions, try again later'
+		users = [Client(port, source=f'127.0.8.{i}').login(f'user{i}', 'p') for i in range(1, 15)]
+		assert Client(port, source='127.0.8.15').greeting == refusal
+		users += [Client(port, source='127.0.7.1').login(f'user{i}', 'p') for i in (15, 16)]
+		assert Client(port, source='127.0.7.1').greeting == refusal
+		for user in users:
+		    user.expect('QUIT', '+OK')
+	END
+	logged 'connection from 127.0.8.15 refused: max-sessions = 16'
+	logged 'connection from 127.0.7.1 refused: max-sessions = 16'
+}
+
 @test "trusted-networks have no limits by source, and their sessions are not evicted" {
 	listen_port --max-sessions-per-source=2 --max-logins=2 '--trusted-networks=127.0.7.0/24, ::1'
 	with_client <<-'END'
