@@ -559,6 +559,13 @@ static void kill_child(struct listener *listener, struct child *child)
 						   "is killed: it does not end");
 }
 
+/* With a keeper, a session that has logged in runs as its user, so the listener may not signal it.
+ * One that only claims to have logged in is compromised. */
+static bool is_logged_in(const struct listener *listener, const struct child *child)
+{
+	return child->has_logged_in && (listener->keeper == 0 || kill(child->pid, 0) < 0);
+}
+
 /* Reads the states of sessions, and kills each that is past its deadline. When the service stops,
  * ends sessions that sleep or have not logged in. Returns whether a session has a deadline. */
 static bool look_at_children(struct listener *listener)
@@ -576,7 +583,7 @@ static bool look_at_children(struct listener *listener)
 			continue;
 		state = scoreboard_state(listener->scoreboard, i);
 		child->has_logged_in = state >= SCOREBOARD_AWAKE && !child->is_evicted;
-		if (!child->has_logged_in && child->kill_ms < end_ms)
+		if (child->kill_ms < end_ms && !is_logged_in(listener, child))
 			end_ms = child->kill_ms;
 		listener->strangers += is_stranger(child);
 		listener->asleep += state == SCOREBOARD_ASLEEP;

@@ -392,6 +392,29 @@ is_confined() {
 	is_alive
 }
 
+@test "a session that only claims to have logged in is killed after login-timeout" {
+	listen_keeper --login-timeout=1
+	with_client <<-'END'
+		client = Client(port)
+		[pid] = [pid for pid in children() if 'keeper' not in open(f'/proc/{pid}/cmdline').read()]
+		os.kill(pid, signal.SIGSTOP)
+		with open(f'/proc/{pid}/mem', 'r+b', buffering=0) as memory:
+		    for line in open(f'/proc/{pid}/maps'):
+		        if ' rw-s ' in line:
+		            memory.seek(int(line.split('-')[0], 16) + 8) # the state, if this is the slot
+		            if memory.read(4) == b'\2\0\0\0': # SCOREBOARD_BEFORE_LOGIN
+		                memory.seek(-4, os.SEEK_CUR)
+		                memory.write(b'\4\0\0\0') # SCOREBOARD_AWAKE
+		try:
+		    wait_for(lambda: pid not in children())
+		except AssertionError:
+		    os.kill(pid, signal.SIGKILL) # the listener would wait for it
+		    raise
+	END
+	logged "session from 127.0.0.1 (process "
+	grep -F 'is killed: it does not end' log
+}
+
 @test "with each version of Landlock since the second, a session cannot reach more" {
 	version=$(/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))')
 	[ "$version" -ge 2 ] || skip 'this kernel has no Landlock'
