@@ -866,7 +866,7 @@ static enum listener_event handle_signal(struct listener *listener)
 	close_sockets(listener); /* systemd keeps its own open for the next process */
 	listener->is_stopping = true;
 	libsystemd_notify("STOPPING=1");
-	listener->stop_end_ms = util_now_ms() + STOP_GRACE_MS;
+	listener->stop_end_ms = MIN(listener->stop_end_ms, util_now_ms() + STOP_GRACE_MS);
 	look(listener);
 	return LISTENER_NOTHING;
 }

@@ -7,7 +7,8 @@ load helpers
 load keeper
 
 # Two listeners with a stopped session each: before login, and after login while the service ends. They kill
-# it after 11 and 30 seconds. Meanwhile the other tests run; the last test checks the result.
+# it after 11 and 30 seconds, although whoever ends the service is impatient. Meanwhile the other tests run;
+# the last test checks the result.
 setup_file() {
 	local BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR background=() when
 	setup_site
@@ -28,6 +29,9 @@ setup_file() {
 			    os.kill(listener, signal.SIGTERM)
 		END
 	done
+	while kill -s TERM "${background[-1]}" 2>/dev/null; do
+		sleep 1
+	done 3>&- &
 }
 
 teardown_file() {
