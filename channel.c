@@ -5,6 +5,7 @@
 #include "lib/util.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 /* Space for two descriptors. */
@@ -31,10 +32,11 @@ int channel_send(int fd, void *packet, size_t octets, const int fds[2])
 	return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-static int wait_for(int fd, int64_t ms)
+static int wait_for(int fd, int64_t ms, const sigset_t *blocked)
 {
 	struct pollfd polled = { .fd = fd, .events = POLLIN };
-	int r = (int)TEMP_FAILURE_RETRY(poll(&polled, 1, (int)MIN(ms, INT32_MAX)));
+	struct timespec left = { ms / 1000, ms % 1000 * 1000000 };
+	int r = ppoll(&polled, 1, &left, blocked);
 
 	return r < 0 ? -errno : r == 0 ? -ETIMEDOUT : 0;
 }
@@ -48,7 +50,7 @@ ssize_t channel_receive(int fd, void *space, size_t octets, int ret_fds[2], int6
 				  .msg_control = &control,
 				  .msg_controllen = sizeof(control) };
 	struct cmsghdr *header;
-	ssize_t n = ms > 0 ? wait_for(fd, ms) : 0;
+	ssize_t n = ms > 0 ? wait_for(fd, ms, NULL) : 0;
 
 	ret_fds[0] = ret_fds[1] = -1;
 	if (n < 0)
@@ -65,12 +67,13 @@ ssize_t channel_receive(int fd, void *space, size_t octets, int ret_fds[2], int6
 
 int channel_await(int fd, void *ret_answer, size_t octets, int64_t ms)
 {
+	static const sigset_t none; /* blocks no signal */
 	const int32_t *error = ret_answer;
-	ssize_t n = wait_for(fd, ms);
+	ssize_t n = wait_for(fd, ms, &none);
 
 	if (n == 0)
 		n = util_read(fd, ret_answer, octets);
-	if (n == sizeof(struct channel_request)) /* CHANNEL_END */
+	if (n == -EINTR || n == sizeof(struct channel_request)) /* SIGTERM, or CHANNEL_END */
 		return -ECANCELED;
 	return n == (ssize_t)octets && *error <= 0 ? 0 : -EIO;
 }

@@ -71,5 +71,6 @@ ssize_t channel_receive(int fd, void *space, size_t octets, int ret_fds[2], int6
 int channel_tell(int fd, const void *request, size_t octets);
 
 /* For a talker: waits up to `ms` milliseconds for the keeper's next answer, of `octets`. Returns 0,
- * -EIO if no valid answer comes, or -ECANCELED after CHANNEL_END: the session must end. */
+ * -EIO if no valid answer comes, or -ECANCELED after SIGTERM or CHANNEL_END: the session must end.
+ */
 int channel_await(int fd, void *ret_answer, size_t octets, int64_t ms);

@@ -186,11 +186,12 @@ static int ask_keeper(struct session *session, const struct login *login,
 	explicit_bzero(&request, sizeof(request));
 	if (r == 0 && ret_answer->error == -EAGAIN) {
 		log_wait(session, login, ret_answer->wait_s);
-		r = transport_flush(session->transport) ?:
-			    channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer), ms);
+		r = channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer), ms);
 	}
 	if (r == 0)
 		return ret_answer->error;
+	if (r == -ECANCELED)
+		return r;
 	ret_answer->report = (struct auth_report){ .refusal = "the keeper does not answer" };
 	session_enter(session, IN_END); /* the next login would take a late answer for its own */
 	return r;
@@ -296,6 +297,8 @@ static int try_login(struct session *session, struct login *login)
 	login->counted = counted;
 	login->is_trusted = session->slot_ref && session->slot_ref->is_trusted;
 	r = wait_for_source(session, login);
+	if (r == 0 && session->channel_fd >= 0)
+		r = transport_flush(session->transport); /* the keeper may take its time */
 	if (r < 0)
 		return r;
 	if (session->channel_fd >= 0)
@@ -306,6 +309,8 @@ static int try_login(struct session *session, struct login *login)
 		r = auth_login(session->settings, session->peer, login->user,
 			       login->has_certificate ? NULL : login->password, &answer.account,
 			       &answer.report);
+	if (r == -ECANCELED)
+		return r;
 	user = *report->user ? report->user : login->user; /* the account's spelling, if known */
 	if (r == -EKEYREJECTED) {
 		r = refuse_login(session, login, user, login->problem ?: report->refusal);

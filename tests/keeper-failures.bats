@@ -192,6 +192,38 @@ checkers() {
 	logs_in_at_once ben
 }
 
+@test "a session that waits for the keeper ends at once if it is evicted, with a message, or the service ends" {
+	options+=(--login-timeout=60)
+	for state in delayed checked; do
+		listen_keeper --max-logins=1 --login-penalty=2
+		[ "$state" = delayed ] || hangs
+		with_client <<-END
+			if '$state' == 'delayed': # the fourth failure is
+			    for i in range(3):
+			        client = Client(port)
+			        client.expect('USER ann', '+OK')
+			        client.expect(f'PASS wrong{i}', '-ERR [AUTH]')
+			        client.close()
+			def begin(source):
+			    before = set(children())
+			    client = Client(port, source=source)
+			    [pid] = set(children()) - before
+			    client.file.write(b'USER ann\\r\\nPASS wrong\\r\\n') # at once: the first reply must not wait
+			    client.file.flush()
+			    assert client.hear() == '+OK send PASS'
+			    return client
+			evicted = begin('127.0.0.1')
+			waiting = begin('127.0.2.1')
+			assert evicted.hear() == '-ERR [SYS/TEMP] too many clients are logging in, try again later'
+			assert evicted.hear() == ''
+			os.kill(listener, signal.SIGTERM)
+			assert waiting.hear() == ''
+		END
+		wait "$listener"
+		run ! grep -E 'is killed|does not answer|login of .ann. from 127.0.2.1' log
+	done
+}
+
 @test "a burst of connections waits for a busy keeper" {
 	listen_keeper --max-sessions=1000 --max-sessions-per-source=1000 --max-logins=1000
 	kill -STOP "$keeper"
