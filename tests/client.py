@@ -10,7 +10,8 @@ class Client:
     """A connection. `greeting` is the first line; replies are returned without their CRLF."""
 
     def __init__(self, port=110, source='127.0.0.1', tls=False):
-        self.socket = socket.create_connection(('127.0.0.1', port), TIMEOUT, (source, 0))
+        server = '::1' if ':' in source else '127.0.0.1'
+        self.socket = socket.create_connection((server, port), TIMEOUT, (source, 0))
         if tls:
             context = ssl.create_default_context()
             context.check_hostname = False
