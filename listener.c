@@ -463,11 +463,11 @@ static size_t find_slot(struct listener *listener)
 	return slot;
 }
 
-/* Refused and evicted sessions have limits of their own. */
+/* Refused and evicted sessions have limits of their own. One that is left cannot be evicted. */
 static bool is_stranger(const struct child *child)
 {
 	return child->pid != 0 && !child->is_refused && !child->is_trusted &&
-	       !child->has_logged_in && !child->is_evicted;
+	       !child->has_logged_in && !child->is_evicted && child->end != CHILD_LEFT;
 }
 
 /* Counts a child that begins (1) or has ended (-1). */
@@ -552,7 +552,11 @@ static void kill_child(struct listener *listener, struct child *child)
 		child->end = CHILD_LEFT;
 	else
 		return;
-	listener->left += child->end == CHILD_LEFT;
+	if (child->end == CHILD_LEFT) {
+		listener->left++;
+		listener->evicted -= child->is_evicted; /* there may be more than EVICTED_MAX */
+		child->is_evicted = false;
+	}
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_KILLED, fields,
 			"session from %s (process %d) %s", child->peer.text, (int)child->pid,
 			child->end == CHILD_LEFT ? "does not end, and is left" :

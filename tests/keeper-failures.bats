@@ -395,6 +395,33 @@ esac'
 	END
 }
 
+@test "sessions that a user has stopped, and that are left, do not keep others from being evicted" {
+	options+=(--login-timeout=60)
+	listen_keeper --max-logins=66 --max-sessions-per-source=100
+	with_client <<-'END'
+		user = Client(port, source='127.0.5.1').login('ann', 'secret')
+		before = set(children())
+		held = [Client(port, source='127.0.1.1') for i in range(65)]
+		pids = set(children()) - before
+		for client in held:
+		    client.expect('USER ann', '+OK')
+		    client.file.write(b'PASS secret\r\n')
+		    client.file.flush()
+		for client in held:
+		    assert client.hear().startswith('-ERR [IN-USE]')
+		for pid in pids:
+		    os.kill(pid, signal.SIGSTOP)
+		try: # evict more of them than may be evicted at once
+		    others = []
+		    while len(others) < 200 and (not others or others[-1].greeting.startswith('+OK')):
+		        others.append(Client(port, source=f'127.1.{len(others)}.1'))
+		    wait_for(lambda: Client(port, source='127.2.0.1').greeting.startswith('+OK'))
+		finally:
+		    for pid in pids:
+		        os.kill(pid, signal.SIGKILL)
+	END
+}
+
 @test "a login fails if a PAM module crashes, or if NSS hangs" {
 	pam=${HANDLER%/*}/pop3-handler-pam.so
 	[ -e "$pam" ] || skip 'PAM is not built in'
