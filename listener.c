@@ -348,23 +348,23 @@ static bool lengthen_wait(struct crash_wait *wait, int64_t now)
 }
 
 /* Makes the source wait; after too many crashes, all sources but those of trusted networks. */
-static void note_crash(struct listener *listener, const struct child *child, int signal_number)
+static void note_crash(struct listener *listener, const struct child *child, const siginfo_t *end)
 {
 	int64_t now = util_now_ms();
-	size_t slot = (size_t)(child - listener->tables->children);
 	char number[12];
 	const struct log_field fields[] = { { "POP3_PEER", child->peer.text },
 					    { "POP3_SIGNAL", number },
 					    { 0 } };
 
-	(void)snprintf(number, sizeof(number), "%d", signal_number);
+	(void)snprintf(number, sizeof(number), "%d", end->si_status);
 	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_CRASHED, fields,
 			"session from %s (process %d) was killed by signal %d (%s)",
-			child->peer.text, (int)child->pid, signal_number, strsignal(signal_number));
+			child->peer.text, (int)child->pid, end->si_status,
+			strsignal(end->si_status));
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
-	/* The process runs as its user, who may have sent the signal to make others wait. */
-	if (listener->keeper > 0 &&
-	    scoreboard_state(listener->scoreboard, slot) >= SCOREBOARD_AWAKE)
+	/* If the process ran as its user, that user may have sent the signal to make others wait.
+	 */
+	if (end->si_uid != getuid())
 		return;
 	if (now - listener->crash_minute_ms >= 60000) {
 		listener->crash_minute_ms = now;
@@ -483,13 +483,13 @@ static void count_child(struct listener *listener, const struct child *child, in
 	listener->tables->sources[child->source].sessions += (unsigned)step;
 }
 
-static void note_child_end(struct listener *listener, size_t slot, int status)
+static void note_child_end(struct listener *listener, size_t slot, const siginfo_t *end)
 {
 	struct child *child = &listener->tables->children[slot];
 
-	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGINT &&
+	if (end->si_code != CLD_EXITED && end->si_status != SIGTERM && end->si_status != SIGINT &&
 	    child->end < CHILD_KILLED)
-		note_crash(listener, child, WTERMSIG(status));
+		note_crash(listener, child, end);
 	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;
 	listener->left -= child->end == CHILD_LEFT;
@@ -500,21 +500,20 @@ static void note_child_end(struct listener *listener, size_t slot, int status)
 
 static void reap(struct listener *listener)
 {
-	int status;
-	pid_t pid;
+	siginfo_t end = { 0 };
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	while (waitid(P_ALL, 0, &end, WEXITED | WNOHANG) == 0 && end.si_pid > 0) {
 		/* Only a restart of the service makes a new keeper: see end_ms(). */
-		if (pid == listener->keeper) {
+		if (end.si_pid == listener->keeper) {
 			log_error(
 				"the keeper has ended (%s): nobody can log in, so the service ends",
-				WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "by itself");
+				end.si_code == CLD_EXITED ? "by itself" : strsignal(end.si_status));
 			listener->keeper = 0;
 			listener->keeper_end_ms = util_now_ms() + KEEPER_GRACE_MS;
 		}
 		for (size_t i = 0; i < listener->slots; i++) {
-			if (listener->tables->children[i].pid == pid)
-				note_child_end(listener, i, status);
+			if (listener->tables->children[i].pid == end.si_pid)
+				note_child_end(listener, i, &end);
 		}
 	}
 }

@@ -376,7 +376,7 @@ esac'
 }
 
 @test "a user who kills their own sessions keeps no other user out" {
-	listen_keeper
+	listen_keeper --login-timeout=60
 	with_client <<-'END'
 		def is_session(pid): # the keeper is a child of the listener as well
 		    try:
@@ -391,6 +391,18 @@ esac'
 		    os.kill(sessions()[0], signal.SIGABRT)
 		    wait_for(lambda: not sessions())
 		assert Client(port, source='127.1.1.1').greeting == '' # waits, as after any crash
+		# Nor do those that are their user's, but could not log in because the mailbox was locked.
+		user = Client(port, source='127.2.2.1').login('ann', 'secret')
+		kept, waiting = sessions(), [Client(port, source=f'127.3.{i}.1') for i in range(12)]
+		for client in waiting:
+		    client.expect('USER ann', '+OK')
+		    client.file.write(b'PASS secret\r\n')
+		    client.file.flush()
+		for client in waiting:
+		    assert client.hear().startswith('-ERR [IN-USE]')
+		for pid in set(sessions()) - set(kept):
+		    os.kill(pid, signal.SIGABRT)
+		wait_for(lambda: sessions() == kept)
 		Client(port, source='127.0.0.2').login('ben', 'secret')
 	END
 }
