@@ -124,28 +124,25 @@ runs_as() {
 
 syslog='journalctl -b -o cat _TRANSPORT=syslog SYSLOG_FACILITY=2 SYSLOG_IDENTIFIER=pop3-handler'
 
-# configure_xinetd USER SETTINGS: xinetd starts the program for each connection as this user.
+# entry TEXT USER SETTINGS: prints the manual's example that begins like this, for another user and file.
+entry() {
+	sed -n "/^$1/,/^\(}\|\.Ed\)/{/^\.Ed/d;p}" "$BATS_TEST_DIRNAME/../man/pop3-handler.8" |
+		sed "s/\\\\e\$/\\\\/; s/ root\b/ $2/; s|/etc/pop3-handler/pop3-handler.conf|$3|"
+}
+
+# configure_inetd USER SETTINGS [WAIT]; configure_xinetd USER SETTINGS: starts the program as this user.
+configure_inetd() {
+	entry 'pop3 stream' "$@" | sed "s/^pop3/127.0.0.1:110/; s/nowait[^ ]*/${3:-&}/" | inside tee /srv/inetd.conf
+}
+
 configure_xinetd() {
-	inside tee /srv/xinetd.conf <<-END
-		service pop3
-		{
-		        type        = UNLISTED
-		        port        = 110
-		        socket_type = stream
-		        protocol    = tcp
-		        wait        = no
-		        user        = $1
-		        server      = /usr/local/sbin/pop3-handler
-		        server_args = --config=$2
-		}
-	END
+	entry 'service pop3' "$@" | sed 's/^{/&\ntype = UNLISTED\nport = 110/' | inside tee /srv/xinetd.conf
 }
 
 @test "inetd with nowait starts a process for each connection, which knows its peer" {
 	local number=10
 	for user in nobody root; do
-		echo "127.0.0.1:110 stream tcp nowait $user /usr/local/sbin/pop3-handler pop3-handler --config=/srv/$user.conf" |
-			inside tee /srv/inetd.conf
+		configure_inetd "$user" "/srv/$user.conf"
 		start inetd -i /srv/inetd.conf
 		serves "$syslog" $((number++))
 		runs_as "$user"
@@ -155,8 +152,7 @@ configure_xinetd() {
 
 @test "inetd as root: the processes for single connections share the counts of failed logins" {
 	inside sh -c 'sed "s/^login-penalty.*/login-penalty = 1/" /srv/root.conf >/srv/penalty.conf'
-	echo '127.0.0.1:110 stream tcp nowait root /usr/local/sbin/pop3-handler pop3-handler --config=/srv/penalty.conf' |
-		inside tee /srv/inetd.conf
+	configure_inetd root /srv/penalty.conf
 	start inetd -i /srv/inetd.conf
 	{
 		cat client.py
@@ -181,8 +177,7 @@ configure_xinetd() {
 	local listener number=20 listeners
 	for user in nobody root; do
 		listeners=(pgrep -u "${user/root/pop3-login}" -f '^pop3-handler --config')
-		echo "127.0.0.1:110 stream tcp wait $user /usr/local/sbin/pop3-handler pop3-handler --config=/srv/$user.conf" |
-			inside tee /srv/inetd.conf
+		configure_inetd "$user" "/srv/$user.conf" wait
 		start inetd -i /srv/inetd.conf
 		serves "$syslog" $((number++))
 		listener=$(inside "${listeners[@]}")
@@ -198,6 +193,33 @@ configure_xinetd() {
 		stop
 		run -1 inside pgrep -u pop3-keeper # the keeper ends with its listener
 	done
+}
+
+@test "a burst of clients stops none of inetd, xinetd and tcpserver, nor do idle clients of one address" {
+	{
+		cat client.py
+		cat <<-'END'
+			import sys
+			for i in range(300):
+			    Client(source='127.0.0.9').close()
+			idle = [Client(source='127.0.0.9') for i in range(50)]
+			Client(source='127.0.0.10').login().expect('QUIT', '+OK')
+			if sys.argv[1] == 'xinetd':
+			    assert Client(source='127.0.0.9').greeting == ''
+		END
+	} >scenario.py
+	configure_inetd nobody /srv/nobody.conf
+	configure_xinetd nobody /srv/nobody.conf
+	entry tcpserver '' /srv/nobody.conf | inside tee /srv/tcpserver
+	start inetd -i /srv/inetd.conf
+	inside timeout 50 /usr/bin/python3 - inetd <scenario.py
+	stop
+	start /srv/xinetd -dontfork -f /srv/xinetd.conf
+	inside timeout 50 /usr/bin/python3 - xinetd <scenario.py
+	stop
+	start sh -c '. /srv/tcpserver'
+	inside timeout 50 /usr/bin/python3 - tcpserver <scenario.py
+	stop
 }
 
 @test "xinetd starts a process for each connection, which knows its peer" {
@@ -256,8 +278,7 @@ configure_xinetd() {
 			    run('usermod -U alice')
 		END
 	} >scenario.py
-	echo '127.0.0.1:110 stream tcp nowait root /usr/local/sbin/pop3-handler pop3-handler --config=/srv/auth.conf' |
-		inside tee /srv/inetd.conf
+	configure_inetd root /srv/auth.conf
 	configure_xinetd root /srv/auth.conf
 	for starter in 'inetd -i /srv/inetd.conf' '/srv/xinetd -dontfork -f /srv/xinetd.conf' \
 		'tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/srv/auth.conf'; do
