@@ -407,6 +407,43 @@ esac'
 	END
 }
 
+@test "a session with the ids of its user is evicted, or left if it is stopped, and the service ends without it" {
+	listen_keeper --login-timeout=60 --max-logins=1
+	with_client <<-'END'
+		user = Client(port).login('ann', 'secret')
+		def lock_out(source):
+		    before = set(children())
+		    client = Client(port, source=source)
+		    [pid] = set(children()) - before
+		    client.expect('USER ann', '+OK')
+		    client.expect('PASS secret', '-ERR [IN-USE]')
+		    assert 'Uid:\t61001' in open(f'/proc/{pid}/status').read()
+		    return client, pid
+		others = []
+		def evict(client): # the first client has the listener count again
+		    for i in range(2):
+		        others.append(Client(port, source=f'127.2.{len(others)}.1'))
+		def has_ended():
+		    try:
+		        return ') Z' in open(f'/proc/{listener}/stat').read()
+		    except FileNotFoundError:
+		        return True
+		client, _ = lock_out('127.0.1.1')
+		evict(client)
+		assert client.hear().startswith('-ERR [SYS/TEMP]')
+		client, pid = lock_out('127.0.1.1')
+		os.kill(pid, signal.SIGSTOP)
+		try:
+		    evict(client)
+		    wait_for(lambda: 'does not end, and is left' in open('log').read())
+		    os.kill(listener, signal.SIGTERM)
+		    user.expect('QUIT', '+OK')
+		    wait_for(has_ended)
+		finally:
+		    os.kill(pid, signal.SIGKILL)
+	END
+}
+
 @test "sessions that a user has stopped, and that are left, do not keep others from being evicted" {
 	options+=(--login-timeout=60)
 	listen_keeper --max-logins=66 --max-sessions-per-source=100

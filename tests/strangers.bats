@@ -69,6 +69,7 @@ setup() {
 	needs_root
 	# shellcheck disable=SC2016
 	wrapper=(unshare --net sh -ec 'ip link set lo up
+		sysctl -q net.ipv6.bindv6only=1
 		for i in 100 200 2ff 300; do ip address add "fd00:0:0:$i::1/128" dev lo; done; exec "$@"' sh)
 	"${wrapper[@]}" "$HANDLER" "${options[@]}" --max-logins=3 '--listen=[::]:0' </dev/null >listening 2>log 3>&- &
 	background+=($!)
