@@ -241,7 +241,7 @@ static int begin_transaction(struct session *session, const struct account *chec
 		return reply_account_failure(session, -ENOMEM, checked->user, NULL);
 	*account = *checked;
 	/* Waiting for the mailbox must not run into the deadline without a reply. */
-	transport_set_deadline(session->transport, session->settings->login_timeout_s);
+	transport_set_timeout(session->transport, session->settings->login_timeout_s);
 	session->is_read_only = session->settings->read_only || account->is_read_only;
 	r = become_account(session, account);
 	r = r ?: mailbox_new(account->mailbox, session->is_read_only, &origin, &session->mailbox);
@@ -263,6 +263,7 @@ static int begin_transaction(struct session *session, const struct account *chec
 			log_error("the mailbox %s is out of the sandbox's reach, perhaps behind a "
 				  "symbolic link: set mail-root to where it really is",
 				  log_quote(account->mailbox));
+		session_set_login_deadline(session);
 		r = reply_mailbox_failure(session, r, account->mailbox);
 		session->mailbox = mailbox_free(session->mailbox);
 		return r;

@@ -522,6 +522,7 @@ int protocol_serve(struct session *session, const char *refusal)
 {
 	int r = 0;
 
+	session->start_ms = util_now_ms();
 	if (!refusal)
 		session_log_begin(session);
 	session_enter(session, IN_AUTH);

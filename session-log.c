@@ -15,7 +15,6 @@ void session_log_begin(struct session *session)
 {
 	uint64_t id = 0;
 
-	session->start_ms = util_now_ms();
 	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) < 0)
 		id = (uint64_t)session->start_ms; /* only the log uses it: it need not be random */
 	log_about("POP3_SESSION", "%016" PRIx64, id);

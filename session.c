@@ -132,6 +132,13 @@ int reply_account_failure(struct session *session, int error, const char *user,
 
 /* ---- States ---- */
 
+void session_set_login_deadline(struct session *session)
+{
+	int64_t timeout_ms = INT64_C(1000) * session->settings->login_timeout_s;
+
+	transport_set_deadline(session->transport, session->start_ms + timeout_ms);
+}
+
 void session_enter(struct session *session, enum session_state state)
 {
 	const struct settings *settings = session->settings;
@@ -139,7 +146,7 @@ void session_enter(struct session *session, enum session_state state)
 	bool is_asleep = state == IN_SLEEP;
 
 	if (state == IN_AUTH)
-		transport_set_deadline(session->transport, settings->login_timeout_s);
+		session_set_login_deadline(session);
 	else if (state != IN_END)
 		transport_set_timeout(session->transport, is_asleep ? settings->sleep_timeout_s :
 								      settings->idle_timeout_s);

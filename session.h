@@ -102,6 +102,9 @@ struct auth_report;
 int reply_account_failure(struct session *session, int error, const char *user,
 			  const struct auth_report *report);
 
+/* Sets the deadline for logging in, which runs from the start of the session. */
+void session_set_login_deadline(struct session *session);
+
 /* Enters a state and sets its deadline or timeout. Call it after the work that the state promises
  * is done, such as the commit or taking the lock. Nothing else assigns session->state. */
 void session_enter(struct session *session, enum session_state state);

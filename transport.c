@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define IN_OCTETS 16384 /* many pipelined commands, and more than the longest line (of AUTH) */
 #define OUT_OCTETS 262144
@@ -28,6 +29,7 @@
 #define KEEPALIVE_IDLE_S 300
 #define KEEPALIVE_INTERVAL_S 60
 #define PEER_TIMEOUT_MS 600000
+#define KILL_GRACE_MS 15000 /* longer than that of a listener, which would log a crash */
 
 struct plain_stream {
 	struct stream stream;
@@ -41,6 +43,7 @@ struct transport {
 	struct stream *tls;	 /* over `plain`; `plain` itself until transport_prepare_tls() */
 	struct stream *current;	 /* the one that carries octets now: `plain` or `tls` */
 	int64_t deadline_ms;	 /* monotonic; INT64_MAX: none */
+	timer_t killer;		 /* sends SIGKILL some time after the deadline */
 	int64_t timeout_ms;	 /* of one wait; the deadline is a limit, too */
 	int error;		 /* the first failure, which every later call returns */
 	size_t in_start, in_end; /* the unused input in `in` */
@@ -147,6 +150,7 @@ static void use_stream(struct transport *transport, struct stream *stream)
 int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret)
 {
 	static const char *const no_names[] = { NULL };
+	struct sigevent sigkill = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
 	struct stat in, out;
 	struct transport *transport;
 
@@ -165,6 +169,7 @@ int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret)
 		.out_mode = out.st_mode,
 	};
 	transport->channel_fd = channel_fd;
+	(void)timer_create(CLOCK_MONOTONIC, &sigkill, &transport->killer);
 	transport->tls = &transport->plain.stream;
 	use_stream(transport, transport->tls);
 	catch_sigterm();
@@ -193,6 +198,7 @@ void transport_free(struct transport *transport)
 	if (!transport)
 		return;
 	discard_input(transport);
+	(void)timer_delete(transport->killer);
 	if (transport->tls->functions->free)
 		transport->tls->functions->free(transport->tls);
 	free(transport);
@@ -200,14 +206,20 @@ void transport_free(struct transport *transport)
 
 void transport_set_timeout(struct transport *transport, unsigned seconds)
 {
-	transport->deadline_ms = INT64_MAX;
+	transport_set_deadline(transport, INT64_MAX);
 	transport->timeout_ms = (int64_t)seconds * 1000;
 }
 
-void transport_set_deadline(struct transport *transport, unsigned seconds)
+/* The kernel ends a process that does not meet its deadline: it may be stopped, or hang. */
+void transport_set_deadline(struct transport *transport, int64_t deadline_ms)
 {
-	transport_set_timeout(transport, seconds);
-	transport->deadline_ms = util_now_ms() + transport->timeout_ms;
+	int64_t kill_ms = deadline_ms == INT64_MAX ? 0 /* never */ : deadline_ms + KILL_GRACE_MS;
+	struct itimerspec at = { .it_value = { kill_ms / 1000, kill_ms % 1000 * 1000000 } };
+
+	if (deadline_ms != transport->deadline_ms)
+		(void)timer_settime(transport->killer, TIMER_ABSTIME, &at, NULL);
+	transport->deadline_ms = deadline_ms;
+	transport->timeout_ms = INT32_MAX;
 }
 
 /* The time at which a wait that begins now must end. */

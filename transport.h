@@ -27,8 +27,9 @@ int transport_new(int in_fd, int out_fd, int channel_fd, struct transport **ret)
 /* Frees the transport and wipes unread input; unsent octets are discarded. Accepts NULL. */
 void transport_free(struct transport *transport);
 
-/* From now on, reading and writing fail with -ETIMEDOUT once `seconds` have passed. */
-void transport_set_deadline(struct transport *transport, unsigned seconds);
+/* Reading and writing fail with -ETIMEDOUT from this time (util_now_ms()) on. 15 seconds later the
+ * process gets SIGKILL. INT64_MAX: no deadline. */
+void transport_set_deadline(struct transport *transport, int64_t deadline_ms);
 
 /* Replaces the deadline by a timeout of `seconds` for each command, counted from the reply to the
  * one before it, and for each write that makes progress. */

@@ -79,6 +79,7 @@ static struct call {
 	CALL("mremap", HAS_ONLY(3, MREMAP_MAYMOVE)),
 	/* clocks, random numbers, signals, exit */
 	CALL("clock_getres"), CALL("clock_gettime"), CALL("clock_nanosleep"), CALL("exit_group"),
+	CALL("timer_settime"), CALL("timer_delete"),
 	CALL("getrandom"), CALL("gettimeofday"), CALL("restart_syscall"), CALL("rt_sigaction"),
 	CALL("rt_sigprocmask"), CALL("rt_sigreturn"), CALL("time"),
 	/* ids; the size of memory, for qsort(3) */

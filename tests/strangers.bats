@@ -239,6 +239,30 @@ setup() {
 	[ "$(grep -c 'is killed: it does not end' log)" -eq 1 ]
 }
 
+@test "a session that is stopped before login is killed without a listener, too" {
+	options+=(--login-timeout=6 --idle-timeout=600)
+	start_session in
+	login in
+	start_session stopped
+	kill -STOP "$pid_in" "$pid_stopped"
+	# Meanwhile: a mailbox that is locked does not begin login-timeout anew.
+	start_session waiting
+	for _ in 1 2; do # five seconds each
+		ask waiting 'USER alice'
+		ask waiting 'PASS apple'
+		[[ $reply == '-ERR [IN-USE]'* ]]
+	done
+	(trap '' PIPE && say waiting 'USER alice' 'PASS apple') 2>/dev/null || true # it may have ended
+	timeout 20 cat <&"$from_waiting" >rest
+	[ ! -s rest ]
+	status=0
+	wait "$pid_stopped" || status=$?
+	[ "$status" -eq 137 ]
+	kill -CONT "$pid_in"
+	ask in QUIT
+	[[ $reply == '+OK'* ]]
+}
+
 # --- Crashes ---
 
 @test "after a crash only its source is delayed" {
