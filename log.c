@@ -5,8 +5,10 @@
 #include "lib/util.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <syslog.h>
 
@@ -17,6 +19,7 @@
 #define QUOTES 4 /* results of log_quote() that are valid at once */
 #define ENTRY_OCTETS_MAX 8192
 #define PATIENCE_MS 200 /* how long a line waits for a busy log */
+#define WRITE_US 10000	/* after which a write that blocks is interrupted */
 #define QUIET_S 2	/* without a line, before a QUIET one: failed logins have precedence */
 #define PRESSING_S 25	/* after which a report no longer waits, and other lines do */
 #define REPORT_S 5	/* from the first omitted line to the report */
@@ -60,7 +63,8 @@ static const char *const kind_names[LOG_KINDS] = { "login failed",	 "login refus
 static enum { TO_STDERR, TO_SYSLOG, TO_JOURNAL } target; /* set once, by log_open() */
 static int log_fd = STDERR_FILENO;			 /* -1: there is no daemon */
 static bool is_stream;					 /* each entry needs a NUL at its end */
-static bool must_poll;					 /* a write to log_fd may block */
+static bool is_socket;					 /* log_fd */
+static bool may_block;					 /* a write to log_fd */
 static char entry[ENTRY_OCTETS_MAX];			 /* the next entry */
 static size_t subject_octets; /* at its start: the fields of log_about(), the same in each entry */
 
@@ -100,11 +104,11 @@ static void prepare_stderr(mode_t mode)
 {
 	auto_fd int fd = -1;
 
-	must_poll = S_ISSOCK(mode);
+	is_socket = S_ISSOCK(mode);
 	if (!S_ISFIFO(mode) && !S_ISCHR(mode))
 		return;
 	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	must_poll = fd < 0 || dup2(fd, STDERR_FILENO) < 0;
+	may_block = fd < 0 || dup2(fd, STDERR_FILENO) < 0;
 }
 
 /* Connects to the log daemon without syslog(3) and libsystemd, which block when it stalls. */
@@ -146,6 +150,7 @@ void log_open(bool has_client)
 		return;
 	}
 	tzset(); /* reads the time zone now: the sandbox denies it later */
+	is_socket = true;
 	log_fd = -1;
 	connect_daemon();
 }
@@ -243,6 +248,41 @@ static size_t make_syslog_entry(const struct event *event, const char *line)
 				LOG_MAIL | event->priority, date, (int)getpid(), line);
 }
 
+static void interrupt(int signal_number)
+{
+	(void)signal_number;
+}
+
+/* Writes to a pipe or terminal that could not be reopened, because there is no /proc or it belongs
+ * to another user. Although there is space, the write may block: the space may be less than the
+ * line, or another process may take it. Then a timer interrupts the write. */
+static ssize_t write_soon(size_t octets)
+{
+	static const struct itimerval soon = { { 0, WRITE_US }, { 0, WRITE_US } };
+	static const struct sigaction action = { .sa_handler = interrupt };
+	struct pollfd polled = { .fd = log_fd, .events = POLLOUT };
+	struct sigaction former_action;
+	struct itimerval former;
+	ssize_t n;
+
+	errno = EAGAIN;
+	if (poll(&polled, 1, 0) <= 0 || sigaction(SIGALRM, &action, &former_action) < 0)
+		return -1;
+	(void)setitimer(ITIMER_REAL, &soon, &former);
+	n = write(log_fd, entry, octets);
+	(void)setitimer(ITIMER_REAL, &former, NULL);
+	(void)sigaction(SIGALRM, &former_action, NULL);
+	return n;
+}
+
+/* Does not block. Returns as write(2). */
+static ssize_t write_entry(size_t octets)
+{
+	if (is_socket)
+		return send(log_fd, entry, octets, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return may_block ? write_soon(octets) : write(log_fd, entry, octets);
+}
+
 /* Writes the entry in one piece. Waits up to PATIENCE_MS for a busy log; not at all if the entry
  * before was lost. Returns whether the log has accepted the entry. */
 static bool hand_over(size_t octets)
@@ -253,15 +293,9 @@ static bool hand_over(size_t octets)
 	ssize_t n;
 
 	octets += is_stream;
-	for (;;) {
-		bool is_busy = must_poll && poll(&polled, 1, 0) <= 0;
-
-		n = is_busy ? -1 : write(log_fd, entry, octets);
-		left_ms = end_ms - util_now_ms();
-		if (left_ms <= 0 || (!is_busy && (n >= 0 || errno != EAGAIN)))
-			break;
+	while ((n = write_entry(octets)) < 0 && errno == EAGAIN &&
+	       (left_ms = end_ms - util_now_ms()) > 0)
 		(void)poll(&polled, 1, (int)left_ms);
-	}
 	patience_ms = n < 0 ? 0 : PATIENCE_MS;
 	return n == (ssize_t)octets;
 }

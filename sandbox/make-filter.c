@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sysexits.h>
 
 #define INSTRUCTIONS_MAX 255 /* the reach of a jump */
@@ -55,7 +56,7 @@ static struct call {
 	CALL("poll"), CALL("ppoll"), CALL("read"), CALL("write"), CALL("writev"),
 	CALL("recvfrom", IS(0, STDIN_FILENO)),
 	CALL("sendto", HAS_ONLY(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4)),
-	CALL("shutdown", IS(0, STDOUT_FILENO)),
+	CALL("setitimer", IS(0, ITIMER_REAL)), CALL("shutdown", IS(0, STDOUT_FILENO)),
 	/* files; Landlock does not restrict times and locks, nor (in version 2) O_TRUNC */
 	CALL("close"), CALL("faccessat"), CALL("faccessat2"), CALL("fadvise64"), CALL("fdatasync"),
 	CALL("fstat"), CALL("fstatfs"), CALL("fsync"), CALL("getcwd"), CALL("getdents64"),

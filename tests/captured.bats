@@ -85,7 +85,7 @@ is_powerless() {
 	refuses EPERM 'socket 1 2 0' 'socket 2 1 0' 'socketpair 1 1 0 0' "connect 2 $address 110" "sendto 2 x 1 0 $address 110" \
 		'sendto 2 x 1 0 0x100000000 16' 'sendmsg 2 0 0' 'sendmmsg 2 0 1 0' 'recvmsg 0 0 0' 'bind 0 0 0' 'listen 0 1' \
 		'accept4 0 0 0 0' 'setsockopt 1 1 9 0 0' 'getsockopt 1 1 9 0 0' 'getpeername 0 0 0' 'ioctl 0 0x541b 0' \
-		'prctl 4 1'
+		'prctl 4 1' 'setitimer 1 0 0'
 	# The log, which all sessions share.
 	refuses EPERM 'shutdown 2 2' 'shutdown 0 2' 'recvfrom 2 xxxx 4 0' 'sendto 2 x 1 1 0 0' 'pwrite64 2 x 1 0' 'lseek 2 0 0' \
 		'lseek 0x100000002 0 0' 'fallocate 2 3 0 4096' 'ftruncate 2 0' 'flock 2 2' 'utimensat 2 0 0 0' 'fcntl 2 37 0'

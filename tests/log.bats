@@ -285,6 +285,59 @@ ends() {
 	ends "${background[-1]}"
 }
 
+# with_socket KIND: listen_port and serve_port run with a full socket that is connected to `log_path` as
+# standard error.
+with_socket() {
+	cat >on-socket.py <<-'END'
+		import os, socket, sys
+		log = socket.socket(socket.AF_UNIX, getattr(socket, sys.argv[2]))
+		log.connect(sys.argv[1])
+		log.setblocking(False)
+		try:
+		    while True:
+		        log.send(b'..\n')
+		except BlockingIOError:
+		    log.setblocking(True)
+		os.dup2(log.fileno(), 2)
+		os.execvp(sys.argv[3], sys.argv[3:])
+	END
+	wrapper=(/usr/bin/python3 on-socket.py "$log_path" "$1")
+}
+
+@test "a stalled socket stops neither a session nor the listener" {
+	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
+	for case in 'stream SOCK_STREAM listen_port' 'stream SOCK_STREAM serve_port' 'packets SOCK_SEQPACKET listen_port' \
+		'datagrams SOCK_DGRAM listen_port'; do
+		read -r kind type form <<<"$case"
+		stall "$kind" "$PWD/socket"
+		with_socket "$type"
+		"$form"
+		listener=${background[-1]}
+		serves_sessions 30
+		is_read_again
+		[ "$form" = serve_port ] || ends "$listener"
+		kill "$reader" "$listener" 2>/dev/null || true
+		rm socket taken
+	done
+}
+
+@test "a stopped terminal of another user stops neither a session nor the listener" {
+	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
+	as_nobody true
+	make_maildir bob
+	chown -R nobody mail
+	HANDLER=./handler
+	options=("${options[@]/#--user=*/--user=nobody}")
+	stall empty-pty
+	chmod 600 "$log_path"
+	ln -s "$log_path" log
+	wrapper=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+	listen_port
+	serves_sessions 120 # they fill it: at last the space is less than a line
+	ask one SLEE
+	ends "${background[-1]}"
+}
+
 # with_devices [ERROR]: listen_port runs with the socket `log_path` as /dev/log, and with ERROR as standard
 # error.
 with_devices() {

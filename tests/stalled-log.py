@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: ISC
 """Simulates a stalled log: fills it, prints its path, and reads it from SIGUSR1 on.
 
-stalled-log.py pipe|pty|datagrams|stream PATH: makes a pipe or socket at PATH. Appends what it reads to
-the file `taken`: for sockets a line for each message, as Python writes it. SIGHUP replaces the socket,
-as a restart of its daemon would."""
+stalled-log.py pipe|pty|empty-pty|datagrams|stream|packets PATH: makes a pipe or socket at PATH. Clients fill an
+empty-pty, and the connections of stream and packets. Appends what it reads to the file `taken`: for sockets a
+line for each message, as Python writes it. SIGHUP replaces the socket, as a restart of its daemon would."""
 import os
 import pty
 import select
@@ -13,6 +13,7 @@ import socket
 import sys
 
 kind, path = sys.argv[1], sys.argv[-1]
+CONNECTED = {'stream': socket.SOCK_STREAM, 'packets': socket.SOCK_SEQPACKET}
 SIGNALS = {signal.SIGUSR1, signal.SIGHUP}
 
 
@@ -30,10 +31,10 @@ def open_socket(is_full):
     """Makes a new socket in place of an old one."""
     if os.path.exists(path):
         os.unlink(path)
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if kind == 'stream' else socket.SOCK_DGRAM)
+    server = socket.socket(socket.AF_UNIX, CONNECTED.get(kind, socket.SOCK_DGRAM))
     server.bind(path)
     os.chmod(path, 0o666)
-    if kind == 'stream':
+    if kind in CONNECTED:
         server.listen()
     elif is_full:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
@@ -51,10 +52,11 @@ def open_log():
         filler = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         fill(lambda octets: os.write(filler, octets))
         return path, reader
-    if kind == 'pty':
+    if kind in ('pty', 'empty-pty'):
         reader, terminal = pty.openpty()
         filler = os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        fill(lambda octets: os.write(filler, octets))
+        if kind == 'pty':
+            fill(lambda octets: os.write(filler, octets))
         return os.ttyname(terminal), reader
     return path, open_socket(True)
 
@@ -64,7 +66,7 @@ def read_some(log, readers):
     for reader in select.select(readers, [], [])[0]:
         if isinstance(reader, int):
             yield os.read(reader, 65536)
-        elif kind == 'stream' and reader is log:
+        elif kind in CONNECTED and reader is log:
             readers.append(reader.accept()[0])
         elif data := reader.recv(65536):
             yield repr(data).encode() + b'\n'
