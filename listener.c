@@ -225,16 +225,20 @@ static int open_sockets(struct listener *listener, char *const *endpoints, int p
 	return r;
 }
 
+/* If a reader of standard output stalls, it misses lines. */
 static void announce_sockets(const struct listener *listener, char *const *endpoints)
 {
+	struct pollfd output = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
 	for (size_t i = 0; endpoints && FIRST_SOCKET + i < listener->polled_count; i++) {
 		union peer_endpoint endpoint = { 0 };
 		socklen_t size = sizeof(endpoint);
 		int octets = (int)(strrchr(endpoints[i], ':') - endpoints[i]);
 
 		(void)getsockname(listener->polled[FIRST_SOCKET + i].fd, &endpoint.any, &size);
-		(void)dprintf(STDOUT_FILENO, "listening on %.*s:%u\n", octets, endpoints[i],
-			      ntohs(endpoint.in.sin_port));
+		if (poll(&output, 1, 0) > 0)
+			(void)dprintf(STDOUT_FILENO, "listening on %.*s:%u\n", octets, endpoints[i],
+				      ntohs(endpoint.in.sin_port));
 	}
 }
 

@@ -7,8 +7,14 @@
 
 #include <dlfcn.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 
 #include <systemd/sd-daemon.h>
+
+#define NOTIFY_US 100000 /* how long a state waits for a busy systemd */
 
 /* Calls a function of the library if an environment variable is set. Returns its result, 0 without
  * the variable, or -ELIBACC if the library or the function cannot be loaded. */
@@ -36,13 +42,25 @@ uint64_t libsystemd_watchdog_us(void)
 	return call("WATCHDOG_USEC", sd_watchdog_enabled, 0, &us) > 0 ? us : 0;
 }
 
+/* The protocol of sd_notify(3), which itself blocks while nobody reads. */
 void libsystemd_notify(const char *format, ...)
 {
+	static const struct timeval patience = { 0, NOTIFY_US };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	auto_fd int fd = -1;
 	char state[256];
 	va_list arguments;
 
+	if (!path || !util_copy(address.sun_path, path))
+		return;
+	if (*path == '@') /* an abstract socket */
+		*address.sun_path = '\0';
 	va_start(arguments, format);
 	(void)vsnprintf(state, sizeof(state), format, arguments);
 	va_end(arguments);
-	(void)call("NOTIFY_SOCKET", sd_notify, 0, state);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
+		     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * libsystemd, loaded only if the environment shows systemd, because loading takes half a
- * millisecond. Without systemd, these functions do nothing. */
+ * systemd. Without it, these functions do nothing. libsystemd is loaded only if the environment
+ * shows it, because loading takes half a millisecond. */
 #pragma once
 
 #include <stdint.h>
@@ -12,5 +12,6 @@ int libsystemd_listen_fds(void);
 /* The watchdog's time limit in microseconds (sd_watchdog_enabled(3)); 0: no watchdog. */
 uint64_t libsystemd_watchdog_us(void);
 
-/* Sends a state of at most 255 octets to systemd (sd_notify(3)). Errors are ignored. */
+/* Sends a state of at most 255 octets to systemd, as sd_notify(3). Errors are ignored; a systemd
+ * that does not read is given up after 0.1 seconds. */
 void libsystemd_notify(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -361,6 +361,20 @@ with_devices() {
 	ends "${background[-1]}"
 }
 
+@test "a stalled reader of standard output or of notifications does not keep a listener from serving" {
+	stall pipe
+	stall datagrams "$PWD/socket"
+	export NOTIFY_SOCKET=$PWD/socket
+	"$HANDLER" "${options[@]}" --listen=127.0.0.1:0 </dev/null >log 2>&1 3>&- &
+	background+=($!)
+	until port=$(ss -Hltnp | sed -nE "s/.*127\.0\.0\.1:([0-9]+).*pid=$!,.*/\1/p") && [ -n "$port" ]; do
+		kill -0 $!
+	done
+	serves_sessions 3
+	ask one SLEE
+	ends "${background[-1]}"
+}
+
 @test "a syslog daemon gets lines in the format of syslog(3), also after its restart" {
 	needs_root
 	for kind in datagrams stream; do
