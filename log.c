@@ -18,12 +18,13 @@
 #define QUOTED_OCTETS_MAX 255
 #define QUOTES 4 /* results of log_quote() that are valid at once */
 #define ENTRY_OCTETS_MAX 8192
-#define PATIENCE_MS 200 /* how long a line waits for a busy log */
-#define WRITE_US 10000	/* after which a write that blocks is interrupted */
-#define QUIET_S 2	/* without a line, before a QUIET one: failed logins have precedence */
-#define PRESSING_S 25	/* after which a report no longer waits, and other lines do */
-#define REPORT_S 5	/* from the first omitted line to the report */
-#define REASONS_MAX 32	/* per session */
+#define PATIENCE_MS 200 /* how long a process waits for a busy log, within REFILL_MS */
+#define REFILL_MS 10000
+#define WRITE_US 10000 /* after which a write that blocks is interrupted */
+#define QUIET_S 2      /* without a line, before a QUIET one: failed logins have precedence */
+#define PRESSING_S 25  /* after which a report no longer waits, and other lines do */
+#define REPORT_S 5     /* from the first omitted line to the report */
+#define REASONS_MAX 32 /* per session */
 #define LOGIN_REFUSED_ID "5999c49e056d4a58a959b7ee302c2ab7"
 
 /* Limits of lines that a client causes. UNLIMITED: none. RATE: with a quota, one a second. QUIET:
@@ -283,20 +284,25 @@ static ssize_t write_entry(size_t octets)
 	return may_block ? write_soon(octets) : write(log_fd, entry, octets);
 }
 
-/* Writes the entry in one piece. Waits up to PATIENCE_MS for a busy log; not at all if the entry
- * before was lost. Returns whether the log has accepted the entry. */
+/* Writes the entry in one piece. Waits for a busy log, but not long in all, because a listener may
+ * have many lines for a slow one. Returns whether the log has accepted the entry. */
 static bool hand_over(size_t octets)
 {
-	static int64_t patience_ms = PATIENCE_MS;
+	static int64_t patience_ms, refill_ms;
 	struct pollfd polled = { .fd = log_fd, .events = POLLOUT };
-	int64_t end_ms = util_now_ms() + patience_ms, left_ms;
+	int64_t now = util_now_ms(), end_ms, left_ms;
 	ssize_t n;
 
+	if (now >= refill_ms) {
+		patience_ms = PATIENCE_MS;
+		refill_ms = now + REFILL_MS;
+	}
+	end_ms = now + patience_ms;
 	octets += is_stream;
 	while ((n = write_entry(octets)) < 0 && errno == EAGAIN &&
 	       (left_ms = end_ms - util_now_ms()) > 0)
 		(void)poll(&polled, 1, (int)left_ms);
-	patience_ms = n < 0 ? 0 : PATIENCE_MS;
+	patience_ms = end_ms - util_now_ms();
 	return n == (ssize_t)octets;
 }
 

@@ -43,9 +43,9 @@ struct log_field {
 };
 
 /* Opens the log; call it before the sandbox denies that. Earlier lines go to standard error.
- * `has_client`: a client is on descriptors 0 and 1; false if that is not known. A line then waits
- * at most 0.2 seconds for a log that stalls, and later lines do not wait until it accepts one
- * again. Lines that the log does not accept are lost; their number is logged before the next. */
+ * `has_client`: a client is on descriptors 0 and 1; false if that is not known. Lines then wait
+ * for a busy log, but a process waits no longer than 0.2 seconds within ten. Lines that the log
+ * does not accept are lost; their number is logged before the next. */
 void log_open(bool has_client);
 
 /* Counts lost lines in `count`, which is borrowed for good and may be in shared memory. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC
- * log.c: limits on the lines that a client causes. */
+ * log.c: limits on the lines that a client causes, and on the time that a log can take. */
 #include "log.h"
 
 #include "lib/util.h"
 #include "tap.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static FILE *file; /* standard error */
@@ -103,6 +105,34 @@ static void test_reasons(void)
 		  "together with lines that need no quota");
 }
 
+/* A reader that takes a line each 20 milliseconds: to wait for each line would take seconds. */
+static void test_slow_reader(void)
+{
+	int pair[2] = { -1, -1 };
+	const int few = 1;
+	int64_t start_ms;
+	char line[1200];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0 ||
+	    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &few, sizeof(few)) < 0 ||
+	    dup2(pair[0], STDERR_FILENO) < 0)
+		exit(EXIT_FAILURE);
+	(void)close(pair[0]);
+	if (fork() == 0) {
+		(void)close(STDERR_FILENO);
+		while (read(pair[1], line, sizeof(line)) > 0)
+			(void)poll(NULL, 0, 20);
+		_exit(EXIT_SUCCESS);
+	}
+	log_open(false);
+	start_ms = util_now_ms();
+	for (int i = 0; i < 200; i++)
+		log_event(LOG_EVENT_RELOADED, NULL, "%d", i);
+	(void)tap(util_now_ms() - start_ms < 2000,
+		  "a slow reader does not stop the writer for long");
+	(void)close(STDERR_FILENO);
+}
+
 int main(void)
 {
 	file = tmpfile();
@@ -110,5 +140,6 @@ int main(void)
 		return EXIT_FAILURE;
 	test_quota();
 	test_reasons();
+	test_slow_reader();
 	return tap_end();
 }
