@@ -50,7 +50,8 @@ struct channel_signing {
 /* On the control socket (after the start and a CHANNEL_RELOAD), the answer carries the Landlock
  * ruleset of sessions before login, and the public TLS file (tls.h) if TLS is served. */
 struct channel_answer {
-	int32_t error;	      /* as auth_login(); -EAGAIN: the final answer follows after wait_s */
+	int32_t error;	      /* as auth_login(); -EAGAIN: the final answer follows after wait_s;
+			       * -EFAULT: the checker has crashed, and the session must end */
 	uint32_t wait_s;      /* the delay after failed logins from the same source */
 	uint32_t is_shut_out; /* the mailbox does not exist: the ruleset allows no file of it */
 	struct account account;

@@ -233,6 +233,8 @@ static void note_login(struct keeper *keeper, struct kept *kept, int *ruleset_fd
 	if (kept->answer.error == 0)
 		failures_forgive(keeper->failures, &from->peer.address, from->is_trusted,
 				 kept->counted);
+	if (kept->answer.error == -EFAULT)
+		kept->failed_logins = SESSION_FAILED_LOGINS_MAX; /* so it gets no other check */
 	if (kept->answer.error != -EKEYREJECTED)
 		return;
 	failures_note(keeper->failures, &from->peer.address, from->is_trusted, kept->counted,

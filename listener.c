@@ -25,6 +25,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <systemd/sd-daemon.h>
 #include <xxhash.h>
 
@@ -361,13 +362,13 @@ static void note_crash(struct listener *listener, const struct child *child, con
 					    { 0 } };
 
 	(void)snprintf(number, sizeof(number), "%d", end->si_status);
-	log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_CRASHED, fields,
-			"session from %s (process %d) was killed by signal %d (%s)",
-			child->peer.text, (int)child->pid, end->si_status,
-			strsignal(end->si_status));
+	if (end->si_code != CLD_EXITED) /* else the session has logged what happened */
+		log_event_about(source_quota(listener, child), LOG_EVENT_SESSION_CRASHED, fields,
+				"session from %s (process %d) was killed by signal %d (%s)",
+				child->peer.text, (int)child->pid, end->si_status,
+				strsignal(end->si_status));
 	(void)lengthen_wait(&listener->tables->sources[child->source].crash_wait, now);
-	/* If the process ran as its user, that user may have sent the signal to make others wait.
-	 */
+	/* The user that the process ran as may have ended it, to make others wait. */
 	if (end->si_uid != getuid())
 		return;
 	if (now - listener->crash_minute_ms >= 60000) {
@@ -487,12 +488,19 @@ static void count_child(struct listener *listener, const struct child *child, in
 	listener->tables->sources[child->source].sessions += (unsigned)step;
 }
 
+/* Whether a session was killed, or its exit status says that its checker has crashed. */
+static bool is_crash(const siginfo_t *end)
+{
+	if (end->si_code == CLD_EXITED)
+		return end->si_status == EX_SOFTWARE;
+	return end->si_status != SIGTERM && end->si_status != SIGINT;
+}
+
 static void note_child_end(struct listener *listener, size_t slot, const siginfo_t *end)
 {
 	struct child *child = &listener->tables->children[slot];
 
-	if (end->si_code != CLD_EXITED && end->si_status != SIGTERM && end->si_status != SIGINT &&
-	    child->end < CHILD_KILLED)
+	if (is_crash(end) && child->end < CHILD_KILLED)
 		note_crash(listener, child, end);
 	count_child(listener, child, -1);
 	listener->evicted -= child->is_evicted;

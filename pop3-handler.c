@@ -58,6 +58,8 @@ static int exit_status(int error)
 		return EX_CONFIG;
 	case -ENOMEM:
 		return EX_TEMPFAIL;
+	case -EFAULT: /* from protocol_serve() */
+		return EX_SOFTWARE;
 	default:
 		return EX_IOERR;
 	}

@@ -547,5 +547,5 @@ int protocol_serve(struct session *session, const char *refusal)
 		session_log_end(session, session->state == IN_END ? 0 : r);
 	free(session->account);
 	free(session->user);
-	return r;
+	return session->has_crashed_checker ? -EFAULT : r;
 }

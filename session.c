@@ -120,6 +120,10 @@ int reply_account_failure(struct session *session, int error, const char *user,
 
 	if (error == -ECANCELED)
 		return error;
+	if (error == -EFAULT) {
+		session->has_crashed_checker = true;
+		session_enter(session, IN_END);
+	}
 	if (error == -ENXIO && !*reason)
 		log_error("the account %s has no usable mailbox path", log_quote(user));
 	else

@@ -39,7 +39,8 @@ struct session {
 	struct account *account;			     /* NULL: before login */
 	struct mailbox *mailbox;			     /* NULL: before login */
 	bool is_read_only;				     /* the mailbox; set at login */
-	bool has_ids; /* has taken on the account's ids, and cannot take on others */
+	bool has_ids;		  /* has taken on the account's ids, and cannot take on others */
+	bool has_crashed_checker; /* which the exit status tells the listener */
 	bool has_logged_unreadable[2]; /* a message; [1]: one that is not plain mail */
 	bool is_shut_out; /* the mailbox was missing at login: the sandbox denies it from then on */
 	bool is_shrunk;	  /* SLEE has released memory, and no message was sent since */

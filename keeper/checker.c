@@ -108,7 +108,7 @@ int checker_end(pid_t pid, int fd, struct channel_answer *ret_answer, int *ret_r
 	if (n == sizeof(*ret_answer))
 		return 0;
 	util_drop(ret_ruleset_fd);
-	return n == -ETIMEDOUT ? -ETIMEDOUT : -EIO;
+	return n == -ETIMEDOUT ? -ETIMEDOUT : pid > 0 ? -EFAULT : -EIO;
 }
 
 unsigned checker_count(void)

@@ -22,7 +22,8 @@ int checker_start(const struct settings *settings, const struct channel_request 
 		  int *ret_fd);
 
 /* Receives the answer and the account's Landlock ruleset (-1: none; the caller closes it). Kills
- * the checker and its children. Returns 0, -ETIMEDOUT: no answer yet, or -EIO: no valid answer. */
+ * the checker and its children. Returns 0, -ETIMEDOUT: no answer yet, -EFAULT: it has ended without
+ * a valid answer, or -EIO: it was not started. */
 int checker_end(pid_t pid, int fd, struct channel_answer *ret_answer, int *ret_ruleset_fd);
 
 /* Reaps the checkers that have ended. Returns how many are left. */

@@ -340,7 +340,7 @@ han) echo $$ >hanging; (sleep 60 & echo $! >sleeping); exec sleep 60 ;;
 lin) (sleep 60 & echo $! >lingering); exit 1 ;;
 *) HOME=/home USER=$user exec setpriv --reuid=61002 --regid=61002 --clear-groups "$@" ;;
 esac'
-	options+=("--mailbox=$homes/%u/Maildir")
+	options+=("--mailbox=$homes/%u/Maildir" --trusted-networks=127.0.0.1) # after a crash strangers wait
 	listen_keeper
 	connect one
 	login one ann secret
@@ -362,6 +362,28 @@ esac'
 	is_gone "$(cat lingering)"
 	goes_on one
 	logs_in_at_once ben
+}
+
+@test "after a checker has crashed its source waits, and after many all strangers do" {
+	# shellcheck disable=SC2016
+	checks_by 'kill -KILL $PPID'
+	listen_keeper --trusted-networks=127.0.7.1
+	with_client <<-'END'
+		def crash(i):
+		    client = Client(port, source=f'127.1.1.{i}')
+		    client.expect('USER die', '+OK')
+		    client.expect('PASS x', '-ERR [SYS/TEMP]')
+		    assert client.hear() == '' # this session gets no other check
+		crash(1)
+		wait_for(lambda: not Client(port, source='127.1.1.1').greeting)
+		for i in range(2, 12):
+		    crash(i)
+		wait_for(lambda: not Client(port, source='127.0.9.1').greeting)
+		Client(port, source='127.0.7.1').login('ann', 'secret')
+		wait_for(lambda: Client(port, source='127.0.9.1').greeting)
+	END
+	logged "login of 'die' from 127.1.1.1 refused: the checker ended without an answer"
+	logged 'for 1 seconds only clients of trusted-networks are served'
 }
 
 @test "a checker that has ended is reaped, even if it is the last one" {
@@ -482,7 +504,7 @@ esac'
 	# shellcheck disable=SC2016
 	wrapper+=(sh -ec 'mount --bind nsswitch.conf /etc/nsswitch.conf; mount --bind pam.d /etc/pam.d; exec "$@"' sh
 		env "LD_LIBRARY_PATH=${HANDLER%/*}/tests")
-	options+=(--auth=passwd-file --auth=pam '--mailbox=%h/Maildir')
+	options+=(--auth=passwd-file --auth=pam '--mailbox=%h/Maildir' --trusted-networks=127.0.0.1)
 	listen_keeper
 	connect one
 	login one ann secret
