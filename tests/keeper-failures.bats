@@ -397,6 +397,32 @@ esac'
 	[ -z "$child" ]
 }
 
+@test "a stalled log stops no process of a service with a keeper" {
+	"$BATS_TEST_DIRNAME/stalled-log.py" pipe log >shown 3>&- &
+	background+=($!)
+	until [ -s shown ]; do
+		kill -0 $!
+	done
+	ln -s log alone.log
+	start_keeper alone
+	login alone ann secret
+	ask alone QUIT
+	listen_keeper
+	connect one
+	login one ann secret
+	connect two
+	ask two 'USER nobody'
+	ask two 'PASS x'
+	[[ $reply == '-ERR [AUTH]'* ]]
+	kill -HUP "$listener"
+	logs_in_at_once ben
+	kill "$listener"
+	goes_on one
+	ask one QUIT
+	wait "$listener"
+	is_gone "$keeper"
+}
+
 @test "a user who kills their own sessions keeps no other user out" {
 	listen_keeper --login-timeout=60
 	with_client <<-'END'

@@ -361,6 +361,27 @@ with_devices() {
 	ends "${background[-1]}"
 }
 
+@test "a full disk stops neither a session nor the listener, and the lost lines are counted" {
+	needs_root
+	mkdir disk
+	cat >scenario <<-'END'
+		mount -t tmpfs -o size=64k tmpfs disk
+		head -c 100000 /dev/zero >disk/filling 2>/dev/null || true
+		exec "$@" 2>disk/log
+	END
+	wrapper=(unshare --mount bash -e scenario)
+	listen_port
+	serves_sessions 3
+	cd "/proc/${background[-1]}/root/$PWD/disk"
+	[ ! -s log ]
+	rm filling
+	ask one QUIT
+	logged "session of 'bob'"
+	grep -E '^pop3-handler: [1-9][0-9]* log lines were lost: the log did not take them$' log
+	cd "$BATS_TEST_TMPDIR"
+	ends "${background[-1]}"
+}
+
 @test "a stalled reader of standard output or of notifications does not keep a listener from serving" {
 	stall pipe
 	stall datagrams "$PWD/socket"
