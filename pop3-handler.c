@@ -235,7 +235,6 @@ static int listen_for_clients(struct service *service)
 	struct listener_session session = { 0 };
 	int r;
 
-	(void)mallopt(M_TOP_PAD, HEAP_OCTETS); /* once for all sessions */
 	r = load_tls(service, -1);
 	if (r < 0 && service->settings->tls != TLS_STARTTLS) /* STLS is then not offered */
 		return r;
@@ -294,6 +293,8 @@ static int serve(struct service *service)
 	int r;
 
 	start_clean(passed);
+	(void)mallopt(M_TOP_PAD, HEAP_OCTETS);		  /* in a listener once for all sessions */
+	(void)mallopt(M_TRIM_THRESHOLD, 2 * HEAP_OCTETS); /* else freeing a listing is slow */
 	proctitle_open(service->argv); /* after the last change of the environment */
 	service->settings->has_keeper = keeper_is_wanted(service->settings);
 	/* Before the drop of privileges: the user may not bind port 110 or read the TLS module. */

@@ -21,6 +21,7 @@
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -339,6 +340,8 @@ static int seccomp_enter(bool has_keeper)
 	unsigned long flags = SECCOMP_FILTER_FLAG_LOG;
 	long r;
 
+	/* Otherwise realloc(3) calls mremap(2), which the filter refuses. */
+	(void)mallopt(M_MMAP_MAX, 0);
 	if (UTIL_HAS_ASAN && !has_keeper)
 		return 0;
 	if (has_keeper)

@@ -71,13 +71,12 @@ static struct call {
 	CALL("renameat2", HAS_ONLY(4, RENAME_NOREPLACE)),
 	CALL("unlinkat", IS(2, 0)),
 	CALL("utimensat", IS_OUR_FILE, IS_NULL(1)),
-	/* memory */
+	/* memory; mremap(2) could extend a shared mapping to what was unmapped */
 	CALL("brk"), CALL("munmap"),
 	CALL("futex", IS(1, FUTEX_WAKE_PRIVATE)),
 	CALL("madvise", IS(2, MADV_DONTNEED)),
 	CALL("mmap", HAS_NOT(2, PROT_EXEC), HAS_NOT(3, MAP_SHARED)),
 	CALL("mprotect", HAS_NOT(2, PROT_EXEC)),
-	CALL("mremap", HAS_ONLY(3, MREMAP_MAYMOVE)),
 	/* clocks, random numbers, signals, exit */
 	CALL("clock_getres"), CALL("clock_gettime"), CALL("clock_nanosleep"), CALL("exit_group"),
 	CALL("timer_settime"), CALL("timer_delete"),

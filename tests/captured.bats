@@ -95,6 +95,11 @@ is_powerless() {
 	logged forged
 	# Shared memory: states of sessions and, before login, the quota of log lines and the failed logins.
 	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq "$1" ]
+	# Nothing of it that was unmapped comes back: a shared mapping does not grow.
+	local from to
+	while IFS=' -' read -r from to _; do
+		refuses EPERM "mremap 0x$from $((0x$to - 0x$from)) 0x100000 1" "mremap 0x$from 0 0x100000 1" "mremap 0x$from 4096 4096 0"
+	done < <(grep ' rw-s ' "/proc/$session/maps")
 	# Memory of other processes, and execution of programs.
 	refuses EPERM "process_vm_readv $listener 0 0 0 0 0" "process_vm_writev $listener 0 0 0 0 0" \
 		'fork' 'vfork' 'clone 17' 'clone3 0 0' 'mprotect 4096 4096 4' 'pkey_mprotect 4096 4096 4 0' \

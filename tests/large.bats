@@ -17,6 +17,7 @@ setup() {
 	tail -n 1 out | grep -F '+OK 50000 1700050000.M1P1.h'
 	sed -n '6,100005p' out | tr -d '\r' | cmp - <(seq -f '%.0f.M1P1.h,S=9,W=10' 1700000001 1700100000 |
 		cat -n | tr -s ' \t' ' ' | sed 's/^ //')
+	[ -z "$(troubles)" ] # the sandbox refuses no system call
 }
 
 @test "WAKE on an unchanged mailbox of 100,000 messages reads no directory" {
