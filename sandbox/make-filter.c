@@ -42,6 +42,7 @@ struct condition {
 #define HAS_NOT(argument, bits) { BPF_JSET, 2 * (argument), (uint32_t)(bits) }
 #define HAS_ONLY(argument, bits) HAS_NOT((argument), ~(bits))
 #define IS_NULL(argument) IS((argument), 0), { BPF_JEQ, 2 * (argument) + 1, 0 }
+#define IS_CLOCK HAS_NOT(0, INT32_MIN) /* negative: the processor time of another process */
 /* Not standard input, output or error: other processes may share these, such as a log file. */
 #define IS_OUR_FILE { BPF_JGT, 0, STDERR_FILENO }
 
@@ -58,9 +59,10 @@ static struct call {
 	CALL("sendto", HAS_ONLY(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4)),
 	CALL("setitimer", IS(0, ITIMER_REAL)), CALL("shutdown", IS(0, STDOUT_FILENO)),
 	/* files; Landlock does not restrict times and locks, nor (in version 2) O_TRUNC */
-	CALL("close"), CALL("faccessat"), CALL("faccessat2"), CALL("fadvise64"), CALL("fdatasync"),
+	CALL("close"), CALL("faccessat"), CALL("faccessat2"), CALL("fdatasync"),
 	CALL("fstat"), CALL("fstatfs"), CALL("fsync"), CALL("getcwd"), CALL("getdents64"),
 	CALL("newfstatat"), CALL("pread64"), CALL("readlink"), CALL("renameat"), CALL("statx"),
+	CALL("fadvise64", IS_OUR_FILE, IS(3, POSIX_FADV_DONTNEED)),
 	CALL("fallocate", IS_OUR_FILE, IS(1, FALLOC_FL_KEEP_SIZE)),
 	CALL("fcntl", IS_OUR_FILE, IS(1, F_OFD_SETLK)),
 	CALL("flock", IS_OUR_FILE, IS(1, LOCK_EX | LOCK_NB)),
@@ -78,9 +80,10 @@ static struct call {
 	CALL("mmap", HAS_NOT(2, PROT_EXEC), HAS_NOT(3, MAP_SHARED)),
 	CALL("mprotect", HAS_NOT(2, PROT_EXEC)),
 	/* clocks, random numbers, signals, exit */
-	CALL("clock_getres"), CALL("clock_gettime"), CALL("clock_nanosleep"), CALL("exit_group"),
-	CALL("timer_settime"), CALL("timer_delete"),
-	CALL("getrandom"), CALL("gettimeofday"), CALL("restart_syscall"), CALL("rt_sigaction"),
+	CALL("clock_getres", IS_CLOCK), CALL("clock_gettime", IS_CLOCK),
+	CALL("clock_nanosleep", IS_CLOCK), CALL("timer_settime"), CALL("timer_delete"),
+	CALL("exit_group"), CALL("getrandom"),
+	CALL("gettimeofday"), CALL("restart_syscall"), CALL("rt_sigaction"),
 	CALL("rt_sigprocmask"), CALL("rt_sigreturn"), CALL("time"),
 	/* ids; the size of memory, for qsort(3) */
 	CALL("geteuid"), CALL("getpid"), CALL("sysinfo"),

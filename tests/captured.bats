@@ -95,11 +95,28 @@ is_powerless() {
 	logged forged
 	# Shared memory: states of sessions and, before login, the quota of log lines and the failed logins.
 	[ "$(grep -c ' rw-s ' "/proc/$session/maps")" -eq "$1" ]
+	# All other calls, and all other commands of those that are allowed.
+	local calls command
+	mapfile -t calls < <(refused_calls landlock_add_rule landlock_create_ruleset landlock_restrict_self)
+	[ "${#calls[@]}" -gt 250 ]
+	for command in {0..36} {38..48} {1024..1048}; do
+		calls+=("fcntl 7 $command")
+	done
+	for command in 0 1 2 3 5; do
+		calls+=("fadvise64 7 0 0 $command")
+	done
+	calls+=('fcntl 2 37' 'fadvise64 2 0 0 4' 'flock 7 2' 'flock 7 5' 'flock 7 8' 'fallocate 7 0 0 1' 'fallocate 7 3 0 1'
+		'renameat2 -100 x -100 y 2' 'renameat2 -100 x -100 y 4' 'futex 0 0' 'futex 0 1' 'madvise 0 4096 9' 'mmap 0 4096 3 1 3 0'
+		'mmap 0 4096 1 3 3 0' 'mmap 0 4096 5 2 3 0' 'sendto 1 x 1 1' 'shutdown 3 2')
+	refuses EPERM "${calls[@]}"
 	# Nothing of it that was unmapped comes back: a shared mapping does not grow.
 	local from to
 	while IFS=' -' read -r from to _; do
 		refuses EPERM "mremap 0x$from $((0x$to - 0x$from)) 0x100000 1" "mremap 0x$from 0 0x100000 1" "mremap 0x$from 4096 4096 0"
 	done < <(grep ' rw-s ' "/proc/$session/maps")
+	# The processor time of another process.
+	local clock=$((~listener << 3 | 2))
+	refuses EPERM "clock_gettime $clock xxxxxxxxxxxxxxxx" "clock_getres $clock xxxxxxxxxxxxxxxx" "clock_nanosleep $clock 0 0 0"
 	# Memory of other processes, and execution of programs.
 	refuses EPERM "process_vm_readv $listener 0 0 0 0 0" "process_vm_writev $listener 0 0 0 0 0" \
 		'fork' 'vfork' 'clone 17' 'clone3 0 0' 'mprotect 4096 4096 4' 'pkey_mprotect 4096 4096 4 0' \

@@ -57,6 +57,7 @@ is_user() {
 
 # Refused in each stage.
 always() {
+	refused_calls setresuid setresgid landlock_restrict_self capget capset getresuid getresgid | sed 's/^/EPERM /'
 	cat <<-END
 		EPERM setuid 0
 		EPERM setuid 61001
@@ -117,6 +118,9 @@ always() {
 		EBADF sendmsg 62 0 0
 		EPERM 0x40000075 0 0 0
 		EPERM 0x40000069 0
+		EPERM clock_gettime $((~keeper << 3 | 2)) xxxxxxxxxxxxxxxx
+		EPERM clock_getres $((~keeper << 3 | 2)) xxxxxxxxxxxxxxxx
+		EPERM clock_nanosleep $((~keeper << 3 | 2)) 0 0 0
 		EACCES openat -100 $users 0
 		EACCES openat -100 $PWD/accounts 0x10000
 		EACCES openat -100 /etc/passwd 0
