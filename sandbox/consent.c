@@ -78,6 +78,18 @@ int sandbox_test_keeper(void)
 	return -EOPNOTSUPP;
 }
 
+/* Whether all ids of the process are these. */
+static bool has_ids(uid_t uid, gid_t gid)
+{
+	uid_t uids[3];
+	gid_t gids[3];
+	int r = getresuid(&uids[0], &uids[1], &uids[2]) ?: getresgid(&gids[0], &gids[1], &gids[2]);
+
+	for (int i = 0; i < 3 && r == 0; i++)
+		r = uids[i] != uid || gids[i] != gid;
+	return r == 0;
+}
+
 /* Becomes this user for good, and keeps only these capabilities, as far as it has them. */
 static int become_own_user(const char *name, bool has_groups, uint32_t kept)
 {
@@ -97,6 +109,8 @@ static int become_own_user(const char *name, bool has_groups, uint32_t kept)
 	    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0 ||
 	    prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
 		return -errno;
+	if (!has_ids(user->pw_uid, user->pw_gid))
+		return -EPERM;
 	return process_keep_capabilities(own) ?: process_harden();
 }
 
@@ -193,17 +207,6 @@ bool sandbox_answer(int notify_fd, struct sandbox_consent *consent)
 
 /* ---- A talker ---- */
 
-static bool is_account(const struct account *account)
-{
-	uid_t uids[3];
-	gid_t gids[3];
-	int r = getresuid(&uids[0], &uids[1], &uids[2]) ?: getresgid(&gids[0], &gids[1], &gids[2]);
-
-	for (int i = 0; i < 3 && r == 0; i++)
-		r = uids[i] != account->uid || gids[i] != account->gid;
-	return r == 0;
-}
-
 int sandbox_become_account(const struct account *account)
 {
 	long uid = (long)account->uid, gid = (long)account->gid;
@@ -216,5 +219,5 @@ int sandbox_become_account(const struct account *account)
 	/* setresuid(2) sets dumpable to fs.suid_dumpable: 1 would let the user trace it. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return -errno;
-	return process_keep_capabilities(0) ?: is_account(account) ? 0 : -EPERM;
+	return process_keep_capabilities(0) ?: has_ids(account->uid, account->gid) ? 0 : -EPERM;
 }

@@ -55,6 +55,12 @@ is_user() {
 	grep -E '^CapBnd:.0{16}$' "/proc/$session/status"
 }
 
+# has_capabilities PID CAPABILITIES: the process has these, which no program would inherit.
+has_capabilities() {
+	[ "$(sed -n 's/^Cap\(Inh\|Prm\|Eff\|Amb\):.*\(....\)$/\2/p' "/proc/$1/status" | xargs)" = "0000 $2 $2 0000" ]
+	run ! grep -E '^Cap(Inh|Prm|Eff|Amb):.*[1-9a-f].{4}$' "/proc/$1/status"
+}
+
 # Refused in each stage.
 always() {
 	refused_calls setresuid setresgid landlock_restrict_self capget capset getresuid getresgid | sed 's/^/EPERM /'
@@ -173,6 +179,19 @@ is_alive() {
 	capture other
 	login other ben secret
 	ask other QUIT
+}
+
+@test "of the capabilities that a unit gives, each process keeps its own only" {
+	given=+setuid,+setgid,+dac_read_search,+chown,+kill,+sys_admin
+	wrapper+=(setpriv --reuid=64991 --regid=64991 --groups=4,6 "--inh-caps=$given" "--ambient-caps=$given")
+	listen_keeper
+	capture one
+	has_capabilities "$listener" 00c0
+	has_capabilities "$keeper" 0004
+	has_capabilities "$session" 00c0
+	login one ann secret
+	has_capabilities "$session" 0000
+	grep -E '^Groups:[[:space:]]*$' "/proc/$session/status"
 }
 
 deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'ptrace 0 0 0 0' 'bpf 0 0 0' 'io_uring_setup 1 0'

@@ -196,3 +196,27 @@ as() {
 	logged 'settings and certificates are read again'
 	warns "settings file '$PWD/conf'"
 }
+
+@test "nobody is served if a process keeps its ids or capabilities, or if a part of the sandbox is missing" {
+	[ "$SANITIZED" = none ] || skip 'sanitizers need these calls'
+	ids='cannot become the user pop3-keeper for the keeper'
+	lacks='cannot use a keeper (try keeper = no'
+	for option in --sandbox=on --sandbox=required --check-config --listen=127.0.0.1:0; do
+		while read -r fault reason; do
+			echo "$option $fault"
+			status=0
+			# The kernel reports success without doing it, or does not know the call.
+			"${wrapper[@]}" strace -f -qq -o trace -e "inject=$fault" "${keeper[@]}" "$option" </dev/null >out 2>log || status=$?
+			[ "$status" -eq 78 ]
+			[ ! -s out ]
+			grep -F "$reason" log
+		done <<-END
+			setresuid:retval=0 $ids
+			setresgid:retval=0 $ids
+			capset:retval=0 $ids
+			prlimit64:error=EPERM $ids
+			landlock_create_ruleset:error=ENOSYS $lacks): Landlock
+			seccomp:error=EINVAL $lacks, with a user): seccomp
+		END
+	done
+}
