@@ -183,7 +183,7 @@ is_alive() {
 
 @test "of the capabilities that a unit gives, each process keeps its own only" {
 	given=+setuid,+setgid,+dac_read_search,+chown,+kill,+sys_admin
-	wrapper+=(setpriv --reuid=64991 --regid=64991 --groups=4,6 "--inh-caps=$given" "--ambient-caps=$given")
+	wrapper+=(setpriv --reuid=64991 --regid=64991 "--groups=4,6" "--inh-caps=$given" "--ambient-caps=$given")
 	listen_keeper
 	capture one
 	has_capabilities "$listener" 00c0
@@ -436,6 +436,61 @@ is_confined() {
 	END
 	logged "session from 127.0.0.1 (process "
 	grep -F 'is killed: it does not end' log
+}
+
+# admits FOLDER: the rows of the table in SECURITY.md that are the same before login and after it.
+admits() {
+	local fd space
+	space=$(printf '%0200d' 0 | tr 0 .)
+	attacks <<-END
+		FD openat -100 $1/new/1.host 2
+		0 mkdirat -100 $1/made 0x1c0
+		FD openat -100 $1/new/2.host 0x41 0x180
+		0 renameat -100 $1/new/2.host -100 $1/cur/2.host
+		0 unlinkat -100 $1/cur/2.host 0
+		0 newfstatat -100 /etc/shadow $space 0
+		ENOENT newfstatat -100 /etc/nonesuch $space 0
+		EACCES newfstatat -100 $homes/ben/private $space 0
+		35 readlink /proc/self/exe $space 35
+		7 write 2 @666f726765640a 7
+		5 pread64 2 $space 5 0
+		0 sysinfo $space
+		0 fstatfs 0 $space
+		0 capget @22050820$(printf '%08x' "$keeper" | fold -w 2 | tac | tr -d '\n') $space
+	END
+	fd=${lines[0]##* }
+	attacks <<-END
+		0 flock $fd 6
+		0 utimensat $fd 0 0 0
+		0 close $fd
+	END
+	grep -xF forged log
+}
+
+@test "what SECURITY.md admits is possible before login and after it" {
+	local open=$homes/open/Maildir
+	mkdir -p "$open/"{new,cur}
+	touch "$open/new/1.host"
+	chown -R 61004:61004 "$homes/open"
+	chmod -R 777 "$homes/open"
+	echo "open:{PLAIN}secret:61004:61004::$homes/open" >>"$users"
+	printf 'line\n' >log
+	cat >both.py <<-'END'
+		import os, sys
+		os.dup2(os.open('log', os.O_RDWR), 2)
+		os.execvp(sys.argv[1], sys.argv[1:])
+	END
+	wrapper+=(/usr/bin/python3 both.py)
+	listen_keeper
+	capture one
+	admits "$open"
+	login one open secret
+	rmdir "$open/made"
+	admits "$open"
+	# Not its user's any more, after the login of another account.
+	capture two
+	login two ann secret
+	attacks <<<"EACCES openat -100 $open/new/1.host 0"
 }
 
 @test "with each version of Landlock since the second, a session cannot reach more" {

@@ -149,19 +149,26 @@ cannot_empty() {
 	[ "${lines[*]}" = 'openat: EACCES openat: EACCES openat: EACCES' ]
 }
 
-@test "a session can learn that a file exists, and set the times of its user's files that it can open" {
-	start_session one
-	login one
+@test "a session can see that a file exists, lock and touch one that it can open, make directories, and use its log" {
+	local fd space stage
 	space=$(printf '%0200d' 0 | tr 0 .)
 	ln -s "$users" link
-	from_inside "$pid_one" "newfstatat -100 $mail/bob/new/1.M1P1.h $space 0" "newfstatat -100 /nonesuch $space 0" \
-		"readlink $PWD/link $space 200" "faccessat -100 /etc/passwd 4" "openat -100 $users 0"
-	[[ "${lines[*]}" =~ ^'newfstatat: 0 newfstatat: ENOENT readlink: '${#users}' faccessat: 0 openat: '([0-9]+)$ ]]
-	fd=${BASH_REMATCH[1]}
-	touch -d 2001-02-03 "$users"
-	from_inside "$pid_one" "utimensat $fd 0 0 0" "write $fd x 1" "utimensat -100 $users 0 0"
-	[ "$SANITIZED" != none ] || [ "${lines[*]}" = 'utimensat: 0 write: EBADF utimensat: EPERM' ]
-	[ "$(stat -c %Y "$users")" -gt "$(date -d 2020-01-01 +%s)" ]
+	echo line >one.log
+	start_session one bash -c 'exec "$@" 2<>one.log' bash "$HANDLER" "${options[@]}"
+	for stage in before after; do
+		[ $stage = before ] || login one
+		from_inside "$pid_one" "newfstatat -100 $mail/bob/new/1.M1P1.h $space 0" "newfstatat -100 /nonesuch $space 0" \
+			"readlink $PWD/link $space 200" "faccessat -100 /etc/passwd 4" "mkdirat -100 $mail/alice/$stage 0x1c0" \
+			"sysinfo $space" "fstatfs 2 $space" "write 2 @666f726765640a 7" "pread64 2 $space 4 0" "openat -100 $users 0"
+		printf '%s\n' "${lines[@]}"
+		[[ "${lines[*]}" =~ ^"newfstatat: 0 newfstatat: ENOENT readlink: ${#users} faccessat: 0 mkdirat: 0 sysinfo: 0 fstatfs: 0 write: 7 pread64: 4 openat: "([0-9]+)$ ]]
+		fd=${BASH_REMATCH[1]}
+		touch -d 2001-02-03 "$users"
+		from_inside "$pid_one" "utimensat $fd 0 0 0" "flock $fd 6" "write $fd x 1" "utimensat -100 $users 0 0" "close $fd"
+		[ "$SANITIZED" != none ] || [ "${lines[*]}" = 'utimensat: 0 flock: 0 write: EBADF utimensat: EPERM close: 0' ]
+		[ "$(stat -c %Y "$users")" -gt "$(date -d 2020-01-01 +%s)" ]
+	done
+	[ "$(grep -c '^forged$' one.log)" -gt 0 ]
 }
 
 @test "a session without a mailbox can reach no mail, and must log in again when the mailbox appears" {
