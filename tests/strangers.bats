@@ -316,14 +316,20 @@ setup() {
 		others = [Client(port, source=f'127.0.{i}.77') for i in range(1, 20)]
 		refused = Client(port, source='127.0.5.77')
 		assert refused.greeting.startswith('-ERR')
-		before = set(children())
-		client = Client(port, source='127.8.8.8')
-		[pid] = set(children()) - before
-		texts = [f'127.0.{i}.77' for i in range(1, 20)] + ['127.8.8.8']
-		assert found(pid, *texts) == ['127.8.8.8'], found(pid, *texts)
+		def serve(source):
+		    before = set(children())
+		    client = Client(port, source=source)
+		    return client, *(set(children()) - before)
+		crashed, pid = serve('127.0.20.77')
+		os.kill(pid, signal.SIGSEGV)
+		wait_for(lambda: pid not in children())
+		client, pid = serve('127.8.8.8')
+		own = ['127.8.8.8', 'hex:7f080808']
+		texts = own + [f'127.0.{i}.77' for i in range(1, 21)] + [f'hex:7f00{i:02x}4d' for i in range(1, 21)] + ['signal 11 (Segm'] # of the last line
+		assert found(pid, *texts) == own, found(pid, *texts)
 		assert mapped(pid) == 3
 		client.login()
-		assert found(pid, *texts) == ['127.8.8.8']
+		assert found(pid, *texts) == own
 		assert mapped(pid) == 1
 	END
 }
