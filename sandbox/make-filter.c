@@ -61,7 +61,8 @@ static struct call {
 	/* files; Landlock does not restrict times and locks, nor (in version 2) O_TRUNC */
 	CALL("close"), CALL("faccessat"), CALL("faccessat2"), CALL("fdatasync"),
 	CALL("fstat"), CALL("fstatfs"), CALL("fsync"), CALL("getcwd"), CALL("getdents64"),
-	CALL("newfstatat"), CALL("pread64"), CALL("readlink"), CALL("renameat"), CALL("statx"),
+	CALL("newfstatat"), CALL("pread64"), CALL("readlink"), CALL("readlinkat"),
+	CALL("renameat"), CALL("statx"),
 	CALL("fadvise64", IS_OUR_FILE, IS(3, POSIX_FADV_DONTNEED)),
 	CALL("fallocate", IS_OUR_FILE, IS(1, FALLOC_FL_KEEP_SIZE)),
 	CALL("fcntl", IS_OUR_FILE, IS(1, F_OFD_SETLK)),

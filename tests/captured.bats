@@ -108,6 +108,7 @@ is_powerless() {
 	calls+=('fcntl 2 37' 'fadvise64 2 0 0 4' 'flock 7 2' 'flock 7 5' 'flock 7 8' 'fallocate 7 0 0 1' 'fallocate 7 3 0 1'
 		'renameat2 -100 x -100 y 2' 'renameat2 -100 x -100 y 4' 'futex 0 0' 'futex 0 1' 'madvise 0 4096 9' 'mmap 0 4096 3 1 3 0'
 		'mmap 0 4096 1 3 3 0' 'mmap 0 4096 5 2 3 0' 'sendto 1 x 1 1' 'shutdown 3 2')
+	calls+=(0x40000027 0x4000003b 0x40000208) # x32: getpid, two of execve
 	refuses EPERM "${calls[@]}"
 	# Nothing of it that was unmapped comes back: a shared mapping does not grow.
 	local from to
@@ -143,7 +144,8 @@ dies_alone() {
 	kill -0 "$listener"
 }
 
-deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'bpf 0 0 0' 'io_uring_setup 1 0' 'io_uring_enter 0 0 0' 'io_uring_register 0 0 0')
+deadly=('execve /bin/sh' 'execveat -100 /bin/sh 0 0 0' 'ptrace 16 1 0 0' 'bpf 0 0 0' 'io_uring_setup 1 0' 'io_uring_enter 0 0 0' 'io_uring_register 0 0 0'
+	'int80:20') # of a 32-bit program
 
 @test "a session under attack before login can harm nothing but the mail" {
 	start_listener
