@@ -360,6 +360,7 @@ static int cmd_wake(struct session *session, NO_ARGUMENT)
 	if (r < 0)
 		return reply_mailbox_failure(session, r, session->account->mailbox);
 	session->failed_logins = 0;
+	session->is_shrunk &= !has_new; /* the mailbox has been listed again */
 	session_log_records(session);
 	note_wake(session);
 	session_enter(session, IN_TRANSACTION);

@@ -43,7 +43,7 @@ struct session {
 	bool has_crashed_checker; /* which the exit status tells the listener */
 	bool has_logged_unreadable[2]; /* a message; [1]: one that is not plain mail */
 	bool is_shut_out; /* the mailbox was missing at login: the sandbox denies it from then on */
-	bool is_shrunk;	  /* SLEE has released memory, and no message was sent since */
+	bool is_shrunk;	  /* SLEE has released memory, and no mail was sent or found since */
 };
 
 /* An argument that has been checked. The shape of the command (protocol.c) says what is set. */

@@ -355,3 +355,20 @@ setup() {
 	ask one STAT
 	[ "$reply" = '+OK 1 9' ]
 }
+
+@test "a session that sleeps again after new mail takes no more memory than before" {
+	[ "$SANITIZED" = none ] || skip 'the sanitizers keep freed memory'
+	(cd "$mail/alice/cur" && seq -f '%.0f.M1P1.h,S=9,W=10:2,S' 1700000001 1700020000 | xargs touch)
+	start_session one
+	login one
+	asleep=()
+	for i in 1 2 3; do
+		ask one SLEE
+		asleep+=("$(sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid_one/status")")
+		make_message "alice/new/180000000$i.M1P1.h"
+		ask one WAKE
+		[[ $reply == '+OK [ACTIVITY/NEW]'* ]]
+	done
+	echo "${asleep[@]}"
+	[ "${asleep[2]}" -lt $((asleep[0] + 500)) ]
+}
