@@ -94,6 +94,13 @@ as() {
 	wait "$talker"
 }
 
+@test "a session that has become its user cannot be traced by it, whatever fs.suid_dumpable is" {
+	printf '%s\r\n' 'USER ann' 'PASS secret' QUIT >script
+	"${wrapper[@]}" strace -f -qq -o trace -e trace=setresuid,prctl "${keeper[@]}" <script >out 2>log
+	grep -F '+OK 1 messages' out
+	sed '1,/setresuid(61001, /d' trace | grep -F 'prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE'
+}
+
 @test "a checker holds no descriptor of a session, nor of the kernel's notifications about one" {
 	hash=$(perl -e 'print crypt("other", "\$6\$rounds=900000\$salt")')
 	echo "slow:$hash:61001:61001::$homes/61001" >>users
