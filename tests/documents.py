@@ -25,7 +25,7 @@ BLOCKS = {
     'xinetd': re.compile(r'service \w+$'),
 }
 LINES = {
-    'inetd': re.compile(r'\w+ stream tcp (no)?wait \w+ /'),
+    'inetd': re.compile(r'\w+ stream tcp (no)?wait(\.\d+)? \w+ /'),
     'setting': re.compile(r'[a-z-]+ = \S'),
     'session': re.compile(r'[CS]: |\.\.\.$'),
     'log': re.compile(r"(login of|message|session of) '|session from |TLS handshake with |connection from |"

@@ -67,7 +67,7 @@ table() {
 		sed -i 's/^tls-/#&/' /etc/pop3-handler/pop3-handler.conf
 		chgrp vmail /etc/pop3-handler/users
 		systemctl daemon-reload
-		tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
+		tcpserver -c 1000 -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf
 		printf 'USER alice@example.org\nPASS secret\nLIST\nQUIT\n' | sudo pop3-handler --config=/etc/pop3-handler/pop3-handler.conf --read-only=yes
 		journalctl MESSAGE_ID=2074c6677a2c45b680a8825a7bcc8dec POP3_USER=alice@example.org
 		journalctl POP3_USER=alice@example.org
@@ -615,7 +615,7 @@ unique_ids() {
 	start 'exec /var/cache/pop3-handler/xinetd -dontfork'
 	lists_mail pop3
 	inside systemctl stop starter.service
-	tcpserver='tcpserver -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf'
+	tcpserver='tcpserver -c 1000 -R -H -l0 0 110 /usr/local/sbin/pop3-handler --config=/etc/pop3-handler/pop3-handler.conf'
 	start "exec $(how "$tcpserver")"
 	lists_mail pop3
 	inside systemctl stop starter.service
