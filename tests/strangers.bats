@@ -367,6 +367,8 @@ setup() {
 		os.kill(listener, signal.SIGHUP)
 		wait_for(lambda: 'settings and certificates are read again' in open('log').read())
 		os.kill(listener, signal.SIGTERM)
+		while client.hear():
+		    pass
 	END
 	wait "${background[-1]}"
 	grep -F 'ended before login: the service stops' log
