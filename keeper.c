@@ -329,10 +329,9 @@ static void handle_signing(struct keeper *keeper, struct kept *kept,
 static void sign_next(struct keeper *keeper)
 {
 	struct tls_signature signature;
-	struct kept *kept, *next = NULL;
+	struct kept *next = NULL;
 
-	TAILQ_FOREACH(kept, &keeper->busy, busy)
-	{
+	for (struct kept *kept = TAILQ_FIRST(&keeper->busy); kept; kept = TAILQ_NEXT(kept, busy)) {
 		if (kept->state == SIGNING &&
 		    (!next || (kept->begin.is_trusted && !next->begin.is_trusted)))
 			next = kept;

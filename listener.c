@@ -391,14 +391,16 @@ static void note_crash(struct listener *listener, const struct child *child, con
 static bool report_omitted(struct listener *listener, size_t source)
 {
 	struct log_quota *quota = scoreboard_quota(listener->scoreboard, source);
+	char text[INET6_ADDRSTRLEN + sizeof("/64")];
 	struct peer peer;
+	bool is_network;
 
 	if (quota->report_s == 0)
 		return false;
 	peer_of_address(&listener->tables->sources[source].address, &peer);
-	if (!IN6_IS_ADDR_V4MAPPED(&peer.address)) /* a network: PEER_SOURCE_BITS */
-		(void)strcat(peer.text, "/64");
-	return log_report_omitted(quota, peer.text);
+	is_network = !IN6_IS_ADDR_V4MAPPED(&peer.address); /* PEER_SOURCE_BITS */
+	(void)snprintf(text, sizeof(text), "%s%s", peer.text, is_network ? "/64" : "");
+	return log_report_omitted(quota, text);
 }
 
 /* Reports all omitted lines before the listener ends. */

@@ -219,7 +219,7 @@ stop_sessions() {
 refused_calls() {
 	local allowed=(poll ppoll read write writev close faccessat faccessat2 fdatasync fstat fstatfs fsync getcwd
 		getdents64 lseek newfstatat pread64 pwrite64 readlink readlinkat renameat statx brk munmap exit_group getrandom
-		restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn time geteuid getpid sysinfo)
+		restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn timer_delete timer_settime time geteuid getpid sysinfo)
 	local deadly=(bpf execve execveat io_uring_enter io_uring_register io_uring_setup ptrace)
 	sed -n 's/^#define __NR_\([a-z0-9_]*\) .*/\1/p' /usr/include/x86_64-linux-gnu/asm/unistd_64.h |
 		grep -vxF "$(printf '%s\n' "${allowed[@]}" "${deadly[@]}" "$@")" | sed 's/$/ -1 -1 -1 -1 -1 -1/'
