@@ -398,6 +398,8 @@ static bool report_omitted(struct listener *listener, size_t source)
 	if (quota->report_s == 0)
 		return false;
 	peer_of_address(&listener->tables->sources[source].address, &peer);
+	if (IN6_IS_ADDR_UNSPECIFIED(&peer.address)) /* a Unix socket, or ::1 */
+		return log_report_omitted(quota, "local");
 	is_network = !IN6_IS_ADDR_V4MAPPED(&peer.address); /* PEER_SOURCE_BITS */
 	(void)snprintf(text, sizeof(text), "%s%s", peer.text, is_network ? "/64" : "");
 	return log_report_omitted(quota, text);
