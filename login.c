@@ -166,13 +166,13 @@ static int refuse_login(struct session *session, const struct login *login, cons
 	return r ?: reply_err(session, WRONG_PASSWORD);
 }
 
-/* Has the keeper check the login. Returns as auth_login(); -ECANCELED: the session must end. */
+/* Has the keeper check the login. The result of auth_login() is ret_answer->error. Returns 0, or a
+ * negative errno if the session must end. */
 static int ask_keeper(struct session *session, const struct login *login,
 		      struct channel_answer *ret_answer)
 {
 	const struct settings *settings = session->settings;
-	int64_t ms = session_keeper_ms(session) +
-		     (INT64_C(1000) * settings->login_penalty_s << session->failed_logins);
+	int64_t penalty_ms = INT64_C(1000) * settings->login_penalty_s << session->failed_logins;
 	struct channel_login request = { .request.type = CHANNEL_LOGIN };
 	int r;
 
@@ -181,19 +181,23 @@ static int ask_keeper(struct session *session, const struct login *login,
 		*request.user = '\0';
 	if (login->problem || !util_copy(request.password, login->password))
 		explicit_bzero(request.password, sizeof(request.password));
-	r = channel_tell(session->channel_fd, &request, sizeof(request)) ?:
-		    channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer), ms);
+	r = transport_flush(session->transport) ?: /* the keeper may take its time */
+		    channel_tell(session->channel_fd, &request, sizeof(request)) ?:
+		    channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer),
+				  session_keeper_ms(session, penalty_ms));
 	explicit_bzero(&request, sizeof(request));
 	if (r == 0 && ret_answer->error == -EAGAIN) {
 		log_wait(session, login, ret_answer->wait_s);
-		r = channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer), ms);
+		r = channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer),
+				  session_keeper_ms(session, penalty_ms));
 	}
-	if (r == 0)
-		return ret_answer->error;
-	if (r == -ECANCELED)
+	if (r == 0 || r == -ECANCELED)
 		return r;
+	ret_answer->error = r;
 	ret_answer->report = (struct auth_report){ .refusal = "the keeper does not answer" };
-	session_enter(session, IN_END); /* the next login would take a late answer for its own */
+	r = transport_pause(session->transport, 0); /* fails if the deadline has passed */
+	if (r == 0)
+		session_enter(session, IN_END); /* a late answer is not for the next login */
 	return r;
 }
 
@@ -299,19 +303,16 @@ static int try_login(struct session *session, struct login *login)
 	login->is_trusted = session->slot_ref && session->slot_ref->is_trusted;
 	r = wait_for_source(session, login);
 	if (r == 0 && session->channel_fd >= 0)
-		r = transport_flush(session->transport); /* the keeper may take its time */
+		r = ask_keeper(session, login, &answer);
+	else if (r == 0 && login->problem)
+		answer.error = -EKEYREJECTED;
+	else if (r == 0)
+		answer.error = auth_login(session->settings, session->peer, login->user,
+					  login->has_certificate ? NULL : login->password,
+					  &answer.account, &answer.report);
 	if (r < 0)
 		return r;
-	if (session->channel_fd >= 0)
-		r = ask_keeper(session, login, &answer);
-	else if (login->problem)
-		r = -EKEYREJECTED;
-	else
-		r = auth_login(session->settings, session->peer, login->user,
-			       login->has_certificate ? NULL : login->password, &answer.account,
-			       &answer.report);
-	if (r == -ECANCELED)
-		return r;
+	r = answer.error;
 	user = *report->user ? report->user : login->user; /* the account's spelling, if known */
 	if (r == -EKEYREJECTED) {
 		r = refuse_login(session, login, user, login->problem ?: report->refusal);

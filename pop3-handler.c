@@ -74,7 +74,7 @@ static int sign_by_keeper(void *context, const struct tls_signing *signing,
 
 	return channel_tell(session->channel_fd, &packet, sizeof(packet)) ?:
 		       channel_await(session->channel_fd, ret, sizeof(*ret),
-				     session_keeper_ms(session));
+				     session_keeper_ms(session, 0));
 }
 
 /* Enters the sandbox. If there is a keeper, announces the client to it. */

@@ -58,9 +58,10 @@ int session_throttle_login(struct session *session)
 	return transport_pause(session->transport, ms);
 }
 
-int64_t session_keeper_ms(const struct session *session)
+int64_t session_keeper_ms(const struct session *session, int64_t penalty_ms)
 {
-	return INT64_C(500) * session->settings->login_timeout_s;
+	return MIN(INT64_C(500) * session->settings->login_timeout_s + penalty_ms,
+		   transport_left_ms(session->transport));
 }
 
 int session_ask_keeper(struct session *session, unsigned type, struct channel_answer *ret_answer)
@@ -68,7 +69,7 @@ int session_ask_keeper(struct session *session, unsigned type, struct channel_an
 	const struct channel_request request = { .type = type };
 	int r = channel_tell(session->channel_fd, &request, sizeof(request)) ?:
 			channel_await(session->channel_fd, ret_answer, sizeof(*ret_answer),
-				      session_keeper_ms(session));
+				      session_keeper_ms(session, 0));
 
 	if (r == 0)
 		return ret_answer->error;

@@ -83,8 +83,9 @@ int session_throttle(struct session *session);
  * the session. Returns as transport_pause(); the caller replies. */
 int session_throttle_login(struct session *session);
 
-/* How long a session waits for an answer of the keeper: half of login-timeout, in milliseconds. */
-int64_t session_keeper_ms(const struct session *session);
+/* How long a session waits for an answer of the keeper, in milliseconds: half of login-timeout and
+ * the penalty, but not beyond the deadline. */
+int64_t session_keeper_ms(const struct session *session, int64_t penalty_ms);
 
 /* Sends the keeper a request about the account (enum channel_type). Returns the error in its
  * answer, -EIO if no answer comes, or -ECANCELED if the session must end. */

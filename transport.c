@@ -222,6 +222,11 @@ void transport_set_deadline(struct transport *transport, int64_t deadline_ms)
 	transport->timeout_ms = INT32_MAX;
 }
 
+int64_t transport_left_ms(const struct transport *transport)
+{
+	return MAX(transport->deadline_ms - util_now_ms(), 0);
+}
+
 /* The time at which a wait that begins now must end. */
 static int64_t wait_end_ms(const struct transport *transport)
 {

@@ -31,6 +31,9 @@ void transport_free(struct transport *transport);
  * process gets SIGKILL. INT64_MAX: no deadline. */
 void transport_set_deadline(struct transport *transport, int64_t deadline_ms);
 
+/* Milliseconds until the deadline. */
+int64_t transport_left_ms(const struct transport *transport);
+
 /* Replaces the deadline by a timeout of `seconds` for each command, counted from the reply to the
  * one before it, and for each write that makes progress. */
 void transport_set_timeout(struct transport *transport, unsigned seconds);

@@ -224,6 +224,24 @@ checkers() {
 	done
 }
 
+@test "a login that waits for the keeper ends at login-timeout" {
+	options=("${options[@]/#--login-penalty=*/--login-penalty=60}" --login-timeout=1)
+	ln -s log alone.log
+	start_keeper alone
+	ask alone 'USER ann'
+	say alone 'PASS wrong'
+	logged 'ended before login: timed out'
+	rm log
+	listen_keeper
+	with_client <<-'END'
+		client = Client(port)
+		client.expect('USER ann', '+OK')
+		assert client.ask('PASS wrong') == ''
+		wait_for(lambda: len(children()) == 1) # the keeper
+	END
+	run ! grep 'is killed' log
+}
+
 @test "a burst of connections waits for a busy keeper" {
 	listen_keeper --max-sessions=1000 --max-sessions-per-source=1000 --max-logins=1000
 	kill -STOP "$keeper"
