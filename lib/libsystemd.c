@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC
- * Loads libsystemd for each call, then unloads it, because each page of a listener makes fork(2)
+ * Loads libsystemd for one call, then unloads it, because each page of a listener makes fork(2)
  * slower. Trusts the environment, because the process was started with it. */
 #include "lib/libsystemd.h"
 
@@ -16,30 +16,23 @@
 
 #define NOTIFY_US 100000 /* how long a state waits for a busy systemd */
 
-/* Calls a function of the library if an environment variable is set. Returns its result, 0 without
- * the variable, or -ELIBACC if the library or the function cannot be loaded. */
-#define call(variable, function, ...)                                                        \
-	({                                                                                   \
-		bool is_wanted = getenv(variable) != NULL;                                   \
-		void *library =                                                              \
-			is_wanted ? dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL) : NULL; \
-		__typeof__(function) *found = library ? dlsym(library, #function) : NULL;    \
-		int result = found ? found(__VA_ARGS__) : is_wanted ? -ELIBACC : 0;          \
-		if (library)                                                                 \
-			(void)dlclose(library);                                              \
-		result;                                                                      \
-	})
-
 int libsystemd_listen_fds(void)
 {
-	return call("LISTEN_FDS", sd_listen_fds, 1);
+	bool is_wanted = getenv("LISTEN_FDS") != NULL;
+	void *library = is_wanted ? dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL) : NULL;
+	__typeof__(sd_listen_fds) *function = library ? dlsym(library, "sd_listen_fds") : NULL;
+	int r = function ? function(1) : is_wanted ? -ELIBACC : 0;
+
+	if (library)
+		(void)dlclose(library);
+	return r;
 }
 
 uint64_t libsystemd_watchdog_us(void)
 {
-	uint64_t us = 0;
+	const char *us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
 
-	return call("WATCHDOG_USEC", sd_watchdog_enabled, 0, &us) > 0 ? us : 0;
+	return us && (!pid || strtol(pid, NULL, 10) == getpid()) ? strtoull(us, NULL, 10) : 0;
 }
 
 /* The protocol of sd_notify(3), which itself blocks while nobody reads. */

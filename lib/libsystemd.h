@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
- * systemd. Without it, these functions do nothing. libsystemd is loaded only if the environment
- * shows it, because loading takes half a millisecond. */
+ * systemd. Without it, these functions do nothing. libsystemd is loaded only for sockets that are
+ * passed, because loading takes half a millisecond. */
 #pragma once
 
 #include <stdint.h>

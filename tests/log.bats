@@ -494,11 +494,14 @@ with_journal() {
 	stall datagrams "$PWD/socket"
 	with_journal
 	export NOTIFY_SOCKET=$PWD/socket WATCHDOG_USEC=2000000
+	# shellcheck disable=SC2016
+	wrapper+=(sh -c 'WATCHDOG_PID=$$ exec "$@"' sh)
 	touch taken
 	kill -USR1 "$reader"
 	listen_port
 	serves_sessions 1
 	taken 'READY=1'
+	taken 'WATCHDOG=1'
 	for pid in "${background[-1]}" $(pgrep -P "${background[-1]}"); do
 		grep -q /libc.so "/proc/$pid/maps"
 		run ! grep libsystemd "/proc/$pid/maps"
