@@ -288,7 +288,7 @@ ends() {
 # with_socket KIND: listen_port and serve_port run with a full socket that is connected to `log_path` as
 # standard error.
 with_socket() {
-	cat >on-socket.py <<-'END'
+	cat >full-socket.py <<-'END'
 		import os, socket, sys
 		log = socket.socket(socket.AF_UNIX, getattr(socket, sys.argv[2]))
 		log.connect(sys.argv[1])
@@ -301,7 +301,7 @@ with_socket() {
 		os.dup2(log.fileno(), 2)
 		os.execvp(sys.argv[3], sys.argv[3:])
 	END
-	wrapper=(/usr/bin/python3 on-socket.py "$log_path" "$1")
+	wrapper=(/usr/bin/python3 full-socket.py "$log_path" "$1")
 }
 
 @test "a stalled socket stops neither a session nor the listener" {
