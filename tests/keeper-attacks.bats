@@ -455,6 +455,7 @@ admits() {
 		7 write 2 @666f726765640a 7
 		5 pread64 2 $space 5 0
 		0 sysinfo $space
+		0 timer_settime 0 0 @$(printf '%064d' 0) 0
 		0 fstatfs 0 $space
 		0 capget @22050820$(printf '%08x' "$keeper" | fold -w 2 | tac | tr -d '\n') $space
 	END

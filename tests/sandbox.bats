@@ -159,9 +159,10 @@ cannot_empty() {
 		[ $stage = before ] || login one
 		from_inside "$pid_one" "newfstatat -100 $mail/bob/new/1.M1P1.h $space 0" "newfstatat -100 /nonesuch $space 0" \
 			"readlink $PWD/link $space 200" "faccessat -100 /etc/passwd 4" "mkdirat -100 $mail/alice/$stage 0x1c0" \
-			"sysinfo $space" "fstatfs 2 $space" "write 2 @666f726765640a 7" "pread64 2 $space 4 0" "openat -100 $users 0"
+			"sysinfo $space" "fstatfs 2 $space" "write 2 @666f726765640a 7" "pread64 2 $space 4 0" \
+			"timer_settime 0 0 @$(printf '%064d' 0) 0" "openat -100 $users 0"
 		printf '%s\n' "${lines[@]}"
-		[[ "${lines[*]}" =~ ^"newfstatat: 0 newfstatat: ENOENT readlink: ${#users} faccessat: 0 mkdirat: 0 sysinfo: 0 fstatfs: 0 write: 7 pread64: 4 openat: "([0-9]+)$ ]]
+		[[ "${lines[*]}" =~ ^"newfstatat: 0 newfstatat: ENOENT readlink: ${#users} faccessat: 0 mkdirat: 0 sysinfo: 0 fstatfs: 0 write: 7 pread64: 4 timer_settime: 0 openat: "([0-9]+)$ ]]
 		fd=${BASH_REMATCH[1]}
 		touch -d 2001-02-03 "$users"
 		from_inside "$pid_one" "utimensat $fd 0 0 0" "flock $fd 6" "write $fd x 1" "utimensat -100 $users 0 0" "close $fd"
