@@ -43,7 +43,6 @@
 #define REFUSALS_MAX 64	     /* sessions reserved for telling clients why they are refused */
 #define EVICTED_MAX 64	     /* evicted sessions that have not ended yet */
 #define NETWORKS 65536
-#define TRUSTED_PART 8 /* an eighth of max-sessions is for trusted networks only */
 #define SOURCE_TRIES 64
 #define STRANGER_NICE 10
 #define NEVER INT64_MAX
@@ -653,21 +652,13 @@ static bool evict(struct listener *listener)
 	return true;
 }
 
-/* Sessions that claim to have logged in must not keep trusted networks out. */
-static unsigned max_sessions(const struct settings *settings, const struct child *child)
-{
-	bool is_less = settings->trusted_networks && !child->is_trusted;
-
-	return settings->max_sessions - (is_less ? settings->max_sessions / TRUSTED_PART : 0);
-}
-
 /* Evicts a stranger if a limit is reached. Returns whether the client can be served. If strangers
  * alone fill max-sessions (it may be below max-logins), none is evicted for another stranger. */
 static bool make_room(struct listener *listener, const struct settings *settings,
 		      const struct child *child)
 {
 	unsigned sessions = listener->sessions - listener->evicted;
-	bool is_full = sessions >= max_sessions(settings, child);
+	bool is_full = sessions >= settings_max_sessions(settings, child->is_trusted);
 
 	if (!is_full && (child->is_trusted || listener->strangers < settings->max_logins))
 		return true;
@@ -716,7 +707,8 @@ static const char *find_refusal(struct listener *listener, const struct settings
 		refusal = "too many sessions from your address, try again later";
 	} else if (make_room(listener, settings, child)) {
 		return NULL;
-	} else if (listener->sessions - listener->evicted >= max_sessions(settings, child)) {
+	} else if (listener->sessions - listener->evicted >=
+		   settings_max_sessions(settings, child->is_trusted)) {
 		limit = "max-sessions";
 		most = settings->max_sessions;
 	}

@@ -372,10 +372,11 @@ static int check(struct service *service)
 			    settings->unseen);
 	check_timeout("idle-timeout", settings->idle_timeout_s);
 	check_timeout("sleep-timeout", settings->sleep_timeout_s);
-	if (settings->max_logins >= settings->max_sessions)
-		log_warning("max-logins = %u is not below max-sessions = %u: clients that do not "
+	if (settings->max_logins >= settings_max_sessions(settings, false))
+		log_warning("max-logins = %u is not below max-sessions = %u%s: clients that do not "
 			    "log in can keep others out",
-			    settings->max_logins, settings->max_sessions);
+			    settings->max_logins, settings->max_sessions,
+			    settings->trusted_networks ? " less an eighth" : "");
 	if (!settings->users && !settings->auth)
 		log_warning("users is not set: nobody can log in");
 	files = auth_check_writers(settings, service->argc, service->argv) ? EX_OK : EX_CONFIG;

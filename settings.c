@@ -15,6 +15,7 @@
 #define LINE_OCTETS_MAX 4096 /* of the settings file: space for any path */
 #define SECONDS_MAX 31536000 /* a year */
 #define WORDS_MAX 4
+#define TRUSTED_PART 8
 
 /* One row of `table`. Macros above the table fill in columns for the common kinds of settings. */
 struct setting {
@@ -536,6 +537,13 @@ bool settings_is_trusted(const struct settings *settings, const struct in6_addr 
 			return true;
 	}
 	return false;
+}
+
+unsigned settings_max_sessions(const struct settings *settings, bool is_trusted)
+{
+	bool is_less = settings->trusted_networks && !is_trusted;
+
+	return settings->max_sessions - (is_less ? settings->max_sessions / TRUSTED_PART : 0);
 }
 
 char *settings_add_domain(const struct settings *settings, const char *user)

@@ -87,6 +87,10 @@ char *settings_add_domain(const struct settings *settings, const char *user);
 /* Whether an address is in trusted_networks. A client without an internet address has "::". */
 bool settings_is_trusted(const struct settings *settings, const struct in6_addr *address);
 
+/* The limit of sessions for clients of trusted_networks, or for others. An eighth of max_sessions
+ * is for the former only: sessions that claim to have logged in must not keep them out. */
+unsigned settings_max_sessions(const struct settings *settings, bool is_trusted);
+
 /* Frees the settings. Accepts NULL. */
 void settings_free(struct settings *settings);
 

@@ -195,6 +195,21 @@ fails() {
 	[ -z "$(troubles)" ]
 }
 
+@test "--check-config warns if clients that do not log in can fill max-sessions, or the part that is theirs" {
+	# warns LINE OPTION...: that is all that it says.
+	warns() {
+		"$HANDLER" "${options[@]}" "--mail-root=$mail" --check-config "${@:2}" 2>log
+		[ "$(<log)" = "$1" ]
+	}
+	warning='pop3-handler: max-logins = %d is not below max-sessions = 80%s: clients that do not log in can keep others out'
+	# shellcheck disable=SC2059
+	warns "$(printf "$warning" 80 '')" --max-sessions=80 --max-logins=80
+	warns '' --max-sessions=80 --max-logins=79
+	# shellcheck disable=SC2059
+	warns "$(printf "$warning" 70 ' less an eighth')" --max-sessions=80 --max-logins=70 --trusted-networks=192.0.2.1
+	warns '' --max-sessions=80 --max-logins=69 --trusted-networks=192.0.2.1
+}
+
 @test "--check-config fails if the passwd-file cannot be read" {
 	fails 78 "cannot read users = 'missing': No such file or directory" --check-config --keeper=no --users=missing --mail-root=.
 	fails 78 "cannot read users = '.': Is a directory" --check-config --keeper=no --users=. --mail-root=.
