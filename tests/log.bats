@@ -631,7 +631,7 @@ twenty() {
 	login one
 	ask one SLEE
 	chmod 0 "$mail/alice"
-	say one WAKE{,,,,}{,,,,,}
+	say one WAKE{,,,,}{,,,}
 	for _ in {1..20}; do
 		hear one
 		[[ $reply == '-ERR [SYS/PERM] cannot open the mailbox' ]]
