@@ -141,7 +141,9 @@ void session_set_login_deadline(struct session *session)
 {
 	int64_t timeout_ms = INT64_C(1000) * session->settings->login_timeout_s;
 
-	transport_set_deadline(session->transport, session->start_ms + timeout_ms);
+	/* After a slow login that has failed, one in the past would kill the process at once. */
+	transport_set_deadline(session->transport,
+			       MAX(session->start_ms + timeout_ms, util_now_ms()));
 }
 
 void session_enter(struct session *session, enum session_state state)

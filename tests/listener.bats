@@ -105,3 +105,19 @@ setup() {
 	END
 	logged 'settings and certificates are read again'
 }
+
+@test "a login that fails long after login-timeout, because the disk is slow, is answered, and no crash" {
+	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
+	needs_root
+	# The timer of the session would kill it after 15 seconds more.
+	wrapper=(strace -D -f -qq -o trace -P "$mail/alice" -e trace=openat -e inject=openat:error=EIO:delay_enter=16000ms)
+	listen_port --login-timeout=1
+	with_client <<-'END'
+		client = Client(port)
+		client.expect('USER alice', '+OK')
+		client.expect('PASS apple', '-ERR [SYS/TEMP] cannot open the mailbox')
+		wait_for(lambda: not children())
+		Client(port).expect('QUIT', '+OK')
+	END
+	run ! grep -F killed log
+}
