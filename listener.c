@@ -392,15 +392,14 @@ static bool report_omitted(struct listener *listener, size_t source)
 	struct log_quota *quota = scoreboard_quota(listener->scoreboard, source);
 	char text[INET6_ADDRSTRLEN + sizeof("/64")];
 	struct peer peer;
-	bool is_network;
 
 	if (quota->report_s == 0)
 		return false;
 	peer_of_address(&listener->tables->sources[source].address, &peer);
 	if (IN6_IS_ADDR_UNSPECIFIED(&peer.address)) /* a Unix socket, or ::1 */
 		return log_report_omitted(quota, "local");
-	is_network = !IN6_IS_ADDR_V4MAPPED(&peer.address); /* PEER_SOURCE_BITS */
-	(void)snprintf(text, sizeof(text), "%s%s", peer.text, is_network ? "/64" : "");
+	(void)snprintf(text, sizeof(text), "%s%s", peer.text,
+		       IN6_IS_ADDR_V4MAPPED(&peer.address) ? "" : "/64"); /* PEER_SOURCE_BITS */
 	return log_report_omitted(quota, text);
 }
 
