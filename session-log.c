@@ -25,6 +25,8 @@ int session_log_tls(const struct session *session, int error)
 {
 	const struct stream *tls = transport_tls_stream(session->transport);
 
+	if (error == -ECANCELED) /* not a failure of TLS: the end of the session has the reason */
+		return error;
 	if (error < 0) {
 		const char *reason = tls->tls_problem ?: strerror(-error);
 		const struct log_field fields[] = { { "POP3_REASON", reason }, { 0 } };

@@ -56,6 +56,16 @@ handshake_failed() {
 	: >log
 }
 
+@test "a session that must end during the handshake says why, and TLS has not failed" {
+	start_session one "$HANDLER" "${options[@]}" --tls=starttls
+	ask one STLS
+	kill -TERM "$pid_one"
+	run hear one # the end
+	hang_up one
+	grep -F 'session from local ended before login: the service stops; no TLS' one.log
+	[ -z "$(troubles one.log)" ]
+}
+
 @test "other protocols than TLS are reported as such: garbage, and clients without TLS on port 995" {
 	serve_port --tls=implicit
 	for octets in 'USER alice\r\nPASS apple\r\n' '\0' '\377\377\377\377\377\377' 'GET / HTTP/1.1\r\n\r\n' \
