@@ -293,11 +293,8 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 	struct auth_report report;
 	int r = auth_find_roots(settings, allow_root, set, &report);
 
-	if (r == -ENOMEM)
+	if (set->error == 0)
 		set->error = r;
-	else if (r < 0 && set->error == 0)
-		log_warning("cannot look for mailboxes in users = %s: %s", log_quote(report.file),
-			    strerror(-r));
 	if (report.has_wide_root && settings->mail_root)
 		log_warning("mail-root = '/' would put all files in reach: it is left out");
 	else if (report.has_wide_root)

@@ -157,24 +157,40 @@ struct passwd_files {
 	void *context;
 	struct auth_report *report;
 	const char **domain; /* that the file is for, with the "@"; "": none */
+	bool must_read_all;  /* else a file that cannot be read is left out */
+	bool has_warned;     /* of such a file */
 };
 
 /* For path_template_for_domains(). */
 static int read_domain(void *context, const char *path, const char *domain)
 {
 	struct passwd_files *files = context;
+	struct auth_report *report = files->report, former = *report;
+	int r;
 
 	*files->domain = domain;
-	return read_file(path, files->handle, files->context, files->report,
-			 &(struct file_stamp){ 0 });
+	r = read_file(path, files->handle, files->context, report, &(struct file_stamp){ 0 });
+	if (r >= 0 || r == -ENOMEM || files->must_read_all)
+		return r;
+	if (!files->has_warned) /* once, because there may be thousands */
+		log_warning("cannot look for mailboxes in users = %s: %s", log_quote(path),
+			    strerror(-r));
+	files->has_warned = true;
+	*report = former; /* which names the file of malformed lines */
+	return 0;
 }
 
 /* Reads all passwd-files; those of domains only if `domain` is not NULL. Returns 0, or the error
  * that ended it. */
 static int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
-				void *context, struct auth_report *report, const char **domain)
+				void *context, struct auth_report *report, const char **domain,
+				bool must_read_all)
 {
-	struct passwd_files files = { handle, context, report, domain ?: &(const char *){ "" } };
+	struct passwd_files files = { .handle = handle,
+				      .context = context,
+				      .report = report,
+				      .domain = domain ?: &(const char *){ "" },
+				      .must_read_all = must_read_all };
 	int r = 0;
 
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
@@ -550,7 +566,8 @@ int auth_for_each_name(const struct settings *settings, auth_name_handler *handl
 	struct name_search search = { handle, context, "" };
 
 	*ret_report = (struct auth_report){ 0 };
-	return passwd_file_read_all(settings, handle_name, &search, ret_report, &search.domain);
+	return passwd_file_read_all(settings, handle_name, &search, ret_report, &search.domain,
+				    true);
 }
 
 /* ---- The roots of mailboxes ---- */
@@ -663,9 +680,9 @@ static int find_default_roots(struct root_search *search, const struct settings 
 		   auth_has_backend(settings, "checkpassword")) {
 		r = note_homes(search, settings);
 	}
-	return r < 0 && r != -EINVAL ?
-		       r :
-		       passwd_file_read_all(settings, note_root_of_line, search, report, &unused);
+	return r < 0 && r != -EINVAL ? r :
+				       passwd_file_read_all(settings, note_root_of_line, search,
+							    report, &unused, false);
 }
 
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
@@ -777,7 +794,7 @@ bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_m
 	struct file_check check = { .settings = settings,
 				    .test_mailbox = test_mailbox,
 				    .context = context };
-	int r = passwd_file_read_all(settings, check_line, &check, &check.report, NULL);
+	int r = passwd_file_read_all(settings, check_line, &check, &check.report, NULL, true);
 
 	tdestroy(check.names, free);
 	if (check.findings > FINDINGS_MAX)

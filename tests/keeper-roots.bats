@@ -72,6 +72,22 @@ setup() {
 	login two ann secret
 }
 
+@test "one domain's file that cannot be read keeps no other domain's homes out of reach" {
+	mkdir -m 750 domains
+	sed -n 's/^ann/&/p' "$users" >domains/new.example
+	echo "top:{PLAIN}secret:61001:61001::/top" >domains/b.example
+	ln -s missing domains/c.example
+	ln -s d.example domains/d.example
+	chown -R root:64990 domains
+	options[0]="--users=$PWD/domains/%d"
+	start_keeper one
+	login one ann@new.example secret
+	hang_up one
+	run -1 grep -F 'd.example' one.log
+	grep -xF "pop3-handler: cannot look for mailboxes in users = '$PWD/domains/c.example': No such file or directory" one.log
+	grep -F "$PWD/domains/b.example:1: the home or mailbox is relative or not deep enough" one.log
+}
+
 @test "with a keeper, too, a session whose domain has no directory yet can reach no mail" {
 	[ "$(uname -m)" = x86_64 ] || skip 'tests/from-inside.py supports x86_64 only'
 	mkdir -p "$mail/old.example/ben/new"
