@@ -111,7 +111,10 @@ int path_template_for_domains(const char *template, path_template_handler *handl
 		const char *path = files.gl_pathv[i];
 		size_t octets = (strlen(path) - (strlen(one) - places)) / places;
 		auto_free char *domain = NULL, *expanded = NULL;
+		struct stat status;
 
+		if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+			continue; /* a FIFO would block */
 		if (asprintf(&domain, "@%.*s", (int)octets, path + begin) < 0)
 			r = -ENOMEM;
 		else if (path_template_expand(template, domain, NULL, &expanded) == 0 &&

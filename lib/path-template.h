@@ -20,11 +20,12 @@ int path_template_expand(const char *template, const char *user, const char *hom
 /* Whether a template has %d. In "%%d" the "d" is an ordinary letter. */
 bool path_template_has_domain(const char *template);
 
-/* Handles a file that exists, with its domain, which begins with "@". Both texts are borrowed. */
+/* Handles a file with its domain, which begins with "@". Both texts are borrowed. */
 typedef int path_template_handler(void *context, const char *path, const char *domain);
 
-/* Finds the files to which a template with %d, and without %h, leads for any domain. Calls `handle`
- * for each until that returns an error. Returns this error, 0 or -ENOMEM. */
+/* Finds the regular files (and broken links) to which a template with %d, and without %h, leads for
+ * any domain. Calls `handle` for each until that returns an error. Returns this error, 0 or
+ * -ENOMEM. */
 int path_template_for_domains(const char *template, path_template_handler *handle, void *context);
 
 /* Checks a template. Returns 0, -EINVAL or -ENOMEM. */

@@ -78,6 +78,7 @@ setup() {
 	echo "top:{PLAIN}secret:61001:61001::/top" >domains/b.example
 	ln -s missing domains/c.example
 	ln -s d.example domains/d.example
+	mkfifo domains/e.example
 	chown -R root:64990 domains
 	options[0]="--users=$PWD/domains/%d"
 	start_keeper one
