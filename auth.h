@@ -29,13 +29,15 @@ struct account {
 
 /* What the log says about a call, whether it succeeds or fails. */
 struct auth_report {
-	unsigned line_number;		  /* of the line being read */
-	unsigned malformed_lines;	  /* the number of lines skipped */
-	unsigned malformed_line;	  /* line number of the first of these */
-	char file[2 * AUTH_USER_OCTETS];  /* the file of that line, or the last one; truncated */
-	bool has_wide_root;		  /* auth_find_roots(): a root in the settings is `/` */
-	char user[AUTH_USER_OCTETS];	  /* the user found, as the backend spells it; "": none */
-	char refusal[AUTH_REASON_OCTETS]; /* why the call failed; "": the errno says it */
+	unsigned line_number;		 /* of the line being read */
+	unsigned malformed_lines;	 /* the number of lines skipped */
+	unsigned malformed_line;	 /* line number of the first of these */
+	char file[2 * AUTH_USER_OCTETS]; /* the file of that line, or the last one; truncated */
+	bool has_wide_root;		 /* auth_find_roots(): a root in the settings is `/` */
+	int skip_error; /* auth_find_roots(): of the first file that cannot be read; 0: none */
+	char skipped[2 * AUTH_USER_OCTETS]; /* that file; truncated */
+	char user[AUTH_USER_OCTETS];	    /* the user found, as the backend spells it; "": none */
+	char refusal[AUTH_REASON_OCTETS];   /* why the call failed; "": the errno says it */
 };
 
 /* Loads the backends of `auth`, and makes the digest key, which processes forked later inherit.

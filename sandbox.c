@@ -295,6 +295,9 @@ static void allow_mailboxes(struct file_set *set, const struct settings *setting
 
 	if (set->error == 0)
 		set->error = r;
+	if (report.skip_error < 0)
+		log_warning("cannot look for mailboxes in users = %s: %s",
+			    log_quote(report.skipped), strerror(-report.skip_error));
 	if (report.has_wide_root && settings->mail_root)
 		log_warning("mail-root = '/' would put all files in reach: it is left out");
 	else if (report.has_wide_root)

@@ -157,8 +157,7 @@ struct passwd_files {
 	void *context;
 	struct auth_report *report;
 	const char **domain; /* that the file is for, with the "@"; "": none */
-	bool must_read_all;  /* else a file that cannot be read is left out */
-	bool has_warned;     /* of such a file */
+	bool may_skip;	     /* a file that cannot be read; else it ends the reading */
 };
 
 /* For path_template_for_domains(). */
@@ -170,13 +169,12 @@ static int read_domain(void *context, const char *path, const char *domain)
 
 	*files->domain = domain;
 	r = read_file(path, files->handle, files->context, report, &(struct file_stamp){ 0 });
-	if (r >= 0 || r == -ENOMEM || files->must_read_all)
+	if (r >= 0 || r == -ENOMEM || !files->may_skip)
 		return r;
-	if (!files->has_warned) /* once, because there may be thousands */
-		log_warning("cannot look for mailboxes in users = %s: %s", log_quote(path),
-			    strerror(-r));
-	files->has_warned = true;
 	*report = former; /* which names the file of malformed lines */
+	if (report->skip_error == 0)
+		(void)util_copy(report->skipped, path);
+	report->skip_error = report->skip_error ?: r;
 	return 0;
 }
 
@@ -184,13 +182,13 @@ static int read_domain(void *context, const char *path, const char *domain)
  * that ended it. */
 static int passwd_file_read_all(const struct settings *settings, passwd_line_handler *handle,
 				void *context, struct auth_report *report, const char **domain,
-				bool must_read_all)
+				bool may_skip)
 {
 	struct passwd_files files = { .handle = handle,
 				      .context = context,
 				      .report = report,
 				      .domain = domain ?: &(const char *){ "" },
-				      .must_read_all = must_read_all };
+				      .may_skip = may_skip };
 	int r = 0;
 
 	for (char *const *users = settings->users; users && *users && r == 0; users++) {
@@ -567,7 +565,7 @@ int auth_for_each_name(const struct settings *settings, auth_name_handler *handl
 
 	*ret_report = (struct auth_report){ 0 };
 	return passwd_file_read_all(settings, handle_name, &search, ret_report, &search.domain,
-				    true);
+				    false);
 }
 
 /* ---- The roots of mailboxes ---- */
@@ -682,7 +680,7 @@ static int find_default_roots(struct root_search *search, const struct settings 
 	}
 	return r < 0 && r != -EINVAL ? r :
 				       passwd_file_read_all(settings, note_root_of_line, search,
-							    report, &unused, false);
+							    report, &unused, true);
 }
 
 int auth_find_roots(const struct settings *settings, auth_root_handler *handle, void *context,
@@ -794,7 +792,7 @@ bool auth_check_files(const struct settings *settings, auth_mailbox_test *test_m
 	struct file_check check = { .settings = settings,
 				    .test_mailbox = test_mailbox,
 				    .context = context };
-	int r = passwd_file_read_all(settings, check_line, &check, &check.report, NULL, true);
+	int r = passwd_file_read_all(settings, check_line, &check, &check.report, NULL, false);
 
 	tdestroy(check.names, free);
 	if (check.findings > FINDINGS_MAX)

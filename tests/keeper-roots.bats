@@ -87,6 +87,9 @@ setup() {
 	run -1 grep -F 'd.example' one.log
 	grep -xF "pop3-handler: cannot look for mailboxes in users = '$PWD/domains/c.example': No such file or directory" one.log
 	grep -F "$PWD/domains/b.example:1: the home or mailbox is relative or not deep enough" one.log
+	"${wrapper[@]}" "$HANDLER" "${options[@]}" --check-config >log 2>&1 || status=$?
+	[ "$status" -eq 78 ]
+	[ "$(grep -c 'cannot look for mailboxes' log)" -eq 1 ]
 }
 
 @test "with a keeper, too, a session whose domain has no directory yet can reach no mail" {
