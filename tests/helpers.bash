@@ -58,6 +58,7 @@ background=()
 
 # A command under which listen_port and talk_on_disk run the handler.
 wrapper=()
+client_wrapper=() # of with_client
 
 # --- Mailboxes ---
 
@@ -321,6 +322,22 @@ os.execvp(sys.argv[1], sys.argv[1:])' "${wrapper[@]}" "$HANDLER" "${options[@]}"
 	rm port.pipe
 }
 
+# listen_ipv6 ADDRESSES [OPTION...]: the same at [::] of a network of its own, where lo has these addresses, too, and
+# sockets serve IPv6 only unless they ask for more.
+listen_ipv6() {
+	# shellcheck disable=SC2016
+	local network='ip link set lo up; sysctl -q net.ipv6.bindv6only=1
+		for address in $0; do ip address add "$address/128" dev lo; done; exec "$@"'
+	unshare --net sh -ec "$network" "$1" "${wrapper[@]}" "$HANDLER" "${options[@]}" "${@:2}" '--listen=[::]:0' \
+		</dev/null >listening 2>log 3>&- &
+	background+=($!)
+	until grep listening listening; do
+		kill -0 "$!"
+	done
+	port=$(sed 's/.*://' listening)
+	client_wrapper=(nsenter "--net=/proc/$!/ns/net")
+}
+
 # with_client: runs a Python script from standard input that has a Client, the port, and the pids of the
 # listener and its children.
 with_client() {
@@ -339,7 +356,7 @@ with_client() {
 		END
 		cat
 	} >scenario.py
-	timeout 60 /usr/bin/python3 scenario.py
+	timeout 60 "${client_wrapper[@]}" /usr/bin/python3 scenario.py
 }
 
 # logged TEXT: waits for a line with this text in the log; the client may be ahead of the server.
