@@ -59,9 +59,11 @@ teardown() {
 	stop 2>/dev/null || true
 }
 
-# start COMMAND...: runs it as a service, and waits until it listens on port 110.
+# start COMMAND...: runs it as a service, and waits until it listens on port 110. LeakSanitizer is off: it hangs if
+# SIGCONT, which systemd sends after SIGTERM, takes its SIGSTOP away.
 start() {
-	inside systemd-run --quiet --collect --unit="starter$BATS_TEST_NUMBER" --setenv=ASAN_OPTIONS=exitcode=99 "$@"
+	inside systemd-run --quiet --collect --unit="starter$BATS_TEST_NUMBER" \
+		--setenv=ASAN_OPTIONS=exitcode=99:detect_leaks=0 "$@"
 	until [ -n "$(inside ss -Hltn 'sport = :110')" ]; do
 		inside systemctl is-active --quiet "starter$BATS_TEST_NUMBER.service"
 	done
@@ -196,7 +198,6 @@ configure_xinetd() {
 }
 
 @test "a burst of clients stops none of inetd, xinetd and tcpserver, nor do idle clients of one address" {
-	[ "$SANITIZED" = none ] || skip 'the sanitizers start slowly: the plain build is enough'
 	{
 		cat client.py
 		cat <<-'END'
