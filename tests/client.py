@@ -24,10 +24,14 @@ class Client:
         """Returns one line; '' at the end of the connection."""
         return self.file.readline().decode().removesuffix('\r\n')
 
+    def say(self, lines):
+        """Sends one line, or several with CRLF between them, at once, and waits for no answer."""
+        self.file.write(lines.encode() + b'\r\n')
+        self.file.flush()
+
     def ask(self, line):
         """Sends a line, and returns the first line of the answer."""
-        self.file.write(line.encode() + b'\r\n')
-        self.file.flush()
+        self.say(line)
         return self.hear()
 
     def expect(self, line, answer):

@@ -208,8 +208,7 @@ checkers() {
 			    before = set(children())
 			    client = Client(port, source=source)
 			    [pid] = set(children()) - before
-			    client.file.write(b'USER ann\\r\\nPASS wrong\\r\\n') # at once: the first reply must not wait
-			    client.file.flush()
+			    client.say('USER ann\\r\\nPASS wrong') # at once: the first reply must not wait
 			    assert client.hear() == '+OK send PASS'
 			    return client
 			evicted = begin('127.0.0.1')
@@ -317,8 +316,7 @@ checkers() {
 			strangers = [Client(port, source=f'127.1.{i}.1') for i in range(40)]
 			for i, client in enumerate(strangers):
 			    client.expect(f'USER stranger{i}', '+OK')
-			    client.file.write(b'PASS wrong\r\n')
-			    client.file.flush()
+			    client.say('PASS wrong')
 			wait_for(lambda: subprocess.run(checks.split(), capture_output=True, text=True).stdout == '32\n')
 			# It gets an answer, and no stranger does.
 			Client(port, source='127.200.0.1').login('ann', 'secret').expect('QUIT', '+OK')
@@ -391,7 +389,7 @@ esac'
 		    client = Client(port, source=f'127.1.1.{i}')
 		    client.expect('USER die', '+OK')
 		    client.expect('PASS x', '-ERR [SYS/TEMP]')
-		    assert client.hear() == '' # this session gets no other check
+		    assert client.hear() == '' # and no other check
 		crash(1)
 		wait_for(lambda: not Client(port, source='127.1.1.1').greeting)
 		for i in range(2, 12):
@@ -462,8 +460,7 @@ esac'
 		kept, waiting = sessions(), [Client(port, source=f'127.3.{i}.1') for i in range(12)]
 		for client in waiting:
 		    client.expect('USER ann', '+OK')
-		    client.file.write(b'PASS secret\r\n')
-		    client.file.flush()
+		    client.say('PASS secret')
 		for client in waiting:
 		    assert client.hear().startswith('-ERR [IN-USE]')
 		for pid in set(sessions()) - set(kept):
@@ -520,8 +517,7 @@ esac'
 		pids = set(children()) - before
 		for client in held:
 		    client.expect('USER ann', '+OK')
-		    client.file.write(b'PASS secret\r\n')
-		    client.file.flush()
+		    client.say('PASS secret')
 		for client in held:
 		    assert client.hear().startswith('-ERR [IN-USE]')
 		for pid in pids:

@@ -85,8 +85,7 @@ try_lock() {
 		one = Client(port).login()
 		two = Client(port)
 		two.expect('USER alice', '+OK')
-		two.file.write(b'PASS apple\r\n')
-		two.file.flush()
+		two.say('PASS apple')
 		wait_for(lambda: 'EAGAIN' in open('trace').read())
 		for i in range(3):
 		    Client(port).login('bob', 'banana split ').expect('QUIT', '+OK')

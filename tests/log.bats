@@ -238,6 +238,18 @@ ends() {
 	run ! pgrep -P "$1"
 }
 
+# outlives_stall FORM NUMBER: as many sessions are served while the log is stalled, and a listener ends.
+outlives_stall() {
+	local listener
+	"$1"
+	listener=${background[-1]}
+	serves_sessions "$2"
+	is_read_again
+	[ "$1" = serve_port ] || ends "$listener"
+	kill "$reader" "$listener" 2>/dev/null || true
+	rm taken
+}
+
 @test "a stalled pipe stops neither a session nor the listener" {
 	[ "$SANITIZED" = none ] || skip 'it mostly waits: the plain build is enough'
 	# Without /proc the pipe cannot be reopened.
@@ -248,13 +260,8 @@ ends() {
 			wrapper=("${no_proc[@]}")
 		}
 		stall pipe
-		"${form/no_proc/listen_port}"
-		listener=${background[-1]}
-		serves_sessions 60
-		is_read_again
-		[ "$form" = serve_port ] || ends "$listener"
-		kill "$reader" "$listener" 2>/dev/null || true
-		rm log taken
+		outlives_stall "${form/no_proc/listen_port}" 60
+		rm log
 	done
 }
 
@@ -311,13 +318,8 @@ with_socket() {
 		read -r kind type form <<<"$case"
 		stall "$kind" "$PWD/socket"
 		with_socket "$type"
-		"$form"
-		listener=${background[-1]}
-		serves_sessions 30
-		is_read_again
-		[ "$form" = serve_port ] || ends "$listener"
-		kill "$reader" "$listener" 2>/dev/null || true
-		rm socket taken
+		outlives_stall "$form" 30
+		rm socket
 	done
 }
 

@@ -172,8 +172,7 @@ setup() {
 		[pid] = children()
 		os.kill(pid, signal.SIGSTOP)
 		second = Client(port, source='127.0.2.1')
-		first.file.write(b'USER alice\r\nPASS apple\r\n')
-		first.file.flush()
+		first.say('USER alice\r\nPASS apple')
 		os.kill(pid, signal.SIGCONT)
 		try:
 		    while first.hear():
