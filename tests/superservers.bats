@@ -69,6 +69,11 @@ start() {
 	done
 }
 
+# activate OPTION...: the same with systemd-socket-activate, which passes no other variable.
+activate() {
+	start systemd-socket-activate -E ASAN_OPTIONS "$@"
+}
+
 stop() {
 	inside systemctl stop "starter$BATS_TEST_NUMBER.service"
 }
@@ -323,21 +328,21 @@ configure_xinetd() {
 
 @test "LISTEN_FDS may be one connection or several listening sockets" {
 	# Started as root; the process becomes the user of the settings.
-	start systemd-socket-activate -l 127.0.0.1:110 --accept \
+	activate -l 127.0.0.1:110 --accept \
 		/usr/local/sbin/pop3-handler --config=/srv/nobody.conf
 	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service"
 	stop
-	start systemd-socket-activate -l 127.0.0.1:110 -l 127.0.0.1:111 \
+	activate -l 127.0.0.1:110 -l 127.0.0.1:111 \
 		/usr/local/sbin/pop3-handler --config=/srv/nobody.conf
 	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service"
 	inside bash -c 'printf "QUIT\r\n" | curl -sS --max-time 20 telnet://127.0.0.1:111' | grep -q '+OK goodbye'
 	[ "$(inside pgrep -cf '^/usr/local/sbin/pop3-handler')" -eq 1 ]
 	stop
-	start systemd-socket-activate -l 127.0.0.1:110 --accept /usr/local/sbin/pop3-handler --config=/srv/root.conf
+	activate -l 127.0.0.1:110 --accept /usr/local/sbin/pop3-handler --config=/srv/root.conf
 	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service" 7
 	runs_as root
 	stop
-	start systemd-socket-activate -l 127.0.0.1:110 /usr/local/sbin/pop3-handler --config=/srv/root.conf
+	activate -l 127.0.0.1:110 /usr/local/sbin/pop3-handler --config=/srv/root.conf
 	serves "journalctl -b -o cat -u starter$BATS_TEST_NUMBER.service" 8
 	runs_as root
 }
