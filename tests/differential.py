@@ -1262,7 +1262,7 @@ class Session:
         return False
 
     def is_touched(self, entry):
-        """Whether a folder's file may have another time than this session knows: such a file is not deleted."""
+        """Whether a folder's file may have another time than the session knows: such a file is not deleted."""
         return not self.mailbox.is_maildir and entry.version != entry.message.version()
 
     def mark(self, entry):
